@@ -1,0 +1,91 @@
+"""# nightly: raw logs in, a release out.
+
+**What it makes.** For the UTC day D: validated events, the graphs of the window that ends at D, trained models,
+candidates, recommendations, and one row in `releases` that pins the version of every result table.
+
+**Who reads it.** Teams that serve recommendations follow the latest row of `releases`; nobody else's rows count.
+
+| task | reads | writes | if it fails |
+|---|---|---|---|
+| resolve_day | the run | | a manual run named no day: trigger it again with `day`, or use Backfill |
+| validate_events | landing zone | events, rejected_events, videos, video_features, clip_features, suppressed_users, metrics | the message names the table, day and file; deliver it again and clear the task |
+| build_watch_graph | events, videos | users, video_nodes, watch_edges, clip_edges | |
+| build_modality_graph | video_features | modality_edges | |
+| build_user_graph | watch_edges, events | user_edges, sequences | |
+| trial.train_model | the graphs without day D | models | |
+| trial.select_candidates | models | candidates | |
+| evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
+| final.train_model, final.select_candidates | the graphs with day D | models, candidates | |
+| select_recommendations | candidates | recommendations, fallback_recommendations | |
+| publish_release | the result tables | gate_results, metrics, releases | a gate holds the night |
+
+**When it fails.** Nothing half-done is visible: each task commits whole days or nothing, and until publish_release is
+green, readers stay on the previous release. Every task may be cleared and run again; a day run twice has the same
+rows. Tasks whose data is at fault fail at once; others are tried again once.
+
+**A past day.** Use Backfill, or trigger with the parameter `day`. It gets a release of its own; the latest release
+stays the one with the greatest day.
+"""
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, chain
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+from submit import Job, models, resolve_day
+
+with DAG(
+    dag_id="nightly",
+    doc_md=__doc__,
+    # A bare cron string has no data interval in Airflow 3; this timetable gives each run its UTC day.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=datetime(2022, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=12),
+    params={
+        "day": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            description="UTC day; only for manual runs",
+        )
+    },
+    default_args={
+        "owner": "data platform",
+        "retries": 1,
+        "execution_timeout": timedelta(hours=3),
+    },
+    tags=["microrec", "tier-1"],
+):
+    day = resolve_day()
+
+    def job(name: str, **options: str) -> Job:
+        """A task named as its job."""
+        return Job(task_id=name, job=name, day=day, **options)
+
+    def mapped(name: str, fit: str) -> MappedOperator:
+        """A task mapped over the recipe's models."""
+        each = Job.partial(
+            task_id=name, job=name, day=day, fit=fit, map_index_template="{{ task.model }}"
+        )
+        return each.expand(model=models())
+
+    validate_events = job("validate_events")
+    build_watch_graph = job("build_watch_graph")
+    others = [job("build_modality_graph"), job("build_user_graph")]
+    with TaskGroup("trial") as trial:
+        chain(mapped("train_model", "trial"), mapped("select_candidates", "trial"))
+    evaluate_sources = job("evaluate_sources")
+    with TaskGroup("final") as final:
+        chain(mapped("train_model", "final"), mapped("select_candidates", "final"))
+
+    chain(
+        validate_events,
+        build_watch_graph,
+        others,
+        trial,
+        evaluate_sources,
+        final,
+        job("select_recommendations"),
+        job("publish_release"),
+    )

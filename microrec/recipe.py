@@ -1,0 +1,79 @@
+"""The recipe: production values for what each component's `Config` declares.
+
+`microrec.toml` holds one section per component (`[events]`, `[graphs.modality]`, `[models.preference_gcn]`, ...).
+A component that has no section runs on the defaults of its `Config`; an unknown key is refused.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+
+from microrec.errors import RecipeError
+from microrec.settings import settings
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+SECTIONS = frozenset({"night", "events", "graphs", "models", "candidates", "evaluation"})
+
+
+class Night(BaseModel):
+    """What all stages of a night agree on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_days: PositiveInt = 14
+    """Event days a night looks at, its own day included."""
+    lateness_days: NonNegativeInt = 3
+    """How many days after its event day a row may arrive and still count."""
+    k: PositiveInt = 50
+    """Length of every list of recommendations."""
+    overfetch: PositiveInt = 2
+    """Each source proposes k * overfetch videos to a user."""
+    models: list[str] = Field(
+        default=["popularity", "content", "user_neighbours", "video_neighbours", "preference_gcn"],
+        min_length=1,
+    )
+    """Models that are trained and asked for candidates; `popularity` is the floor of the gate."""
+    seed: NonNegativeInt = 20260101
+    """Root of every random number of the night."""
+    valid_hours: PositiveInt = 72
+    """Hours after the end of the day at which a release expires."""
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Parse a recipe file.
+
+    Raises:
+        RecipeError: the file is missing, is not TOML, or has an unknown top-level section.
+    """
+    try:
+        recipe = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"recipe {path}: {error}") from error
+    unknown = sorted(set(recipe) - SECTIONS)
+    if unknown:
+        raise RecipeError(f"recipe {path}: unknown section(s) {unknown}, known: {sorted(SECTIONS)}")
+    return recipe
+
+
+def section(name: str, config: type[ConfigT]) -> ConfigT:
+    """Resolve one component's `Config` from its section of the recipe (`models.content` is nested).
+
+    Raises:
+        RecipeError: a key is unknown or a value is outside its range.
+    """
+    path = settings().recipe
+    values: Any = load(path)
+    for part in name.split("."):
+        values = values.get(part, {})
+    try:
+        return config.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"recipe {path}, section [{name}]: {error}") from error
+
+
+def night() -> Night:
+    """The section all stages share."""
+    return section("night", Night)

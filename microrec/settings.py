@@ -1,0 +1,48 @@
+"""Where to run: everything the environment may say, read in this one place.
+
+What to run with (models, thresholds, hyper-parameters) is the recipe's business, not the environment's.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+HOME = Path(__file__).resolve().parent.parent
+"""The checkout: schemas/, dags/ and microrec.toml lie here."""
+
+
+class Settings(BaseSettings):
+    """`MICROREC_*` environment variables, with the embedded defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="MICROREC_", frozen=True)
+
+    warehouse: str = "var/warehouse"
+    """Root of the tables: a folder or an object-store URI."""
+    landing: str = "var/landing"
+    """Root of the producers' raw files."""
+    recipe: Path = HOME / "microrec.toml"
+    """The recipe file."""
+    schemas: Path = HOME / "schemas"
+    """Folder of the data contracts."""
+    spark_master: str = "local[*]"
+    """Where Spark runs; the jobs do not change with it."""
+    spark_java_options: str = "-XX:+UseSerialGC"
+    """JVM options of the driver. `-XX:TieredStopAtLevel=1` halves start-up but slows long jobs."""
+    spark_driver_memory: str = "4g"
+    """Heap of the driver, which is also the executor of `local[*]`."""
+    spark_shuffle_partitions: int = Field(default=4, ge=1)
+    """Upper bound of shuffle partitions; adaptive execution joins small ones."""
+    run_id: str = "manual"
+    """Run that writes, kept in every commit."""
+    attempt: int = Field(default=1, ge=1)
+    """Try number within the run; a late earlier attempt may not commit over a newer one."""
+    storage_options: dict[str, str] = {}
+    """Credentials and endpoints for an object store, as deltalake takes them."""
+
+
+@lru_cache
+def settings() -> Settings:
+    """The settings of this process (tests call `settings.cache_clear()` after changing the environment)."""
+    return Settings()

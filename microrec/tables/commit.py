@@ -1,0 +1,262 @@
+"""Stage and commit: how rows become visible, all at once or not at all.
+
+Data files lie under `<table>/attempt-<run>-<random>/<partition>=<value>/.../*.parquet`. Only the Delta log says which
+of them count, so a writer that dies leaves files nobody reads (`vacuum` removes them) and the day as it was.
+"""
+
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as fs
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+
+from microrec.errors import CommitConflict, ContractViolation
+from microrec.tables import checks
+from microrec.tables.contract import Contract
+
+logger = logging.getLogger(__name__)
+
+Scope = Mapping[str, str]
+"""Partition values as text: `{"day": "2026-01-04", "fit": "trial"}`."""
+
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+MAX_TRIES = 20
+FENCE_DEPTH = 200
+"""Commits of a table's history that are searched for a newer attempt of the same run."""
+
+
+def as_scope(values: Mapping[str, object]) -> dict[str, str]:
+    """Partition values as the Delta log writes them."""
+    return {
+        name: value.isoformat() if isinstance(value, date) else str(value)
+        for name, value in values.items()
+    }
+
+
+def show(scope: Scope) -> str:
+    """A scope for messages: `day=2026-01-04, fit=trial`."""
+    return ", ".join(f"{name}={value}" for name, value in scope.items())
+
+
+def covers(scope: Scope, partition: Mapping[str, str | None]) -> bool:
+    """Whether a file's partition values fall into the scope."""
+    return all(partition.get(name) == value for name, value in scope.items())
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who commits: kept in the commit's metadata and used as the fence against late attempts."""
+
+    run_id: str
+    attempt: int
+    code_version: str
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Files of one attempt, with the partition values and row counts the log needs."""
+
+    root: str
+    adds: tuple[AddAction, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table's folder: where its files go and how its log is written."""
+
+    uri: str
+    contract: Contract
+    options: Mapping[str, str]
+
+    def open(self, version: int | None = None) -> DeltaTable | None:
+        """The Delta table at a version (default: now), or None if nothing was ever committed."""
+        try:
+            return DeltaTable(self.uri, version=version, storage_options=dict(self.options))
+        except TableNotFoundError:
+            return None
+
+    def filesystem(self) -> tuple[fs.FileSystem, str]:
+        """Arrow filesystem of the table and the table's folder in it."""
+        if "://" in self.uri:
+            filesystem, root = fs.FileSystem.from_uri(self.uri)
+            return filesystem, root
+        return fs.LocalFileSystem(), self.uri
+
+    def attempt_folder(self, author: Author) -> str:
+        """A new folder, relative to the table, that no other attempt writes to.
+
+        Its name has no `=`: readers that take `key=value` folders for columns (Polars) would find one too many.
+        """
+        run = re.sub(r"[^A-Za-z0-9._-]", "-", author.run_id)
+        return f"attempt-{run}-{uuid.uuid4().hex[:12]}"
+
+    def collect(self, folder: str, scopes: Sequence[Scope]) -> Staged:
+        """List what an attempt staged; a scope without rows gets one empty file that marks it as committed."""
+        adds = [self._add_action(path) for path in self._data_files(folder)]
+        adds = [add for add in adds if json.loads(add.stats)["numRecords"] > 0]
+        for number, scope in enumerate(scopes):
+            if not any(covers(scope, add.partition_values) for add in adds):
+                adds.append(self._mark_empty(folder, number, scope))
+        rows = sum(json.loads(add.stats)["numRecords"] for add in adds)
+        return Staged(folder, tuple(adds), rows)
+
+    def audit(self, staged: Staged, scopes: Sequence[Scope]) -> None:
+        """Check file schemas, scopes and every rule of the contract on what was staged.
+
+        Raises:
+            ContractViolation: a file's columns are not the contract's, or a row lies outside the scopes.
+            CheckFailed: a `fail` rule is broken.
+        """
+        filesystem, root = self.filesystem()
+        for add in staged.adds:
+            if not any(covers(scope, add.partition_values) for scope in scopes):
+                where = show({k: str(v) for k, v in add.partition_values.items()})
+                raise ContractViolation(
+                    f"{self.contract.table}: staged rows of [{where}] lie outside what is written"
+                )
+            found = pq.read_schema(filesystem.open_input_file(f"{root}/{unquote(add.path)}"))
+            self.contract.check_schema(found, without=frozenset(self.contract.partition))
+        checks.audit(self.contract, self._dataset(staged), scope=" | ".join(map(show, scopes)))
+
+    def commit(self, staged: Staged, scopes: Sequence[Scope], author: Author) -> int:
+        """Make the staged files the content of the scopes, in one transaction.
+
+        Returns:
+            The version of the table that has them.
+
+        Raises:
+            CommitConflict: a newer attempt of the same run has committed, or the log stayed contended.
+        """
+        properties = CommitProperties(
+            custom_metadata={
+                "run_id": author.run_id,
+                "attempt": str(author.attempt),
+                "code_version": author.code_version,
+                "scope": " | ".join(map(show, scopes)),
+                "rows": str(staged.rows),
+            }
+        )
+        for _ in range(MAX_TRIES):
+            table = self.open()
+            try:
+                if table is None:
+                    self._create(staged, properties)
+                else:
+                    self._fence(table, scopes, author)
+                    actions = [*staged.adds, *_removals(table, scopes)]
+                    table.create_write_transaction(
+                        actions,
+                        "append",
+                        self._delta_schema(),
+                        list(self.contract.partition),
+                        commit_properties=properties,
+                    )
+            except (CommitFailedError, FileExistsError):
+                continue
+            committed = self.open()
+            assert committed is not None
+            return int(committed.version())
+        raise CommitConflict(
+            f"{self.contract.table}[{show(scopes[0])}]: the log stayed contended, {MAX_TRIES} tries"
+        )
+
+    def _create(self, staged: Staged, properties: CommitProperties) -> None:
+        try:
+            create_table_with_add_actions(
+                self.uri,
+                self._delta_schema(),
+                list(staged.adds),
+                mode="error",
+                partition_by=list(self.contract.partition),
+                name=self.contract.table,
+                storage_options=dict(self.options),
+                commit_properties=properties,
+            )
+        except Exception as error:
+            # Another writer created the table first; deltalake has no class of its own for it.
+            if "already exists" not in str(error):
+                raise
+            raise FileExistsError(self.uri) from error
+
+    def _fence(self, table: DeltaTable, scopes: Sequence[Scope], author: Author) -> None:
+        scope = " | ".join(map(show, scopes))
+        for entry in table.history(FENCE_DEPTH):
+            same = entry.get("run_id") == author.run_id and entry.get("scope") == scope
+            if same and int(entry.get("attempt", 0)) > author.attempt:
+                raise CommitConflict(
+                    f"{self.contract.table}[{scope}]: attempt {author.attempt} of run {author.run_id} is late, "
+                    f"attempt {entry['attempt']} has committed"
+                )
+
+    def _delta_schema(self) -> Schema:
+        fields = [pa.field(field.name, field.type) for field in self.contract.schema]
+        return Schema.from_arrow(pa.schema(fields))
+
+    def _data_files(self, folder: str) -> Iterable[fs.FileInfo]:
+        filesystem, root = self.filesystem()
+        selector = fs.FileSelector(f"{root}/{folder}", recursive=True, allow_not_found=True)
+        found = [
+            info for info in filesystem.get_file_info(selector) if info.path.endswith(".parquet")
+        ]
+        return sorted(found, key=lambda info: info.path)
+
+    def _add_action(self, info: fs.FileInfo) -> AddAction:
+        filesystem, root = self.filesystem()
+        relative = info.path[len(root) :].lstrip("/")
+        rows = pq.read_metadata(filesystem.open_input_file(info.path)).num_rows
+        values = dict(part.split("=", 1) for part in relative.split("/")[1:-1])
+        partition = {k: None if v == NULL_PARTITION else unquote(v) for k, v in values.items()}
+        stamp = int(info.mtime_ns // 1_000_000) if info.mtime_ns else 0
+        return AddAction(
+            relative, info.size, partition, stamp, True, json.dumps({"numRecords": rows})
+        )
+
+    def _mark_empty(self, folder: str, number: int, scope: Scope) -> AddAction:
+        filesystem, root = self.filesystem()
+        partition = {name: scope.get(name) for name in self.contract.partition}
+        inside = "/".join(f"{name}={value or NULL_PARTITION}" for name, value in partition.items())
+        path = f"{root}/{folder}/{inside}/empty-{number}.parquet"
+        filesystem.create_dir(path.rsplit("/", 1)[0])
+        pq.write_table(self.contract.file_schema.empty_table(), path, filesystem=filesystem)
+        return self._add_action(filesystem.get_file_info(path))
+
+    def _dataset(self, staged: Staged) -> ds.Dataset:
+        filesystem, root = self.filesystem()
+        partition = pa.schema(
+            [self.contract.schema.field(name) for name in self.contract.partition]
+        )
+        return ds.dataset(
+            [f"{root}/{add.path}" for add in staged.adds],
+            schema=self.contract.schema,
+            format="parquet",
+            filesystem=filesystem,
+            partitioning=ds.partitioning(partition, flavor="hive"),
+            partition_base_dir=f"{root}/{staged.root}",
+        )
+
+
+def _removals(table: DeltaTable, scopes: Sequence[Scope]) -> list[RemoveAction]:
+    """Remove actions for the files the table now has in the scopes."""
+    files = pa.table(table.get_add_actions(flatten=False)).to_pylist()
+    # Vacuum counts its retention from here: the log's clock, no part of any row.
+    stamp = time.time_ns() // 1_000_000
+    removals = []
+    for file in files:
+        partition = as_scope({k: v for k, v in (file["partition"] or {}).items() if v is not None})
+        if any(covers(scope, partition) for scope in scopes):
+            values = {k: partition.get(k) for k in file["partition"]}
+            removals.append(RemoveAction(file["path"], True, stamp, file["size_bytes"], values))
+    return removals

@@ -1,0 +1,200 @@
+"""What a table is: its Open Data Contract Standard (ODCS v3) contract, as types and rules the code can use."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+from open_data_contract_standard.model import OpenDataContractStandard
+
+from microrec.errors import ContractViolation
+
+_ARROW_TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One declared column."""
+
+    name: str
+    type: pa.DataType
+    required: bool
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expectation: a Great Expectations type with its arguments; `fail` stops the commit, `warn` is logged."""
+
+    type: str
+    kwargs: dict[str, Any]
+    severity: str
+
+    @property
+    def name(self) -> str:
+        """The rule as messages show it, such as `expect_column_values_to_be_between(rank, min_value=1)`."""
+        columns = [str(v) for k, v in self.kwargs.items() if k.startswith("column")]
+        rest = [f"{k}={v}" for k, v in self.kwargs.items() if not k.startswith("column")]
+        return f"{self.type}({', '.join(columns + rest)})"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A table's promise: columns in order, key, partition columns and rules."""
+
+    table: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partition: tuple[str, ...]
+    rules: tuple[Rule, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """All columns, in contract order."""
+        return pa.schema([pa.field(c.name, c.type, nullable=not c.required) for c in self.columns])
+
+    @property
+    def file_schema(self) -> pa.Schema:
+        """The columns inside the data files: all but the partition columns, which the transaction log holds."""
+        return pa.schema([field for field in self.schema if field.name not in self.partition])
+
+    def check_schema(self, found: pa.Schema, *, without: frozenset[str] = frozenset()) -> None:
+        """Refuse anything but exactly the declared columns with exactly the declared types (order is free).
+
+        Args:
+            found: schema of the rows at hand.
+            without: columns the writer adds itself, which must not be in the rows.
+
+        Raises:
+            ContractViolation: naming the table and each extra, missing or retyped column.
+        """
+        declared = {c.name: c.type for c in self.columns if c.name not in without}
+        have = dict(zip(found.names, found.types, strict=True))
+        wrong = [f"extra column {name}" for name in have if name not in declared]
+        wrong += [f"missing column {name}" for name in declared if name not in have]
+        wrong += [
+            f"column {name} is {have[name]}, declared {declared[name]}"
+            for name in declared
+            if name in have and not _same_type(have[name], declared[name])
+        ]
+        if wrong or len(found.names) != len(have):
+            raise ContractViolation(f"{self.table}: {'; '.join(wrong) or 'a column appears twice'}")
+
+
+def _same_type(found: pa.DataType, declared: pa.DataType) -> bool:
+    """Equality of types, blind to the names and nullability Parquet and Spark give the elements of lists."""
+    if pa.types.is_large_string(found):
+        return bool(pa.types.is_string(declared))
+    if pa.types.is_list(declared) or pa.types.is_large_list(declared):
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
+        return is_list and _same_type(found.value_type, declared.value_type)
+    if pa.types.is_struct(declared):
+        return (
+            pa.types.is_struct(found)
+            and found.num_fields == declared.num_fields
+            and all(
+                found.field(i).name == declared.field(i).name
+                and _same_type(found.field(i).type, declared.field(i).type)
+                for i in range(declared.num_fields)
+            )
+        )
+    return bool(found == declared)
+
+
+def arrow_type(ddl: str) -> pa.DataType:
+    """Arrow type of a contract's `physicalType`, such as `bigint` or `array<struct<video_idx:int,at:timestamp>>`.
+
+    Raises:
+        ContractViolation: the type is not one the house uses.
+    """
+    ddl = ddl.strip()
+    if ddl in _ARROW_TYPES:
+        return _ARROW_TYPES[ddl]
+    if ddl.startswith("array<") and ddl.endswith(">"):
+        return pa.list_(arrow_type(ddl[6:-1]))
+    if ddl.startswith("struct<") and ddl.endswith(">"):
+        fields = [field.split(":", 1) for field in _split_top_level(ddl[7:-1])]
+        return pa.struct([pa.field(name.strip(), arrow_type(kind)) for name, kind in fields])
+    raise ContractViolation(
+        f"physicalType {ddl!r} is not one of {sorted(_ARROW_TYPES)}, array<> or struct<>"
+    )
+
+
+def _split_top_level(text: str) -> list[str]:
+    parts, depth, begin = [], 0, 0
+    for position, character in enumerate(text):
+        depth += {"<": 1, ">": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append(text[begin:position])
+            begin = position + 1
+    return [*parts, text[begin:]]
+
+
+@lru_cache
+def load(folder: Path, table: str) -> Contract:
+    """Read the contract of a table.
+
+    Raises:
+        ContractViolation: there is no such contract, or it does not parse as ODCS v3.
+    """
+    path = folder / f"{table}.yaml"
+    if not path.is_file():
+        raise ContractViolation(f"{table}: no contract at {path}")
+    try:
+        document = OpenDataContractStandard.from_file(str(path))
+    except ValueError as error:
+        raise ContractViolation(f"{table}: {path} is not an ODCS v3 contract: {error}") from error
+    (schema,) = document.schema_ or []
+    properties: list[Any] = list(schema.properties or [])
+    columns = tuple(
+        Column(p.name, arrow_type(p.physicalType), bool(p.required)) for p in properties
+    )
+    key = tuple(
+        p.name for p in sorted(properties, key=lambda p: p.primaryKeyPosition or 0) if p.primaryKey
+    )
+    partition = tuple(
+        p.name
+        for p in sorted(properties, key=lambda p: p.partitionKeyPosition or 0)
+        if p.partitioned
+    )
+    declared = tuple(_rule(quality) for quality in schema.quality or [])
+    return Contract(
+        table, columns, key, partition, (*_implied_rules(columns, key, partition), *declared)
+    )
+
+
+def _rule(quality: Any) -> Rule:
+    body = quality.implementation
+    body = yaml.safe_load(body) if isinstance(body, str) else body
+    return Rule(type=body["type"], kwargs=body["kwargs"], severity=quality.severity)
+
+
+def _implied_rules(
+    columns: tuple[Column, ...], key: tuple[str, ...], partition: tuple[str, ...]
+) -> tuple[Rule, ...]:
+    """`required` and `primaryKey` are expectations too; partition values are constants of the commit."""
+    rules = [
+        Rule("expect_column_values_to_not_be_null", {"column": c.name}, "fail")
+        for c in columns
+        if c.required and c.name not in partition
+    ]
+    if key:
+        # The partition columns make the key unique within what one commit audits.
+        unique = list(dict.fromkeys([*partition, *key]))
+        if len(unique) == 1:
+            rules.append(Rule("expect_column_values_to_be_unique", {"column": unique[0]}, "fail"))
+        else:
+            rules.append(
+                Rule("expect_compound_columns_to_be_unique", {"column_list": unique}, "fail")
+            )
+    return tuple(rules)

@@ -1,0 +1,184 @@
+"""The warehouse as Spark sees it: the engine of the events and graphs jobs."""
+
+import datetime as dt
+import functools
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+from pyspark.sql.types import StructType
+
+from microrec.errors import MissingDay
+from microrec.settings import settings
+from microrec.tables import warehouse
+from microrec.tables.commit import covers
+from microrec.tables.warehouse import scopes_of
+
+logger = logging.getLogger(__name__)
+
+
+def session() -> SparkSession:
+    """The process's Spark session: UTC, no user interface, microsecond timestamps, driver on the loopback."""
+    here = settings()
+    options = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.memory": here.spark_driver_memory,
+        "spark.driver.extraJavaOptions": here.spark_java_options,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(here.spark_shuffle_partitions),
+        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+        # Spark's own default is the deprecated INT96, which other readers take for nanoseconds.
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.sql.parquet.compression.codec": "zstd",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # An attempt's folder is new and read by nobody: no success marker, no two-step rename.
+        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+    }
+    builder = SparkSession.builder.appName("microrec").master(here.spark_master)
+    for name, value in options.items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+@dataclass(frozen=True)
+class Warehouse(warehouse.Warehouse):
+    """Read and write tables as Spark `DataFrame`."""
+
+    @property
+    def session(self) -> SparkSession:
+        """The Spark session the frames live in."""
+        return session()
+
+    def read(self, table: str, *, version: int | None = None, **partition: object) -> DataFrame:
+        """Rows of a partition at a pinned version, columns and types as declared, never inferred.
+
+        Raises:
+            MissingDay: nobody committed the partition.
+        """
+        snapshot = self.snapshot(table, version=version, **partition)
+        logger.info(
+            "read table=%s %s version=%d",
+            table,
+            " ".join(f"{k}={v}" for k, v in partition.items()),
+            snapshot.version,
+        )
+        frames = [self._read_part(table, values, files) for values, files in snapshot.parts]
+        return functools.reduce(DataFrame.unionByName, frames)
+
+    def _read_part(
+        self, table: str, values: Mapping[str, str | None], files: Sequence[str]
+    ) -> DataFrame:
+        contract = self.table(table).contract
+        stored = self.session.read.schema(from_arrow_schema(contract.file_schema)).parquet(*files)
+        declared = from_arrow_schema(contract.schema)
+        literals = {
+            name: F.lit(values[name]).cast(declared[name].dataType).alias(name)
+            for name in contract.partition
+        }
+        return stored.select([literals.get(name, F.col(name)) for name in contract.schema.names])
+
+    def read_events(self, *, day: dt.date, days: int) -> DataFrame:
+        """The one reader of events: the window that ends at `day`, as it was known by the end of `day`.
+
+        Rows that arrived after `day` are not seen, so a night that is run again sees what it saw. Users suppressed as
+        of `day` (opted out, erased) are left out.
+
+        Raises:
+            MissingDay: `day` itself was not validated, or its suppressed users were not written.
+        """
+        first = day - dt.timedelta(days=days - 1)
+        if not self.exists("rejected_events", day=day):
+            raise MissingDay(f"events[arrived_on={day}]: the day was not validated")
+        frames = [
+            self._read_part("events", values, files)
+            for values, files in self._event_parts(first, day)
+        ]
+        suppressed = self.read("suppressed_users", day=day).select("user_id")
+        if not frames:
+            raise MissingDay(f"events[{first}..{day}]: no event day of the window is committed")
+        events = functools.reduce(DataFrame.unionByName, frames)
+        logger.info("read table=events first_day=%s last_day=%s parts=%d", first, day, len(frames))
+        return events.join(F.broadcast(suppressed), on="user_id", how="left_anti")
+
+    def _event_parts(
+        self, first: dt.date, last: dt.date
+    ) -> list[tuple[dict[str, str | None], tuple[str, ...]]]:
+        if not self.partitions("events"):
+            return []
+        parts = self.snapshot("events").parts
+        return [
+            (values, files)
+            for values, files in parts
+            if values["day"] is not None
+            and values["arrived_on"] is not None
+            and str(first) <= values["day"] <= str(last)
+            and values["arrived_on"] <= str(last)
+        ]
+
+    def write(
+        self,
+        table: str,
+        rows: DataFrame,
+        *,
+        replace: Sequence[Mapping[str, object]] | None = None,
+        **scope: object,
+    ) -> int:
+        """Replace one scope (or several, with `replace`) by the rows, in one commit.
+
+        Args:
+            table: name of the table.
+            rows: every column of the contract, but not those of a scope given as keywords.
+            replace: scopes whose columns are in the rows.
+            **scope: partition values all rows share.
+
+        Returns:
+            The version that has the rows.
+
+        Raises:
+            ContractViolation: columns or types are not exactly the contract's.
+            CheckFailed: a `fail` rule of the contract is broken; the scope stays as it was.
+        """
+        began = time.monotonic()
+        opened, scopes = self.table(table), scopes_of(scope, replace)
+        constant = frozenset() if replace is not None else frozenset(scope)
+        opened.contract.check_schema(_arrow_schema(rows.schema), without=constant)
+        folder = opened.attempt_folder(self.author)
+        values = {} if replace is not None else scopes[0]
+        complete = rows.select(
+            *[
+                F.lit(values[name]).alias(name) if name in values else F.col(name)
+                for name in opened.contract.partition
+            ],
+            *opened.contract.file_schema.names,
+        )
+        complete.write.partitionBy(*opened.contract.partition).parquet(f"{opened.uri}/{folder}")
+        staged = opened.collect(folder, scopes)
+        opened.audit(staged, scopes)
+        version = opened.commit(staged, scopes, self.author)
+        words = " ".join(f"{k}={v}" for k, v in scope.items())
+        logger.info(
+            "write table=%s %s rows=%d version=%d seconds=%.1f",
+            table,
+            words,
+            staged.rows,
+            version,
+            time.monotonic() - began,
+        )
+        return version
+
+
+def _arrow_schema(schema: StructType) -> "object":
+    return to_arrow_schema(schema)
+
+
+__all__ = ["Warehouse", "covers", "session"]

@@ -1,0 +1,47 @@
+"""Fixtures all tests share: a place of their own, one lazy Spark session, the real data where it is."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from microrec.settings import HOME, settings
+
+# Small data: the quick JVM options of the platform notes, and no more than the two cores there are.
+os.environ.update(
+    MICROREC_SPARK_MASTER="local[2]",
+    MICROREC_SPARK_JAVA_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    MICROREC_SPARK_DRIVER_MEMORY="2g",
+    MICROREC_SPARK_SHUFFLE_PARTITIONS="1",
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty warehouse and landing zone that jobs called in this test will use."""
+    monkeypatch.setenv("MICROREC_WAREHOUSE", str(tmp_path / "warehouse"))
+    monkeypatch.setenv("MICROREC_LANDING", str(tmp_path / "landing"))
+    settings.cache_clear()
+    yield tmp_path
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[object]:
+    """The session of the jobs themselves, started only if a test asks for it."""
+    settings.cache_clear()
+    from microrec.tables.spark import session
+
+    started = session()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real logs, or a skip that says where it was looked for."""
+    folder = Path(os.environ.get("MICROREC_REAL_DATA", HOME.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set MICROREC_REAL_DATA)")
+    return folder

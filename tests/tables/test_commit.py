@@ -1,0 +1,274 @@
+"""Write, audit, commit: all at once or not at all, whoever writes and whatever dies."""
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from microrec.errors import CheckFailed, CommitConflict, ContractViolation, MissingDay
+from microrec.settings import settings
+from microrec.tables.arrow import Warehouse
+
+DAY = dt.date(2026, 1, 4)
+NEXT = dt.date(2026, 1, 5)
+
+
+def users(number: int, *, prefix: str = "u") -> pa.Table:
+    return pa.table(
+        {
+            "user_idx": pa.array(range(number), pa.int32()),
+            "user_id": pa.array([f"{prefix}{i:03}" for i in range(number)], pa.string()),
+            "degree": pa.array([1] * number, pa.int32()),
+            "first_seen": pa.array([0] * number, pa.timestamp("us", tz="UTC")),
+        }
+    )
+
+
+def edges(splits: list[str]) -> pa.Table:
+    number = len(splits)
+    return pa.table(
+        {
+            "split": pa.array(splits, pa.string()),
+            "user_idx": pa.array(range(number), pa.int32()),
+            "video_idx": pa.array([0] * number, pa.int32()),
+            "weight": pa.array([0.5] * number, pa.float64()),
+            "n_views": pa.array([1] * number, pa.int32()),
+            "n_positive": pa.array([1] * number, pa.int32()),
+            "n_negative": pa.array([0] * number, pa.int32()),
+            "last_at": pa.array([0] * number, pa.timestamp("us", tz="UTC")),
+        }
+    )
+
+
+def test_a_rewritten_day_replaces_itself_and_nothing_else(place: Path) -> None:
+    house = Warehouse.open()
+    house.write("users", users(3), day=DAY)
+    house.write("users", users(2), day=NEXT)
+    house.write("users", users(5), day=DAY)
+    assert house.read("users", day=DAY).num_rows == 5
+    assert house.read("users", day=NEXT).num_rows == 2
+    assert house.partitions("users") == [{"day": "2026-01-04"}, {"day": "2026-01-05"}]
+
+
+def test_an_old_version_stays_readable(place: Path) -> None:
+    house = Warehouse.open()
+    first = house.write("users", users(3), day=DAY)
+    house.write("users", users(5), day=DAY)
+    assert house.read("users", day=DAY, version=first).num_rows == 3
+
+
+def test_a_missing_day_is_an_error_that_names_table_and_day(place: Path) -> None:
+    house = Warehouse.open()
+    with pytest.raises(MissingDay, match=r"users\[day=2026-01-04\]"):
+        house.read("users", day=DAY)
+    house.write("users", users(3), day=NEXT)
+    with pytest.raises(MissingDay, match=r"users\[day=2026-01-04\]"):
+        house.read("users", day=DAY)
+
+
+def test_an_empty_day_is_committed_and_leaves_no_old_rows(place: Path) -> None:
+    house = Warehouse.open()
+    house.write("watch_edges", edges(["train", "holdout"]), day=DAY)
+    house.write("watch_edges", edges([]), day=DAY)
+    assert house.exists("watch_edges", day=DAY)
+    assert house.read("watch_edges", day=DAY).num_rows == 0
+
+
+def test_several_scopes_in_one_commit_and_an_empty_one_is_marked(place: Path) -> None:
+    house = Warehouse.open()
+    rows = edges(["train", "train"])
+    rows = rows.append_column("day", pa.array([DAY] * 2, pa.date32()))
+    house.write(
+        "watch_edges",
+        rows,
+        replace=[{"day": DAY, "split": "train"}, {"day": DAY, "split": "holdout"}],
+    )
+    assert house.read("watch_edges", day=DAY, split="train").num_rows == 2
+    assert house.read("watch_edges", day=DAY, split="holdout").num_rows == 0
+    with pytest.raises(MissingDay, match="split=validation"):
+        house.read("watch_edges", day=DAY, split="validation")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda t: t.append_column("x", pa.array([1] * 3)), ContractViolation, "extra column x"),
+        (lambda t: t.drop_columns(["degree"]), ContractViolation, "missing column degree"),
+        (
+            lambda t: t.set_column(2, "degree", pa.array([1, 1, 1], pa.int64())),
+            ContractViolation,
+            "degree is int64",
+        ),
+        (lambda t: pa.concat_tables([t, t.slice(0, 1)]), CheckFailed, "unique"),
+        (
+            lambda t: t.set_column(1, "user_id", pa.array(["a", None, "b"], pa.string())),
+            CheckFailed,
+            r"not_be_null\(user_id\): 1 rows",
+        ),
+        (
+            lambda t: t.set_column(2, "degree", pa.array([0, 0, 1], pa.int32())),
+            CheckFailed,
+            r"between\(degree, min_value=1\): 2 rows",
+        ),
+    ],
+    ids=["extra", "missing", "retyped", "duplicate", "null", "rule"],
+)
+def test_what_breaks_the_contract_leaves_the_old_day(place: Path, spoil, error, words) -> None:  # type: ignore[no-untyped-def]
+    house = Warehouse.open()
+    house.write("users", users(7), day=DAY)
+    before = (house.version("users"), house.digest("users", day=DAY))
+    with pytest.raises(error, match=words):
+        house.write("users", spoil(users(3)), day=DAY)
+    assert (house.version("users"), house.digest("users", day=DAY)) == before
+
+
+def test_rows_outside_the_scope_are_refused(place: Path) -> None:
+    house = Warehouse.open()
+    rows = edges(["train", "holdout"]).append_column("day", pa.array([DAY] * 2, pa.date32()))
+    with pytest.raises(ContractViolation, match="outside"):
+        house.write("watch_edges", rows, replace=[{"day": DAY, "split": "train"}])
+
+
+def test_digest_ignores_row_order_and_sees_every_value(place: Path) -> None:
+    house = Warehouse.open()
+    house.write("users", users(5), day=DAY)
+    first = house.digest("users", day=DAY)
+    house.write("users", users(5).take([4, 2, 0, 1, 3]), day=DAY)
+    assert house.digest("users", day=DAY) == first
+    house.write("users", users(5, prefix="v"), day=DAY)
+    assert house.digest("users", day=DAY) != first
+
+
+def test_ids_that_look_like_numbers_stay_text(place: Path) -> None:
+    house = Warehouse.open()
+    rows = users(1).set_column(1, "user_id", pa.array(["007"]))
+    house.write("users", rows, day=DAY)
+    assert house.read("users", day=DAY).column("user_id").to_pylist() == ["007"]
+
+
+def test_other_readers_of_delta_see_the_same_rows(place: Path) -> None:
+    house = Warehouse.open()
+    house.write("users", users(3), day=DAY)
+    house.write("users", users(4), day=DAY)
+    assert pl.read_delta(f"{place}/warehouse/users").height == 4
+
+
+def test_the_commit_says_who_and_what(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROREC_RUN_ID", "scheduled__2026-01-04T00:00:00+00:00")
+    settings.cache_clear()
+    Warehouse.open().write("users", users(3), day=DAY)
+    entry = DeltaTable(f"{place}/warehouse/users").history(1)[0]
+    assert entry["run_id"] == "scheduled__2026-01-04T00:00:00+00:00"
+    assert (entry["scope"], entry["rows"]) == ("day=2026-01-04", "3")
+    assert entry["code_version"]
+
+
+def test_a_late_attempt_may_not_commit_over_a_newer_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def house(run: str, attempt: int) -> Warehouse:
+        monkeypatch.setenv("MICROREC_RUN_ID", run)
+        monkeypatch.setenv("MICROREC_ATTEMPT", str(attempt))
+        settings.cache_clear()
+        return Warehouse.open()
+
+    house("night", 2).write("users", users(3), day=DAY)
+    with pytest.raises(CommitConflict, match="attempt 1 of run night is late"):
+        house("night", 1).write("users", users(9), day=DAY)
+    house("next-night", 1).write("users", users(4), day=DAY)
+    assert Warehouse.open().read("users", day=DAY).num_rows == 4
+
+
+WRITER = """
+import datetime as dt, sys
+sys.path.insert(0, {tests!r})
+from test_commit import DAY, NEXT, users
+from microrec.tables.arrow import Warehouse
+me = int(sys.argv[1])
+for number in range(6):
+    Warehouse.open().write("users", users(me + 1, prefix=f"w{{me}}-"), day=DAY if number % 2 else NEXT)
+"""
+
+
+def test_racing_writers_leave_one_writers_rows(place: Path) -> None:
+    script = WRITER.format(tests=str(Path(__file__).parent))
+    racers = [subprocess.Popen([sys.executable, "-c", script, str(me)]) for me in range(3)]
+    assert [racer.wait(timeout=240) for racer in racers] == [0, 0, 0]
+    for day in (DAY, NEXT):
+        ids = Warehouse.open().read("users", day=day).column("user_id").to_pylist()
+        writers = {one.split("-")[0] for one in ids}
+        assert len(writers) == 1
+        assert len(ids) == int(writers.pop()[1:]) + 1
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_commit import DAY, users
+from microrec.tables import commit
+from microrec.tables.arrow import Warehouse
+
+def stop_here(self, staged, scopes, author):
+    print("staged", flush=True)
+    import time; time.sleep(600)
+
+commit.Table.commit = stop_here
+Warehouse.open().write("users", users(9), day=DAY)
+"""
+
+
+def test_kill_9_between_stage_and_commit_leaves_the_old_day_and_the_next_run_repairs(
+    place: Path,
+) -> None:
+    house = Warehouse.open()
+    house.write("users", users(3), day=DAY)
+    before = house.digest("users", day=DAY)
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    writer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "staged\n"
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait(timeout=30)
+    staged = list(Path(place, "warehouse", "users").glob("attempt-*/**/*.parquet"))
+    assert len(staged) == 2, "the dead writer's file lies there, and nobody reads it"
+    assert house.digest("users", day=DAY) == before
+    house.write("users", users(9), day=DAY)
+    assert house.read("users", day=DAY).num_rows == 9
+
+
+def test_readers_never_see_half_a_day(place: Path) -> None:
+    house = Warehouse.open()
+    house.write("users", users(2), day=DAY)
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_commit import *\n"
+        "for n in range(12): Warehouse.open().write('users', users(2 + n % 2 * 3), day=DAY)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script])
+    seen, until = set(), time.monotonic() + 120
+    while writer.poll() is None and time.monotonic() < until:
+        seen.add(house.read("users", day=DAY).num_rows)
+    assert writer.returncode == 0
+    assert seen <= {2, 5}
+
+
+def test_the_logs_schema_is_the_contracts(place: Path) -> None:
+    """The log's schema is the contract's, so that any Delta reader gets the declared types."""
+    Warehouse.open().write("users", users(1), day=DAY)
+    fields = json.loads(DeltaTable(f"{place}/warehouse/users").schema().to_json())["fields"]
+    assert {f["name"]: f["type"] for f in fields} == {
+        "day": "date",
+        "user_idx": "integer",
+        "user_id": "string",
+        "degree": "integer",
+        "first_seen": "timestamp",
+    }
