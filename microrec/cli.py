@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -50,10 +50,9 @@ def world(
 
     if landing.exists():
         shutil.rmtree(landing)
-    planted = generate(
-        Config(seed=seed, users=users, videos=videos, days=days), np.random.default_rng(seed)
-    )
-    zone.write_world(str(landing), planted)
+    config = Config(users=users, videos=videos, days=days)
+    planted = generate(config, np.random.default_rng(seed))
+    zone.write_world(str(landing), planted.parts, truth=planted.truth.model_dump(mode="json"))
     console.print(f"planted world: {users} users, {videos} videos, {days} days in {landing}")
 
 
@@ -84,13 +83,23 @@ def night(
         "MICROREC_LANDING": str((landing or Path(settings().landing)).resolve()),
         "MICROREC_WAREHOUSE": str((warehouse or Path(settings().warehouse)).resolve()),
     }
-    airflow_home = Path(os.environ.get("AIRFLOW_HOME", HOME / "var" / "airflow")).resolve()
-    succeeded = nightly.run(day, airflow_home=airflow_home, environment=environment)
+    succeeded = nightly.run(day, airflow_home=_airflow_home(), environment=environment)
     settings.cache_clear()
     if not succeeded:
         console.print(f"night {day}: FAILED; the previous release stands", style="bold red")
         sys.exit(1)
     _report(day)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8080) -> None:
+    """Start Airflow on this machine with the nightly DAG in it (Ctrl-C ends it)."""
+    from microrec import night as nightly
+
+    _require_java()
+    console.print(f"Airflow will answer on http://localhost:{port} in about a minute; no password")
+    environment = os.environ | nightly.ui_environment(_airflow_home(), port)
+    os.execve(sys.executable, [sys.executable, "-m", "airflow", "standalone"], environment)
 
 
 @app.command()
@@ -106,14 +115,13 @@ def show(
     """Print rows of a table; result tables come from their day's release, whatever was written since."""
     from microrec.release import reader
 
+    where = str(warehouse) if warehouse else None
     rows = reader.rows_of(
-        table,
-        day=day and dt.date.fromisoformat(day),
-        user_id=user,
-        limit=limit,
-        warehouse=warehouse and str(warehouse),
+        table, day=dt.date.fromisoformat(day) if day else None, user_id=user, warehouse=where
     )
-    _print_rows(table, rows.column_names, rows.to_pylist())
+    _print_rows(
+        f"{table}: {rows.num_rows} rows", rows.column_names, rows.slice(0, limit).to_pylist()
+    )
 
 
 @app.command()
@@ -121,32 +129,43 @@ def releases(warehouse: Warehouse = None) -> None:
     """List releases by day; the last one is what consumers follow."""
     from microrec.release import reader
 
-    rows = reader.releases(warehouse and str(warehouse))
-    _print_rows("releases", ["day", "run_id", "code_version", "valid_until", "tables"], rows)
+    where = str(warehouse) if warehouse else None
+    listed = [reader.of(day, where) for day in reader.days(where)]
+    columns = ["day", "run_id", "code_version", "valid_until", "tables"]
+    _print_rows("releases", columns, [vars(release) for release in listed])
 
 
 def _report(day: dt.date) -> None:
-    """What a night ends with: the release, its metrics against the floor, one user's list, where it all lies."""
+    """What a night ends with: the release, metrics against the floor, one user's list, where it all lies."""
     from microrec.release import reader
 
     release = reader.of(day)
     console.rule(f"release {day}")
-    _print_rows("result tables", ["table", "version", "rows", "digest"], release.tables)
-    metrics = reader.headline(release)
-    _print_rows(
-        "held-out day: sources against the popularity floor (95 % bootstrap)",
-        list(metrics[0]),
-        metrics,
-    )
-    listing = release.read("recommendations")
-    someone = listing.column("user_id")[0].as_py()
-    head = release.read("recommendations", user_id=someone).slice(0, 5)
-    _print_rows(
-        f"the head of user {someone}'s list",
-        ["rank", "video_id", "score", "source", "reason"],
-        head.to_pylist(),
-    )
+    pins = [vars(pin) for pin in release.tables.values()]
+    _print_rows("result tables", ["table", "version", "rows", "digest"], pins)
+    figures = release.read("metrics").to_pylist()
+    _print_rows("held-out day, all users (95 % bootstrap interval)", *_headline(figures))
+    someone = release.read("recommendations")["user_id"][0].as_py()
+    head = release.read("recommendations", user_id=someone).slice(0, 5).to_pylist()
+    columns = ["rank", "video_id", "score", "source", "reason"]
+    _print_rows(f"the head of user {someone}'s list", columns, head)
     console.print(f"warehouse {settings().warehouse}\nlanding   {settings().landing}")
+
+
+def _headline(figures: list[dict[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Recall and NDCG at 20 of every source, the blend and its difference to popularity, one row each."""
+    shown = ["recall@20", "ndcg@20"]
+    rows: dict[str, dict[str, Any]] = {}
+    for figure in figures:
+        if (
+            figure["stage"] == "evaluation"
+            and figure["slice"] == "all"
+            and figure["metric"] in shown
+        ):
+            row = rows.setdefault(figure["name"], {"name": figure["name"], "users": figure["n"]})
+            span = "" if figure["low"] is None else f" [{figure['low']:.4f}, {figure['high']:.4f}]"
+            row[figure["metric"]] = f"{figure['value']:.4f}{span}"
+    return ["name", *shown, "users"], [rows[name] for name in sorted(rows)]
 
 
 def _print_rows(title: str, columns: list[str], rows: list[dict[str, object]]) -> None:
@@ -161,9 +180,13 @@ def _print_rows(title: str, columns: list[str], rows: list[dict[str, object]]) -
 def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
-    if isinstance(value, list) and value and isinstance(value[0], dict) and "table" in value[0]:
-        return " ".join(f"{one['table']}@{one['version']}" for one in value)
+    if isinstance(value, dict):
+        return " ".join(f"{name}@{pin.version}" for name, pin in value.items())
     return "" if value is None else str(value)
+
+
+def _airflow_home() -> Path:
+    return Path(os.environ.get("AIRFLOW_HOME", HOME / "var" / "airflow")).resolve()
 
 
 def _require_java() -> None:

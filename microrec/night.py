@@ -41,6 +41,18 @@ def airflow_environment(home: Path) -> dict[str, str]:
     }
 
 
+def ui_environment(home: Path, port: int) -> dict[str, str]:
+    """Airflow's settings for a server on this machine's loopback, open to whoever can reach it: for one's own desk."""
+    return airflow_environment(home) | {
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+    }
+
+
 def run(day: dt.date, *, airflow_home: Path, environment: Mapping[str, str]) -> bool:
     """Run the nightly DAG for a day and show what happens.
 
@@ -75,7 +87,7 @@ def _run_dag(day: dt.date, console: Console) -> bool:
     if bag.import_errors:
         raise RuntimeError(f"the DAG does not load: {bag.import_errors}")
     dag = bag.dags["nightly"]
-    get_listener_manager().add_listener(_Progress(console))
+    get_listener_manager().add_listener(_Progress(console))  # type: ignore[no-untyped-call]
     midnight = dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
     finished = dag.test(logical_date=midnight, run_conf={"day": day.isoformat()})
     return str(finished.state) == "success"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from microrec.tables import warehouse
 from microrec.tables.artefacts import Artefacts
-from microrec.tables.commit import NULL_PARTITION, Scope, Table
+from microrec.tables.commit import NULL_PARTITION, Scope, Table, as_scope
 from microrec.tables.warehouse import scopes_of
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Warehouse(warehouse.Warehouse, Artefacts):
         Args:
             table: name of the table.
             rows: every column of the contract, but not those of a scope given as keywords.
-            replace: scopes whose columns are in the rows.
+            replace: parts of the scope, by columns that are in the rows; one without rows is marked empty.
             **scope: partition values all rows share.
 
         Returns:
@@ -75,10 +75,10 @@ class Warehouse(warehouse.Warehouse, Artefacts):
         """
         began = time.monotonic()
         opened, scopes = self.table(table), scopes_of(scope, replace)
-        constant = frozenset() if replace is not None else frozenset(scope)
-        opened.contract.check_schema(rows.schema, without=constant)
+        constants = as_scope(scope)
+        opened.contract.check_schema(rows.schema, without=frozenset(constants))
         folder = opened.attempt_folder(self.author)
-        _stage(opened, folder, rows, {} if replace is not None else scopes[0])
+        _stage(opened, folder, rows, constants)
         staged = opened.collect(folder, scopes)
         opened.audit(staged, scopes)
         version = opened.commit(staged, scopes, self.author)

@@ -3,6 +3,8 @@
 import datetime as dt
 import functools
 import logging
+import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +12,11 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
-from pyspark.sql.types import StructType
 
 from microrec.errors import MissingDay
 from microrec.settings import settings
 from microrec.tables import warehouse
-from microrec.tables.commit import covers
+from microrec.tables.commit import as_scope
 from microrec.tables.warehouse import scopes_of
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 def session() -> SparkSession:
     """The process's Spark session: UTC, no user interface, microsecond timestamps, driver on the loopback."""
     here = settings()
+    # Spark asks the environment for these two: workers must be this interpreter, ports must be the loopback's.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     options = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -138,7 +142,7 @@ class Warehouse(warehouse.Warehouse):
         Args:
             table: name of the table.
             rows: every column of the contract, but not those of a scope given as keywords.
-            replace: scopes whose columns are in the rows.
+            replace: parts of the scope, by columns that are in the rows; one without rows is marked empty.
             **scope: partition values all rows share.
 
         Returns:
@@ -150,13 +154,12 @@ class Warehouse(warehouse.Warehouse):
         """
         began = time.monotonic()
         opened, scopes = self.table(table), scopes_of(scope, replace)
-        constant = frozenset() if replace is not None else frozenset(scope)
-        opened.contract.check_schema(_arrow_schema(rows.schema), without=constant)
+        constants = as_scope(scope)
+        opened.contract.check_schema(to_arrow_schema(rows.schema), without=frozenset(constants))
         folder = opened.attempt_folder(self.author)
-        values = {} if replace is not None else scopes[0]
         complete = rows.select(
             *[
-                F.lit(values[name]).alias(name) if name in values else F.col(name)
+                F.lit(constants[name]).alias(name) if name in constants else F.col(name)
                 for name in opened.contract.partition
             ],
             *opened.contract.file_schema.names,
@@ -175,10 +178,3 @@ class Warehouse(warehouse.Warehouse):
             time.monotonic() - began,
         )
         return version
-
-
-def _arrow_schema(schema: StructType) -> "object":
-    return to_arrow_schema(schema)
-
-
-__all__ = ["Warehouse", "covers", "session"]

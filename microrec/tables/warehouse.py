@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -133,9 +133,11 @@ class Warehouse:
         return pa.concat_tables(tables)
 
 
-def scopes_of(scope: Mapping[str, Any], replace: Sequence[Mapping[str, Any]] | None) -> list[Scope]:
-    """The scopes a write replaces: one given as keywords, or several given as `replace`."""
-    return [as_scope(one) for one in replace] if replace is not None else [as_scope(scope)]
+def scopes_of(
+    scope: Mapping[str, object], replace: Sequence[Mapping[str, object]] | None
+) -> list[Scope]:
+    """The scopes a write replaces: the shared one, or each of `replace` within it."""
+    return [as_scope({**scope, **one}) for one in replace or [{}]]
 
 
 def _as_text(value: object) -> str | None:

@@ -1,0 +1,29 @@
+"""Connect each video to its nearest videos, per modality.
+
+Reads: video_features, video_nodes
+Writes: modality_edges
+"""
+
+from microrec import job, recipe
+from microrec.graphs import modality
+from microrec.tables import spark
+
+
+def main(day: job.Day) -> None:
+    """Build the modality graphs of a day.
+
+    Raises:
+        MissingDay: the day's features were not validated, or its nodes were not built.
+    """
+    config = recipe.section("graphs.modality", modality.Config)
+    house = spark.Warehouse.open()
+    features, video_nodes = (
+        house.read("video_features", day=day),
+        house.read("video_nodes", day=day),
+    )
+    edges = modality.modality_edges(features, video_nodes, config=config)
+    house.write("modality_edges", edges, day=day)
+
+
+if __name__ == "__main__":
+    job.start(main)

@@ -1,0 +1,47 @@
+"""Check what was written, as written, and make it the day's release.
+
+Reads: recommendations, fallback_recommendations, gate_results (fit trial), users, video_nodes,
+watch_edges, suppressed_users of the day.
+Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
+severity hold failed in either fit and Great Expectations agrees, the day's row of releases. Else it ends with GateHeld and the
+release before stands.
+"""
+
+import logging
+
+from microrec import job, recipe
+from microrec.evaluation import gate, lists, report
+from microrec.release import record
+from microrec.tables import arrow, expectations
+
+logger = logging.getLogger(__name__)
+
+NIGHT = ("users", "video_nodes", "watch_edges", "suppressed_users")
+
+
+def main(day: job.Day) -> None:
+    """Publish the day."""
+    k, house = recipe.night().k, arrow.Warehouse.open()
+    gate.require(house.read("gate_results", day=day, fit="trial"), day=day, fit="trial")
+    mine = house.read("recommendations", day=day)
+    shared = house.read("fallback_recommendations", day=day)
+    tables = {name: house.read(name, day=day) for name in NIGHT}
+    asks = recipe.section("evaluation.gate", gate.Config)
+    judged = gate.check(lists.by_id(mine, night=tables, k=k), config=asks)
+    anyones = lists.fallback(shared, videos=tables["video_nodes"], k=k)
+    judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
+    house.write("gate_results", gate.table(judged), day=day, fit="final")
+    figures = report.release(mine, shared)
+    house.write("metrics", report.table(figures), day=day, stage="release")
+    gate.require(gate.table(judged), day=day, fit="final")
+    for name, rows in {"recommendations": mine, "fallback_recommendations": shared}.items():
+        evaluated = expectations.require(house.table(name).contract, rows, scope=f"day={day}")
+        logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
+    row = record.record(
+        house, day=day, run_id=house.author.run_id, code_version=house.author.code_version
+    )
+    house.write("releases", row, day=day)
+
+
+if __name__ == "__main__":
+    job.start(main)

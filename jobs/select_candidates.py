@@ -1,0 +1,43 @@
+"""Ask one fitted model for the best unseen videos of each user, more than a list needs.
+
+Reads: models, users, video_nodes, watch_edges, suppressed_users of the day.
+Writes: candidates of (day, fit, source = model).
+
+The trial asks only for users who may be evaluated: those with a viewing on the held-out day.
+"""
+
+import numpy as np
+
+from microrec import job, recipe
+from microrec.candidates import filters, retrieval
+from microrec.models import fitted
+from microrec.tables import arrow
+
+
+def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
+    """Select the candidates of one model."""
+    night, house = recipe.night(), arrow.Warehouse.open()
+    config = recipe.section("candidates.retrieval", retrieval.Config)
+    users, edges = house.read("users", day=day), house.read("watch_edges", day=day)
+    videos = house.read("video_nodes", day=day)
+    known = filters.knowledge(edges, videos, n_users=users.num_rows, fit=fit, day=day)
+    asked = filters.served(users, house.read("suppressed_users", day=day))
+    if fit == "trial":
+        asked = np.intersect1d(asked, filters.viewers(edges, "holdout"))
+    k = night.k * night.overfetch
+    found = _open(house, day=day, fit=fit, model=model)
+    if isinstance(found, fitted.Embeddings):
+        rows = retrieval.by_embeddings(found, users=asked, known=known, k=k, config=config)
+    else:
+        rows = retrieval.by_neighbours(found, users=asked, known=known, k=k, config=config)
+    house.write("candidates", rows, day=day, fit=fit, source=model)
+
+
+def _open(house: arrow.Warehouse, *, day: job.Day, fit: str, model: str) -> fitted.Fitted:
+    """The fitted model that the `models` table points to."""
+    (row,) = house.read("models", day=day, fit=fit, model=model).to_pylist()
+    return fitted.load(house.open_artefact(row["path"], row["digest"]))
+
+
+if __name__ == "__main__":
+    job.start(main)

@@ -1,0 +1,31 @@
+"""Candidates: from fitted models to the ranked list of every user.
+
+What enters: fitted embeddings or neighbour lists, the watch edges a fit may see, the catalogue, the
+users and the suppressed users of one day. What leaves: `candidates` (per source, more than is
+needed), then one final list per user and the fallback lists for users nobody knows. Numpy, scipy
+and Arrow only: a process that selects must not pay the 3-10 s import of torch.
+
+    retrieval  exact top-k of a source, by blocks of users
+    blend      rank fusion of all sources, weighted by how much data the user has
+    ladder     global lists that fill what personal candidates leave empty
+    final      one filter-and-fill: exactly min(K, allowed videos) rows for every user
+    filters    the only place that masks seen and ineligible videos and drops suppressed users
+
+What it refuses: non-finite vectors (a NaN would silently empty lists), and k below 1.
+
+What was decided:
+
+* Memory is bounded by blocks (`block_cells` scores at a time), never by the number of users. A
+  block is dense [users, videos]: fusion, masking, filling and ranking of a block are one array
+  each, so the law "never a seen video" is one assignment of -inf that the same top-k obeys in
+  retrieval and in the final list.
+* Ties are broken by video_idx everywhere; sums run over sources in name order. Neither the order of
+  rows nor the number of threads changes a list.
+* A score above 0 is personal (the fused points); a score below 0 is minus the position on the
+  ladder. Scores therefore fall with rank across the border between the two, and a reader can tell
+  them apart.
+* In the trial fit a video published after the cut is not proposed: a release made at the cut could
+  not have known it (pain 12). It stays in the truth, so it counts against every source alike.
+* Rank fusion, not score fusion: scores of different sources have no common unit, ranks do (Cormack
+  et al. 2009, reciprocal rank fusion).
+"""

@@ -1,0 +1,124 @@
+"""The one place that says which video may be shown to whom, and who gets a list at all.
+
+Models and SQL elsewhere never mask: retrieval and the final filter-and-fill both call
+    `Knowledge.mask`.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy import sparse
+
+Ints = NDArray[np.integer]
+Floats = NDArray[np.floating]
+
+FIT_SPLITS = {"trial": ("train", "validation"), "final": ("train", "validation", "holdout")}
+"""Parts of the window that a fit sees, in the order of time."""
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What one fit knows about who watched what and what may be proposed.
+
+    Shapes:
+        seen, positives: sparse [n_users, n_videos], 1.0 where the fit has a (positive) edge.
+        eligible: [n_videos], true where the video may be proposed.
+    """
+
+    seen: sparse.csr_matrix
+    positives: sparse.csr_matrix
+    eligible: NDArray[np.bool_]
+
+    @property
+    def n_videos(self) -> int:
+        """Videos of the catalogue."""
+        return len(self.eligible)
+
+    @property
+    def history(self) -> NDArray[np.int64]:
+        """Positive edges of each user, [n_users]."""
+        return np.diff(self.positives.indptr).astype(np.int64)
+
+    def mask(self, scores: Floats, users: Ints) -> None:
+        """Set the score of every seen or ineligible video to -inf, in place.
+
+        Args:
+            scores: [n_block, n_videos], one row per user of the block.
+            users: [n_block], user_idx of each row.
+        """
+        scores[:, ~self.eligible] = -np.inf
+        block = self.seen[users]
+        rows = np.repeat(np.arange(len(users)), np.diff(block.indptr))
+        scores[rows, block.indices] = -np.inf
+
+
+def fit_edges(edges: pa.Table, fit: str) -> pa.Table:
+    """Watch edges that a fit may see, one row per (split, user, video)."""
+    return edges.filter(pc.is_in(edges["split"], value_set=pa.array(FIT_SPLITS[fit])))
+
+
+def horizon(day: dt.date, fit: str) -> dt.datetime:
+    """First instant that a fit does not see, UTC: the start of the day (trial) or its end."""
+    first_unseen = day if fit == "trial" else day + dt.timedelta(days=1)
+    return dt.datetime.combine(first_unseen, dt.time.min, tzinfo=dt.UTC)
+
+
+def knowledge(
+    edges: pa.Table, videos: pa.Table, *, n_users: int, fit: str, day: dt.date
+) -> Knowledge:
+    """What a fit of `day` knows.
+
+    Args:
+        edges: `watch_edges` of the day, all splits.
+        videos: `video_nodes` of the day.
+        n_users: Rows of `users` of the day.
+        fit: trial or final.
+        day: The day of the run.
+    """
+    known = fit_edges(edges, fit)
+    shape = (n_users, videos.num_rows)
+    seen = _incidence(known, shape)
+    positives = _incidence(known.filter(pc.greater(known["n_positive"], 0)), shape)
+    eligible = column(videos.sort_by("video_idx"), "eligible")
+    if fit == "trial":
+        watched = np.asarray(seen.sum(axis=0)).ravel() > 0
+        eligible = eligible & (watched | _published(videos, horizon(day, fit)))
+    return Knowledge(seen=seen, positives=positives, eligible=eligible)
+
+
+def served(users: pa.Table, suppressed: pa.Table) -> NDArray[np.int64]:
+    """user_idx of the users who get a list, ascending: all but the suppressed ones."""
+    kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=suppressed["user_id"])))
+    return np.sort(column(kept, "user_idx").astype(np.int64))
+
+
+def viewers(edges: pa.Table, split: str) -> NDArray[np.int64]:
+    """user_idx of everyone with a viewing in one split, ascending."""
+    return np.unique(column(edges, "user_idx")[column(edges, "split") == split]).astype(np.int64)
+
+
+def column(table: pa.Table, name: str) -> NDArray[Any]:
+    """One column of an Arrow table as a numpy array."""
+    values: NDArray[Any] = table[name].combine_chunks().to_numpy(zero_copy_only=False)
+    return values
+
+
+def _published(videos: pa.Table, until: dt.datetime) -> NDArray[np.bool_]:
+    """Videos, by video_idx, whose date of publication is before `until` or not known."""
+    instant = pa.scalar(until, pa.timestamp("us", "UTC"))
+    early = pc.less(videos.sort_by("video_idx")["published_at"], instant)
+    return column(pa.table({"early": pc.fill_null(early, True)}), "early")
+
+
+def _incidence(edges: pa.Table, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """Edges as a sparse matrix of ones; a pair met in two splits counts once."""
+    at = (column(edges, "user_idx"), column(edges, "video_idx"))
+    ones = np.ones(edges.num_rows, dtype=np.float32)
+    matrix: sparse.csr_matrix = sparse.csr_matrix((ones, at), shape=shape)
+    matrix.data[:] = 1.0
+    return matrix

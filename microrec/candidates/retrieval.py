@@ -1,0 +1,215 @@
+"""Exact top-k videos of a source for many users, by blocks of users.
+
+Two forms of fitted model are understood, by structure (the models stage is not imported):
+
+    embeddings        score(u, v) = <user_u, video_v>
+    neighbour lists   axis user:  score(u, v) = sum_w sim(u, w) R_wv
+                      axis video: score(u, v) = sum_{j in N_u} sim(j, v) / n_u
+
+with R the positive edges, N_u the positive videos of u and n_u their number.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PositiveInt
+from scipy import sparse
+
+from microrec.candidates.filters import Floats, Ints, Knowledge
+from microrec.errors import MicrorecError
+
+FEW = 0.1
+"""Share of finite scores below which sorting them all beats pruning first: numpy's partition takes ten
+times longer on rows that are mostly -inf, as those of neighbour lists are."""
+
+
+class Config(BaseModel):
+    """How retrieval uses memory; it does not change what is found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    block_cells: PositiveInt = 8_000_000
+    """Scores (4 bytes each) held at a time; a block has block_cells / n_videos users."""
+
+
+class Embeddings(Protocol):
+    """Vectors whose inner product is the score."""
+
+    @property
+    def user(self) -> NDArray[np.float32]:
+        """[n_users, dim]."""
+
+    @property
+    def video(self) -> NDArray[np.float32]:
+        """[n_videos, dim]."""
+
+    @property
+    def user_known(self) -> NDArray[np.bool_]:
+        """[n_users], false where the model has nothing to say about the user."""
+
+    @property
+    def video_known(self) -> NDArray[np.bool_]:
+        """[n_videos], false where the model has nothing to say about the video."""
+
+
+class NeighbourLists(Protocol):
+    """Similar users of every user, or similar videos of every video, in CSR form."""
+
+    @property
+    def axis(self) -> str:
+        """Whose neighbours: user or video."""
+
+    @property
+    def indptr(self) -> NDArray[np.int64]:
+        """[n + 1], where each row's neighbours start."""
+
+    @property
+    def neighbour(self) -> NDArray[np.int32]:
+        """[n_pairs], the neighbours."""
+
+    @property
+    def similarity(self) -> NDArray[np.float32]:
+        """[n_pairs], their similarity."""
+
+
+def by_embeddings(
+    fitted: Embeddings, *, users: Ints, known: Knowledge, k: int, config: Config
+) -> pa.Table:
+    """Best `k` allowed videos of each user the model knows, by inner product.
+
+    Args:
+        fitted: The vectors.
+        users: user_idx to rank for.
+        known: What the fit has seen; seen and ineligible videos never appear.
+        k: Length of a list; shorter where fewer videos are allowed.
+        config: Block size.
+
+    Returns:
+        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by
+        video_idx.
+
+    Raises:
+        MicrorecError: A known user's or video's vector is not finite.
+    """
+    _check_finite(fitted)
+
+    def score(block: Ints) -> Floats:
+        scores = fitted.user[block] @ fitted.video.T
+        scores[:, ~fitted.video_known] = -np.inf
+        return scores
+
+    users = np.asarray(users)
+    return _ranked(score, users=users[fitted.user_known[users]], known=known, k=k, config=config)
+
+
+def by_neighbours(
+    fitted: NeighbourLists, *, users: Ints, known: Knowledge, k: int, config: Config
+) -> pa.Table:
+    """Best `k` allowed videos of each user by neighbourhood; only videos with a score above 0.
+
+    Args and returns as `by_embeddings`; the positive edges come from `known`.
+
+    Raises:
+        MicrorecError: A similarity is not finite.
+    """
+    bad = int((~np.isfinite(fitted.similarity)).sum())
+    if bad:
+        raise MicrorecError(f"candidates: {bad} similarities of the neighbour lists are not finite")
+    n = len(fitted.indptr) - 1
+    near = sparse.csr_matrix((fitted.similarity, fitted.neighbour, fitted.indptr), shape=(n, n))
+
+    def score(block: Ints) -> Floats:
+        if fitted.axis == "user":
+            product = near[block] @ known.positives
+        else:
+            share = 1.0 / np.maximum(known.history[block], 1)
+            product = known.positives[block] @ near
+            product = sparse.diags(share.astype(np.float32)) @ product
+        scores: Floats = product.toarray()
+        scores[scores <= 0] = -np.inf
+        return scores
+
+    return _ranked(score, users=np.asarray(users), known=known, k=k, config=config)
+
+
+def top(scores: Floats, k: int) -> tuple[Ints, Ints, Ints]:
+    """Best `k` finite scores of each row, exactly; equal scores in the order of the columns.
+
+    Args:
+        scores: [n_rows, n_columns] without NaN; -inf is never taken.
+        k: At most this many per row.
+
+    Returns:
+        Rows, columns and 1-based ranks, sorted by row and rank.
+    """
+    taken = scores > -np.inf
+    if taken.mean() > FEW:
+        taken = _pruned(scores, min(k, scores.shape[1]))
+    rows, columns = np.nonzero(taken)
+    order = np.lexsort((columns, -scores[rows, columns], rows))
+    rows, columns = rows[order], columns[order]
+    ranks = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
+    kept = ranks <= k
+    return rows[kept], columns[kept], ranks[kept]
+
+
+def blocks(users: Ints, *, n_videos: int, block_cells: int) -> list[Ints]:
+    """Users cut into consecutive blocks of at most block_cells / n_videos (at least one) users."""
+    rows = max(1, block_cells // max(1, n_videos))
+    return [users[start : start + rows] for start in range(0, len(users), rows)]
+
+
+def _ranked(
+    score: Callable[[Ints], Floats], *, users: Ints, known: Knowledge, k: int, config: Config
+) -> pa.Table:
+    """Score, mask and cut every block; one `candidates` row per (user, rank)."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    parts = [_empty()]
+    for block in blocks(np.unique(users), n_videos=known.n_videos, block_cells=config.block_cells):
+        scores = score(block)
+        known.mask(scores, block)
+        rows, videos, ranks = top(scores, k)
+        parts.append(_rows(block[rows], ranks, videos, scores[rows, videos]))
+    return pa.concat_tables(parts)
+
+
+def _pruned(scores: Floats, k: int) -> NDArray[np.bool_]:
+    """The best `k` of each row, of equal ones the first columns: what is left needs little sorting."""
+    least = np.partition(scores, -k, axis=1)[:, -k, None]
+    taken: NDArray[np.bool_] = scores > least
+    tied = (scores == least) & (least > -np.inf)
+    room = k - taken.sum(axis=1, keepdims=True)
+    taken |= tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= room)
+    return taken
+
+
+def _rows(users: Ints, ranks: Ints, videos: Ints, scores: Floats) -> pa.Table:
+    """Columns in the types of the `candidates` contract."""
+    columns = {
+        "user_idx": users.astype(np.int32),
+        "rank": ranks.astype(np.int32),
+        "video_idx": videos.astype(np.int32),
+        "score": scores.astype(np.float32),
+    }
+    return pa.table(columns)
+
+
+def _empty() -> pa.Table:
+    """No candidates, typed."""
+    none = np.empty(0, dtype=np.int64)
+    return _rows(none, none, none, np.empty(0))
+
+
+def _check_finite(fitted: Embeddings) -> None:
+    """A NaN would rank above everything or nothing, silently: refuse it."""
+    for name, vectors in (
+        ("user", fitted.user[fitted.user_known]),
+        ("video", fitted.video[fitted.video_known]),
+    ):
+        bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+        if bad:
+            raise MicrorecError(f"candidates: {bad} {name} vectors of the model are not finite")

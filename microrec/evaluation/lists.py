@@ -1,0 +1,118 @@
+"""Ranked lists together with what they must obey, in one shape for every gate.
+
+Built by id from what was read back, so that the final gate sees an index mapped to the wrong id; by
+index in the trial, where no ids exist yet.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Ranked lists and what they must obey; keys are indices or ids, the same in all tables.
+
+    Shapes:
+        lists: (user, rank, video, score), one row per place.
+        users: (user), everyone who must have a list.
+        seen: (user, video), distinct.
+        eligible: (video), distinct.
+        suppressed: (user), who must not have a list.
+    """
+
+    lists: pa.Table
+    users: pa.Table
+    seen: pa.Table
+    eligible: pa.Table
+    suppressed: pa.Table
+    k: int
+
+
+SEEN = """
+    SELECT DISTINCT user_id AS "user", video_id AS video
+    FROM edges JOIN users USING (user_idx) JOIN videos USING (video_idx)
+"""
+"""One row per (user, video) that the edges hold, by id."""
+
+
+def by_id(lists: pa.Table, *, night: Mapping[str, pa.Table], k: int) -> Lists:
+    """Final lists as read back from the table, and what they must obey, by the producers' ids.
+
+    Args:
+        lists: `recommendations` rows.
+        night: Tables of the day by name: watch_edges, users, video_nodes, suppressed_users.
+        k: Length of a list.
+    """
+    users, videos = night["users"], night["video_nodes"]
+    with duckdb.connect() as session:
+        session.register("edges", night["watch_edges"])
+        session.register("users", users)
+        session.register("videos", videos)
+        seen = session.sql(SEEN).to_arrow_table()
+    suppressed = night["suppressed_users"]["user_id"]
+    kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=suppressed)))
+    return Lists(
+        lists=_keyed(lists, user="user_id", rank="rank", video="video_id", score="score"),
+        users=_keyed(kept, user="user_id"),
+        seen=seen,
+        eligible=_keyed(videos.filter(videos["eligible"]), video="video_id"),
+        suppressed=_keyed(night["suppressed_users"], user="user_id"),
+        k=k,
+    )
+
+
+def fallback(lists: pa.Table, *, videos: pa.Table, k: int) -> Lists:
+    """Fallback lists and what they must obey; segments stand for users, `__global__` is expected.
+
+    Args:
+        lists: `fallback_recommendations` rows.
+        videos: `video_nodes` of the day.
+        k: Length of a list.
+    """
+    nobody = pa.table({"user": pa.array([], pa.string()), "video": pa.array([], pa.string())})
+    return Lists(
+        lists=_keyed(lists, user="segment", rank="rank", video="video_id", score="score"),
+        users=pa.table({"user": ["__global__"]}),
+        seen=nobody,
+        eligible=_keyed(videos.filter(videos["eligible"]), video="video_id"),
+        suppressed=nobody.select(["user"]),
+        k=k,
+    )
+
+
+def by_idx(
+    lists: pa.Table,
+    *,
+    users: NDArray[np.integer],
+    seen: tuple[NDArray[np.integer], NDArray[np.integer]],
+    eligible: NDArray[np.bool_],
+    k: int,
+) -> Lists:
+    """Lists of the trial and what they must obey, by index; nobody of `users` is suppressed.
+
+    Args:
+        lists: user_idx, rank, video_idx, score.
+        users: user_idx of everyone who must have a list.
+        seen: Distinct pairs: user_idx and video_idx.
+        eligible: [n_videos].
+        k: Length of a list.
+    """
+    return Lists(
+        lists=_keyed(lists, user="user_idx", rank="rank", video="video_idx", score="score"),
+        users=pa.table({"user": users}),
+        seen=pa.table({"user": seen[0], "video": seen[1]}),
+        eligible=pa.table({"video": np.flatnonzero(eligible)}),
+        suppressed=pa.table({"user": np.empty(0, dtype=np.int64)}),
+        k=k,
+    )
+
+
+def _keyed(table: pa.Table, **columns: str) -> pa.Table:
+    """The named columns under the names the checks use."""
+    return table.select(list(columns.values())).rename_columns(list(columns))

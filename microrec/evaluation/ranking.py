@@ -1,0 +1,167 @@
+"""All-item ranking metrics of ranked lists, by torch_geometric.metrics.
+
+    recall@k     share of the right videos in the first k
+    ndcg@k       discounted gain over the best possible with min(|truth|, k) right videos
+    mrr@k        1 / rank of the first right video, 0 if none in the first k
+    hit_ratio@k  1 if a right video is in the first k
+    coverage@k   share of the eligible videos that are in anybody's first k
+    average_popularity@k
+                 mean positive viewers before D of the places 1..k
+
+A list shorter than k is filled with a video that does not exist: the user counts, with what the
+list has.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PositiveInt
+from torch_geometric.metrics import (
+    LinkPredAveragePopularity,
+    LinkPredCoverage,
+    LinkPredHitRatio,
+    LinkPredMRR,
+    LinkPredNDCG,
+    LinkPredRecall,
+)
+from torch_geometric.metrics.link_pred import LinkPredMetricData
+
+from microrec.evaluation.bootstrap import interval
+from microrec.evaluation.report import BLEND, DIFFERENCE, FLOOR, Figure
+from microrec.evaluation.truth import BUCKETS, Truth
+
+ACCURACY = {
+    "recall": LinkPredRecall,
+    "ndcg": LinkPredNDCG,
+    "mrr": LinkPredMRR,
+    "hit_ratio": LinkPredHitRatio,
+}
+"""Metrics that have a value per user."""
+
+Values = NDArray[np.float64]
+
+
+class Config(BaseModel):
+    """What is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ks: tuple[PositiveInt, ...] = (10, 20, 50)
+    """Lengths at which lists are cut."""
+    resamples: PositiveInt = 1000
+    """Resamples of users behind each interval."""
+
+
+def measure(
+    lists: Mapping[str, pa.Table], truth: Truth, *, config: Config, generator: np.random.Generator
+) -> list[Figure]:
+    """Every metric of every source, overall, by history and for cold videos.
+
+    Args:
+        lists: Ranked rows (user_idx, rank, video_idx) by name; with `blend` and `popularity` their
+            paired difference is measured too.
+        truth: What is right.
+        config: Cuts and resamples.
+        generator: Source of the bootstrap draws.
+    """
+    ranked = {name: matrix(rows, truth, k=max(config.ks)) for name, rows in lists.items()}
+    names, metrics, values = per_user(ranked, truth, config.ks)
+    slices = [("all", np.ones(len(truth.users), dtype=np.bool_))]
+    slices += [(name, truth.bucket(least, most)) for name, least, most in BUCKETS]
+    tables = [(name, values[members]) for name, members in slices]
+    cold = truth.cold()
+    if len(cold.users):
+        rows = np.searchsorted(truth.users, cold.users)
+        reduced = {name: listed[rows] for name, listed in ranked.items()}
+        tables.append(("cold_videos", per_user(reduced, cold, config.ks)[2]))
+    figures = []
+    for name, table in tables:
+        if len(table):
+            figures += _accuracy(table, (names, metrics, name), config.resamples, generator)
+    for name, listed in ranked.items():
+        figures += _beyond_accuracy(name, listed, truth, config.ks)
+    return figures
+
+
+def matrix(rows: pa.Table, truth: Truth, *, k: int) -> NDArray[np.int64]:
+    """Ranked rows as the first `k` videos of each evaluated user.
+
+    Returns:
+        [n_evaluated, k] video_idx; n_videos (no video) where the list is shorter.
+    """
+    user, rank, video = (
+        rows[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
+        for name in ("user_idx", "rank", "video_idx")
+    )
+    row = np.minimum(np.searchsorted(truth.users, user), len(truth.users) - 1)
+    wanted = (truth.users[row] == user) & (rank >= 1) & (rank <= k)
+    listed = np.full((len(truth.users), k), len(truth.eligible), dtype=np.int64)
+    listed[row[wanted], rank[wanted] - 1] = video[wanted]
+    return listed
+
+
+def per_user(
+    ranked: Mapping[str, NDArray[np.int64]], truth: Truth, ks: tuple[int, ...]
+) -> tuple[list[str], list[str], Values]:
+    """Accuracy of every list for every user.
+
+    Returns:
+        Names (the difference to the floor last, where it can be had), metrics, and the values
+        [n_evaluated, n_names, n_metrics].
+    """
+    names = list(ranked)
+    metrics = [f"{metric}@{k}" for metric in ACCURACY for k in ks]
+    stacked = np.stack([_of_list(ranked[name], truth, ks) for name in names], axis=1)
+    if BLEND in ranked and FLOOR in ranked:
+        gain = stacked[:, names.index(BLEND)] - stacked[:, names.index(FLOOR)]
+        stacked = np.concatenate([stacked, gain[:, None]], axis=1)
+        names.append(DIFFERENCE)
+    return names, metrics, stacked
+
+
+def _of_list(listed: NDArray[np.int64], truth: Truth, ks: tuple[int, ...]) -> Values:
+    """Values of one list, [n_evaluated, n_metrics], metrics in the order of `per_user`."""
+    right = torch.from_numpy(np.stack([truth.row, truth.video]))  # [2, n_pairs]
+    data = LinkPredMetricData(torch.from_numpy(listed), right)
+    columns = [kind(k)._compute(data).numpy() for kind in ACCURACY.values() for k in ks]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _accuracy(
+    values: Values,
+    labels: tuple[list[str], list[str], str],
+    resamples: int,
+    generator: np.random.Generator,
+) -> list[Figure]:
+    """Means and intervals of one slice; values [n, n_names, n_metrics]."""
+    names, metrics, part = labels
+    flat = values.reshape(len(values), -1)
+    low, high = interval(flat, resamples=resamples, generator=generator)
+    at = [(name, metric) for name in names for metric in metrics]
+    return [
+        Figure(name, metric, part, float(mean), len(values), float(lower), float(upper))
+        for (name, metric), mean, lower, upper in zip(at, flat.mean(axis=0), low, high, strict=True)
+    ]
+
+
+def _beyond_accuracy(
+    name: str, listed: NDArray[np.int64], truth: Truth, ks: tuple[int, ...]
+) -> list[Figure]:
+    """Coverage and popularity of one list over all evaluated users; empty places do not count."""
+    n_videos, n_users = len(truth.eligible), len(truth.users)
+    figures = []
+    for k in ks:
+        first = listed[:, :k]
+        shown = torch.from_numpy(first[first < n_videos][:, None])  # [n_places, 1]
+        coverage = LinkPredCoverage(1, num_dst_nodes=n_videos)
+        popularity = LinkPredAveragePopularity(1, torch.from_numpy(truth.viewers))
+        for metric in (coverage, popularity):
+            metric.update(shown, shown.T)
+        covered = float(coverage.compute()) * n_videos / max(1, int(truth.eligible.sum()))
+        figures.append(Figure(name, f"coverage@{k}", "all", covered, n_users))
+        mean = float(popularity.compute())
+        figures.append(Figure(name, f"average_popularity@{k}", "all", mean, n_users))
+    return figures

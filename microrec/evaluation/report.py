@@ -1,0 +1,71 @@
+"""What the night says about itself: figures as `metrics` rows, and those of a finished release."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+FLOOR = "popularity"
+"""The source that everything is compared with."""
+
+BLEND = "blend"
+"""Name of the final lists, after filter-and-fill."""
+
+DIFFERENCE = f"{BLEND}-minus-{FLOOR}"
+"""Name of their paired difference."""
+
+RELEASE = """
+    SELECT 'recommendations' AS name, 'rows' AS metric, 'all' AS slice, count(*) AS value FROM lists
+    UNION ALL SELECT 'recommendations', 'users', 'all', count(DISTINCT user_id) FROM lists
+    UNION ALL SELECT 'recommendations', 'videos', 'all', count(DISTINCT video_id) FROM lists
+    UNION ALL SELECT 'recommendations', 'share', 'source=' || source,
+        count(*) / (SELECT count(*) FROM lists) FROM lists GROUP BY source
+    UNION ALL SELECT 'fallback_recommendations', 'rows', 'segment=' || segment,
+        count(*) FROM fallback GROUP BY segment
+    ORDER BY ALL
+"""
+"""One row per figure of a finished release."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One `metrics` row."""
+
+    name: str
+    metric: str
+    slice: str
+    value: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+
+
+def table(figures: Sequence[Figure]) -> pa.Table:
+    """Figures in the types of the `metrics` contract, without day and stage."""
+    types = {"value": pa.float64(), "low": pa.float64(), "high": pa.float64(), "n": pa.int64()}
+    columns = {
+        name: pa.array([getattr(figure, name) for figure in figures], types.get(name, pa.string()))
+        for name in ("name", "metric", "slice", "value", "low", "high", "n")
+    }
+    return pa.table(columns)
+
+
+def release(recommendations: pa.Table, fallback: pa.Table) -> list[Figure]:
+    """Sizes of a release and the share of its rows that each source gave.
+
+    Args:
+        recommendations: Final lists, as read back from the table.
+        fallback: Fallback lists, likewise.
+    """
+    with duckdb.connect() as session:
+        session.register("lists", recommendations)
+        session.register("fallback", fallback)
+        found = session.sql(RELEASE).fetchall()
+    sizes = {
+        "recommendations": recommendations.num_rows,
+        "fallback_recommendations": fallback.num_rows,
+    }
+    return [
+        Figure(name, metric, part, float(value), sizes[name]) for name, metric, part, value in found
+    ]

@@ -1,0 +1,104 @@
+"""Who is evaluated on day D and what is right for them."""
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from microrec.errors import MicrorecError
+
+BUCKETS = (
+    ("history=0", 0, 0),
+    ("history=1", 1, 1),
+    ("history=2", 2, 2),
+    ("history=3-5", 3, 5),
+    ("history=6-20", 6, 20),
+    ("history=>20", 21, None),
+)
+"""Slices by the user's positive edges before D: name, least, most."""
+
+PAIRS = """
+    SELECT user_idx, video_idx FROM edges
+    WHERE split = 'holdout' AND n_positive > 0
+      AND video_idx IN (SELECT video_idx FROM videos WHERE eligible)
+      AND (user_idx, video_idx) NOT IN (
+          SELECT (user_idx, video_idx) FROM edges WHERE split <> 'holdout')
+    ORDER BY ALL
+"""
+"""One row per (user, video) that is right."""
+
+POSITIVES = """
+    SELECT DISTINCT user_idx, video_idx FROM edges WHERE split <> 'holdout' AND n_positive > 0
+"""
+"""One row per positive (user, video) before D."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is right, and what is known of the users and videos it is about.
+
+    Shapes:
+        users: [n_evaluated] user_idx, ascending; each has at least one right video.
+        row: [n_pairs] position in `users`.
+        video: [n_pairs] video_idx that is right.
+        history: [n_evaluated] positive edges before D.
+        viewers: [n_videos] users with a positive edge before D.
+        eligible: [n_videos].
+    """
+
+    users: NDArray[np.int64]
+    row: NDArray[np.int64]
+    video: NDArray[np.int64]
+    history: NDArray[np.int64]
+    viewers: NDArray[np.int64]
+    eligible: NDArray[np.bool_]
+
+    def bucket(self, least: int, most: int | None) -> NDArray[np.bool_]:
+        """Users whose history has least..most positive edges, [n_evaluated]."""
+        upper = np.inf if most is None else most
+        return (self.history >= least) & (self.history <= upper)
+
+    def cold(self) -> "Truth":
+        """The same truth, reduced to videos nobody liked before D and to the users who have one."""
+        keep = self.viewers[self.video] == 0
+        rows, row = np.unique(self.row[keep], return_inverse=True)
+        return Truth(
+            users=self.users[rows],
+            row=row,
+            video=self.video[keep],
+            history=self.history[rows],
+            viewers=self.viewers,
+            eligible=self.eligible,
+        )
+
+
+def truth(edges: pa.Table, videos: pa.Table) -> Truth:
+    """What is right on the held-out day.
+
+    Args:
+        edges: `watch_edges` of the day, all splits.
+        videos: `video_nodes` of the day.
+
+    Raises:
+        MicrorecError: Nobody has a right video, so nothing can be measured.
+    """
+    with duckdb.connect() as session:
+        session.register("edges", edges)
+        session.register("videos", videos)
+        pairs = session.sql(PAIRS).fetchnumpy()
+        liked = session.sql(POSITIVES).fetchnumpy()
+    if not len(pairs["user_idx"]):
+        raise MicrorecError("watch_edges: nobody has a new positive video on the held-out day")
+    users, row = np.unique(pairs["user_idx"].astype(np.int64), return_inverse=True)
+    likes = np.bincount(liked["user_idx"], minlength=int(users[-1]) + 1)
+    eligible = videos.sort_by("video_idx")["eligible"].combine_chunks()
+    return Truth(
+        users=users,
+        row=row,
+        video=pairs["video_idx"].astype(np.int64),
+        history=likes[users],
+        viewers=np.bincount(liked["video_idx"], minlength=videos.num_rows),
+        eligible=eligible.to_numpy(zero_copy_only=False),
+    )

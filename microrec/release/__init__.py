@@ -1,0 +1,29 @@
+"""Release: what consumers read.
+
+What enters: the committed result tables of a day that passed its gates. What leaves: one
+`releases` row per day that pins, for each result table, the Delta version, the number of rows and
+the digest of the day's content; and a reader that follows it.
+
+    record  makes the row (the publish job calls it, last of all)
+    reader  finds a release and reads its tables, for Arrow, pandas and Polars
+
+For Python consumers:
+
+    from microrec.release import reader
+
+    release = reader.latest("var/warehouse")
+    if release.expired(at=now):
+        ...
+    mine = release.read("recommendations", user_id="u42")
+    frame = release.to_pandas("metrics")
+
+What was decided:
+
+* The row is the pointer. It is written after everything else, so a night that dies or is held
+  leaves readers on the release before.
+* `latest` is the greatest day that has a row, never the newest commit: a backfilled old day gets a
+  release of its own and moves nobody.
+* A reader asks for the pinned version, so a re-run in progress changes nothing under its feet, and
+  counts the rows it got against the row; `verify` compares contents too.
+* The clock belongs to the caller: `expired(at)` is told the time.
+"""

@@ -1,0 +1,187 @@
+"""Find a release with `latest` or `of`, then `read`, `to_pandas` or `to_polars` its tables.
+
+`warehouse` is the folder or object-store URI of the tables; without one, what the settings name.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from microrec.errors import CheckFailed, MissingDay
+from microrec.tables.arrow import Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+
+RESULTS = ("recommendations", "fallback_recommendations", "metrics", "gate_results")
+"""The result tables a release pins."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One table of a release at the version it was published with."""
+
+    table: str
+    version: int
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """What one night published."""
+
+    day: dt.date
+    run_id: str
+    code_version: str
+    valid_until: dt.datetime
+    tables: dict[str, Pin]
+    house: Warehouse
+
+    def read(
+        self, table: str, *, user_id: str | None = None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Rows of one table of the release, as published.
+
+        Args:
+            table: Name of a table the release pins.
+            user_id: Only this user's rows (tables with a user_id); an unknown user has none.
+            columns: Only these columns.
+
+        Raises:
+            MissingDay: The release does not pin the table.
+            CheckFailed: The table does not have the rows it was published with.
+        """
+        pin = self._pin(table)
+        rows = self.house.read(table, day=self.day, version=pin.version)
+        if rows.num_rows != pin.rows:
+            raise CheckFailed(
+                f"{table}[day={self.day}]: {rows.num_rows} rows at version {pin.version},"
+                f" the release has {pin.rows}"
+            )
+        if user_id is not None:
+            rows = rows.filter(pc.equal(rows["user_id"], user_id))
+        return rows if columns is None else rows.select(list(columns))
+
+    def to_pandas(self, table: str, *, user_id: str | None = None) -> "pd.DataFrame":
+        """As `read`, for pandas."""
+        frame: pd.DataFrame = self.read(table, user_id=user_id).to_pandas()
+        return frame
+
+    def to_polars(self, table: str, *, user_id: str | None = None) -> "pl.DataFrame":
+        """As `read`, for Polars (the `polars` extra)."""
+        import polars as pl
+
+        return pl.DataFrame(self.read(table, user_id=user_id))
+
+    def expired(self, at: dt.datetime) -> bool:
+        """Whether the release may no longer be served at the instant `at` (with a time zone)."""
+        if at.tzinfo is None:
+            raise ValueError(f"expired: {at} has no time zone")
+        return at >= self.valid_until
+
+    def verify(self) -> None:
+        """Compare the content of every table with the release.
+
+        Raises:
+            CheckFailed: A table's content is not what was published.
+        """
+        for pin in self.tables.values():
+            found = self.house.digest(pin.table, day=self.day, version=pin.version)
+            if found != pin.digest:
+                raise CheckFailed(
+                    f"{pin.table}[day={self.day}]: digest {found} at version {pin.version},"
+                    f" the release has {pin.digest}"
+                )
+
+    def _pin(self, table: str) -> Pin:
+        """The pin of a table."""
+        if table not in self.tables:
+            raise MissingDay(
+                f"{table}[day={self.day}]: not in the release, which has {sorted(self.tables)}"
+            )
+        return self.tables[table]
+
+
+def days(warehouse: str | None = None) -> list[dt.date]:
+    """Days that have a release, in order."""
+    return _days_of(Warehouse.open(warehouse), "releases")
+
+
+def of(day: dt.date, warehouse: str | None = None) -> Release:
+    """The release of a day.
+
+    Raises:
+        MissingDay: The day has no release.
+    """
+    house = Warehouse.open(warehouse)
+    rows = house.read("releases", day=day).to_pylist()
+    if not rows:
+        raise MissingDay(f"releases[day={day}]: no release in {house.root}")
+    (row,) = rows
+    return Release(
+        day=day,
+        run_id=row["run_id"],
+        code_version=row["code_version"],
+        valid_until=row["valid_until"],
+        tables={pin["table"]: Pin(**pin) for pin in row["tables"]},
+        house=house,
+    )
+
+
+def latest(warehouse: str | None = None) -> Release:
+    """The release of the greatest day that has one, whenever it was made.
+
+    Raises:
+        MissingDay: There is no release at all.
+    """
+    found = days(warehouse)
+    if not found:
+        raise MissingDay(f"releases: no release in {Warehouse.open(warehouse).root}")
+    return of(found[-1], warehouse)
+
+
+def rows_of(
+    table: str,
+    *,
+    day: dt.date | None = None,
+    user_id: str | None = None,
+    warehouse: str | None = None,
+) -> pa.Table:
+    """Rows of any table for a person to look at: a result table as released, another as committed.
+
+    Args:
+        table: Name of the table.
+        day: The greatest day there is, if left out.
+        user_id: Only this user's rows; `user_idx` is looked up in the day's users.
+        warehouse: Folder or object-store URI of the tables.
+
+    Raises:
+        MissingDay: The table has no such day, or the day no such user.
+    """
+    house = Warehouse.open(warehouse)
+    committed = days(warehouse) if table in RESULTS else _days_of(house, table)
+    day = day or (committed[-1] if committed else None)
+    if day is None:
+        raise MissingDay(f"{table}: no day is committed in {house.root}")
+    rows = of(day, warehouse).read(table) if table in RESULTS else house.read(table, day=day)
+    if user_id is None:
+        return rows
+    if "user_id" in rows.column_names:
+        return rows.filter(pc.equal(rows["user_id"], user_id))
+    users = house.read("users", day=day)
+    known = users.filter(pc.equal(users["user_id"], user_id))["user_idx"]
+    if not len(known) or "user_idx" not in rows.column_names:
+        raise MissingDay(f"{table}[day={day}]: no rows of user {user_id}")
+    return rows.filter(pc.equal(rows["user_idx"], known[0]))
+
+
+def _days_of(house: Warehouse, table: str) -> list[dt.date]:
+    """Days committed in a table, in order."""
+    return sorted({dt.date.fromisoformat(str(one["day"])) for one in house.partitions(table)})

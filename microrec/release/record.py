@@ -1,0 +1,44 @@
+"""The release record: which version of which table belongs to a day's release."""
+
+import datetime as dt
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from microrec.release.reader import RESULTS, Pin
+from microrec.tables.arrow import Warehouse
+
+PIN = pa.struct(
+    [
+        ("table", pa.string()),
+        ("version", pa.int64()),
+        ("rows", pa.int64()),
+        ("digest", pa.string()),
+    ]
+)
+"""One pinned table."""
+
+
+def record(house: Warehouse, *, day: dt.date, run_id: str, code_version: str) -> pa.Table:
+    """The `releases` row of a day, from what is committed now; the row expires with its first list.
+
+    Raises:
+        MissingDay: A result table of the day is not committed.
+    """
+    pins = [_pin(house, table, day) for table in RESULTS]
+    lists = house.read("recommendations", day=day, version=pins[0].version)
+    columns = {
+        "run_id": pa.array([run_id], pa.string()),
+        "code_version": pa.array([code_version], pa.string()),
+        "tables": pa.array([[vars(pin) for pin in pins]], pa.list_(PIN)),
+        "valid_until": pa.array([pc.min(lists["valid_until"]).as_py()], pa.timestamp("us", "UTC")),
+    }
+    return pa.table(columns)
+
+
+def _pin(house: Warehouse, table: str, day: dt.date) -> Pin:
+    """Version, rows and digest of a day of a table, all of the same version."""
+    version = house.version(table)
+    rows = house.read(table, day=day, version=version)
+    digest = house.digest(table, day=day, version=version)
+    return Pin(table=table, version=version, rows=rows.num_rows, digest=digest)

@@ -1,0 +1,86 @@
+"""Fusion equals a dictionary; weights move with history."""
+
+import numpy as np
+import pytest
+from candidate_worlds import candidates, worlds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microrec.candidates import blend
+
+CONFIG = blend.Config()
+
+
+@settings(deadline=None)
+@given(worlds(), st.integers(1, 3))
+def test_equals_a_dictionary(world: dict, step: int) -> None:
+    n_videos = world["videos"].num_rows
+    users = np.arange(0, world["n_users"], step)
+    history = world["generator"].integers(0, 30, world["n_users"])
+    sources = {name: blend.ranked(rows) for name, rows in world["sources"].items()}
+    fused = blend.fuse(
+        sources, users=users, history=history[users], n_videos=n_videos, config=CONFIG
+    )
+    points: dict[tuple[int, int], dict[str, float]] = {}
+    for name in sorted(world["sources"]):
+        for row in world["sources"][name].to_pylist():
+            n = int(history[row["user_idx"]])
+            given_ = CONFIG.weights.get(name, CONFIG.other)
+            weight = given_.warm * (n / (n + 5)) + given_.cold * (1 - n / (n + 5))
+            points.setdefault((row["user_idx"], row["video_idx"]), {})[name] = weight / (
+                60 + row["rank"]
+            )
+    names = sorted(world["sources"])
+    for row, user in enumerate(users):
+        for video in range(n_videos):
+            shares = points.get((int(user), video), {})
+            assert fused.points[row, video] == pytest.approx(sum(shares.values()), rel=1e-12)
+            best = min(shares, key=lambda name: (-shares[name], name)) if shares else None
+            at = fused.strongest[row, video]
+            assert (names[at] if at >= 0 else None) == best
+
+
+def test_weight_moves_from_content_and_popularity_to_neighbours_with_history() -> None:
+    history = np.arange(0, 200)
+    for source, direction in (
+        ("popularity", -1),
+        ("content", -1),
+        ("user_neighbours", 1),
+        ("video_neighbours", 1),
+        ("preference_gcn", 1),
+    ):
+        weights = CONFIG.weight(source, history)
+        assert (np.diff(weights) * direction > 0).all(), source
+        assert weights[0] == CONFIG.weights[source].cold
+        assert weights[5] == pytest.approx(
+            (CONFIG.weights[source].cold + CONFIG.weights[source].warm) / 2
+        )
+
+
+def test_list_of_a_warm_user_is_led_by_neighbours_and_of_a_cold_one_by_popularity() -> None:
+    sources = {
+        "popularity": blend.ranked(candidates({0: [0, 1], 1: [0, 1]})),
+        "video_neighbours": blend.ranked(candidates({0: [2, 3], 1: [2, 3]})),
+    }
+    fused = blend.fuse(
+        sources, users=np.array([0, 1]), history=np.array([0, 100]), n_videos=4, config=CONFIG
+    )
+    assert fused.points.argmax(axis=1).tolist() == [0, 2]
+
+
+def test_unknown_source_has_the_weight_of_others_and_a_reason() -> None:
+    assert CONFIG.weight("zebra", np.array([0])) == CONFIG.other.cold
+    assert blend.reason("zebra") == blend.OTHER_REASON
+    assert blend.reason("content") != blend.OTHER_REASON
+
+
+def test_equal_contributions_name_the_first_source_by_name() -> None:
+    same = blend.ranked(candidates({0: [1]}))
+    fused = blend.fuse(
+        {"zebra": same, "ant": same},
+        users=np.array([0]),
+        history=np.array([3]),
+        n_videos=2,
+        config=CONFIG,
+    )
+    assert fused.strongest.tolist() == [[-1, 0]]

@@ -1,0 +1,164 @@
+"""Retrieval equals a loop over every pair; the laws of a list hold for any model."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from microrec.candidates import filters, retrieval
+from microrec.errors import MicrorecError
+
+
+def knowledge(generator: np.random.Generator, n_users: int, n_videos: int) -> filters.Knowledge:
+    """Random seen, positive (a part of seen) and eligible videos."""
+    seen = generator.random((n_users, n_videos)) < 0.3
+    positives = seen & (generator.random((n_users, n_videos)) < 0.7)
+    return filters.Knowledge(
+        seen=sparse.csr_matrix(seen.astype(np.float32)),
+        positives=sparse.csr_matrix(positives.astype(np.float32)),
+        eligible=generator.random(n_videos) < 0.8,
+    )
+
+
+def slow(scores: np.ndarray, users: list[int], known: filters.Knowledge, k: int) -> list[tuple]:
+    """Every allowed pair, sorted in Python: the definition."""
+    seen = known.seen.toarray()
+    rows = []
+    for u in sorted(set(users)):
+        allowed = [
+            v
+            for v in range(known.n_videos)
+            if known.eligible[v] and not seen[u, v] and scores[u, v] > -np.inf
+        ]
+        best = sorted(allowed, key=lambda v: (-scores[u, v], v))[:k]
+        rows += [(u, rank, v, float(scores[u, v])) for rank, v in enumerate(best, start=1)]
+    return rows
+
+
+def as_rows(table: pa.Table) -> list[tuple]:
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.integers(1, 60))
+
+
+@settings(deadline=None)
+@given(sizes, st.integers(0, 2**32 - 1))
+def test_embeddings_equal_brute_force(size: tuple[int, int, int, int], seed: int) -> None:
+    n_users, n_videos, k, cells = size
+    generator = np.random.default_rng(seed)
+    known = knowledge(generator, n_users, n_videos)
+    # Small integers: products are exact and ties are many.
+    fitted = SimpleNamespace(
+        user=generator.integers(-1, 2, (n_users, 2)).astype(np.float32),
+        video=generator.integers(-1, 2, (n_videos, 2)).astype(np.float32),
+        user_known=generator.random(n_users) < 0.8,
+        video_known=generator.random(n_videos) < 0.8,
+    )
+    users = generator.integers(0, n_users, 5)
+    found = retrieval.by_embeddings(
+        fitted, users=users, known=known, k=k, config=retrieval.Config(block_cells=cells)
+    )
+    scores = np.where(fitted.video_known, fitted.user @ fitted.video.T, -np.inf)
+    asked = [int(u) for u in users if fitted.user_known[u]]
+    assert as_rows(found) == slow(scores, asked, known, k)
+
+
+@settings(deadline=None)
+@given(sizes, st.integers(0, 2**32 - 1), st.sampled_from(["user", "video"]))
+def test_neighbours_equal_brute_force(
+    size: tuple[int, int, int, int], seed: int, axis: str
+) -> None:
+    n_users, n_videos, k, cells = size
+    generator = np.random.default_rng(seed)
+    known = knowledge(generator, n_users, n_videos)
+    n = n_users if axis == "user" else n_videos
+    similarity = generator.integers(-2, 5, (n, n)) / 4 * (generator.random((n, n)) < 0.5)
+    lists = sparse.csr_matrix(similarity.astype(np.float32))
+    fitted = SimpleNamespace(
+        axis=axis, indptr=lists.indptr, neighbour=lists.indices, similarity=lists.data
+    )
+    users = np.arange(n_users)
+    found = retrieval.by_neighbours(
+        fitted, users=users, known=known, k=k, config=retrieval.Config(block_cells=cells)
+    )
+    liked = known.positives.toarray()
+    scores = np.full((n_users, n_videos), -np.inf)
+    for u in range(n_users):
+        for v in range(n_videos):
+            if axis == "user":
+                total = sum(similarity[u, w] * liked[w, v] for w in range(n_users))
+            else:
+                share = np.float32(1 / max(1, liked[u].sum()))
+                total = share * np.float32(
+                    sum(similarity[j, v] for j in range(n_videos) if liked[u, j])
+                )
+            scores[u, v] = total if total > 0 else -np.inf
+    brute = slow(scores, users.tolist(), known, k)
+    assert [row[:3] for row in as_rows(found)] == [row[:3] for row in brute]
+    np.testing.assert_allclose(
+        found["score"].to_numpy(), [row[3] for row in brute], rtol=1e-6, atol=0
+    )
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_top_breaks_ties_by_column(n_columns: int, k: int, seed: int) -> None:
+    scores = np.random.default_rng(seed).integers(0, 3, (3, n_columns)).astype(np.float32)
+    scores[scores == 2] = -np.inf
+    rows, columns, ranks = retrieval.top(scores, k)
+    for row in range(3):
+        allowed = [c for c in range(n_columns) if scores[row, c] > -np.inf]
+        best = sorted(allowed, key=lambda c: (-scores[row, c], c))[:k]
+        assert columns[rows == row].tolist() == best
+        assert ranks[rows == row].tolist() == list(range(1, len(best) + 1))
+
+
+def test_columns_have_the_types_of_the_contract() -> None:
+    generator = np.random.default_rng(0)
+    fitted = SimpleNamespace(
+        user=np.ones((2, 1), np.float32),
+        video=np.ones((3, 1), np.float32),
+        user_known=np.array([True, True]),
+        video_known=np.array([True, True, True]),
+    )
+    for users in ([], [0, 1]):
+        found = retrieval.by_embeddings(
+            fitted,
+            users=np.array(users, dtype=np.int64),
+            known=knowledge(generator, 2, 3),
+            k=2,
+            config=retrieval.Config(),
+        )
+        assert found.schema.names == ["user_idx", "rank", "video_idx", "score"]
+        assert found.schema.types == [pa.int32(), pa.int32(), pa.int32(), pa.float32()]
+
+
+def test_refuses_vectors_that_are_not_finite() -> None:
+    fitted = SimpleNamespace(
+        user=np.array([[1.0], [np.nan]], np.float32),
+        video=np.ones((3, 1), np.float32),
+        user_known=np.array([True, True]),
+        video_known=np.array([True, True, True]),
+    )
+    known = knowledge(np.random.default_rng(0), 2, 3)
+    with pytest.raises(MicrorecError, match="1 user vectors"):
+        retrieval.by_embeddings(
+            fitted, users=np.array([0]), known=known, k=2, config=retrieval.Config()
+        )
+
+
+@settings(deadline=None)
+@given(st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_rows_that_are_mostly_masked_rank_the_same(k: int, seed: int) -> None:
+    """Few finite scores take another way through `top` than many do."""
+    generator = np.random.default_rng(seed)
+    few = np.full((4, 200), -np.inf)
+    few[:, :15] = generator.integers(0, 3, (4, 15))
+    many = few[:, :15]
+    for one, other in zip(retrieval.top(few, k), retrieval.top(many, k), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,47 @@
+"""Intervals cover what was planted and depend on the seed alone."""
+
+import numpy as np
+import pytest
+
+from microrec.evaluation import bootstrap
+
+
+def interval(values: np.ndarray, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    return bootstrap.interval(values, resamples=1000, generator=np.random.default_rng(seed))
+
+
+def test_covers_a_planted_difference_about_95_times_of_100() -> None:
+    generator = np.random.default_rng(7)
+    inside = 0
+    for _ in range(200):
+        gain = 0.05 + 0.3 * generator.standard_normal((150, 1))
+        low, high = bootstrap.interval(gain, resamples=400, generator=generator)
+        inside += bool(low[0] <= 0.05 <= high[0])
+    assert 0.90 <= inside / 200 <= 0.99
+
+
+def test_pairing_sees_a_small_gain_that_two_intervals_hide() -> None:
+    generator = np.random.default_rng(3)
+    floor = generator.random((400, 1))
+    blend = floor + 0.01 + 0.01 * generator.standard_normal((400, 1))
+    low, high = interval(np.concatenate([floor, blend, blend - floor], axis=1))
+    assert low[1] < high[0]
+    assert 0 < low[2] < 0.01 < high[2]
+
+
+def test_same_seed_same_interval() -> None:
+    values = np.random.default_rng(0).random((50, 3))
+    np.testing.assert_array_equal(interval(values), interval(values))
+    assert (interval(values)[0] != interval(values, seed=2)[0]).any()
+
+
+def test_size_of_chunks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).random((50, 3))
+    whole = interval(values)
+    monkeypatch.setattr(bootstrap, "CELLS", 170)
+    np.testing.assert_allclose(interval(values), whole, rtol=1e-12)
+
+
+def test_no_spread_no_width() -> None:
+    low, high = interval(np.full((9, 1), 0.25))
+    assert low[0] == high[0] == 0.25

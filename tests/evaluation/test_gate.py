@@ -1,0 +1,172 @@
+"""Each sabotage of a table of lists is held by the gate that is about it, and by a clean one nothing."""
+
+import datetime as dt
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from microrec.errors import GateHeld
+from microrec.evaluation import gate
+from microrec.evaluation.lists import by_id, by_idx, fallback
+from microrec.evaluation.report import DIFFERENCE, Figure
+
+DAY = dt.date(2026, 1, 10)
+Row = dict[str, object]
+
+NIGHT = {
+    "users": pa.table({"user_idx": [0, 1, 2], "user_id": ["a", "b", "gone"]}),
+    "video_nodes": pa.table(
+        {
+            "video_idx": [0, 1, 2, 3],
+            "video_id": ["w", "x", "y", "z"],
+            "eligible": [True, True, True, False],
+        }
+    ),
+    "watch_edges": pa.table(
+        {"user_idx": [0, 0, 0, 1], "video_idx": [0, 0, 3, 1], "split": ["train", "holdout"] * 2}
+    ),
+    "suppressed_users": pa.table({"user_id": ["gone", "never seen"]}),
+}
+CLEAN = [
+    {"user_id": "a", "rank": 1, "video_id": "x", "score": 0.5},
+    {"user_id": "a", "rank": 2, "video_id": "y", "score": -1.0},
+    {"user_id": "b", "rank": 1, "video_id": "y", "score": 0.7},
+    {"user_id": "b", "rank": 2, "video_id": "w", "score": 0.7},
+]
+SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("rank", pa.int32()),
+        ("video_id", pa.string()),
+        ("score", pa.float32()),
+    ]
+)
+
+
+def judged(rows: list[Row], k: int = 2) -> list[gate.Result]:
+    lists = pa.Table.from_pylist(rows, SCHEMA)
+    return gate.check(by_id(lists, night=NIGHT, k=k), config=gate.Config())
+
+
+def failed(rows: list[Row], k: int = 2) -> set[str]:
+    """Failed gates that hold; `identical_top10` only warns and has a test of its own."""
+    return {one.gate for one in judged(rows, k) if one.status == "fail" and one.severity == "hold"}
+
+
+def test_clean_lists_pass_everything() -> None:
+    assert failed(CLEAN) == set()
+    assert failed(CLEAN, k=50) == set(), "fewer than K videos are left for each user"
+
+
+def put(at: int, **values: object) -> Callable[[list[Row]], list[Row]]:
+    return lambda rows: [row | values if i == at else row for i, row in enumerate(rows)]
+
+
+SABOTAGE = {
+    "empty table": (lambda rows: [], {"rows", "users_covered", "k_filled"}),
+    "missing user": (lambda rows: rows[:2], {"users_covered", "k_filled"}),
+    "short list": (lambda rows: rows[:3], {"k_filled"}),
+    "seen video": (put(0, video_id="w"), {"seen"}),
+    "ineligible video": (put(2, video_id="z"), {"ineligible"}),
+    "unknown video": (put(2, video_id="?"), {"ineligible"}),
+    "null video": (put(2, video_id=None), {"ineligible"}),
+    "suppressed user": (
+        lambda rows: [*rows, {"user_id": "gone", "rank": 1, "video_id": "x", "score": 1.0}],
+        {"suppressed"},
+    ),
+    "duplicate video": (put(1, video_id="x"), {"distinct"}),
+    "duplicate rank": (put(1, rank=1, score=0.5), {"ranks_contiguous"}),
+    "gap in ranks": (put(1, rank=3), {"ranks_contiguous"}),
+    "ranks from 0": (put(0, rank=0), {"ranks_contiguous"}),
+    "NaN score": (put(1, score=float("nan")), {"finite_scores", "scores_ordered"}),
+    "infinite score": (put(0, score=float("inf")), {"finite_scores"}),
+    "null score": (put(1, score=None), {"finite_scores"}),
+    "shuffled scores": (
+        lambda rows: [row | {"score": -float(str(row["score"]))} for row in rows],
+        {"scores_ordered"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SABOTAGE)
+def test_each_sabotage_is_held(name: str) -> None:
+    break_it, expected = SABOTAGE[name]
+    rows = break_it(CLEAN)
+    assert failed(rows) == expected
+    with pytest.raises(GateHeld, match=min(expected)):
+        gate.require(gate.table(judged(rows)), day=DAY, fit="final")
+
+
+def test_the_message_names_every_failed_gate() -> None:
+    with pytest.raises(GateHeld) as held:
+        gate.require(gate.table(judged([])), day=DAY, fit="final")
+    for name in ("2026-01-10", "fit=final", "3 failed", "rows", "users_covered", "k_filled"):
+        assert name in str(held.value)
+
+
+def test_thresholds_can_be_relaxed_but_laws_cannot() -> None:
+    relaxed = gate.Config(users_covered=0.5, k_filled=0.5)
+    lists = pa.Table.from_pylist(CLEAN[:2], SCHEMA)
+    found = gate.check(by_id(lists, night=NIGHT, k=2), config=relaxed)
+    assert {one.status for one in found if one.severity == "hold"} == {"pass"}
+    with pytest.raises(ValueError, match="seen"):
+        gate.Config(seen=3)
+
+
+def test_identical_lists_warn_and_do_not_hold() -> None:
+    rows = [
+        {"user_id": user, "rank": 1, "video_id": "y", "score": 1.0} for user in ("a", "b", "c", "d")
+    ]
+    found = {one.gate: one for one in judged(rows)}
+    assert found["identical_top10"].status == "fail"
+    assert found["identical_top10"].observed == 1.0
+    assert found["identical_top10"].severity == "warn"
+    gate.require(gate.table([found["identical_top10"]]), day=DAY, fit="final")
+
+
+def test_by_idx_and_fallback_use_the_same_checks() -> None:
+    lists = pa.table({"user_idx": [0, 4], "rank": [1, 1], "video_idx": [1, 0], "score": [1.0, 1.0]})
+    subject = by_idx(
+        lists,
+        users=np.array([0, 4]),
+        seen=(np.array([0]), np.array([0])),
+        eligible=np.array([True, True]),
+        k=1,
+    )
+    assert {one.status for one in gate.check(subject, config=gate.Config())} == {"pass"}
+    rows = {
+        "segment": ["__global__"] * 2,
+        "rank": [1, 2],
+        "video_id": ["w", "z"],
+        "score": [-1.0, -2.0],
+    }
+    subject = fallback(pa.table(rows), videos=NIGHT["video_nodes"], k=2)
+    found = gate.check(subject, config=gate.Config(), checks=gate.LAWS, prefix="fallback_")
+    assert {one.gate for one in found if one.status == "fail"} == {"fallback_ineligible"}
+
+
+@pytest.mark.parametrize(
+    ("low", "status"), [(0.001, "pass"), (0.0, "fail"), (-0.001, "fail"), (None, "fail")]
+)
+def test_better_than_popularity_needs_the_whole_interval(low: float | None, status: str) -> None:
+    figures = [
+        Figure("blend", "ndcg@20", "all", 0.4, 9, 0.3, 0.5),
+        Figure(DIFFERENCE, "ndcg@20", "history=0", 0.4, 9, 0.3, 0.5),
+        Figure(DIFFERENCE, "ndcg@20", "all", 0.1, 9, low, 0.2),
+    ]
+    found = gate.better_than_popularity(figures, config=gate.Config())
+    assert (found.status, found.severity) == (status, "hold")
+
+
+def test_without_popularity_nothing_is_better() -> None:
+    found = gate.better_than_popularity([], config=gate.Config())
+    assert (found.status, found.observed) == ("fail", None)
+
+
+def test_rows_have_the_types_of_the_contract() -> None:
+    table = gate.table([*judged(CLEAN), gate.better_than_popularity([], config=gate.Config())])
+    kinds = [pa.string()] * 3 + [pa.float64()] * 2 + [pa.string()]
+    assert table.schema.types == kinds
+    assert len(set(table["gate"].to_pylist())) == table.num_rows

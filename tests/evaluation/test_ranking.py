@@ -1,0 +1,193 @@
+"""Metrics equal a loop written by hand, and PyG's own public figures."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.metrics import LinkPredAveragePopularity
+
+from microrec.evaluation import ranking, report
+from microrec.evaluation.truth import Truth
+
+KS = (1, 2, 4)
+N_VIDEOS = 7
+
+
+def world(seed: int) -> tuple[pa.Table, Truth]:
+    """Random truth of a few users, and random lists of some of them (and of strangers)."""
+    generator = np.random.default_rng(seed)
+    users = np.sort(generator.choice(10, generator.integers(1, 5), replace=False))
+    pairs = [
+        (row, video)
+        for row in range(len(users))
+        for video in generator.choice(N_VIDEOS, generator.integers(1, 6), replace=False)
+    ]
+    right = Truth(
+        users=users.astype(np.int64),
+        row=np.array([row for row, _ in pairs], dtype=np.int64),
+        video=np.array([video for _, video in pairs], dtype=np.int64),
+        history=generator.integers(0, 25, len(users)),
+        viewers=generator.integers(0, 3, N_VIDEOS),
+        eligible=np.ones(N_VIDEOS, dtype=np.bool_),
+    )
+    rows = [
+        {"user_idx": user, "rank": rank, "video_idx": int(video)}
+        for user in range(10)
+        if generator.random() < 0.8
+        for rank, video in enumerate(
+            generator.permutation(N_VIDEOS)[: generator.integers(1, N_VIDEOS)], start=1
+        )
+    ]
+    rows = rows or [{"user_idx": 0, "rank": 1, "video_idx": 0}]
+    return pa.Table.from_pylist(rows).take(generator.permutation(len(rows))), right
+
+
+def by_hand(listed: list[int], right: set[int], k: int) -> dict[str, float]:
+    """The formulae of the four metrics for one user."""
+    hits = [rank for rank, video in enumerate(listed[:k], start=1) if video in right]
+    ideal = sum(1 / math.log2(1 + rank) for rank in range(1, min(k, len(right)) + 1))
+    return {
+        "recall": len(hits) / len(right),
+        "ndcg": sum(1 / math.log2(1 + rank) for rank in hits) / ideal,
+        "mrr": 1 / hits[0] if hits else 0.0,
+        "hit_ratio": float(bool(hits)),
+    }
+
+
+def lists_of(rows: pa.Table, right: Truth) -> list[tuple[list[int], set[int]]]:
+    found = []
+    for at, user in enumerate(right.users):
+        mine = sorted(
+            (row["rank"], row["video_idx"]) for row in rows.to_pylist() if row["user_idx"] == user
+        )
+        found.append(([video for _, video in mine], set(right.video[right.row == at].tolist())))
+    return found
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_per_user_equals_brute_force(seed: int) -> None:
+    rows, right = world(seed)
+    listed = ranking.matrix(rows, right, k=max(KS))
+    names, metrics, values = ranking.per_user({"one": listed}, right, KS)
+    assert names == ["one"]
+    for at, (mine, wanted) in enumerate(lists_of(rows, right)):
+        for column, metric in enumerate(metrics):
+            kind, k = metric.split("@")
+            assert values[at, 0, column] == pytest.approx(
+                by_hand(mine, wanted, int(k))[kind], rel=1e-5
+            )
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_mean_equals_the_public_figure_of_pyg(seed: int) -> None:
+    """Pins the per-user values, which come from a private method, to the public one."""
+    rows, right = world(seed)
+    listed = ranking.matrix(rows, right, k=max(KS))
+    _, metrics, values = ranking.per_user({"one": listed}, right, KS)
+    for column, metric in enumerate(metrics):
+        kind, k = metric.split("@")
+        public = ranking.ACCURACY[kind](int(k))
+        public.update(
+            torch.from_numpy(listed), torch.from_numpy(np.stack([right.row, right.video]))
+        )
+        assert values[:, 0, column].mean() == pytest.approx(float(public.compute()), rel=1e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_laws(seed: int) -> None:
+    rows, right = world(seed)
+    listed = ranking.matrix(rows, right, k=max(KS))
+    _, metrics, values = ranking.per_user({"one": listed}, right, KS)
+    assert (values >= 0).all()
+    assert (values <= 1 + 1e-6).all()
+    recall = [values[:, 0, metrics.index(f"recall@{k}")] for k in KS]
+    assert all((b >= a).all() for a, b in pairwise(recall))
+
+
+def test_a_perfect_list_is_one_and_no_list_is_zero() -> None:
+    right = Truth(
+        users=np.array([3, 8]),
+        row=np.array([0, 0, 0, 1]),
+        video=np.array([1, 2, 4, 0]),
+        history=np.array([0, 0]),
+        viewers=np.zeros(5, dtype=np.int64),
+        eligible=np.ones(5, dtype=np.bool_),
+    )
+    rows = pa.table({"user_idx": [3, 3, 3], "rank": [1, 2, 3], "video_idx": [4, 1, 2]})
+    listed = ranking.matrix(rows, right, k=4)
+    assert listed.tolist() == [[4, 1, 2, 5], [5, 5, 5, 5]]
+    _, metrics, values = ranking.per_user({"one": listed}, right, (2, 4))
+    assert values[1].max() == 0
+    for metric in ("ndcg@2", "ndcg@4", "recall@4", "mrr@2", "hit_ratio@2"):
+        assert values[0, 0, metrics.index(metric)] == pytest.approx(1)
+    assert values[0, 0, metrics.index("recall@2")] == pytest.approx(2 / 3)
+
+
+def figures(seed: int = 20, **lists: pa.Table) -> dict[tuple[str, str, str], report.Figure]:
+    rows, right = world(seed)
+    found = ranking.measure(
+        lists or {"blend": rows, "popularity": rows.slice(0, 1)},
+        right,
+        config=ranking.Config(ks=KS, resamples=50),
+        generator=np.random.default_rng(0),
+    )
+    return {(one.name, one.metric, one.slice): one for one in found}
+
+
+def test_measure_slices_difference_and_intervals() -> None:
+    rows, right = world(20)
+    found = figures()
+    whole = found["blend", "recall@4", "all"]
+    assert whole.n == len(right.users)
+    assert whole.low is not None
+    assert whole.low <= whole.value <= whole.high
+    gain = found[report.DIFFERENCE, "recall@4", "all"].value
+    assert gain == pytest.approx(whole.value - found["popularity", "recall@4", "all"].value)
+    buckets = [one for key, one in found.items() if key[:2] == ("blend", "recall@4")]
+    assert sum(one.n for one in buckets if one.slice.startswith("history=")) == whole.n
+    mean = sum(one.n * one.value for one in buckets if one.slice.startswith("history="))
+    assert mean / whole.n == pytest.approx(whole.value)
+    expected = [
+        by_hand(mine, {v for v in wanted if right.viewers[v] == 0}, 4)["recall"]
+        for mine, wanted in lists_of(rows, right)
+        if any(right.viewers[v] == 0 for v in wanted)
+    ]
+    assert expected
+    assert found["blend", "recall@4", "cold_videos"].n == len(expected)
+    assert found["blend", "recall@4", "cold_videos"].value == pytest.approx(np.mean(expected))
+
+
+def test_coverage_and_popularity_of_the_first_places() -> None:
+    rows, right = world(20)
+    found = figures(blend=rows)
+    shown = [mine[:2] for mine, _ in lists_of(rows, right)]
+    flat = [video for mine in shown for video in mine]
+    coverage = found["blend", "coverage@2", "all"].value
+    assert coverage == pytest.approx(len(set(flat)) / N_VIDEOS)
+    popularity = found["blend", "average_popularity@2", "all"].value
+    assert popularity == pytest.approx(np.mean(right.viewers[flat]))
+    public = LinkPredAveragePopularity(2, torch.from_numpy(right.viewers))
+    public.update(torch.tensor(shown), torch.empty(2, 0, dtype=torch.long))
+    assert popularity == pytest.approx(float(public.compute()))
+
+
+def test_without_the_floor_there_is_no_difference() -> None:
+    rows, _ = world(20)
+    assert not [key for key in figures(blend=rows) if key[0] == report.DIFFERENCE]
+
+
+def test_rows_have_the_types_of_the_contract() -> None:
+    table = report.table(list(figures().values()))
+    kinds = [pa.string()] * 3 + [pa.float64()] * 3 + [pa.int64()]
+    assert table.schema.types == kinds
+    assert table.schema.names == ["name", "metric", "slice", "value", "low", "high", "n"]
+    keys = {tuple(row[name] for name in ("name", "metric", "slice")) for row in table.to_pylist()}
+    assert len(keys) == table.num_rows

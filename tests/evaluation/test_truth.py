@@ -1,0 +1,75 @@
+"""Who is evaluated and what is right, on a world small enough to say it by hand."""
+
+import pyarrow as pa
+import pytest
+
+from microrec.errors import MicrorecError
+from microrec.evaluation.truth import BUCKETS, truth
+
+EDGES = [
+    ("train", 0, 0, 1),
+    ("train", 0, 1, 0),
+    ("validation", 0, 0, 1),
+    ("validation", 1, 2, 3),
+    ("validation", 1, 1, 0),
+    ("holdout", 0, 0, 1),  # watched before
+    ("holdout", 0, 1, 1),  # watched before, though without liking it
+    ("holdout", 0, 2, 1),  # right
+    ("holdout", 0, 3, 1),  # right, cold
+    ("holdout", 1, 0, 0),  # not positive
+    ("holdout", 1, 1, 1),  # watched on the validation day
+    ("holdout", 2, 4, 1),  # not eligible
+    ("holdout", 3, 2, 2),  # right
+]
+
+
+def tables(rows: list[tuple[str, int, int, int]]) -> tuple[pa.Table, pa.Table]:
+    split, user, video, positive = zip(*rows, strict=True)
+    edges = pa.table(
+        {
+            "split": list(split),
+            "user_idx": pa.array(user, pa.int32()),
+            "video_idx": pa.array(video, pa.int32()),
+            "n_positive": pa.array(positive, pa.int32()),
+        }
+    )
+    videos = pa.table(
+        {
+            "video_idx": pa.array([4, 3, 2, 1, 0], pa.int32()),
+            "eligible": [False, True, True, True, True],
+        }
+    )
+    return edges, videos
+
+
+def test_truth() -> None:
+    right = truth(*tables(EDGES))
+    assert right.users.tolist() == [0, 3]
+    assert list(zip(right.users[right.row].tolist(), right.video.tolist(), strict=True)) == [
+        (0, 2),
+        (0, 3),
+        (3, 2),
+    ]
+    assert right.history.tolist() == [1, 0]
+    assert right.viewers.tolist() == [1, 0, 1, 0, 0]
+    assert right.eligible.tolist() == [True, True, True, True, False]
+
+
+def test_cold_videos_have_no_positive_edge_before() -> None:
+    cold = truth(*tables(EDGES)).cold()
+    assert cold.users.tolist() == [0]
+    assert cold.video.tolist() == [3]
+
+
+def test_buckets_cover_every_user_once() -> None:
+    right = truth(*tables(EDGES))
+    members = sum(right.bucket(least, most).astype(int) for _, least, most in BUCKETS)
+    assert members.tolist() == [1, 1]
+    named = {name: right.bucket(least, most).tolist() for name, least, most in BUCKETS}
+    assert named["history=0"] == [False, True]
+    assert named["history=1"] == [True, False]
+
+
+def test_nobody_to_evaluate_is_an_error() -> None:
+    with pytest.raises(MicrorecError, match="nobody"):
+        truth(*tables(EDGES[:4]))

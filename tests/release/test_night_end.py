@@ -1,0 +1,304 @@
+"""The last four jobs on a planted world: from fitted models to a release, and what stops one.
+
+Twelve users like videos of their own parity. `content` knows this; `popularity` offers everybody the
+videos with the highest numbers. On the held-out day each user likes the first unseen video of the
+own parity.
+"""
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from jobs import evaluate_sources, publish_release, select_candidates, select_recommendations
+from microrec.candidates import retrieval
+from microrec.errors import CheckFailed, GateHeld, MissingDay
+from microrec.models import fitted
+from microrec.release import reader
+from microrec.settings import settings
+from microrec.tables import arrow
+
+DAY = dt.date(2026, 1, 10)
+MIDNIGHT = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
+N_USERS, N_VIDEOS, K = 12, 30, 5
+MODELS = ("content", "popularity")
+RECIPE = """
+[night]
+k = 5
+models = ["popularity", "content"]
+
+[candidates.blend]
+weights = {content = {warm = 1.0, cold = 1.0}, popularity = {warm = 0.1, cold = 0.1}}
+
+[candidates.ladder]
+fresh_length = 3
+"""
+
+
+@pytest.fixture
+def house(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
+    """A warehouse as training leaves it."""
+    (place / "recipe.toml").write_text(RECIPE)
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    opened = arrow.Warehouse.open()
+    plant(opened, DAY)
+    return opened
+
+
+def plant(house: arrow.Warehouse, day: dt.date) -> None:
+    """Users, videos, edges, suppressed users and two fitted models of a day."""
+    house.write("users", users(), day=day)
+    house.write("video_nodes", videos(), day=day)
+    house.write("watch_edges", watches(), day=day)
+    suppressed = {
+        "user_id": ["u03"],
+        "kind": ["opt_out"],
+        "requested_at": pa.array([MIDNIGHT], pa.timestamp("us", "UTC")),
+    }
+    house.write("suppressed_users", pa.table(suppressed), day=day)
+    parity = np.eye(2, dtype=np.float32)
+    number = np.arange(1, N_VIDEOS + 1, dtype=np.float32)[:, None]
+    for fit in ("trial", "final"):
+        train(
+            house,
+            day,
+            fit,
+            "content",
+            parity[np.arange(N_USERS) % 2],
+            parity[np.arange(N_VIDEOS) % 2],
+        )
+        train(house, day, fit, "popularity", np.ones((N_USERS, 1), np.float32), number)
+
+
+def users() -> pa.Table:
+    columns = {
+        "user_idx": pa.array(range(N_USERS), pa.int32()),
+        "user_id": [f"u{i:02}" for i in range(N_USERS)],
+        "degree": pa.array([5] * N_USERS, pa.int32()),
+        "first_seen": pa.array([MIDNIGHT] * N_USERS, pa.timestamp("us", "UTC")),
+    }
+    return pa.table(columns)
+
+
+def videos() -> pa.Table:
+    nothing = [None] * N_VIDEOS
+    columns = {
+        "video_idx": pa.array(range(N_VIDEOS), pa.int32()),
+        "video_id": [f"v{i:02}" for i in range(N_VIDEOS)],
+        "author_id": pa.array(nothing, pa.string()),
+        "published_at": pa.array(nothing, pa.timestamp("us", "UTC")),
+        "duration_ms": pa.array(nothing, pa.int64()),
+        "eligible": [i != 29 for i in range(N_VIDEOS)],
+        "degree": pa.array([1] * N_VIDEOS, pa.int32()),
+        "first_seen": pa.array(nothing, pa.timestamp("us", "UTC")),
+    }
+    return pa.table(columns)
+
+
+def watches() -> pa.Table:
+    """Each user: the first two videos of the own parity before D, the third one on D."""
+    rows = [
+        (split, user, user % 2 + 2 * at)
+        for user in range(N_USERS)
+        for at, split in enumerate(("train", "validation", "holdout"))
+    ]
+    split, user, video = zip(*rows, strict=True)
+    n = len(rows)
+    columns = {
+        "split": list(split),
+        "user_idx": pa.array(user, pa.int32()),
+        "video_idx": pa.array(video, pa.int32()),
+        "weight": [1.0] * n,
+        "n_views": pa.array([1] * n, pa.int32()),
+        "n_positive": pa.array([1] * n, pa.int32()),
+        "n_negative": pa.array([0] * n, pa.int32()),
+        "last_at": pa.array([MIDNIGHT] * n, pa.timestamp("us", "UTC")),
+    }
+    return pa.table(columns)
+
+
+def train(
+    house: arrow.Warehouse, day: dt.date, fit: str, model: str, user: np.ndarray, video: np.ndarray
+) -> None:
+    """Save vectors as a fitted model."""
+    vectors = fitted.Embeddings(
+        user=user,
+        video=video,
+        user_known=np.ones(N_USERS, np.bool_),
+        video_known=np.ones(N_VIDEOS, np.bool_),
+    )
+    path, digest = house.save_artefact(
+        day=day,
+        fit=fit,
+        model=model,
+        save=lambda folder: fitted.save(vectors, folder, config=retrieval.Config(), report={}),
+    )
+    row = {
+        "config": "{}",
+        "seed": 1,
+        "first_day": day,
+        "last_day": day,
+        "n_users": N_USERS,
+        "n_videos": N_VIDEOS,
+        "n_edges": 36,
+        "metrics": "{}",
+        "path": path,
+        "digest": digest,
+    }
+    house.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=model)
+
+
+def night(day: dt.date = DAY) -> None:
+    """The jobs in the order of the DAG."""
+    for fit in ("trial", "final"):
+        for model in MODELS:
+            select_candidates.main(day=day, fit=fit, model=model)
+        if fit == "trial":
+            evaluate_sources.main(day=day)
+    select_recommendations.main(day=day)
+    publish_release.main(day=day)
+
+
+def test_a_night_ends_in_a_release(house: arrow.Warehouse) -> None:
+    night()
+    release = reader.latest(house.root)
+    assert release.day == DAY
+    assert set(release.tables) == {
+        "recommendations",
+        "fallback_recommendations",
+        "metrics",
+        "gate_results",
+    }
+    lists = release.read("recommendations")
+    expected = sorted(set(users()["user_id"].to_pylist()) - {"u03"})
+    assert sorted(set(lists["user_id"].to_pylist())) == expected
+    assert lists.num_rows == K * len(expected)
+    mine = release.read("recommendations", user_id="u00").to_pylist()
+    assert [row["rank"] for row in mine] == [1, 2, 3, 4, 5]
+    assert (mine[0]["video_id"], mine[0]["source"]) == ("v06", "content")
+    assert {int(row["video_id"][1:]) % 2 for row in mine} == {0}
+    assert mine[0]["valid_until"] == MIDNIGHT + dt.timedelta(hours=24 + 72)
+    gates = release.read("gate_results")
+    failed = {row["gate"] for row in gates.to_pylist() if row["status"] != "pass"}
+    assert failed == {"identical_top10"}, "six of eleven share a list: told, not held"
+    assert {"better_than_popularity", "seen"} <= set(gates["gate"].to_pylist())
+    fallback = release.read("fallback_recommendations").to_pylist()
+    assert {row["segment"] for row in fallback} == {"__global__", "__fresh__"}
+    metrics = release.read("metrics").to_pylist()
+    (gain,) = [
+        row
+        for row in metrics
+        if (row["name"], row["metric"], row["slice"])
+        == ("blend-minus-popularity", "ndcg@20", "all")
+    ]
+    assert gain["low"] > 0
+    assert gain["n"] == N_USERS
+    release.verify()
+
+
+def test_again_gives_the_same_digests_and_an_old_day_does_not_move_latest(
+    house: arrow.Warehouse,
+) -> None:
+    night()
+    first = reader.latest(house.root)
+    night()
+    again = reader.latest(house.root)
+    assert {t: (p.rows, p.digest) for t, p in first.tables.items()} == {
+        t: (p.rows, p.digest) for t, p in again.tables.items()
+    }
+    assert first.read("recommendations").equals(again.read("recommendations"))
+    earlier = DAY - dt.timedelta(days=1)
+    plant(house, earlier)
+    night(earlier)
+    assert reader.days(house.root) == [earlier, DAY]
+    assert reader.latest(house.root).day == DAY
+    assert reader.of(earlier, house.root).read("recommendations").num_rows == K * (N_USERS - 1)
+
+
+def test_a_blend_that_is_not_better_is_held(house: arrow.Warehouse) -> None:
+    """Shuffled vectors: the night ends red with its verdict written, and there is no release."""
+    for fit in ("trial", "final"):
+        wrong = np.eye(2, dtype=np.float32)[np.arange(1, N_VIDEOS + 1) % 2]
+        right = np.eye(2, dtype=np.float32)[np.arange(N_USERS) % 2]
+        train(house, DAY, fit, "content", right, wrong)
+    with pytest.raises(GateHeld, match="better_than_popularity"):
+        night()
+    verdict = house.read("gate_results", day=DAY, fit="trial")
+    assert "fail" in verdict["status"].to_pylist()
+    select_recommendations.main(day=DAY)
+    for model in MODELS:
+        select_candidates.main(day=DAY, fit="final", model=model)
+    with pytest.raises(GateHeld, match="fit=trial"):
+        publish_release.main(day=DAY)
+    with pytest.raises(MissingDay):
+        reader.latest(house.root)
+
+
+def test_a_table_changed_behind_the_stage_is_held_and_the_release_before_stands(
+    house: arrow.Warehouse,
+) -> None:
+    """The gate reads the table, not what the stage meant to write."""
+    night()
+    before = reader.latest(house.root)
+    lists = house.read("recommendations", day=DAY)
+    seen = pc.if_else(
+        pc.and_(pc.equal(lists["user_id"], "u00"), pc.equal(lists["rank"], 2)),
+        "v02",
+        lists["video_id"],
+    )
+    at = lists.schema.get_field_index("video_id")
+    house.write("recommendations", lists.set_column(at, "video_id", seen).drop(["day"]), day=DAY)
+    with pytest.raises(GateHeld, match="seen"):
+        publish_release.main(day=DAY)
+    stands = reader.latest(house.root)
+    assert stands == before
+    assert stands.read("recommendations").equals(lists)
+
+
+def test_a_missing_source_is_tolerated_and_logged(
+    house: arrow.Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    for model in MODELS:
+        select_candidates.main(day=DAY, fit="trial", model=model)
+    evaluate_sources.main(day=DAY)
+    select_candidates.main(day=DAY, fit="final", model="content")
+    with caplog.at_level("WARNING"):
+        select_recommendations.main(day=DAY)
+    assert "missing_source=popularity" in caplog.text
+    publish_release.main(day=DAY)
+    assert reader.latest(house.root).day == DAY
+
+
+def test_reader_speaks_pandas_and_polars_and_names_what_is_missing(house: arrow.Warehouse) -> None:
+    with pytest.raises(MissingDay, match="release"):
+        reader.latest(house.root)
+    night()
+    release = reader.of(DAY, house.root)
+    assert release.to_pandas("recommendations", user_id="u01").shape[0] == K
+    assert release.to_polars("recommendations", user_id="u01").height == K
+    assert release.read("recommendations", user_id="stranger").num_rows == 0
+    assert not release.expired(MIDNIGHT + dt.timedelta(hours=95))
+    assert release.expired(MIDNIGHT + dt.timedelta(hours=96))
+    with pytest.raises(ValueError, match="time zone"):
+        release.expired(dt.datetime(2026, 1, 10))
+    with pytest.raises(MissingDay, match="2025-01-01"):
+        reader.of(dt.date(2025, 1, 1), house.root)
+    with pytest.raises(MissingDay, match="watch_edges"):
+        release.read("watch_edges")
+
+
+def test_reader_refuses_a_table_that_is_not_what_was_published(house: arrow.Warehouse) -> None:
+    night()
+    release = reader.latest(house.root)
+    pins = dict(release.tables)
+    pin = pins["recommendations"]
+    broken = reader.Pin(pin.table, pin.version, pin.rows + 1, "0" * 64)
+    changed = reader.Release(**{**vars(release), "tables": {**pins, "recommendations": broken}})
+    with pytest.raises(CheckFailed, match="rows"):
+        changed.read("recommendations")
+    with pytest.raises(CheckFailed, match="digest"):
+        changed.verify()

@@ -1,0 +1,225 @@
+"""The night, end to end, on a planted world: what it makes, that it repeats, that it refuses, that nothing leaks."""
+
+import datetime as dt
+import importlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from microrec.errors import LandingError
+from microrec.recipe import night as recipe_night
+from microrec.release import reader
+from microrec.settings import settings
+from microrec.synth.world import Config, generate
+from microrec.tables import landing
+from microrec.tables.arrow import Warehouse
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+DAYS, K = 6, 10
+FIRST = dt.date(2026, 1, 1)
+LAST = FIRST + dt.timedelta(days=DAYS - 1)
+EARLIER = LAST - dt.timedelta(days=1)
+
+RECIPE = f"""
+[night]
+window_days = 5
+k = {K}
+models = ["popularity", "content", "user_neighbours", "video_neighbours", "preference_gcn"]
+
+[models.preference_gcn]
+max_epochs = 15
+"""
+
+TABLES = (
+    "events rejected_events videos video_features clip_features suppressed_users users video_nodes watch_edges "
+    "modality_edges user_edges clip_edges sequences models candidates recommendations fallback_recommendations "
+    "metrics gate_results"
+).split()
+
+
+def call(job: str, day: dt.date, **options: str) -> None:
+    importlib.import_module(f"jobs.{job}").main(day=day, **options)
+
+
+def run_night(day: dt.date) -> None:
+    """The jobs in the order of dags/nightly.py, in this process: one JVM instead of four."""
+    for job in ("validate_events", "build_watch_graph", "build_modality_graph", "build_user_graph"):
+        call(job, day)
+    fit_and_select(day, "trial")
+    call("evaluate_sources", day)
+    fit_and_select(day, "final")
+    call("select_recommendations", day)
+    call("publish_release", day)
+
+
+def fit_and_select(day: dt.date, fit: str) -> None:
+    for job in ("train_model", "select_candidates"):
+        for model in recipe_night().models:
+            call(job, day, fit=fit, model=model)
+
+
+def digests(day: dt.date) -> dict[str, str]:
+    """Content of every table of a night; `events` by the day of arrival."""
+    house = Warehouse.open()
+    return {t: house.digest(t, **{"arrived_on" if t == "events" else "day": day}) for t in TABLES}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[dict[str, Any]]:
+    """A landing zone, and the night of its last day."""
+    place = tmp_path_factory.mktemp("night")
+    patch = pytest.MonkeyPatch()
+    (place / "recipe.toml").write_text(RECIPE)
+    patch.setenv("MICROREC_WAREHOUSE", str(place / "warehouse"))
+    patch.setenv("MICROREC_LANDING", str(place / "landing"))
+    patch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    planted = generate(
+        Config(users=150, videos=240, days=DAYS, first_day=FIRST), np.random.default_rng(3)
+    )
+    landing.write_world(
+        str(place / "landing"), planted.parts, truth=planted.truth.model_dump(mode="json")
+    )
+    run_night(LAST)
+    yield {"place": place, "truth": planted.truth, "first": digests(LAST)}
+    patch.undo()
+    settings.cache_clear()
+
+
+def test_rows_in_are_accepted_rejected_or_duplicates_as_planted(world: dict[str, Any]) -> None:
+    house, truth = Warehouse.open(), world["truth"]
+    for number in range(1, DAYS):
+        day = FIRST + dt.timedelta(days=number)
+        rejected = house.read("rejected_events", day=day).to_pandas()
+        accepted = house.read("events", arrived_on=day).num_rows
+        delivered = sum(truth.delivered[day].values())
+        assert accepted + len(rejected) == delivered
+        assert accepted == truth.count(day, "accepted")
+        assert (rejected["rule"] == "duplicate").sum() == truth.count(day, "duplicate")
+        assert (rejected["rule"] == "too_late").sum() == truth.count(day, "too_late")
+
+
+def test_everyone_has_exactly_k_distinct_unseen_eligible_videos(world: dict[str, Any]) -> None:
+    house = Warehouse.open()
+    lists = reader.of(LAST).to_pandas("recommendations")
+    window = [LAST - dt.timedelta(days=back) for back in range(5)]
+    events = pd.concat([house.read("events", day=day).to_pandas() for day in window])
+    suppressed = set(world["truth"].suppressed[LAST])
+    expected = set(events["user_id"]) - suppressed
+    assert set(lists["user_id"]) == expected
+    ranks = lists.sort_values(["user_id", "rank"]).groupby("user_id")["rank"].agg(list)
+    assert (ranks.map(lambda found: found == list(range(1, K + 1)))).all()
+    assert not lists.duplicated(["user_id", "video_id"]).any()
+    seen = set(zip(events["user_id"], events["video_id"], strict=True))
+    assert not seen & set(zip(lists["user_id"], lists["video_id"], strict=True))
+    assert not set(lists["video_id"]) & set(world["truth"].ineligible[LAST])
+    ordered = lists.sort_values(["user_id", "rank"])
+    assert (ordered.groupby("user_id")["score"].diff().dropna() <= 0).all()
+    assert np.isfinite(lists["score"]).all()
+
+
+def test_the_release_pins_what_is_there_and_beats_the_floor(world: dict[str, Any]) -> None:
+    release = reader.latest()
+    assert release.day == LAST
+    release.verify()
+    figures = release.to_pandas("metrics").query("stage == 'evaluation' and slice == 'all'")
+    recall = figures[figures["metric"] == "recall@20"].set_index("name")["value"]
+    assert recall["blend"] > recall["popularity"] > 0
+    gates = Warehouse.open().read("gate_results", day=LAST).to_pandas()
+    assert set(gates["fit"]) == {"trial", "final"}
+    assert (gates.query("severity == 'hold'")["status"] == "pass").all()
+
+
+def test_the_same_night_again_has_the_same_rows(world: dict[str, Any]) -> None:
+    pins = {name: pin.digest for name, pin in reader.of(LAST).tables.items()}
+    run_night(LAST)
+    assert digests(LAST) == world["first"]
+    assert {name: pin.digest for name, pin in reader.of(LAST).tables.items()} == pins
+
+
+def test_an_earlier_night_gets_its_own_release_and_moves_nobody(world: dict[str, Any]) -> None:
+    before = reader.latest()
+    run_night(EARLIER)
+    assert reader.of(EARLIER).day == EARLIER
+    assert reader.latest() == before
+    assert digests(LAST) == world["first"]
+    before.verify()
+
+
+def test_the_held_out_day_does_not_reach_the_trial_models(world: dict[str, Any]) -> None:
+    """The leak canary: turn every signal of the last day around; what was trained without it must not change."""
+    place: Path = world["place"]
+    house = Warehouse.open()
+    names = ["popularity", "content", "user_neighbours", "video_neighbours"]
+    before = {
+        n: house.read("models", day=LAST, fit="trial", model=n)["digest"][0].as_py() for n in names
+    }
+    lists = {n: house.digest("candidates", day=LAST, fit="trial", source=n) for n in names}
+    edges = house.read("watch_edges", day=LAST, split="holdout")
+    flipped = edges.drop_columns(["day", "split"]).to_pandas()
+    flipped[["n_positive", "n_negative"]] = flipped[["n_negative", "n_positive"]].to_numpy()
+    flipped["weight"] = 9.0
+    import pyarrow as pa
+
+    schema = pa.schema([f for f in edges.schema if f.name not in ("day", "split")])
+    version = house.version("watch_edges")
+    house.write(
+        "watch_edges",
+        pa.Table.from_pandas(flipped, schema=schema, preserve_index=False),
+        day=LAST,
+        split="holdout",
+    )
+    try:
+        for name in names:
+            call("train_model", LAST, fit="trial", model=name)
+            after = house.read("models", day=LAST, fit="trial", model=name)["digest"][0].as_py()
+            assert after == before[name]
+            call("select_candidates", LAST, fit="trial", model=name)
+            assert house.digest("candidates", day=LAST, fit="trial", source=name) == lists[name]
+        call("train_model", LAST, fit="final", model="popularity")
+        final = house.read("models", day=LAST, fit="final", model="popularity")["digest"][0].as_py()
+        original = house.read("models", day=LAST, fit="final", model="popularity", version=0)
+        assert final != original["digest"][0].as_py(), "the canary itself must be able to sing"
+    finally:
+        back = house.read("watch_edges", day=LAST, split="holdout", version=version)
+        house.write("watch_edges", back.drop_columns(["day", "split"]), day=LAST, split="holdout")
+        call("train_model", LAST, fit="final", model="popularity")
+    assert place.exists()
+
+
+def test_a_day_without_raw_rows_is_refused_and_the_release_stands(world: dict[str, Any]) -> None:
+    before = reader.latest()
+    tomorrow = LAST + dt.timedelta(days=1)
+    with pytest.raises(LandingError, match=f"raw_interactions.*{tomorrow}"):
+        call("validate_events", tomorrow)
+    assert reader.latest() == before
+    before.verify()
+
+
+def test_a_truncated_file_is_refused_and_the_release_stands(world: dict[str, Any]) -> None:
+    before = reader.latest()
+    tomorrow = LAST + dt.timedelta(days=1)
+    zone = world["place"] / "landing" / "raw_interactions"
+    folder = zone / f"day={tomorrow}"
+    source = next(path for path in sorted(zone.glob("day=*/*")) if path.name.endswith(".gz"))
+    folder.mkdir()
+    (folder / source.name).write_bytes(source.read_bytes()[:-100])
+    try:
+        with pytest.raises(LandingError, match=source.name):
+            call("validate_events", tomorrow)
+    finally:
+        shutil.rmtree(folder)
+    assert reader.latest() == before
+    assert not Warehouse.open().exists("rejected_events", day=tomorrow)
+
+
+def test_the_truth_lies_beside_the_landing_zone(world: dict[str, Any]) -> None:
+    truth = json.loads((world["place"] / "landing" / "_truth" / "truth.json").read_text())
+    assert len(truth["video_cluster"]) == 240
