@@ -3,8 +3,8 @@
 Reads: recommendations, fallback_recommendations, gate_results (fit trial), users, video_nodes,
 watch_edges, suppressed_users of the day.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
-severity hold failed in either fit and Great Expectations agrees, the day's row of releases. Else it ends with GateHeld and the
-release before stands.
+severity hold failed in either fit and Great Expectations agrees, the day's row of releases. Else it
+ends with GateHeld or CheckFailed and the release before stands.
 """
 
 import logging

@@ -3,6 +3,7 @@
 import datetime as dt
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from microrec.errors import LandingError
 from microrec.recipe import night as recipe_night
 from microrec.release import reader
-from microrec.settings import settings
+from microrec.settings import HOME, settings
 from microrec.synth.world import Config, generate
 from microrec.tables import landing
 from microrec.tables.arrow import Warehouse
@@ -37,11 +38,27 @@ models = ["popularity", "content", "user_neighbours", "video_neighbours", "prefe
 max_epochs = 15
 """
 
-TABLES = (
-    "events rejected_events videos video_features clip_features suppressed_users users video_nodes watch_edges "
-    "modality_edges user_edges clip_edges sequences models candidates recommendations fallback_recommendations "
-    "metrics gate_results"
-).split()
+TABLES = [
+    "events",
+    "rejected_events",
+    "videos",
+    "video_features",
+    "clip_features",
+    "suppressed_users",
+    "users",
+    "video_nodes",
+    "watch_edges",
+    "modality_edges",
+    "user_edges",
+    "clip_edges",
+    "sequences",
+    "models",
+    "candidates",
+    "recommendations",
+    "fallback_recommendations",
+    "metrics",
+    "gate_results",
+]
 
 
 def call(job: str, day: dt.date, **options: str) -> None:
@@ -218,6 +235,17 @@ def test_a_truncated_file_is_refused_and_the_release_stands(world: dict[str, Any
         shutil.rmtree(folder)
     assert reader.latest() == before
     assert not Warehouse.open().exists("rejected_events", day=tomorrow)
+
+
+def test_the_readmes_python_runs_as_printed(world: dict[str, Any]) -> None:
+    printed = re.findall(r"```python\n(.*?)```", (HOME / "README.md").read_text(), flags=re.DOTALL)
+    assert len(printed) == 2
+    warehouse = str(world["place"] / "warehouse")
+    names: dict[str, Any] = {}
+    for block in printed:
+        exec(block.replace("var/world/warehouse", warehouse), names)
+    assert names["release"].day == LAST
+    assert names["pins"]["recommendations"] == names["release"].tables["recommendations"].version
 
 
 def test_the_truth_lies_beside_the_landing_zone(world: dict[str, Any]) -> None:

@@ -1,23 +1,23 @@
 """The warehouse as Spark sees it: the engine of the events and graphs jobs."""
 
 import datetime as dt
-import functools
 import logging
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-from microrec.errors import MissingDay
+from microrec.errors import ContractViolation, MissingDay
 from microrec.settings import settings
 from microrec.tables import warehouse
-from microrec.tables.commit import as_scope
-from microrec.tables.warehouse import scopes_of
+from microrec.tables.commit import NULL_PARTITION, as_scope
+from microrec.tables.warehouse import Part, scopes_of
 
 logger = logging.getLogger(__name__)
 
@@ -76,20 +76,26 @@ class Warehouse(warehouse.Warehouse):
             " ".join(f"{k}={v}" for k, v in partition.items()),
             snapshot.version,
         )
-        frames = [self._read_part(table, values, files) for values, files in snapshot.parts]
-        return functools.reduce(DataFrame.unionByName, frames)
+        return self._scan(table, snapshot.parts)
 
-    def _read_part(
-        self, table: str, values: Mapping[str, str | None], files: Sequence[str]
-    ) -> DataFrame:
+    def _scan(self, table: str, parts: Sequence[Part]) -> DataFrame:
+        """One scan of the files of all parts, their partition values taken from the files' own paths.
+
+        A union of one scan per part would do too, but a window of events has some twenty parts and planning them
+        costs Spark seconds (7.3 s against 0.9 s for the planted world's window).
+        """
         contract = self.table(table).contract
+        files = [file for values, files in parts for file in _checked(values, files)]
         stored = self.session.read.schema(from_arrow_schema(contract.file_schema)).parquet(*files)
         declared = from_arrow_schema(contract.schema)
-        literals = {
-            name: F.lit(values[name]).cast(declared[name].dataType).alias(name)
+        path = F.col("_metadata.file_path")
+        values = {
+            name: F.nullif(F.regexp_extract(path, f"/{name}=([^/]+)/", 1), F.lit(NULL_PARTITION))
+            .cast(declared[name].dataType)
+            .alias(name)
             for name in contract.partition
         }
-        return stored.select([literals.get(name, F.col(name)) for name in contract.schema.names])
+        return stored.select([values.get(name, F.col(name)) for name in contract.schema.names])
 
     def read_events(self, *, day: dt.date, days: int) -> DataFrame:
         """The one reader of events: the window that ends at `day`, as it was known by the end of `day`.
@@ -103,20 +109,15 @@ class Warehouse(warehouse.Warehouse):
         first = day - dt.timedelta(days=days - 1)
         if not self.exists("rejected_events", day=day):
             raise MissingDay(f"events[arrived_on={day}]: the day was not validated")
-        frames = [
-            self._read_part("events", values, files)
-            for values, files in self._event_parts(first, day)
-        ]
-        suppressed = self.read("suppressed_users", day=day).select("user_id")
-        if not frames:
+        parts = self._event_parts(first, day)
+        if not parts:
             raise MissingDay(f"events[{first}..{day}]: no event day of the window is committed")
-        events = functools.reduce(DataFrame.unionByName, frames)
-        logger.info("read table=events first_day=%s last_day=%s parts=%d", first, day, len(frames))
+        logger.info("read table=events first_day=%s last_day=%s parts=%d", first, day, len(parts))
+        suppressed = self.read("suppressed_users", day=day).select("user_id")
+        events = self._scan("events", parts)
         return events.join(F.broadcast(suppressed), on="user_id", how="left_anti")
 
-    def _event_parts(
-        self, first: dt.date, last: dt.date
-    ) -> list[tuple[dict[str, str | None], tuple[str, ...]]]:
+    def _event_parts(self, first: dt.date, last: dt.date) -> list[Part]:
         if not self.partitions("events"):
             return []
         parts = self.snapshot("events").parts
@@ -178,3 +179,13 @@ class Warehouse(warehouse.Warehouse):
             time.monotonic() - began,
         )
         return version
+
+
+def _checked(values: Mapping[str, str | None], files: Sequence[str]) -> Sequence[str]:
+    """The files, after checking that their paths say the partition values the log says."""
+    words = [f"/{name}={quote(value or NULL_PARTITION)}/" for name, value in values.items()]
+    for file in files:
+        missing = [word for word in words if word not in file]
+        if missing or "%" in "".join(words):
+            raise ContractViolation(f"{file}: the path does not hold the partition values {words}")
+    return files

@@ -14,14 +14,17 @@ from microrec.settings import settings
 from microrec.tables import contract
 from microrec.tables.commit import Author, Scope, Table, as_scope, covers, show
 
+Part = tuple[dict[str, str | None], tuple[str, ...]]
+"""Partition values, and the full paths of the files that have them."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
     """The committed files of some partitions at one version of a table."""
 
     version: int
-    parts: tuple[tuple[dict[str, str | None], tuple[str, ...]], ...]
-    """(partition values, full paths of the files), in partition order."""
+    parts: tuple[Part, ...]
+    """In partition order."""
 
 
 @dataclass(frozen=True)
