@@ -78,12 +78,13 @@ def run(day: dt.date, *, airflow_home: Path, environment: Mapping[str, str]) -> 
 
 def _run_dag(day: dt.date, console: Console) -> bool:
     """Bring the metadata up to date, find the DAG, run it. Airflow is imported only now: it reads the environment."""
-    from airflow.dag_processing.dagbag import DagBag
+    from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.sdk.listener import get_listener_manager
     from airflow.utils.db import initdb
 
     initdb()
-    bag = DagBag(str(HOME / "dags"))
+    dags = HOME / "dags"
+    bag = BundleDagBag(dag_folder=dags, bundle_path=dags, bundle_name="dags-folder")
     if bag.import_errors:
         raise RuntimeError(f"the DAG does not load: {bag.import_errors}")
     dag = bag.dags["nightly"]

@@ -1,9 +1,7 @@
 """Airflow in a folder of its own, set up before anything imports it."""
 
 import os
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,14 @@ os.environ.update(airflow_environment(Path(_AIRFLOW)))
 
 
 @pytest.fixture(scope="session")
-def nightly() -> Iterator[Any]:
+def nightly() -> Any:
     """The DAG as Airflow loads it."""
-    from airflow.dag_processing.dagbag import DagBag
+    from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.utils.db import initdb
 
     initdb()
-    sys.path.insert(0, str(HOME / "dags"))
-    bag = DagBag(str(HOME / "dags"))
+    dags = HOME / "dags"
+    bag = BundleDagBag(dag_folder=dags, bundle_path=dags, bundle_name="dags-folder")
     assert not bag.import_errors
     assert list(bag.dags) == ["nightly"]
-    yield bag.dags["nightly"]
-    sys.path.remove(str(HOME / "dags"))
+    return bag.dags["nightly"]

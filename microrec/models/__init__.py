@@ -1,0 +1,28 @@
+"""Models: the night's graphs in, fitted recommenders out.
+
+**Enters.** One `data.Graph`: the positive watch edges of the fit's parts of the window, feature
+vectors per modality, modality neighbours, user neighbours; all dense indices of one day. A *trial*
+fit sees the parts train and validation, a *final* fit sees the holdout as well.
+
+**Leaves.** One fitted model of two kinds (`fitted.py`): `Embeddings`, whose score is an inner
+product, or `NeighbourLists` of users or of videos. Saved as safetensors and JSON, never as pickles,
+bit for bit the same for the same graph, configuration and generator. Which videos a user has seen
+is not asked here: lists are cut once, where candidates are selected.
+
+**Refuses.** Node tables whose indices are not 0..n-1, edges outside them, vectors of one modality
+of different lengths (`ContractViolation`), names that are not in the `registry` (`RecipeError`).
+
+**Decided.**
+- A model is a function: each file has a `Config` and `fit(graph, config, rng) -> Trained`; the
+  only base class is torch's own, in the files that need it.
+- Importing a model costs numpy and scipy (0.3 s); only `preference_gcn` pays for torch and PyG
+  (3-20 s), so `registry` imports by name and nothing else here names torch.
+- Binary edges: the value of a positive edge is 1 in every similarity. Decayed weights serve
+  popularity, and instants serve the recency of content profiles.
+- A user or a video that a model knows nothing about is marked unknown, with zeros in its row:
+  never a random vector, never a missing row.
+- A missing modality is masked in every mean and every attention; a zero vector is a missing one.
+- Epochs are chosen on the validation day with the training part alone; then the model is fitted
+  again on both for that many epochs; the final fit takes the number from the trial's report.
+- Edges are sorted when the graph is built, so the order of rows in a table changes no bit.
+"""

@@ -1,0 +1,102 @@
+"""What a model is once it is fitted: two kinds, saved as safetensors and JSON.
+
+A folder holds `arrays.safetensors` and `model.json` (format, kind, axis, config, report). Both are
+a function of their content alone - no clock, no host, sorted keys - so that a digest of the folder
+tells whether two nights trained the same model.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+from safetensors.numpy import load_file, save_file
+
+from microrec.errors import ContractViolation
+
+FORMAT = 1
+"""Version of the folder's layout; raised when a reader of the old one would misread the new one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Score of (user, video) = inner product of their rows; an unknown one has a row of zeros.
+
+    Shapes:
+        user: [n_users, dim], video: [n_videos, dim], user_known: [n_users],
+        video_known: [n_videos]
+    """
+
+    user: npt.NDArray[np.float32]
+    video: npt.NDArray[np.float32]
+    user_known: npt.NDArray[np.bool_]
+    video_known: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourLists:
+    """For each node its neighbours, nearest first (ties by index), as compressed rows.
+
+    R is 1.0 for each positive edge of the fit, N_u the videos of user u, n_u their number.
+
+    - axis `user`: node u lists users w; score(u, v) = sum over w of sim(u, w) R_wv
+    - axis `video`: node j lists videos v; score(u, v) = sum over j in N_u of sim(j, v) / n_u
+
+    Shapes:
+        indptr: [n_nodes + 1], neighbour: [n_pairs], similarity: [n_pairs]
+    """
+
+    axis: Literal["user", "video"]
+    indptr: npt.NDArray[np.int64]
+    neighbour: npt.NDArray[np.int32]
+    similarity: npt.NDArray[np.float32]
+
+
+Fitted = Embeddings | NeighbourLists
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Result of a model's `fit`."""
+
+    fitted: Fitted
+    report: Mapping[str, Any]
+    """What training found out, JSON values only; no times, so that a re-run writes the same."""
+
+
+def save(fitted: Fitted, folder: Path, *, config: BaseModel, report: Mapping[str, Any]) -> None:
+    """Write a fitted model into `folder`, which is created if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = dict(vars(fitted))
+    header = {
+        "format": FORMAT,
+        "kind": type(fitted).__name__,
+        "axis": fields.pop("axis", None),
+        "config": config.model_dump(mode="json"),
+        "report": dict(report),
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in fields.items()}
+    save_file(arrays, folder / "arrays.safetensors")
+    text = json.dumps(header, indent=2, sort_keys=True, allow_nan=False)
+    (folder / "model.json").write_text(text + "\n")
+
+
+def load(folder: Path) -> Fitted:
+    """Read what `save` wrote, bit for bit.
+
+    Raises:
+        ContractViolation: the folder was written in another format or holds another kind.
+    """
+    header = json.loads((folder / "model.json").read_text())
+    arrays = load_file(folder / "arrays.safetensors")
+    match header["format"], header["kind"]:
+        case 1, "Embeddings":
+            return Embeddings(**arrays)
+        case 1, "NeighbourLists":
+            return NeighbourLists(axis=header["axis"], **arrays)
+        case other:
+            raise ContractViolation(f"model {folder}: format and kind {other} are not known here")

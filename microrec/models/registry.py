@@ -1,0 +1,57 @@
+"""Which models there are, by the name the recipe and the tables use.
+
+Modules are imported when asked for: a job that trains `popularity` never waits for torch.
+"""
+
+import datetime as dt
+import importlib
+from typing import Any, Protocol, cast
+
+import numpy as np
+from pydantic import BaseModel
+
+from microrec.errors import RecipeError
+from microrec.models.data import Graph
+from microrec.models.fitted import Trained
+
+NAMES = (
+    "content",
+    "popularity",
+    "preference_gcn",
+    "user_neighbours",
+    "video_neighbours",
+)
+"""Every model, one module of this package each."""
+
+
+class Model(Protocol):
+    """What a model's module offers."""
+
+    Config: type[BaseModel]
+
+    def fit(self, graph: Graph, config: Any, rng: np.random.Generator) -> Trained:
+        """Fit the model to a graph; the same arguments give the same arrays."""
+        ...
+
+
+def model(name: str) -> Model:
+    """The module of a model.
+
+    Raises:
+        RecipeError: there is no model of that name.
+    """
+    if name not in NAMES:
+        raise RecipeError(f"model {name!r} is not one of {', '.join(NAMES)}")
+    return cast(Model, importlib.import_module(f"microrec.models.{name}"))
+
+
+def seed(root: int, *, day: dt.date, model: str) -> int:
+    """Seed of a model's night: the same on every machine, another one for each day and model.
+
+    Args:
+        root: the recipe's seed
+        day: the night
+        model: name of the model
+    """
+    sequence = np.random.SeedSequence([root, day.toordinal(), *model.encode()])
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))  # fits a signed bigint
