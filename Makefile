@@ -23,8 +23,7 @@ java:
 
 night: java .venv/.ready ## generate a planted world and run its last night through Airflow
 	.venv/bin/microrec world --landing $(WORLD)/landing --seed 1 --users 400 --videos 800 --days 8
-	MICROREC_SPARK_JAVA_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" \
-	  .venv/bin/microrec night --day 2026-01-08 --landing $(WORLD)/landing --warehouse $(WORLD)/warehouse
+	.venv/bin/microrec night --day 2026-01-08 --landing $(WORLD)/landing --warehouse $(WORLD)/warehouse
 
 test: java .venv/.ready check ## everything CI runs: style, types, import rules, tests
 	.venv/bin/python -m pytest

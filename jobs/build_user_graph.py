@@ -27,7 +27,8 @@ def main(day: job.Day) -> None:
     users, video_nodes = house.read("users", day=day), house.read("video_nodes", day=day)
     events = house.read_events(day=day, days=recipe.night().window_days)
     viewings = nodes.indexed(events, users, video_nodes)
-    positive = sequences.positive_viewings(viewings, day=day)
+    # Four branches of the sequences start here; without the cache each reads and joins the events.
+    positive = sequences.positive_viewings(viewings, day=day).cache()
     # The network is read back: computing it is the dear part of this job.
     network = house.read("user_edges", day=day)
     lists = sequences.sequences(positive, network, users, day=day, config=sequences_config)

@@ -7,7 +7,6 @@ Writes: models of (day, fit, model), and the artefact folder the row points to.
 
 import datetime as dt
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,6 @@ import pyarrow as pa
 from microrec import job, recipe
 from microrec.models import data, fitted, registry
 from microrec.tables import arrow
-
-# Jobs share the cores, and torch's threads spin while they wait for one another: on 2 busy cores a
-# training took 34 CPU seconds, like this 10, to the same bits. Said before torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:

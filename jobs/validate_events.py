@@ -1,11 +1,10 @@
 """Validate what arrived: raw lines become events, or keep the rule that refused them.
 
-Reads:  landing raw_interactions, raw_videos, raw_video_features, raw_clip_features,
-        raw_privacy_requests
+Reads:  landing raw_(interactions, videos, video_features, clip_features, privacy_requests)
 Writes: events, rejected_events (arrival days of the window no night validated yet, and the night's
         own), videos, video_features, clip_features, suppressed_users, metrics (stage events)
 
-`rejected_events` is committed after `events` and marks an arrival day as validated.
+`rejected_events` is committed after `events`: it marks an arrival day as validated.
 """
 
 import logging
@@ -15,7 +14,8 @@ from microrec import job, recipe
 from microrec.events import arrivals, catalogue, consent, counts, parse, rules, signals
 from microrec.events.config import Config
 from microrec.settings import settings
-from microrec.tables import landing, raw, spark
+from microrec.tables import landing, raw
+from microrec.tables.spark import Warehouse
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +23,13 @@ logger = logging.getLogger(__name__)
 def main(day: job.Day) -> None:
     """Validate the arrival days of a night's window, and its catalogue and consent."""
     night, config, zone = recipe.night(), recipe.section("events", Config), settings().landing
-    raw.require(zone, counts.LINES, day)
-    house, late = spark.Warehouse.open(), night.lateness_days
+    house, late = Warehouse.open(), night.lateness_days
     landed = landing.days(zone, counts.LINES)
     done = [one for one in landed if house.exists("rejected_events", day=one)]
     plan = arrivals.plan(
         day, landed=landed, committed=done, window_days=night.window_days, lateness_days=late
     )
-    days, events_of = plan.validated, [{"arrived_on": one} for one in plan.validated]
+    days = plan.validated
     with ExitStack() as kept:
         tables = {}
         for name, judge in {**catalogue.JUDGES, **consent.JUDGES}.items():
@@ -44,13 +43,14 @@ def main(day: job.Day) -> None:
         tallies = counts.tally(lines, judged, tables, suppressed).collect()
         for one in days:
             logger.info("validated arrived_on=%s %s", one, counts.checked(tallies, one))
-        house.write("events", signals.viewings(judged, config), replace=events_of)
-        house.write("rejected_events", rules.rejected(judged), replace=[{"day": d} for d in days])
+        events = signals.viewings(judged, config)
+        house.write("events", events, replace=[{"arrived_on": one} for one in days])
+        rejected = rules.rejected(judged)
+        house.write("rejected_events", rejected, replace=[{"day": one} for one in days])
         house.write("videos", catalogue.videos(tables["raw_videos"]), day=day)
         vectors = catalogue.video_features(tables["raw_video_features"])
         house.write("video_features", vectors, day=day)
-        clips = catalogue.clip_features(tables["raw_clip_features"])
-        house.write("clip_features", clips, day=day)
+        house.write("clip_features", catalogue.clip_features(tables["raw_clip_features"]), day=day)
         house.write("suppressed_users", suppressed, day=day)
         metrics = house.session.createDataFrame(counts.metrics(tallies, day))
         house.write("metrics", metrics, day=day, stage="events")

@@ -28,8 +28,9 @@ class Settings(BaseSettings):
     """Folder of the data contracts."""
     spark_master: str = "local[*]"
     """Where Spark runs; the jobs do not change with it."""
-    spark_java_options: str = "-XX:+UseSerialGC"
-    """JVM options of the driver. `-XX:TieredStopAtLevel=1` halves start-up but slows long jobs."""
+    spark_java_options: str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    """JVM options of the driver. The default halves start-up and suits days of up to some million rows on one machine;
+    say `-XX:+UseParallelGC` for larger ones, whose long jobs repay the full compiler."""
     spark_driver_memory: str = "4g"
     """Heap of the driver, which is also the executor of `local[*]`."""
     spark_shuffle_partitions: int = Field(default=4, ge=1)

@@ -8,10 +8,9 @@ import pytest
 
 from microrec.settings import HOME, settings
 
-# Small data: the quick JVM options of the platform notes, and no more than the two cores there are.
+# Small data: few partitions, and no more than the two cores there are.
 os.environ.update(
     MICROREC_SPARK_MASTER="local[2]",
-    MICROREC_SPARK_JAVA_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     MICROREC_SPARK_DRIVER_MEMORY="2g",
     MICROREC_SPARK_SHUFFLE_PARTITIONS="1",
 )

@@ -1,0 +1,30 @@
+"""Events: from delivered lines to viewings, catalogue, vectors and consent a night can trust.
+
+What enters: raw frames (every value text, with the line, its file and its landing day) of the
+arrival days to validate, of the `lateness_days` before them, and of the catalogue's landing days up
+to the night. What leaves: `events`, `rejected_events`, `videos`, `video_features`, `clip_features`,
+`suppressed_users` and the counts of all of it.
+
+What it refuses: lines, one by one, each for the first rule of `rules.py` that fits, and never
+silently: lines in = accepted + rejected + duplicates, counted on both sides and compared by the job.
+A value that is there but cannot be read refuses its line (`bad_flag`, `bad_duration`, ...); only an
+absent optional value has a default.
+
+Decided:
+- An arrival day is a pure function of the raw lines of [A - lateness_days, A] and of the catalogue
+  as of A. It reads neither the clock nor what an earlier night wrote, so days may be validated in
+  any order, many in one pass, and again, and give the same rows.
+- A viewing is kept on the first day it arrives. Its identity is the producers' event id, or a digest
+  of what was viewed, by whom, when, how long and with which reactions. The length of the video is
+  not part of that: it is the catalogue's knowledge, and a line may or may not carry it.
+- Same identity, same content: `duplicate`. Same identity, other content: `event_id_conflict`.
+- A video is known on arrival day A if the catalogue delivered it on or before A. The length is the
+  line's, else the catalogue's as of A.
+- `strength` compares a viewing with the viewings of videos about as long (fixed edges, so that a
+  bucket means the same every day) that arrived on the same day; long videos are not punished.
+- Suppressed users' viewings stay in `events`; the one reader leaves them out, so that consent given
+  back brings them back.
+- Consent errs on the side of the user: an opt-out or erasure with an unreadable time counts from its
+  delivery, an opt-in with one does not count.
+- A broken vector never hides an older whole one.
+"""

@@ -1,0 +1,185 @@
+"""Videos and their vectors as of a day: what the producers delivered last, broken rows left out.
+
+Every `judge_*` gives each delivered row a `rule`: why it is left out, or null where it stands.
+`superseded` (a later delivery stands instead) is no fault.
+"""
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from microrec.events.parse import flag, instant_or_date, text, unreadable, whole_number
+
+SUPERSEDED = "superseded"
+
+
+def judge_videos(delivered: DataFrame) -> DataFrame:
+    """Type the rows of `raw_videos` and find how long each of them was the video's state.
+
+    Grain: one delivered row. `since` is its landing day, `until` the next day on which the video was
+    delivered (null for the state in force). Rules: malformed_line, missing_video, bad_published_at,
+    bad_duration, bad_eligible, superseded. Of several rows of one day one stands: not eligible goes
+    before eligible, so that a withdrawal is not lost; the rest is decided by content.
+    """
+    order = ["published_at", "duration_ms", "author_id", "caption", "tags"]
+    same_day = Window.partitionBy("rule", "video_id", "since").orderBy(
+        "eligible", *[F.desc_nulls_last(name) for name in order]
+    )
+    # `since` is a date, and so is the frame's distance: any later day.
+    later = (
+        Window.partitionBy("rule", "video_id")
+        .orderBy(F.unix_date("since"))
+        .rangeBetween(1, Window.unboundedFollowing)
+    )
+    placed = _typed_videos(delivered).select(
+        "*", F.row_number().over(same_day).alias("place"), F.min("since").over(later).alias("until")
+    )
+    past = (F.col("place") > 1) | F.col("until").isNotNull()
+    superseded = F.when(past, F.lit(SUPERSEDED))
+    return placed.withColumn("rule", F.coalesce("rule", superseded))
+
+
+def states(judged_videos: DataFrame) -> DataFrame:
+    """One row per video and day on which its state changed: in force from `since` to before `until`."""
+    sound = F.col("rule").isNull() | (F.col("rule") == SUPERSEDED)
+    chosen = judged_videos.where(sound & (F.col("place") == 1))
+    return chosen.select("video_id", "since", "until", "duration_ms")
+
+
+def videos(judged_videos: DataFrame) -> DataFrame:
+    """`videos`: one row per video, its last delivered state."""
+    return judged_videos.where(F.col("rule").isNull()).select(
+        "video_id", "author_id", "published_at", "duration_ms", "caption", "tags", "eligible"
+    )
+
+
+def judge_video_features(delivered: DataFrame) -> DataFrame:
+    """Type the rows of `raw_video_features` and choose the last whole vector of each video and modality.
+
+    Grain: one delivered row. Rules: malformed_line, missing_video, bad_modality (not a plain lower-case
+    word), missing_encoder, missing_vector, not_finite, wrong_length (not the length most videos'
+    last vectors of the modality have), superseded.
+    """
+    modality = F.lower(F.trim("modality"))
+    typed = delivered.select(
+        "day",
+        text(F.col("video_id")).alias("video_id"),
+        modality.alias("modality"),
+        text(F.col("encoder_version")).alias("encoder_version"),
+        "vector",
+        _first(
+            ("malformed_line", F.col("malformed")),
+            ("missing_video", text(F.col("video_id")).isNull()),
+            ("bad_modality", ~F.coalesce(modality.rlike("^[a-z][a-z0-9_]*$"), F.lit(False))),
+            ("missing_encoder", text(F.col("encoder_version")).isNull()),
+            *_vector_rules(),
+        ).alias("rule"),
+    )
+    return _last_whole(typed, ["modality", "video_id"], group="modality", ties=["encoder_version"])
+
+
+def video_features(judged: DataFrame) -> DataFrame:
+    """`video_features`: one row per video and modality."""
+    return judged.where(F.col("rule").isNull()).select(
+        "modality", "video_id", "encoder_version", "vector"
+    )
+
+
+def judge_clip_features(delivered: DataFrame) -> DataFrame:
+    """Type the rows of `raw_clip_features` and choose the last whole vector of each clip.
+
+    Grain: one delivered row. Rules: malformed_line, missing_video, bad_clip (number or bounds missing,
+    unreadable, negative or empty), missing_vector, not_finite, wrong_length, superseded.
+    """
+    numbers = delivered.select(
+        "day",
+        "malformed",
+        text(F.col("video_id")).alias("video_id"),
+        whole_number(F.col("clip_no")).try_cast("int").alias("clip_no"),
+        whole_number(F.col("start_ms")).alias("start_ms"),
+        whole_number(F.col("end_ms")).alias("end_ms"),
+        "vector",
+        F.lit("clip").alias("kind"),
+    )
+    placed = (F.col("clip_no") >= 0) & (F.col("start_ms") >= 0)
+    sound = placed & (F.col("end_ms") > F.col("start_ms"))
+    rule = _first(
+        ("malformed_line", F.col("malformed")),
+        ("missing_video", F.col("video_id").isNull()),
+        ("bad_clip", ~F.coalesce(sound, F.lit(False))),
+        *_vector_rules(),
+    )
+    typed = numbers.withColumn("rule", rule)
+    return _last_whole(typed, ["video_id", "clip_no"], group="kind", ties=["start_ms", "end_ms"])
+
+
+def clip_features(judged: DataFrame) -> DataFrame:
+    """`clip_features`: one row per clip of a video."""
+    return judged.where(F.col("rule").isNull()).select(
+        "video_id", "clip_no", "start_ms", "end_ms", "vector"
+    )
+
+
+def _typed_videos(delivered: DataFrame) -> DataFrame:
+    published, length = instant_or_date(F.col("published_at")), whole_number(F.col("duration_ms"))
+    return delivered.select(
+        F.col("day").alias("since"),
+        text(F.col("video_id")).alias("video_id"),
+        text(F.col("author_id")).alias("author_id"),
+        published.alias("published_at"),
+        F.when(length > 0, length).alias("duration_ms"),
+        F.col("caption"),
+        F.array_sort(F.array_compact("tags")).alias("tags"),
+        flag(F.col("eligible")).alias("eligible"),
+        _first(
+            ("malformed_line", F.col("malformed")),
+            ("missing_video", text(F.col("video_id")).isNull()),
+            ("bad_published_at", unreadable(F.col("published_at"), published)),
+            ("bad_duration", unreadable(F.col("duration_ms"), length) | (length < 0)),
+            ("bad_eligible", flag(F.col("eligible")).isNull()),
+        ).alias("rule"),
+    )
+
+
+def _first(*rules: tuple[str, Column]) -> Column:
+    return F.coalesce(*[F.when(refuses, F.lit(name)) for name, refuses in rules])
+
+
+def _vector_rules() -> list[tuple[str, Column]]:
+    infinite = F.lit(float("inf"))
+    broken = F.exists("vector", lambda x: x.isNull() | F.isnan(x) | (F.abs(x) == infinite))
+    return [
+        ("missing_vector", F.col("vector").isNull() | (F.size("vector") == 0)),
+        ("not_finite", broken),
+    ]
+
+
+def _last_whole(typed: DataFrame, key: list[str], *, group: str, ties: list[str]) -> DataFrame:
+    """Refuse vectors of a minority length, then all but the last of each key.
+
+    The length of a group is that of most of its keys' last vectors; of equally frequent lengths the
+    greater. Broken and odd vectors go first, so that they do not hide an older whole one.
+    """
+    newest = [F.desc("day"), *[F.desc(name) for name in [*ties, "vector"]]]
+    last = Window.partitionBy("rule", *key).orderBy(*newest)
+    counted = (
+        typed.where(F.col("rule").isNull())
+        .select(group, F.size("vector").alias("length"), F.row_number().over(last).alias("place"))
+        .where(F.col("place") == 1)
+        .groupBy(group, "length")
+        .agg(F.count(F.lit(1)).alias("n"))
+    )
+    agreed = counted.groupBy(group).agg(F.max_by("length", F.struct("n", "length")).alias("agreed"))
+    measured = typed.join(F.broadcast(agreed), on=group, how="left")
+    odd = F.when(F.size("vector") != F.col("agreed"), F.lit("wrong_length"))
+    ruled = measured.withColumn("rule", F.coalesce("rule", odd))
+    placed = ruled.withColumn("place", F.row_number().over(last))
+    superseded = F.when(F.col("place") > 1, F.lit(SUPERSEDED))
+    return placed.withColumn("rule", F.coalesce("rule", superseded))
+
+
+JUDGES = {
+    "raw_videos": judge_videos,
+    "raw_video_features": judge_video_features,
+    "raw_clip_features": judge_clip_features,
+}
+"""Who judges which raw table."""

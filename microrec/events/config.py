@@ -1,0 +1,33 @@
+"""What the events stage can be told by the recipe (`[events]`)."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+
+Milliseconds = Annotated[int, Field(ge=1)]
+
+
+class Config(BaseModel):
+    """Thresholds of the rules and of the implicit label."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_watch_ms: Annotated[int, Field(ge=1, le=86_400_000)] = 86_400_000
+    """Longest viewing that is believed; the contract of `events` allows a day."""
+    completed_ratio: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Watch ratio from which a video counts as watched to its end (players stop short of 1)."""
+    long_watch_ms: PositiveInt = 18_000
+    """Watch time that is positive whatever the length of the video."""
+    skip_ms: PositiveInt = 3_000
+    """A viewing shorter than this, and not completed, was skipped."""
+    duration_edges_ms: tuple[Milliseconds, ...] = (
+        7_000, 12_000, 20_000, 30_000, 45_000, 60_000, 90_000, 120_000, 180_000, 300_000,
+    )  # fmt: skip
+    """Lower edges of the duration buckets in which `strength` compares viewings; ascending."""
+
+    @field_validator("duration_edges_ms")
+    @classmethod
+    def _ascend(cls, edges: tuple[int, ...]) -> tuple[int, ...]:
+        if list(edges) != sorted(set(edges)):
+            raise ValueError("duration_edges_ms must ascend")
+        return edges

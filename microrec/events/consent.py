@@ -1,0 +1,57 @@
+"""Who asked not to be used, as of the end of a day. In doubt, for the user."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from microrec.events.parse import instant, text
+
+KINDS = ("opt_out", "opt_in", "erase")
+
+
+def judge_requests(delivered: DataFrame) -> DataFrame:
+    """Type the rows of `raw_privacy_requests`.
+
+    Grain: one delivered row. A request was made at the latest when it was delivered: a later time (a
+    wrong clock), or an unreadable one, becomes the end of the landing day, except that an opt-in
+    with an unreadable time does not count. Rules: malformed_line, missing_user, unknown_kind,
+    bad_timestamp.
+    """
+    kind, made = F.lower(F.trim("kind")), instant(F.col("requested_at"))
+    delivered_by = (F.date_add("day", 1).cast("timestamp")) - F.expr("INTERVAL 1 MICROSECOND")
+    rules = [
+        ("malformed_line", F.col("malformed")),
+        ("missing_user", text(F.col("user_id")).isNull()),
+        ("unknown_kind", ~F.coalesce(kind.isin(*KINDS), F.lit(False))),
+        ("bad_timestamp", (kind == "opt_in") & made.isNull()),
+    ]
+    return delivered.select(
+        text(F.col("user_id")).alias("user_id"),
+        kind.alias("kind"),
+        F.least(made, delivered_by).alias("requested_at"),
+        F.coalesce(*[F.when(refuses, F.lit(name)) for name, refuses in rules]).alias("rule"),
+    )
+
+
+def suppressed_users(judged_requests: DataFrame) -> DataFrame:
+    """`suppressed_users`: one row per user who opted out or was erased, with the request in force.
+
+    An erasure stands for ever, from its first request. Otherwise the last request decides; of two at
+    the same instant the opt-out.
+    """
+    erased = F.min(F.when(F.col("kind") == "erase", F.col("requested_at")))
+    last = F.max_by("kind", F.struct("requested_at", F.col("kind") == "opt_out"))
+    per_user = (
+        judged_requests.where(F.col("rule").isNull())
+        .groupBy("user_id")
+        .agg(erased.alias("erased_at"), last.alias("last"), F.max("requested_at").alias("last_at"))
+    )
+    is_erased = F.col("erased_at").isNotNull()
+    return per_user.where(is_erased | (F.col("last") == "opt_out")).select(
+        "user_id",
+        F.when(is_erased, F.lit("erase")).otherwise(F.col("last")).alias("kind"),
+        F.coalesce("erased_at", "last_at").alias("requested_at"),
+    )
+
+
+JUDGES = {"raw_privacy_requests": judge_requests}
+"""Who judges which raw table."""

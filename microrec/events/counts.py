@@ -1,0 +1,135 @@
+"""What a night counts about its input, and the law that no line is lost: in = out + refused + repeats."""
+
+import datetime as dt
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from microrec.errors import CheckFailed, LandingError
+from microrec.events.catalogue import SUPERSEDED
+from microrec.events.rules import DUPLICATE
+
+LINES, SUPPRESSED = "raw_interactions", "suppressed_users"
+ROWS_IN, ACCEPTED = "rows_in", "accepted"
+_PLAIN = {name: name for name in (ROWS_IN, ACCEPTED, SUPERSEDED, "users")} | {
+    DUPLICATE: "duplicates"
+}
+METRICS = pa.schema(
+    [
+        ("name", pa.string()),
+        ("metric", pa.string()),
+        ("slice", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("n", pa.int64()),
+    ]
+)
+
+
+def tally(
+    lines: DataFrame, judged: DataFrame, tables: Mapping[str, DataFrame], suppressed: DataFrame
+) -> DataFrame:
+    """Count everything in one frame of a few rows.
+
+    Args:
+        lines: the raw interactions, counted before any parsing or join.
+        judged: the same lines after `rules.judge`.
+        tables: the judged rows of each other raw table, by name.
+        suppressed: `consent.suppressed_users`.
+
+    Returns:
+        Columns name, arrived_on (null where a count is not of one day), verdict (`accepted`, the rule
+        that refused, or what else was counted), late (accepted after its event day), n.
+    """
+    late = F.to_date("started_at") < F.col("arrived_on")
+    verdict = F.coalesce("rule", F.lit(ACCEPTED))
+    parts = [
+        _counted(lines, LINES, F.lit(ROWS_IN), day=F.col("day")),
+        _counted(judged, LINES, verdict, day=F.col("arrived_on"), late=late),
+        _counted(suppressed, SUPPRESSED, F.lit("users")),
+        *[_counted(rows, name, verdict) for name, rows in tables.items()],
+    ]
+    return functools.reduce(DataFrame.unionByName, parts)
+
+
+def of_day(tallies: Collection[Any], day: dt.date) -> dict[str, int]:
+    """Lines of one arrival day: rows_in, accepted, rejected, duplicates, late_reopened."""
+    figures = dict.fromkeys((ROWS_IN, ACCEPTED, "rejected", "duplicates", "late_reopened"), 0)
+    for row in tallies:
+        if row["name"] == LINES and row["arrived_on"] == day:
+            for metric, part in _figures(row):
+                figures[metric] += row["n"] * (part == "all")
+    return figures
+
+
+def checked(tallies: Collection[Any], day: dt.date) -> str:
+    """The figures of an arrival day as `key=value` words, if there are lines and they add up.
+
+    Raises:
+        LandingError: the files of the day hold no line.
+        CheckFailed: a line was lost or doubled between the landing zone and the verdict.
+    """
+    figures = of_day(tallies, day)
+    n_in = figures[ROWS_IN]
+    n_judged = figures[ACCEPTED] + figures["rejected"] + figures["duplicates"]
+    if not n_in:
+        raise LandingError(f"{LINES}[{day}]: the files of this day hold no line")
+    if n_in != n_judged:
+        raise CheckFailed(
+            f"events[arrived_on={day}] lines_accounted_for: {n_in} lines in, {n_judged} judged"
+        )
+    return " ".join(f"{name}={n}" for name, n in figures.items())
+
+
+def metrics(tallies: Collection[Any], day: dt.date) -> pa.Table:
+    """Rows of `metrics` (schema `METRICS`) of the night: its arrival day, catalogue and consent.
+
+    Rejections appear in all and by rule. `n` is the number of delivered rows a figure is about.
+    """
+    counted = {(LINES, metric, "all"): 0 for metric in of_day([], day)}
+    counted[SUPPRESSED, "users", "all"] = 0
+    for row in tallies:
+        if row["arrived_on"] in (None, day):
+            for metric, part in _figures(row):
+                key = (row["name"], metric, part)
+                counted[key] = counted.get(key, 0) + row["n"]
+    for name in {row["name"] for row in tallies} - {LINES, SUPPRESSED}:
+        counted[name, ROWS_IN, "all"] = sum(row["n"] for row in tallies if row["name"] == name)
+    rows = [
+        {"name": name, "metric": metric, "slice": part, "value": float(value)}
+        | {"n": counted.get((name, ROWS_IN, "all"), value)}
+        for (name, metric, part), value in sorted(counted.items())
+    ]
+    return pa.Table.from_pylist(rows, schema=METRICS)
+
+
+def _figures(tallied: Any) -> list[tuple[str, str]]:
+    """The (metric, slice) a count is part of."""
+    verdict = tallied["verdict"]
+    if verdict == ACCEPTED and tallied["late"]:
+        return [(ACCEPTED, "all"), ("late_reopened", "all")]
+    if verdict in _PLAIN:
+        return [(_PLAIN[verdict], "all")]
+    return [("rejected", "all"), ("rejected", f"rule={verdict}")]
+
+
+def _counted(
+    rows: DataFrame,
+    name: str,
+    verdict: Column,
+    *,
+    day: Column | None = None,
+    late: Column | None = None,
+) -> DataFrame:
+    described = rows.select(
+        F.lit(name).alias("name"),
+        (F.lit(None).cast("date") if day is None else day).alias("arrived_on"),
+        verdict.alias("verdict"),
+        (F.lit(False) if late is None else F.coalesce(late, F.lit(False))).alias("late"),
+    )
+    return described.groupBy(*described.columns).agg(F.count(F.lit(1)).alias("n"))

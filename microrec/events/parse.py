@@ -1,0 +1,100 @@
+"""From text to types. What is there but cannot be read is never turned into a silent null.
+
+Every reader takes a string column and gives null for null, for blank text and for text it cannot
+read; `unreadable` tells the last apart, so that a rule can refuse the line.
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+FLAGS = ("liked", "shared", "followed", "commented", "disliked")
+
+_TIME = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?"
+_DATE = r"\d{4}-\d{2}-\d{2}"
+
+
+def text(raw: Column) -> Column:
+    """The text as it is; null where it is blank."""
+    return F.when(F.trim(raw) != "", raw)
+
+
+def unreadable(raw: Column, value: Column) -> Column:
+    """Whether there is text that has no value."""
+    return text(raw).isNotNull() & value.isNull()
+
+
+def instant(raw: Column) -> Column:
+    """ISO-8601 with a time of day (UTC where it names no offset), or epoch milliseconds.
+
+    Epoch numbers have 12 or 13 digits (1973 to 2286), so seconds are not taken for milliseconds.
+    A time without a date is refused: Spark would complete it from the clock.
+    """
+    trimmed = F.upper(F.trim(raw))
+    # Spark wants seconds before an offset, and a colon in it.
+    timed = F.regexp_replace(trimmed, r"([T ]\d{2}:\d{2})(Z|[+-]|$)", "$1:00$2")
+    offset = F.regexp_replace(timed, r"([+-]\d{2})(\d{2})$", "$1:$2")
+    iso = F.when(trimmed.rlike(f"^{_DATE}{_TIME}$"), offset.try_cast("timestamp"))
+    epoch = F.when(trimmed.rlike(r"^\d{12,13}$"), F.timestamp_millis(trimmed.try_cast("bigint")))
+    return F.coalesce(iso, epoch)
+
+
+def instant_or_date(raw: Column) -> Column:
+    """As `instant`; a bare ISO date is its first instant, UTC."""
+    trimmed = F.trim(raw)
+    date = F.when(trimmed.rlike(f"^{_DATE}$"), trimmed.try_cast("timestamp"))
+    return F.coalesce(instant(raw), date)
+
+
+def whole_number(raw: Column) -> Column:
+    """A bigint; `1200.0`, as pandas writes integers beside nulls, is 1200."""
+    trimmed = F.trim(raw)
+    digits = F.regexp_replace(trimmed, r"\.0+$", "")
+    return F.when(trimmed.rlike(r"^[+-]?\d+(\.0+)?$"), digits.try_cast("bigint"))
+
+
+def flag(raw: Column) -> Column:
+    """A boolean from 0, 1, true or false, in any case; `1.0` is 1."""
+    lowered = F.lower(F.trim(raw))
+    true = F.when(lowered.isin("1", "true", "1.0"), F.lit(True))
+    return F.coalesce(true, F.when(lowered.isin("0", "false", "0.0"), F.lit(False)))
+
+
+def interactions(lines: DataFrame) -> DataFrame:
+    """Type the lines of `raw_interactions`.
+
+    Grain: one delivered line, as it comes in. `stated_ms` is the duration the line gives (null where
+    it gives none or 0), `bad_duration` and `bad_flag` say that an optional value cannot be read,
+    `content` is a digest of what was viewed, `event_id` the producers' or else that digest.
+    """
+    stated = whole_number(F.col("duration_ms"))
+    bad_flag = F.lit(False)
+    for name in FLAGS:
+        bad_flag = bad_flag | unreadable(F.col(name), flag(F.col(name)))
+    typed = lines.select(
+        F.col("day").alias("arrived_on"),
+        "file",
+        "line",
+        "malformed",
+        text(F.col("user_id")).alias("user_id"),
+        text(F.col("video_id")).alias("video_id"),
+        instant(F.col("started_at")).alias("started_at"),
+        whole_number(F.col("watch_ms")).alias("watch_ms"),
+        F.when(stated > 0, stated).alias("stated_ms"),
+        (unreadable(F.col("duration_ms"), stated) | F.coalesce(stated < 0, F.lit(False))).alias(
+            "bad_duration"
+        ),
+        *[F.coalesce(flag(F.col(name)), F.lit(False)).alias(name) for name in FLAGS],
+        bad_flag.alias("bad_flag"),
+        text(F.col("session_id")).alias("session_id"),
+        text(F.col("surface")).alias("surface"),
+        text(F.col("event_id")).alias("stated_id"),
+    )
+    identified = typed.withColumn("content", _digest())
+    return identified.withColumn("event_id", F.coalesce("stated_id", "content")).drop("stated_id")
+
+
+def _digest() -> Column:
+    viewed = ["user_id", "video_id", "watch_ms", *FLAGS, "session_id", "surface"]
+    # As JSON, so that neighbouring values cannot run together; in microseconds, which JSON text of
+    # an instant would cut to milliseconds.
+    return F.sha2(F.to_json(F.struct(F.unix_micros("started_at").alias("at"), *viewed)), 256)

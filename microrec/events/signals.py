@@ -1,0 +1,70 @@
+"""What a viewing says: ratio, replays, skip, the implicit label, and a strength fair to long videos."""
+
+import functools
+import operator
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from microrec.events.config import Config
+from microrec.events.parse import FLAGS
+
+
+def viewings(judged: DataFrame, config: Config) -> DataFrame:
+    """`events`: one row per accepted line of `rules.judge`, `day` the UTC day it began.
+
+    feedback: a dislike is negative whatever else happened; then like, share, follow, comment,
+    completion or a long watch are positive; then a skip is negative; the rest is neutral.
+    """
+    accepted = judged.where(F.col("rule").isNull())
+    ratio = F.col("watch_ms") / F.col("duration_ms")
+    measured = accepted.withColumn("watch_ratio", ratio).withColumn("skipped", _skipped(config))
+    return measured.select(
+        F.to_date("started_at").alias("day"),
+        "arrived_on",
+        "event_id",
+        "user_id",
+        "video_id",
+        "started_at",
+        "watch_ms",
+        "duration_ms",
+        "watch_ratio",
+        F.greatest(F.floor("watch_ratio") - 1, F.lit(0)).cast("int").alias("n_replays"),
+        "skipped",
+        *FLAGS,
+        "session_id",
+        "surface",
+        _feedback(config).alias("feedback"),
+        _strength(config).alias("strength"),
+    )
+
+
+def _skipped(config: Config) -> Column:
+    return (F.col("watch_ms") < config.skip_ms) & (F.col("watch_ratio") < config.completed_ratio)
+
+
+def _feedback(config: Config) -> Column:
+    reacted = F.col("liked") | F.col("shared") | F.col("followed") | F.col("commented")
+    completed = F.col("watch_ratio") >= config.completed_ratio
+    watched_long = F.col("watch_ms") >= config.long_watch_ms
+    return (
+        F.when(F.col("disliked"), F.lit("negative"))
+        .when(reacted | completed | watched_long, F.lit("positive"))
+        .when(F.col("skipped"), F.lit("negative"))
+        .otherwise(F.lit("neutral"))
+    )
+
+
+def _strength(config: Config) -> Column:
+    """Mid-rank quantile, (less + equal / 2) / all, of `watch_ms` in its duration bucket that day.
+
+    Ties share the middle of their ranks, so a bucket's mean is 1/2 whatever the ties.
+    """
+    edges = [
+        F.when(F.col("duration_ms") >= edge, 1).otherwise(0) for edge in config.duration_edges_ms
+    ]
+    bucket = functools.reduce(operator.add, edges, F.lit(0))
+    peers = Window.partitionBy("arrived_on", bucket).orderBy("watch_ms")
+    everyone = Window.partitionBy("arrived_on", bucket)
+    less = (F.rank().over(peers) - 1) / F.count(F.lit(1)).over(everyone)
+    return (less + F.cume_dist().over(peers)) / 2

@@ -1,0 +1,52 @@
+"""Train, validation and holdout: the one place that decides, by the UTC day of the event.
+
+Night D: train = days before D-1, validation = D-1, holdout = D. A *fit* is the set of parts a model
+may see: `trial` is evaluated on the holdout and sees the other two, `final` serves tomorrow and
+sees all.
+"""
+
+import datetime as dt
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+PARTS = ("train", "validation", "holdout")
+FITS = {"trial": ("train", "validation"), "final": PARTS}
+
+
+def part(event_day: Column, *, day: dt.date) -> Column:
+    """Name of the part an event day falls in.
+
+    A day after `day` has no part: the result is null, and the contracts that require `split` refuse
+    the rows. Calling it train would leak the future.
+    """
+    last_train = day - dt.timedelta(days=2)
+    return (
+        F.when(event_day <= F.lit(last_train), F.lit("train"))
+        .when(event_day == F.lit(day - dt.timedelta(days=1)), F.lit("validation"))
+        .when(event_day == F.lit(day), F.lit("holdout"))
+    )
+
+
+def by_fit(rows: DataFrame) -> DataFrame:
+    """A copy of each row for every fit that sees its part: column `split` becomes `fit`."""
+    fits = [F.when(F.col("split").isin(*parts), F.lit(fit)) for fit, parts in FITS.items()]
+    repeated = rows.withColumn("fit", F.explode(F.array_compact(F.array(*fits))))
+    return repeated.drop("split")
+
+
+def cut_off(fit: Column, *, day: dt.date) -> Column:
+    """First instant a fit does not see: the start of D for `trial`, its end for `final`."""
+    return F.when(fit == F.lit("trial"), F.lit(start_of(day))).when(
+        fit == F.lit("final"), F.lit(end_of(day))
+    )
+
+
+def start_of(day: dt.date) -> dt.datetime:
+    """Instant the UTC day starts."""
+    return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
+
+
+def end_of(day: dt.date) -> dt.datetime:
+    """Instant the UTC day ends: the start of the next."""
+    return start_of(day + dt.timedelta(days=1))

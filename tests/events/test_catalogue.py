@@ -1,0 +1,188 @@
+"""Videos and vectors as of a day: the last sound delivery, whatever came after or beside it."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from event_lines import MONDAY, later, rows
+from pyspark.sql import SparkSession
+
+from microrec.events import catalogue
+
+pytestmark = pytest.mark.spark
+
+
+def verdicts(frame: Any) -> Counter[str | None]:
+    return Counter(row.rule for row in frame.select("rule").collect())
+
+
+def test_a_video_is_its_last_delivered_state(spark: SparkSession) -> None:
+    delivered = rows(
+        spark,
+        "raw_videos",
+        {"duration_ms": "1", "day": later(-2)},
+        {"duration_ms": "3"},
+        {"duration_ms": "2", "day": later(-1)},
+        {"video_id": "007", "tags": ["b", "a"], "duration_ms": "0", "published_at": "2022-04-10"},
+    )
+    judged = catalogue.judge_videos(delivered)
+    found = {row.video_id: row for row in catalogue.videos(judged).collect()}
+    assert set(found) == {"v1", "007"}
+    assert found["v1"].duration_ms == 3
+    assert found["007"].duration_ms is None
+    assert found["007"].tags == ["a", "b"]
+    assert found["007"].published_at.isoformat().startswith("2022-04-10T00:00")
+    assert found["007"].eligible is True
+    assert verdicts(judged) == {None: 2, "superseded": 2}
+
+
+def test_a_state_is_in_force_until_the_next(spark: SparkSession) -> None:
+    delivered = rows(
+        spark,
+        "raw_videos",
+        {"day": later(-3), "duration_ms": "1"},
+        {"day": later(-1), "duration_ms": "2"},
+        {"day": later(-1), "duration_ms": "2"},
+        {"day": MONDAY, "duration_ms": "nonsense"},
+    )
+    found = catalogue.states(catalogue.judge_videos(delivered)).collect()
+    assert sorted((row.since, row.until, row.duration_ms) for row in found) == [
+        (later(-3), later(-1), 1),
+        (later(-1), None, 2),
+    ]
+
+
+def test_of_two_states_of_a_day_the_withdrawal_stands(spark: SparkSession) -> None:
+    for order in ([0, 1], [1, 0]):
+        changes = [{"eligible": "true", "duration_ms": "9"}, {"eligible": "0", "duration_ms": "1"}]
+        delivered = rows(spark, "raw_videos", *[changes[n] for n in order])
+        (found,) = catalogue.videos(catalogue.judge_videos(delivered)).collect()
+        assert (found.eligible, found.duration_ms) == (False, 1)
+
+
+def test_broken_video_rows_are_refused_by_name_and_the_older_state_stands(
+    spark: SparkSession,
+) -> None:
+    delivered = rows(
+        spark,
+        "raw_videos",
+        {"day": later(-1), "caption": "old"},
+        {"malformed": True},
+        {"video_id": ""},
+        {"published_at": "once"},
+        {"duration_ms": "-1"},
+        {"duration_ms": "long"},
+        {"eligible": None},
+        {"eligible": "perhaps"},
+    )
+    judged = catalogue.judge_videos(delivered)
+    assert verdicts(judged) == {
+        None: 1,
+        "malformed_line": 1,
+        "missing_video": 1,
+        "bad_published_at": 1,
+        "bad_duration": 2,
+        "bad_eligible": 2,
+    }
+    assert [row.caption for row in catalogue.videos(judged).collect()] == ["old"]
+
+
+def test_broken_vectors_are_refused_by_name_and_disturb_no_other(spark: SparkSession) -> None:
+    nan, inf = float("nan"), float("inf")
+    delivered = rows(
+        spark,
+        "raw_video_features",
+        {"video_id": "whole"},
+        {"video_id": "zero", "vector": [0.0, 0.0]},
+        *[
+            {"video_id": "b", "vector": v}
+            for v in ([nan, 1.0], [inf, 1.0], [-inf, 1.0], [None, 1.0])
+        ],
+        {"video_id": "b", "vector": None},
+        {"video_id": "b", "vector": []},
+        {"video_id": "b", "vector": [1.0, 2.0, 3.0]},
+        {"video_id": "b", "modality": "Visual Arts"},
+        {"video_id": "b", "modality": None},
+        {"video_id": "b", "encoder_version": " "},
+        {"video_id": None},
+        {"malformed": True},
+        {"video_id": "whole", "modality": "acoustic", "vector": [1.0, 2.0, 3.0]},
+    )
+    judged = catalogue.judge_video_features(delivered)
+    assert verdicts(judged) == {
+        None: 3,
+        "not_finite": 4,
+        "missing_vector": 2,
+        "wrong_length": 1,
+        "bad_modality": 2,
+        "missing_encoder": 1,
+        "missing_video": 1,
+        "malformed_line": 1,
+    }
+    found = {(row.video_id, row.modality): row.vector for row in
+             catalogue.video_features(judged).collect()}  # fmt: skip
+    assert found == {
+        ("whole", "visual"): [1.0, 2.0],
+        ("zero", "visual"): [0.0, 0.0],
+        ("whole", "acoustic"): [1.0, 2.0, 3.0],
+    }
+
+
+def test_the_last_whole_vector_stands(spark: SparkSession) -> None:
+    delivered = rows(
+        spark,
+        "raw_video_features",
+        {"vector": [1.0, 1.0], "day": later(-2)},
+        {"vector": [2.0, 2.0], "day": later(-1)},
+        {"vector": [3.0], "day": MONDAY},
+        {"vector": [float("nan"), 1.0], "day": MONDAY},
+        {"video_id": "v2"},
+        {"video_id": "v3"},
+    )
+    judged = catalogue.judge_video_features(delivered)
+    found = {row.video_id: row.vector for row in catalogue.video_features(judged).collect()}
+    assert found["v1"] == [2.0, 2.0]
+    assert verdicts(judged) == {None: 3, "superseded": 1, "wrong_length": 1, "not_finite": 1}
+
+
+def test_a_new_encoder_replaces_the_length_when_most_videos_have_it(spark: SparkSession) -> None:
+    old = [{"video_id": f"v{n}", "day": later(-1)} for n in range(3)]
+    new = [{"video_id": f"v{n}", "vector": [0.0] * 4, "encoder_version": "2"} for n in range(2)]
+    judged = catalogue.judge_video_features(rows(spark, "raw_video_features", *old, *new))
+    found = {row.video_id: len(row.vector) for row in catalogue.video_features(judged).collect()}
+    assert found == {"v0": 4, "v1": 4}
+
+
+def test_clips(spark: SparkSession) -> None:
+    delivered = rows(
+        spark,
+        "raw_clip_features",
+        {"clip_no": "0", "vector": [1.0, 1.0], "day": later(-1)},
+        {"clip_no": "0", "vector": [2.0, 2.0]},
+        {"clip_no": "1", "start_ms": "2500", "end_ms": "5000"},
+        {"clip_no": "2", "start_ms": "5000", "end_ms": "5000"},
+        {"clip_no": "-1"},
+        {"clip_no": "first"},
+        {"clip_no": None},
+        {"clip_no": "3", "start_ms": "-1"},
+        {"clip_no": "4", "vector": [1.0]},
+        {"clip_no": "5", "vector": [float("inf"), 1.0]},
+    )
+    judged = catalogue.judge_clip_features(delivered)
+    found = [tuple(row) for row in catalogue.clip_features(judged).collect()]
+    assert sorted(found) == [
+        ("v1", 0, 0, 2500, [2.0, 2.0]),
+        ("v1", 1, 2500, 5000, [1.0, 2.0]),
+    ]
+    assert verdicts(judged) == {
+        None: 2,
+        "superseded": 1,
+        "bad_clip": 5,
+        "wrong_length": 1,
+        "not_finite": 1,
+    }
+
+
+def test_nothing_delivered_gives_nothing(spark: SparkSession) -> None:
+    nothing = rows(spark, "raw_clip_features", {}).limit(0)
+    assert catalogue.clip_features(catalogue.judge_clip_features(nothing)).collect() == []

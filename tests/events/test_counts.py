@@ -1,0 +1,112 @@
+"""The figures add up, or the night stops."""
+
+from typing import Any
+
+import pytest
+from event_lines import MONDAY, later, lines, rows, states
+from pyspark.sql import SparkSession
+
+from microrec.errors import CheckFailed, LandingError
+from microrec.events import catalogue, consent, counts, parse, rules
+from microrec.events.config import Config
+
+
+def tallied(
+    name: str, verdict: str, n: int, *, day: Any = MONDAY, late: bool = False
+) -> dict[str, Any]:
+    return {"name": name, "arrived_on": day, "verdict": verdict, "late": late, "n": n}
+
+
+def lines_of_day(rows_in: int) -> list[dict[str, Any]]:
+    return [
+        tallied("raw_interactions", "rows_in", rows_in),
+        tallied("raw_interactions", "accepted", 4),
+        tallied("raw_interactions", "accepted", 1, late=True),
+        tallied("raw_interactions", "too_late", 2, late=True),
+        tallied("raw_interactions", "missing_user", 1),
+        tallied("raw_interactions", "duplicate", 4),
+        tallied("raw_interactions", "too_late", 100, day=later(-1)),
+    ]
+
+
+def test_lines_that_add_up() -> None:
+    words = counts.checked(lines_of_day(12), MONDAY)
+    assert words == "rows_in=12 accepted=5 rejected=3 duplicates=4 late_reopened=1"
+
+
+@pytest.mark.parametrize("rows_in", [11, 13])
+def test_a_lost_or_a_doubled_line_stops_the_night(rows_in: int) -> None:
+    with pytest.raises(CheckFailed, match=rf"2026-01-05.*{rows_in} lines in, 12 judged"):
+        counts.checked(lines_of_day(rows_in), MONDAY)
+
+
+def test_a_day_without_lines_stops_the_night() -> None:
+    with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-06\].*no line"):
+        counts.checked(lines_of_day(12), later(1))
+
+
+def test_metrics_are_of_the_nights_own_arrivals() -> None:
+    tallies = [
+        *lines_of_day(12),
+        tallied("raw_videos", "accepted", 3, day=None),
+        tallied("raw_videos", "superseded", 1, day=None),
+        tallied("raw_videos", "bad_eligible", 3, day=None),
+        tallied("suppressed_users", "users", 6, day=None),
+    ]
+    found = {
+        (row["name"], row["metric"], row["slice"]): (row["value"], row["n"])
+        for row in counts.metrics(tallies, MONDAY).to_pylist()
+    }
+    assert found == {
+        ("raw_interactions", "rows_in", "all"): (12.0, 12),
+        ("raw_interactions", "accepted", "all"): (5.0, 12),
+        ("raw_interactions", "rejected", "all"): (3.0, 12),
+        ("raw_interactions", "rejected", "rule=too_late"): (2.0, 12),
+        ("raw_interactions", "rejected", "rule=missing_user"): (1.0, 12),
+        ("raw_interactions", "duplicates", "all"): (4.0, 12),
+        ("raw_interactions", "late_reopened", "all"): (1.0, 12),
+        ("raw_videos", "rows_in", "all"): (7.0, 7),
+        ("raw_videos", "accepted", "all"): (3.0, 7),
+        ("raw_videos", "superseded", "all"): (1.0, 7),
+        ("raw_videos", "rejected", "all"): (3.0, 7),
+        ("raw_videos", "rejected", "rule=bad_eligible"): (3.0, 7),
+        ("suppressed_users", "users", "all"): (6.0, 6),
+    }
+
+
+@pytest.mark.spark
+def test_tally(spark: SparkSession) -> None:
+    sunday = {"day": later(-1), "started_at": "2026-01-04T10:00:00Z"}
+    raw = lines(
+        spark,
+        {},
+        {},
+        {"started_at": "2026-01-04T11:00:00Z"},
+        {"user_id": None},
+        sunday,
+        sunday | {"watch_ms": "-1"},
+    )
+    judged = rules.judge(
+        parse.interactions(raw),
+        states(spark, ("v1", later(-9), None, 10_000)),
+        days=[later(-1), MONDAY],
+        config=Config(),
+        lateness_days=2,
+    )
+    tables = {
+        "raw_videos": catalogue.judge_videos(
+            rows(spark, "raw_videos", {}, {"day": later(-1)}, {"eligible": None})
+        ),
+        "raw_privacy_requests": consent.judge_requests(rows(spark, "raw_privacy_requests", {})),
+    }
+    suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
+    tallies = counts.tally(raw, judged, tables, suppressed).collect()
+    assert counts.of_day(tallies, MONDAY) == {
+        "rows_in": 4, "accepted": 2, "rejected": 1, "duplicates": 1, "late_reopened": 1,
+    }  # fmt: skip
+    assert counts.of_day(tallies, later(-1)) == {
+        "rows_in": 2, "accepted": 1, "rejected": 1, "duplicates": 0, "late_reopened": 0,
+    }  # fmt: skip
+    verdicts = {row.verdict: row.n for row in tallies if row.name == "raw_videos"}
+    assert verdicts == {"accepted": 1, "superseded": 1, "bad_eligible": 1}
+    assert [row.n for row in tallies if row.name == "suppressed_users"] == [1]

@@ -1,0 +1,90 @@
+"""Text to types: what is read, and what is not guessed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from event_lines import lines
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
+
+from microrec.events import parse
+
+pytestmark = pytest.mark.spark
+
+INSTANTS = {
+    "2026-01-05T10:00:00Z": "2026-01-05T10:00:00.000000",
+    "2026-01-05T10:00:00.123456Z": "2026-01-05T10:00:00.123456",
+    "2026-01-05 10:00:00+08:00": "2026-01-05T02:00:00.000000",
+    "2026-01-05T10:00-0530": "2026-01-05T15:30:00.000000",
+    " 2026-01-05t10:00:00z ": "2026-01-05T10:00:00.000000",
+    "2026-01-05T10:00:00": "2026-01-05T10:00:00.000000",
+    "1767607200123": "2026-01-05T10:00:00.123000",
+    "1767607200": None,  # epoch seconds
+    "2026-01-05": None,  # no time of day
+    "10:00:00": None,  # Spark would take the date from the clock
+    "2026-02-30T10:00:00Z": None,
+    "2026-01-05T25:00:00Z": None,
+    "yesterday": None,
+    "": None,
+}
+NUMBERS = {"12": 12, "-3": -3, "+4": 4, "1200.0": 1200, " 7 ": 7, "007": 7, "1200.5": None,
+           "1e3": None, "12ms": None, "99999999999999999999": None, "": None}  # fmt: skip
+FLAGS = {"1": True, "0": False, "true": True, "FALSE": False, "1.0": True, " 0 ": False,
+         "2": None, "yes": None, "": None}  # fmt: skip
+
+
+def read(spark: SparkSession, reader: Callable[[Column], Column], texts: Any) -> dict[str, Any]:
+    frame = spark.createDataFrame([(text,) for text in texts], "raw string")
+    return {row[0]: row[1] for row in frame.select("raw", reader(F.col("raw"))).collect()}
+
+
+def as_text(reader: Callable[[Column], Column]) -> Callable[[Column], Column]:
+    return lambda raw: F.date_format(reader(raw), "yyyy-MM-dd'T'HH:mm:ss.SSSSSS")
+
+
+def test_instants(spark: SparkSession) -> None:
+    assert read(spark, as_text(parse.instant), INSTANTS) == INSTANTS
+
+
+def test_a_bare_date_is_an_instant_only_where_that_is_asked_for(spark: SparkSession) -> None:
+    texts = {"2022-04-10": "2022-04-10T00:00:00.000000", "2022-04-31": None, "2022": None}
+    assert read(spark, as_text(parse.instant_or_date), texts) == texts
+
+
+def test_whole_numbers(spark: SparkSession) -> None:
+    assert read(spark, parse.whole_number, NUMBERS) == NUMBERS
+
+
+def test_flags(spark: SparkSession) -> None:
+    assert read(spark, parse.flag, FLAGS) == FLAGS
+
+
+def test_ids_stay_as_they_are(spark: SparkSession) -> None:
+    ids = {"007": "007", " u1": " u1", "1e3": "1e3", "  ": None, "": None}
+    assert read(spark, parse.text, ids) == ids
+
+
+def test_content_tells_viewings_apart_and_ignores_the_length_of_the_video(
+    spark: SparkSession,
+) -> None:
+    same = [{}, {"duration_ms": None}, {"started_at": "1767607200000"}, {"liked": "0"}]
+    other = [
+        {"user_id": "u2"},
+        {"video_id": "v2"},
+        {"watch_ms": "5001"},
+        {"started_at": "2026-01-05T10:00:00.000001Z"},
+        {"liked": "1"},
+        {"session_id": "s"},
+        {"surface": "s"},
+    ]
+    typed = parse.interactions(lines(spark, *same, *other)).select("content", "event_id").collect()
+    assert all(row.event_id == row.content for row in typed)
+    assert len({row.content for row in typed[: len(same)]}) == 1
+    assert len({row.content for row in typed}) == 1 + len(other)
+
+
+def test_an_event_id_is_the_producers_where_they_give_one(spark: SparkSession) -> None:
+    typed = parse.interactions(lines(spark, {"event_id": "007"}, {"event_id": " "})).collect()
+    assert typed[0].event_id == "007"
+    assert typed[1].event_id == typed[1].content

@@ -1,0 +1,64 @@
+"""A planted world in all five formats: what was planted is what is found, line by line and vector by vector."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs import validate_events
+from microrec.synth.world import Config, Truth, generate
+from microrec.tables import landing
+from microrec.tables.arrow import Warehouse
+
+pytestmark = pytest.mark.spark
+
+REFUSED = {
+    "missing_time": "bad_timestamp",
+    "unparsable_time": "bad_timestamp",
+    "missing_watch": "bad_watch",
+    "unparsable_watch": "bad_watch",
+}
+"""Labels of the world whose rule has another name."""
+
+
+def test_what_was_planted_is_found(place: Path, spark: object) -> None:
+    world = generate(Config(users=40, videos=80, days=5), np.random.default_rng(8))
+    landing.write_world(str(place / "landing"), world.parts)
+    night = max(world.truth.delivered)
+    validate_events.main(day=night)
+    house, truth = Warehouse.open(), world.truth
+
+    assert verdicts(house) == planted_verdicts(truth)
+    suppressed = house.dataset("suppressed_users", day=night).to_pylist()
+    assert {row["user_id"]: row["kind"] for row in suppressed} == truth.suppressed[night]
+    videos = house.dataset("videos", day=night).to_pylist()
+    assert len(videos) == truth.n_videos[night]
+    ineligible = [row["video_id"] for row in videos if not row["eligible"]]
+    assert sorted(ineligible) == sorted(truth.ineligible[night])
+    for modality, planted in truth.vectors.items():
+        rows = house.dataset("video_features", day=night, modality=modality).to_pylist()
+        absent = {row["video_id"] for row in videos} - {row["video_id"] for row in rows}
+        assert absent == {*planted["missing"], *planted["broken"]}
+        zero = [row["video_id"] for row in rows if not any(row["vector"])]
+        assert sorted(zero) == sorted(planted["zero"])
+
+
+def verdicts(house: Warehouse) -> dict[str, Counter[str]]:
+    """Lines by arrival day and verdict."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in house.dataset("events").to_pylist():
+        found[str(row["arrived_on"])]["accepted"] += 1
+    for row in house.dataset("rejected_events").to_pylist():
+        found[str(row["day"])][row["rule"]] += 1
+    return dict(found)
+
+
+def planted_verdicts(truth: Truth) -> dict[str, Counter[str]]:
+    planted: dict[str, Counter[str]] = defaultdict(Counter)
+    for day, delivered in truth.delivered.items():
+        for label, n in delivered.items():
+            fate = truth.fates[label]
+            verdict = REFUSED.get(label, label) if fate == "rejected" else fate
+            planted[str(day)][verdict] += n
+    return dict(planted)

@@ -1,0 +1,283 @@
+"""Every rule has its row; the first one wins; of repeats exactly one line is kept."""
+
+import datetime as dt
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from event_lines import MONDAY, later, lines, states
+from pyspark.sql import DataFrame, SparkSession
+
+from microrec.events import parse, rules
+from microrec.events.config import Config
+
+pytestmark = pytest.mark.spark
+
+LATENESS = 2
+ACCEPTED = None
+CASES: list[tuple[str | None, dict[str, Any]]] = [
+    (ACCEPTED, {}),
+    ("malformed_line", {"malformed": True, "user_id": None}),
+    ("missing_user", {"user_id": " "}),
+    ("missing_video", {"video_id": None}),
+    ("bad_timestamp", {"started_at": "yesterday"}),
+    ("bad_watch", {"watch_ms": None}),
+    ("bad_watch", {"watch_ms": "5 s"}),
+    ("negative_watch", {"watch_ms": "-1"}),
+    (ACCEPTED, {"watch_ms": "0"}),
+    ("absurd_watch", {"watch_ms": "86400001"}),
+    (ACCEPTED, {"watch_ms": "86400000"}),
+    ("bad_duration", {"duration_ms": "ten"}),
+    ("bad_duration", {"duration_ms": "-10000"}),
+    ("bad_flag", {"liked": "maybe"}),
+    ("bad_flag", {"disliked": "2"}),
+    ("future_event", {"started_at": "2026-01-06T00:00:00Z"}),
+    (ACCEPTED, {"started_at": "2026-01-05T23:59:59.999999Z"}),
+    ("too_late", {"started_at": "2026-01-02T23:59:59.999999Z"}),
+    (ACCEPTED, {"started_at": "2026-01-03T00:00:00Z"}),
+    ("unknown_video", {"video_id": "v404"}),
+    ("unknown_video", {"video_id": "tomorrow"}),
+    ("no_duration", {"video_id": "endless", "duration_ms": "0"}),
+    (ACCEPTED, {"video_id": "endless", "watch_ms": "4000"}),
+    # Several faults: the first rule of the list.
+    ("malformed_line", {"malformed": True, "watch_ms": "-1"}),
+    ("missing_user", {"user_id": None, "video_id": None}),
+    ("missing_video", {"video_id": None, "started_at": None}),
+    ("bad_timestamp", {"started_at": None, "watch_ms": None}),
+    ("negative_watch", {"watch_ms": "-5", "duration_ms": "ten"}),
+    ("bad_duration", {"duration_ms": "ten", "liked": "maybe"}),
+    ("bad_flag", {"liked": "maybe", "started_at": "2026-01-06T00:00:00Z"}),
+    ("too_late", {"started_at": "2025-01-01T00:00:00Z", "video_id": "v404"}),
+    ("unknown_video", {"video_id": "v404", "duration_ms": None}),
+]
+
+
+def known(spark: SparkSession) -> DataFrame:
+    return states(
+        spark,
+        ("v1", later(-9), None, 10_000),
+        ("v2", later(-9), MONDAY, 20_000),
+        ("v2", MONDAY, later(1), 30_000),
+        ("v2", later(1), None, 40_000),
+        ("endless", later(-9), None, None),
+        ("tomorrow", later(1), None, 10_000),
+    )
+
+
+def judged(spark: SparkSession, *changes: dict[str, Any], days: Any = (MONDAY,)) -> list[Any]:
+    """The verdicts, in the order of the changes."""
+    verdicts = rules.judge(
+        parse.interactions(lines(spark, *changes)),
+        known(spark),
+        days=days,
+        config=Config(),
+        lateness_days=LATENESS,
+    ).collect()
+    return sorted(verdicts, key=lambda row: int(row.line[1:].split(",")[0]))
+
+
+def refusals(spark: SparkSession, *changes: dict[str, Any], days: Any = (MONDAY,)) -> list[Any]:
+    return [row.rule for row in judged(spark, *changes, days=days)]
+
+
+def test_every_rule_has_its_row(spark: SparkSession) -> None:
+    changes = [change | {"user_id": change.get("user_id", f"u{n}")} for n, (_, change) in
+               enumerate(CASES)]  # fmt: skip
+    assert refusals(spark, *changes) == [rule for rule, _ in CASES]
+
+
+def test_the_cases_cover_every_rule_of_a_line(spark: SparkSession) -> None:
+    declared = [name for name, _ in rules._of_a_line(Config(), LATENESS)]
+    assert set(declared) == {rule for rule, _ in CASES if rule}
+
+
+def test_the_length_is_the_lines_or_the_catalogues_as_of_the_arrival_day(
+    spark: SparkSession,
+) -> None:
+    found = judged(
+        spark,
+        {"video_id": "v2", "duration_ms": None},
+        {"video_id": "v2", "duration_ms": "0", "watch_ms": "1"},
+        {"video_id": "v2", "duration_ms": "7000", "watch_ms": "2"},
+        {
+            "video_id": "v2",
+            "duration_ms": None,
+            "day": later(-1),
+            "started_at": "2026-01-04T10:00Z",
+        },
+        {"video_id": "v2", "duration_ms": None, "day": later(1), "started_at": "2026-01-06T10:00Z"},
+        days=[later(-1), MONDAY, later(1)],
+    )
+    assert [row.duration_ms for row in found] == [30_000, 30_000, 7_000, 20_000, 40_000]
+
+
+def test_of_exact_duplicates_one_is_kept(spark: SparkSession) -> None:
+    found = refusals(spark, {}, {}, {"duration_ms": None}, {"event_id": "e1"}, {"event_id": "e1"})
+    assert Counter(found) == {None: 2, "duplicate": 3}
+
+
+def test_of_a_duplicate_with_and_without_length_the_one_with_is_kept(spark: SparkSession) -> None:
+    assert refusals(spark, {"duration_ms": None}, {"duration_ms": "7000"}) == ["duplicate", None]
+
+
+def test_an_id_that_names_two_viewings_keeps_the_one_that_began_first(spark: SparkSession) -> None:
+    found = refusals(
+        spark,
+        {"event_id": "e", "started_at": "2026-01-05T12:00:00Z"},
+        {"event_id": "e", "started_at": "2026-01-05T11:00:00Z"},
+        {"event_id": "e", "started_at": "2026-01-05T11:00:00Z"},
+        {"event_id": "e", "started_at": "2026-01-05T11:00:00Z", "watch_ms": "1"},
+        {"event_id": "f", "started_at": "2026-01-05T12:00:00Z"},
+    )
+    assert found[0] == found[3] == "event_id_conflict"
+    assert Counter(found[1:3]) == {None: 1, "duplicate": 1}
+    assert found[4] is None
+
+
+def test_what_arrived_before_is_kept_and_not_what_arrives_again(spark: SparkSession) -> None:
+    sunday = {"day": later(-1), "started_at": "2026-01-04T10:00:00Z"}
+    again = sunday | {"day": MONDAY}
+    changes = [
+        sunday,
+        again,
+        again,
+        sunday | {"event_id": "e"},
+        again | {"event_id": "e", "liked": "1"},
+    ]
+    found = refusals(spark, *changes, days=[later(-1), MONDAY])
+    assert found == [None, "duplicate", "duplicate", None, "event_id_conflict"]
+    assert refusals(spark, *changes) == ["duplicate", "duplicate", "event_id_conflict"]
+
+
+def test_a_refused_line_does_not_stand_in_the_way_of_a_good_one(spark: SparkSession) -> None:
+    early = {
+        "day": later(-1),
+        "video_id": "v2",
+        "event_id": "e",
+        "started_at": "2026-01-05T10:00:00Z",
+    }
+    assert refusals(spark, early, early | {"day": MONDAY}) == [None]
+
+
+def test_an_id_is_free_again_after_the_lateness(spark: SparkSession) -> None:
+    old = {"event_id": "e", "day": later(-3), "started_at": "2026-01-02T10:00:00Z"}
+    assert refusals(spark, old, {"event_id": "e"}) == [None]
+    assert refusals(spark, old | {"day": later(-2)}, {"event_id": "e"}) == ["event_id_conflict"]
+
+
+def test_rejected_events_number_equal_lines(spark: SparkSession) -> None:
+    blank = {"line": "", "malformed": True}
+    frame = lines(
+        spark, blank, blank, blank | {"file": "other"}, {"watch_ms": "-1"}, {"watch_ms": "1"}
+    )
+    verdicts = rules.judge(
+        parse.interactions(frame), known(spark), days=[MONDAY], config=Config(), lateness_days=2
+    )
+    found = rules.rejected(verdicts).collect()
+    numbered = sorted((row.file[-1], row.line[:1], row.occurrence, row.rule) for row in found)
+    assert numbered == [
+        ("l", "", 1, "malformed_line"),
+        ("l", "", 2, "malformed_line"),
+        ("l", "[", 1, "negative_watch"),
+        ("r", "", 1, "malformed_line"),
+    ]
+
+
+# --- A dirty random world against a loop over its lines ---------------------------------------------
+
+DAYS = [later(n) for n in range(-4, 1)]
+
+
+def world(seed: int, n_lines: int = 400) -> list[dict[str, Any]]:
+    """Lines of 40 viewings that arrive again and again, some under an id they share with others."""
+    pick = random.Random(seed)
+    viewings = [
+        {
+            "user_id": pick.choice(["u1", "007", "7", "7", None]),
+            "video_id": pick.choice(["v1", "v1", "v2", "v404"]),
+            "started_at": f"{later(-pick.randint(-1, 6))}T10:00:00Z",
+            "watch_ms": str(1000 + n if n % 7 else -1000 - n),
+        }
+        for n in range(40)
+    ]
+    return [
+        pick.choice(viewings)
+        | {
+            "line": str(n),
+            "day": pick.choice(DAYS),
+            "duration_ms": pick.choice(["9000", None]),
+            "event_id": pick.choice([None, None, "a", "b", "c"]),
+        }
+        for n in range(n_lines)
+    ]
+
+
+def of_a_line(line: dict[str, Any]) -> str | None:
+    age = (line["day"] - dt.date.fromisoformat(line["started_at"][:10])).days
+    faults = {
+        "missing_user": line["user_id"] is None,
+        "negative_watch": int(line["watch_ms"]) < 0,
+        "future_event": age < 0,
+        "too_late": age > LATENESS,
+        "unknown_video": line["video_id"] == "v404",
+    }
+    return next((name for name, fits in faults.items() if fits), None)
+
+
+def key_of(line: dict[str, Any], rule: str | None) -> tuple[Any, ...]:
+    return line["day"], line["watch_ms"], line["event_id"], rule
+
+
+def expected(changes: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
+    """Verdicts by a loop. The watch time tells viewings apart."""
+    found = Counter(key_of(line, of_a_line(line)) for line in changes if of_a_line(line))
+    sound = [line for line in changes if not of_a_line(line)]
+    # First day first; of a day the earliest beginning, then the longest.
+    sound.sort(key=lambda line: (line["day"], line["started_at"], -int(line["watch_ms"])))
+    for n, line in enumerate(sound):
+        before = [
+            other
+            for other in sound[:n]
+            if (other["event_id"] or other["watch_ms"]) == (line["event_id"] or line["watch_ms"])
+            and (line["day"] - other["day"]).days <= LATENESS
+        ]
+        # What stands against a line is the first of the days before, else the first of its own day.
+        same = bool(before) and before[0]["watch_ms"] == line["watch_ms"]
+        repeat = rules.DUPLICATE if same else rules.CONFLICT
+        found[key_of(line, repeat if before else None)] += 1
+    return found
+
+
+def verdicts(
+    spark: SparkSession, changes: list[dict[str, Any]], days: list[dt.date]
+) -> Counter[tuple[Any, ...]]:
+    found = rules.judge(
+        parse.interactions(lines(spark, *changes)),
+        known(spark),
+        days=days,
+        config=Config(),
+        lateness_days=LATENESS,
+    )
+    of = {change["line"]: change for change in changes}
+    return Counter(key_of(of[row.line], row.rule) for row in found.select("line", "rule").collect())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_random_world_is_judged_as_by_a_loop(spark: SparkSession, seed: int) -> None:
+    changes = world(seed)
+    found = verdicts(spark, changes, DAYS)
+    assert found == expected(changes)
+    assert {key[-1] for key in found} >= {None, rules.DUPLICATE, rules.CONFLICT, "too_late"}
+
+
+def test_neither_the_order_of_lines_nor_the_portioning_of_days_matters(spark: SparkSession) -> None:
+    changes = world(3)
+    at_once = verdicts(spark, changes, DAYS)
+    assert sum(at_once.values()) == len(changes)
+    assert at_once == verdicts(spark, random.Random(3).sample(changes, len(changes)), DAYS)
+    by_day: Counter[tuple[Any, ...]] = Counter()
+    for day in DAYS:
+        near = [line for line in changes if 0 <= (day - line["day"]).days <= LATENESS]
+        by_day += verdicts(spark, near, [day])
+    assert at_once == by_day

@@ -1,0 +1,122 @@
+"""What a viewing says, case by case; strength against brute force and a planted duration bias."""
+
+import random
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from event_lines import MONDAY, later, lines, states
+from pyspark.sql import SparkSession
+
+from microrec.events import parse, rules, signals
+from microrec.events.config import Config
+
+pytestmark = pytest.mark.spark
+
+DEFAULTS = Config()
+
+CASES: list[tuple[dict[str, str], str, bool, int]] = [
+    # watched and reacted, feedback, skipped, replays
+    ({"watch_ms": "5000"}, "neutral", False, 0),
+    ({"watch_ms": "3000"}, "neutral", False, 0),
+    ({"watch_ms": "2999"}, "negative", True, 0),
+    ({"watch_ms": "0"}, "negative", True, 0),
+    ({"watch_ms": "9499"}, "neutral", False, 0),
+    ({"watch_ms": "9500"}, "positive", False, 0),
+    ({"watch_ms": "19999"}, "positive", False, 0),
+    ({"watch_ms": "20000"}, "positive", False, 1),
+    ({"watch_ms": "39999"}, "positive", False, 2),
+    ({"watch_ms": "18000", "duration_ms": "60000"}, "positive", False, 0),
+    ({"watch_ms": "17999", "duration_ms": "60000"}, "neutral", False, 0),
+    # A short video watched to its end in less than the skip threshold was not skipped.
+    ({"watch_ms": "1900", "duration_ms": "2000"}, "positive", False, 0),
+    ({"watch_ms": "1000", "liked": "1"}, "positive", True, 0),
+    ({"watch_ms": "5000", "shared": "1"}, "positive", False, 0),
+    ({"watch_ms": "5000", "followed": "1"}, "positive", False, 0),
+    ({"watch_ms": "5000", "commented": "1"}, "positive", False, 0),
+    ({"watch_ms": "10000", "liked": "1", "disliked": "1"}, "negative", False, 0),
+]
+
+
+def viewings(spark: SparkSession, *changes: dict[str, Any], config: Config = DEFAULTS) -> list[Any]:
+    distinct = [change | {"user_id": f"u{n:04}"} for n, change in enumerate(changes)]
+    judged = rules.judge(
+        parse.interactions(lines(spark, *distinct)),
+        states(spark, ("v1", later(-9), None, 10_000)),
+        days=[later(-1), MONDAY],
+        config=config,
+        lateness_days=2,
+    )
+    return sorted(signals.viewings(judged, config).collect(), key=lambda row: row.user_id)
+
+
+def test_cases(spark: SparkSession) -> None:
+    found = viewings(spark, *[change for change, *_ in CASES])
+    assert [(row.feedback, row.skipped, row.n_replays) for row in found] == [
+        tuple(rest) for _, *rest in CASES
+    ]
+    assert found[0].watch_ratio == 0.5
+    assert found[0].day == MONDAY
+
+
+def test_the_thresholds_are_the_recipes(spark: SparkSession) -> None:
+    config = Config(completed_ratio=0.5, long_watch_ms=4000, skip_ms=4500)
+    changes = [{"watch_ms": watch} for watch in ("5000", "4400", "3000")]
+    found = viewings(spark, *changes, config=config)
+    assert [(row.feedback, row.skipped) for row in found] == [
+        ("positive", False),
+        ("positive", True),
+        ("negative", True),
+    ]
+
+
+def test_refused_lines_are_no_viewings_and_take_no_rank(spark: SparkSession) -> None:
+    changes = [{"watch_ms": "1000"}, {"watch_ms": "-5"}, {"watch_ms": "3000"}]
+    found = viewings(spark, *changes)
+    assert [(row.watch_ms, row.strength) for row in found] == [(1000, 0.25), (3000, 0.75)]
+
+
+def test_strength_is_the_mid_rank_among_viewings_of_like_length_that_day(
+    spark: SparkSession,
+) -> None:
+    pick = random.Random(4)
+    changes = [
+        {
+            "watch_ms": str(pick.randint(0, 15) * 1000),
+            "duration_ms": str(pick.choice([6999, 7000, 11999, 12000, 400_000])),
+            "day": pick.choice([later(-1), MONDAY]),
+            "started_at": "2026-01-04T10:00:00Z",
+        }
+        for _ in range(300)
+    ]
+    found = viewings(spark, *changes)
+    peers = defaultdict(list)
+    for row in found:
+        peers[bucket(row)].append(row.watch_ms)
+    assert len(peers) == 8
+    for row in found:
+        group = peers[bucket(row)]
+        less = sum(watch < row.watch_ms for watch in group)
+        equal = sum(watch == row.watch_ms for watch in group)
+        assert row.strength == pytest.approx((less + equal / 2) / len(group))
+
+
+def bucket(row: Any) -> tuple[Any, int]:
+    return row.arrived_on, sum(row.duration_ms >= edge for edge in (7000, 12_000, 400_000))
+
+
+def test_strength_is_fair_to_long_videos(spark: SparkSession) -> None:
+    """Interest is drawn independently of length, but is shown as a share of a long or a short video."""
+    pick = random.Random(5)
+    changes = [
+        {"watch_ms": str(int(duration * pick.random())), "duration_ms": str(duration)}
+        for duration in (6_000, 100_000)
+        for _ in range(200)
+    ]
+    found = viewings(spark, *changes)
+    assert all(0 < row.strength < 1 for row in found)
+    means = [
+        sum(row.strength for row in found if row.duration_ms == duration) / 200
+        for duration in (6_000, 100_000)
+    ]
+    assert means == pytest.approx([0.5, 0.5])

@@ -1,0 +1,77 @@
+"""Rows of the graphs stage: one full default row, of which a test states only what it is about."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+DAY = dt.date(2026, 1, 5)
+AT = pa.timestamp("us", tz="UTC")
+
+SCHEMAS = {
+    "events": {
+        "day": pa.date32(), "user_id": pa.string(), "video_id": pa.string(), "user_idx": pa.int32(),
+        "video_idx": pa.int32(), "started_at": AT, "watch_ms": pa.int64(), "duration_ms": pa.int64(),
+        "feedback": pa.string(), "strength": pa.float64(),
+    },
+    "watch_edges": {
+        "split": pa.string(), "user_idx": pa.int32(), "video_idx": pa.int32(), "weight": pa.float64(),
+        "n_views": pa.int32(), "n_positive": pa.int32(), "n_negative": pa.int32(), "last_at": AT,
+    },
+    "video_features": {
+        "video_id": pa.string(), "modality": pa.string(), "encoder_version": pa.string(),
+        "vector": pa.list_(pa.float32()),
+    },
+    "videos": {
+        "video_id": pa.string(), "author_id": pa.string(), "published_at": AT,
+        "duration_ms": pa.int64(), "eligible": pa.bool_(),
+    },
+    "video_nodes": {"video_id": pa.string(), "video_idx": pa.int32()},
+    "users": {"user_id": pa.string(), "user_idx": pa.int32()},
+    "user_edges": {
+        "fit": pa.string(), "user_idx": pa.int32(), "neighbour_idx": pa.int32(), "pearson": pa.float64(),
+    },
+}  # fmt: skip
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "events": {
+        "user_id": "u1", "video_id": "v1", "user_idx": 0, "video_idx": 0, "watch_ms": 10_000,
+        "duration_ms": 10_000, "feedback": "positive", "strength": 0.8,
+        "started_at": dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC),
+    },
+    "watch_edges": {
+        "split": "train", "user_idx": 0, "video_idx": 0, "weight": 1.0, "n_views": 1, "n_positive": 1,
+        "n_negative": 0, "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+    },
+    "video_features": {"video_id": "v1", "modality": "visual", "encoder_version": "e1"},
+    "videos": {"video_id": "v1", "author_id": "a1", "duration_ms": 10_000, "eligible": True},
+    "video_nodes": {},
+    "users": {},
+    "user_edges": {"fit": "trial", "pearson": 0.5},
+}  # fmt: skip
+
+Rows = Callable[..., DataFrame]
+
+
+def table(name: str, *overrides: dict[str, Any]) -> pa.Table:
+    """Default rows of a table with overrides; an event's day follows its start."""
+    complete = [{**DEFAULTS[name], **override} for override in overrides]
+    for row in complete:
+        if "started_at" in row:
+            row.setdefault("day", row["started_at"].date())
+    schema = pa.schema(list(SCHEMAS[name].items()))
+    filled = [{column: row.get(column) for column in schema.names} for row in complete]
+    return pa.Table.from_pylist(filled, schema=schema)
+
+
+def instant(day: int, hour: float = 0.0) -> dt.datetime:
+    """An instant of January 2026, UTC."""
+    return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=day - 1, hours=hour)
+
+
+def found(frame: DataFrame, *columns: str) -> list[tuple[Any, ...]]:
+    """Rows of a frame as sorted tuples of plain values."""
+    table = frame.select(*columns).toArrow().to_pylist()
+    return sorted(tuple(row[name] for name in columns) for row in table)

@@ -1,0 +1,58 @@
+"""Parts are disjoint, complete, in order of time; a fit sees only what it may."""
+
+import datetime as dt
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from microrec.graphs import split
+
+DAY = dt.date(2026, 1, 5)
+
+
+@pytest.fixture
+def days(spark: SparkSession) -> dict[dt.date, str | None]:
+    """Every day of a window, and two after it, with its part."""
+    dates = [DAY - dt.timedelta(days=back) for back in range(13, -3, -1)]
+    frame = spark.createDataFrame([(date,) for date in dates], "day date")
+    parts = frame.select("day", split.part(F.col("day"), day=DAY).alias("split"))
+    return {row["day"]: row["split"] for row in parts.toArrow().to_pylist()}
+
+
+@pytest.mark.spark
+def test_parts_are_in_order_of_time(days: dict[dt.date, str | None]) -> None:
+    of_part = {part: [day for day, name in days.items() if name == part] for part in split.PARTS}
+    assert max(of_part["train"]) == dt.date(2026, 1, 3)
+    assert of_part["validation"] == [dt.date(2026, 1, 4)]
+    assert of_part["holdout"] == [DAY]
+    assert sum(map(len, of_part.values())) == 14
+
+
+@pytest.mark.spark
+def test_the_future_has_no_part(days: dict[dt.date, str | None]) -> None:
+    assert [name for day, name in days.items() if day > DAY] == [None, None]
+
+
+@pytest.mark.spark
+def test_trial_never_sees_the_holdout(spark: SparkSession) -> None:
+    frame = spark.createDataFrame([(part,) for part in split.PARTS], "split string")
+    fits = frame.withColumn("part", F.col("split")).transform(split.by_fit)
+    seen = sorted((row["fit"], row["part"]) for row in fits.toArrow().to_pylist())
+    assert seen == [
+        ("final", "holdout"),
+        ("final", "train"),
+        ("final", "validation"),
+        ("trial", "train"),
+        ("trial", "validation"),
+    ]
+
+
+@pytest.mark.spark
+def test_cut_offs_are_the_ends_of_what_a_fit_sees(spark: SparkSession) -> None:
+    frame = spark.createDataFrame([("trial",), ("final",)], "fit string")
+    rows = frame.select("fit", split.cut_off(F.col("fit"), day=DAY).alias("at")).toArrow()
+    assert {row["fit"]: row["at"] for row in rows.to_pylist()} == {
+        "trial": dt.datetime(2026, 1, 5, tzinfo=dt.UTC),
+        "final": dt.datetime(2026, 1, 6, tzinfo=dt.UTC),
+    }

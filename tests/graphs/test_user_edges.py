@@ -1,0 +1,255 @@
+"""Pearson neighbours equal numpy's on the dense matrix; the hub cap is exact below the cap."""
+
+import csv
+import datetime as dt
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from graph_rows import Rows, found, instant
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from microrec.graphs import blocks, user_edges
+from microrec.graphs.user_edges import Config
+
+USERS = pa.struct(
+    [
+        ("idx", pa.int32()),
+        ("entries", pa.list_(pa.struct([("video_idx", pa.int32()), ("x", pa.float64())]))),
+        ("n_positive", pa.int32()),
+        ("total", pa.float64()),
+        ("total_squares", pa.float64()),
+        ("n_videos", pa.float64()),
+    ]
+)
+COLUMNS = ("user_idx", "neighbour_idx", "pearson", "n_common", "rank")
+Edge = tuple[int, int, float, int, int]
+
+
+def brute(x: NDArray[np.float64], config: Config) -> list[Edge]:
+    """Top-k by `np.corrcoef` over the videos somebody viewed. Shape of x: users, videos."""
+    x = x[:, (x > 0).any(axis=0)]
+    if x.shape[1] < 2:
+        return []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = np.round(np.corrcoef(x), 9) if len(x) > 1 else np.zeros((1, 1))
+    n_positive = (x > 0).sum(axis=1)
+    common = (x > 0).astype(float) @ (x > 0).T.astype(float)
+    light = np.minimum.outer(n_positive, n_positive) < config.light_positives
+    kept = (
+        (rho > 0) & (common >= np.where(light, 1, config.min_common)) & ~np.eye(len(x), dtype=bool)
+    )
+    edges: list[Edge] = []
+    for u in range(len(x)):
+        best = sorted((-rho[u, v], int(v)) for v in np.nonzero(kept[u])[0])[: config.k]
+        edges += [(u, v, -r, int(common[u, v]), n + 1) for n, (r, v) in enumerate(best)]
+    return edges
+
+
+def assert_same(found: list[Edge], expected: list[Edge]) -> None:
+    """The same neighbours in the same places, and the same correlations up to rounding."""
+    found, expected = sorted(found), sorted(expected)
+    assert [row[:2] + row[3:] for row in found] == [row[:2] + row[3:] for row in expected]
+    assert [row[2] for row in found] == pytest.approx([row[2] for row in expected], abs=1e-8)
+
+
+def by_blocks(x: NDArray[np.float64], block_size: int, config: Config) -> list[Edge]:
+    """What Spark does, without Spark."""
+    n_videos = float((x > 0).any(axis=0).sum())
+    rows = [
+        {
+            "idx": idx,
+            "entries": [{"video_idx": int(v) * 7, "x": row[v]} for v in np.nonzero(row)[0]],
+            "n_positive": int((row > 0).sum()),
+            "total": row.sum(),
+            "total_squares": (row * row).sum(),
+            "n_videos": n_videos,
+        }
+        for idx, row in enumerate(x)
+        if row.any()
+    ]
+    if not rows:
+        return []
+    cut = [
+        pa.array(rows[at : at + block_size], type=USERS) for at in range(0, len(rows), block_size)
+    ]
+    parts = [user_edges.pearson_block(a, b, config=config) for a in cut for b in cut]
+    best = blocks.top_k(
+        {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, config.k
+    )
+    idx = best["idx"]
+    rank = np.arange(len(idx)) - np.searchsorted(idx, idx) + 1
+    return list(zip(*(best[name].tolist() for name in best), rank.tolist(), strict=True))
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> NDArray[np.float64]:
+    """Small random worlds, sparse to full: users without videos and without variance included."""
+    n_users, n_videos = draw(st.integers(1, 14)), draw(st.integers(1, 10))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    density = draw(st.sampled_from([0.1, 0.3, 0.6, 1.0]))
+    return (generator.uniform(size=(n_users, n_videos)) < density).astype(np.float64)
+
+
+@settings(deadline=None)
+@given(worlds(), st.integers(1, 5))
+def test_binary_pearson_equals_brute_force_for_every_block_size(
+    x: NDArray[np.float64], k: int
+) -> None:
+    config = Config(k=k)
+    whole = by_blocks(x, 1000, config)
+    assert_same(whole, brute(x, config))
+    assert by_blocks(x, 1, config) == by_blocks(x, 3, config) == whole
+
+
+@settings(deadline=None)
+@given(worlds(), st.integers(0, 2**32 - 1))
+def test_graded_pearson_equals_brute_force(x: NDArray[np.float64], seed: int) -> None:
+    graded = x * np.round(np.random.default_rng(seed).uniform(0.1, 2, size=x.shape), 2)
+    config = Config(k=4, signal="weight")
+    whole = by_blocks(graded, 1000, config)
+    expected = {
+        (u, v): (r, c) for u, v, r, c, _ in brute(graded, config.model_copy(update={"k": 99}))
+    }
+    for u, v, r, c, _ in whole:
+        if r > 1e-9:
+            assert expected[u, v] == (pytest.approx(r, abs=1e-8), c)
+    assert by_blocks(graded, 1, config) == by_blocks(graded, 3, config) == whole
+
+
+def test_pearson_is_symmetric_to_the_bit() -> None:
+    generator = np.random.default_rng(2)
+    x = (generator.uniform(size=(30, 20)) < 0.4) * generator.uniform(0.1, 1, size=(30, 20))
+    config = Config(k=30, signal="weight")
+    rho = {(u, v): r for u, v, r, _, _ in by_blocks(x, 7, config)}
+    assert rho
+    assert all(rho[v, u] == r for (u, v), r in rho.items())
+
+
+def world(seed: int, n_users: int = 40, n_videos: int = 25) -> list[dict[str, Any]]:
+    """Watch edges of all three parts: positive and not, popular videos and rare ones."""
+    generator = np.random.default_rng(seed)
+    popularity = 1 / np.arange(1, n_videos + 1) ** 0.7
+    edges = []
+    for split, share in [("train", 0.35), ("validation", 0.1), ("holdout", 0.2)]:
+        seen = generator.uniform(size=(n_users, n_videos)) < share * popularity[None, :] * 2
+        for user, video in zip(*np.nonzero(seen), strict=True):
+            edges.append(
+                {
+                    "split": split,
+                    "user_idx": int(user),
+                    "video_idx": int(video),
+                    "weight": float(generator.uniform(0.1, 1)),
+                    "n_positive": int(generator.integers(3)),
+                    "last_at": instant(1, float(generator.integers(96))),
+                }
+            )
+    return edges
+
+
+def matrix(
+    edges: list[dict[str, Any]], fit: str, signal: str, shape: tuple[int, int]
+) -> NDArray[Any]:
+    x = np.zeros(shape)
+    for edge in edges:
+        if edge["n_positive"] and (fit == "final" or edge["split"] != "holdout"):
+            x[edge["user_idx"], edge["video_idx"]] += edge["weight"]
+    return (x > 0).astype(float) if signal == "binary" else x
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("signal", ["binary", "weight"])
+def test_both_fits_equal_brute_force(rows: Rows, signal: str) -> None:
+    edges = world(seed=17)
+    config = Config(k=5, signal=signal, block_size=9)
+    network = user_edges.user_edges(rows("watch_edges", *edges).repartition(3), config=config)
+    everything = found(network, "fit", *COLUMNS)
+    for fit in ("trial", "final"):
+        mine = [row[1:] for row in everything if row[0] == fit]
+        expected = brute(matrix(edges, fit, signal, (40, 25)), config)
+        assert len(expected) > 50
+        assert_same(mine, expected)
+
+
+@pytest.mark.spark
+def test_hub_cap_is_exact_below_the_cap_and_keeps_the_latest_viewers_above(rows: Rows) -> None:
+    hub = [{"user_idx": u, "video_idx": 0, "last_at": instant(2, 20 - u // 2)} for u in range(10)]
+    rest = [{"user_idx": u, "video_idx": 1 + u % 3} for u in range(10)]
+    # A stranger's videos make N large: whoever shares one video correlates.
+    stranger = [{"user_idx": 10, "video_idx": 20 + n} for n in range(9)]
+    frame = rows("watch_edges", *hub, *rest, *stranger)
+
+    def common(hub_cap: int) -> dict[tuple[int, int], int]:
+        config = Config(hub_cap=hub_cap, light_positives=9)
+        edges = user_edges.user_edges(frame, config=config).where("fit = 'trial'")
+        return {(u, v): n for u, v, n in found(edges, "user_idx", "neighbour_idx", "n_common")}
+
+    exact = common(2000)
+    assert exact == common(10)
+    assert exact[0, 3] == exact[6, 9] == 2
+    # Viewers 0..4 are the latest five: of the pair 4, 5 with one instant the lower index stays.
+    capped = common(5)
+    assert {pair: capped[pair] for pair in [(0, 3), (1, 4), (3, 6), (6, 9)]} == {
+        (0, 3): 2,
+        (1, 4): 2,
+        (3, 6): 1,
+        (6, 9): 1,
+    }
+
+
+@pytest.mark.spark
+def test_hub_cap_keeps_full_sums(rows: Rows) -> None:
+    config = Config(hub_cap=1)
+    positive = user_edges.positive_edges(rows("watch_edges", *world(seed=3)), config=config)
+    capped = user_edges.user_vectors(positive, config=config)
+    full = user_edges.user_vectors(positive, config=Config())
+    sums = ("fit", "idx", "n_positive", "total", "total_squares", "n_videos")
+    assert found(capped, *sums) == found(full, *sums)
+    per_video = [
+        (row["fit"], entry["video_idx"])
+        for row in capped.toArrow().to_pylist()
+        for entry in row["entries"]
+    ]
+    assert len(per_video) == len(set(per_video)) > 0
+
+
+@pytest.mark.spark
+def test_activity_cap_takes_bots_out(rows: Rows) -> None:
+    edges = [{"user_idx": u, "video_idx": v} for u in range(3) for v in range(3)]
+    edges += [{"user_idx": 3, "video_idx": v} for v in range(6)] + [{"user_idx": 4, "video_idx": 9}]
+    network = user_edges.user_edges(rows("watch_edges", *edges), config=Config(activity_cap=5))
+    assert {u for u, _ in found(network, "user_idx", "neighbour_idx")} == {0, 1, 2}
+
+
+@pytest.mark.realdata
+@pytest.mark.spark
+def test_pearson_of_real_users_equals_brute_force(rows: Rows, real_data: Path) -> None:
+    edges: dict[tuple[str, str], dt.datetime] = {}
+    for path in sorted(real_data.glob("kuairand_pure/log_standard_*.csv.gz")):
+        with gzip.open(path, "rt", newline="") as lines:
+            for row in csv.DictReader(lines):
+                if row["long_view"] == "1" and int(row["user_id"]) < 2_250:
+                    at = dt.datetime.fromtimestamp(int(row["time_ms"]) / 1000, tz=dt.UTC)
+                    edges[row["user_id"], row["video_id"]] = at
+    users, videos = (
+        {one: n for n, one in enumerate(sorted({key[part] for key in edges}))} for part in (0, 1)
+    )
+    assert 1_000 < len(users) < 2_000
+    placed = [(users[user], videos[video], at) for (user, video), at in edges.items()]
+    frame = rows(
+        "watch_edges", *[{"user_idx": u, "video_idx": v, "last_at": at} for u, v, at in placed]
+    )
+    config = Config(k=20, block_size=400)
+    network = user_edges.user_edges(frame, config=config).where("fit = 'final'")
+
+    x = np.zeros((len(users), len(videos)))
+    for user, video, _ in placed:
+        x[user, video] = 1
+    expected = brute(x, config)
+    assert len(expected) > 5_000
+    assert_same(found(network, *COLUMNS), expected)
