@@ -8,6 +8,7 @@ microrec releases    list releases
 """
 
 import datetime as dt
+import logging
 import os
 import shutil
 import sys
@@ -115,6 +116,7 @@ def show(
     """Print rows of a table; result tables come from their day's release, whatever was written since."""
     from microrec.release import reader
 
+    _quiet()
     where = str(warehouse) if warehouse else None
     rows = reader.rows_of(
         table, day=dt.date.fromisoformat(day) if day else None, user_id=user, warehouse=where
@@ -129,6 +131,7 @@ def releases(warehouse: Warehouse = None) -> None:
     """List releases by day; the last one is what consumers follow."""
     from microrec.release import reader
 
+    _quiet()
     where = str(warehouse) if warehouse else None
     listed = [reader.of(day, where) for day in reader.days(where)]
     columns = ["day", "run_id", "code_version", "valid_until", "tables"]
@@ -139,6 +142,7 @@ def _report(day: dt.date) -> None:
     """What a night ends with: the release, metrics against the floor, one user's list, where it all lies."""
     from microrec.release import reader
 
+    _quiet()
     release = reader.of(day)
     console.rule(f"release {day}")
     pins = [vars(pin) for pin in release.tables.values()]
@@ -171,7 +175,7 @@ def _headline(figures: list[dict[str, Any]]) -> tuple[list[str], list[dict[str, 
 def _print_rows(title: str, columns: list[str], rows: list[dict[str, object]]) -> None:
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
     for row in rows:
         table.add_row(*[_text(row.get(column)) for column in columns])
     console.print(table)
@@ -183,6 +187,11 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}@{pin.version}" for name, pin in value.items())
     return "" if value is None else str(value)
+
+
+def _quiet() -> None:
+    """Somebody reads: the tables' log lines are for runs."""
+    logging.getLogger("microrec").setLevel(logging.WARNING)
 
 
 def _airflow_home() -> Path:

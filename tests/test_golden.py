@@ -88,7 +88,7 @@ def _typed(row: Any) -> Any:
 
 def _rows_of(table: str) -> list[dict[str, Any]]:
     house = Warehouse.open()
-    rows = house.dataset(table).to_pylist() if house.partitions(table) else []
+    rows = house.read(table).to_pylist() if house.partitions(table) else []
     return rows
 
 

@@ -3,18 +3,19 @@
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from microrec.tables import warehouse
 from microrec.tables.artefacts import Artefacts
-from microrec.tables.commit import NULL_PARTITION, Scope, Table, as_scope
-from microrec.tables.warehouse import scopes_of
+from microrec.tables.commit import NULL_PARTITION, Scope, Table
+from microrec.tables.warehouse import words
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ ROW_GROUP = 131_072
 
 
 @dataclass(frozen=True)
-class Warehouse(warehouse.Warehouse, Artefacts):
+class Warehouse(warehouse.Warehouse[pa.Table], Artefacts):
     """Read and write tables as `pa.Table`."""
 
     def read(
@@ -34,67 +35,22 @@ class Warehouse(warehouse.Warehouse, Artefacts):
         columns: Sequence[str] | None = None,
         **partition: object,
     ) -> pa.Table:
-        """Rows of a partition, columns and types as declared.
+        """Rows of a partition (of the whole table, if none is named), columns and types as declared.
 
         Raises:
             MissingDay: nobody committed the partition.
         """
         began = time.monotonic()
-        rows = self.dataset(table, version=version, columns=columns, **partition)
+        rows = self._rows(table, version=version, columns=columns, **partition)
+        seconds = time.monotonic() - began
         logger.info(
-            "read table=%s %s rows=%d seconds=%.1f",
-            table,
-            _words(partition),
-            rows.num_rows,
-            time.monotonic() - began,
+            "read table=%s %s rows=%d seconds=%.1f", table, words(partition), rows.num_rows, seconds
         )
         return rows
 
-    def write(
-        self,
-        table: str,
-        rows: pa.Table,
-        *,
-        replace: Sequence[Mapping[str, object]] | None = None,
-        **scope: object,
-    ) -> int:
-        """Replace one scope (or several, with `replace`) by the rows, in one commit.
-
-        Args:
-            table: name of the table.
-            rows: every column of the contract, but not those of a scope given as keywords.
-            replace: parts of the scope, by columns that are in the rows; one without rows is marked empty.
-            **scope: partition values all rows share.
-
-        Returns:
-            The version that has the rows.
-
-        Raises:
-            ContractViolation: columns or types are not exactly the contract's.
-            CheckFailed: a `fail` rule of the contract is broken; the scope stays as it was.
-        """
-        began = time.monotonic()
-        opened, scopes = self.table(table), scopes_of(scope, replace)
-        constants = as_scope(scope)
-        opened.contract.check_schema(rows.schema, without=frozenset(constants))
-        folder = opened.attempt_folder(self.author)
-        _stage(opened, folder, rows, constants)
-        staged = opened.collect(folder, scopes)
-        opened.audit(staged, scopes)
-        version = opened.commit(staged, scopes, self.author)
-        logger.info(
-            "write table=%s %s rows=%d version=%d seconds=%.1f",
-            table,
-            _words(scope),
-            staged.rows,
-            version,
-            time.monotonic() - began,
-        )
-        return version
-
     def digest(self, table: str, *, version: int | None = None, **partition: object) -> str:
         """SHA-256 of a partition's rows, whatever their order and however they lie in files."""
-        rows = self.dataset(table, version=version, columns=None, **partition)
+        rows = self._rows(table, version=version, columns=None, **partition)
         order = [(name, "ascending") for name in _sortable(rows.schema)]
         total = hashlib.sha256(str(rows.schema.remove_metadata()).encode())
         if rows.num_rows:
@@ -104,8 +60,40 @@ class Warehouse(warehouse.Warehouse, Artefacts):
                 total.update(_column_bytes(column))
         return total.hexdigest()
 
+    def _rows(
+        self,
+        table: str,
+        *,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+        **partition: object,
+    ) -> pa.Table:
+        opened = self.table(table)
+        schema = opened.contract.schema
+        wanted = list(columns or schema.names)
+        filesystem, _ = opened.filesystem()
+        tables = [opened.contract.schema.empty_table().select(wanted)]
+        for values, files in self.snapshot(table, version=version, **partition).parts:
+            paths = [path.split("://", 1)[-1] for path in files]
+            stored = [name for name in wanted if name not in opened.contract.partition]
+            part = ds.dataset(
+                paths, schema=opened.contract.file_schema, filesystem=filesystem
+            ).to_table(stored)
+            for name in wanted:
+                if name in opened.contract.partition:
+                    value = pa.scalar(values[name], pa.string()).cast(schema.field(name).type)
+                    part = part.append_column(schema.field(name), pa.repeat(value, part.num_rows))
+            tables.append(part.select(wanted).cast(tables[0].schema))
+        return pa.concat_tables(tables)
 
-def _stage(opened: Table, folder: str, rows: pa.Table, constants: Scope) -> None:
+    def _schema(self, rows: pa.Table) -> pa.Schema:
+        return rows.schema
+
+    def _stage(self, opened: Table, folder: str, rows: pa.Table, constants: Scope) -> None:
+        _write_parts(opened, folder, rows, constants)
+
+
+def _write_parts(opened: Table, folder: str, rows: pa.Table, constants: Scope) -> None:
     """Write the rows as one Parquet file per combination of partition values."""
     filesystem, root = opened.filesystem()
     contract = opened.contract
@@ -149,7 +137,3 @@ def _column_bytes(column: pa.Array) -> bytes:
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
     return bytes(sink.getvalue())
-
-
-def _words(partition: Mapping[str, object]) -> str:
-    return " ".join(f"{name}={value}" for name, value in partition.items())

@@ -4,11 +4,11 @@ import datetime as dt
 import logging
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
@@ -16,8 +16,8 @@ from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from microrec.errors import ContractViolation, MissingDay
 from microrec.settings import settings
 from microrec.tables import warehouse
-from microrec.tables.commit import NULL_PARTITION, as_scope
-from microrec.tables.warehouse import Part, scopes_of
+from microrec.tables.commit import NULL_PARTITION, Scope, Table
+from microrec.tables.warehouse import Part, words
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def session() -> SparkSession:
 
 
 @dataclass(frozen=True)
-class Warehouse(warehouse.Warehouse):
+class Warehouse(warehouse.Warehouse[DataFrame]):
     """Read and write tables as Spark `DataFrame`."""
 
     @property
@@ -73,7 +73,7 @@ class Warehouse(warehouse.Warehouse):
         logger.info(
             "read table=%s %s version=%d",
             table,
-            " ".join(f"{k}={v}" for k, v in partition.items()),
+            words(partition),
             snapshot.version,
         )
         return self._scan(table, snapshot.parts)
@@ -130,55 +130,16 @@ class Warehouse(warehouse.Warehouse):
             and values["arrived_on"] <= str(last)
         ]
 
-    def write(
-        self,
-        table: str,
-        rows: DataFrame,
-        *,
-        replace: Sequence[Mapping[str, object]] | None = None,
-        **scope: object,
-    ) -> int:
-        """Replace one scope (or several, with `replace`) by the rows, in one commit.
+    def _schema(self, rows: DataFrame) -> pa.Schema:
+        return to_arrow_schema(rows.schema)
 
-        Args:
-            table: name of the table.
-            rows: every column of the contract, but not those of a scope given as keywords.
-            replace: parts of the scope, by columns that are in the rows; one without rows is marked empty.
-            **scope: partition values all rows share.
-
-        Returns:
-            The version that has the rows.
-
-        Raises:
-            ContractViolation: columns or types are not exactly the contract's.
-            CheckFailed: a `fail` rule of the contract is broken; the scope stays as it was.
-        """
-        began = time.monotonic()
-        opened, scopes = self.table(table), scopes_of(scope, replace)
-        constants = as_scope(scope)
-        opened.contract.check_schema(to_arrow_schema(rows.schema), without=frozenset(constants))
-        folder = opened.attempt_folder(self.author)
-        complete = rows.select(
-            *[
-                F.lit(constants[name]).alias(name) if name in constants else F.col(name)
-                for name in opened.contract.partition
-            ],
-            *opened.contract.file_schema.names,
-        )
+    def _stage(self, opened: Table, folder: str, rows: DataFrame, constants: Scope) -> None:
+        partition = [
+            F.lit(constants[name]).alias(name) if name in constants else F.col(name)
+            for name in opened.contract.partition
+        ]
+        complete = rows.select(*partition, *opened.contract.file_schema.names)
         complete.write.partitionBy(*opened.contract.partition).parquet(f"{opened.uri}/{folder}")
-        staged = opened.collect(folder, scopes)
-        opened.audit(staged, scopes)
-        version = opened.commit(staged, scopes, self.author)
-        words = " ".join(f"{k}={v}" for k, v in scope.items())
-        logger.info(
-            "write table=%s %s rows=%d version=%d seconds=%.1f",
-            table,
-            words,
-            staged.rows,
-            version,
-            time.monotonic() - began,
-        )
-        return version
 
 
 def _checked(values: Mapping[str, str | None], files: Sequence[str]) -> Sequence[str]:

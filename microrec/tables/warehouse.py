@@ -1,18 +1,25 @@
 """What both engines share: where tables lie, who writes, which partitions are committed."""
 
+import logging
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from microrec.errors import MissingDay
 from microrec.settings import settings
 from microrec.tables import contract
 from microrec.tables.commit import Author, Scope, Table, as_scope, covers, show
+
+logger = logging.getLogger(__name__)
+
+Frame = TypeVar("Frame")
+"""What an engine calls rows: a Spark DataFrame or a pa.Table."""
 
 Part = tuple[dict[str, str | None], tuple[str, ...]]
 """Partition values, and the full paths of the files that have them."""
@@ -28,7 +35,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Warehouse:
+class Warehouse(ABC, Generic[Frame]):
     """The tables under one root, at the embedded default a local folder."""
 
     root: str
@@ -104,43 +111,57 @@ class Warehouse:
             int(delta.version()), tuple((dict(k), tuple(sorted(v))) for k, v in ordered)
         )
 
-    def dataset(
+    def write(
         self,
         table: str,
+        rows: Frame,
         *,
-        version: int | None = None,
-        columns: Sequence[str] | None = None,
-        **partition: object,
-    ) -> pa.Table:
-        """Read a partition with the contract's columns and types, in contract order.
+        replace: Sequence[Mapping[str, object]] | None = None,
+        **scope: object,
+    ) -> int:
+        """Replace one scope (or several, with `replace`) by the rows, in one commit.
+
+        Args:
+            table: name of the table.
+            rows: every column of the contract, but not those of a scope given as keywords.
+            replace: parts of the scope, by columns that are in the rows; one without rows is marked empty.
+            **scope: partition values all rows share.
+
+        Returns:
+            The version that has the rows.
 
         Raises:
-            MissingDay: nobody committed it.
+            ContractViolation: columns or types are not exactly the contract's.
+            CheckFailed: a `fail` rule of the contract is broken; the scope stays as it was.
         """
-        opened = self.table(table)
-        schema = opened.contract.schema
-        wanted = list(columns or schema.names)
-        filesystem, _ = opened.filesystem()
-        tables = [opened.contract.schema.empty_table().select(wanted)]
-        for values, files in self.snapshot(table, version=version, **partition).parts:
-            paths = [path.split("://", 1)[-1] for path in files]
-            stored = [name for name in wanted if name not in opened.contract.partition]
-            part = ds.dataset(
-                paths, schema=opened.contract.file_schema, filesystem=filesystem
-            ).to_table(stored)
-            for name in wanted:
-                if name in opened.contract.partition:
-                    value = pa.scalar(values[name], pa.string()).cast(schema.field(name).type)
-                    part = part.append_column(schema.field(name), pa.repeat(value, part.num_rows))
-            tables.append(part.select(wanted).cast(tables[0].schema))
-        return pa.concat_tables(tables)
+        began = time.monotonic()
+        opened, constants = self.table(table), as_scope(scope)
+        scopes = [as_scope({**scope, **one}) for one in replace or [{}]]
+        opened.contract.check_schema(self._schema(rows), without=frozenset(constants))
+        folder = opened.attempt_folder(self.author)
+        self._stage(opened, folder, rows, constants)
+        staged = opened.collect(folder, scopes)
+        opened.audit(staged, scopes)
+        version = opened.commit(staged, scopes, self.author)
+        seconds = time.monotonic() - began
+        logger.info(
+            "write table=%s %s rows=%d version=%d seconds=%.1f",
+            table, words(scope), staged.rows, version, seconds,
+        )  # fmt: skip
+        return version
+
+    @abstractmethod
+    def _schema(self, rows: Frame) -> pa.Schema:
+        """The rows' columns and types, as Arrow names them."""
+
+    @abstractmethod
+    def _stage(self, opened: Table, folder: str, rows: Frame, constants: Scope) -> None:
+        """Write the rows as Parquet files under the attempt's folder, one branch per partition."""
 
 
-def scopes_of(
-    scope: Mapping[str, object], replace: Sequence[Mapping[str, object]] | None
-) -> list[Scope]:
-    """The scopes a write replaces: the shared one, or each of `replace` within it."""
-    return [as_scope({**scope, **one}) for one in replace or [{}]]
+def words(partition: Mapping[str, object]) -> str:
+    """Partition values as a log line shows them."""
+    return " ".join(f"{name}={value}" for name, value in partition.items())
 
 
 def _as_text(value: object) -> str | None:

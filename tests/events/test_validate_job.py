@@ -50,7 +50,7 @@ def zone(place: Path) -> str:
 
 def content() -> dict[str, list[Any]]:
     house = Warehouse.open()
-    tables = {name: house.dataset(name).to_pylist() for name in TABLES}
+    tables = {name: house.read(name).to_pylist() for name in TABLES}
     return {name: sorted(map(str, rows)) for name, rows in tables.items()}
 
 
@@ -77,8 +77,8 @@ def test_what_comes_in_is_an_event_or_rejected(zone: str, spark: object) -> None
     validate_events.main(day=DAYS[-1])
     house = Warehouse.open()
     for day in DAYS:
-        n_events = house.dataset("events", arrived_on=day).num_rows
-        n_rejected = house.dataset("rejected_events", day=day).num_rows
+        n_events = house.read("events", arrived_on=day).num_rows
+        n_rejected = house.read("rejected_events", day=day).num_rows
         assert n_events + n_rejected == 28
         assert n_rejected
 

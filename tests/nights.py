@@ -1,0 +1,39 @@
+"""A night in this process: the jobs in the order of dags/nightly.py, one JVM instead of four."""
+
+import datetime as dt
+import importlib
+
+from microrec.recipe import night as recipe_night
+
+BEFORE_MODELS = (
+    "validate_events",
+    "build_watch_graph",
+    "build_modality_graph",
+    "build_user_graph",
+)
+
+
+def call(job: str, day: dt.date, **options: str) -> None:
+    importlib.import_module(f"jobs.{job}").main(day=day, **options)
+
+
+def run_trial(day: dt.date) -> None:
+    """Everything before the gate."""
+    for job in BEFORE_MODELS:
+        call(job, day)
+    fit_and_select(day, "trial")
+
+
+def run_night(day: dt.date) -> None:
+    """The whole night."""
+    run_trial(day)
+    call("evaluate_sources", day)
+    fit_and_select(day, "final")
+    call("select_recommendations", day)
+    call("publish_release", day)
+
+
+def fit_and_select(day: dt.date, fit: str) -> None:
+    for job in ("train_model", "select_candidates"):
+        for model in recipe_night().models:
+            call(job, day, fit=fit, model=model)

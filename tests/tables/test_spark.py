@@ -1,0 +1,120 @@
+"""The warehouse in Spark's hands: the same promises as in Arrow's, and the one reader of events."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from test_commit import DAY, NEXT, edges, users
+
+from microrec.errors import CheckFailed, ContractViolation, MissingDay
+from microrec.tables import arrow, spark
+
+pytestmark = pytest.mark.spark
+
+
+def frame(session: SparkSession, rows: pa.Table) -> DataFrame:
+    return session.createDataFrame(rows)
+
+
+def test_what_spark_writes_arrow_reads_and_the_other_way_round(
+    place: Path, spark: SparkSession
+) -> None:
+    house = _house()
+    house.write("watch_edges", frame(spark, edges(["train", "holdout", "train"])), day=DAY)
+    theirs = arrow.Warehouse.open()
+    first = theirs.digest("watch_edges", day=DAY)
+    theirs.write("watch_edges", edges(["train", "holdout", "train"]), day=DAY)
+    assert theirs.digest("watch_edges", day=DAY) == first
+    read = house.read("watch_edges", day=DAY)
+    assert read.columns == theirs.table("watch_edges").contract.schema.names
+    assert dict(read.dtypes)["day"] == "date"
+    assert sorted(row.split for row in read.collect()) == ["holdout", "train", "train"]
+    assert house.read("watch_edges", day=DAY, split="holdout").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda f: f.withColumn("x", F.lit(1)), ContractViolation, "extra column x"),
+        (lambda f: f.drop("degree"), ContractViolation, "missing column degree"),
+        (
+            lambda f: f.withColumn("degree", F.col("degree").cast("long")),
+            ContractViolation,
+            "degree is int64",
+        ),
+        (lambda f: f.unionAll(f), CheckFailed, "unique"),
+        (lambda f: f.withColumn("user_id", F.lit(None).cast("string")), CheckFailed, "3 rows"),
+        (lambda f: f.withColumn("degree", F.lit(0)), CheckFailed, "degree, min_value=1"),
+    ],
+    ids=["extra", "missing", "retyped", "duplicate", "null", "rule"],
+)
+def test_what_breaks_the_contract_leaves_the_old_day(
+    place: Path, spark: SparkSession, spoil: Any, error: Any, words: str
+) -> None:
+    arrow.Warehouse.open().write("users", users(7), day=DAY)
+    before = arrow.Warehouse.open().digest("users", day=DAY)
+    with pytest.raises(error, match=words):
+        _house().write("users", spoil(frame(spark, users(3))), day=DAY)
+    assert arrow.Warehouse.open().digest("users", day=DAY) == before
+
+
+def test_a_missing_day_is_an_error_and_an_empty_one_is_not(
+    place: Path, spark: SparkSession
+) -> None:
+    house = _house()
+    with pytest.raises(MissingDay, match=r"watch_edges\[day=2026-01-04\]"):
+        house.read("watch_edges", day=DAY)
+    house.write("watch_edges", frame(spark, edges(["train"])), day=DAY)
+    house.write("watch_edges", frame(spark, edges(["train"])).limit(0), day=DAY)
+    assert house.read("watch_edges", day=DAY).count() == 0
+
+
+def event(user: str, day: dt.date, arrived: dt.date) -> dict[str, Any]:
+    return {
+        "day": day, "arrived_on": arrived, "event_id": f"{user}-{day}-{arrived}", "user_id": user, "video_id": "v",
+        "started_at": dt.datetime.combine(day, dt.time(12), tzinfo=dt.UTC), "watch_ms": 5000, "duration_ms": 10000,
+        "watch_ratio": 0.5, "n_replays": 0, "skipped": False, "liked": False, "shared": False, "followed": False,
+        "commented": False, "disliked": False, "session_id": None, "surface": None, "feedback": "neutral",
+        "strength": 0.5,
+    }  # fmt: skip
+
+
+def arrive(house: arrow.Warehouse, arrived: dt.date, *events: dict[str, Any]) -> None:
+    schema = pa.schema([pa.field(f.name, f.type) for f in house.table("events").contract.schema])
+    house.write(
+        "events",
+        pa.Table.from_pylist(list(events), schema=schema),
+        replace=[{"arrived_on": arrived}],
+    )
+    refused = house.table("rejected_events").contract.file_schema.empty_table()
+    house.write("rejected_events", refused, day=arrived)
+
+
+def test_the_reader_of_events_sees_the_window_as_it_was_known_that_day(
+    place: Path, spark: SparkSession
+) -> None:
+    house = arrow.Warehouse.open()
+    before = DAY - dt.timedelta(days=1)
+    arrive(house, before, event("early", before, before))
+    arrive(house, DAY, event("late", before, DAY), event("now", DAY, DAY), event("gone", DAY, DAY))
+    arrive(house, NEXT, event("later", DAY, NEXT), event("tomorrow", NEXT, NEXT))
+    asked = dt.datetime.combine(DAY, dt.time(9), tzinfo=dt.UTC)
+    schema = house.table("suppressed_users").contract.file_schema
+    row = {"user_id": "gone", "kind": "erase", "requested_at": asked}
+    house.write("suppressed_users", pa.Table.from_pylist([row], schema=schema), day=DAY)
+
+    def seen(days: int) -> list[str]:
+        return sorted(row.user_id for row in _house().read_events(day=DAY, days=days).collect())
+
+    assert seen(days=2) == ["early", "late", "now"]
+    assert seen(days=1) == ["now"]
+    with pytest.raises(MissingDay, match="2026-01-06"):
+        _house().read_events(day=NEXT + dt.timedelta(days=1), days=2)
+
+
+def _house() -> spark.Warehouse:
+    return spark.Warehouse.open()

@@ -1,0 +1,116 @@
+"""The night as an operator runs it: `microrec night`, through Airflow, in processes of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from microrec.night import airflow_environment
+from microrec.release import reader
+from microrec.settings import HOME
+from microrec.synth.world import Config, generate
+from microrec.tables import landing
+from microrec.tables.arrow import Warehouse
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+DAY, NEXT = "2026-01-05", "2026-01-06"
+
+RECIPE = """
+[night]
+window_days = 5
+k = 20
+models = ["popularity", "user_neighbours", "video_neighbours"]
+"""
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A landing zone, an Airflow of its own, and what the first night printed."""
+    place = tmp_path_factory.mktemp("operator")
+    (place / "recipe.toml").write_text(RECIPE)
+    world = generate(Config(users=300, videos=300, days=5), np.random.default_rng(5))
+    landing.write_world(str(place / "landing"), world.parts)
+    environment = {
+        **os.environ,
+        **airflow_environment(place / "airflow"),
+        "MICROREC_RECIPE": str(place / "recipe.toml"),
+        "MICROREC_WAREHOUSE": str(place / "warehouse"),
+        "MICROREC_LANDING": str(place / "landing"),
+    }
+    found = {"place": place, "environment": environment, "warehouse": str(place / "warehouse")}
+    found["first"] = typed(found, "night", "--day", DAY, "--landing", str(place / "landing"))
+    return found
+
+
+def typed(operator: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "microrec"), *words]
+    return subprocess.run(
+        command, env=operator["environment"], cwd=HOME, capture_output=True, text=True, timeout=900, check=False
+    )  # fmt: skip
+
+
+def test_a_night_ends_with_its_release(operator: dict[str, Any]) -> None:
+    night = operator["first"]
+    assert night.returncode == 0, night.stdout[-4000:] + night.stderr[-2000:]
+    for words in (
+        "ok validate_events",
+        "ok trial.train_model [video_neighbours]",
+        "ok publish_release",
+        f"release {DAY}",
+        "blend-minus-popularity",
+        "the head of user",
+        operator["warehouse"],
+    ):
+        assert words in night.stdout
+    release = reader.latest(operator["warehouse"])
+    assert str(release.day) == DAY
+    release.verify()
+
+
+def test_a_day_without_raw_rows_turns_red_and_the_release_stands(operator: dict[str, Any]) -> None:
+    before = reader.latest(operator["warehouse"])
+    night = typed(operator, "night", "--day", NEXT, "--landing", str(operator["place"] / "landing"))
+    assert night.returncode == 1
+    assert "FAILED validate_events" in night.stdout
+    assert f"raw_interactions[{NEXT}]: nothing arrived on this day" in night.stdout
+    assert "the previous release stands" in night.stdout
+    assert reader.latest(operator["warehouse"]) == before
+    before.verify()
+
+
+def test_kill_9_while_a_spark_job_writes_leaves_the_old_day_and_the_next_run_repairs(
+    operator: dict[str, Any],
+) -> None:
+    house = Warehouse.open(operator["warehouse"])
+    before, version = house.digest("users", day=DAY), house.version("users")
+    folder = Path(operator["warehouse"]) / "users"
+    attempts = set(folder.glob("attempt-*"))
+    command = [sys.executable, "-m", "jobs.build_watch_graph", "--day", DAY]
+    writer = subprocess.Popen(
+        command,
+        env=operator["environment"],
+        cwd=HOME,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 300
+    while set(folder.glob("attempt-*")) == attempts:
+        assert time.monotonic() < until
+        assert writer.poll() is None, "the job ended before it could be killed"
+        time.sleep(0.01)
+    os.killpg(writer.pid, signal.SIGKILL)
+    writer.wait(timeout=60)
+    assert house.version("users") == version
+    assert house.digest("users", day=DAY) == before
+    reader.latest(operator["warehouse"]).verify()
+    again = subprocess.run(command, env=operator["environment"], cwd=HOME, timeout=600, check=False)
+    assert again.returncode == 0
+    assert house.version("users") == version + 1
+    assert house.digest("users", day=DAY) == before
