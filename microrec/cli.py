@@ -99,7 +99,9 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8080) -> 
 
     _require_java()
     console.print(f"Airflow will answer on http://localhost:{port} in about a minute; no password")
-    environment = os.environ | nightly.ui_environment(_airflow_home(), port)
+    # `airflow standalone` starts its parts as `airflow ...`: the one beside this interpreter.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | nightly.ui_environment(_airflow_home(), port) | {"PATH": path}
     os.execve(sys.executable, [sys.executable, "-m", "airflow", "standalone"], environment)
 
 
