@@ -49,8 +49,6 @@ def world(
     from microrec.synth.world import Config, generate
     from microrec.tables import landing as zone
 
-    if landing.exists():
-        shutil.rmtree(landing)
     config = Config(users=users, videos=videos, days=days)
     planted = generate(config, np.random.default_rng(seed))
     zone.write_world(str(landing), planted.parts, truth=planted.truth.model_dump(mode="json"))
