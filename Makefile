@@ -18,7 +18,7 @@ help: ## list the targets
 	@touch $@
 
 java:
-	@{ command -v java || test -x "$$JAVA_HOME/bin/java"; } >/dev/null 2>&1 || \
+	@command -v java >/dev/null || { test -n "$$JAVA_HOME" && test -x "$$JAVA_HOME/bin/java"; } || \
 	  { echo "microrec needs Java 17 for Spark: install a JDK 17 (apt install openjdk-17-jre-headless) or set JAVA_HOME" >&2; exit 1; }
 
 night: java .venv/.ready ## generate a planted world and run its last night through Airflow
