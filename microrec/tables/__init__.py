@@ -15,8 +15,8 @@ Read = by day (and other partition values), at the version the reader opened. A 
 error, an empty day is a committed file without rows.
 
 Where Great Expectations is paid for: its import costs 8-20 s and 300 MB a process, more than most audits, so jobs
-do not import it to write. It is the independent second opinion on what consumers read: `publish_release` builds
-each result table's suite from the same contract and runs it, once a night, in one process; and the tests prove for
-every expectation type a contract uses that its verdict and ours agree. Declared = built = evaluated is asserted in
+do not import it to write. It is the independent second opinion on what consumers are served: `publish_release` builds
+the suites of the two list tables from the same contracts and runs them, once a night, in one process; and the tests
+prove for every rule of every contract that its verdict and ours agree. Declared = built = evaluated is asserted in
 both.
 """
