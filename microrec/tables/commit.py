@@ -33,8 +33,9 @@ Scope = Mapping[str, str]
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 MAX_TRIES = 20
-FENCE_DEPTH = 200
-"""Commits of a table's history that are searched for a newer attempt of the same run."""
+HISTORY_DEPTH = 200
+"""Commits of a table's history that are searched: for a newer attempt of the same run, for how a scope was made."""
+SCOPES = " | "
 
 
 def as_scope(values: Mapping[str, object]) -> dict[str, str]:
@@ -129,10 +130,18 @@ class Table:
                 )
             found = pq.read_schema(filesystem.open_input_file(f"{root}/{unquote(add.path)}"))
             self.contract.check_schema(found, without=frozenset(self.contract.partition))
-        checks.audit(self.contract, self._dataset(staged), scope=" | ".join(map(show, scopes)))
+        checks.audit(self.contract, self._dataset(staged), scope=SCOPES.join(map(show, scopes)))
 
-    def commit(self, staged: Staged, scopes: Sequence[Scope], author: Author) -> int:
+    def commit(
+        self, staged: Staged, scopes: Sequence[Scope], author: Author, made_with: Sequence[str] = ()
+    ) -> int:
         """Make the staged files the content of the scopes, in one transaction.
+
+        Args:
+            staged: result of `collect`.
+            scopes: what the files replace.
+            author: who commits.
+            made_with: one word per scope (or none) that `made_with` gives back.
 
         Returns:
             The version of the table that has them.
@@ -145,8 +154,9 @@ class Table:
                 "run_id": author.run_id,
                 "attempt": str(author.attempt),
                 "code_version": author.code_version,
-                "scope": " | ".join(map(show, scopes)),
+                "scope": SCOPES.join(map(show, scopes)),
                 "rows": str(staged.rows),
+                "made_with": json.dumps(dict(zip(map(show, scopes), made_with, strict=False))),
             }
         )
         for _ in range(MAX_TRIES):
@@ -173,6 +183,15 @@ class Table:
             f"{self.contract.table}[{show(scopes[0])}]: the log stayed contended, {MAX_TRIES} tries"
         )
 
+    def made_with(self, scope: Scope) -> str | None:
+        """The word the last commit of exactly this scope was given; None if it had none, or lies too far back."""
+        table, wanted = self.open(), show(scope)
+        for entry in [] if table is None else table.history(HISTORY_DEPTH):
+            if wanted in str(entry.get("scope", "")).split(SCOPES):
+                word = json.loads(entry.get("made_with", "{}")).get(wanted)
+                return None if word is None else str(word)
+        return None
+
     def _create(self, staged: Staged, properties: CommitProperties) -> None:
         try:
             create_table_with_add_actions(
@@ -192,8 +211,8 @@ class Table:
             raise FileExistsError(self.uri) from error
 
     def _fence(self, table: DeltaTable, scopes: Sequence[Scope], author: Author) -> None:
-        scope = " | ".join(map(show, scopes))
-        for entry in table.history(FENCE_DEPTH):
+        scope = SCOPES.join(map(show, scopes))
+        for entry in table.history(HISTORY_DEPTH):
             same = entry.get("run_id") == author.run_id and entry.get("scope") == scope
             if same and int(entry.get("attempt", 0)) > author.attempt:
                 raise CommitConflict(

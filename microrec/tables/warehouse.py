@@ -117,6 +117,7 @@ class Warehouse(ABC, Generic[Frame]):
         rows: Frame,
         *,
         replace: Sequence[Mapping[str, object]] | None = None,
+        made_with: Sequence[str] = (),
         **scope: object,
     ) -> int:
         """Replace one scope (or several, with `replace`) by the rows, in one commit.
@@ -125,6 +126,8 @@ class Warehouse(ABC, Generic[Frame]):
             table: name of the table.
             rows: every column of the contract, but not those of a scope given as keywords.
             replace: parts of the scope, by columns that are in the rows; one without rows is marked empty.
+            made_with: one word per part (one in all without `replace`) that says what the rows were made with, such as
+                a digest of the recipe's section; it is kept in the commit and no part of the rows.
             **scope: partition values all rows share.
 
         Returns:
@@ -142,13 +145,17 @@ class Warehouse(ABC, Generic[Frame]):
         self._stage(opened, folder, rows, constants)
         staged = opened.collect(folder, scopes)
         opened.audit(staged, scopes)
-        version = opened.commit(staged, scopes, self.author)
+        version = opened.commit(staged, scopes, self.author, made_with)
         seconds = time.monotonic() - began
         logger.info(
             "write table=%s %s rows=%d version=%d seconds=%.1f",
             table, words(scope), staged.rows, version, seconds,
         )  # fmt: skip
         return version
+
+    def made_with(self, table: str, **scope: object) -> str | None:
+        """The word a scope was last written with; a reader may reuse rows only if it would give the same word."""
+        return self.table(table).made_with(as_scope(scope))
 
     @abstractmethod
     def _schema(self, rows: Frame) -> pa.Schema:

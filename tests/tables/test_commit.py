@@ -272,3 +272,17 @@ def test_the_logs_schema_is_the_contracts(place: Path) -> None:
         "degree": "integer",
         "first_seen": "timestamp",
     }
+
+
+def test_a_scope_remembers_what_it_was_last_made_with(place: Path) -> None:
+    house = Warehouse.open()
+    assert house.made_with("users", day=DAY) is None
+    house.write("users", users(3), day=DAY, made_with=["k=10"])
+    house.write("users", users(3), day=NEXT, made_with=["k=20"])
+    assert house.made_with("users", day=DAY) == "k=10"
+    house.write("users", users(3), day=DAY)
+    assert house.made_with("users", day=DAY) is None
+    parts = [{"split": "train"}, {"split": "holdout"}]
+    house.write("watch_edges", edges(["train"]), day=DAY, replace=parts, made_with=["a", "b"])
+    assert house.made_with("watch_edges", day=DAY, split="train") == "a"
+    assert house.made_with("watch_edges", day=DAY, split="holdout") == "b"
