@@ -217,7 +217,7 @@ from test_commit import DAY, users
 from microrec.tables import commit
 from microrec.tables.arrow import Warehouse
 
-def stop_here(self, staged, scopes, author):
+def stop_here(self, staged, scopes, author, made_with):
     print("staged", flush=True)
     import time; time.sleep(600)
 
