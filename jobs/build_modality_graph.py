@@ -21,7 +21,8 @@ def main(day: job.Day) -> None:
         house.read("video_features", day=day),
         house.read("video_nodes", day=day),
     )
-    edges = modality.modality_edges(features, video_nodes, config=config)
+    n_videos = house.count("video_nodes", day=day)
+    edges = modality.modality_edges(features, video_nodes, n_videos=n_videos, config=config)
     house.write("modality_edges", edges, day=day)
 
 

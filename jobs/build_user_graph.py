@@ -5,7 +5,7 @@ Writes: user_edges, sequences
 """
 
 from microrec import job, recipe
-from microrec.graphs import nodes, sequences, user_edges
+from microrec.graphs import nodes, pearson, sequences, user_edges
 from microrec.tables import spark
 
 FITS = [{"fit": "trial"}, {"fit": "final"}]
@@ -17,11 +17,13 @@ def main(day: job.Day) -> None:
     Raises:
         MissingDay: the day's watch graph was not built.
     """
-    edges_config = recipe.section("graphs.user_edges", user_edges.Config)
+    edges_config = recipe.section("graphs.user_edges", pearson.Config)
     sequences_config = recipe.section("graphs.sequences", sequences.Config)
     house = spark.Warehouse.open()
 
-    network = user_edges.user_edges(house.read("watch_edges", day=day), config=edges_config)
+    n_users = house.count("users", day=day)
+    watched = house.read("watch_edges", day=day)
+    network = user_edges.user_edges(watched, n_users=n_users, config=edges_config)
     house.write("user_edges", network, day=day, replace=FITS)
 
     users, video_nodes = house.read("users", day=day), house.read("video_nodes", day=day)

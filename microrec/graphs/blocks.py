@@ -1,32 +1,60 @@
-"""Nearest neighbours by blocks: numpy compares them pair by pair, the best k of each row travel on.
+"""Nearest neighbours in Spark: blocks of rows meet in compiled code, each row's best k stay behind.
 
-The rows of a space (a modality, a fit) are cut into blocks of `block_size` indices. Every two
-blocks of a space meet once in `mapInArrow`, where a kernel computes all similarities of the pair
-and keeps k per row; a window then merges a row's partial lists. A worker holds one Arrow batch
-(Spark's maxBytesPerBatch, 64 MB by default), one block-by-block product and one block's running
-lists: memory follows the block size, not the number of rows.
+The rows of a space (a modality, a fit) are cut into blocks of consecutive indices, each packed into
+one Arrow value. A task holds the rows of one or a few blocks with their running lists, and all
+blocks of the space stream past it in `mapInArrow`. No pair of rows is ever shuffled, nothing is
+broadcast or collected:
 
-Ties go by the neighbour's index at every step, so the result does not depend on the blocking, given
-a kernel whose similarities do not.
+- shuffled: every block once per task that meets it, so size of the rows * number of tasks;
+- in memory of a worker: its rows, their lists and one passing block, whatever the number of rows;
+- written: k rows per row.
+
+Ties go by the neighbour's index (`lists.py`), so neither the cutting nor the order of anything
+changes a row, given a kernel whose scores do not depend on them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-Edges = dict[str, NDArray[Any]]
-"""Directed edges as columns of one length: idx, neighbour_idx, then measures; the first ranks."""
+from microrec.graphs.lists import Edges, Lists
 
-Kernel = Callable[[pa.StructArray, pa.StructArray], Edges]
-"""All edges worth keeping from the rows of one block to the rows of another (or the same) block."""
+BLOCKS_PER_TASK = 8
+"""At most so many blocks' rows and lists in one task; more would save shuffling and cost memory."""
+WANTED, OFFERED = "wanted", "offered"
+"""Optional boolean columns: rows that get a list, rows that stand in lists. Absent = all."""
+OWN = {WANTED, OFFERED, "block_no", "task_no"}
+
+
+class Kernel(Protocol):
+    """What compares two blocks. Instances travel to the workers: small and picklable."""
+
+    @property
+    def k(self) -> int:
+        """Neighbours per row."""
+
+    @property
+    def measures(self) -> str:
+        """DDL of what an edge has beside idx, neighbour_idx and rank; the first one ranks."""
+
+    def pack(self, rows: pa.Table) -> Any:
+        """Rows of one block, in any order, as arrays; `len(packed.idx)` is their number."""
+
+    def index(self, packed: Any, constants: Mapping[str, Any]) -> Any:
+        """A block made ready for being compared with, given the constants of its space."""
+
+    def compare(self, packed: Any, index: Any, best: Lists) -> None:
+        """Offer the rows of an indexed block to the lists of a packed one."""
+
+    def edges(self, packed: Any, best: Lists) -> Edges:
+        """The lists as columns: idx, neighbour_idx, the measures, rank."""
 
 
 def nearest(
@@ -34,94 +62,140 @@ def nearest(
     kernel: Kernel,
     *,
     within: Sequence[str],
+    n_rows: int,
     block_size: int,
-    k: int,
-    measures: str,
+    constants: DataFrame | None = None,
 ) -> DataFrame:
     """The k nearest neighbours of every row among the rows of its space.
 
     Args:
-        rows: `within`, idx (int, unique in its space) and whatever columns the kernel reads.
-        kernel: gives idx, neighbour_idx and the measures of a pair of blocks. Must not pair a row
-            with itself.
+        rows: `within`, idx (int), and whatever columns the kernel packs; an idx may have many rows.
+            Boolean columns `wanted` and `offered`, if there are any, say which rows get a list and
+            which may stand in one.
+        kernel: compares two blocks. Must not pair a row with itself.
         within: columns that name the space.
-        block_size: rows of a block, at most.
-        k: neighbours kept per row.
-        measures: DDL of the kernel's measures, such as "pearson double, n_common int"; the first
-            one ranks.
+        n_rows: greatest idx + 1.
+        block_size: rows of a block, at most; smaller where there would be fewer tasks than cores.
+        constants: one row per space with what the kernel needs to know of the whole of it.
 
     Returns:
         One row per (within, idx, neighbour_idx): the measures and rank, 1 = nearest, ties by
         neighbour_idx.
     """
-    keys = list(within)
-    blocks = pack(rows, within=keys, block_size=block_size)
-    left = blocks.withColumnsRenamed({"block_no": "left_no", "rows": "left"})
-    right = blocks.withColumnsRenamed({"block_no": "right_no", "rows": "right"})
-    # Spark would turn the equality into a hash join: all pairs of a space in one task. The hint
-    # keeps the product.
-    pairs = left.join(right.hint("shuffle_replicate_nl"), on=keys, how="inner")
-    edges = cast(StructType, StructType.fromDDL(f"idx int, neighbour_idx int, {measures}"))
-    score, *others = edges.names[2:]
-    schema = StructType([*pairs.select(*keys).schema.fields, *edges.fields])
-    meet = partial(_meet, kernel=kernel, within=keys, k=k, schema=to_arrow_schema(schema))
-    partial_lists = pairs.mapInArrow(meet, schema)
-    order = Window.partitionBy(*keys, "idx").orderBy(F.col(score).desc(), "neighbour_idx")
-    ranked = partial_lists.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= k)
-    return ranked.select(*keys, "idx", "neighbour_idx", score, *others, "rank")
+    keys, cores = list(within), rows.sparkSession.sparkContext.defaultParallelism
+    block_size = max(1, min(block_size, -(-n_rows // (2 * cores))))
+    n_blocks = max(1, -(-n_rows // block_size))
+    per_task = max(1, min(BLOCKS_PER_TASK, n_blocks // (4 * cores)))
+    n_tasks = -(-n_blocks // per_task)
+    blocks = _packed(rows, kernel, keys, block_size=block_size)
+    if constants is not None:
+        # One row per space on the right.
+        blocks = blocks.join(F.broadcast(constants), on=keys, how="inner")
+    home = F.floor(F.col("block_no") / per_task).cast("int")
+    streams = blocks.withColumn("task_no", F.explode(F.sequence(F.lit(0), F.lit(n_tasks - 1))))
+    streams = streams.withColumn(WANTED, F.when(F.col("task_no") == home, F.col(WANTED)))
+    # Rows of the task come before the blocks that pass by.
+    order = [*map(F.col, (*keys, "task_no")), F.col(WANTED).isNull(), F.col("block_no")]
+    placed = streams.repartition(2 * n_tasks, *keys, "task_no").sortWithinPartitions(*order)
+    edges = cast(
+        StructType,
+        StructType.fromDDL(f"idx int, neighbour_idx int, {kernel.measures}, rank int"),
+    )
+    schema = StructType([*rows.select(*keys).schema.fields, *edges.fields])
+    meet = partial(_meet, kernel=kernel, keys=keys, schema=to_arrow_schema(schema))
+    return placed.mapInArrow(meet, schema)
 
 
-def pack(rows: DataFrame, *, within: Sequence[str], block_size: int) -> DataFrame:
-    """One row per block: `within`, block_no, and `rows`: the other columns as structs by idx."""
-    others = [name for name in rows.columns if name not in (*within, "idx")]
-    members = F.array_sort(F.collect_list(F.struct("idx", *others)))
-    block_no = F.floor(F.col("idx") / F.lit(block_size)).cast("int").alias("block_no")
-    return rows.groupBy(*within, block_no).agg(members.alias("rows"))
+def _packed(rows: DataFrame, kernel: Kernel, keys: list[str], *, block_size: int) -> DataFrame:
+    """One row per block: the space, block_no, and its rows packed twice: wanted and offered."""
+    for flag in (WANTED, OFFERED):
+        if flag not in rows.columns:
+            rows = rows.withColumn(flag, F.lit(True))
+    numbered = rows.withColumn("block_no", F.floor(F.col("idx") / F.lit(block_size)).cast("int"))
+    numbered = numbered.select(*keys, "block_no", *(n for n in rows.columns if n not in keys))
+    spaces = rows.select(*keys).schema.fields
+    packed = cast(
+        StructType, StructType.fromDDL(f"block_no int, {WANTED} binary, {OFFERED} binary")
+    )
+    schema = StructType([*spaces, *packed.fields])
+    arrow_schema = to_arrow_schema(schema)
+
+    def pack(rows: pa.Table) -> pa.Table:  # Spark reads these hints
+        return _pack(rows, kernel=kernel, keys=keys, schema=arrow_schema)
+
+    return numbered.groupBy(*keys, "block_no").applyInArrow(pack, schema)
 
 
-def top_k(edges: Edges, k: int) -> Edges:
-    """The k best edges of every idx: by the first measure, descending, then by neighbour_idx."""
-    score = edges[next(name for name in edges if name not in ("idx", "neighbour_idx"))]
-    order = np.lexsort((edges["neighbour_idx"], -score, edges["idx"]))
-    idx = edges["idx"][order]
-    place = np.arange(len(idx)) - np.searchsorted(idx, idx, side="left")
-    kept = order[place < k]
-    return {name: values[kept] for name, values in edges.items()}
+def _pack(rows: pa.Table, *, kernel: Kernel, keys: list[str], schema: pa.Schema) -> pa.Table:
+    sides = []
+    for flag in (WANTED, OFFERED):
+        mine = rows.filter(rows[flag]).drop_columns([*keys, "block_no", WANTED, OFFERED])
+        sides.append(pickle.dumps(kernel.pack(mine), protocol=5) if mine.num_rows else None)
+    names = [*keys, "block_no"]
+    values = [[rows[name][0].as_py()] for name in names] + [[side] for side in sides]
+    columns = [pa.array(v, schema.field(i).type) for i, v in enumerate(values)]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _meet(
-    batches: Iterator[pa.RecordBatch],
-    *,
-    kernel: Kernel,
-    within: Sequence[str],
-    k: int,
-    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch], *, kernel: Kernel, keys: list[str], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    # Pairs of one left block follow one another, so its lists are merged here; an interruption
-    # would cost a few more partial lists, not correctness.
-    space: tuple[Any, ...] = ()
-    best: Edges | None = None
+    """Let all blocks of a stream pass by the rows that head it, then give those rows' lists."""
+    names = [*keys, "task_no"]
+    here: tuple[Any, ...] | None = None
+    task = _Task(kernel)
     for batch in batches:
-        for pair in range(batch.num_rows):
-            here = tuple(batch.column(name)[pair].as_py() for name in (*within, "left_no"))
-            if best is not None and here != space:
-                yield _as_batch(best, space, schema)
-                best = None
-            found = kernel(batch.column("left")[pair].values, batch.column("right")[pair].values)
-            space, best = here, top_k(found if best is None else _both(best, found), k)
-    if best is not None:
-        yield _as_batch(best, space, schema)
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        for at in range(batch.num_rows):
+            stream = tuple(columns[name][at].as_py() for name in names)
+            if stream != here:
+                if here is not None:
+                    yield from task.batches(here, schema)
+                here, task = stream, _Task(kernel)
+            task.take({name: column[at] for name, column in columns.items()})
+    if here is not None:
+        yield from task.batches(here, schema)
 
 
-def _both(some: Edges, others: Edges) -> Edges:
-    return {name: np.concatenate([values, others[name]]) for name, values in some.items()}
+class _Task:
+    """The rows of a task with their lists."""
 
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.held: list[tuple[Any, Lists]] = []
+        self.waiting: list[dict[str, Any]] = []
 
-def _as_batch(edges: Edges, space: tuple[Any, ...], schema: pa.Schema) -> pa.RecordBatch:
-    n_rows = len(edges["idx"])
-    columns = dict(zip(schema.names, space[:-1], strict=False))
-    constant = {
-        name: pa.repeat(pa.scalar(value, schema.field(name).type), n_rows)
-        for name, value in columns.items()
-    }
-    return pa.RecordBatch.from_pydict({**constant, **edges}, schema=schema)
+    def take(self, block: dict[str, Any]) -> None:
+        """A block of the stream: those with rows of the task come first and wait for one another."""
+        if block[WANTED].is_valid:
+            packed = pickle.loads(block[WANTED].as_buffer())
+            self.held.append((packed, Lists.empty(len(packed.idx), self.kernel.k)))
+            self.waiting.append(block)
+        else:
+            self._meet_waiting()
+            self._meet(block)
+
+    def batches(self, stream: tuple[Any, ...], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """All lists, after the last block."""
+        self._meet_waiting()
+        for packed, best in self.held:
+            edges = self.kernel.edges(packed, best)
+            n_rows = len(edges["idx"])
+            space = {
+                name: pa.repeat(pa.scalar(value, schema.field(name).type), n_rows)
+                for name, value in zip(schema.names, stream[:-1], strict=False)
+            }
+            yield pa.RecordBatch.from_pydict({**space, **edges}, schema=schema)
+
+    def _meet_waiting(self) -> None:
+        for block in self.waiting:
+            self._meet(block)
+        self.waiting = []
+
+    def _meet(self, block: dict[str, Any]) -> None:
+        if not (self.held and block[OFFERED].is_valid):
+            return
+        constants = {name: value.as_py() for name, value in block.items() if name not in OWN}
+        index = self.kernel.index(pickle.loads(block[OFFERED].as_buffer()), constants)
+        for packed, best in self.held:
+            self.kernel.compare(packed, index, best)

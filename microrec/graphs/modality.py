@@ -2,26 +2,25 @@
 
 The frozen item-item graph of FREEDOM (Zhou et al. 2023) and LATTICE (Zhang et al. 2021).
 
-Real vectors tie in masses: 7,500 videos share 46 tags, and a plain matrix product gives equal
-vectors similarities that differ in the last digit, depending on where in a block they stand. So
-unit vectors are rounded to multiples of 2**-26. Their products are multiples of 2**-52 whose sums
-stay near 1: float64 adds them without rounding, in any order. The price, an error of about 1e-8, is
-taken off again by rounding the cosine to multiples of 2**-20, which float32 holds exactly.
+`cosine.py` compares the vectors; here is which vectors are compared.
 """
 
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from microrec.graphs.blocks import Edges, nearest
+from microrec.graphs import cosine
+from microrec.graphs.blocks import nearest
+from microrec.graphs.cosine import Block
+from microrec.graphs.lists import Edges, Lists
 
-GRID = float(2**26)
-LEVELS = float(2**20)
 SPACE = ["modality", "encoder_version", "n_dims"]
 NOISE = 1e-6
 
@@ -35,12 +34,12 @@ class Config(BaseModel):
     """Neighbours per video and modality, itself not among them."""
     centred: list[str] = []
     """Modalities whose mean vector is subtracted first; choose on validation, per modality."""
-    block_size: int = Field(default=2048, ge=1, le=16384)
-    """Videos per block; a pair of blocks needs about 40 bytes * block_size ** 2."""
+    block_size: int = Field(default=4096, ge=1, le=65_536)
+    """Videos per block, at most: 12 bytes per dimension of each of its vectors."""
 
 
 def modality_edges(
-    video_features: DataFrame, video_nodes: DataFrame, *, config: Config
+    video_features: DataFrame, video_nodes: DataFrame, *, n_videos: int, config: Config
 ) -> DataFrame:
     """Connect each video to its nearest videos, per modality.
 
@@ -51,6 +50,7 @@ def modality_edges(
     Args:
         video_features: video_id, modality, encoder_version, vector; unique on (video_id, modality).
         video_nodes: video_id, video_idx.
+        n_videos: videos of the day, indexed from 0.
         config: k, centring, block size.
 
     Returns:
@@ -66,52 +66,41 @@ def modality_edges(
         vectors = _centred(vectors, config.centred).where(_usable(F.col("vector")))
     edges = nearest(
         vectors,
-        partial(cosine_block, k=config.k),
+        Similarity(config.k),
         within=SPACE,
+        n_rows=n_videos,
         block_size=config.block_size,
-        k=config.k,
-        measures="similarity float",
     )
     return edges.select(
         "modality", F.col("idx").alias("video_idx"), "neighbour_idx", "similarity", "rank"
     )
 
 
-def cosine_block(left: pa.StructArray, right: pa.StructArray, *, k: int) -> Edges:
-    """The k best cosines of each left row among the right rows, above 0 and not with itself.
+@dataclass(frozen=True)
+class Similarity:
+    """The kernel `blocks.nearest` runs."""
 
-    Args:
-        left: rows with idx and vector, usable and of one length, in the order of idx.
-        right: likewise.
-        k: edges per left row.
-    """
-    (idx, x), (neighbour_idx, y) = unit_vectors(left), unit_vectors(right)
-    level = np.rint(x @ y.T * (LEVELS / GRID**2)).astype(np.int64)  # [n_left, n_right]
-    _, itself, same = np.intersect1d(idx, neighbour_idx, assume_unique=True, return_indices=True)
-    level[itself, same] = 0
-    # Level and index in one integer: a key without ties, larger is nearer.
-    key = (level << 32) - neighbour_idx
-    n_kept = min(k, len(neighbour_idx))
-    best = np.argpartition(key, -n_kept, axis=1)[:, -n_kept:]  # [n_left, n_kept]
-    chosen = np.take_along_axis(level, best, axis=1)
-    row, place = np.nonzero(chosen > 0)
-    return {
-        "idx": idx[row],
-        "neighbour_idx": neighbour_idx[best[row, place]],
-        "similarity": (chosen[row, place] / LEVELS).astype(np.float32),
-    }
+    k: int
+    measures = "similarity float"
 
+    def pack(self, rows: pa.Table) -> Block:
+        """Vectors (idx, vector) of one length at length 1."""
+        rows = rows.sort_by("idx")
+        flat = pc.list_flatten(rows["vector"]).to_numpy()
+        return cosine.block(rows["idx"].to_numpy(), flat.reshape(rows.num_rows, -1))
 
-def unit_vectors(rows: pa.StructArray) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Indices, and the vectors at length 1 in multiples of 1 / GRID: [n_rows, n_dims]."""
-    idx = rows.field("idx").to_numpy()
-    flat = rows.field("vector").flatten().to_numpy().astype(np.float64)
-    vectors = flat.reshape(len(idx), -1)  # [n_rows, n_dims]
-    # Scaled by the largest component first: squares of huge or tiny values leave the range of
-    # float64.
-    scaled = vectors / np.abs(vectors).max(axis=1, keepdims=True)
-    length = np.sqrt((scaled * scaled).sum(axis=1, keepdims=True))
-    return idx, np.rint(scaled / length * GRID)
+    def index(self, packed: Block, constants: Mapping[str, Any]) -> Block:
+        """A block is its own index."""
+        return packed
+
+    def compare(self, packed: Block, index: Block, best: Lists) -> None:
+        """Cosines."""
+        cosine.compare(packed, index, best)
+
+    def edges(self, packed: Block, best: Lists) -> Edges:
+        """Lists as columns."""
+        columns = best.edges(packed.idx, score="similarity")
+        return {**columns, "similarity": columns["similarity"].astype(np.float32)}
 
 
 def _usable(vector: Column) -> Column:

@@ -1,58 +1,28 @@
 """The implicit user network: each user's most correlated users.
 
-The first stage of DMR (Lu et al. 2021, arXiv 2110.03902), exact.
-
-Full-vector Pearson over the N videos that somebody viewed positively within the fit, absent ones
-counting as 0:
-
-    r(u, v) = (N * Sxy - Sx * Sy) / sqrt((N * Sxx - Sx**2) * (N * Syy - Sy**2))
-
-Sums per user and sparse dot products are enough, nothing is densified. With x in {0, 1} this is
-(N c - n_u n_v) / sqrt(n_u (N - n_u) n_v (N - n_v)). r > 0 needs a common video, so sparse products
-see every edge. A user without variance (all N videos, equally) correlates with nobody.
+The first stage of DMR (Lu et al. 2021, arXiv 2110.03902), exact. `pearson.py` has the formula and
+computes it; here the watch graph becomes users' vectors. Of a fit, N is the number of videos that
+somebody viewed positively.
 """
 
-from functools import partial
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
-from scipy.sparse import csr_matrix
 
-from microrec.graphs.blocks import Edges, nearest
+from microrec.graphs import pearson
+from microrec.graphs.blocks import nearest
+from microrec.graphs.lists import Edges, Lists
+from microrec.graphs.pearson import Block, Config, Users
 from microrec.graphs.split import by_fit
 from microrec.graphs.sums import exact_sum
 
-DECIMALS = 12
 
-
-class Config(BaseModel):
-    """What a user's vector holds, and which pairs become edges."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    k: PositiveInt = 50
-    """Neighbours per user."""
-    signal: Literal["binary", "weight"] = "binary"
-    """Vector of a user: 1 per positive video, or the edge's weight."""
-    min_common: PositiveInt = 2
-    """Videos two users must share."""
-    light_positives: int = Field(default=3, ge=0)
-    """When either user has fewer positive videos than this, one shared video is enough."""
-    hub_cap: PositiveInt = 2000
-    """Only this many latest viewers of a video meet: its pairs stay below hub_cap ** 2."""
-    activity_cap: PositiveInt | None = None
-    """Users with more positive videos than this (bots) take no part; none by default."""
-    block_size: int = Field(default=4096, ge=1, le=16384)
-    """Users per block; a pair of blocks needs at worst about 60 bytes * block_size ** 2."""
-
-
-def user_edges(watch_edges: DataFrame, *, config: Config) -> DataFrame:
+def user_edges(watch_edges: DataFrame, *, n_users: int, config: Config) -> DataFrame:
     """Connect each user to the most correlated users, for both fits.
 
     Of a video with more than `hub_cap` viewers only the latest `hub_cap` (ties by user_idx) take
@@ -61,23 +31,23 @@ def user_edges(watch_edges: DataFrame, *, config: Config) -> DataFrame:
 
     Args:
         watch_edges: edges of all parts; those with n_positive > 0 count.
+        n_users: users of the day, indexed from 0.
         config: signal, thresholds, caps.
 
     Returns:
         One row per (fit, user_idx, neighbour_idx): pearson > 0, n_common and rank.
     """
-    users = user_vectors(positive_edges(watch_edges, config=config), config=config)
+    positive = positive_edges(watch_edges, config=config)
+    n_videos = F.count_distinct("video_idx") if config.n_videos is None else F.lit(config.n_videos)
     edges = nearest(
-        users,
-        partial(pearson_block, config=config),
+        capped(positive, hub_cap=config.hub_cap).withColumnRenamed("user_idx", "idx"),
+        Correlation(config),
         within=["fit"],
+        n_rows=n_users,
         block_size=config.block_size,
-        k=config.k,
-        measures="pearson double, n_common int",
+        constants=positive.groupBy("fit").agg(n_videos.cast("double").alias("n_videos")),
     )
-    return edges.select(
-        "fit", F.col("idx").alias("user_idx"), "neighbour_idx", "pearson", "n_common", "rank"
-    )
+    return edges.withColumnRenamed("idx", "user_idx")
 
 
 def positive_edges(watch_edges: DataFrame, *, config: Config) -> DataFrame:
@@ -92,105 +62,56 @@ def positive_edges(watch_edges: DataFrame, *, config: Config) -> DataFrame:
     return signals.where(F.col("x") > 0)
 
 
-def user_vectors(positive: DataFrame, *, config: Config) -> DataFrame:
-    """One row per (fit, idx): entries for the dot products, the full sums, and N of the fit."""
-    recency = Window.partitionBy("fit", "video_idx").orderBy(F.col("last_at").desc(), "user_idx")
-    entry = F.when(F.row_number().over(recency) <= config.hub_cap, F.struct("video_idx", "x"))
-    vectors = (
-        positive.withColumn("entry", entry)
-        .groupBy("fit", F.col("user_idx").alias("idx"))
-        .agg(
-            F.array_sort(F.collect_list("entry")).alias("entries"),
-            F.count("*").cast("int").alias("n_positive"),
-            exact_sum(F.col("x")).alias("total"),
-            exact_sum(F.col("x") * F.col("x")).alias("total_squares"),
+def capped(positive: DataFrame, *, hub_cap: int | None) -> DataFrame:
+    """The same edges without last_at; `meets` is false for all but a video's latest viewers."""
+    meets = F.lit(True)
+    if hub_cap is not None:
+        order = Window.partitionBy("fit", "video_idx").orderBy(F.col("last_at").desc(), "user_idx")
+        meets = F.row_number().over(order) <= hub_cap
+    return positive.withColumn("meets", meets).drop("last_at")
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """The kernel `blocks.nearest` runs."""
+
+    config: Config
+    measures = "pearson double, n_common int"
+
+    @property
+    def k(self) -> int:
+        """Neighbours per user."""
+        return self.config.k
+
+    def pack(self, rows: pa.Table) -> Users:
+        """Edges of some users (idx, video_idx, x, meets) as vectors."""
+        user, video, x, meets = (rows[name].to_numpy() for name in rows.column_names)
+        order = np.lexsort((video, user))
+        user, video, x, meets = user[order], video[order], x[order], meets[order]
+        idx, start, n_positive = np.unique(user, return_index=True, return_counts=True)
+        sums = np.add.reduceat(np.stack([x, x * x]), start, axis=1)
+        ends = np.cumsum(np.add.reduceat(meets.astype(np.int64), start))
+        binary = self.config.signal == "binary"
+        everyone = Users(
+            idx.astype(np.int32),
+            np.concatenate([[0], ends]).astype(np.int64),
+            video[meets].astype(np.int32),
+            np.zeros(0) if binary else x[meets],
+            n_positive.astype(np.int32),
+            *sums,
         )
-    )
-    if config.activity_cap is not None:
-        vectors = vectors.where(F.col("n_positive") <= config.activity_cap)
-    n_videos = positive.groupBy("fit").agg(
-        F.count_distinct("video_idx").cast("double").alias("n_videos")
-    )
-    return vectors.join(
-        F.broadcast(n_videos), on="fit", how="inner"
-    )  # one row per fit on the right
+        return everyone.where(n_positive <= self.config.activity_cap)
 
+    def index(self, packed: Users, constants: Mapping[str, Any]) -> tuple[Block, float]:
+        """Who viewed what, and N of the fit."""
+        n_videos = constants["n_videos"]
+        return pearson.block(packed, n_videos), n_videos
 
-def pearson_block(left: pa.StructArray, right: pa.StructArray, *, config: Config) -> Edges:
-    """All edges from one block's users to another's: r > 0, enough in common, not with oneself.
+    def compare(self, packed: Users, index: tuple[Block, float], best: Lists) -> None:
+        """Correlate."""
+        other, n_videos = index
+        pearson.compare(packed, other, best, n_videos=n_videos, config=self.config)
 
-    Args:
-        left: rows of `user_vectors` of one fit.
-        right: likewise.
-        config: signal and thresholds.
-    """
-    x, y = _entries(left, right)
-    common = _ones(x) @ _ones(y).T  # [n_left, n_right]
-    # Signals are positive: both products have the same entries in the same order.
-    dots = common if config.signal == "binary" else x @ y.T
-    row = np.repeat(np.arange(len(left)), np.diff(common.indptr))
-    pearson = _pearson(dots.data, _Sums(left, row), _Sums(right, common.indices))
-    idx, neighbour_idx = _numbers(left, "idx")[row], _numbers(right, "idx")[common.indices]
-    fewest = np.minimum(
-        _numbers(left, "n_positive")[row], _numbers(right, "n_positive")[common.indices]
-    )
-    needed = np.where(fewest < config.light_positives, 1, config.min_common)
-    kept = (pearson > 0) & (common.data >= needed) & (idx != neighbour_idx)
-    return {
-        "idx": idx[kept],
-        "neighbour_idx": neighbour_idx[kept],
-        "pearson": pearson[kept],
-        "n_common": common.data[kept].astype(np.int32),
-    }
-
-
-class _Sums:
-    """Per pair, what Pearson needs of one of its users."""
-
-    def __init__(self, users: pa.StructArray, of_pair: NDArray[np.intp]) -> None:
-        n_videos, total, squares = (
-            _numbers(users, name) for name in ("n_videos", "total", "total_squares")
-        )
-        variance = n_videos * squares - total * total
-        # Below this the difference of two large numbers is rounding: the vector is constant.
-        real = variance > 1e-12 * n_videos * squares
-        scale = np.where(real, 1 / np.sqrt(np.where(real, variance, 1)), 0)
-        self.n_videos, self.total, self.scale = n_videos[of_pair], total[of_pair], scale[of_pair]
-
-
-def _pearson(dots: NDArray[np.float64], u: _Sums, v: _Sums) -> NDArray[np.float64]:
-    # Each product has two factors, so r(u, v) = r(v, u) to the bit; rounded, so that fractions that
-    # are equal on paper tie.
-    exact = (u.n_videos * dots - u.total * v.total) * (u.scale * v.scale)
-    rounded: NDArray[np.float64] = np.round(exact, DECIMALS)
-    return rounded
-
-
-def _entries(left: pa.StructArray, right: pa.StructArray) -> tuple[csr_matrix, csr_matrix]:
-    """The users' vectors over the right block's videos: as wide as the block, not the catalogue."""
-    (row, video, x), (other_row, other_video, y) = _flat(left), _flat(right)
-    columns, other_column = np.unique(other_video, return_inverse=True)
-    shared = np.isin(video, columns)
-    column = np.searchsorted(columns, video[shared])
-    width = len(columns)
-    return (
-        csr_matrix((x[shared], (row[shared], column)), shape=(len(left), width)),
-        csr_matrix((y, (other_row, other_column)), shape=(len(right), width)),
-    )
-
-
-def _flat(users: pa.StructArray) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float64]]:
-    entries = users.field("entries")
-    row = np.repeat(np.arange(len(users)), pc.list_value_length(entries).to_numpy())
-    flat = entries.flatten()
-    return row, flat.field("video_idx").to_numpy(), flat.field("x").to_numpy()
-
-
-def _numbers(rows: pa.StructArray, name: str) -> NDArray[np.float64]:
-    return np.asarray(rows.field(name).to_numpy())
-
-
-def _ones(matrix: csr_matrix) -> csr_matrix:
-    return csr_matrix(
-        (np.ones_like(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape
-    )
+    def edges(self, packed: Users, best: Lists) -> Edges:
+        """Lists as columns."""
+        return best.edges(packed.idx, score="pearson", note="n_common")

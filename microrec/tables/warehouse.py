@@ -32,6 +32,7 @@ class Snapshot:
     version: int
     parts: tuple[Part, ...]
     """In partition order."""
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -98,18 +99,28 @@ class Warehouse(ABC, Generic[Frame]):
         delta = opened.open(version)
         files = [] if delta is None else pa.table(delta.get_add_actions(flatten=False)).to_pylist()
         parts: dict[tuple[tuple[str, str | None], ...], list[str]] = {}
+        rows = 0
         for file in files:
             values = {k: _as_text(v) for k, v in (file["partition"] or {}).items()}
             if covers(scope, values):
                 parts.setdefault(tuple(values.items()), []).append(f"{opened.uri}/{file['path']}")
+                rows += file["num_records"]
         if delta is None or not parts:
             raise MissingDay(
                 f"{table}[{show(scope)}]: no such day or partition is committed in {self.root}"
             )
         ordered = sorted(parts.items(), key=lambda part: [str(v) for _, v in part[0]])
         return Snapshot(
-            int(delta.version()), tuple((dict(k), tuple(sorted(v))) for k, v in ordered)
+            int(delta.version()), tuple((dict(k), tuple(sorted(v))) for k, v in ordered), rows
         )
+
+    def count(self, table: str, *, version: int | None = None, **partition: object) -> int:
+        """Rows of a partition, from the log.
+
+        Raises:
+            MissingDay: nobody committed it.
+        """
+        return self.snapshot(table, version=version, **partition).rows
 
     def write(
         self,

@@ -1,73 +1,130 @@
-"""Block by block gives what one look at all rows gives; ties go by index."""
+"""Blocks that stream past rows give what one look at all rows gives; ties go by index."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from microrec.graphs import blocks
+from microrec.graphs.lists import Edges, Lists, push
 
 
 @pytest.fixture
-def all_pairs() -> blocks.Kernel:
-    """A kernel with many ties: the score of (i, j) is (value_i + value_j) mod 3.
+def modulo() -> blocks.Kernel:
+    """A kernel with many ties: the score of (i, j) is (value_i + value_j + shift) mod 3.
 
-    A function of its own, so that it travels to the workers, which cannot import this file.
+    A class of its own, so that it travels to the workers, which cannot import this file.
     """
 
-    def kernel(left: pa.StructArray, right: pa.StructArray) -> blocks.Edges:
-        idx, neighbour_idx = left.field("idx").to_numpy(), right.field("idx").to_numpy()
-        value, other = left.field("value").to_numpy(), right.field("value").to_numpy()
-        row, column = np.nonzero(idx[:, None] != neighbour_idx[None, :])
-        score = ((value[row] + other[column]) % 3).astype(np.float64)
-        return {"idx": idx[row], "neighbour_idx": neighbour_idx[column], "score": score}
+    class Modulo:
+        k = 4
+        measures = "score double"
 
-    return kernel
+        def pack(self, rows: pa.Table) -> Any:
+            rows = rows.sort_by("idx")
+            return SimpleNamespace(idx=rows["idx"].to_numpy(), value=rows["value"].to_numpy())
+
+        def index(self, packed: Any, constants: Mapping[str, Any]) -> Any:
+            packed.value = packed.value + constants.get("shift", 0)
+            return packed
+
+        def compare(self, packed: Any, index: Any, best: Lists) -> None:
+            for row, one in enumerate(packed.idx):
+                for other, value in zip(index.idx, index.value, strict=True):
+                    if one != other:
+                        score = float((packed.value[row] + value) % 3)
+                        push(best, row, score, other, 0)
+
+        def edges(self, packed: Any, best: Lists) -> Edges:
+            return best.edges(packed.idx, score="score")
+
+    return Modulo()
 
 
-def brute(values: dict[int, int], k: int) -> list[tuple[int, int, float, int]]:
+def brute(
+    values: dict[int, int], offered: dict[int, int], *, shift: int = 0
+) -> list[tuple[int, int, float, int]]:
     edges = []
     for one, value in values.items():
-        best = sorted((-((value + v) % 3), other) for other, v in values.items() if other != one)
-        edges += [(one, other, -s, rank + 1) for rank, (s, other) in enumerate(best[:k])]
+        best = sorted((-((value + v + shift) % 3), o) for o, v in offered.items() if o != one)
+        edges += [(one, other, float(-s), rank + 1) for rank, (s, other) in enumerate(best[:4])]
     return sorted(edges)
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(-2, 2)), max_size=60),
-    st.integers(1, 4),
-)
-def test_top_k_is_a_sort_per_row(triples: list[tuple[int, int, int]], k: int) -> None:
-    unique = list({(row, column): score for row, column, score in triples}.items())
-    edges = {
-        "idx": np.array([key[0] for key, _ in unique], dtype=np.int32),
-        "neighbour_idx": np.array([key[1] for key, _ in unique], dtype=np.int32),
-        "score": np.array([float(score) for _, score in unique]),
+def spaces() -> dict[str, dict[int, int]]:
+    generator = np.random.default_rng(5)
+    return {
+        name: {int(i): int(generator.integers(9)) for i in generator.permutation(23)[:n]}
+        for name, n in [("a", 17), ("b", 6), ("alone", 1)]
     }
-    kept = blocks.top_k(edges, k)
-    expected = []
-    for row in range(6):
-        best = sorted((-score, key[1]) for key, score in unique if key[0] == row)
-        expected += [(row, column, -score) for score, column in best[:k]]
-    assert list(zip(*(kept[name].tolist() for name in kept), strict=True)) == expected
+
+
+def of(edges: pa.Table, space: str) -> list[tuple[Any, ...]]:
+    return sorted(tuple(r.values())[1:] for r in edges.to_pylist() if r["space"] == space)
 
 
 @pytest.mark.spark
-def test_every_block_size_gives_the_same_rows(
-    spark: SparkSession, all_pairs: blocks.Kernel
+@pytest.mark.parametrize("block_size", [1, 3, 1000])
+@pytest.mark.parametrize("n_partitions", [1, 5])
+def test_every_block_size_and_partitioning_gives_the_same_rows(
+    spark: SparkSession, modulo: blocks.Kernel, block_size: int, n_partitions: int
 ) -> None:
-    generator = np.random.default_rng(5)
-    spaces = {name: {int(i): int(generator.integers(9)) for i in generator.permutation(23)[:n]}
-              for name, n in [("a", 17), ("b", 6), ("alone", 1)]}  # fmt: skip
-    rows = [(space, i, value) for space, values in spaces.items() for i, value in values.items()]
-    frame = spark.createDataFrame(rows, "space string, idx int, value int").repartition(3)
-    for block_size in (1, 3, 1000):
-        edges = blocks.nearest(
-            frame, all_pairs, within=["space"], block_size=block_size, k=4, measures="score double"
-        ).toArrow()
-        assert edges.column_names == ["space", "idx", "neighbour_idx", "score", "rank"]
-        for space, values in spaces.items():
-            found = [tuple(row.values())[1:] for row in edges.to_pylist() if row["space"] == space]
-            assert sorted(found) == brute(values, 4), (space, block_size)
+    rows = [(space, i, value) for space, values in spaces().items() for i, value in values.items()]
+    rows = [rows[at] for at in np.random.default_rng(block_size).permutation(len(rows))]
+    frame = spark.createDataFrame(rows, "space string, idx int, value int")
+    edges = blocks.nearest(
+        frame.repartition(n_partitions), modulo, within=["space"], n_rows=23, block_size=block_size
+    ).toArrow()
+    assert edges.column_names == ["space", "idx", "neighbour_idx", "score", "rank"]
+    for space, values in spaces().items():
+        assert of(edges, space) == brute(values, values), space
+
+
+@pytest.mark.spark
+def test_only_wanted_rows_get_lists_of_only_offered_rows(
+    spark: SparkSession, modulo: blocks.Kernel
+) -> None:
+    rows = [
+        (space, i, value, i % 2 == 0, i % 3 > 0)
+        for space, values in spaces().items()
+        for i, value in values.items()
+    ]
+    schema = "space string, idx int, value int, wanted boolean, offered boolean"
+    shifts = spark.createDataFrame([("a", 1), ("b", 2), ("alone", 0)], "space string, shift int")
+    edges = blocks.nearest(
+        spark.createDataFrame(rows, schema), modulo,
+        within=["space"], n_rows=23, block_size=5, constants=shifts,
+    ).toArrow()  # fmt: skip
+    for shift, space in ((1, "a"), (2, "b")):
+        values = spaces()[space]
+        wanted = {i: value for i, value in values.items() if i % 2 == 0}
+        offered = {i: value for i, value in values.items() if i % 3 > 0}
+        assert of(edges, space) == brute(wanted, offered, shift=shift)
+
+
+def test_a_task_of_many_blocks_lets_each_meet_each(modulo: blocks.Kernel) -> None:
+    values = spaces()["a"]
+    edge = {
+        "idx": pa.int32(),
+        "neighbour_idx": pa.int32(),
+        "score": pa.float64(),
+        "rank": pa.int32(),
+    }
+    schema = pa.schema(list(edge.items()))
+    task = blocks._Task(modulo)
+    for start in range(0, 23, 4):
+        here = [(i, v) for i, v in values.items() if start <= i < start + 4]
+        rows = pa.table({"idx": pa.array([i for i, _ in here], pa.int32()),
+                         "value": [v for _, v in here], "wanted": [True] * len(here),
+                         "offered": [True] * len(here), "block_no": [start // 4] * len(here)})  # fmt: skip
+        packed = blocks._pack(
+            rows, kernel=modulo, keys=[],
+            schema=pa.schema([("block_no", pa.int32()), ("wanted", pa.binary()), ("offered", pa.binary())]),
+        )  # fmt: skip
+        task.take({name: packed[name][0] for name in packed.column_names})
+    found = pa.Table.from_batches(task.batches((0,), schema))
+    assert sorted(tuple(row.values()) for row in found.to_pylist()) == brute(values, values)

@@ -1,34 +1,25 @@
 """Cosine neighbours: exact, ties by index, and a broken vector disturbs nobody."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from graph_rows import Rows, found
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from microrec.graphs import blocks, modality
+from microrec.graphs import cosine, modality
+from microrec.graphs.lists import Edges
 
 K = 4
-VECTORS = pa.struct([("idx", pa.int32()), ("vector", pa.list_(pa.float32()))])
 COLUMNS = ("modality", "video_idx", "neighbour_idx", "similarity", "rank")
 
 
-def by_blocks(vectors: NDArray[np.float32], block_size: int) -> blocks.Edges:
-    """What Spark does, without Spark: every pair of blocks through the kernel, then one merge."""
-    rows = [{"idx": idx, "vector": vector.tolist()} for idx, vector in enumerate(vectors)]
-    cut = [
-        pa.array(rows[start : start + block_size], type=VECTORS)
-        for start in range(0, len(rows), block_size)
-    ]
-    parts = [modality.cosine_block(left, right, k=K) for left in cut for right in cut]
-    return blocks.top_k(
-        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, K
-    )
+def by_blocks(vectors: NDArray[np.float32], block_size: int) -> Edges:
+    """What Spark does, without Spark."""
+    return cosine.lists(vectors, k=K, block_size=block_size)
 
 
-def assert_nearest(edges: blocks.Edges, vectors: NDArray[np.float32]) -> None:
+def assert_nearest(edges: Edges, vectors: NDArray[np.float32]) -> None:
     """The edges are a top-K of the dense cosine matrix, in order, ties by index."""
     length = np.linalg.norm(vectors.astype(np.float64), axis=1)
     cosine = vectors.astype(np.float64) @ vectors.T.astype(np.float64) / np.outer(length, length)
@@ -84,8 +75,7 @@ def test_blocks_of_real_valued_vectors_give_the_same_bits() -> None:
 def test_products_of_unit_vectors_are_exact_in_any_order_of_summation() -> None:
     generator = np.random.default_rng(19)
     vectors = generator.normal(size=(50, 129)).astype(np.float32)
-    rows = [{"idx": idx, "vector": vector.tolist()} for idx, vector in enumerate(vectors)]
-    _, unit = modality.unit_vectors(pa.array(rows, type=VECTORS))
+    unit = cosine.block(np.arange(50, dtype=np.int32), vectors).exact
     order = generator.permutation(129)
     exact = np.array(unit.astype(np.int64).astype(object) @ unit.T.astype(np.int64).astype(object))
     assert np.array_equal(unit @ unit.T, exact.astype(np.float64))
@@ -117,7 +107,7 @@ def test_a_broken_vector_has_no_edge_and_changes_no_other_row(rows: Rows) -> Non
 
     def edges(of: dict[str, list[float] | None]) -> list[tuple[object, ...]]:
         features = rows("video_features", *[{"video_id": v, "vector": x} for v, x in of.items()])
-        return found(modality.modality_edges(features, nodes, config=config), *COLUMNS)
+        return found(modality.modality_edges(features, nodes, n_videos=20, config=config), *COLUMNS)
 
     healthy = edges({v: x for v, x in vectors.items() if v not in broken})
     assert len(healthy) > 20
@@ -138,7 +128,9 @@ def test_modalities_and_encoders_are_not_compared(rows: Rows) -> None:
         {"video_id": "v3", "vector": [-1.0, 0.0], "modality": "textual"},
         {"video_id": "gone", "vector": [1.0, 0.0]},
     )
-    edges = modality.modality_edges(features, nodes, config=modality.Config(block_size=1))
+    edges = modality.modality_edges(
+        features, nodes, n_videos=4, config=modality.Config(block_size=1)
+    )
     half = pytest.approx(0.5**0.5, abs=1e-6)
     assert found(edges, *COLUMNS) == [
         ("textual", 0, 2, half, 1),
@@ -165,7 +157,7 @@ def test_centring_subtracts_the_mean_of_the_modality_named(rows: Rows) -> None:
         ],
     )
     config = modality.Config(k=K, centred=["visual"])
-    edges = found(modality.modality_edges(features, nodes, config=config), *COLUMNS)
+    edges = found(modality.modality_edges(features, nodes, n_videos=20, config=config), *COLUMNS)
     centred = vectors - vectors.astype(np.float64).mean(axis=0)
     for name, space in {"visual": centred, "textual": vectors.astype(np.float64)}.items():
         unit = space / np.linalg.norm(space, axis=1, keepdims=True)

@@ -7,26 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from graph_rows import Rows, found, instant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pyspark.sql import functions as F
+from scipy.sparse import csr_matrix
 
-from microrec.graphs import blocks, user_edges
-from microrec.graphs.user_edges import Config
+from microrec.graphs import pearson, user_edges
+from microrec.graphs.lists import Lists
+from microrec.graphs.pearson import Config
 
-USERS = pa.struct(
-    [
-        ("idx", pa.int32()),
-        ("entries", pa.list_(pa.struct([("video_idx", pa.int32()), ("x", pa.float64())]))),
-        ("n_positive", pa.int32()),
-        ("total", pa.float64()),
-        ("total_squares", pa.float64()),
-        ("n_videos", pa.float64()),
-    ]
-)
 COLUMNS = ("user_idx", "neighbour_idx", "pearson", "n_common", "rank")
 Edge = tuple[int, int, float, int, int]
 
@@ -60,31 +52,12 @@ def assert_same(found: list[Edge], expected: list[Edge]) -> None:
 
 def by_blocks(x: NDArray[np.float64], block_size: int, config: Config) -> list[Edge]:
     """What Spark does, without Spark."""
-    n_videos = float((x > 0).any(axis=0).sum())
-    rows = [
-        {
-            "idx": idx,
-            "entries": [{"video_idx": int(v) * 7, "x": row[v]} for v in np.nonzero(row)[0]],
-            "n_positive": int((row > 0).sum()),
-            "total": row.sum(),
-            "total_squares": (row * row).sum(),
-            "n_videos": n_videos,
-        }
-        for idx, row in enumerate(x)
-        if row.any()
-    ]
-    if not rows:
+    n_videos = int((x > 0).any(axis=0).sum())
+    if not n_videos:
         return []
-    cut = [
-        pa.array(rows[at : at + block_size], type=USERS) for at in range(0, len(rows), block_size)
-    ]
-    parts = [user_edges.pearson_block(a, b, config=config) for a in cut for b in cut]
-    best = blocks.top_k(
-        {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, config.k
-    )
-    idx = best["idx"]
-    rank = np.arange(len(idx)) - np.searchsorted(idx, idx) + 1
-    return list(zip(*(best[name].tolist() for name in best), rank.tolist(), strict=True))
+    update = {"n_videos": n_videos, "block_size": block_size}
+    edges = pearson.lists(csr_matrix(x), config=config.model_copy(update=update))
+    return list(zip(*(column.tolist() for column in edges.values()), strict=True))
 
 
 @st.composite
@@ -167,7 +140,9 @@ def matrix(
 def test_both_fits_equal_brute_force(rows: Rows, signal: str) -> None:
     edges = world(seed=17)
     config = Config(k=5, signal=signal, block_size=9)
-    network = user_edges.user_edges(rows("watch_edges", *edges).repartition(3), config=config)
+    network = user_edges.user_edges(
+        rows("watch_edges", *edges).repartition(3), n_users=40, config=config
+    )
     everything = found(network, "fit", *COLUMNS)
     for fit in ("trial", "final"):
         mine = [row[1:] for row in everything if row[0] == fit]
@@ -184,12 +159,12 @@ def test_hub_cap_is_exact_below_the_cap_and_keeps_the_latest_viewers_above(rows:
     stranger = [{"user_idx": 10, "video_idx": 20 + n} for n in range(9)]
     frame = rows("watch_edges", *hub, *rest, *stranger)
 
-    def common(hub_cap: int) -> dict[tuple[int, int], int]:
+    def common(hub_cap: int | None) -> dict[tuple[int, int], int]:
         config = Config(hub_cap=hub_cap, light_positives=9)
-        edges = user_edges.user_edges(frame, config=config).where("fit = 'trial'")
+        edges = user_edges.user_edges(frame, n_users=11, config=config).where("fit = 'trial'")
         return {(u, v): n for u, v, n in found(edges, "user_idx", "neighbour_idx", "n_common")}
 
-    exact = common(2000)
+    exact = common(None)
     assert exact == common(10)
     assert exact[0, 3] == exact[6, 9] == 2
     # Viewers 0..4 are the latest five: of the pair 4, 5 with one instant the lower index stays.
@@ -204,25 +179,83 @@ def test_hub_cap_is_exact_below_the_cap_and_keeps_the_latest_viewers_above(rows:
 
 @pytest.mark.spark
 def test_hub_cap_keeps_full_sums(rows: Rows) -> None:
-    config = Config(hub_cap=1)
-    positive = user_edges.positive_edges(rows("watch_edges", *world(seed=3)), config=config)
-    capped = user_edges.user_vectors(positive, config=config)
-    full = user_edges.user_vectors(positive, config=Config())
-    sums = ("fit", "idx", "n_positive", "total", "total_squares", "n_videos")
-    assert found(capped, *sums) == found(full, *sums)
-    per_video = [
-        (row["fit"], entry["video_idx"])
-        for row in capped.toArrow().to_pylist()
-        for entry in row["entries"]
-    ]
-    assert len(per_video) == len(set(per_video)) > 0
+    positive = user_edges.positive_edges(rows("watch_edges", *world(seed=3)), config=Config())
+    vectors = {}
+    for cap in (None, 1):
+        edges = user_edges.capped(positive, hub_cap=cap).where(F.col("fit") == "trial")
+        table = edges.withColumnRenamed("user_idx", "idx").drop("fit").toArrow()
+        vectors[cap] = user_edges.Correlation(Config()).pack(table)
+    full, capped = vectors[None], vectors[1]
+    for name in ("idx", "n_positive", "total", "squares"):
+        assert np.array_equal(getattr(full, name), getattr(capped, name))
+    assert len(full.video_idx) > len(capped.video_idx) > 0
+    assert len(set(capped.video_idx.tolist())) == len(capped.video_idx)
+
+
+@settings(deadline=None)
+@given(worlds(), st.integers(0, 2**32 - 1))
+def test_a_cap_never_creates_an_edge_exactness_would_not_rank(
+    x: NDArray[np.float64], seed: int
+) -> None:
+    """Capping takes common videos away: every edge it leaves is one of the exact graph, no nearer."""
+    everything = Config(k=99, min_common=1)
+    exact = {(u, v): r for u, v, r, _, _ in by_blocks(x, 1000, everything)}
+    generator = np.random.default_rng(seed)
+    meets = generator.uniform(size=x.shape) < 0.6
+    n_videos = float(max((x > 0).any(axis=0).sum(), 1))
+    full, some = pearson.users_of(csr_matrix(x)), pearson.users_of(csr_matrix(x * meets))
+    capped = pearson.Users(
+        full.idx, some.indptr, some.video_idx, some.x, full.n_positive, full.total, full.squares
+    )
+    best = Lists.empty(len(x), 99)
+    pearson.compare(
+        capped, pearson.block(capped, n_videos), best, n_videos=n_videos, config=everything
+    )
+    edges = best.edges(full.idx, score="pearson")
+    for u, v, r in zip(edges["idx"], edges["neighbour_idx"], edges["pearson"], strict=True):
+        assert exact[int(u), int(v)] >= r
+
+
+@settings(deadline=None)
+@given(worlds(), st.sampled_from([0.5, 3.0, 50.0]))
+def test_shrinkage_is_by_common_videos(x: NDArray[np.float64], shrinkage: float) -> None:
+    plain = by_blocks(x, 1000, Config(k=99))
+    shrunk = by_blocks(x, 4, Config(k=99, shrinkage=shrinkage))
+    expected = {(u, v): r * c / (c + shrinkage) for u, v, r, c, _ in plain}
+    assert {(u, v): pytest.approx(r, abs=1e-11) for u, v, r, _, _ in shrunk} == expected
+
+
+def test_videos_many_viewed_are_counted_by_bits_as_by_lists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(8)
+    popularity = np.minimum(1, 3 / np.arange(1, 301) ** 0.8)
+    x = (generator.uniform(size=(700, 300)) < popularity).astype(np.float64)
+    config = Config(k=10)
+    block = pearson.block(pearson.users_of(csr_matrix(x)), 300.0)
+    assert block.bits.shape[0] >= 4
+    assert len(block.viewers) > 1_000
+    found = by_blocks(x, 500, config)
+    assert_same(found, brute(x, config))
+    monkeypatch.setattr(pearson, "DENSE", 2.0)
+    assert found == by_blocks(x, 500, config)
+
+
+def test_a_fixed_n_is_the_n_of_the_formula() -> None:
+    x = np.array([[1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 1, 1]], dtype=np.float64)
+    wide = np.concatenate([x, np.zeros((3, 15))], axis=1)
+    edges = pearson.lists(csr_matrix(x), config=Config(n_videos=20))
+    assert edges["pearson"][0] == pytest.approx(np.corrcoef(wide)[0, 1])
+    assert edges["pearson"][0] != pytest.approx(np.corrcoef(x)[0, 1])
 
 
 @pytest.mark.spark
 def test_activity_cap_takes_bots_out(rows: Rows) -> None:
     edges = [{"user_idx": u, "video_idx": v} for u in range(3) for v in range(3)]
     edges += [{"user_idx": 3, "video_idx": v} for v in range(6)] + [{"user_idx": 4, "video_idx": 9}]
-    network = user_edges.user_edges(rows("watch_edges", *edges), config=Config(activity_cap=5))
+    network = user_edges.user_edges(
+        rows("watch_edges", *edges), n_users=5, config=Config(activity_cap=5)
+    )
     assert {u for u, _ in found(network, "user_idx", "neighbour_idx")} == {0, 1, 2}
 
 
@@ -245,7 +278,8 @@ def test_pearson_of_real_users_equals_brute_force(rows: Rows, real_data: Path) -
         "watch_edges", *[{"user_idx": u, "video_idx": v, "last_at": at} for u, v, at in placed]
     )
     config = Config(k=20, block_size=400)
-    network = user_edges.user_edges(frame, config=config).where("fit = 'final'")
+    network = user_edges.user_edges(frame, n_users=len(users), config=config)
+    network = network.where("fit = 'final'")
 
     x = np.zeros((len(users), len(videos)))
     for user, video, _ in placed:
