@@ -33,8 +33,12 @@ class Settings(BaseSettings):
     say `-XX:+UseParallelGC` for larger ones, whose long jobs repay the full compiler."""
     spark_driver_memory: str = "4g"
     """Heap of the driver, which is also the executor of `local[*]`."""
-    spark_shuffle_partitions: int = Field(default=4, ge=1)
-    """Upper bound of shuffle partitions; adaptive execution joins small ones."""
+    spark_shuffle_partitions: int | None = Field(default=None, ge=1)
+    """Upper bound of shuffle partitions; what suits the master (tables/session.py) if left out."""
+    spark_options: dict[str, str] = {}
+    """Spark options (JSON) that stand above those of tables/session.py."""
+    spark_archive: Path | None = None
+    """Where `microrec warm` keeps the JVM's classes, loaded once; beside the environment's packages if left out."""
     run_id: str = "manual"
     """Run that writes, kept in every commit."""
     attempt: int = Field(default=1, ge=1)

@@ -1,26 +1,25 @@
 """The warehouse as Arrow sees it: the engine of the torch, numpy and DuckDB jobs, and of consumers."""
 
+import functools
 import hashlib
 import logging
+import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from microrec.tables import warehouse
+from microrec.tables import layout, warehouse
 from microrec.tables.artefacts import Artefacts
-from microrec.tables.commit import NULL_PARTITION, Scope, Table
+from microrec.tables.commit import Scope, Table
 from microrec.tables.warehouse import words
 
 logger = logging.getLogger(__name__)
-
-ROW_GROUP = 131_072
-"""Rows of a Parquet row group: small enough to find one user's rows fast, large enough to compress."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,24 @@ class Warehouse(warehouse.Warehouse[pa.Table], Artefacts):
         *,
         version: int | None = None,
         columns: Sequence[str] | None = None,
+        where: Mapping[str, object] | None = None,
         **partition: object,
     ) -> pa.Table:
         """Rows of a partition (of the whole table, if none is named), columns and types as declared.
+
+        Args:
+            table: name of the table.
+            version: version of the table; the last one if left out.
+            columns: only these columns.
+            where: only rows with these values in columns that are no partition columns; of a table sorted by
+                them only the row groups that may hold one are read.
+            **partition: partition values.
 
         Raises:
             MissingDay: nobody committed the partition.
         """
         began = time.monotonic()
-        rows = self._rows(table, version=version, columns=columns, **partition)
+        rows = self._rows(table, version=version, columns=columns, where=where, **partition)
         seconds = time.monotonic() - began
         logger.info(
             "read table=%s %s rows=%d seconds=%.1f", table, words(partition), rows.num_rows, seconds
@@ -50,7 +58,7 @@ class Warehouse(warehouse.Warehouse[pa.Table], Artefacts):
 
     def digest(self, table: str, *, version: int | None = None, **partition: object) -> str:
         """SHA-256 of a partition's rows, whatever their order and however they lie in files."""
-        rows = self._rows(table, version=version, columns=None, **partition)
+        rows = self._rows(table, version=version, columns=None, where=None, **partition)
         order = [(name, "ascending") for name in _sortable(rows.schema)]
         total = hashlib.sha256(str(rows.schema.remove_metadata()).encode())
         if rows.num_rows:
@@ -66,19 +74,21 @@ class Warehouse(warehouse.Warehouse[pa.Table], Artefacts):
         *,
         version: int | None = None,
         columns: Sequence[str] | None = None,
+        where: Mapping[str, object] | None = None,
         **partition: object,
     ) -> pa.Table:
         opened = self.table(table)
         schema = opened.contract.schema
         wanted = list(columns or schema.names)
         filesystem, _ = opened.filesystem()
+        kept = _equal(where or {}, opened.contract.file_schema)
         tables = [opened.contract.schema.empty_table().select(wanted)]
         for values, files in self.snapshot(table, version=version, **partition).parts:
             paths = [path.split("://", 1)[-1] for path in files]
             stored = [name for name in wanted if name not in opened.contract.partition]
             part = ds.dataset(
                 paths, schema=opened.contract.file_schema, filesystem=filesystem
-            ).to_table(stored)
+            ).to_table(stored, filter=kept)
             for name in wanted:
                 if name in opened.contract.partition:
                     value = pa.scalar(values[name], pa.string()).cast(schema.field(name).type)
@@ -94,8 +104,7 @@ class Warehouse(warehouse.Warehouse[pa.Table], Artefacts):
 
 
 def _write_parts(opened: Table, folder: str, rows: pa.Table, constants: Scope) -> None:
-    """Write the rows as one Parquet file per combination of partition values."""
-    filesystem, root = opened.filesystem()
+    """Write the rows of each combination of partition values in key order."""
     contract = opened.contract
     dynamic = [name for name in contract.partition if name not in constants]
     ordered = rows.select([name for name in contract.schema.names if name in rows.schema.names])
@@ -110,16 +119,37 @@ def _write_parts(opened: Table, folder: str, rows: pa.Table, constants: Scope) -
             )
             part = part.filter(matches)
         values = {**constants, **{k: None if v is None else str(v) for k, v in combination.items()}}
-        inside = "/".join(
-            f"{name}={NULL_PARTITION if values[name] is None else quote(str(values[name]))}"
-            for name in contract.partition
-        )
-        path = f"{root}/{folder}/{inside}/part-{number}.parquet"
-        filesystem.create_dir(path.rsplit("/", 1)[0])
+        inside = layout.branch({name: values[name] for name in contract.partition})
         body = part.select(contract.file_schema.names).cast(_nullable(contract.file_schema))
-        pq.write_table(
-            body, path, filesystem=filesystem, compression="zstd", row_group_size=ROW_GROUP
-        )
+        _write_files(opened, f"{folder}/{inside}/part-{number}", body)
+
+
+def _write_files(opened: Table, path: str, rows: pa.Table) -> None:
+    """Write the rows in key order to `<path>-0.parquet` and, each time a file is full, to the next."""
+    filesystem, root = opened.filesystem()
+    filesystem.create_dir(f"{root}/{path}".rsplit("/", 1)[0])
+    keys = [(name, "ascending") for name in layout.order(opened.contract)]
+    # One chunk, taken from a row group at a time: a sorted copy of all rows is never held.
+    rows, step = rows.combine_chunks(), layout.group_rows(rows)
+    places = pc.sort_indices(rows, keys) if keys else pa.array(np.arange(rows.num_rows))
+    groups = (
+        rows.take(places.slice(start, step)) for start in range(0, max(rows.num_rows, 1), step)
+    )
+    for number, group in enumerate(groups):
+        file = filesystem.open_output_stream(f"{root}/{path}-{number}.parquet")
+        with file, pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
+            writer.write_table(group, row_group_size=step)
+            while file.tell() < layout.FILE_BYTES and (more := next(groups, None)) is not None:
+                writer.write_table(more, row_group_size=step)
+
+
+def _equal(values: Mapping[str, object], schema: pa.Schema) -> pc.Expression | None:
+    """The filter for rows with all these values."""
+    terms = [
+        pc.field(name) == pa.scalar(value, schema.field(name).type)
+        for name, value in values.items()
+    ]
+    return functools.reduce(operator.and_, terms) if terms else None
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:

@@ -23,15 +23,15 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from microrec.errors import CommitConflict, ContractViolation
-from microrec.tables import checks
+from microrec.tables import checks, layout
 from microrec.tables.contract import Contract
+from microrec.tables.layout import NULL_PARTITION
 
 logger = logging.getLogger(__name__)
 
 Scope = Mapping[str, str]
 """Partition values as text: `{"day": "2026-01-04", "fit": "trial"}`."""
 
-NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 MAX_TRIES = 20
 HISTORY_DEPTH = 200
 """Commits of a table's history that are searched: for a newer attempt of the same run, for how a scope was made."""
@@ -183,14 +183,20 @@ class Table:
             f"{self.contract.table}[{show(scopes[0])}]: the log stayed contended, {MAX_TRIES} tries"
         )
 
-    def made_with(self, scope: Scope) -> str | None:
-        """The word the last commit of exactly this scope was given; None if it had none, or lies too far back."""
-        table, wanted = self.open(), show(scope)
+    def made_with(self, scopes: Sequence[Scope]) -> list[str | None]:
+        """The words the last commits of exactly these scopes were given, from one look at the history.
+
+        None stands for a commit that was given none, or that lies too far back.
+        """
+        table, wanted = self.open(), {show(scope) for scope in scopes}
+        words: dict[str, str | None] = {}
         for entry in [] if table is None else table.history(HISTORY_DEPTH):
-            if wanted in str(entry.get("scope", "")).split(SCOPES):
-                word = json.loads(entry.get("made_with", "{}")).get(wanted)
-                return None if word is None else str(word)
-        return None
+            given = json.loads(entry.get("made_with", "{}"))
+            for scope in wanted.intersection(str(entry.get("scope", "")).split(SCOPES)):
+                words.setdefault(scope, given.get(scope))
+            if len(words) == len(wanted):
+                break
+        return [words.get(show(scope)) for scope in scopes]
 
     def _create(self, staged: Staged, properties: CommitProperties) -> None:
         try:
@@ -235,19 +241,17 @@ class Table:
     def _add_action(self, info: fs.FileInfo) -> AddAction:
         filesystem, root = self.filesystem()
         relative = info.path[len(root) :].lstrip("/")
-        rows = pq.read_metadata(filesystem.open_input_file(info.path)).num_rows
+        footer = pq.read_metadata(filesystem.open_input_file(info.path))
         values = dict(part.split("=", 1) for part in relative.split("/")[1:-1])
         partition = {k: None if v == NULL_PARTITION else unquote(v) for k, v in values.items()}
         stamp = int(info.mtime_ns // 1_000_000) if info.mtime_ns else 0
-        return AddAction(
-            relative, info.size, partition, stamp, True, json.dumps({"numRecords": rows})
-        )
+        statistics = layout.statistics(footer, self.contract)
+        return AddAction(relative, info.size, partition, stamp, True, statistics)
 
     def _mark_empty(self, folder: str, number: int, scope: Scope) -> AddAction:
         filesystem, root = self.filesystem()
         partition = {name: scope.get(name) for name in self.contract.partition}
-        inside = "/".join(f"{name}={value or NULL_PARTITION}" for name, value in partition.items())
-        path = f"{root}/{folder}/{inside}/empty-{number}.parquet"
+        path = f"{root}/{folder}/{layout.branch(partition)}/empty-{number}.parquet"
         filesystem.create_dir(path.rsplit("/", 1)[0])
         pq.write_table(self.contract.file_schema.empty_table(), path, filesystem=filesystem)
         return self._add_action(filesystem.get_file_info(path))
@@ -269,7 +273,8 @@ class Table:
 
 def _removals(table: DeltaTable, scopes: Sequence[Scope]) -> list[RemoveAction]:
     """Remove actions for the files the table now has in the scopes."""
-    files = pa.table(table.get_add_actions(flatten=False)).to_pylist()
+    listed = pa.table(table.get_add_actions(flatten=False))
+    files = listed.select(["path", "size_bytes", "partition"]).to_pylist()
     # Vacuum counts its retention from here: the log's clock, no part of any row.
     stamp = time.time_ns() // 1_000_000
     removals = []

@@ -166,7 +166,13 @@ class Warehouse(ABC, Generic[Frame]):
 
     def made_with(self, table: str, **scope: object) -> str | None:
         """The word a scope was last written with; a reader may reuse rows only if it would give the same word."""
-        return self.table(table).made_with(as_scope(scope))
+        return self.made_with_each(table, [scope])[0]
+
+    def made_with_each(
+        self, table: str, scopes: Sequence[Mapping[str, object]]
+    ) -> list[str | None]:
+        """`made_with` of several scopes, in their order, from one look at the table's history."""
+        return self.table(table).made_with([as_scope(scope) for scope in scopes])
 
     @abstractmethod
     def _schema(self, rows: Frame) -> pa.Schema:

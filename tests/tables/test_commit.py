@@ -45,6 +45,7 @@ def edges(splits: list[str]) -> pa.Table:
             "n_positive": pa.array([1] * number, pa.int32()),
             "n_negative": pa.array([0] * number, pa.int32()),
             "last_at": pa.array([0] * number, pa.timestamp("us", tz="UTC")),
+            "undone": pa.array([False] * number, pa.bool_()),
         }
     )
 
