@@ -1,12 +1,18 @@
 """Number the day's users and videos, and connect them by what was watched.
 
-Reads: events (the window that ends at the day), videos, suppressed_users
-Writes: users, video_nodes, watch_edges, clip_edges
+Reads: events (partitions no night has aggregated yet), daily_watches (the window that ends at the
+       day), videos, suppressed_users
+Writes: daily_watches, users, video_nodes, watch_edges, clip_edges
 """
 
+import datetime as dt
+import logging
+
 from microrec import job, recipe
-from microrec.graphs import clips, nodes, watch
+from microrec.graphs import clips, daily, nodes, watch
 from microrec.tables import spark
+
+logger = logging.getLogger(__name__)
 
 SPLITS = [{"split": part} for part in ("train", "validation", "holdout")]
 
@@ -19,24 +25,33 @@ def main(day: job.Day) -> None:
     """
     watch_config = recipe.section("graphs.watch", watch.Config)
     clips_config = recipe.section("graphs.clips", clips.Config)
-    house = spark.Warehouse.open()
-    events = house.read_events(day=day, days=recipe.night().window_days)
+    house, days = spark.Warehouse.open(), recipe.night().window_days
+    aggregate(house, day, days=days, config=clips_config)
 
-    house.write("users", nodes.users(events), day=day)
-    house.write("video_nodes", nodes.video_nodes(house.read("videos", day=day), events), day=day)
+    watches, n_clips = house.read_daily_watches(day=day, days=days), clips_config.n_clips
+    parts = watch.parts(watches, day=day, config=watch_config, n_clips=n_clips).persist()
+    house.write("users", nodes.users(parts), day=day)
+    house.write("video_nodes", nodes.video_nodes(house.read("videos", day=day), parts), day=day)
 
     # The indices are read back: numbering is a global sort, and both edge tables need it.
     users, video_nodes = house.read("users", day=day), house.read("video_nodes", day=day)
-    viewings = nodes.indexed(events, users, video_nodes)
-    house.write(
-        "watch_edges",
-        watch.watch_edges(viewings, day=day, config=watch_config),
-        day=day,
-        replace=SPLITS,
-    )
-    half_life = watch_config.half_life_days
-    signed = clips.clip_edges(viewings, day=day, half_life_days=half_life, config=clips_config)
-    house.write("clip_edges", signed, day=day, replace=SPLITS)
+    pairs = nodes.indexed(parts, users, video_nodes)
+    house.write("watch_edges", watch.watch_edges(pairs), day=day, replace=SPLITS)
+    house.write("clip_edges", clips.clip_edges(pairs), day=day, replace=SPLITS)
+    parts.unpersist()
+
+
+def aggregate(house: spark.Warehouse, day: dt.date, *, days: int, config: clips.Config) -> None:
+    """Build the window's daily aggregates that are not there, or not what they would be now."""
+    events = house.arrivals("events", day=day, days=days)
+    committed = house.arrivals_made_with("daily_watches", day=day, days=days)
+    plan = daily.plan(events, committed, config=config)
+    logger.info("table=daily_watches %s", plan)
+    if plan.build:
+        read = [house.read_arrivals("events", of) for of in (plan.fresh, plan.late, plan.earlier)]
+        rows = daily.daily_watches(*read, config=config)
+        scopes = [{"day": of, "arrived_on": arrived_on} for of, arrived_on in plan.build]
+        house.write("daily_watches", rows, replace=scopes, made_with=list(plan.build.values()))
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ def watch_edges(split: str, user: npt.ArrayLike, video: npt.ArrayLike) -> pa.Tab
             "n_views": pa.array(np.ones(len(user)), pa.int32()),
             "n_positive": pa.array(np.ones(len(user)), pa.int32()),
             "n_negative": pa.array(np.zeros(len(user)), pa.int32()),
+            "undone": pa.array(np.zeros(len(user), dtype=bool)),
             "last_at": pa.array(at, pa.int64()).cast(pa.timestamp("us", "UTC")),
         }
     )

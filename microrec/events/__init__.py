@@ -17,7 +17,11 @@ Decided:
 - A viewing is kept on the first day it arrives. Its identity is the producers' event id, or a digest
   of what was viewed, by whom, when, how long and with which reactions. The length of the video is
   not part of that: it is the catalogue's knowledge, and a line may or may not carry it.
-- Same identity, same content: `duplicate`. Same identity, other content: `event_id_conflict`.
+- Same identity, same content: `duplicate`. Same identity, other content: on a later arrival day a
+  correction, if it is about the same user, video and event day (an un-like, a watch time that was
+  wrong); else `event_id_conflict`. A correction is an event beside the one it corrects: readers of
+  night D see, of each event id, the row that arrived last by D. Content that came before is a
+  duplicate also after a correction, so a file that is delivered again undoes nothing.
 - A video is known on arrival day A if the catalogue delivered it on or before A. The length is the
   line's, else the catalogue's as of A.
 - `strength` compares a viewing with the viewings of videos about as long (fixed edges, so that a

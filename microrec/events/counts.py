@@ -15,9 +15,8 @@ from microrec.events.rules import DUPLICATE
 
 LINES, SUPPRESSED = "raw_interactions", "suppressed_users"
 ROWS_IN, ACCEPTED = "rows_in", "accepted"
-_PLAIN = {name: name for name in (ROWS_IN, ACCEPTED, SUPERSEDED, "users")} | {
-    DUPLICATE: "duplicates"
-}
+LATE, CORRECTIONS = "late_reopened", "corrections"
+_PLAIN = {name: name for name in (ROWS_IN, SUPERSEDED, "users")} | {DUPLICATE: "duplicates"}
 METRICS = pa.schema(
     [
         ("name", pa.string()),
@@ -44,13 +43,15 @@ def tally(
 
     Returns:
         Columns name, arrived_on (null where a count is not of one day), verdict (`accepted`, the rule
-        that refused, or what else was counted), late (accepted after its event day), n.
+        that refused, or what else was counted), late (arrived after its event day), corrects (stands
+        in for a line that arrived before), n.
     """
     late = F.to_date("started_at") < F.col("arrived_on")
+    corrects = F.col("corrects").isNotNull()
     verdict = F.coalesce("rule", F.lit(ACCEPTED))
     parts = [
         _counted(lines, LINES, F.lit(ROWS_IN), day=F.col("day")),
-        _counted(judged, LINES, verdict, day=F.col("arrived_on"), late=late),
+        _counted(judged, LINES, verdict, day=F.col("arrived_on"), late=late, corrects=corrects),
         _counted(suppressed, SUPPRESSED, F.lit("users")),
         *[_counted(rows, name, verdict) for name, rows in tables.items()],
     ]
@@ -58,8 +59,9 @@ def tally(
 
 
 def of_day(tallies: Collection[Any], day: dt.date) -> dict[str, int]:
-    """Lines of one arrival day: rows_in, accepted, rejected, duplicates, late_reopened."""
-    figures = dict.fromkeys((ROWS_IN, ACCEPTED, "rejected", "duplicates", "late_reopened"), 0)
+    """Lines of one arrival day; accepted holds late_reopened, and that holds corrections."""
+    names = (ROWS_IN, ACCEPTED, "rejected", "duplicates", LATE, CORRECTIONS)
+    figures = dict.fromkeys(names, 0)
     for row in tallies:
         if row["name"] == LINES and row["arrived_on"] == day:
             for metric, part in _figures(row):
@@ -111,8 +113,9 @@ def metrics(tallies: Collection[Any], day: dt.date) -> pa.Table:
 def _figures(tallied: Any) -> list[tuple[str, str]]:
     """The (metric, slice) a count is part of."""
     verdict = tallied["verdict"]
-    if verdict == ACCEPTED and tallied["late"]:
-        return [(ACCEPTED, "all"), ("late_reopened", "all")]
+    if verdict == ACCEPTED:
+        also = [name for name, flag in ((LATE, "late"), (CORRECTIONS, "corrects")) if tallied[flag]]
+        return [(name, "all") for name in (ACCEPTED, *also)]
     if verdict in _PLAIN:
         return [(_PLAIN[verdict], "all")]
     return [("rejected", "all"), ("rejected", f"rule={verdict}")]
@@ -125,11 +128,13 @@ def _counted(
     *,
     day: Column | None = None,
     late: Column | None = None,
+    corrects: Column | None = None,
 ) -> DataFrame:
     described = rows.select(
         F.lit(name).alias("name"),
         (F.lit(None).cast("date") if day is None else day).alias("arrived_on"),
         verdict.alias("verdict"),
         (F.lit(False) if late is None else F.coalesce(late, F.lit(False))).alias("late"),
+        (F.lit(False) if corrects is None else corrects).alias("corrects"),
     )
     return described.groupBy(*described.columns).agg(F.count(F.lit(1)).alias("n"))

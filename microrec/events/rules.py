@@ -1,13 +1,14 @@
 """Which lines do not become events, and why: the one place that refuses a viewing.
 
 A line is refused by the first rule that fits, in the order of `_of_a_line`, then by the two rules
-about repeats, which look at lines no other rule refused.
+about repeats, which look at lines no other rule refused. A correction is no repeat: it is accepted
+beside the line it corrects, and readers see the one that arrived last.
 """
 
 import datetime as dt
 from collections.abc import Collection
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from microrec.events.config import Config
@@ -54,8 +55,9 @@ def judge(
         lateness_days: days after its event day on which a viewing may arrive.
 
     Returns:
-        One row per line of the days, with `rule` (null = accepted) and `duration_ms` (the line's,
-        else the catalogue's as of the arrival day).
+        One row per line of the days, with `rule` (null = accepted), `duration_ms` (the line's, else
+        the catalogue's as of the arrival day) and `corrects` (arrival day of the line an accepted
+        correction stands in for, else null).
     """
     placed = _with_duration(lines, states)
     ruled = placed.withColumn("rule", _first(_of_a_line(config, lateness_days)))
@@ -66,6 +68,7 @@ def judge(
         "line",
         "rule",
         "event_id",
+        "corrects",
         "user_id",
         "video_id",
         "started_at",
@@ -111,33 +114,56 @@ def _with_duration(lines: DataFrame, states: DataFrame) -> DataFrame:
 
 
 def _with_repeats(ruled: DataFrame, lateness_days: int) -> DataFrame:
-    """Refuse all but one of the lines with the same event id, within `lateness_days` of arrivals.
+    """Refuse all but one of the lines with the same event id, and find the corrections.
 
-    Kept is the line that arrived first; of one day, the viewing that began first, was longest, and so
-    on down to the content, which makes the choice independent of the order of lines.
+    The line that arrived first says which viewing the id names (user, video, event day). Other
+    content about that viewing, on a later day, corrects it; content that came before, on any of the
+    `lateness_days`, repeats it, so an old delivery that comes again does not undo a correction. Of
+    several lines of one arrival day that stands which began first, then the longest, and so on down
+    to the content, which makes the choice independent of the order of lines.
     """
     # A refused line repeats nothing: its own key keeps it out of every group (and of one hot group).
     alone = F.concat_ws("\n", F.lit("refused"), F.xxhash64("file", "line"))
     identity = F.when(F.col("rule").isNull(), F.col("event_id")).otherwise(alone)
-    keyed = ruled.withColumn("identity", identity).withColumn("arrival", F.unix_date("arrived_on"))
-    within_a_day = Window.partitionBy("identity", "arrival").orderBy(
-        "started_at",
-        F.desc("watch_ms"),
-        "content",
-        F.desc_nulls_last("stated_ms"),
-        "file",
-        "line",
+    viewing = F.struct("user_id", "video_id", F.to_date("started_at"))
+    keyed = ruled.select(
+        "*",
+        identity.alias("identity"),
+        viewing.alias("viewing"),
+        F.unix_date("arrived_on").alias("arrival"),
     )
-    # Frames in days: what arrived on one of the days before, but not today.
-    earlier = Window.partitionBy("identity").orderBy("arrival").rangeBetween(-lateness_days, -1)
-    standing = F.struct("arrival", "started_at", F.negate("watch_ms"), "content")
-    ranked = keyed.select(
+    order = [F.col("started_at"), F.negate("watch_ms"), F.col("content")]
+    named = F.min_by(F.struct("arrived_on", "viewing"), F.struct("arrival", *order))
+    known = keyed.select(
+        "*",
+        named.over(_earlier(lateness_days, "identity")).alias("named"),
+        F.count("*").over(_earlier(lateness_days, "identity", "content")).alias("n_before"),
+    )
+    same = F.coalesce(F.col("viewing") == F.col("named.viewing"), F.lit(True))
+    is_new = same & (F.col("n_before") == 0)
+    told = known.select("*", same.alias("is_same"), is_new.alias("is_new"))
+    return _with_first_of_a_day(told, order)
+
+
+def _with_first_of_a_day(told: DataFrame, order: list[Column]) -> DataFrame:
+    """Of the new lines of an id and an arrival day keep the first; all else is a repeat."""
+    within_a_day = Window.partitionBy("identity", "arrival", "is_new").orderBy(
+        *order, F.desc_nulls_last("stated_ms"), "file", "line"
+    )
+    ranked = told.select(
         "*",
         F.row_number().over(within_a_day).alias("place"),
-        F.first("content").over(within_a_day).alias("kept_today"),
-        F.min_by("content", standing).over(earlier).alias("kept_before"),
+        F.first("content").over(within_a_day).alias("kept"),
     )
-    kept = F.coalesce("kept_before", "kept_today")
-    repeats = F.col("kept_before").isNotNull() | (F.col("place") > 1)
-    rule = F.when(F.col("content") == kept, F.lit(DUPLICATE)).otherwise(F.lit(CONFLICT))
-    return ranked.withColumn("rule", F.coalesce("rule", F.when(repeats, rule)))
+    stands = F.col("is_new") & (F.col("place") == 1)
+    known = (F.col("n_before") > 0) | (F.col("content") == F.col("kept"))
+    duplicate = F.when(F.col("is_same") & known, F.lit(DUPLICATE))
+    repeat = F.when(~stands, F.coalesce(duplicate, F.lit(CONFLICT)))
+    ruled = ranked.withColumn("rule", F.coalesce("rule", repeat))
+    accepted = F.col("rule").isNull()
+    return ruled.withColumn("corrects", F.when(accepted, F.col("named.arrived_on")))
+
+
+def _earlier(lateness_days: int, *key: str) -> WindowSpec:
+    """The lines of a key that arrived on one of the days before, but not today. The frame is in days."""
+    return Window.partitionBy(*key).orderBy("arrival").rangeBetween(-lateness_days, -1)

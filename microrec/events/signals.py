@@ -23,6 +23,7 @@ def viewings(judged: DataFrame, config: Config) -> DataFrame:
         F.to_date("started_at").alias("day"),
         "arrived_on",
         "event_id",
+        "corrects",
         "user_id",
         "video_id",
         "started_at",

@@ -5,15 +5,9 @@ clip label, so the clip a viewer left is read off the play time; on labelled dat
 the same clip in all but one row.
 """
 
-import datetime as dt
-
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-
-from microrec.graphs.split import part
-from microrec.graphs.sums import exact_sum
-from microrec.graphs.watch import decay
 
 
 class Config(BaseModel):
@@ -27,51 +21,42 @@ class Config(BaseModel):
     """This share of the duration counts as watched to the end; credits are not a skip."""
 
 
-def clip_edges(
-    viewings: DataFrame, *, day: dt.date, half_life_days: float, config: Config
-) -> DataFrame:
-    """Aggregate viewings to signed clip edges.
+def steps(config: Config) -> list[Column]:
+    """What a viewing (watch_ms, duration_ms) says of each clip: +1 through, -1 left here, 0 unseen.
 
     A viewing of r = watch_ms / duration_ms leaves n = floor(C * min(r, 1)) clips with +1 and clip n
     with -1: one negative per skip, also when nothing was watched through. A completed viewing
-    leaves +1 on all C clips. An edge's sign and weight are those of the decayed net sum; viewings
-    that cancel to exactly 0 say nothing and give no row.
+    leaves +1 on all C clips.
+
+    Returns:
+        One integer column per clip, [n_clips].
+    """
+    # Integer division: floor(C * watch / duration) without the rounding of a ratio.
+    played = F.expr(f"watch_ms * {config.n_clips} div duration_ms")
+    completed = F.col("watch_ms") >= F.col("duration_ms") * F.lit(config.completed_ratio)
+    last = F.lit(config.n_clips - 1)
+    n_through = F.when(completed, config.n_clips).otherwise(F.least(played, last))
+    return [
+        F.when(F.lit(clip) < n_through, 1).when(F.lit(clip) == n_through, -1).otherwise(0)
+        for clip in range(config.n_clips)
+    ]
+
+
+def clip_edges(parts: DataFrame) -> DataFrame:
+    """Signed clip edges: sign and weight are those of the decayed net sum of the viewings' steps.
+
+    Viewings that cancel to exactly 0 say nothing and give no row.
 
     Args:
-        viewings: events with user_idx and video_idx.
-        day: D, the night's day.
-        half_life_days: the half-life of `watch_edges`.
-        config: number of clips and the completed ratio.
+        parts: `watch.parts` with user_idx and video_idx.
 
     Returns:
         One row per (split, user_idx, video_idx, clip_no).
     """
-    net = exact_sum(
-        F.col("step") * decay(F.col("started_at"), day=day, half_life_days=half_life_days)
-    )
-    edges = (
-        _steps(viewings, config)
-        .withColumn("split", part(F.col("day"), day=day))
-        .groupBy("split", "user_idx", "video_idx", "clip_no")
-        .agg(net.alias("net"))
-        .where(F.col("net") != 0)
+    nets = parts.select(
+        "split", "user_idx", "video_idx", F.posexplode("clip_net").alias("clip_no", "net")
     )
     sign = F.signum("net").cast("int").alias("sign")
-    return edges.select(
+    return nets.where(F.col("net") != 0).select(
         "split", "user_idx", "video_idx", "clip_no", sign, F.abs("net").alias("weight")
-    )
-
-
-def _steps(viewings: DataFrame, config: Config) -> DataFrame:
-    # Integer division: floor(C * watch / duration) without the rounding of a ratio.
-    played = F.expr(f"watch_ms * {config.n_clips} div duration_ms")
-    completed = F.col("watch_ms") >= F.col("duration_ms") * F.lit(config.completed_ratio)
-    n_through = F.when(completed, config.n_clips).otherwise(
-        F.least(played, F.lit(config.n_clips - 1))
-    )
-    last = F.when(completed, config.n_clips - 1).otherwise(n_through)
-    reached = viewings.withColumn("n_through", n_through.cast("int"))
-    clips = reached.withColumn("clip_no", F.explode(F.sequence(F.lit(0), last.cast("int"))))
-    return clips.withColumn(
-        "step", F.when(F.col("clip_no") < F.col("n_through"), 1.0).otherwise(-1.0)
     )

@@ -7,37 +7,31 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 
-def users(events: DataFrame) -> DataFrame:
+def users(parts: DataFrame) -> DataFrame:
     """Number the users of the window.
 
     Args:
-        events: viewings with user_id, video_id, started_at.
+        parts: `watch.parts`.
 
     Returns:
-        One row per user with at least one event: user_idx, user_id, degree (distinct videos),
+        One row per user with at least one viewing: user_idx, user_id, degree (distinct videos),
         first_seen.
     """
-    seen = events.groupBy("user_id").agg(
-        F.count_distinct("video_id").cast("int").alias("degree"),
-        F.min("started_at").alias("first_seen"),
-    )
+    seen = _seen(parts, "user_id", of="video_id")
     return _numbered(seen, "user").select("user_idx", "user_id", "degree", "first_seen")
 
 
-def video_nodes(videos: DataFrame, events: DataFrame) -> DataFrame:
+def video_nodes(videos: DataFrame, parts: DataFrame) -> DataFrame:
     """Number the videos of the catalogue; a cold one has degree 0 and no first_seen.
 
     Args:
         videos: the day's catalogue, unique on video_id.
-        events: viewings with user_id, video_id, started_at.
+        parts: `watch.parts`.
 
     Returns:
         One row per video of the catalogue.
     """
-    seen = events.groupBy("video_id").agg(
-        F.count_distinct("user_id").cast("int").alias("degree"),
-        F.min("started_at").alias("first_seen"),
-    )
+    seen = _seen(parts, "video_id", of="user_id")
     known = videos.select("video_id", "author_id", "published_at", "duration_ms", "eligible")
     nodes = known.join(seen, on="video_id", how="left")
     return _numbered(nodes, "video").select(
@@ -52,16 +46,22 @@ def video_nodes(videos: DataFrame, events: DataFrame) -> DataFrame:
     )
 
 
-def indexed(events: DataFrame, users: DataFrame, video_nodes: DataFrame) -> DataFrame:
-    """Events with user_idx and video_idx in place of the string ids; every other column stays.
+def indexed(rows: DataFrame, users: DataFrame, video_nodes: DataFrame) -> DataFrame:
+    """Rows with user_idx and video_idx in place of the string ids; every other column stays.
 
-    Both joins are inner and unique on the key. They lose no row: `users` is made of these events,
-    and an event of a video outside the catalogue is rejected in the events stage.
+    Both joins are inner and unique on the key. They lose no row: `users` is made of the same
+    window, and a viewing of a video outside the catalogue is rejected in the events stage.
     """
     return (
-        events.join(users.select("user_id", "user_idx"), on="user_id", how="inner")
+        rows.join(users.select("user_id", "user_idx"), on="user_id", how="inner")
         .join(video_nodes.select("video_id", "video_idx"), on="video_id", how="inner")
         .drop("user_id", "video_id")
+    )
+
+
+def _seen(parts: DataFrame, node: str, *, of: str) -> DataFrame:
+    return parts.groupBy(node).agg(
+        F.count_distinct(of).cast("int").alias("degree"), F.min("first_at").alias("first_seen")
     )
 
 

@@ -6,6 +6,7 @@ sees all.
 """
 
 import datetime as dt
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -33,6 +34,22 @@ def by_fit(rows: DataFrame) -> DataFrame:
     fits = [F.when(F.col("split").isin(*parts), F.lit(fit)) for fit, parts in FITS.items()]
     repeated = rows.withColumn("fit", F.explode(F.array_compact(F.array(*fits))))
     return repeated.drop("split")
+
+
+def with_undone(rows: DataFrame, undone: str, at: str, *, within: Sequence[str]) -> DataFrame:
+    """Add `undone_at`: the last `at` of the group's rows that undo, null where none does.
+
+    What came before it is void. Dislikes are few: to look them up costs less than to sort all rows
+    by group, as a window would.
+
+    Args:
+        rows: with the columns named.
+        undone: column that says whether the row undoes.
+        at: column with its place in time.
+        within: columns that name the group.
+    """
+    undos = rows.where(F.col(undone)).groupBy(*within).agg(F.max(at).alias("undone_at"))
+    return rows.join(undos, on=list(within), how="left")
 
 
 def cut_off(fit: Column, *, day: dt.date) -> Column:

@@ -1,4 +1,4 @@
-"""The user-video graph, in three disjoint parts by time."""
+"""The user-video graph, in three disjoint parts by time, from daily aggregates."""
 
 import datetime as dt
 
@@ -6,8 +6,10 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from microrec.graphs.split import end_of, part
+from microrec.graphs.split import part, with_undone
 from microrec.graphs.sums import exact_sum
+
+PAIR = ["split", "user_id", "video_id"]
 
 
 class Config(BaseModel):
@@ -16,42 +18,58 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     half_life_days: PositiveFloat = 7.0
-    """A viewing this many days before the end of the night's day counts half."""
+    """A viewing this many days before the night's day counts half."""
 
 
-def watch_edges(viewings: DataFrame, *, day: dt.date, config: Config) -> DataFrame:
-    """Aggregate viewings to edges.
+def parts(watches: DataFrame, *, day: dt.date, config: Config, n_clips: int) -> DataFrame:
+    """Add the days of a pair up, each part of the window on its own.
 
-    A part's weight is the sum over its non-negative viewings of strength * decay; strength is
-    already fair to long videos. The decay of every part counts from the end of D, so weights, views
-    and counts of the parts add up.
+    A part's weight is the sum over its days of strength * decay; strength is already fair to long
+    videos. The decay of every part counts from D, so weights, views and counts of the parts add up.
+    Undo beats do: a day with a dislike takes weight and positives of the part's days before it.
 
     Args:
-        viewings: events with user_idx and video_idx.
+        watches: `daily_watches` of the window, one row per day and pair.
         day: D, the night's day.
         config: the half-life.
+        n_clips: length of `clip_steps`.
 
     Returns:
-        One row per (split, user_idx, video_idx).
+        One row per (split, user_id, video_id); `clip_net` is the decayed sum of the steps, [n_clips].
     """
-    faded = F.col("strength") * decay(
-        F.col("started_at"), day=day, half_life_days=config.half_life_days
-    )
-    edges = viewings.withColumn("split", part(F.col("day"), day=day)).groupBy(
-        "split", "user_idx", "video_idx"
-    )
-    return edges.agg(
-        exact_sum(F.when(F.col("feedback") == "negative", 0.0).otherwise(faded)).alias("weight"),
-        F.count("*").cast("int").alias("n_views"),
-        F.count_if(F.col("feedback") == "positive").cast("int").alias("n_positive"),
-        F.count_if(F.col("feedback") == "negative").cast("int").alias("n_negative"),
-        F.max("started_at").alias("last_at"),
-    ).select(
-        "split", "user_idx", "video_idx", "weight", "n_views", "n_positive", "n_negative", "last_at"
+    days = watches.withColumn("split", part(F.col("day"), day=day))
+    days = with_undone(days, "undone", "day", within=PAIR)
+    counts = F.col("undone_at").isNull() | (F.col("day") >= F.col("undone_at"))
+    faded = decay(F.col("day"), day=day, half_life_days=config.half_life_days)
+    nets = [exact_sum(F.col("clip_steps")[clip] * faded) for clip in range(n_clips)]
+    return days.groupBy(*PAIR).agg(
+        exact_sum(F.when(counts, F.col("strength") * faded).otherwise(0.0)).alias("weight"),
+        F.sum("n_views").cast("int").alias("n_views"),
+        F.sum(F.when(counts, F.col("n_positive")).otherwise(0)).cast("int").alias("n_positive"),
+        F.sum("n_negative").cast("int").alias("n_negative"),
+        F.bool_or("undone").alias("undone"),
+        F.min("first_at").alias("first_at"),
+        F.max("last_at").alias("last_at"),
+        F.array(*nets).alias("clip_net"),
     )
 
 
-def decay(at: Column, *, day: dt.date, half_life_days: float) -> Column:
-    """0.5 ** (age in days at the end of D / half-life): 1 at the end of D, then halving."""
-    age_days = (F.unix_micros(F.lit(end_of(day))) - F.unix_micros(at)) / F.lit(86_400e6)
+def watch_edges(parts: DataFrame) -> DataFrame:
+    """One row per (split, user_idx, video_idx) of `parts` with user_idx and video_idx."""
+    return parts.select(
+        "split",
+        "user_idx",
+        "video_idx",
+        "weight",
+        "n_views",
+        "n_positive",
+        "n_negative",
+        "undone",
+        "last_at",
+    )
+
+
+def decay(event_day: Column, *, day: dt.date, half_life_days: float) -> Column:
+    """0.5 ** (days from the event day to D / half-life): 1 on D, then halving."""
+    age_days = F.date_diff(F.lit(day), event_day)
     return F.pow(F.lit(0.5), age_days / F.lit(half_life_days))

@@ -41,6 +41,9 @@ PARTS: dict[str, tuple[str, ...]] = {
 SUMS = ("weight", "n_views", "n_positive")
 """Columns of `watch_edges` that add up over the parts."""
 
+UNDOABLE = ("weight", "n_positive")
+"""Of these, the ones that a later part's dislike takes from the parts before it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Edges:
@@ -129,7 +132,8 @@ def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
     """Turn the tables named in `TABLES` into one fit's graph.
 
     Edges of one (user, video) in several parts become one: weights and counts are added, the
-    latest instant is kept. Positive means at least one positive viewing in any of the parts.
+    latest instant is kept. Undo beats do: weights and positives are added from the last part that is
+    `undone` (holds a dislike) on. Positive means that at least one positive viewing is left.
     Vectors of videos that are not in `video_nodes` are left out: nobody can be offered those.
 
     Raises:
@@ -210,7 +214,7 @@ def _within(rows: pa.Table, table: str, **n_nodes: int) -> pa.Table:
 
 def _merge(watched: pa.Table, parts: tuple[str, ...]) -> Edges:
     """The edges of several parts as one set of distinct pairs."""
-    rows = watched.filter(pc.is_in(watched["split"], value_set=pa.array(parts)))
+    rows = _standing(watched.filter(pc.is_in(watched["split"], value_set=pa.array(parts))))
     keys = ["user_idx", "video_idx"]
     # Sorted first and grouped on one thread: the order in which doubles are added is then fixed.
     rows = rows.sort_by([(name, "ascending") for name in (*keys, "split")])
@@ -225,6 +229,25 @@ def _merge(watched: pa.Table, parts: tuple[str, ...]) -> Edges:
         n_positive=_array(rows["n_positive_sum"], np.int64),
         last_at=_array(rows["last_at_max"].cast(pa.int64()), np.int64),
     )
+
+
+def _standing(rows: pa.Table) -> pa.Table:
+    """The same edges; parts before the pair's last undone one have no weight and no positives."""
+    # `final` names all parts, in the order of time.
+    place = _array(pc.index_in(rows["split"], value_set=pa.array(PARTS["final"])), np.int64)
+    pair = _array(rows["user_idx"], np.int64) << 32 | _array(rows["video_idx"], np.int64)
+    undone = _array(rows["undone"], np.bool_)
+    disliked, at = np.unique(pair[undone], return_inverse=True)
+    last = np.zeros(len(disliked) + 1, dtype=np.int64)  # one more: the pairs nobody disliked
+    np.maximum.at(last, at, place[undone])
+    found = np.searchsorted(disliked, pair)
+    found[~np.isin(pair, disliked)] = len(disliked)
+    stands = pa.array(place >= last[found])
+    for name in UNDOABLE:
+        zero = pa.scalar(0, rows.schema.field(name).type)
+        kept = pc.if_else(stands, rows[name], zero)
+        rows = rows.set_column(rows.schema.get_field_index(name), name, kept)
+    return rows
 
 
 def _early_stopping(watched: pa.Table, eligible: Bools) -> EarlyStopping:

@@ -12,9 +12,16 @@ from microrec.events.config import Config
 
 
 def tallied(
-    name: str, verdict: str, n: int, *, day: Any = MONDAY, late: bool = False
+    name: str,
+    verdict: str,
+    n: int,
+    *,
+    day: Any = MONDAY,
+    late: bool = False,
+    corrects: bool = False,
 ) -> dict[str, Any]:
-    return {"name": name, "arrived_on": day, "verdict": verdict, "late": late, "n": n}
+    flags = {"late": late, "corrects": corrects}
+    return {"name": name, "arrived_on": day, "verdict": verdict, "n": n, **flags}
 
 
 def lines_of_day(rows_in: int) -> list[dict[str, Any]]:
@@ -22,6 +29,7 @@ def lines_of_day(rows_in: int) -> list[dict[str, Any]]:
         tallied("raw_interactions", "rows_in", rows_in),
         tallied("raw_interactions", "accepted", 4),
         tallied("raw_interactions", "accepted", 1, late=True),
+        tallied("raw_interactions", "accepted", 2, late=True, corrects=True),
         tallied("raw_interactions", "too_late", 2, late=True),
         tallied("raw_interactions", "missing_user", 1),
         tallied("raw_interactions", "duplicate", 4),
@@ -30,24 +38,24 @@ def lines_of_day(rows_in: int) -> list[dict[str, Any]]:
 
 
 def test_lines_that_add_up() -> None:
-    words = counts.checked(lines_of_day(12), MONDAY)
-    assert words == "rows_in=12 accepted=5 rejected=3 duplicates=4 late_reopened=1"
+    words = counts.checked(lines_of_day(14), MONDAY)
+    assert words == ("rows_in=14 accepted=7 rejected=3 duplicates=4 late_reopened=3 corrections=2")
 
 
-@pytest.mark.parametrize("rows_in", [11, 13])
+@pytest.mark.parametrize("rows_in", [13, 15])
 def test_a_lost_or_a_doubled_line_stops_the_night(rows_in: int) -> None:
-    with pytest.raises(CheckFailed, match=rf"2026-01-05.*{rows_in} lines in, 12 judged"):
+    with pytest.raises(CheckFailed, match=rf"2026-01-05.*{rows_in} lines in, 14 judged"):
         counts.checked(lines_of_day(rows_in), MONDAY)
 
 
 def test_a_day_without_lines_stops_the_night() -> None:
     with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-06\].*no line"):
-        counts.checked(lines_of_day(12), later(1))
+        counts.checked(lines_of_day(14), later(1))
 
 
 def test_metrics_are_of_the_nights_own_arrivals() -> None:
     tallies = [
-        *lines_of_day(12),
+        *lines_of_day(14),
         tallied("raw_videos", "accepted", 3, day=None),
         tallied("raw_videos", "superseded", 1, day=None),
         tallied("raw_videos", "bad_eligible", 3, day=None),
@@ -58,13 +66,14 @@ def test_metrics_are_of_the_nights_own_arrivals() -> None:
         for row in counts.metrics(tallies, MONDAY).to_pylist()
     }
     assert found == {
-        ("raw_interactions", "rows_in", "all"): (12.0, 12),
-        ("raw_interactions", "accepted", "all"): (5.0, 12),
-        ("raw_interactions", "rejected", "all"): (3.0, 12),
-        ("raw_interactions", "rejected", "rule=too_late"): (2.0, 12),
-        ("raw_interactions", "rejected", "rule=missing_user"): (1.0, 12),
-        ("raw_interactions", "duplicates", "all"): (4.0, 12),
-        ("raw_interactions", "late_reopened", "all"): (1.0, 12),
+        ("raw_interactions", "rows_in", "all"): (14.0, 14),
+        ("raw_interactions", "accepted", "all"): (7.0, 14),
+        ("raw_interactions", "rejected", "all"): (3.0, 14),
+        ("raw_interactions", "rejected", "rule=too_late"): (2.0, 14),
+        ("raw_interactions", "rejected", "rule=missing_user"): (1.0, 14),
+        ("raw_interactions", "duplicates", "all"): (4.0, 14),
+        ("raw_interactions", "late_reopened", "all"): (3.0, 14),
+        ("raw_interactions", "corrections", "all"): (2.0, 14),
         ("raw_videos", "rows_in", "all"): (7.0, 7),
         ("raw_videos", "accepted", "all"): (3.0, 7),
         ("raw_videos", "superseded", "all"): (1.0, 7),
@@ -85,6 +94,8 @@ def test_tally(spark: SparkSession) -> None:
         {"user_id": None},
         sunday,
         sunday | {"watch_ms": "-1"},
+        sunday | {"event_id": "e"},
+        sunday | {"event_id": "e", "day": MONDAY, "liked": "1"},
     )
     judged = rules.judge(
         parse.interactions(raw),
@@ -102,10 +113,12 @@ def test_tally(spark: SparkSession) -> None:
     suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
     tallies = counts.tally(raw, judged, tables, suppressed).collect()
     assert counts.of_day(tallies, MONDAY) == {
-        "rows_in": 4, "accepted": 2, "rejected": 1, "duplicates": 1, "late_reopened": 1,
+        "rows_in": 5, "accepted": 3, "rejected": 1, "duplicates": 1, "late_reopened": 2,
+        "corrections": 1,
     }  # fmt: skip
     assert counts.of_day(tallies, later(-1)) == {
-        "rows_in": 2, "accepted": 1, "rejected": 1, "duplicates": 0, "late_reopened": 0,
+        "rows_in": 3, "accepted": 2, "rejected": 1, "duplicates": 0, "late_reopened": 0,
+        "corrections": 0,
     }  # fmt: skip
     verdicts = {row.verdict: row.n for row in tallies if row.name == "raw_videos"}
     assert verdicts == {"accepted": 1, "superseded": 1, "bad_eligible": 1}

@@ -143,11 +143,84 @@ def test_what_arrived_before_is_kept_and_not_what_arrives_again(spark: SparkSess
         again,
         again,
         sunday | {"event_id": "e"},
-        again | {"event_id": "e", "liked": "1"},
+        again | {"event_id": "e"},
+        again | {"event_id": "e", "video_id": "v2"},
     ]
     found = refusals(spark, *changes, days=[later(-1), MONDAY])
-    assert found == [None, "duplicate", "duplicate", None, "event_id_conflict"]
-    assert refusals(spark, *changes) == ["duplicate", "duplicate", "event_id_conflict"]
+    assert found == [None, "duplicate", "duplicate", None, "duplicate", "event_id_conflict"]
+    assert refusals(spark, *changes) == [*["duplicate"] * 3, "event_id_conflict"]
+
+
+SUNDAYS = {"event_id": "e", "day": later(-1), "started_at": "2026-01-04T10:00:00Z", "liked": "1"}
+CORRECTIONS: list[tuple[str | None, dict[str, Any]]] = [
+    (None, {"liked": "0"}),
+    (None, {"liked": "0", "disliked": "1"}),
+    (None, {"watch_ms": "4000"}),
+    (None, {"started_at": "2026-01-04T23:00:00Z"}),
+    (None, {"session_id": "s"}),
+    ("duplicate", {}),
+    ("duplicate", {"duration_ms": "9000"}),
+    ("event_id_conflict", {"user_id": "u2"}),
+    ("event_id_conflict", {"video_id": "v2", "liked": "0"}),
+    ("event_id_conflict", {"started_at": "2026-01-05T10:00:00Z"}),
+    ("event_id_conflict", {"started_at": "2026-01-03T23:59:59Z"}),
+    ("too_late", {"liked": "0", "day": later(2)}),
+    ("negative_watch", {"watch_ms": "-1"}),
+]
+
+
+@pytest.mark.parametrize(("rule", "change"), CORRECTIONS, ids=str)
+def test_other_content_of_a_known_viewing_corrects_it(
+    spark: SparkSession, rule: str | None, change: dict[str, Any]
+) -> None:
+    line = SUNDAYS | {"day": MONDAY} | change
+    _, found = judged(spark, SUNDAYS, line, days=[later(-1), line["day"]])
+    assert found.rule == rule
+    assert found.corrects == (None if rule else later(-1))
+
+
+def test_on_the_day_a_viewing_arrives_nothing_corrects_it(spark: SparkSession) -> None:
+    changes = [SUNDAYS, SUNDAYS | {"liked": "0", "started_at": "2026-01-04T10:00:01Z"}]
+    found = judged(spark, *changes, days=[later(-1)])
+    assert [(row.rule, row.corrects) for row in found] == [
+        (None, None),
+        ("event_id_conflict", None),
+    ]
+
+
+def test_a_delivery_that_comes_again_does_not_undo_a_correction(spark: SparkSession) -> None:
+    unliked = SUNDAYS | {"day": MONDAY, "liked": "0"}
+    tuesday = {"day": later(1)}
+    changes = [
+        SUNDAYS, unliked, SUNDAYS | tuesday, unliked | tuesday, unliked | tuesday | {"disliked": "1"}
+    ]  # fmt: skip
+    found = judged(spark, *changes, days=[later(-1), MONDAY, later(1)])
+    assert [row.rule for row in found] == [None, None, "duplicate", "duplicate", None]
+    assert [row.corrects for row in found] == [None, later(-1), None, None, later(-1)]
+
+
+def test_of_two_corrections_of_a_day_one_stands(spark: SparkSession) -> None:
+    longer, shorter = ({"day": MONDAY, "watch_ms": watch} for watch in ("9000", "8000"))
+    changes = [SUNDAYS, *[SUNDAYS | one for one in (shorter, longer, longer)]]
+    found = judged(spark, *changes)
+    assert Counter((row.rule, row.corrects) for row in found) == {
+        ("event_id_conflict", None): 1,
+        (None, later(-1)): 1,
+        ("duplicate", None): 1,
+    }
+    assert {row.watch_ms for row in found if row.rule is None} == {9000}
+
+
+def test_without_lateness_no_day_knows_another(spark: SparkSession) -> None:
+    early = {"day": later(-1), "started_at": "2026-01-04T10:00:00Z", "event_id": "e"}
+    verdicts = rules.judge(
+        parse.interactions(lines(spark, early, {"event_id": "e"})),
+        known(spark),
+        days=[later(-1), MONDAY],
+        config=Config(),
+        lateness_days=0,
+    ).collect()
+    assert [row.rule for row in verdicts] == [None, None]
 
 
 def test_a_refused_line_does_not_stand_in_the_way_of_a_good_one(spark: SparkSession) -> None:
@@ -189,28 +262,34 @@ def test_rejected_events_number_equal_lines(spark: SparkSession) -> None:
 DAYS = [later(n) for n in range(-4, 1)]
 
 
-def world(seed: int, n_lines: int = 400) -> list[dict[str, Any]]:
-    """Lines of 40 viewings that arrive again and again, some under an id they share with others."""
+def world(seed: int, n_lines: int = 1000) -> list[dict[str, Any]]:
+    """Lines of 48 viewings, each told in three ways, that arrive again and again, some under an id
+    that other viewings have too.
+    """
     pick = random.Random(seed)
     viewings = [
         {
-            "user_id": pick.choice(["u1", "007", "7", "7", None]),
-            "video_id": pick.choice(["v1", "v1", "v2", "v404"]),
-            "started_at": f"{later(-pick.randint(-1, 6))}T10:00:00Z",
-            "watch_ms": str(1000 + n if n % 7 else -1000 - n),
+            "user_id": pick.choice(["u1", "007", "7", "7", "7", None]),
+            "video_id": pick.choice(["v1", "v1", "v1", "v2", "v2", "v404"]),
+            "started_at": f"{later(-pick.randint(-1, 5))}T10:00:00Z",
         }
-        for n in range(40)
+        for _ in range(48)
     ]
-    return [
-        pick.choice(viewings)
-        | {
-            "line": str(n),
-            "day": pick.choice(DAYS),
-            "duration_ms": pick.choice(["9000", None]),
-            "event_id": pick.choice([None, None, "a", "b", "c"]),
-        }
-        for n in range(n_lines)
-    ]
+    told = []
+    for n in range(n_lines):
+        number, told_as = pick.randrange(48), pick.randrange(3)
+        watch_ms = 1000 + 10 * number + told_as
+        told.append(
+            viewings[number]
+            | {
+                "watch_ms": str(watch_ms if number % 7 else -watch_ms),
+                "line": str(n),
+                "day": pick.choice(DAYS),
+                "duration_ms": pick.choice(["9000", None]),
+                "event_id": pick.choice([None, "a", *[f"own-{number}"] * 3]),
+            }
+        )
+    return told
 
 
 def of_a_line(line: dict[str, Any]) -> str | None:
@@ -225,8 +304,12 @@ def of_a_line(line: dict[str, Any]) -> str | None:
     return next((name for name, fits in faults.items() if fits), None)
 
 
-def key_of(line: dict[str, Any], rule: str | None) -> tuple[Any, ...]:
-    return line["day"], line["watch_ms"], line["event_id"], rule
+def key_of(line: dict[str, Any], rule: str | None, corrects: Any = None) -> tuple[Any, ...]:
+    return line["day"], line["watch_ms"], line["event_id"], corrects, rule
+
+
+def viewing_of(line: dict[str, Any]) -> tuple[Any, ...]:
+    return line["user_id"], line["video_id"], line["started_at"][:10]
 
 
 def expected(changes: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
@@ -235,17 +318,23 @@ def expected(changes: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
     sound = [line for line in changes if not of_a_line(line)]
     # First day first; of a day the earliest beginning, then the longest.
     sound.sort(key=lambda line: (line["day"], line["started_at"], -int(line["watch_ms"])))
-    for n, line in enumerate(sound):
+    kept: dict[tuple[Any, ...], str] = {}
+    for line in sound:
+        identity = line["event_id"] or line["watch_ms"]
         before = [
             other
-            for other in sound[:n]
-            if (other["event_id"] or other["watch_ms"]) == (line["event_id"] or line["watch_ms"])
-            and (line["day"] - other["day"]).days <= LATENESS
+            for other in sound
+            if (other["event_id"] or other["watch_ms"]) == identity
+            and 0 < (line["day"] - other["day"]).days <= LATENESS
         ]
-        # What stands against a line is the first of the days before, else the first of its own day.
-        same = bool(before) and before[0]["watch_ms"] == line["watch_ms"]
-        repeat = rules.DUPLICATE if same else rules.CONFLICT
-        found[key_of(line, repeat if before else None)] += 1
+        same = not before or viewing_of(before[0]) == viewing_of(line)
+        came = line["watch_ms"] in [other["watch_ms"] for other in before]
+        if same and not came and (identity, line["day"]) not in kept:
+            kept[identity, line["day"]] = line["watch_ms"]
+            found[key_of(line, None, before[0]["day"] if before else None)] += 1
+        else:
+            repeat = came or kept.get((identity, line["day"])) == line["watch_ms"]
+            found[key_of(line, rules.DUPLICATE if same and repeat else rules.CONFLICT)] += 1
     return found
 
 
@@ -260,7 +349,8 @@ def verdicts(
         lateness_days=LATENESS,
     )
     of = {change["line"]: change for change in changes}
-    return Counter(key_of(of[row.line], row.rule) for row in found.select("line", "rule").collect())
+    rows = found.select("line", "rule", "corrects").collect()
+    return Counter(key_of(of[row.line], row.rule, row.corrects) for row in rows)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -269,6 +359,7 @@ def test_a_random_world_is_judged_as_by_a_loop(spark: SparkSession, seed: int) -
     found = verdicts(spark, changes, DAYS)
     assert found == expected(changes)
     assert {key[-1] for key in found} >= {None, rules.DUPLICATE, rules.CONFLICT, "too_late"}
+    assert sum(n for key, n in found.items() if key[-2]) > 5, "corrections"
 
 
 def test_neither_the_order_of_lines_nor_the_portioning_of_days_matters(spark: SparkSession) -> None:

@@ -12,13 +12,24 @@ AT = pa.timestamp("us", tz="UTC")
 
 SCHEMAS = {
     "events": {
-        "day": pa.date32(), "user_id": pa.string(), "video_id": pa.string(), "user_idx": pa.int32(),
-        "video_idx": pa.int32(), "started_at": AT, "watch_ms": pa.int64(), "duration_ms": pa.int64(),
-        "feedback": pa.string(), "strength": pa.float64(),
+        "day": pa.date32(), "arrived_on": pa.date32(), "event_id": pa.string(), "user_id": pa.string(),
+        "video_id": pa.string(), "user_idx": pa.int32(), "video_idx": pa.int32(), "started_at": AT,
+        "watch_ms": pa.int64(), "duration_ms": pa.int64(), "feedback": pa.string(),
+        "disliked": pa.bool_(), "strength": pa.float64(),
+    },
+    "daily_watches": {
+        "day": pa.date32(), "user_id": pa.string(), "video_id": pa.string(), "n_views": pa.int32(),
+        "n_positive": pa.int32(), "n_negative": pa.int32(), "strength": pa.float64(),
+        "undone": pa.bool_(), "first_at": AT, "last_at": AT, "clip_steps": pa.list_(pa.int32()),
+    },
+    "parts": {
+        "split": pa.string(), "user_id": pa.string(), "video_id": pa.string(), "user_idx": pa.int32(),
+        "video_idx": pa.int32(), "first_at": AT, "clip_net": pa.list_(pa.float64()),
     },
     "watch_edges": {
         "split": pa.string(), "user_idx": pa.int32(), "video_idx": pa.int32(), "weight": pa.float64(),
-        "n_views": pa.int32(), "n_positive": pa.int32(), "n_negative": pa.int32(), "last_at": AT,
+        "n_views": pa.int32(), "n_positive": pa.int32(), "n_negative": pa.int32(),
+        "undone": pa.bool_(), "last_at": AT,
     },
     "video_features": {
         "video_id": pa.string(), "modality": pa.string(), "encoder_version": pa.string(),
@@ -38,12 +49,21 @@ SCHEMAS = {
 DEFAULTS: dict[str, dict[str, Any]] = {
     "events": {
         "user_id": "u1", "video_id": "v1", "user_idx": 0, "video_idx": 0, "watch_ms": 10_000,
-        "duration_ms": 10_000, "feedback": "positive", "strength": 0.8,
+        "duration_ms": 10_000, "feedback": "positive", "disliked": False, "strength": 0.8,
         "started_at": dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC),
+    },
+    "daily_watches": {
+        "user_id": "u1", "video_id": "v1", "n_views": 1, "n_positive": 1, "n_negative": 0,
+        "strength": 0.8, "undone": False, "first_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "clip_steps": [0, 0, 0, 0],
+    },
+    "parts": {
+        "split": "train", "user_id": "u1", "video_id": "v1", "user_idx": 0, "video_idx": 0,
+        "first_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
     },
     "watch_edges": {
         "split": "train", "user_idx": 0, "video_idx": 0, "weight": 1.0, "n_views": 1, "n_positive": 1,
-        "n_negative": 0, "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        "n_negative": 0, "undone": False, "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
     },
     "video_features": {"video_id": "v1", "modality": "visual", "encoder_version": "e1"},
     "videos": {"video_id": "v1", "author_id": "a1", "duration_ms": 10_000, "eligible": True},
@@ -56,11 +76,13 @@ Rows = Callable[..., DataFrame]
 
 
 def table(name: str, *overrides: dict[str, Any]) -> pa.Table:
-    """Default rows of a table with overrides; an event's day follows its start."""
+    """Default rows of a table with overrides; an event has an id, a day by its start, and arrived on it."""
     complete = [{**DEFAULTS[name], **override} for override in overrides]
-    for row in complete:
+    for number, row in enumerate(complete):
         if "started_at" in row:
+            row.setdefault("event_id", f"e{number}")
             row.setdefault("day", row["started_at"].date())
+            row.setdefault("arrived_on", row["day"])
     schema = pa.schema(list(SCHEMAS[name].items()))
     filled = [{column: row.get(column) for column in schema.names} for row in complete]
     return pa.Table.from_pylist(filled, schema=schema)

@@ -10,23 +10,23 @@ from microrec.graphs import nodes
 @pytest.mark.spark
 def test_users_are_numbered_by_id_whatever_the_order_of_rows(rows: Rows) -> None:
     ids = ["u10", "u9", "U1", "ü", "007", "7", "u1"]
-    events = [{"user_id": user} for user in ids for _ in range(2)]
+    parts = [{"user_id": user} for user in ids for _ in range(2)]
     generator = np.random.default_rng(1)
-    shuffled = [events[place] for place in generator.permutation(len(events))]
-    one = found(nodes.users(rows("events", *events)), "user_idx", "user_id")
-    other = found(nodes.users(rows("events", *shuffled).repartition(3)), "user_idx", "user_id")
+    shuffled = [parts[place] for place in generator.permutation(len(parts))]
+    one = found(nodes.users(rows("parts", *parts)), "user_idx", "user_id")
+    other = found(nodes.users(rows("parts", *shuffled).repartition(3)), "user_idx", "user_id")
     assert one == other == list(enumerate(sorted(ids)))
 
 
 @pytest.mark.spark
 def test_degree_counts_distinct_videos_and_first_seen_is_the_earliest(rows: Rows) -> None:
-    events = rows(
-        "events",
-        {"video_id": "v1", "started_at": instant(3)},
-        {"video_id": "v1", "started_at": instant(2)},
-        {"video_id": "v2", "started_at": instant(4)},
+    parts = rows(
+        "parts",
+        {"video_id": "v1", "split": "holdout", "first_at": instant(3)},
+        {"video_id": "v1", "first_at": instant(2)},
+        {"video_id": "v2", "first_at": instant(4)},
     )
-    users = found(nodes.users(events), "user_id", "degree", "first_seen")
+    users = found(nodes.users(parts), "user_id", "degree", "first_seen")
     assert users == [("u1", 2, instant(2))]
 
 
@@ -35,14 +35,14 @@ def test_the_whole_catalogue_is_numbered_cold_videos_too(rows: Rows) -> None:
     videos = rows(
         "videos", {"video_id": "b"}, {"video_id": "a", "eligible": False}, {"video_id": "c"}
     )
-    events = rows(
-        "events",
-        {"video_id": "b", "user_id": "u1", "started_at": instant(2)},
-        {"video_id": "b", "user_id": "u2", "started_at": instant(3)},
-        {"video_id": "b", "user_id": "u2", "started_at": instant(4)},
+    parts = rows(
+        "parts",
+        {"video_id": "b", "user_id": "u1", "first_at": instant(2)},
+        {"video_id": "b", "user_id": "u2", "first_at": instant(3)},
+        {"video_id": "b", "user_id": "u2", "first_at": instant(4), "split": "holdout"},
     )
     columns = ("video_idx", "video_id", "eligible", "degree", "first_seen")
-    assert found(nodes.video_nodes(videos, events), *columns) == [
+    assert found(nodes.video_nodes(videos, parts), *columns) == [
         (0, "a", False, 0, None),
         (1, "b", True, 2, instant(2)),
         (2, "c", True, 0, None),

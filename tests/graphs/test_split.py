@@ -3,6 +3,7 @@
 import datetime as dt
 
 import pytest
+from graph_rows import Rows, found, instant
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -45,6 +46,25 @@ def test_trial_never_sees_the_holdout(spark: SparkSession) -> None:
         ("final", "validation"),
         ("trial", "train"),
         ("trial", "validation"),
+    ]
+
+
+@pytest.mark.spark
+def test_a_group_is_undone_at_its_last_dislike(rows: Rows) -> None:
+    viewings = rows(
+        "events",
+        {"started_at": instant(5, 9)},
+        {"started_at": instant(5, 11), "disliked": True},
+        {"started_at": instant(5, 10), "disliked": True},
+        {"started_at": instant(5, 12)},
+        {"started_at": instant(5, 12), "user_id": "u2"},
+        {"started_at": instant(5, 13), "user_id": "u3", "disliked": True},
+    )
+    told = split.with_undone(viewings, "disliked", "started_at", within=["user_id", "video_id"])
+    assert found(told, "user_id", "started_at", "undone_at") == [
+        *[("u1", instant(5, hour), instant(5, 11)) for hour in (9, 10, 11, 12)],
+        ("u2", instant(5, 12), None),
+        ("u3", instant(5, 13), instant(5, 13)),
     ]
 
 

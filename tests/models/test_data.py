@@ -13,14 +13,17 @@ from microrec.models.data import Features, build_graph, pair_keys, unit_rows
 PARTS = {"trial": {"train", "validation"}, "final": {"train", "validation", "holdout"}}
 
 
-def edge_rows(*rows: tuple[str, int, int, float, int, int, int]) -> pa.Table:
-    """(split, user, video, weight, n_views, n_positive, last_at in us)."""
+def edge_rows(
+    *rows: tuple[str, int, int, float, int, int, int], undone: tuple[int, ...] = ()
+) -> pa.Table:
+    """(split, user, video, weight, n_views, n_positive, last_at in us); the places of undone rows."""
     names = ("split", "user_idx", "video_idx", "weight", "n_views", "n_positive", "last_at")
     types = (pa.string(), pa.int32(), pa.int32(), pa.float64(), pa.int32(), pa.int32(), pa.int64())
     columns = zip(*rows, strict=True)
     table = pa.table(
         {name: pa.array(list(c), t) for name, c, t in zip(names, columns, types, strict=True)}
     )
+    table = table.append_column("undone", [[place in undone for place in range(len(rows))]])
     return table.set_column(6, "last_at", table["last_at"].cast(pa.timestamp("us", "UTC")))
 
 
@@ -53,6 +56,32 @@ def test_parts_add_up() -> None:
     assert edges.last_at.tolist() == [20, 20, 10]
 
 
+def test_what_a_later_part_undid_is_no_edge() -> None:
+    """(0, 1) is disliked on D, (1, 3) and (2, 2) in validation, which keeps what came after."""
+    edges = edge_rows(
+        ("train", 0, 1, 0.5, 2, 1, 10),
+        ("validation", 0, 1, 1.25, 3, 1, 20),
+        ("holdout", 0, 1, 2.0, 1, 0, 30),
+        ("train", 1, 3, 1.0, 1, 1, 10),
+        ("validation", 1, 3, 0.5, 1, 1, 20),
+        ("train", 2, 2, 1.0, 1, 1, 10),
+        ("validation", 2, 2, 0.0, 1, 0, 20),
+        ("train", 2, 3, 1.0, 1, 1, 10),
+        undone=(2, 4, 6),
+    )
+
+    def found(fit: str) -> list[tuple[float, ...]]:
+        graph = build_graph(a_world(edges), fit=fit).edges
+        columns = ("user_idx", "video_idx", "weight", "n_views", "n_positive")
+        return list(zip(*(getattr(graph, name).tolist() for name in columns), strict=True))
+
+    assert found("trial") == [(0, 1, 1.75, 5, 2), (1, 3, 0.5, 2, 1), (2, 3, 1.0, 1, 1)]
+    assert found("final") == [(1, 3, 0.5, 2, 1), (2, 3, 1.0, 1, 1)]
+    held = build_graph(a_world(edges), fit="trial").early_stopping
+    assert held is not None
+    assert len(held.edges) == 4, "validation undoes nothing in train"
+
+
 def test_final_fit_sees_the_holdout() -> None:
     graph = build_graph(a_world(EDGES), fit="final")
     assert len(graph.edges) == 4
@@ -76,18 +105,26 @@ def test_validation_is_new_to_the_user_and_eligible() -> None:
     assert len(held.truth) == 0
 
 
+def in_time(row: tuple[tuple[str, int, int], object]) -> int:
+    return worlds.PARTS.index(row[0][0])
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.data(), st.sampled_from(["trial", "final"]))
 def test_equals_a_dictionary(data: st.DataObject, fit: str) -> None:
     key = st.tuples(st.sampled_from(worlds.PARTS), st.integers(0, 2), st.integers(0, 3))
     value = st.tuples(st.integers(0, 8), st.integers(1, 5), st.integers(0, 2), st.integers(0, 99))
-    rows = data.draw(st.dictionaries(key, value, min_size=1))
-    edges = edge_rows(*((*k, w / 4, n, p, at) for k, (w, n, p, at) in rows.items()))
+    rows = data.draw(st.dictionaries(key, st.tuples(value, st.booleans()), min_size=1))
+    undone = [place for place, (_, undoes) in enumerate(rows.values()) if undoes]
+    edges = edge_rows(
+        *((*k, w / 4, n, p, at) for k, ((w, n, p, at), _) in rows.items()), undone=tuple(undone)
+    )
     expected: dict[tuple[int, int], list[float]] = {}
-    for (split, user, video), (w, n, p, at) in rows.items():
+    for (split, user, video), ((w, n, p, at), undoes) in sorted(rows.items(), key=in_time):
         if split in PARTS[fit]:
             one = expected.setdefault((user, video), [0, 0, 0, 0])
-            one[:] = [one[0] + w / 4, one[1] + n, one[2] + p, max(one[3], at)]
+            kept = (0, 0) if undoes else (one[0], one[2])
+            one[:] = [kept[0] + w / 4, one[1] + n, kept[1] + p, max(one[3], at)]
     expected = {pair: one for pair, one in sorted(expected.items()) if one[2] > 0}
     found = build_graph(a_world(edges), fit=fit).edges
     assert (np.diff(pair_keys(found, n_videos=4)) > 0).all()

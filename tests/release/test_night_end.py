@@ -116,6 +116,7 @@ def watches() -> pa.Table:
         "n_views": pa.array([1] * n, pa.int32()),
         "n_positive": pa.array([1] * n, pa.int32()),
         "n_negative": pa.array([0] * n, pa.int32()),
+        "undone": pa.array([False] * n),
         "last_at": pa.array([MIDNIGHT] * n, pa.timestamp("us", "UTC")),
     }
     return pa.table(columns)
