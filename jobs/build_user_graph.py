@@ -21,9 +21,16 @@ def main(day: job.Day) -> None:
     sequences_config = recipe.section("graphs.sequences", sequences.Config)
     house = spark.Warehouse.open()
 
-    n_users = house.count("users", day=day)
-    watched = house.read("watch_edges", day=day)
-    network = user_edges.user_edges(watched, n_users=n_users, config=edges_config)
+    watched, n_users = house.read("watch_edges", day=day), house.count("users", day=day)
+    networks = []
+    for fit in ("trial", "final"):
+        n_videos = user_edges.population(watched, fit=fit, config=edges_config)
+        networks.append(
+            user_edges.user_edges(
+                watched, fit=fit, n_users=n_users, n_videos=n_videos, config=edges_config
+            )
+        )
+    network = networks[0].unionByName(networks[1])
     house.write("user_edges", network, day=day, replace=FITS)
 
     users, video_nodes = house.read("users", day=day), house.read("video_nodes", day=day)

@@ -14,10 +14,11 @@ changes a row, given a kernel whose scores do not depend on them.
 """
 
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -30,7 +31,6 @@ BLOCKS_PER_TASK = 8
 """At most so many blocks' rows and lists in one task; more would save shuffling and cost memory."""
 WANTED, OFFERED = "wanted", "offered"
 """Optional boolean columns: rows that get a list, rows that stand in lists. Absent = all."""
-OWN = {WANTED, OFFERED, "block_no", "task_no"}
 
 
 class Kernel(Protocol):
@@ -47,8 +47,8 @@ class Kernel(Protocol):
     def pack(self, rows: pa.Table) -> Any:
         """Rows of one block, in any order, as arrays; `len(packed.idx)` is their number."""
 
-    def index(self, packed: Any, constants: Mapping[str, Any]) -> Any:
-        """A block made ready for being compared with, given the constants of its space."""
+    def index(self, packed: Any) -> Any:
+        """A block made ready for being compared with."""
 
     def compare(self, packed: Any, index: Any, best: Lists) -> None:
         """Offer the rows of an indexed block to the lists of a packed one."""
@@ -64,7 +64,6 @@ def nearest(
     within: Sequence[str],
     n_rows: int,
     block_size: int,
-    constants: DataFrame | None = None,
 ) -> DataFrame:
     """The k nearest neighbours of every row among the rows of its space.
 
@@ -73,10 +72,9 @@ def nearest(
             Boolean columns `wanted` and `offered`, if there are any, say which rows get a list and
             which may stand in one.
         kernel: compares two blocks. Must not pair a row with itself.
-        within: columns that name the space.
+        within: columns that name the space; none if there is but one.
         n_rows: greatest idx + 1.
         block_size: rows of a block, at most; smaller where there would be fewer tasks than cores.
-        constants: one row per space with what the kernel needs to know of the whole of it.
 
     Returns:
         One row per (within, idx, neighbour_idx): the measures and rank, 1 = nearest, ties by
@@ -87,54 +85,73 @@ def nearest(
     n_blocks = max(1, -(-n_rows // block_size))
     per_task = max(1, min(BLOCKS_PER_TASK, n_blocks // (4 * cores)))
     n_tasks = -(-n_blocks // per_task)
-    blocks = _packed(rows, kernel, keys, block_size=block_size)
-    if constants is not None:
-        # One row per space on the right.
-        blocks = blocks.join(F.broadcast(constants), on=keys, how="inner")
+    blocks = _packed(rows, kernel, keys, n_blocks=n_blocks, block_size=block_size)
     home = F.floor(F.col("block_no") / per_task).cast("int")
     streams = blocks.withColumn("task_no", F.explode(F.sequence(F.lit(0), F.lit(n_tasks - 1))))
     streams = streams.withColumn(WANTED, F.when(F.col("task_no") == home, F.col(WANTED)))
     # Rows of the task come before the blocks that pass by.
     order = [*map(F.col, (*keys, "task_no")), F.col(WANTED).isNull(), F.col("block_no")]
     placed = streams.repartition(2 * n_tasks, *keys, "task_no").sortWithinPartitions(*order)
-    edges = cast(
-        StructType,
-        StructType.fromDDL(f"idx int, neighbour_idx int, {kernel.measures}, rank int"),
-    )
-    schema = StructType([*rows.select(*keys).schema.fields, *edges.fields])
+    schema = _schema(rows, keys, f"idx int, neighbour_idx int, {kernel.measures}, rank int")
     meet = partial(_meet, kernel=kernel, keys=keys, schema=to_arrow_schema(schema))
     return placed.mapInArrow(meet, schema)
 
 
-def _packed(rows: DataFrame, kernel: Kernel, keys: list[str], *, block_size: int) -> DataFrame:
+def _packed(
+    rows: DataFrame, kernel: Kernel, keys: list[str], *, n_blocks: int, block_size: int
+) -> DataFrame:
     """One row per block: the space, block_no, and its rows packed twice: wanted and offered."""
-    for flag in (WANTED, OFFERED):
-        if flag not in rows.columns:
-            rows = rows.withColumn(flag, F.lit(True))
-    numbered = rows.withColumn("block_no", F.floor(F.col("idx") / F.lit(block_size)).cast("int"))
-    numbered = numbered.select(*keys, "block_no", *(n for n in rows.columns if n not in keys))
-    spaces = rows.select(*keys).schema.fields
-    packed = cast(
-        StructType, StructType.fromDDL(f"block_no int, {WANTED} binary, {OFFERED} binary")
+    schema = _schema(rows, keys, f"block_no int, {WANTED} binary, {OFFERED} binary")
+    # By number of partitions: adaptive execution leaves these as they are, a block or a few each.
+    together = rows.repartition(n_blocks, *keys, F.floor(F.col("idx") / F.lit(block_size)))
+    pack = partial(
+        _pack, kernel=kernel, keys=keys, block_size=block_size, schema=to_arrow_schema(schema)
     )
-    schema = StructType([*spaces, *packed.fields])
-    arrow_schema = to_arrow_schema(schema)
-
-    def pack(rows: pa.Table) -> pa.Table:  # Spark reads these hints
-        return _pack(rows, kernel=kernel, keys=keys, schema=arrow_schema)
-
-    return numbered.groupBy(*keys, "block_no").applyInArrow(pack, schema)
+    return together.mapInArrow(pack, schema)
 
 
-def _pack(rows: pa.Table, *, kernel: Kernel, keys: list[str], schema: pa.Schema) -> pa.Table:
-    sides = []
-    for flag in (WANTED, OFFERED):
-        mine = rows.filter(rows[flag]).drop_columns([*keys, "block_no", WANTED, OFFERED])
-        sides.append(pickle.dumps(kernel.pack(mine), protocol=5) if mine.num_rows else None)
-    names = [*keys, "block_no"]
-    values = [[rows[name][0].as_py()] for name in names] + [[side] for side in sides]
-    columns = [pa.array(v, schema.field(i).type) for i, v in enumerate(values)]
-    return pa.Table.from_arrays(columns, schema=schema)
+def _schema(rows: DataFrame, keys: list[str], fields: str) -> StructType:
+    added = cast(StructType, StructType.fromDDL(fields))
+    return StructType([*rows.select(*keys).schema.fields, *added.fields])
+
+
+def _pack(
+    batches: Iterator[pa.RecordBatch],
+    *,
+    kernel: Kernel,
+    keys: list[str],
+    block_size: int,
+    schema: pa.Schema,
+) -> Iterator[pa.RecordBatch]:
+    """Pack the blocks of a partition, each whole, whatever blocks are in it."""
+    # Empty batches have no type to agree on with the others.
+    held = [batch for batch in batches if batch.num_rows]
+    rows = pa.Table.from_batches(held) if held else None
+    for block, part in _blocks(rows, keys, block_size) if rows else ():
+        columns = [[value] for value in block]
+        for flag in (WANTED, OFFERED):
+            mine = part.filter(part[flag]) if flag in part.column_names else part
+            mine = mine.select([n for n in mine.column_names if n not in (*keys, WANTED, OFFERED)])
+            packed = pickle.dumps(kernel.pack(mine), protocol=5) if mine.num_rows else None
+            columns.append([packed])
+        arrays = [pa.array(v, schema.field(i).type) for i, v in enumerate(columns)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _blocks(
+    rows: pa.Table, keys: list[str], block_size: int
+) -> Iterator[tuple[tuple[Any, ...], pa.Table]]:
+    """Space and block_no of each block, and its rows."""
+    named = [rows[key].combine_chunks().dictionary_encode() for key in keys]
+    place = rows["idx"].to_numpy().astype(np.int64) // block_size
+    for column in named:
+        place = place * len(column.dictionary) + column.indices.to_numpy()
+    for number in np.flatnonzero(np.bincount(place)):
+        rest, space = int(number), []
+        for column in reversed(named):
+            rest, code = divmod(rest, len(column.dictionary))
+            space.append(column.dictionary[code].as_py())
+        yield (*reversed(space), rest), rows.filter(pa.array(place == number))
 
 
 def _meet(
@@ -195,7 +212,6 @@ class _Task:
     def _meet(self, block: dict[str, Any]) -> None:
         if not (self.held and block[OFFERED].is_valid):
             return
-        constants = {name: value.as_py() for name, value in block.items() if name not in OWN}
-        index = self.kernel.index(pickle.loads(block[OFFERED].as_buffer()), constants)
+        index = self.kernel.index(pickle.loads(block[OFFERED].as_buffer()))
         for packed, best in self.held:
             self.kernel.compare(packed, index, best)

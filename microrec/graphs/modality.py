@@ -5,9 +5,7 @@ The frozen item-item graph of FREEDOM (Zhou et al. 2023) and LATTICE (Zhang et a
 `cosine.py` compares the vectors; here is which vectors are compared.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -89,7 +87,7 @@ class Similarity:
         flat = pc.list_flatten(rows["vector"]).to_numpy()
         return cosine.block(rows["idx"].to_numpy(), flat.reshape(rows.num_rows, -1))
 
-    def index(self, packed: Block, constants: Mapping[str, Any]) -> Block:
+    def index(self, packed: Block) -> Block:
         """A block is its own index."""
         return packed
 

@@ -1,74 +1,108 @@
 """The implicit user network: each user's most correlated users.
 
 The first stage of DMR (Lu et al. 2021, arXiv 2110.03902), exact. `pearson.py` has the formula and
-computes it; here the watch graph becomes users' vectors. Of a fit, N is the number of videos that
-somebody viewed positively.
+computes it; here the watch graph becomes users' vectors. N is the number of videos that somebody
+viewed positively within the fit.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, Window
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from microrec.graphs import pearson
 from microrec.graphs.blocks import nearest
 from microrec.graphs.lists import Edges, Lists
 from microrec.graphs.pearson import Block, Config, Users
-from microrec.graphs.split import by_fit
-from microrec.graphs.sums import exact_sum
+from microrec.graphs.split import FITS
+
+POSITIVE, UNDONE, PART = 1, 2, 4
+"""Of a mark: any positive viewing, an undo, and from here up the place of the part in time."""
 
 
-def user_edges(watch_edges: DataFrame, *, n_users: int, config: Config) -> DataFrame:
-    """Connect each user to the most correlated users, for both fits.
+def user_edges(
+    watch_edges: DataFrame, *, fit: str, n_users: int, n_videos: int, config: Config
+) -> DataFrame:
+    """Connect each user to the most correlated users of a fit.
 
     Of a video with more than `hub_cap` viewers only the latest `hub_cap` (ties by user_idx) take
     part in the dot products; the sums stay full. So n_common and pearson are exact whenever no
     shared video is above the cap, and too low otherwise.
 
     Args:
-        watch_edges: edges of all parts; those with n_positive > 0 count.
+        watch_edges: edges of all parts.
+        fit: name of the fit.
         n_users: users of the day, indexed from 0.
+        n_videos: N, see `population`.
         config: signal, thresholds, caps.
 
     Returns:
-        One row per (fit, user_idx, neighbour_idx): pearson > 0, n_common and rank.
+        One row per (user_idx, neighbour_idx): fit, pearson > 0, n_common and rank.
     """
-    positive = positive_edges(watch_edges, config=config)
-    n_videos = F.count_distinct("video_idx") if config.n_videos is None else F.lit(config.n_videos)
     edges = nearest(
-        capped(positive, hub_cap=config.hub_cap).withColumnRenamed("user_idx", "idx"),
-        Correlation(config),
-        within=["fit"],
+        vectors(watch_edges, fit=fit, config=config),
+        Correlation(config, n_videos),
+        within=[],
         n_rows=n_users,
         block_size=config.block_size,
-        constants=positive.groupBy("fit").agg(n_videos.cast("double").alias("n_videos")),
     )
-    return edges.withColumnRenamed("idx", "user_idx")
+    return edges.withColumnRenamed("idx", "user_idx").withColumn("fit", F.lit(fit))
 
 
-def positive_edges(watch_edges: DataFrame, *, config: Config) -> DataFrame:
-    """One row per (fit, user_idx, video_idx) with a positive viewing: signal x > 0 and last_at."""
-    edges = (
-        by_fit(watch_edges.where(F.col("n_positive") > 0))
-        .groupBy("fit", "user_idx", "video_idx")
-        .agg(exact_sum(F.col("weight")).alias("weight"), F.max("last_at").alias("last_at"))
+def population(watch_edges: DataFrame, *, fit: str, config: Config) -> int:
+    """N of a fit: the config's, or the videos that somebody viewed positively, undone or not."""
+    if config.n_videos is not None:
+        return config.n_videos
+    seen = watch_edges.where(F.col("split").isin(*FITS[fit]) & (F.col("n_positive") > 0))
+    return seen.select("video_idx").distinct().count()
+
+
+def vectors(watch_edges: DataFrame, *, fit: str, config: Config) -> DataFrame:
+    """What goes into the vectors of a fit: idx, video_idx, mark and, if used, weight and meets.
+
+    A pair has a row per part; `Correlation.pack` puts them together.
+    """
+    seen = watch_edges.where(F.col("split").isin(*FITS[fit]))
+    positive, undone = F.col("n_positive") > 0, F.col("undone")
+    mark = _place(F.col("split")) * PART + _bit(positive, POSITIVE) + _bit(undone, UNDONE)
+    columns = [F.col("user_idx").alias("idx"), F.col("video_idx"), mark.alias("mark")]
+    if config.signal == "weight":
+        columns.append(F.col("weight"))
+    if config.hub_cap is not None:
+        seen = _capped(seen, hub_cap=config.hub_cap)
+        columns.append(F.col("meets"))
+    return seen.where(positive | undone).select(*columns)
+
+
+def _place(split: Column) -> Column:
+    """1 for the earliest part."""
+    first, *others = FITS["final"]
+    place = F.when(split == first, 1)
+    for number, name in enumerate(others, start=2):
+        place = place.when(split == name, number)
+    return place
+
+
+def _bit(condition: Column, bit: int) -> Column:
+    return F.when(condition, bit).otherwise(0)
+
+
+def _capped(seen: DataFrame, *, hub_cap: int) -> DataFrame:
+    """The same rows; `meets` is false for all but a video's latest viewers."""
+    positive, place = F.col("n_positive") > 0, _place(F.col("split"))
+    pairs = seen.groupBy("video_idx", "user_idx").agg(
+        F.max(F.when(positive, F.col("last_at"))).alias("last_at"),
+        F.max(F.when(positive, place)).alias("liked"),
+        F.max(F.when(F.col("undone"), place)).alias("undone"),
     )
-    x = F.lit(1.0) if config.signal == "binary" else F.col("weight")
-    signals = edges.select("fit", "user_idx", "video_idx", x.alias("x"), "last_at")
-    return signals.where(F.col("x") > 0)
-
-
-def capped(positive: DataFrame, *, hub_cap: int | None) -> DataFrame:
-    """The same edges without last_at; `meets` is false for all but a video's latest viewers."""
-    meets = F.lit(True)
-    if hub_cap is not None:
-        order = Window.partitionBy("fit", "video_idx").orderBy(F.col("last_at").desc(), "user_idx")
-        meets = F.row_number().over(order) <= hub_cap
-    return positive.withColumn("meets", meets).drop("last_at")
+    viewers = pairs.where(F.col("liked") >= F.coalesce("undone", F.lit(0)))
+    latest = Window.partitionBy("video_idx").orderBy(F.col("last_at").desc(), "user_idx")
+    viewers = viewers.withColumn("meets", F.row_number().over(latest) <= hub_cap)
+    viewers = viewers.select("video_idx", "user_idx", "meets")
+    return seen.join(viewers, on=["video_idx", "user_idx"], how="left")
 
 
 @dataclass(frozen=True)
@@ -76,6 +110,7 @@ class Correlation:
     """The kernel `blocks.nearest` runs."""
 
     config: Config
+    n_videos: int
     measures = "pearson double, n_common int"
 
     @property
@@ -84,34 +119,62 @@ class Correlation:
         return self.config.k
 
     def pack(self, rows: pa.Table) -> Users:
-        """Edges of some users (idx, video_idx, x, meets) as vectors."""
-        user, video, x, meets = (rows[name].to_numpy() for name in rows.column_names)
-        order = np.lexsort((video, user))
-        user, video, x, meets = user[order], video[order], x[order], meets[order]
-        idx, start, n_positive = np.unique(user, return_index=True, return_counts=True)
-        sums = np.add.reduceat(np.stack([x, x * x]), start, axis=1)
-        ends = np.cumsum(np.add.reduceat(meets.astype(np.int64), start))
-        binary = self.config.signal == "binary"
-        everyone = Users(
-            idx.astype(np.int32),
-            np.concatenate([[0], ends]).astype(np.int64),
-            video[meets].astype(np.int32),
-            np.zeros(0) if binary else x[meets],
-            n_positive.astype(np.int32),
-            *sums,
-        )
-        return everyone.where(n_positive <= self.config.activity_cap)
+        """Rows of `vectors` as vectors.
 
-    def index(self, packed: Users, constants: Mapping[str, Any]) -> tuple[Block, float]:
-        """Who viewed what, and N of the fit."""
-        n_videos = constants["n_videos"]
-        return pearson.block(packed, n_videos), n_videos
+        The parts of a pair are put together: what came before the latest undo does not count,
+        weights are added.
+        """
+        columns = {name: rows[name].to_numpy() for name in rows.column_names}
+        # A number per row that no other has: sorted faster than by columns, and in one way only.
+        key = columns["idx"].astype(np.uint64) << 33 | columns["video_idx"].astype(np.uint64) << 2
+        order = np.argsort(key | (columns["mark"] // PART).astype(np.uint64))
+        user, video, mark = (columns[name][order] for name in ("idx", "video_idx", "mark"))
+        ones = np.ones(len(order))
+        weight = columns["weight"][order] if "weight" in columns else ones
+        meets = columns["meets"][order] == 1 if "meets" in columns else ones > 0
+        is_first = np.ones(len(order), dtype=bool)
+        is_first[1:] = (np.diff(user) != 0) | (np.diff(video) != 0)
+        first = np.flatnonzero(is_first)
+        pair, part = np.cumsum(is_first) - 1, mark // PART
+        undone = np.maximum.reduceat(np.where(mark & UNDONE, part, 0), first)
+        counts = ((mark & POSITIVE) > 0) & (part >= undone[pair])
+        x = np.bincount(pair, weights=weight * counts, minlength=len(first)).astype(np.float64)
+        kept = (np.bincount(pair, weights=counts, minlength=len(first)) > 0) & (x > 0)
+        if self.config.signal == "binary":
+            x = np.ones_like(x)
+        return self._users(user[first][kept], video[first][kept], x[kept], meets[first][kept])
 
-    def compare(self, packed: Users, index: tuple[Block, float], best: Lists) -> None:
+    def index(self, packed: Users) -> Block:
+        """Who viewed what."""
+        return pearson.block(packed, float(self.n_videos))
+
+    def compare(self, packed: Users, index: Block, best: Lists) -> None:
         """Correlate."""
-        other, n_videos = index
-        pearson.compare(packed, other, best, n_videos=n_videos, config=self.config)
+        n_videos = float(self.n_videos)
+        pearson.compare(packed, index, best, n_videos=n_videos, config=self.config)
 
     def edges(self, packed: Users, best: Lists) -> Edges:
         """Lists as columns."""
         return best.edges(packed.idx, score="pearson", note="n_common")
+
+    def _users(
+        self,
+        user: NDArray[np.int32],
+        video: NDArray[np.int32],
+        x: NDArray[np.float64],
+        meets: NDArray[np.bool_],
+    ) -> Users:
+        """Distinct pairs in order, as vectors of the users within the activity cap."""
+        idx, n_positive = np.unique(user, return_counts=True)
+        row = np.repeat(np.arange(len(idx)), n_positive)
+        ends = np.cumsum(np.bincount(row, weights=meets, minlength=len(idx)))
+        everyone = Users(
+            idx.astype(np.int32),
+            np.concatenate([[0], ends]).astype(np.int64),
+            video[meets].astype(np.int32),
+            x[meets] if self.config.signal == "weight" else x[:0],
+            n_positive.astype(np.int32),
+            np.bincount(row, weights=x, minlength=len(idx)).astype(np.float64),
+            np.bincount(row, weights=x * x, minlength=len(idx)).astype(np.float64),
+        )
+        return everyone.where(n_positive <= self.config.activity_cap)

@@ -1,6 +1,5 @@
 """Blocks that stream past rows give what one look at all rows gives; ties go by index."""
 
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +14,7 @@ from microrec.graphs.lists import Edges, Lists, push
 
 @pytest.fixture
 def modulo() -> blocks.Kernel:
-    """A kernel with many ties: the score of (i, j) is (value_i + value_j + shift) mod 3.
+    """A kernel with many ties: the score of (i, j) is (value_i + value_j) mod 3.
 
     A class of its own, so that it travels to the workers, which cannot import this file.
     """
@@ -28,8 +27,7 @@ def modulo() -> blocks.Kernel:
             rows = rows.sort_by("idx")
             return SimpleNamespace(idx=rows["idx"].to_numpy(), value=rows["value"].to_numpy())
 
-        def index(self, packed: Any, constants: Mapping[str, Any]) -> Any:
-            packed.value = packed.value + constants.get("shift", 0)
+        def index(self, packed: Any) -> Any:
             return packed
 
         def compare(self, packed: Any, index: Any, best: Lists) -> None:
@@ -45,12 +43,10 @@ def modulo() -> blocks.Kernel:
     return Modulo()
 
 
-def brute(
-    values: dict[int, int], offered: dict[int, int], *, shift: int = 0
-) -> list[tuple[int, int, float, int]]:
+def brute(values: dict[int, int], offered: dict[int, int]) -> list[tuple[int, int, float, int]]:
     edges = []
     for one, value in values.items():
-        best = sorted((-((value + v + shift) % 3), o) for o, v in offered.items() if o != one)
+        best = sorted((-((value + v) % 3), o) for o, v in offered.items() if o != one)
         edges += [(one, other, float(-s), rank + 1) for rank, (s, other) in enumerate(best[:4])]
     return sorted(edges)
 
@@ -94,16 +90,15 @@ def test_only_wanted_rows_get_lists_of_only_offered_rows(
         for i, value in values.items()
     ]
     schema = "space string, idx int, value int, wanted boolean, offered boolean"
-    shifts = spark.createDataFrame([("a", 1), ("b", 2), ("alone", 0)], "space string, shift int")
     edges = blocks.nearest(
         spark.createDataFrame(rows, schema), modulo,
-        within=["space"], n_rows=23, block_size=5, constants=shifts,
+        within=["space"], n_rows=23, block_size=5,
     ).toArrow()  # fmt: skip
-    for shift, space in ((1, "a"), (2, "b")):
+    for space in ("a", "b"):
         values = spaces()[space]
         wanted = {i: value for i, value in values.items() if i % 2 == 0}
         offered = {i: value for i, value in values.items() if i % 3 > 0}
-        assert of(edges, space) == brute(wanted, offered, shift=shift)
+        assert of(edges, space) == brute(wanted, offered)
 
 
 def test_a_task_of_many_blocks_lets_each_meet_each(modulo: blocks.Kernel) -> None:
@@ -114,17 +109,14 @@ def test_a_task_of_many_blocks_lets_each_meet_each(modulo: blocks.Kernel) -> Non
         "score": pa.float64(),
         "rank": pa.int32(),
     }
-    schema = pa.schema(list(edge.items()))
+    rows = pa.table({"idx": pa.array(list(values), pa.int32()), "value": list(values.values())})
+    packed = blocks._pack(
+        iter(rows.to_batches()), kernel=modulo, keys=[], block_size=4,
+        schema=pa.schema([("block_no", pa.int32()), ("wanted", pa.binary()), ("offered", pa.binary())]),
+    )  # fmt: skip
     task = blocks._Task(modulo)
-    for start in range(0, 23, 4):
-        here = [(i, v) for i, v in values.items() if start <= i < start + 4]
-        rows = pa.table({"idx": pa.array([i for i, _ in here], pa.int32()),
-                         "value": [v for _, v in here], "wanted": [True] * len(here),
-                         "offered": [True] * len(here), "block_no": [start // 4] * len(here)})  # fmt: skip
-        packed = blocks._pack(
-            rows, kernel=modulo, keys=[],
-            schema=pa.schema([("block_no", pa.int32()), ("wanted", pa.binary()), ("offered", pa.binary())]),
-        )  # fmt: skip
-        task.take({name: packed[name][0] for name in packed.column_names})
-    found = pa.Table.from_batches(task.batches((0,), schema))
+    for block in packed:
+        task.take({name: block[name][0] for name in block.schema.names})
+    found = pa.Table.from_batches(task.batches((0,), pa.schema(list(edge.items()))))
+    assert len(task.held) == 6
     assert sorted(tuple(row.values()) for row in found.to_pylist()) == brute(values, values)

@@ -12,7 +12,7 @@ from graph_rows import Rows, found, instant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 from scipy.sparse import csr_matrix
 
 from microrec.graphs import pearson, user_edges
@@ -119,6 +119,7 @@ def world(seed: int, n_users: int = 40, n_videos: int = 25) -> list[dict[str, An
                     "video_idx": int(video),
                     "weight": float(generator.uniform(0.1, 1)),
                     "n_positive": int(generator.integers(3)),
+                    "undone": bool(generator.uniform() < 0.15),
                     "last_at": instant(1, float(generator.integers(96))),
                 }
             )
@@ -128,27 +129,72 @@ def world(seed: int, n_users: int = 40, n_videos: int = 25) -> list[dict[str, An
 def matrix(
     edges: list[dict[str, Any]], fit: str, signal: str, shape: tuple[int, int]
 ) -> NDArray[Any]:
+    """Weights of the parts from the last undone one on; the edges are in the order of time."""
     x = np.zeros(shape)
     for edge in edges:
-        if edge["n_positive"] and (fit == "final" or edge["split"] != "holdout"):
-            x[edge["user_idx"], edge["video_idx"]] += edge["weight"]
+        if fit == "final" or edge["split"] != "holdout":
+            if edge["undone"]:
+                x[edge["user_idx"], edge["video_idx"]] = 0
+            if edge["n_positive"]:
+                x[edge["user_idx"], edge["video_idx"]] += edge["weight"]
     return (x > 0).astype(float) if signal == "binary" else x
+
+
+def network(edges: DataFrame, config: Config, *, fit: str, n_users: int) -> DataFrame:
+    """As the job builds it."""
+    n_videos = user_edges.population(edges, fit=fit, config=config)
+    return user_edges.user_edges(edges, fit=fit, n_users=n_users, n_videos=n_videos, config=config)
 
 
 @pytest.mark.spark
 @pytest.mark.parametrize("signal", ["binary", "weight"])
 def test_both_fits_equal_brute_force(rows: Rows, signal: str) -> None:
     edges = world(seed=17)
-    config = Config(k=5, signal=signal, block_size=9)
-    network = user_edges.user_edges(
-        rows("watch_edges", *edges).repartition(3), n_users=40, config=config
-    )
-    everything = found(network, "fit", *COLUMNS)
+    frame = rows("watch_edges", *edges).repartition(3)
     for fit in ("trial", "final"):
-        mine = [row[1:] for row in everything if row[0] == fit]
-        expected = brute(matrix(edges, fit, signal, (40, 25)), config)
+        x = matrix(edges, fit, signal, (40, 25))
+        # Videos whose every positive viewing was undone count among the N all the same.
+        seen = user_edges.population(frame, fit=fit, config=Config())
+        assert seen >= (x > 0).any(axis=0).sum()
+        config = Config(k=5, signal=signal, block_size=9, n_videos=int((x > 0).any(axis=0).sum()))
+        edges_of_fit = network(frame, config, fit=fit, n_users=40)
+        assert {fit} == {row[0] for row in found(edges_of_fit, "fit")}
+        expected = brute(x, config)
         assert len(expected) > 50
-        assert_same(mine, expected)
+        assert_same(found(edges_of_fit, *COLUMNS), expected)
+
+
+@pytest.mark.spark
+def test_population_counts_videos_that_somebody_viewed_positively(rows: Rows) -> None:
+    frame = rows(
+        "watch_edges",
+        {"video_idx": 1},
+        {"video_idx": 1, "user_idx": 5},
+        {"video_idx": 2, "undone": True},
+        {"video_idx": 3, "n_positive": 0},
+        {"video_idx": 4, "split": "holdout"},
+    )
+    assert user_edges.population(frame, fit="trial", config=Config()) == 2
+    assert user_edges.population(frame, fit="final", config=Config()) == 3
+    assert user_edges.population(frame, fit="final", config=Config(n_videos=99)) == 99
+
+
+@pytest.mark.spark
+def test_an_undo_takes_away_what_came_before_it_and_no_more(rows: Rows) -> None:
+    mine = [{"video_idx": v} for v in range(3)]
+    undone = {"video_idx": 0, "split": "validation", "n_positive": 0, "undone": True}
+    again = {"video_idx": 1, "split": "validation", "undone": True}
+    frame = rows(
+        "watch_edges",
+        *mine,
+        *[{**edge, "user_idx": 1} for edge in mine],
+        *[{**edge, "user_idx": 2} for edge in [*mine, undone, again]],
+    )
+    config = Config(n_videos=20)
+    edges = found(
+        network(frame, config, fit="trial", n_users=3), "user_idx", "neighbour_idx", "n_common"
+    )
+    assert edges == [(0, 1, 3), (0, 2, 2), (1, 0, 3), (1, 2, 2), (2, 0, 2), (2, 1, 2)]
 
 
 @pytest.mark.spark
@@ -161,7 +207,7 @@ def test_hub_cap_is_exact_below_the_cap_and_keeps_the_latest_viewers_above(rows:
 
     def common(hub_cap: int | None) -> dict[tuple[int, int], int]:
         config = Config(hub_cap=hub_cap, light_positives=9)
-        edges = user_edges.user_edges(frame, n_users=11, config=config).where("fit = 'trial'")
+        edges = network(frame, config, fit="trial", n_users=11)
         return {(u, v): n for u, v, n in found(edges, "user_idx", "neighbour_idx", "n_common")}
 
     exact = common(None)
@@ -179,12 +225,12 @@ def test_hub_cap_is_exact_below_the_cap_and_keeps_the_latest_viewers_above(rows:
 
 @pytest.mark.spark
 def test_hub_cap_keeps_full_sums(rows: Rows) -> None:
-    positive = user_edges.positive_edges(rows("watch_edges", *world(seed=3)), config=Config())
+    frame = rows("watch_edges", *world(seed=3))
     vectors = {}
     for cap in (None, 1):
-        edges = user_edges.capped(positive, hub_cap=cap).where(F.col("fit") == "trial")
-        table = edges.withColumnRenamed("user_idx", "idx").drop("fit").toArrow()
-        vectors[cap] = user_edges.Correlation(Config()).pack(table)
+        config = Config(hub_cap=cap)
+        table = user_edges.vectors(frame, fit="trial", config=config).toArrow()
+        vectors[cap] = user_edges.Correlation(config, 25).pack(table)
     full, capped = vectors[None], vectors[1]
     for name in ("idx", "n_positive", "total", "squares"):
         assert np.array_equal(getattr(full, name), getattr(capped, name))
@@ -253,37 +299,34 @@ def test_a_fixed_n_is_the_n_of_the_formula() -> None:
 def test_activity_cap_takes_bots_out(rows: Rows) -> None:
     edges = [{"user_idx": u, "video_idx": v} for u in range(3) for v in range(3)]
     edges += [{"user_idx": 3, "video_idx": v} for v in range(6)] + [{"user_idx": 4, "video_idx": 9}]
-    network = user_edges.user_edges(
-        rows("watch_edges", *edges), n_users=5, config=Config(activity_cap=5)
-    )
-    assert {u for u, _ in found(network, "user_idx", "neighbour_idx")} == {0, 1, 2}
+    edges = network(rows("watch_edges", *edges), Config(activity_cap=5), fit="trial", n_users=5)
+    assert {u for u, _ in found(edges, "user_idx", "neighbour_idx")} == {0, 1, 2}
 
 
 @pytest.mark.realdata
 @pytest.mark.spark
 def test_pearson_of_real_users_equals_brute_force(rows: Rows, real_data: Path) -> None:
-    edges: dict[tuple[str, str], dt.datetime] = {}
+    viewed: dict[tuple[str, str], dt.datetime] = {}
     for path in sorted(real_data.glob("kuairand_pure/log_standard_*.csv.gz")):
         with gzip.open(path, "rt", newline="") as lines:
             for row in csv.DictReader(lines):
                 if row["long_view"] == "1" and int(row["user_id"]) < 2_250:
                     at = dt.datetime.fromtimestamp(int(row["time_ms"]) / 1000, tz=dt.UTC)
-                    edges[row["user_id"], row["video_id"]] = at
+                    viewed[row["user_id"], row["video_id"]] = at
     users, videos = (
-        {one: n for n, one in enumerate(sorted({key[part] for key in edges}))} for part in (0, 1)
+        {one: n for n, one in enumerate(sorted({key[part] for key in viewed}))} for part in (0, 1)
     )
     assert 1_000 < len(users) < 2_000
-    placed = [(users[user], videos[video], at) for (user, video), at in edges.items()]
+    placed = [(users[user], videos[video], at) for (user, video), at in viewed.items()]
     frame = rows(
         "watch_edges", *[{"user_idx": u, "video_idx": v, "last_at": at} for u, v, at in placed]
     )
     config = Config(k=20, block_size=400)
-    network = user_edges.user_edges(frame, n_users=len(users), config=config)
-    network = network.where("fit = 'final'")
+    edges = network(frame, config, fit="final", n_users=len(users))
 
     x = np.zeros((len(users), len(videos)))
     for user, video, _ in placed:
         x[user, video] = 1
     expected = brute(x, config)
     assert len(expected) > 5_000
-    assert_same(found(network, *COLUMNS), expected)
+    assert_same(found(edges, *COLUMNS), expected)
