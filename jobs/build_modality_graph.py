@@ -1,11 +1,11 @@
 """Connect each video to its nearest videos, per modality.
 
 Reads: video_features, video_nodes
-Writes: modality_edges
+Writes: modality_edges, metrics (stage modality_graph)
 """
 
 from microrec import job, recipe
-from microrec.graphs import modality
+from microrec.graphs import measures, modality
 from microrec.tables import spark
 
 
@@ -24,6 +24,10 @@ def main(day: job.Day) -> None:
     n_videos = house.count("video_nodes", day=day)
     edges = modality.modality_edges(features, video_nodes, n_videos=n_videos, config=config)
     house.write("modality_edges", edges, day=day)
+
+    written = house.read("modality_edges", day=day)
+    figures = modality.measured(features, video_nodes, written, n_videos=n_videos, config=config)
+    house.write("metrics", measures.table(house.session, figures), day=day, stage="modality_graph")
 
 
 if __name__ == "__main__":

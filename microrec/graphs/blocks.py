@@ -31,6 +31,8 @@ BLOCKS_PER_TASK = 8
 """At most so many blocks' rows and lists in one task; more would save shuffling and cost memory."""
 WANTED, OFFERED = "wanted", "offered"
 """Optional boolean columns: rows that get a list, rows that stand in lists. Absent = all."""
+BLOCK = "block_no"
+"""Optional int column: which block a row is in."""
 
 
 class Kernel(Protocol):
@@ -64,6 +66,7 @@ def nearest(
     within: Sequence[str],
     n_rows: int,
     block_size: int,
+    n_blocks: int | None = None,
 ) -> DataFrame:
     """The k nearest neighbours of every row among the rows of its space.
 
@@ -75,22 +78,25 @@ def nearest(
         within: columns that name the space; none if there is but one.
         n_rows: greatest idx + 1.
         block_size: rows of a block, at most; smaller where there would be fewer tasks than cores.
+        n_blocks: number of blocks, if rows have a column `block_no` (int) that says where they belong;
+            else blocks are of consecutive indices.
 
     Returns:
         One row per (within, idx, neighbour_idx): the measures and rank, 1 = nearest, ties by
         neighbour_idx.
     """
     keys, cores = list(within), rows.sparkSession.sparkContext.defaultParallelism
-    block_size = max(1, min(block_size, -(-n_rows // (2 * cores))))
-    n_blocks = max(1, -(-n_rows // block_size))
+    if n_blocks is None:
+        block_size = max(1, min(block_size, -(-n_rows // (2 * cores))))
+        n_blocks = max(1, -(-n_rows // block_size))
     per_task = max(1, min(BLOCKS_PER_TASK, n_blocks // (4 * cores)))
     n_tasks = -(-n_blocks // per_task)
     blocks = _packed(rows, kernel, keys, n_blocks=n_blocks, block_size=block_size)
-    home = F.floor(F.col("block_no") / per_task).cast("int")
+    home = F.floor(F.col(BLOCK) / per_task).cast("int")
     streams = blocks.withColumn("task_no", F.explode(F.sequence(F.lit(0), F.lit(n_tasks - 1))))
     streams = streams.withColumn(WANTED, F.when(F.col("task_no") == home, F.col(WANTED)))
     # Rows of the task come before the blocks that pass by.
-    order = [*map(F.col, (*keys, "task_no")), F.col(WANTED).isNull(), F.col("block_no")]
+    order = [*map(F.col, (*keys, "task_no")), F.col(WANTED).isNull(), F.col(BLOCK)]
     placed = streams.repartition(2 * n_tasks, *keys, "task_no").sortWithinPartitions(*order)
     schema = _schema(rows, keys, f"idx int, neighbour_idx int, {kernel.measures}, rank int")
     meet = partial(_meet, kernel=kernel, keys=keys, schema=to_arrow_schema(schema))
@@ -101,9 +107,11 @@ def _packed(
     rows: DataFrame, kernel: Kernel, keys: list[str], *, n_blocks: int, block_size: int
 ) -> DataFrame:
     """One row per block: the space, block_no, and its rows packed twice: wanted and offered."""
-    schema = _schema(rows, keys, f"block_no int, {WANTED} binary, {OFFERED} binary")
+    schema = _schema(rows, keys, f"{BLOCK} int, {WANTED} binary, {OFFERED} binary")
     # By number of partitions: adaptive execution leaves these as they are, a block or a few each.
-    together = rows.repartition(n_blocks, *keys, F.floor(F.col("idx") / F.lit(block_size)))
+    # Blocks of consecutive indices are cut in Python: a column less to hand over.
+    block = F.col(BLOCK) if BLOCK in rows.columns else F.floor(F.col("idx") / F.lit(block_size))
+    together = rows.repartition(n_blocks, *keys, block)
     pack = partial(
         _pack, kernel=kernel, keys=keys, block_size=block_size, schema=to_arrow_schema(schema)
     )
@@ -131,7 +139,8 @@ def _pack(
         columns = [[value] for value in block]
         for flag in (WANTED, OFFERED):
             mine = part.filter(part[flag]) if flag in part.column_names else part
-            mine = mine.select([n for n in mine.column_names if n not in (*keys, WANTED, OFFERED)])
+            others = {*keys, BLOCK, WANTED, OFFERED}
+            mine = mine.select([name for name in mine.column_names if name not in others])
             packed = pickle.dumps(kernel.pack(mine), protocol=5) if mine.num_rows else None
             columns.append([packed])
         arrays = [pa.array(v, schema.field(i).type) for i, v in enumerate(columns)]
@@ -143,7 +152,9 @@ def _blocks(
 ) -> Iterator[tuple[tuple[Any, ...], pa.Table]]:
     """Space and block_no of each block, and its rows."""
     named = [rows[key].combine_chunks().dictionary_encode() for key in keys]
-    place = rows["idx"].to_numpy().astype(np.int64) // block_size
+    is_told = BLOCK in rows.column_names
+    numbers = rows[BLOCK].to_numpy() if is_told else rows["idx"].to_numpy() // block_size
+    place = numbers.astype(np.int64)
     for column in named:
         place = place * len(column.dictionary) + column.indices.to_numpy()
     for number in np.flatnonzero(np.bincount(place)):

@@ -91,21 +91,27 @@ def compare(left: Block, right: Block, best: Lists) -> None:
         right: the block.
         best: lists of the left rows, changed in place; scores are cosines above 0.
     """
+    offer(left, np.arange(len(left.idx), dtype=np.int32), right, best)
+
+
+def offer(left: Block, who: NDArray[np.int32], right: Block, best: Lists) -> None:
+    """`compare` for some rows of the left block only: their places in it [m]."""
     n_dims = left.exact.shape[1]
     # Rounding of both factors and of d additions in any order, and of the cosine to its level.
     slack = (n_dims + 4) * 2.0**-24 + 1 / LEVELS
-    for start in range(0, len(left.idx), TILE):
-        stop = min(start + TILE, len(left.idx))
-        rows = left.rows(start, stop)
-        product = rows.approximate @ right.approximate.T  # [<= TILE, n_right]
-        _offer(product, rows, right, best.rows(start, stop), slack)
+    for start in range(0, len(who), TILE):
+        some = who[start : start + TILE]
+        whole = len(some) == some[-1] - some[0] + 1  # a slice is not copied
+        rows = left.approximate[some[0] : some[-1] + 1] if whole else left.approximate[some]
+        product = rows @ right.approximate.T  # [<= TILE, n_right]
+        _offer(product, some, left, right, best, slack)
 
 
 @njit(cache=True)
-def _offer(product: Any, left: Block, right: Block, best: Lists, slack: float) -> None:
+def _offer(product: Any, who: Any, left: Block, right: Block, best: Lists, slack: float) -> None:
     k = best.score.shape[1]
-    for row in range(product.shape[0]):
-        near = product[row]
+    for place in range(product.shape[0]):
+        near, row = product[place], who[place]
         for start in range(0, len(near), CHUNK):
             beat = best.score[row, 0] if best.size[row] == k else 0.0
             bound = np.float32(beat - slack)

@@ -5,6 +5,8 @@ computes it; here the watch graph becomes users' vectors. N is the number of vid
 viewed positively within the fit.
 """
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +18,14 @@ from pyspark.sql import functions as F
 from microrec.graphs import pearson
 from microrec.graphs.blocks import nearest
 from microrec.graphs.lists import Edges, Lists
+from microrec.graphs.measures import Measure, sampled, shape, share
 from microrec.graphs.pearson import Block, Config, Users
 from microrec.graphs.split import FITS
 
+logger = logging.getLogger(__name__)
+
+SAMPLE = 1000
+"""Users whose lists are compared with the exact ones where there is a cap, about."""
 POSITIVE, UNDONE, PART = 1, 2, 4
 """Of a mark: any positive viewing, an undo, and from here up the place of the part in time."""
 
@@ -42,13 +49,8 @@ def user_edges(
     Returns:
         One row per (user_idx, neighbour_idx): fit, pearson > 0, n_common and rank.
     """
-    edges = nearest(
-        vectors(watch_edges, fit=fit, config=config),
-        Correlation(config, n_videos),
-        within=[],
-        n_rows=n_users,
-        block_size=config.block_size,
-    )
+    rows = vectors(watch_edges, fit=fit, config=config)
+    edges = _nearest(rows, n_users=n_users, n_videos=n_videos, config=config)
     return edges.withColumnRenamed("idx", "user_idx").withColumn("fit", F.lit(fit))
 
 
@@ -75,6 +77,52 @@ def vectors(watch_edges: DataFrame, *, fit: str, config: Config) -> DataFrame:
         seen = _capped(seen, hub_cap=config.hub_cap)
         columns.append(F.col("meets"))
     return seen.where(positive | undone).select(*columns)
+
+
+def measured(
+    watch_edges: DataFrame,
+    edges: DataFrame,
+    *,
+    n_users: int,
+    n_videos: Mapping[str, int],
+    config: Config,
+) -> list[Measure]:
+    """Shape of the networks and, with a hub cap, the share of the true neighbours they keep.
+
+    Args:
+        watch_edges: edges of all parts.
+        edges: `user_edges` of both fits, as they were written.
+        n_users: users of the day.
+        n_videos: N of each fit.
+        config: as for the edges.
+    """
+    figures = shape(edges, name="fit")
+    if config.hub_cap is None:
+        return figures
+    exact = config.model_copy(update={"hub_cap": None})
+    for fit, n in n_videos.items():
+        wanted = sampled(F.col("idx"), min(1.0, SAMPLE / n_users))
+        of_fit = vectors(watch_edges, fit=fit, config=exact).withColumn("wanted", wanted)
+        true = _nearest(of_fit, n_users=n_users, n_videos=n, config=exact).select(
+            F.col("idx").alias("user_idx"), "neighbour_idx"
+        )
+        mine = edges.where(F.col("fit") == fit).select(
+            "user_idx", "neighbour_idx", F.lit(1).alias("kept")
+        )
+        joined = true.join(mine, on=["user_idx", "neighbour_idx"], how="left")
+        total = joined.agg(F.count("kept"), F.count("*"), F.count_distinct("user_idx")).head()
+        kept, of, users = total if total is not None else (0, 0, 0)
+        figures.append(share(fit, f"kept_of_exact@{config.k}", kept / of if of else 1.0, users))
+        logger.info(
+            "table=user_edges fit=%s kept_of_exact=%.4f users=%d", fit, kept / max(of, 1), users
+        )
+    return figures
+
+
+def _nearest(rows: DataFrame, *, n_users: int, n_videos: int, config: Config) -> DataFrame:
+    return nearest(
+        rows, Correlation(config, n_videos), within=[], n_rows=n_users, block_size=config.block_size
+    )
 
 
 def _place(split: Column) -> Column:

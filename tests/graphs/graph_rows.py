@@ -43,6 +43,7 @@ SCHEMAS = {
     "users": {"user_id": pa.string(), "user_idx": pa.int32()},
     "user_edges": {
         "fit": pa.string(), "user_idx": pa.int32(), "neighbour_idx": pa.int32(), "pearson": pa.float64(),
+        "rank": pa.int32(),
     },
 }  # fmt: skip
 

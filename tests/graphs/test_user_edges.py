@@ -238,6 +238,39 @@ def test_hub_cap_keeps_full_sums(rows: Rows) -> None:
     assert len(set(capped.video_idx.tolist())) == len(capped.video_idx)
 
 
+@pytest.mark.spark
+def test_a_capped_network_says_how_much_it_keeps(rows: Rows) -> None:
+    frame = rows("watch_edges", *world(seed=5))
+    n_videos = {"trial": 25, "final": 25}
+    exact = {fit: network(frame, Config(k=5, n_videos=25), fit=fit, n_users=40) for fit in n_videos}
+    for cap, least, most in ((1, 0.0, 0.9), (40, 1.0, 1.0)):
+        config = Config(k=5, n_videos=25, hub_cap=cap)
+        capped = {fit: network(frame, config, fit=fit, n_users=40) for fit in n_videos}
+        told = user_edges.measured(
+            frame,
+            capped["trial"].unionByName(capped["final"]),
+            n_users=40,
+            n_videos=n_videos,
+            config=config,
+        )
+        kept = {one.name: one for one in told if one.metric == "kept_of_exact@5"}
+        for fit in n_videos:
+            true, mine = (
+                set(found(edges[fit], "user_idx", "neighbour_idx")) for edges in (exact, capped)
+            )
+            assert kept[fit].value == pytest.approx(len(true & mine) / len(true))
+            assert least <= kept[fit].value <= most
+            assert kept[fit].n == len({user for user, _ in true})
+
+
+@pytest.mark.spark
+def test_an_exact_network_is_not_compared_with_itself(rows: Rows) -> None:
+    frame, config = rows("watch_edges", *world(seed=5)), Config(k=5)
+    edges = network(frame, config, fit="trial", n_users=40)
+    told = user_edges.measured(frame, edges, n_users=40, n_videos={"trial": 9}, config=config)
+    assert {one.metric for one in told} == {"edges", "lists", "largest_in_degree"}
+
+
 @settings(deadline=None)
 @given(worlds(), st.integers(0, 2**32 - 1))
 def test_a_cap_never_creates_an_edge_exactness_would_not_rank(
