@@ -25,7 +25,7 @@ def test_kernels_and_a_peer_at_the_smallest_size(tmp_path: Path) -> None:
     equal, kept = figures(tmp_path, "equal"), figures(tmp_path, "recall@50")
     assert equal["pearson", graphs.KERNEL] == equal["modality", graphs.COSINE] == 1
     assert equal["pearson", "peer: numpy dense"] == 1
-    assert figures(tmp_path, "recall@20")["modality", "microrec approximate"] > 0.95
+    assert figures(tmp_path, "recall@20")["modality", "microrec approximate"] > 0.9
     assert kept["knobs", "exact"] == 1
     assert (tmp_path / "results.md").read_text().startswith("# Graph benchmarks")
 
