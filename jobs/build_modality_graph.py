@@ -1,12 +1,21 @@
 """Connect each video to its nearest videos, per modality.
 
-Reads: video_features, video_nodes
+Reads: video_features, video_nodes; of the day before these and modality_edges, if they let it
+       take lists over
 Writes: modality_edges, metrics (stage modality_graph)
 """
 
+import datetime as dt
+import logging
+
 from microrec import job, recipe
-from microrec.graphs import measures, modality
+from microrec.graphs import made_with, measures, modality, reuse
+from microrec.graphs.modality import FORMAT, Config, Night
 from microrec.tables import spark
+
+logger = logging.getLogger(__name__)
+
+INPUTS = ("video_features", "video_nodes")
 
 
 def main(day: job.Day) -> None:
@@ -15,19 +24,34 @@ def main(day: job.Day) -> None:
     Raises:
         MissingDay: the day's features were not validated, or its nodes were not built.
     """
-    config = recipe.section("graphs.modality", modality.Config)
-    house = spark.Warehouse.open()
-    features, video_nodes = (
-        house.read("video_features", day=day),
-        house.read("video_nodes", day=day),
-    )
-    n_videos = house.count("video_nodes", day=day)
-    edges = modality.modality_edges(features, video_nodes, n_videos=n_videos, config=config)
-    house.write("modality_edges", edges, day=day)
+    config, house = recipe.section("graphs.modality", Config), spark.Warehouse.open()
+    word = made_with.word(FORMAT, config, house.fingerprint(*INPUTS, day=day))
+    tonight = night(house, day)
+    plan = chosen(house, day, tonight, config)
+    logger.info("table=modality_edges %s", plan)
+    edges = modality.modality_edges(*tonight[:2], n_videos=tonight[2], config=config, plan=plan)
+    house.write("modality_edges", edges, day=day, made_with=[word])
 
     written = house.read("modality_edges", day=day)
-    figures = modality.measured(features, video_nodes, written, n_videos=n_videos, config=config)
+    figures = modality.measured(*tonight[:2], written, n_videos=tonight[2], config=config)
     house.write("metrics", measures.table(house.session, figures), day=day, stage="modality_graph")
+
+
+def night(house: spark.Warehouse, day: dt.date) -> Night:
+    """What a day's graphs are made of."""
+    features, nodes = (house.read(table, day=day) for table in INPUTS)
+    return Night(features, nodes, house.count("video_nodes", day=day))
+
+
+def chosen(house: spark.Warehouse, day: dt.date, tonight: Night, config: Config) -> reuse.Plan:
+    """What to take of yesterday's lists, if they are what would be built now."""
+    before = day - dt.timedelta(days=1)
+    word = made_with.word(FORMAT, config, house.fingerprint(*INPUTS, day=before))
+    found = made_with.difference(house.made_with("modality_edges", day=before), word)
+    if reasons := (*modality.obstacles(config), *found):
+        return reuse.Plan(reasons)
+    edges = house.read("modality_edges", day=before)
+    return modality.plan(tonight, night(house, before), edges, config=config)
 
 
 if __name__ == "__main__":

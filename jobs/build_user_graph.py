@@ -1,13 +1,19 @@
 """Connect users who watch alike; list what each watched, and what the others watched next.
 
-Reads: watch_edges, users, video_nodes, events (the window that ends at the day), suppressed_users
+Reads: watch_edges, users, video_nodes; these and user_edges of the day before, if they let it take
+       lists over; events (the window that ends at the day), suppressed_users
 Writes: user_edges, sequences, metrics (stage user_graph)
 """
 
+import datetime as dt
+
 from microrec import job, recipe
-from microrec.graphs import measures, nodes, pearson, sequences, user_edges
-from microrec.graphs.split import FITS
+from microrec.graphs import made_with, measures, nodes, pearson, reuse, sequences, user_edges
+from microrec.graphs.user_edges import FORMAT, SOURCE, Night, Plans
 from microrec.tables import spark
+
+FITS = [{"fit": "trial"}, {"fit": "final"}]
+INPUTS = ("watch_edges", "users", "video_nodes")
 
 
 def main(day: job.Day) -> None:
@@ -16,33 +22,38 @@ def main(day: job.Day) -> None:
     Raises:
         MissingDay: the day's watch graph was not built.
     """
-    config = recipe.section("graphs.user_edges", pearson.Config)
-    sequences_config = recipe.section("graphs.sequences", sequences.Config)
-    house = spark.Warehouse.open()
-
-    watched, n_users = house.read("watch_edges", day=day), house.count("users", day=day)
-    n_videos = {fit: user_edges.population(watched, fit=fit, config=config) for fit in FITS}
-    networks = [
-        user_edges.user_edges(watched, fit=fit, n_users=n_users, n_videos=n, config=config)
-        for fit, n in n_videos.items()
-    ]
-    scopes = [{"fit": fit} for fit in FITS]
-    both = networks[0].unionByName(networks[1])
-    house.write("user_edges", both, day=day, replace=scopes)
-    # The network is read back: computing it is the dear part of this job.
-    network = house.read("user_edges", day=day)
-    figures = user_edges.measured(
-        watched, network, n_users=n_users, n_videos=n_videos, config=config
-    )
+    config, house = recipe.section("graphs.user_edges", pearson.Config), spark.Warehouse.open()
+    lists_config = recipe.section("graphs.sequences", sequences.Config)
+    word = made_with.word(FORMAT, config, house.fingerprint(*INPUTS, day=day))
+    tonight = night(house, day, config)
+    edges = user_edges.networks(tonight, chosen(house, day, tonight, config), config=config)
+    house.write("user_edges", edges, day=day, replace=FITS, made_with=[word, word])
+    network = house.read("user_edges", day=day)  # to compute it is the dear part of this job
+    figures = user_edges.measured(tonight, network, config=config)
     house.write("metrics", measures.table(house.session, figures), day=day, stage="user_graph")
-
-    users, video_nodes = house.read("users", day=day), house.read("video_nodes", day=day)
     events = house.read_events(day=day, days=recipe.night().window_days)
-    viewings = nodes.indexed(events, users, video_nodes)
+    viewings = nodes.indexed(events, tonight.users, tonight.video_nodes)
     # Four branches of the sequences start here; without the cache each reads and joins the events.
     positive = sequences.positive_viewings(viewings, day=day).cache()
-    lists = sequences.sequences(positive, network, users, day=day, config=sequences_config)
-    house.write("sequences", lists, day=day, replace=scopes)
+    lists = sequences.sequences(positive, network, tonight.users, day=day, config=lists_config)
+    house.write("sequences", lists, day=day, replace=FITS)
+
+
+def night(house: spark.Warehouse, day: dt.date, config: pearson.Config) -> Night:
+    """What a day's networks are made of."""
+    tables = [house.read(table, day=day) for table in INPUTS]
+    return Night.of(*tables, n_users=house.count("users", day=day), config=config)
+
+
+def chosen(house: spark.Warehouse, day: dt.date, now: Night, config: pearson.Config) -> Plans:
+    """What to take of yesterday's lists, if they are what would be built now."""
+    before = day - dt.timedelta(days=1)
+    word = made_with.word(FORMAT, config, house.fingerprint(*INPUTS, day=before))
+    found = made_with.difference(house.made_with("user_edges", day=before, fit=SOURCE), word)
+    if reasons := (*user_edges.obstacles(config), *found):
+        return {scope["fit"]: reuse.Plan(reasons) for scope in FITS}
+    edges = house.read("user_edges", day=before, fit=SOURCE)
+    return user_edges.plans(now, night(house, before, config), edges, config=config)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ code are not the ones they were built from, and takes the others as they lie the
 """
 
 import datetime as dt
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from microrec.graphs import clips
+from microrec.graphs.made_with import digest
+from microrec.graphs.made_with import rule as rule_of
 from microrec.graphs.split import with_undone
 from microrec.graphs.sums import exact_sum
 
@@ -62,12 +63,12 @@ def plan(
             with. One whose events are gone is built again, and has no rows then.
         config: how videos are cut.
     """
-    rule = _digest(str(FORMAT), config.model_dump_json())
+    rule = rule_of(FORMAT, config)
     build, reuse, reasons = {}, [], Counter[str]()
     for arrival in sorted({*events, *committed}):
         day, arrived_on = arrival
         known = [(of, word) for of, word in events.items() if of[0] == day and of[1] <= arrived_on]
-        word = f"{rule} {_digest(*(f'{of[1]} {word}' for of, word in sorted(known)))}"
+        word = f"{rule} {digest(*(f'{of[1]} {word}' for of, word in sorted(known)))}"
         if committed.get(arrival) == word:
             reuse.append(arrival)
         else:
@@ -140,7 +141,3 @@ def _reason(arrival: Arrival, committed: Mapping[Arrival, str | None], rule: str
     if word is None:
         return "unknown"
     return "events" if word.startswith(f"{rule} ") else "rule"
-
-
-def _digest(*words: str) -> str:
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]

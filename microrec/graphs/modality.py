@@ -8,10 +8,10 @@ The frozen item-item graph of FREEDOM (Zhou et al. 2023) and LATTICE (Zhang et a
 import functools
 import logging
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,14 +22,17 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StructField, StructType
 
-from microrec.graphs import approximate, cosine
+from microrec.graphs import approximate, cosine, reuse
 from microrec.graphs.approximate import Cells, Homes
 from microrec.graphs.blocks import BLOCK, nearest
 from microrec.graphs.lists import Edges, Lists
 from microrec.graphs.measures import Measure, sampled, shape, share
+from microrec.graphs.reuse import FULL, Plan
 
 logger = logging.getLogger(__name__)
 
+FORMAT = 1
+"""Counts up with every change of this code, or the kernel's, that gives other rows."""
 SPACE = ["modality", "encoder_version", "n_dims"]
 Space = tuple[str, str, int]
 NOISE = 1e-6
@@ -57,8 +60,21 @@ class Config(BaseModel):
     """Of the search's first centres."""
 
 
+class Night(NamedTuple):
+    """What a night's graphs are made of."""
+
+    video_features: DataFrame
+    video_nodes: DataFrame
+    n_videos: int
+
+
 def modality_edges(
-    video_features: DataFrame, video_nodes: DataFrame, *, n_videos: int, config: Config
+    video_features: DataFrame,
+    video_nodes: DataFrame,
+    *,
+    n_videos: int,
+    config: Config,
+    plan: Plan = FULL,
 ) -> DataFrame:
     """Connect each video to its nearest videos, per modality.
 
@@ -71,20 +87,57 @@ def modality_edges(
         video_nodes: video_id, video_idx.
         n_videos: videos of the day, indexed from 0.
         config: k, centring, block size, from which size on the search is approximate.
+        plan: what to take of yesterday's lists; changes no row.
 
     Returns:
         One row per (modality, video_idx, neighbour_idx): similarity and rank.
     """
     vectors = usable(video_features, video_nodes, config=config)
-    searched, others = [], F.lit(True)
-    for space, n_vectors in large(vectors, n_videos=n_videos, config=config):
-        searched.append(_search(vectors.where(_in(space)), n_vectors, config))
-        others &= ~_in(space)
-    exact = _compare(vectors.where(others), n_videos, config)
-    edges = functools.reduce(DataFrame.unionByName, searched, exact)
+    spaces = large(vectors, n_videos=n_videos, config=config)
+    searched = [_search(vectors.where(_in(space)), n, config) for space, n in spaces]
+    exact = reuse.lists(
+        _others(vectors, spaces),
+        plan,
+        lambda rows: _compare(rows, n_videos, config).drop(*SPACE[1:]),
+        score="similarity",
+        k=config.k,
+    )
+    edges = functools.reduce(
+        DataFrame.unionByName, [one.drop(*SPACE[1:]) for one in searched], exact
+    )
     return edges.select(
         "modality", F.col("idx").alias("video_idx"), "neighbour_idx", "similarity", "rank"
     )
+
+
+def obstacles(config: Config) -> tuple[str, ...]:
+    """Why no night can take yesterday's lists: `centred`, a mean moves all vectors of its space."""
+    return ("centred",) if config.centred else ()
+
+
+def plan(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> Plan:
+    """Find what stands of yesterday's lists, if nothing is in the way (`obstacles`).
+
+    A video is touched, per modality, if its vector, encoder or length is not what it was, or if
+    yesterday's list was not exact. Large spaces are not asked about: they are searched as a whole.
+
+    Args:
+        tonight: the night.
+        before: the night before it.
+        edges: `modality_edges` of the night before, made of these inputs with this config.
+        config: of both nights.
+    """
+    nodes = reuse.renumbered(before.video_nodes, tonight.video_nodes, "video")
+    was = _exact(before, config).withColumnRenamed("idx", "was").join(nodes, on="was", how="inner")
+    was = was.select(*SPACE, "idx", F.col("vector").alias("vector_was"))
+    touched = ~F.col("vector").eqNullSafe(F.col("vector_was"))
+    marks = _exact(tonight, config).join(was, on=[*SPACE, "idx"], how="left")
+    marks = marks.select("modality", "idx", touched.alias("touched"))
+    lists = edges.select(
+        "modality", F.col("video_idx").alias("idx"), "neighbour_idx", "similarity", "rank"
+    )
+    moved = reuse.moved(lists, nodes)
+    return reuse.plan(reuse.changed(moved, marks, within=["modality"], k=config.k))
 
 
 def usable(video_features: DataFrame, video_nodes: DataFrame, *, config: Config) -> DataFrame:
@@ -163,6 +216,16 @@ def recall(
     total = found.agg(F.sum(F.least("found", "n")), F.sum("n"), F.count("*")).head()
     has, of, n = total if total is not None else (None, None, 0)
     return (has / of if of else 1.0), n
+
+
+def _exact(night: Night, config: Config) -> DataFrame:
+    """The vectors of a night that are compared exactly."""
+    vectors = usable(night.video_features, night.video_nodes, config=config)
+    return _others(vectors, large(vectors, n_videos=night.n_videos, config=config))
+
+
+def _others(vectors: DataFrame, spaces: Sequence[tuple[Space, int]]) -> DataFrame:
+    return functools.reduce(lambda rows, one: rows.where(~_in(one[0])), spaces, vectors)
 
 
 def _compare(vectors: DataFrame, n_videos: int, config: Config) -> DataFrame:

@@ -8,6 +8,8 @@ viewed positively within the fit.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial, reduce
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,23 +17,76 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from microrec.graphs import pearson
+from microrec.graphs import pearson, reuse
 from microrec.graphs.blocks import nearest
 from microrec.graphs.lists import Edges, Lists
 from microrec.graphs.measures import Measure, sampled, shape, share
 from microrec.graphs.pearson import Block, Config, Users
+from microrec.graphs.reuse import FULL, Plan
 from microrec.graphs.split import FITS
 
 logger = logging.getLogger(__name__)
 
+FORMAT = 1
+"""Counts up with every change of this code, or the kernel's, that gives other rows."""
+SOURCE = "final"
+"""Yesterday's fit whose lists are taken. It ends where today's `trial` does and a day before
+`final`, so to both of them it is nearer than yesterday's `trial`."""
 SAMPLE = 1000
 """Users whose lists are compared with the exact ones where there is a cap, about."""
+Plans = Mapping[str, Plan]
+"""A plan per fit."""
 POSITIVE, UNDONE, PART = 1, 2, 4
 """Of a mark: any positive viewing, an undo, and from here up the place of the part in time."""
 
 
+class Night(NamedTuple):
+    """What a night's networks are made of; `n_videos` is N of each fit, see `population`."""
+
+    watch_edges: DataFrame
+    users: DataFrame
+    video_nodes: DataFrame
+    n_users: int
+    n_videos: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        watch_edges: DataFrame,
+        users: DataFrame,
+        video_nodes: DataFrame,
+        *,
+        n_users: int,
+        config: Config,
+    ) -> "Night":
+        """The tables of a day, and what is counted in them."""
+        n_videos = {fit: population(watch_edges, fit=fit, config=config) for fit in FITS}
+        return cls(watch_edges, users, video_nodes, n_users, n_videos)
+
+
+def networks(tonight: Night, plans: Plans, *, config: Config) -> DataFrame:
+    """`user_edges` of both fits."""
+    edges = []
+    for fit, chosen in plans.items():
+        logger.info("table=user_edges fit=%s %s", fit, chosen)
+        n_users, n_videos = tonight.n_users, tonight.n_videos[fit]
+        watched = tonight.watch_edges
+        edges.append(
+            user_edges(
+                watched, fit=fit, n_users=n_users, n_videos=n_videos, config=config, plan=chosen
+            )
+        )
+    return reduce(DataFrame.unionByName, edges)
+
+
 def user_edges(
-    watch_edges: DataFrame, *, fit: str, n_users: int, n_videos: int, config: Config
+    watch_edges: DataFrame,
+    *,
+    fit: str,
+    n_users: int,
+    n_videos: int,
+    config: Config,
+    plan: Plan = FULL,
 ) -> DataFrame:
     """Connect each user to the most correlated users of a fit.
 
@@ -45,20 +100,73 @@ def user_edges(
         n_users: users of the day, indexed from 0.
         n_videos: N, see `population`.
         config: signal, thresholds, caps.
+        plan: what to take of yesterday's lists; changes no row.
 
     Returns:
         One row per (user_idx, neighbour_idx): fit, pearson > 0, n_common and rank.
     """
-    rows = vectors(watch_edges, fit=fit, config=config)
-    edges = _nearest(rows, n_users=n_users, n_videos=n_videos, config=config)
+    edges = reuse.lists(
+        vectors(watch_edges, fit=fit, config=config),
+        plan,
+        partial(_nearest, n_users=n_users, n_videos=n_videos, config=config),
+        score="pearson",
+        k=config.k,
+    )
     return edges.withColumnRenamed("idx", "user_idx").withColumn("fit", F.lit(fit))
+
+
+def obstacles(config: Config) -> tuple[str, ...]:
+    """Why no night can take yesterday's lists: scores that change although neither user did.
+
+    `signal`: weights fade every day. `hub_cap`: a new viewer of a video displaces another.
+    """
+    found = {"signal": config.signal != "binary", "hub_cap": config.hub_cap is not None}
+    return tuple(name for name, is_there in found.items() if is_there)
+
+
+def plans(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> Plans:
+    """Find what stands of yesterday's lists for each fit, if nothing is in the way (`obstacles`).
+
+    A user is touched if the set of the videos of their vector is not what it was. Every score
+    depends on N, so with another N no list stands: `n_videos` of the config keeps it.
+
+    Args:
+        tonight: the night.
+        before: the night before it.
+        edges: `user_edges` of its fit `SOURCE`, made of these inputs with this config.
+        config: of both nights.
+    """
+    users = reuse.renumbered(before.users, tonight.users, "user")
+    videos = reuse.renumbered(before.video_nodes, tonight.video_nodes, "video")
+    lists = reuse.moved(
+        edges.select(
+            F.col("user_idx").alias("idx"), "neighbour_idx", "pearson", "n_common", "rank"
+        ),
+        users,
+    )
+    # A video that is gone is none of today's.
+    video = F.coalesce("video", -1 - F.col("video_idx")).alias("video")
+    was = (
+        _standing(_seen(before.watch_edges, SOURCE))
+        .join(users.toDF("user_idx", "idx"), on="user_idx", how="inner")
+        .join(videos.toDF("video_idx", "video"), on="video_idx", how="left")
+        .select("idx", video)
+    )
+    found = {}
+    for fit, n_videos in tonight.n_videos.items():
+        if n_videos != before.n_videos[SOURCE]:
+            found[fit] = Plan(("n_videos",))
+        else:
+            marks = _marks(_seen(tonight.watch_edges, fit), was)
+            found[fit] = reuse.plan(reuse.changed(lists, marks, within=[], k=config.k))
+    return found
 
 
 def population(watch_edges: DataFrame, *, fit: str, config: Config) -> int:
     """N of a fit: the config's, or the videos that somebody viewed positively, undone or not."""
     if config.n_videos is not None:
         return config.n_videos
-    seen = watch_edges.where(F.col("split").isin(*FITS[fit]) & (F.col("n_positive") > 0))
+    seen = _seen(watch_edges, fit).where(F.col("n_positive") > 0)
     return seen.select("video_idx").distinct().count()
 
 
@@ -67,7 +175,7 @@ def vectors(watch_edges: DataFrame, *, fit: str, config: Config) -> DataFrame:
 
     A pair has a row per part; `Correlation.pack` puts them together.
     """
-    seen = watch_edges.where(F.col("split").isin(*FITS[fit]))
+    seen = _seen(watch_edges, fit)
     positive, undone = F.col("n_positive") > 0, F.col("undone")
     mark = _place(F.col("split")) * PART + _bit(positive, POSITIVE) + _bit(undone, UNDONE)
     columns = [F.col("user_idx").alias("idx"), F.col("video_idx"), mark.alias("mark")]
@@ -79,30 +187,21 @@ def vectors(watch_edges: DataFrame, *, fit: str, config: Config) -> DataFrame:
     return seen.where(positive | undone).select(*columns)
 
 
-def measured(
-    watch_edges: DataFrame,
-    edges: DataFrame,
-    *,
-    n_users: int,
-    n_videos: Mapping[str, int],
-    config: Config,
-) -> list[Measure]:
+def measured(night: Night, edges: DataFrame, *, config: Config) -> list[Measure]:
     """Shape of the networks and, with a hub cap, the share of the true neighbours they keep.
 
     Args:
-        watch_edges: edges of all parts.
+        night: the night.
         edges: `user_edges` of both fits, as they were written.
-        n_users: users of the day.
-        n_videos: N of each fit.
         config: as for the edges.
     """
     figures = shape(edges, name="fit")
     if config.hub_cap is None:
         return figures
-    exact = config.model_copy(update={"hub_cap": None})
-    for fit, n in n_videos.items():
+    exact, n_users = config.model_copy(update={"hub_cap": None}), night.n_users
+    for fit, n in night.n_videos.items():
         wanted = sampled(F.col("idx"), min(1.0, SAMPLE / n_users))
-        of_fit = vectors(watch_edges, fit=fit, config=exact).withColumn("wanted", wanted)
+        of_fit = vectors(night.watch_edges, fit=fit, config=exact).withColumn("wanted", wanted)
         true = _nearest(of_fit, n_users=n_users, n_videos=n, config=exact).select(
             F.col("idx").alias("user_idx"), "neighbour_idx"
         )
@@ -138,17 +237,43 @@ def _bit(condition: Column, bit: int) -> Column:
     return F.when(condition, bit).otherwise(0)
 
 
-def _capped(seen: DataFrame, *, hub_cap: int) -> DataFrame:
-    """The same rows; `meets` is false for all but a video's latest viewers."""
+def _seen(watch_edges: DataFrame, fit: str) -> DataFrame:
+    return watch_edges.where(F.col("split").isin(*FITS[fit]))
+
+
+def _standing(seen: DataFrame) -> DataFrame:
+    """Pairs that count: liked, and not undone in a later part; one row each, with last_at."""
     positive, place = F.col("n_positive") > 0, _place(F.col("split"))
     pairs = seen.groupBy("video_idx", "user_idx").agg(
         F.max(F.when(positive, F.col("last_at"))).alias("last_at"),
         F.max(F.when(positive, place)).alias("liked"),
         F.max(F.when(F.col("undone"), place)).alias("undone"),
     )
-    viewers = pairs.where(F.col("liked") >= F.coalesce("undone", F.lit(0)))
+    return pairs.where(F.col("liked") >= F.coalesce("undone", F.lit(0)))
+
+
+def _marks(seen: DataFrame, was: DataFrame) -> DataFrame:
+    """Users with a vector: idx, touched.
+
+    Args:
+        seen: tonight's edges of a fit.
+        was: the pairs that counted yesterday: idx, video, by today's indices.
+    """
+    now = _standing(seen).select(F.col("user_idx").alias("idx"), F.col("video_idx").alias("video"))
+    told = now.withColumn("is", F.lit(True)).unionByName(was.withColumn("is", F.lit(False)))
+    pairs = told.groupBy("idx", "video").agg(
+        F.bool_or("is").alias("is"), (F.bool_and("is") | ~F.bool_or("is")).alias("differs")
+    )
+    users = pairs.groupBy("idx").agg(
+        F.bool_or("is").alias("is"), F.bool_or("differs").alias("touched")
+    )
+    return users.where("is").drop("is")
+
+
+def _capped(seen: DataFrame, *, hub_cap: int) -> DataFrame:
+    """The same rows; `meets` is false for all but a video's latest viewers."""
     latest = Window.partitionBy("video_idx").orderBy(F.col("last_at").desc(), "user_idx")
-    viewers = viewers.withColumn("meets", F.row_number().over(latest) <= hub_cap)
+    viewers = _standing(seen).withColumn("meets", F.row_number().over(latest) <= hub_cap)
     viewers = viewers.select("video_idx", "user_idx", "meets")
     return seen.join(viewers, on=["video_idx", "user_idx"], how="left")
 

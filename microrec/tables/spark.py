@@ -5,7 +5,6 @@ import functools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ from microrec.tables import layout, warehouse
 from microrec.tables.commit import Scope, Table
 from microrec.tables.layout import NULL_PARTITION
 from microrec.tables.session import session as session
-from microrec.tables.warehouse import Part, words
+from microrec.tables.warehouse import Part, fingerprint, words
 
 logger = logging.getLogger(__name__)
 
@@ -116,18 +115,14 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         return self.session.createDataFrame([], schema).limit(0)
 
     def arrivals(self, table: str, *, day: dt.date, days: int) -> dict[Arrival, str]:
-        """The window's committed partitions that arrived by `day`, each with a digest of the names of its files.
-
-        No name is ever used for two files, so an equal digest means equal rows.
+        """The window's committed partitions that arrived by `day`, each with the fingerprint of its files.
 
         Raises:
             MissingDay: `day` itself was not validated.
         """
         root = self.table(table).uri
         return {
-            arrival: sha256(
-                " ".join(file.removeprefix(root) for file in files).encode()
-            ).hexdigest()
+            arrival: fingerprint(files, root)
             for arrival, (_, files) in self._known(table, day, days).items()
         }
 

@@ -43,7 +43,11 @@ SCHEMAS = {
     "users": {"user_id": pa.string(), "user_idx": pa.int32()},
     "user_edges": {
         "fit": pa.string(), "user_idx": pa.int32(), "neighbour_idx": pa.int32(), "pearson": pa.float64(),
-        "rank": pa.int32(),
+        "n_common": pa.int32(), "rank": pa.int32(),
+    },
+    "modality_edges": {
+        "modality": pa.string(), "video_idx": pa.int32(), "neighbour_idx": pa.int32(),
+        "similarity": pa.float32(), "rank": pa.int32(),
     },
 }  # fmt: skip
 
@@ -71,6 +75,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "video_nodes": {},
     "users": {},
     "user_edges": {"fit": "trial", "pearson": 0.5},
+    "modality_edges": {},
 }  # fmt: skip
 
 Rows = Callable[..., DataFrame]

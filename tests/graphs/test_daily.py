@@ -3,7 +3,7 @@
 import datetime as dt
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import tomli_w
 from graph_rows import Rows, found, instant
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import SparkSession
 
 from jobs import build_watch_graph
 from microrec import settings as house_settings
@@ -212,10 +211,6 @@ def test_a_correction_takes_the_place_of_what_it_corrects(rows: Rows) -> None:
 
 NIGHTS = [on(4), on(6)]
 WINDOW, HALF_LIFE, N_CLIPS = 4, 1.0, 4
-COMPILED = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-}
 FEEDBACK = {"like": "positive", "watch": "neutral", "skip": "negative", "dislike": "negative"}
 
 
@@ -391,8 +386,8 @@ def catalogue_and_consent() -> None:
 
 @pytest.fixture
 def somewhere(
-    place: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], None]]:
+    place: Path, interpreted: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
     """Call it with a name to be in an empty warehouse of that name, with the recipe of this test."""
     recipe = {"night": {"window_days": WINDOW}, "graphs": {"watch": {"half_life_days": HALF_LIFE}}}
     (place / "recipe.toml").write_text(tomli_w.dumps(recipe))
@@ -403,13 +398,7 @@ def somewhere(
         house_settings.settings.cache_clear()
         catalogue_and_consent()
 
-    # Rows are few and plans are many: to compile them takes most of the time, and changes no row.
-    compiled = {name: spark.conf.get(name) for name in COMPILED}
-    for name, value in COMPILED.items():
-        spark.conf.set(name, value)
-    yield go
-    for name, value in compiled.items():
-        spark.conf.set(name, value)
+    return go
 
 
 @pytest.mark.spark

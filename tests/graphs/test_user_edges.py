@@ -246,13 +246,9 @@ def test_a_capped_network_says_how_much_it_keeps(rows: Rows) -> None:
     for cap, least, most in ((1, 0.0, 0.9), (40, 1.0, 1.0)):
         config = Config(k=5, n_videos=25, hub_cap=cap)
         capped = {fit: network(frame, config, fit=fit, n_users=40) for fit in n_videos}
-        told = user_edges.measured(
-            frame,
-            capped["trial"].unionByName(capped["final"]),
-            n_users=40,
-            n_videos=n_videos,
-            config=config,
-        )
+        both = capped["trial"].unionByName(capped["final"])
+        night = user_edges.Night(frame, rows("users"), rows("video_nodes"), 40, n_videos)
+        told = user_edges.measured(night, both, config=config)
         kept = {one.name: one for one in told if one.metric == "kept_of_exact@5"}
         for fit in n_videos:
             true, mine = (
@@ -267,7 +263,8 @@ def test_a_capped_network_says_how_much_it_keeps(rows: Rows) -> None:
 def test_an_exact_network_is_not_compared_with_itself(rows: Rows) -> None:
     frame, config = rows("watch_edges", *world(seed=5)), Config(k=5)
     edges = network(frame, config, fit="trial", n_users=40)
-    told = user_edges.measured(frame, edges, n_users=40, n_videos={"trial": 9}, config=config)
+    night = user_edges.Night(frame, rows("users"), rows("video_nodes"), 40, {"trial": 9})
+    told = user_edges.measured(night, edges, config=config)
     assert {one.metric for one in told} == {"edges", "lists", "largest_in_degree"}
 
 
