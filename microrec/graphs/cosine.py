@@ -112,8 +112,10 @@ def _offer(product: Any, who: Any, left: Block, right: Block, best: Lists, slack
     k = best.score.shape[1]
     for place in range(product.shape[0]):
         near, row = product[place], who[place]
+        # A list that is not full yet lets everything in: what this block will fill it with rules out better.
+        known = best.score[row, 0] if best.size[row] == k else _reached(near, k + 1) - slack
         for start in range(0, len(near), CHUNK):
-            beat = best.score[row, 0] if best.size[row] == k else 0.0
+            beat = max(best.score[row, 0], known) if best.size[row] == k else known
             bound = np.float32(beat - slack)
             stop = min(start + CHUNK, len(near))
             reached = False
@@ -125,6 +127,26 @@ def _offer(product: Any, who: Any, left: Block, right: Block, best: Lists, slack
                         similarity = _cosine(left.exact[row], right.exact[other])
                         if similarity > 0:
                             push(best, row, similarity, right.idx[other], 0)
+
+
+@njit(cache=True)
+def _reached(near: Any, number: int) -> Any:
+    """A product that at least so many rows of a block reach, by the best of each chunk; 0 if it has fewer chunks."""
+    n_chunks = len(near) // CHUNK
+    if n_chunks < number:
+        return 0.0
+    greatest = np.empty(n_chunks, np.float32)
+    for chunk in range(n_chunks):
+        greatest[chunk] = _greatest(near[chunk * CHUNK : (chunk + 1) * CHUNK])
+    return max(np.float64(np.sort(greatest)[n_chunks - number]), 0.0)
+
+
+@njit(cache=True, fastmath=True)
+def _greatest(values: Any) -> Any:
+    greatest = values[0]
+    for value in values:
+        greatest = max(greatest, value)
+    return greatest
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
