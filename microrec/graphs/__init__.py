@@ -30,6 +30,12 @@ Decided here:
 - Similarity is exact and blocked (`blocks.py`): blocks of rows meet pair by pair in numpy, each
   pair keeps its top k. Memory is bounded by the block size, never by the number of users; nothing
   is collected or broadcast whole.
+- Yesterday's lists (`reuse.py`). A similarity graph compares with all rows only those that are not
+  what they were and those whose list lost an entry; the others meet the changed rows only. The rows
+  are those of a full build, so it does not matter which nights ran or in which order. A list counts
+  if the commit's word (`FORMAT` of the module, section of the recipe, files of the inputs) is what it
+  would be now. Full builds remain: a centred modality, a large (searched) space, weights, a hub cap,
+  another N (fix `n_videos` to keep it), more than half of the pairs to compare. The log has the plan.
 - Cosine is computed on unit vectors rounded to a grid on which float64 products add without
   rounding, so equal vectors have equal similarities wherever they stand in a block.
 - Pearson is the full-vector form, from sparse dot products and per-user sums. The
