@@ -2,7 +2,7 @@
 
 microrec world       write a planted world into a landing zone
 microrec import      write public data into a landing zone
-microrec warm        once per installation: make the archive that halves Spark's start
+microrec warm        once per installation: compile what nights would compile, archive what Spark would load
 microrec night       run the nightly DAG for a day
 microrec show        print rows of a table
 microrec releases    list releases
@@ -69,7 +69,8 @@ def kuairand(
 
 @app.command()
 def warm() -> None:
-    """Do once what every Spark start would do again: load the JVM's classes into an archive."""
+    """Do once what would be done again and again: load the JVM's classes into an archive, compile the graph kernels."""
+    from microrec.graphs import kernels
     from microrec.tables import archive
 
     _require_java()
@@ -77,8 +78,8 @@ def warm() -> None:
     console.print(
         f"class archive {made}" if made else "no class archive: starts stay slow, see above"
     )
-    # Place for the other thing to do once per installation: compiling the graph kernels
-    # (microrec.graphs.warm.compile_kernels).
+    kernels.compile_kernels()
+    console.print("graph kernels compiled")
 
 
 @app.command()

@@ -27,20 +27,22 @@ Decided here:
   and positives from the last one that is.
 - The same rows give the same table, to the bit: ties go by index, and sums of weights are
   fixed-point (`sums.py`), because Spark adds the rows of a group in whatever order they arrive.
-- Similarity is exact and blocked (`blocks.py`): blocks of rows meet pair by pair in numpy, each
-  pair keeps its top k. Memory is bounded by the block size, never by the number of users; nothing
-  is collected or broadcast whole.
-- Yesterday's lists (`reuse.py`). A similarity graph compares with all rows only those that are not
-  what they were and those whose list lost an entry; the others meet the changed rows only. The rows
-  are those of a full build, so it does not matter which nights ran or in which order. A list counts
-  if the commit's word (`FORMAT` of the module, section of the recipe, files of the inputs) is what it
-  would be now. Full builds remain: a centred modality, a large (searched) space, weights, a hub cap,
-  another N (fix `n_videos` to keep it), more than half of the pairs to compare. The log has the plan.
-- Cosine is computed on unit vectors rounded to a grid on which float64 products add without
-  rounding, so equal vectors have equal similarities wherever they stand in a block.
-- Pearson is the full-vector form, from sparse dot products and per-user sums. The
-  only approximation is the hub cap, and it is exact for every video with fewer viewers than the
-  cap.
+- Similarity by blocks (`blocks.py`): a task holds the rows of a few blocks with their best k, all
+  blocks of the space stream past them, and compiled kernels (numba) compare. No pair of rows is
+  shuffled, nothing is collected or broadcast whole: shuffle is the rows times the tasks, memory of
+  a worker two blocks and the lists, whatever the number of rows.
+- Kernels give the same bits whatever the blocks and their order: Pearson (`pearson.py`)
+  counts whole numbers, cosine (`cosine.py`) adds on a grid on which float64 does not round, and a
+  float32 product only rules out. So equal vectors have equal similarities, and a row may be taken
+  over from yesterday.
+- Pearson is the full-vector form and exact. Caps are knobs, not needs: popular videos are counted by
+  bits, 16 at a time, so hubs cost little. With a hub cap the night measures what it keeps.
+- Cosine is exact up to `exact_up_to` vectors; above, cells around k-means centres are searched
+  (`approximate.py`), exactly within them, and every night compares a sample with the exact lists.
+- Yesterday's lists stand where neither the row nor what could enter its list has changed
+  (`reuse.py` has the proof). User lists depend on N, the number of videos: fix it in the recipe
+  (`graphs.user_edges.n_videos`) and nights take over what they can; each says its plan in the log.
+- Every graph job writes `metrics`: edges, lists, the largest in-degree, recall where it is not 1.
 - Indices come from one global sort of the ids: a sort that spills to disk but runs in one task. At
   10^8 ids that task is the bottleneck; ranges with counted offsets are the way out and not needed
   yet.

@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
@@ -97,7 +97,7 @@ def nearest(
     streams = streams.withColumn(WANTED, F.when(F.col("task_no") == home, F.col(WANTED)))
     # Rows of the task come before the blocks that pass by.
     order = [*map(F.col, (*keys, "task_no")), F.col(WANTED).isNull(), F.col(BLOCK)]
-    placed = streams.repartition(2 * n_tasks, *keys, "task_no").sortWithinPartitions(*order)
+    placed = _dealt(streams, n_tasks, keys, F.col("task_no")).sortWithinPartitions(*order)
     schema = _schema(rows, keys, f"idx int, neighbour_idx int, {kernel.measures}, rank int")
     meet = partial(_meet, kernel=kernel, keys=keys, schema=to_arrow_schema(schema))
     return placed.mapInArrow(meet, schema)
@@ -108,14 +108,20 @@ def _packed(
 ) -> DataFrame:
     """One row per block: the space, block_no, and its rows packed twice: wanted and offered."""
     schema = _schema(rows, keys, f"{BLOCK} int, {WANTED} binary, {OFFERED} binary")
-    # By number of partitions: adaptive execution leaves these as they are, a block or a few each.
     # Blocks of consecutive indices are cut in Python: a column less to hand over.
     block = F.col(BLOCK) if BLOCK in rows.columns else F.floor(F.col("idx") / F.lit(block_size))
-    together = rows.repartition(n_blocks, *keys, block)
+    together = _dealt(rows, n_blocks, keys, block)
     pack = partial(
         _pack, kernel=kernel, keys=keys, block_size=block_size, schema=to_arrow_schema(schema)
     )
     return together.mapInArrow(pack, schema)
+
+
+def _dealt(rows: DataFrame, n_partitions: int, keys: list[str], number: Column) -> DataFrame:
+    """One partition per number, from another one on in every space: no task has two while another has none."""
+    first = F.pmod(F.hash(*keys), F.lit(n_partitions)) if keys else F.lit(0)
+    # Partitions by number are left as they are by adaptive execution.
+    return rows.repartitionById(n_partitions, (first + number).cast("int"))
 
 
 def _schema(rows: DataFrame, keys: list[str], fields: str) -> StructType:

@@ -104,7 +104,7 @@ SPARK = [
         ours.pearson_stage,
         words,
         options,
-        ready=ours.spark_ready,
+        ready=ours.pearson_ready,
         after=ours.user_edges_written,
         again=True,
     )
@@ -199,7 +199,7 @@ STAGE = Method(
     "microrec Spark stage",
     ours.modality_stage,
     "exact cosine",
-    ready=ours.spark_ready,
+    ready=ours.modality_ready,
     after=ours.modality_edges_written,
     again=True,
 )

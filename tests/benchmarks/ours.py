@@ -181,11 +181,32 @@ def process_ready(root: str, *, k: int, threads: int, **config: Any) -> None:
     arrow.Warehouse.open(root).read("watch_edges", columns=["user_idx"], day=DAY)
 
 
-def spark_ready(root: str, *, k: int, threads: int, **config: Any) -> None:
-    """Start the session and let it run something; nothing of the stage."""
+def pearson_ready(root: str, *, k: int, threads: int, **config: Any) -> None:
+    """Start the session and, as `process_ready` does, let a few users through the kernel; no table is touched."""
+    from microrec.graphs import pearson, user_edges
     from microrec.tables.spark import session
 
-    session().range(1000).selectExpr("sum(id)").collect()
+    rows = session().range(4 * k).selectExpr(
+        "'holdout' split", "int(id) user_idx", "int(id % 9) video_idx", "1 n_positive",
+        "false undone", "1.0d weight", "timestamp'2026-01-08' last_at",
+    )  # fmt: skip
+    chosen = pearson.Config(k=k, **config)
+    edges = user_edges.user_edges(rows, fit=FIT, n_users=4 * k, n_videos=200, config=chosen)
+    edges.toArrow()
+
+
+def modality_ready(root: str, *, k: int, threads: int) -> None:
+    """The same for a few vectors."""
+    from microrec.graphs import modality
+    from microrec.tables.spark import session
+
+    rows = session().range(4 * k).selectExpr(
+        "string(id) video_id", "int(id) video_idx", "'visual' modality", "'1' encoder_version",
+        "array(float(sin(id)), float(cos(id))) vector",
+    )  # fmt: skip
+    features, nodes = rows.drop("video_idx"), rows.select("video_id", "video_idx")
+    config = modality.Config(k=k)
+    modality.modality_edges(features, nodes, n_videos=4 * k, config=config).toArrow()
 
 
 def pearson_stage(root: str, *, k: int, threads: int, **config: Any) -> None:
