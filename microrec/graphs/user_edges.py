@@ -144,13 +144,12 @@ def plans(tonight: Night, before: Night, edges: DataFrame, *, config: Config) ->
         ),
         users,
     )
-    # A video that is gone is none of today's.
-    video = F.coalesce("video", -1 - F.col("video_idx")).alias("video")
+    # A video that is gone is null, and so none of today's.
     was = (
         _standing(_seen(before.watch_edges, SOURCE))
         .join(users.toDF("user_idx", "idx"), on="user_idx", how="inner")
         .join(videos.toDF("video_idx", "video"), on="video_idx", how="left")
-        .select("idx", video)
+        .select("idx", "video")
     )
     found = {}
     for fit, n_videos in tonight.n_videos.items():

@@ -63,9 +63,9 @@ def likes(pick: random.Random, before: Likes | None) -> Likes:
     if before is None:
         pairs = {(f"u{pick.randrange(90):02}", f"v{pick.randrange(14):02}") for _ in range(260)}
         return {pair: parts(pick) for pair in sorted(pairs)}
-    gone = f"u{pick.randrange(90):02}"
+    gone, undone = f"u{pick.randrange(90):02}", {"holdout": {"n_positive": 0, "undone": True}}
     now = {
-        pair: {"train": told["train"]} if pick.random() < 0.01 else told
+        pair: told | (undone if pick.random() < 0.02 else {})
         for pair, told in before.items()
         if pair[0] != gone and pick.random() > 0.004
     }
