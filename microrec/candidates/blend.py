@@ -26,6 +26,8 @@ REASONS = {
     "content": "similar to videos you watched",
     "user_neighbours": "liked by viewers with a taste like yours",
     "video_neighbours": "often watched together with your videos",
+    "ease": "goes with the videos you watched, taken together",
+    "rp3beta": "watched by viewers of your videos",
     "preference_gcn": "fits your taste",
 }
 """Why a video of a source is in the list, in words a product can show; they name no other user."""

@@ -7,6 +7,15 @@
     coverage@k   share of the eligible videos that are in anybody's first k
     average_popularity@k
                  mean positive viewers before D of the places 1..k
+    gini@k       Gini index of how many first k each eligible video is in: 0 all alike, towards 1
+                 few videos for everybody
+    popularity_lift@k
+                 average_popularity@k over the mean positive viewers before D of the right videos:
+                 above 1, lists are more popular than what the same users went on to like
+
+The lift of Abdollahpouri et al. (2019) divides by the users' past videos instead. With histories of
+one to four videos that yardstick is bent, since each of them counts the user among its viewers, and
+a user without a history has none; the right videos have neither fault.
 
 A list shorter than k is filled with a video that does not exist: the user counts, with what the
 list has.
@@ -82,7 +91,11 @@ def measure(
         if len(table):
             figures += _accuracy(table, (names, metrics, name), config.resamples, generator)
     for name, listed in ranked.items():
-        figures += _beyond_accuracy(name, listed, truth, config.ks)
+        for k in config.ks:
+            figures += [
+                Figure(name, metric, "all", value, len(truth.users))
+                for metric, value in beyond_accuracy(listed, truth, k=k).items()
+            ]
     return figures
 
 
@@ -147,21 +160,39 @@ def _accuracy(
     ]
 
 
-def _beyond_accuracy(
-    name: str, listed: NDArray[np.int64], truth: Truth, ks: tuple[int, ...]
-) -> list[Figure]:
-    """Coverage and popularity of one list over all evaluated users; empty places do not count."""
-    n_videos, n_users = len(truth.eligible), len(truth.users)
-    figures = []
-    for k in ks:
-        first = listed[:, :k]
-        shown = torch.from_numpy(first[first < n_videos][:, None])  # [n_places, 1]
-        coverage = LinkPredCoverage(1, num_dst_nodes=n_videos)
-        popularity = LinkPredAveragePopularity(1, torch.from_numpy(truth.viewers))
-        for metric in (coverage, popularity):
-            metric.update(shown, shown.T)
-        covered = float(coverage.compute()) * n_videos / max(1, int(truth.eligible.sum()))
-        figures.append(Figure(name, f"coverage@{k}", "all", covered, n_users))
-        mean = float(popularity.compute())
-        figures.append(Figure(name, f"average_popularity@{k}", "all", mean, n_users))
-    return figures
+def beyond_accuracy(listed: NDArray[np.int64], truth: Truth, *, k: int) -> dict[str, float]:
+    """Coverage and popularity of one list over all evaluated users; empty places do not count.
+
+    Args:
+        listed: As `matrix` returns it.
+        truth: Who is evaluated, and what is popular and eligible.
+        k: First places that count.
+
+    Returns:
+        Figures by metric; no lift where nobody had liked any right video before.
+    """
+    n_videos = len(truth.eligible)
+    first = listed[:, :k]
+    places = first[first < n_videos]
+    shown = torch.from_numpy(places[:, None])  # [n_places, 1]
+    coverage = LinkPredCoverage(1, num_dst_nodes=n_videos)
+    popularity = LinkPredAveragePopularity(1, torch.from_numpy(truth.viewers))
+    for metric in (coverage, popularity):
+        metric.update(shown, shown.T)
+    mean = float(popularity.compute())
+    times = np.bincount(places, minlength=n_videos)[truth.eligible]
+    liked = float(truth.viewers[truth.video].mean())
+    return {
+        f"coverage@{k}": float(coverage.compute()) * n_videos / max(1, len(times)),
+        f"average_popularity@{k}": mean,
+        f"gini@{k}": _gini(times),
+    } | ({f"popularity_lift@{k}": mean / liked} if liked else {})
+
+
+def _gini(times: NDArray[np.int64]) -> float:
+    """Mean absolute difference of two counts over twice their mean; 0 where there is nothing."""
+    n, total = len(times), int(times.sum())
+    if not total:
+        return 0.0
+    weights = 2 * np.arange(1, n + 1) - n - 1
+    return float(weights @ np.sort(times)) / (n * total)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from microrec.models.data import Doubles, Ints
+from microrec.models.data import Doubles, Floats, Ints
 from microrec.models.fitted import NeighbourLists
 
 BLOCK_CELLS = 2**24
@@ -42,14 +42,47 @@ def neighbour_lists(
     Similarities are rounded to float32 before they are ranked: what is stored is what is sorted,
     and sums that differ in the last bit of a double count as the ties they are.
     """
+    return _compressed((_nearest(*row, k) for row in rows), axis=axis)
+
+
+def signed_neighbour_lists(
+    rows: Iterator[tuple[Ints, Doubles]], *, axis: Literal["user", "video"], k: int
+) -> NeighbourLists:
+    """Cut each node's row to the k similarities furthest from zero; nearest first, below zero last.
+
+    For models that mean their negative similarities. Rounded and ranked as `neighbour_lists`.
+    """
+    return _compressed((_strongest(*row, k) for row in rows), axis=axis)
+
+
+def _nearest(columns: Ints, values: Doubles, k: int) -> tuple[Ints, Floats]:
+    """The k largest positive similarities of one row, largest first."""
+    positive = values > 0
+    columns, stored = columns[positive], values[positive].astype(np.float32)
+    best = top_k(stored.astype(np.float64), columns, k)
+    return columns[best], stored[best]
+
+
+def _strongest(columns: Ints, values: Doubles, k: int) -> tuple[Ints, Floats]:
+    """The k similarities of one row that are furthest from zero, largest first."""
+    stored = values.astype(np.float32)
+    other = stored != 0
+    columns, stored = columns[other], stored[other]
+    strong = top_k(np.abs(stored).astype(np.float64), columns, k)
+    columns, stored = columns[strong], stored[strong]
+    order = top_k(stored.astype(np.float64), columns, k)
+    return columns[order], stored[order]
+
+
+def _compressed(
+    cut: Iterator[tuple[Ints, Floats]], *, axis: Literal["user", "video"]
+) -> NeighbourLists:
+    """Rows of (neighbours, similarities) as one model."""
     counts, neighbours, similarities = [0], [], []
-    for columns, values in rows:
-        positive = values > 0
-        columns, stored = columns[positive], values[positive].astype(np.float32)
-        best = top_k(stored.astype(np.float64), columns, k)
-        counts.append(len(best))
-        neighbours.append(columns[best])
-        similarities.append(stored[best])
+    for columns, stored in cut:
+        counts.append(len(columns))
+        neighbours.append(columns)
+        similarities.append(stored)
     empty = np.zeros(0)
     return NeighbourLists(
         axis=axis,

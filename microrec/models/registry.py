@@ -16,8 +16,10 @@ from microrec.models.fitted import Trained
 
 NAMES = (
     "content",
+    "ease",
     "popularity",
     "preference_gcn",
+    "rp3beta",
     "user_neighbours",
     "video_neighbours",
 )

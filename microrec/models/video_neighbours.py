@@ -14,24 +14,20 @@ everyone is served.
 
 import numpy as np
 import scipy.sparse as sp
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from microrec.models.data import Doubles, Graph, Ints, binary_matrix
+from microrec.models.activity import ActivityCap, ordinary_viewings
+from microrec.models.activity import activity_cap as activity_cap
+from microrec.models.data import Doubles, Graph, Ints
 from microrec.models.fitted import NeighbourLists, Trained
 from microrec.models.nearest import neighbour_lists, product_rows
 
 
-class Config(BaseModel):
+class Config(ActivityCap):
     """Whose viewings count, and for how much."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     top_k: PositiveInt = 200
     """Neighbours per video."""
-    activity_percentile: float = Field(default=99.0, gt=0, le=100)
-    """Users with more positive videos than this percentile of the active users are left out."""
-    activity_cap: PositiveInt | None = None
-    """An absolute number of videos instead of the percentile."""
     alpha: float = Field(default=0.0, ge=0, le=1)
     """How much the proposed video's own popularity is divided out; 0 = not at all."""
     shrinkage: NonNegativeFloat = 100.0
@@ -45,22 +41,8 @@ class Config(BaseModel):
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
     """List each video's neighbours; nothing is random."""
     del rng
-    watched = binary_matrix(graph.edges, n_users=graph.n_users, n_videos=graph.n_videos)
-    n_liked = np.diff(watched.indptr)
-    cap = activity_cap(n_liked, config)
-    ordinary = watched[np.flatnonzero((n_liked > 0) & (n_liked <= cap))]
-    report = {"activity_cap": cap, "users_over_cap": int((n_liked > cap).sum())}
+    ordinary, report = ordinary_viewings(graph, config)
     return Trained(_similar_videos(ordinary, config), report)
-
-
-def activity_cap(n_liked: Ints, config: Config) -> int:
-    """The largest history that still counts for the similarity."""
-    active = n_liked[n_liked > 0]
-    if config.activity_cap is not None:
-        return config.activity_cap
-    if len(active) == 0:
-        return 0
-    return int(np.percentile(active, config.activity_percentile, method="inverted_cdf"))
 
 
 def _similar_videos(ordinary: sp.csr_matrix, config: Config) -> NeighbourLists:

@@ -1,10 +1,12 @@
 """Metrics equal a loop written by hand, and PyG's own public figures."""
 
+import dataclasses
 import math
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from hypothesis import given, settings
@@ -131,6 +133,30 @@ def test_a_perfect_list_is_one_and_no_list_is_zero() -> None:
     assert values[0, 0, metrics.index("recall@2")] == pytest.approx(2 / 3)
 
 
+def test_partial_hits_against_the_best_list_possible() -> None:
+    """The ideal has min(|truth|, k) right videos, not as many as were found; ranks count from 1."""
+    right = Truth(
+        users=np.array([3, 8]),
+        row=np.array([0, 0, 0, 1]),
+        video=np.array([1, 2, 4, 0]),
+        history=np.array([0, 0]),
+        viewers=np.zeros(6, dtype=np.int64),
+        eligible=np.ones(6, dtype=np.bool_),
+    )
+    listed = np.array([[5, 4, 0, 1], [3, 5, 0, 2]])
+    _, metrics, values = ranking.per_user({"one": listed}, right, (2, 4))
+    found = [dict(zip(metrics, values[user, 0], strict=True)) for user in (0, 1)]
+    second, third, fourth = 1 / math.log2(3), 1 / math.log2(4), 1 / math.log2(5)
+    assert found[0]["ndcg@2"] == pytest.approx(second / (1 + second))
+    assert found[0]["ndcg@4"] == pytest.approx((second + fourth) / (1 + second + third))
+    assert found[1]["ndcg@4"] == pytest.approx(third)
+    assert [one["mrr@4"] for one in found] == pytest.approx([1 / 2, 1 / 3])
+    assert [one["mrr@2"] for one in found] == pytest.approx([1 / 2, 0])
+    assert [one["hit_ratio@2"] for one in found] == [1, 0]
+    assert [one["hit_ratio@4"] for one in found] == [1, 1]
+    assert [one["recall@4"] for one in found] == pytest.approx([2 / 3, 1])
+
+
 def figures(seed: int = 20, **lists: pa.Table) -> dict[tuple[str, str, str], report.Figure]:
     rows, right = world(seed)
     found = ranking.measure(
@@ -177,6 +203,40 @@ def test_coverage_and_popularity_of_the_first_places() -> None:
     public = LinkPredAveragePopularity(2, torch.from_numpy(right.viewers))
     public.update(torch.tensor(shown), torch.empty(2, 0, dtype=torch.long))
     assert popularity == pytest.approx(float(public.compute()))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, N_VIDEOS))
+def test_gini_and_lift_equal_loops(seed: int, n_eligible: int) -> None:
+    rows, right = world(seed)
+    right = dataclasses.replace(right, eligible=np.arange(N_VIDEOS) < n_eligible)
+    rows = rows.filter(pc.less(rows["video_idx"], n_eligible))
+    found = ranking.beyond_accuracy(ranking.matrix(rows, right, k=4), right, k=2)
+    flat = [
+        row["video_idx"]
+        for row in rows.to_pylist()
+        if row["user_idx"] in right.users and row["rank"] <= 2
+    ]
+    times = [flat.count(video) for video in range(n_eligible)]
+    apart = sum(abs(a - b) for a in times for b in times)
+    gini = apart / (2 * n_eligible * sum(times)) if flat else 0
+    assert found["gini@2"] == pytest.approx(gini)
+    assert 0 <= found["gini@2"] < 1
+    liked = [int(right.viewers[video]) for video in right.video]
+    if sum(liked):
+        shown = sum(int(right.viewers[video]) for video in flat) / max(1, len(flat))
+        assert found["popularity_lift@2"] == pytest.approx(shown * len(liked) / sum(liked))
+    else:
+        assert "popularity_lift@2" not in found
+
+
+def test_gini_of_one_video_for_all_and_of_every_video_once() -> None:
+    _, right = world(20)
+    n = len(right.users)
+    same, each = np.zeros((n, 1), dtype=np.int64), np.arange(N_VIDEOS).reshape(1, -1)
+    assert ranking.beyond_accuracy(same, right, k=1)["gini@1"] == pytest.approx(1 - 1 / N_VIDEOS)
+    assert ranking.beyond_accuracy(each, right, k=N_VIDEOS)[f"gini@{N_VIDEOS}"] == 0
+    assert figures()["blend", "gini@4", "all"].n == n
 
 
 def test_without_the_floor_there_is_no_difference() -> None:
