@@ -1,20 +1,22 @@
 """Fit one model to one fit's graph of the night.
 
-Reads: watch_edges, users, video_nodes, video_features, modality_edges, user_edges of the day; for
-the final fit of a model that trains in epochs also models, where its trial says how many.
+Reads: watch_edges, users, video_nodes, video_features, modality_edges, user_edges of the day; of a
+model that trains in epochs also models (a final fit takes their number from its trial) and, for a
+warm start, models, users and video_nodes of the day before.
 Writes: models of (day, fit, model), and the artefact folder the row points to.
 """
 
 import datetime as dt
 import json
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from microrec import job, recipe
-from microrec.models import data, fitted, registry
+from microrec import distribute, job, recipe
+from microrec.models import data, fitted, registry, runtime
+from microrec.settings import settings
 from microrec.tables import arrow
 
 
@@ -24,16 +26,18 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     fits: dict[str, dict[str, Any]] = {"user_edges": {"fit": fit}}
     tables = {name: house.read(name, day=day, **fits.get(name, {})) for name in data.TABLES}
     graph = data.build_graph(tables, fit=fit)
-    config = recipe.section(f"models.{model}", module.Config)
+    config: Any = recipe.section(f"models.{model}", module.Config)
     if fit == "final" and "epochs" in module.Config.model_fields:
         (trial,) = house.read("models", day=day, fit="trial", model=model).to_pylist()
         config = config.model_copy(update={"epochs": json.loads(trial["metrics"])["epochs"]})
-    seed = registry.seed(night.seed, day=day, model=model)
-    trained = module.fit(graph, config, np.random.default_rng(seed))
-
-    def save(folder: Path) -> None:
-        fitted.save(trained.fitted, folder, config=config, report=trained.report)
-
+    seed, before = registry.seed(night.seed, day=day, model=model), day - dt.timedelta(days=1)
+    find = partial(house.find_artefact, day=before, model=model)
+    read = partial(house.read, day=before)
+    start = runtime.starts(config, str(before), nodes=tables, find=find, read=read)
+    checkpoints = house.checkpoint_folder(day=day, fit=fit, model=model)
+    run = runtime.Runtime(settings().device, checkpoints, start)
+    trained = distribute.fit(model, graph, config, np.random.default_rng(seed), run)
+    save = partial(fitted.save, trained, config=config)
     path, digest = house.save_artefact(day=day, fit=fit, model=model, save=save)
     row = {
         "config": config.model_dump_json(),

@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     """Spark options (JSON) that stand above those of tables/session.py."""
     spark_archive: Path | None = None
     """Where `microrec warm` keeps the JVM's classes, loaded once; beside the environment's packages if left out."""
+    device: str = "cpu"
+    """Where models that train in epochs are trained, as torch names it: `cpu`, `cuda`, `cuda:1`."""
+    train_processes: int = Field(default=1, ge=1)
+    """Processes such a training is shared by, started through Spark (microrec/distribute.py): the same model up to
+    rounding. More than one pays where a step takes far longer than sending all parameters around."""
     run_id: str = "manual"
     """Run that writes, kept in every commit."""
     attempt: int = Field(default=1, ge=1)

@@ -1,13 +1,32 @@
 """The benchmarks run at their smallest size and find our results right; no time is asserted."""
 
+import contextlib
+import datetime as dt
+import hashlib
+import importlib.util
 import json
+import math
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pydantic import BaseModel
 
-from tests.benchmarks import graphs, scale
+from microrec.errors import GateHeld, RecipeError
+from microrec.evaluation import ranking
+from microrec.models import registry
+from microrec.models.fitted import Embeddings, Trained
+from microrec.recipe import night as recipe_night
+from microrec.settings import settings
+from microrec.synth.world import Config, generate
+from microrec.tables import landing
+from microrec.tables.arrow import Warehouse
+from tests.benchmarks import graphs, measure, nights, quality, scale, spaces, tiktok, training
 
 
 def figures(out: Path, metric: str) -> dict[tuple[str, str], Any]:
@@ -38,6 +57,31 @@ def test_the_spark_stages_at_the_smallest_size(tmp_path: Path) -> None:
     assert equal["spark", graphs.EXACT] == equal["spark", graphs.PROCESS] == 1
 
 
+def test_a_training_step_equals_that_of_pyg(tmp_path: Path) -> None:
+    command = ["--scale", "smoke", "--runs", "1", "--only", "PyG", "RecBole"]
+    training.main([*command, "--out", str(tmp_path)])
+    kind, peer = training.BENCHMARK, "peer: PyG"
+    for metric in ("losses differ", "rows differ"):
+        assert figures(tmp_path, metric)[kind, peer] < training.CLOSE
+    losses = figures(tmp_path, "last loss")
+    assert losses[kind, peer] == pytest.approx(losses[kind, training.OURS], rel=training.CLOSE)
+    if importlib.util.find_spec("recbole") is None:
+        assert "not installed: recbole" in (tmp_path / "results.md").read_text()
+    else:
+        assert losses[kind, "peer: RecBole"] == pytest.approx(losses[kind, peer])
+
+
+def test_a_peer_that_learns_something_else_is_seen() -> None:
+    rows = np.ones((3, 2))
+    found = {
+        name: [measure.Outcome(edges={"loss": np.array([0.7, loss]), "rows": rows * moved})]
+        for name, loss, moved in (("microrec", 0.6, 2), ("peer: a", 0.6, 2), ("peer: b", 0.63, 1.9))
+    }
+    gaps = training.differences(found, rows)
+    assert gaps["peer: a"] == {"losses": 0, "rows": 0}
+    assert gaps["peer: b"] == pytest.approx({"losses": 0.05, "rows": 0.1})
+
+
 def test_prices_of_work_are_found_again() -> None:
     generator = np.random.default_rng(3)
     units = generator.uniform(1, 1e9, size=(8, 3))
@@ -49,3 +93,399 @@ def test_work_counts_pairs_and_words() -> None:
     viewers = np.array([600.0, 90.0, 10.0, 10.0])
     # More than 5 % of 1,000 users: two videos, in one group of four words of 16.
     assert scale.work(viewers, 1000)[:3].tolist() == [1e6, 4e6, 200.0]
+
+
+def tiktok_files(folder: Path) -> Path:
+    """Users and videos of three tastes, in the form of the TikTok files, with a test file.
+
+    Of 39 users, 0 to 29 have one video in val and 30 to 35 one in the test file; 29 has six there.
+    """
+    generator = np.random.default_rng(1)
+    taste, rows, held = np.arange(30) % 3, [], []
+    for user in range(39):
+        own = generator.permutation(np.flatnonzero(taste == user % 3))[:4].tolist()
+        rows += [(user, video, "train") for video in own[:3]]
+        rows += [(user, own[3], "val")] if user < 30 else []
+        held += [(user, own[3])] if 30 <= user < 36 else []
+        later = np.setdiff1d(np.flatnonzero(taste == user % 3), own)
+        held += [(user, int(video)) for video in later] if user == 29 else []
+    user, video, split = zip(*rows, strict=True)
+    pq.write_table(
+        pa.table({"user_id": user, "item_id": video, "split": split}),
+        folder / "interactions.parquet",
+    )
+    vectors = np.eye(3)[taste] + 0.1 * generator.standard_normal((30, 3))
+    features = {}
+    for modality in tiktok.MODALITIES:
+        flat = pa.array(vectors.ravel(), pa.float32())
+        features[modality] = pa.FixedSizeListArray.from_arrays(flat, 3)
+        vectors[7] = 0  # missing in the second one
+    items = pa.table({"item_id": np.arange(30), **features})
+    pq.write_table(items.take(generator.permutation(30)), folder / "item_features.parquet")
+    held += [held[0], (31, 999), (0, rows[0][1]), (77, 4)]  # double, unknown, seen, a stranger
+    user, video = zip(*held, strict=True)
+    pq.write_table(pa.table({"user_id": user, "item_id": video}), folder / "test.parquet")
+    return folder
+
+
+def told(out: Path) -> dict[tuple[str, str, str], Any]:
+    rows = json.loads((out / "results.json").read_text())
+    return {(one["name"], one["metric"], one["split"]): one for one in rows}
+
+
+def test_tiktok_at_the_smallest_size(tmp_path: Path) -> None:
+    data = tiktok_files(tmp_path)
+    models = ["popularity", "video_neighbours", "hybrid", "preference_gcn"]
+    command = ["--data", str(data), "--models", ",".join(models), "--budget", "2", "--seeds", "2"]
+    tiktok.main([*command, "--test", str(data / "test.parquet"), "--out", str(tmp_path / "out")])
+    found = told(tmp_path / "out")
+    for model in models:
+        for name, split in ((model, "val"), (model, "test"), (model + tiktok.REFIT, "test")):
+            one = found[name, "recall@20", split]
+            assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
+            assert one["seeds"] == (2 if model == "preference_gcn" else 1)
+            assert ((name, "recall@20 sd", split) in found) == (model == "preference_gcn")
+    ranks = {model: found[model, "mrr@20", "val"]["value"] for model in models}
+    assert ranks["video_neighbours"] > ranks["popularity"] + 0.1, "tastes are planted"
+    assert found["published: MMSSL", "ndcg@20", "test (published)"]["value"] == 0.0392
+    tried = json.loads((tmp_path / "out" / "tuning.json").read_text())
+    counts = Counter(one["model"] for one in tried)
+    assert counts == {"popularity": 1} | dict.fromkeys(models[1:], 2)
+    assert Counter(one["model"] for one in tried if one["chosen"]) == dict.fromkeys(models, 1)
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "Evaluated on test: all 8, " in text
+    assert "3 rows of the file left out" in text
+    again = [
+        *command,
+        "--tuned",
+        str(tmp_path / "out" / "tuning.json"),
+        "--out",
+        str(tmp_path / "b"),
+    ]
+    tiktok.main(again)
+    later = told(tmp_path / "b")
+    assert all(later[key]["value"] == found[key]["value"] for key in later if "seconds" not in key)
+
+
+def test_popularity_on_a_test_file_equals_a_count(tmp_path: Path) -> None:
+    """Train and val are masked, each fit counts what it has seen, strangers get the most viewed."""
+    data = tiktok_files(tmp_path)
+    command = ["--data", str(data), "--models", "popularity", "--test", str(data / "test.parquet")]
+    tiktok.main([*command, "--out", str(tmp_path / "out")])
+    rows = pq.read_table(data / "interactions.parquet").to_pylist()
+    for name, splits in (("popularity", ["train"]), ("popularity" + tiktok.REFIT, tiktok.SPLITS)):
+        viewers = Counter(one["item_id"] for one in rows if one["split"] in splits)
+        gains: dict[int, float] = {}
+        for user, video in held_pairs(data):
+            seen = {one["item_id"] for one in rows if one["user_id"] == user}
+            order = sorted(set(range(30)) - seen, key=lambda one: (-viewers[one], digest(one)))
+            found = video in order[:20]
+            gain = 1 / math.log2(2 + order.index(video)) if found else 0
+            gains[user] = gains.get(user, 0) + gain
+        gains[29] /= sum(1 / math.log2(1 + rank) for rank in range(1, 7))
+        value = told(tmp_path / "out")[name, "ndcg@20", "test"]["value"]
+        assert value == pytest.approx(sum(gains.values()) / len(gains), rel=1e-5)
+
+
+def held_pairs(data: Path) -> list[tuple[int, int]]:
+    rows = pq.read_table(data / "test.parquet").to_pylist()
+    return [(one["user_id"], one["item_id"]) for one in (*rows[:12], rows[-1])]
+
+
+def digest(one: object) -> bytes:
+    return hashlib.md5(str(one).encode()).digest()
+
+
+class Spied(BaseModel):
+    """Config of the spy."""
+
+    epochs: int | None = None
+    wide: bool = False
+
+
+def test_final_fits_cannot_see_val_and_nothing_sees_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spy in a model's place tells what it is given; the wide configuration is made the better."""
+    seen: list[Any] = []
+
+    def fit(graph: Any, config: Spied, rng: np.random.Generator) -> Trained:
+        stops = graph.early_stopping is not None
+        seen.append((len(graph.edges), stops, config.epochs, config.wide, float(rng.random())))
+        world = tiktok.read(tmp_path)
+        video = np.zeros((30, 30), np.float32) + np.eye(30, dtype=np.float32)
+        user = np.zeros((39, 30), np.float32)
+        if config.wide:
+            user[tuple(world.pairs["val"].T)] = 1
+        known = np.ones(39, np.bool_), np.ones(30, np.bool_)
+        return Trained(Embeddings(user, video, *known), {"epochs": 7, "losses": [2.0, 1.0]})
+
+    opened = tiktok.held_out
+    monkeypatch.setattr(tiktok, "_module", lambda _: SimpleNamespace(Config=Spied, fit=fit))
+    monkeypatch.setattr(tiktok, "held_out", lambda *given: seen.append("open") or opened(*given))
+    monkeypatch.setitem(spaces.SPACES, "content", {"wide": [True, False], "graph.k_videos": [3]})
+    data, out = tiktok_files(tmp_path), tmp_path / "out"
+    command = ["--data", str(data), "--models", "content", "--seeds", "3", "--out", str(out)]
+    tiktok.main([*command, "--test", str(data / "test.parquet")])
+    assert [one[:4] for one in seen[:3]].count((117, True, None, True)) == 1, "tuning"
+    assert seen[0][1:4] == (True, None, False), "the Config as it stands comes first"
+    assert [one[:4] for one in seen[3:6]] == [(117, False, 7, True)] * 3, "final fits"
+    assert [one[:4] for one in seen[6:9]] == [(147, False, 7, True)] * 3, "refits"
+    assert seen[9:] == ["open"]
+    assert seen[0][4] == seen[1][4] == seen[2][4]
+    assert len({one[4] for one in seen[:6]}) == 4, "other seeds than tuning's"
+    assert told(out)["content", "recall@20", "val"]["value"] == 1
+    assert (out / "losses.png").is_file() == (out / "recall-val.png").is_file()
+
+
+def test_spaces_name_fields_of_the_models() -> None:
+    """A misspelt field or a value out of range is found before the night of tuning."""
+    for model, space in spaces.SPACES.items():
+        for name, values in space.items():
+            for value in values:
+                if name.startswith(spaces.GRAPH):
+                    tiktok.GraphConfig(**{name.removeprefix(spaces.GRAPH): value})
+                else:
+                    tiktok._module(model).Config.model_validate({name: value})
+    assert set(spaces.SPACES) <= {*registry.NAMES, "hybrid"}
+    for model in registry.NAMES:
+        for name, values in spaces.nights(model).items():
+            for value in values:
+                tiktok._module(model).Config.model_validate({name: value})
+    assert not {name for model in registry.NAMES for name in spaces.nights(model) if "." in name}
+    assert "weights" not in spaces.nights("content")
+    found = tiktok.configurations("video_neighbours", 30)
+    assert len({json.dumps(one.config) for one in found}) == 30
+    assert found == tiktok.configurations("video_neighbours", 40)[:30]
+
+
+@pytest.mark.parametrize("centred", [(), ("acoustic",)])
+def test_video_graphs_are_those_of_the_file(tmp_path: Path, centred: tuple[str, ...]) -> None:
+    """By id: numbering the videos by hash and leaving out missing vectors mixes nothing up."""
+    data = tiktok_files(tmp_path)
+    world = tiktok.read(data)
+    found = tiktok.graph(world, ("train",), tiktok.GraphConfig(centred=centred, k_videos=4))
+    items = pq.read_table(data / "item_features.parquet").sort_by("item_id")
+    for modality in tiktok.MODALITIES:
+        vectors = np.array(items[modality].to_pylist())
+        has = np.any(vectors != 0, axis=1)
+        vectors = vectors - vectors[has].mean(axis=0) * (modality in centred)
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
+        cosine = np.where(has & has[:, None], unit @ unit.T, 0) - 9 * np.eye(30)
+        edges = found.modality_edges[modality]
+        ids = [world.videos[idx] for idx in (edges.node_idx, edges.neighbour_idx)]
+        np.testing.assert_allclose(edges.similarity, cosine[tuple(ids)], atol=1e-5)
+        best = -np.sort(-cosine, axis=1)[:, :4]
+        for video in range(30):
+            mine = np.sort(edges.similarity[ids[0] == video])[::-1]
+            np.testing.assert_allclose(mine, best[video][best[video] > 0], atol=1e-5)
+        assert (found.features[modality].present == has[world.videos]).all()
+    assert not found.features["acoustic"].present.all()
+
+
+class Slow:
+    """The two models as their docstrings say it, on ids, from the rows of the file."""
+
+    def __init__(self, file: Path) -> None:
+        self.viewers: dict[int, set[int]] = {}
+        self.liked: dict[int, set[int]] = {}
+        for one in pq.read_table(file).to_pylist():
+            if one["split"] == "train":
+                self.viewers.setdefault(one["item_id"], set()).add(one["user_id"])
+                self.liked.setdefault(one["user_id"], set()).add(one["item_id"])
+        self.light = {user for user, videos in self.liked.items() if len(videos) <= 20}
+        self.most = max(len(people & self.light) for people in self.viewers.values())
+
+    def popularity(self, user: int) -> dict[int, float]:
+        return {video: len(people) for video, people in self.viewers.items()}
+
+    def video_neighbours(self, user: int) -> dict[int, float]:
+        found: Counter[int] = Counter()
+        for mine in self.liked.get(user, ()):
+            near = self.near(mine)
+            for other in sorted(near, key=lambda one: (-near[one], digest(one)))[:200]:
+                found[other] += near[other]
+        return found
+
+    def near(self, mine: int) -> dict[int, float]:
+        ours, near = self.viewers[mine] & self.light, {}
+        for other in set().union(*(self.liked[one] for one in ours)) - {mine}:
+            common = sum(1 / len(self.liked[one]) for one in ours & self.viewers[other])
+            tie = 1e-4 * len(self.viewers[other] & self.light) / self.most
+            near[other] = float(np.float32(common / (len(ours) + 100) + tie))
+        return near
+
+    def first(self, model: str, user: int) -> list[int]:
+        found = getattr(self, model)(user)
+        allowed = [video for video in found if video not in self.liked.get(user, ())]
+        # Sums in another order differ in the last bit of a float32: no difference of scores.
+        return sorted(allowed, key=lambda one: (-round(found[one], 7), digest(one)))[:20]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("model", "config", "sane"),
+    [
+        ("popularity", {"count": "viewers"}, (0.05, 0.075)),
+        ("video_neighbours", {"activity_cap": 20}, (0.09, 0.12)),
+    ],
+)
+def test_recall_on_real_val_equals_brute_force(
+    model: str, config: dict[str, Any], sane: tuple[float, float], real_data: Path
+) -> None:
+    world = tiktok.read(real_data / "tiktok")
+    on = tiktok.case(world, world.pairs["val"], split="val", seen=["train"])
+    trial = tiktok.Trial(model, model, config)
+    run = tiktok.fit(world, trial, seed=1, splits=("train",), stopped=False)
+    listed = quality.lists_of(run.fitted, on)
+    assert sane[0] < quality.recall(listed, on.truth) < sane[1]
+    slow = Slow(real_data / "tiktok" / "interactions.parquet")
+    rows = np.random.default_rng(2).choice(len(on.truth.users), 200, replace=False)
+    _, metrics, values = ranking.per_user({model: listed}, on.truth, (20,))
+    found = []
+    for row in rows:
+        wanted = world.videos[on.truth.video[on.truth.row == row]].item()
+        found.append(wanted in slow.first(model, int(on.truth.users[row])))
+    assert values[rows, 0, metrics.index("recall@20")].tolist() == found
+    assert sum(found) > 5
+
+
+NIGHTS = """
+[night]
+window_days = 4
+k = 10
+models = ["popularity", "user_neighbours", "video_neighbours", "preference_gcn"]
+[models.preference_gcn]
+max_epochs = 2
+dim = 8
+[models.video_neighbours]
+top_k = 7
+"""
+LAST = dt.date(2026, 1, 5)
+MODEL = "user_neighbours"
+BEFORE = LAST - dt.timedelta(days=1)
+DAYS = [BEFORE, LAST]
+
+
+@pytest.fixture
+def planted(place: Path, spark: object, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The landing zone of a small world, and a recipe."""
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    (place / "recipe.toml").write_text(NIGHTS)
+    world = generate(Config(users=100, videos=120, days=5), np.random.default_rng(3))
+    truth = world.truth.model_dump(mode="json")
+    landing.write_world(str(place / "landing"), world.parts, truth=truth)
+    return place
+
+
+def asked(out: Path, *options: str) -> Any:
+    out.mkdir()
+    command = ["--data", "unused", "--through", str(LAST), "--out", str(out), *options]
+    return nights._parser().parse_args(command)
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_nights_at_the_smallest_size(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one night exactly the figures of the job that judges it; of all nights their means."""
+    assert nights.build([LAST, BEFORE], land=lambda: None)
+    out = planted / "a"
+    models = [*recipe_night().models, nights.BLEND]
+    nights.run(asked(out, "--models", ",".join(models), "--seeds", "1"), DAYS, DAYS[0])
+    assert (out / nights.BARS).is_file() == (out / nights.LINES).is_file()
+    found = told(out)
+    nights_of_the_job(found, models)
+    sizes = [len(nights.read(day).case.truth.users) for day in DAYS]
+    for name in models:
+        values = [found[name, "ndcg@20", str(day)]["value"] for day in DAYS]
+        one = found[name, "ndcg@20", nights.ALL]
+        assert one["value"] == pytest.approx(np.average(values, weights=sizes))
+        assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
+        values = [found[name, "coverage@20", str(day)]["value"] for day in DAYS]
+        assert found[name, "coverage@20", nights.ALL]["value"] == pytest.approx(np.mean(values))
+    pairs = {name for name, _, _ in found if " - " in name}
+    subject = "preference_gcn"
+    assert pairs == {f"{subject} - {other}" for other in models if other != subject} | {
+        f"blend - {other}" for other in models[:3]
+    }
+    assert ("blend - popularity", "recall@20", f"{nights.ALL} history=3-5") in found
+    tried = json.loads((out / "tuning.json").read_text())
+    assert [one["config"]["top_k"] for one in tried if one["name"] == "video_neighbours"] == [7]
+
+    # What is there is not built again, and is not taken for what another recipe would make.
+    monkeypatch.setattr(nights, "call", lambda *_: pytest.fail("built again"))
+    assert not nights.build(DAYS, land=lambda: pytest.fail("landed again"))
+    with pytest.raises(pytest.fail.Exception, match="built again"):
+        nights.build([BEFORE - dt.timedelta(days=2)], land=lambda: None)
+    lists_are_completed_by_the_ladder()
+    chosen_before_the_measured_nights(planted, monkeypatch)
+    (planted / "recipe.toml").write_text(NIGHTS.replace("window_days = 4", "window_days = 3"))
+    with pytest.raises(RecipeError, match="another recipe"):
+        nights.build(DAYS, land=lambda: None)
+
+
+def nights_of_the_job(found: dict[tuple[str, str, str], Any], models: list[str]) -> None:
+    """Fit, select and evaluate by the jobs themselves."""
+    nights_module = importlib.import_module("tests.nights")
+    nights_module.fit_and_select(LAST, "trial")
+    with contextlib.suppress(GateHeld):  # so small a world may be held; what was measured counts
+        nights_module.call("evaluate_sources", LAST)
+    rows = Warehouse.open().read("metrics", day=LAST, stage="evaluation").to_pylist()
+    shared = 0
+    for one in rows:
+        part = "" if one["slice"] == "all" else f" {one['slice']}"
+        key = (one["name"], one["metric"], f"{LAST}{part}")
+        if key in found:
+            shared += 1
+            assert found[key]["value"] == pytest.approx(one["value"], abs=1e-9), key
+    assert shared > len(models) * len(quality.ACCURACY) * 4
+    assert {one["name"] for one in rows} >= set(models)
+
+
+def lists_are_completed_by_the_ladder() -> None:
+    """The model's own videos in their order, then the ladder's that are not seen, up to k."""
+    night = nights.read(LAST)
+    proposed = nights.candidates(night, nights.fit(night, nights.released(MODEL), 0).fitted)
+    whole, short = nights.filled(night, proposed).to_pylist(), 0
+    for user in night.asked.tolist():
+        own = [one["video_idx"] for one in proposed.to_pylist() if one["user_idx"] == user][:10]
+        seen = set(night.case.known.seen[[user]].indices.tolist())
+        others = [one for one in night.ladder.video.tolist() if one not in seen | set(own)]
+        found = [one["video_idx"] for one in whole if one["user_idx"] == user]
+        assert found == [*own, *others][:10]
+        short += len(own) < 10
+    assert short > 5
+
+
+def chosen_before_the_measured_nights(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two configurations each on the night before; the blend stays the recipe's."""
+    fits: list[tuple[dt.date, str, int, int | None]] = []
+    fit = nights.fit
+
+    def spied(night: nights.Night, trial: nights.Trial, seed: int) -> nights.Run:
+        fits.append((night.day, trial.model, seed, trial.config.get("top_k")))
+        return fit(night, trial, seed)
+
+    monkeypatch.setattr(nights, "fit", spied)
+    monkeypatch.setitem(spaces.SPACES, "video_neighbours", {"top_k": [90]})
+    monkeypatch.setattr(nights.quality, "recall", lambda listed, _: float(fits[-1][3] or 0))
+    models = ["video_neighbours", "preference_gcn", "blend"]
+    options = asked(
+        planted / "b", "--models", ",".join(models), "--budget", "2", "--seeds", "2", "--filled"
+    )
+    nights.run(options, [LAST], BEFORE)
+    tried = json.loads((planted / "b" / "tuning.json").read_text())
+    assert Counter(one["model"] for one in tried) == dict.fromkeys(models[:2], 2)
+    assert next(one["config"]["top_k"] for one in tried if one["chosen"]) == 90
+    assert all(one["config"]["epochs"] is None for one in tried if "epochs" in one["config"])
+    assert [day for day, *_ in fits[:4]] == [BEFORE] * 4
+    later = fits[4:]
+    assert {day for day, *_ in later} == {LAST}
+    neighbours = [one[2:] for one in later if one[1] == "video_neighbours"]
+    assert sorted(neighbours) == [(0, 7), (0, 90)], "the blend's and the chosen one, nothing random"
+    assert {one[2] for one in later if one[1] == "preference_gcn"} == {0, 1}
+    found = told(planted / "b")
+    for name, n in (("video_neighbours", 1), ("preference_gcn", 2), ("blend", 2)):
+        assert found[name, "recall@20", nights.ALL]["seeds"] == n
+    assert found["blend", "ndcg@50 sd", nights.ALL]["value"] > 0, "each seed has its blend"

@@ -14,9 +14,16 @@ of different lengths (`ContractViolation`), names that are not in the `registry`
 
 **Decided.**
 - A model is a function: each file has a `Config` and `fit(graph, config, rng) -> Trained`; the
-  only base class is torch's own, in the files that need it.
-- Importing a model costs numpy and scipy (0.3 s); only `preference_gcn` pays for torch and PyG
-  (3-20 s), so `registry` imports by name and nothing else here names torch.
+  only base classes are torch's own and the parts of a `Config` that models share.
+- Graph networks (`lightgcn`, `mmgcn`, `preference_gcn`) differ in their equations alone: what is
+  drawn (`sampling`), lost (`losses`), stepped (`training`), left between epochs (`checkpoint`),
+  taken over from yesterday (`warm`) and shared by processes (`parallel`) is in one place each,
+  and `fitting` puts it together.
+- The edges a batch is asked to predict are left out of the graph that predicts them, and users
+  over the activity cap (`activity`) do not teach. Both rules are worth more than any part of any
+  network: README, "Quality".
+- Importing a model costs numpy and scipy (0.3 s); only the graph networks pay for torch and PyG
+  (3-20 s), so `registry` imports by name, and a `runtime` can be made without torch.
 - Binary edges: the value of a positive edge is 1 in every similarity. Decayed weights serve
   popularity, and instants serve the recency of content profiles.
 - A user or a video that a model knows nothing about is marked unknown, with zeros in its row:

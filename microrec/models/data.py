@@ -107,6 +107,10 @@ class Neighbours:
     neighbour_idx: Ints
     similarity: Doubles
 
+    def first(self, n: int) -> "Neighbours":
+        """The first n pairs."""
+        return Neighbours(*(array[:n] for array in vars(self).values()))
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:

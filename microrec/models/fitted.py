@@ -1,13 +1,14 @@
 """What a model is once it is fitted: two kinds, saved as safetensors and JSON.
 
-A folder holds `arrays.safetensors` and `model.json` (format, kind, axis, config, report). Both are
+A folder holds `arrays.safetensors`, `model.json` (format, kind, axis, config, report) and, of a
+model that was trained in epochs, `parameters.safetensors` for tomorrow's warm start. All are
 a function of their content alone - no clock, no host, sorted keys - so that a digest of the folder
 tells whether two nights trained the same model.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from microrec.errors import ContractViolation
 
+PARAMETERS = "parameters.safetensors"
 FORMAT = 1
 """Version of the folder's layout; raised when a reader of the old one would misread the new one."""
 
@@ -66,11 +68,14 @@ class Trained:
     fitted: Fitted
     report: Mapping[str, Any]
     """What training found out, JSON values only; no times, so that a re-run writes the same."""
+    parameters: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """What a network learned, by name, for a later fit to start from."""
 
 
-def save(fitted: Fitted, folder: Path, *, config: BaseModel, report: Mapping[str, Any]) -> None:
+def save(trained: Trained, folder: Path, *, config: BaseModel) -> None:
     """Write a fitted model into `folder`, which is created if need be."""
     folder.mkdir(parents=True, exist_ok=True)
+    fitted, report = trained.fitted, trained.report
     fields = dict(vars(fitted))
     header = {
         "format": FORMAT,
@@ -81,6 +86,9 @@ def save(fitted: Fitted, folder: Path, *, config: BaseModel, report: Mapping[str
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in fields.items()}
     save_file(arrays, folder / "arrays.safetensors")
+    if trained.parameters:
+        parameters = {name: np.ascontiguousarray(p) for name, p in trained.parameters.items()}
+        save_file(parameters, folder / PARAMETERS)
     text = json.dumps(header, indent=2, sort_keys=True, allow_nan=False)
     (folder / "model.json").write_text(text + "\n")
 
@@ -100,3 +108,9 @@ def load(folder: Path) -> Fitted:
             return NeighbourLists(axis=header["axis"], **arrays)
         case other:
             raise ContractViolation(f"model {folder}: format and kind {other} are not known here")
+
+
+def load_parameters(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """What a network learned; empty for a model that has no parameters."""
+    path = folder / PARAMETERS
+    return load_file(path) if path.exists() else {}

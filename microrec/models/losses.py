@@ -15,6 +15,23 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     return -functional.logsigmoid(positive - negative).mean()
 
 
+def softmax(positive: Tensor, others: Tensor, *, same: Tensor) -> Tensor:
+    """Mean of -ln (e^s_positive / sum of e^s over the positive and the others).
+
+    The softmax loss over all videos, or over a uniform sample of them (Wu et al. 2024, "On the
+    effectiveness of sampled softmax loss for item recommendation").
+
+    Args:
+        positive: scores of watched videos [n]
+        others: scores of the videos they are held against [n, n_others]
+        same: where one of the others is the watched video itself, and does not count twice
+            [n, n_others]
+    """
+    others = others.masked_fill(same, -torch.inf)
+    logits = torch.cat([positive.unsqueeze(1), others], dim=1)  # [n, 1 + n_others]
+    return (torch.logsumexp(logits.float(), dim=1) - positive.float()).mean()
+
+
 def half_squares(*rows: Tensor) -> Tensor:
     """(1 / 2n) * sum of the squares of the rows: the L2 term of a batch of n triples.
 

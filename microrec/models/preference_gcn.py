@@ -4,165 +4,221 @@ After Lei et al. 2023, "Learning the User's Deeper Preferences for Multi-Modal R
 Systems" (LUDP), in the form of models.md 3.2; LightGCN is He et al. 2020. N_u: u's positive
 videos, S^m: the frozen graph of nearest videos by modality m, f^m: feature vectors.
 
-    e        = mean_{l = 0..L} sym(R)^l E                        (users and videos)
+    e        = LightGCN(R, E)                                    (users and videos)
     h_i^m    = sym(S^m)^{L_i} E_I,         h_i = sum_m softmax_m(q tanh(W h_i^m + b)) h_i^m
-    c_i^m    = W_m f_i^m + b_m,            p_u^m = sum_{i in N_u} row(R)_ui c_i^m
+    c_i^m    = W_m f_i^m + b_m,            p_u^m = n_u^-a sum_{i in N_u} c_i^m
     p_u, c_i = attention over m, as for h, with weights of their own
-    score    = < e_u + norm(p_u),  e_i + norm(h_i) + norm(c_i) >
+    score    = < e_u + norm(p_u),  e_i + norm(h_i) + norm(c_i) > (+ the popularity of i)
 
-Decided here: a missing modality is masked in every mean and attention; a cold video (no positive
-edge) has no id row, neither its own nor as somebody's neighbour; negatives are warm videos.
+The defaults are not the published ones (`layers` 2, `user_rows` own, powers 1/2, `pref_power` 1,
+`unit`, `loss` bpr, no popularity): README, "Quality", has what each is worth on real data.
+
+Decided here: a missing modality is masked in every sum and attention; a cold video (nobody who
+speaks has liked it) has no id row, neither its own nor as somebody's neighbour; negatives are warm
+videos. The parts can be switched off one by one, for the ablations: `layers`, `similar`, `pref_source`,
+`merge`, `modalities`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal, cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from microrec.models import losses, propagation
-from microrec.models.data import EarlyStopping, Edges, Graph, binary_matrix, unit_rows
-from microrec.models.fitted import Embeddings, Trained
-from microrec.models.propagation import SparseConv
-from microrec.models.sampling import Sampler, Triples
-from microrec.models.training import History, Schedule, train, validation_recall
+from microrec.models import fitting, propagation
+from microrec.models.data import Bools, Edges, Graph, unit_rows
+from microrec.models.fitted import Trained
+from microrec.models.fitting import TrainingConfig, xavier
+from microrec.models.propagation import AdjacencyConv, SparseConv, Watched, WatchGraph
+from microrec.models.runtime import Runtime
+from microrec.models.sampling import Triples
 
 
-class Config(BaseModel):
-    """Shape of the model and of its training."""
+class Config(TrainingConfig):
+    """Shape of the network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    loss: Literal["bpr", "softmax"] = "softmax"
+    """`bpr`, as published, or all warm videos at once; what each is worth: README, "Quality"."""
+    l2: NonNegativeFloat = 0.0
+    """Weight of the squared id rows of a batch."""
+    learning_rate: PositiveFloat = 3e-3
+    """Adam's."""
+    batch_size: PositiveInt = 1024
+    """Triples a step; every step propagates the whole graph. Fewer where there are fewer edges."""
     dim: PositiveInt = 64
-    """Size of every embedding."""
-    layers: int = Field(default=2, ge=0)
-    """L, propagations over the watch graph."""
+    """Size of every row."""
+    layers: int = Field(default=1, ge=0)
+    """L, propagations over the watch graph; 0 leaves e to the videos alone."""
+    user_rows: Literal["own", "none"] = "none"
+    """Whether a user has an id row of its own, or is what the videos say."""
+    user_power: float = Field(default=0.5, ge=0, le=1)
+    """Power of 1 / n_u in a propagation over the watch graph."""
+    video_power: float = Field(default=0.0, ge=0, le=1)
+    """Power of 1 / n_v in a propagation over the watch graph."""
+    similar: bool = True
+    """Whether h, the video graphs per modality, takes part in the video's row."""
     video_layers: PositiveInt = 1
     """L_i, propagations over each video graph."""
     edge_weight: Literal["one", "similarity"] = "one"
     """Edges of the video graphs: all alike (FREEDOM) or by cosine (LATTICE)."""
-    pref_source: Literal["features", "video_graph"] = "features"
-    """What the preference graph carries: projected features, or each modality's h (the survey's
-    reading; features then take no part)."""
+    pref_source: Literal["features", "video_graph", "none"] = "features"
+    """What the preference graph carries: projected features, each modality's h (the survey's
+    reading; features then take no part), or nothing: neither p nor c takes part."""
+    pref_power: float = Field(default=0.5, ge=0, le=1)
+    """a, power of 1 / n_u in the preference graph; 1 is the mean. A sum that grows with the history
+    (less than 1) lets taste outweigh popularity as more is known of a user."""
     strict: bool = False
-    """Leave norm(c_i) out of the video's row."""
+    """Leave c_i out of the video's row."""
+    merge: Literal["attention", "mean"] = "attention"
+    """How modalities become one."""
+    unit: bool = False
+    """Bring p, h and c to length 1 before they are added (norm)."""
+    modalities: tuple[str, ...] | None = None
+    """Modalities that take part; None: all there are."""
+    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a video's modalities that a training step does not see."""
     centre: tuple[str, ...] = ()
     """Modalities whose mean vector is taken off first."""
-    l2: NonNegativeFloat = 1e-2
-    """Weight of the squared id rows of a batch. 1e-4 in the literature, on histories ten times as
-    long; on KuaiRand-Pure 1e-4 to 1e-1 differ by less than the noise of recall."""
-    learning_rate: PositiveFloat = 5e-3
-    """Adam's."""
-    batch_size: PositiveInt = 8192
-    """Triples a step; every step propagates the whole graph. Fewer where there are fewer edges."""
-    max_epochs: PositiveInt = 100
-    """Most epochs while looking for the best number; one epoch draws as many triples as edges."""
-    patience: PositiveInt = 5
-    """Epochs in a row without a better validation recall after which the search ends."""
-    validation_k: PositiveInt = 20
-    """Length of the lists of the validation."""
-    validation_users: PositiveInt = 10_000
-    """Most users validated on; a sample where there are more."""
-    epochs: PositiveInt | None = None
-    """Set: train for exactly so many epochs (a final fit: those its trial chose)."""
-    default_epochs: PositiveInt = 20
-    """Epochs where there is neither `epochs` nor anything to validate on."""
-
-
-def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """Choose the number of epochs on the validation part, then fit on all the fit's edges."""
-    search, refit = rng.spawn(2)
-    held = graph.early_stopping
-    report: dict[str, Any] = {"epochs": config.epochs or config.default_epochs}
-    if not Sampler(graph.edges, n_videos=graph.n_videos).n_edges:
-        return Trained(_nothing_known(graph, config.dim), report)
-    if config.epochs is None and held and _can_be_judged(held, graph):
-        history = _search(graph, held, config, search)
-        recall = f"validation_recall@{config.validation_k}"
-        report = {"epochs": history.best, recall: max(history.recalls)}
-    schedule = Schedule(config.learning_rate, epochs=report["epochs"])
-    model, history = _train(graph, config, refit, schedule)
-    return Trained(_embeddings(model, graph), {**report, "loss": history.losses[-1]})
+    popularity: bool = True
+    """Add a learned score per video that is the same for everybody."""
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
-    """The graphs and vectors, normalised and masked, as the model takes them.
+class Content:
+    """What is known of the videos besides who watched them, as the network takes it.
 
     Shapes:
-        warm: [n_videos]; has_similar, has_vector: [n_videos, n_modalities];
-        has_taste: [n_users, n_modalities]; vectors: [n_videos, dim of the modality]
+        has_similar: [n_videos, n_graphs]; vectors: [n_videos, dim of the modality];
+        has_vector: [n_videos, n_modalities]
     """
 
-    n_users: int
     warm: Tensor
-    watched: SparseConv
     similar: list[SparseConv]
     has_similar: Tensor
     vectors: list[Tensor]
     has_vector: Tensor
-    taste: list[SparseConv]
-    """Per modality (of the vectors or of the video graphs): mean over N_u of those that have it."""
-    has_taste: Tensor
 
 
 class PreferenceGCN(nn.Module):
     """The parameters and the equations.
 
     Shapes:
-        forward: user_idx [n] -> rows of those users [n, dim], rows of all videos [n_videos, dim]
+        forward: user_idx [n] -> rows of those users [n, dim], rows of all videos [n_videos, dim];
+        dim is one more with `popularity`
     """
 
-    def __init__(self, inputs: Inputs, config: Config, generator: torch.Generator) -> None:
+    warm: Tensor
+    has_similar: Tensor
+    has_vector: Tensor
+    USER_ROWS = ("user_id",)
+    VIDEO_ROWS = ("video_id", "popularity")
+
+    def __init__(
+        self, watch: WatchGraph, content: Content, config: Config, generator: torch.Generator
+    ) -> None:
         """Draw the parameters (Xavier-uniform)."""
         super().__init__()
-        self.inputs, self.config = inputs, config
-        self.user_id = _xavier(inputs.n_users, config.dim, generator)
-        self.video_id = _xavier(len(inputs.warm), config.dim, generator)
+        self.watch, self.config, self.generator = watch, config, generator
+        if config.user_rows == "own":
+            self.user_id = xavier(watch.n_users, config.dim, generator)
+        self.video_id = xavier(watch.n_videos, config.dim, generator)
         self.projections = nn.ParameterList(
-            _xavier(vectors.shape[1], config.dim, generator) for vectors in inputs.vectors
+            xavier(vectors.shape[1], config.dim, generator) for vectors in content.vectors
         )
         self.biases = nn.ParameterList(
-            nn.Parameter(torch.zeros(config.dim)) for _ in inputs.vectors
+            nn.Parameter(torch.zeros(config.dim)) for _ in content.vectors
         )
         self.merge_similar = ModalityAttention(config.dim, generator)
         self.merge_taste = ModalityAttention(config.dim, generator)
+        if config.popularity:
+            self.popularity = fitting.popularity_column(watch)
+        self.similar = nn.ModuleList(content.similar)
+        self.conv = AdjacencyConv()
+        given = {name: getattr(content, name) for name in ("warm", "has_similar", "has_vector")}
+        given |= {f"vectors_{m}": vectors for m, vectors in enumerate(content.vectors)}
+        for name, tensor in given.items():
+            self.register_buffer(name, tensor, persistent=False)  # given, not learned
 
-    def forward(self, user_idx: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, user_idx: Tensor, watched: Watched) -> tuple[Tensor, Tensor]:
         """Rows whose inner products are the scores; modalities are merged for the asked users only."""
-        given, config = self.inputs, self.config
-        video_id = self.video_id * given.warm.unsqueeze(1)  # [n_videos, dim], cold rows zero
-        user, video = self._collaborative(video_id)
-        similar = [self._propagate(graph, video_id) for graph in given.similar]
-        video = video + functional.normalize(self.merge_similar(similar, given.has_similar))
-        from_features = config.pref_source == "features"
-        carried = self._project() if from_features else similar
-        tastes = [
-            functional.embedding(user_idx, mean(rows))  # [n, dim]
-            for mean, rows in zip(given.taste, carried, strict=True)
-        ]
-        taste = self.merge_taste(tastes, given.has_taste[user_idx])
-        user = functional.embedding(user_idx, user) + functional.normalize(taste)
-        if from_features and not config.strict:
-            video = video + functional.normalize(self.merge_taste(carried, given.has_vector))
+        config = self.config
+        video_id = self.video_id * self.warm.unsqueeze(1)  # [n_videos, dim], cold rows zero
+        users, video = self._collaborative(video_id, watched)
+        if users is None:
+            users = video.new_zeros(self.watch.n_users, config.dim)
+        user = functional.embedding(user_idx, users)
+        carried_h = [self._propagate(graph, video_id) for graph in self.similar]
+        if config.similar and carried_h:
+            video = video + self._unit(self._merge(self.merge_similar, carried_h, self.has_similar))
+        if config.pref_source != "none":
+            from_features = config.pref_source == "features"
+            parts = self._project() if from_features else carried_h
+            present = self._seen(self.has_vector if from_features else self.has_similar)
+            user = user + self._taste(parts, present, watched, user_idx)
+            if from_features and not config.strict:
+                video = video + self._unit(self._merge(self.merge_taste, parts, present))
+        if config.popularity:
+            return fitting.with_column(user, video, self.popularity)
         return user, video
 
-    def _collaborative(self, video_id: Tensor) -> tuple[Tensor, Tensor]:
-        """LightGCN: the mean over the layers, cold videos at zero."""
-        rows = total = torch.cat([self.user_id, video_id])  # [n_users + n_videos, dim]
-        for _ in range(self.config.layers):
-            rows = self.inputs.watched(rows)
-            total = total + rows
-        mean = total / (self.config.layers + 1)
-        return mean[: self.inputs.n_users], mean[self.inputs.n_users :]
+    def _collaborative(self, video_id: Tensor, watched: Watched) -> tuple[Tensor | None, Tensor]:
+        """e: LightGCN, cold videos at zero."""
+        config = self.config
+        own = config.user_rows == "own"
+        if config.layers == 0:
+            return (self.user_id if own else None), video_id
+        return propagation.light_gcn(
+            self.user_id if own else None,
+            video_id,
+            forth=watched.to_users(config.user_power, config.video_power),
+            back=watched.to_videos(config.user_power, config.video_power),
+            layers=config.layers,
+        )
 
-    def _propagate(self, graph: SparseConv, rows: Tensor) -> Tensor:
+    def _taste(
+        self, parts: list[Tensor], present: Tensor, watched: Watched, user_idx: Tensor
+    ) -> Tensor:
+        """Taste, p, of the asked users, from the videos they liked that have the modality. [n, dim]."""
+        if not parts:
+            return self.video_id.new_zeros(len(user_idx), self.config.dim)
+        forth = watched.to_users(0.0, 0.0)
+        counts = self.conv(present.float(), forth)  # [n_users, n_modalities]
+        tastes = [
+            functional.embedding(user_idx, self.conv(rows * present[:, [m]], forth))  # [n, dim]
+            for m, rows in enumerate(parts)
+        ]
+        counts = counts[user_idx]
+        scale = torch.where(counts > 0, counts.clamp(min=1) ** -self.config.pref_power, 0.0)
+        tastes = [rows * scale[:, [m]] for m, rows in enumerate(tastes)]
+        return self._unit(self._merge(self.merge_taste, tastes, counts > 0))
+
+    def _seen(self, present: Tensor) -> Tensor:
+        """Modalities a step sees. [n_videos, n_modalities]."""
+        if not (self.config.modality_dropout and torch.is_grad_enabled()):
+            return present
+        drawn = torch.rand(present.shape, generator=self.generator) >= self.config.modality_dropout
+        return present & drawn.to(present.device)
+
+    def _merge(
+        self, attention: Callable[..., Tensor], parts: list[Tensor], present: Tensor
+    ) -> Tensor:
+        """Modalities as one. [n, dim]."""
+        if self.config.merge == "attention" or not parts:
+            return attention(parts, present)
+        stacked = torch.stack(parts, dim=1) * present.unsqueeze(-1)  # [n, n_modalities, dim]
+        return stacked.sum(dim=1) / present.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def _unit(self, rows: Tensor) -> Tensor:
+        """norm, where the config asks for it."""
+        return functional.normalize(rows) if self.config.unit else rows
+
+    def _propagate(self, graph: nn.Module, rows: Tensor) -> Tensor:
         """h^m: id rows gathered from the nearest videos. [n_videos, dim]."""
         for _ in range(self.config.video_layers):
             rows = graph(rows)
@@ -170,8 +226,26 @@ class PreferenceGCN(nn.Module):
 
     def _project(self) -> list[Tensor]:
         """c^m of each modality. [n_videos, dim]."""
-        parts = zip(self.inputs.vectors, self.projections, self.biases, strict=True)
-        return [vectors @ weight + bias for vectors, weight, bias in parts]
+        parts = enumerate(zip(self.projections, self.biases, strict=True))
+        return [self.get_buffer(f"vectors_{m}") @ weight + bias for m, (weight, bias) in parts]
+
+    def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
+        """Rows of the triples before any propagation."""
+        videos = (triples.positive, triples.negative)
+        rows = tuple(functional.embedding(idx, self.video_id) for idx in videos)
+        if self.config.user_rows == "none":
+            return rows
+        return (functional.embedding(triples.user, self.user_id), *rows)
+
+    def known_videos(self) -> Bools:
+        """Warm videos, and those whose neighbours or vectors speak for them."""
+        known = self.warm
+        if self.config.similar:
+            known = known | self.has_similar.any(dim=1)
+        if self.config.pref_source == "features" and not self.config.strict:
+            known = known | self.has_vector.any(dim=1)
+        found: Bools = known.cpu().numpy()
+        return found
 
 
 class ModalityAttention(nn.Module):
@@ -184,9 +258,9 @@ class ModalityAttention(nn.Module):
     def __init__(self, dim: int, generator: torch.Generator) -> None:
         """Draw the query network."""
         super().__init__()
-        self.weight = _xavier(dim, dim, generator)
+        self.weight = xavier(dim, dim, generator)
         self.bias = nn.Parameter(torch.zeros(dim))
-        self.query = _xavier(dim, 1, generator)
+        self.query = xavier(dim, 1, generator)
 
     def forward(self, parts: list[Tensor], present: Tensor) -> Tensor:
         """Merge."""
@@ -202,11 +276,22 @@ class ModalityAttention(nn.Module):
         return torch.einsum("nm,nmd->nd", share, stacked)
 
 
-def prepare(graph: Graph, edges: Edges, config: Config) -> Inputs:
-    """Normalise the graphs of a fit once, and note who has which modality."""
-    size = {"n_users": graph.n_users, "n_videos": graph.n_videos}
-    watched = binary_matrix(edges, **size)
-    warm = np.bincount(edges.video_idx, minlength=graph.n_videos) > 0
+def build(graph: Graph, edges: Edges, config: Config, generator: torch.Generator) -> PreferenceGCN:
+    """A fresh network over these edges."""
+    watch = fitting.watch_graph(graph, edges, config)
+    warm = watch.whole.n_viewers > 0
+    return PreferenceGCN(watch, content(graph, warm.numpy(), config), config, generator)
+
+
+def content(graph: Graph, warm: Bools, config: Config) -> Content:
+    """The video graphs, normalised once, and the vectors at unit length.
+
+    Args:
+        graph: neighbours and vectors per modality
+        warm: videos whose id row is learned [n_videos]
+        config: which modalities, and how
+    """
+    wanted = config.modalities
     similar = [
         propagation.neighbour_matrix(
             pairs,
@@ -214,136 +299,31 @@ def prepare(graph: Graph, edges: Edges, config: Config) -> Inputs:
             keep=warm,
             by_similarity=config.edge_weight == "similarity",
         )
-        for pairs in graph.modality_edges.values()
+        for name, pairs in graph.modality_edges.items()
+        if wanted is None or name in wanted
     ]
-    has_similar = [np.diff(matrix.indptr) > 0 for matrix in similar]
-    units = [unit_rows(part, centre=name in config.centre) for name, part in graph.features.items()]
-    has_vector = [present for _, present in units]
-    carried = has_vector if config.pref_source == "features" else has_similar
-    tastes = [propagation.row(_only(watched, present)) for present in carried]
-    return Inputs(
-        n_users=graph.n_users,
+    units = [
+        unit_rows(part, centre=name in config.centre)
+        for name, part in graph.features.items()
+        if wanted is None or name in wanted
+    ]
+    return Content(
         warm=torch.from_numpy(warm),
-        watched=SparseConv(propagation.sym(propagation.bipartite(watched)), symmetric=True),
         similar=[SparseConv(propagation.sym(matrix)) for matrix in similar],
-        has_similar=_columns(has_similar, graph.n_videos),
+        has_similar=_columns([np.diff(matrix.indptr) > 0 for matrix in similar], graph.n_videos),
         vectors=[torch.from_numpy(vectors) for vectors, _ in units],
-        has_vector=_columns(has_vector, graph.n_videos),
-        taste=[SparseConv(matrix) for matrix in tastes],
-        has_taste=_columns([np.diff(matrix.indptr) > 0 for matrix in tastes], graph.n_users),
+        has_vector=_columns([present for _, present in units], graph.n_videos),
     )
 
 
-def batch_loss(model: PreferenceGCN, triples: Triples) -> Tensor:
-    """BPR of the batch's scores plus L2 of its id rows, before any propagation.
-
-    Rows are taken with `functional.embedding`: its gradient adds them up in a fixed order, that of
-    `rows[index]` on several threads does not.
-    """
-    u, video = model(triples.user)  # [n_triples, dim], [n_videos, dim]
-    i, j = (functional.embedding(idx, video) for idx in (triples.positive, triples.negative))
-    id_rows = (
-        functional.embedding(triples.user, model.user_id),
-        functional.embedding(triples.positive, model.video_id),
-        functional.embedding(triples.negative, model.video_id),
-    )
-    difference = losses.bpr((u * i).sum(dim=1), (u * j).sum(dim=1))
-    return difference + model.config.l2 * losses.half_squares(*id_rows)
-
-
-def _search(graph: Graph, held: EarlyStopping, config: Config, rng: np.random.Generator) -> History:
-    """Train on the training part until the recall of the validation part stops rising."""
-    people = np.unique(held.truth.user_idx)
-    if len(people) > config.validation_users:
-        people = rng.choice(people, config.validation_users, replace=False)
-    truth = held.truth.where(np.isin(held.truth.user_idx, people))
-    schedule = Schedule(config.learning_rate, config.max_epochs, config.patience)
-    return _train(graph, config, rng, schedule, held=replace(held, truth=truth))[1]
-
-
-def _train(
-    graph: Graph,
-    config: Config,
-    rng: np.random.Generator,
-    schedule: Schedule,
-    *,
-    held: EarlyStopping | None = None,
-) -> tuple[PreferenceGCN, History]:
-    """Fit a fresh model to all the graph's edges, or to those `held` is judged after."""
-    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-    edges = held.edges if held else graph.edges
-    model = PreferenceGCN(prepare(graph, edges, config), config, generator)
-    sampler = Sampler(edges, n_videos=graph.n_videos)
-    size = min(config.batch_size, sampler.n_edges)
-
-    def batches() -> Iterator[Triples]:
-        for _ in range(-(-sampler.n_edges // size)):
-            yield sampler.draw(size, generator)
-
-    @torch.no_grad()
-    def recall() -> float:
-        user, video = model(torch.arange(graph.n_users))
-        k, eligible = config.validation_k, graph.eligible
-        return validation_recall(user, video, cast(EarlyStopping, held), eligible=eligible, k=k)
-
-    history = train(
-        model,
-        batches=batches,
-        loss=partial(batch_loss, model),
-        schedule=schedule,
-        recall=recall if held else None,
-    )
-    return model, history
-
-
-def _can_be_judged(held: EarlyStopping, graph: Graph) -> bool:
-    """Whether there is something to learn before the validation day and to find on it."""
-    return len(held.truth) > 0 and Sampler(held.edges, n_videos=graph.n_videos).n_edges > 0
-
-
-@torch.no_grad()
-def _embeddings(model: PreferenceGCN, graph: Graph) -> Embeddings:
-    """The rows of the fitted model; users without a positive video are unknown."""
-    user, video = model(torch.arange(graph.n_users))
-    given = model.inputs
-    n_positive = np.bincount(graph.edges.user_idx, minlength=graph.n_users)
-    side = given.has_similar.any(dim=1)
-    if model.config.pref_source == "features" and not model.config.strict:
-        side = side | given.has_vector.any(dim=1)
-    known = n_positive > 0
-    return Embeddings(
-        user=np.where(known[:, None], user.numpy(), np.float32(0)),
-        video=video.numpy(),
-        user_known=known,
-        video_known=(given.warm | side).numpy(),
-    )
-
-
-def _nothing_known(graph: Graph, dim: int) -> Embeddings:
-    """For a night in which no user likes one video and not another."""
-    return Embeddings(
-        user=np.zeros((graph.n_users, dim), dtype=np.float32),
-        video=np.zeros((graph.n_videos, dim), dtype=np.float32),
-        user_known=np.zeros(graph.n_users, dtype=np.bool_),
-        video_known=np.zeros(graph.n_videos, dtype=np.bool_),
-    )
-
-
-def _only(watched: Any, present: Any) -> Any:
-    """R without the videos that lack a modality. CSR [n_users, n_videos]."""
-    kept = (watched @ sp.diags_array(present.astype(np.float64))).tocsr()
-    kept.eliminate_zeros()
-    return kept
+def fit(
+    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
+) -> Trained:
+    """Choose the number of epochs on the validation part, then fit on all the fit's edges."""
+    return fitting.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
 
 
 def _columns(masks: list[Any], n_rows: int) -> Tensor:
     """Masks side by side. [n_rows, n_masks]."""
     joined = np.stack(masks, axis=1) if masks else np.zeros((n_rows, 0), dtype=np.bool_)
     return torch.from_numpy(joined)
-
-
-def _xavier(n_rows: int, n_columns: int, generator: torch.Generator) -> nn.Parameter:
-    """A Xavier-uniform matrix [n_rows, n_columns]."""
-    return nn.Parameter(
-        nn.init.xavier_uniform_(torch.empty(n_rows, n_columns), generator=generator)
-    )

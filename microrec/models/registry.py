@@ -17,6 +17,8 @@ from microrec.models.fitted import Trained
 NAMES = (
     "content",
     "ease",
+    "lightgcn",
+    "mmgcn",
     "popularity",
     "preference_gcn",
     "rp3beta",

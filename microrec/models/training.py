@@ -1,4 +1,8 @@
-"""The one training loop: zero_grad, forward, loss, backward, step exist here and nowhere else."""
+"""The one training loop: zero_grad, forward, loss, backward, step exist here and nowhere else.
+
+It runs in one process or in several that share each batch (`parallel.py`), and may be interrupted
+between epochs (`checkpoint.py`).
+"""
 
 import copy
 import logging
@@ -15,6 +19,8 @@ from torch import Tensor, nn
 from torch_geometric.metrics import LinkPredRecall
 from tqdm import tqdm
 
+from microrec.models import parallel
+from microrec.models.checkpoint import Checkpoint, restore_optimizer
 from microrec.models.data import Bools, EarlyStopping
 
 logger = logging.getLogger(__name__)
@@ -49,6 +55,14 @@ class History:
         return 1 + self.recalls.index(max(self.recalls)) if self.recalls else len(self.losses)
 
 
+@dataclass(frozen=True)
+class Resume:
+    """What a training needs to be interrupted: where its state is left, and its generator's."""
+
+    checkpoint: Checkpoint
+    generator: torch.Generator
+
+
 def train(
     model: nn.Module,
     *,
@@ -56,28 +70,33 @@ def train(
     loss: Callable[[BatchT], Tensor],
     schedule: Schedule,
     recall: Callable[[], float] | None = None,
+    resume: Resume | None = None,
 ) -> History:
     """Fit `model` in place, for all epochs or until `recall` no longer rises.
 
     Args:
         model: what is fitted; ends with the parameters of its best epoch
         batches: the batches of one epoch, called once per epoch
-        loss: forward pass and loss of a batch
+        loss: forward pass and loss of a batch; of several processes, their losses add up to it
         schedule: how long
         recall: quality of the model as it stands; None trains for exactly `schedule.epochs`
+        resume: state is left after each epoch, and taken up where there is one; None: neither
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate)
-    history, kept = History(), copy.deepcopy(model.state_dict())
-    with _progress(schedule.epochs) as tell:
-        for epoch in range(1, schedule.epochs + 1):
+    kept = copy.deepcopy(model.state_dict())
+    history = _take_up(resume, model, optimizer, kept) if resume else History()
+    with _progress(schedule.epochs, done=len(history.losses)) as tell:
+        while len(history.losses) < schedule.epochs and not _over(history, schedule):
             losses = [step(optimizer, loss, batch) for batch in batches()]
             history.losses.append(sum(losses) / len(losses))
-            history.recalls.extend([recall()] if recall else [])
+            history.recalls.extend([parallel.agreed(recall())] if recall else [])
             tell(history)
-            if recall and history.best == epoch:
+            if recall and history.best == len(history.losses):
                 kept = copy.deepcopy(model.state_dict())
-            if recall and epoch - history.best >= schedule.patience:
-                break
+            if resume and parallel.rank() == 0:
+                states = {"model": model.state_dict(), "kept": kept}
+                drawn = {"": resume.generator.get_state()}
+                resume.checkpoint.save({**states, "generator": drawn}, optimizer, history)
     if recall:
         model.load_state_dict(kept)
     return history
@@ -86,12 +105,38 @@ def train(
 def step(
     optimizer: torch.optim.Optimizer, loss: Callable[[BatchT], Tensor], batch: BatchT
 ) -> float:
-    """One update of the parameters; returns the loss before it."""
+    """One update of the parameters; returns the loss before it, of all processes."""
     optimizer.zero_grad(set_to_none=True)
     value = loss(batch)
     value.backward()  # type: ignore[no-untyped-call]
+    parallel.add_up_gradients(one for group in optimizer.param_groups for one in group["params"])
     optimizer.step()
-    return value.item()
+    total = value.detach()
+    parallel.add_up([total])
+    return total.item()
+
+
+def _over(history: History, schedule: Schedule) -> bool:
+    """Whether the recall has stopped rising."""
+    return bool(history.recalls) and len(history.losses) - history.best >= schedule.patience
+
+
+def _take_up(
+    resume: Resume,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    kept: dict[str, Tensor],
+) -> History:
+    """Bring a model, its optimizer, generator and best parameters to where they were left."""
+    found = resume.checkpoint.load()
+    if found is None:
+        return History()
+    tensors, history = found
+    model.load_state_dict(tensors["model"])
+    kept.update(tensors["kept"])
+    restore_optimizer(optimizer, tensors.get("optimizer", {}))
+    resume.generator.set_state(tensors["generator"][""])
+    return History(**history)
 
 
 @torch.no_grad()
@@ -118,7 +163,7 @@ def validation_recall(
     barred = torch.from_numpy(~eligible)
     for start in range(0, len(people), RANKED_AT_ONCE):
         block = people[start : start + RANKED_AT_ONCE]
-        scores = user[block] @ video.T  # [n_block, n_videos]
+        scores = (user[block] @ video.T).float().cpu()  # [n_block, n_videos]
         scores[:, barred] = -torch.inf
         rows, columns = _within(seen, start, len(block))
         scores[rows, columns] = -torch.inf
@@ -134,10 +179,10 @@ def _within(pairs: Tensor, start: int, n: int) -> Tensor:
 
 
 @contextmanager
-def _progress(n: int) -> Iterator[Callable[[History], None]]:
+def _progress(n: int, *, done: int) -> Iterator[Callable[[History], None]]:
     """Tell how far training is: a bar in a terminal, a line per epoch in a log."""
     began, in_terminal = time.monotonic(), sys.stderr.isatty()
-    with tqdm(total=n, desc="epochs", disable=not in_terminal) as bar:
+    with tqdm(total=n, initial=done, desc="epochs", disable=not in_terminal) as bar:
 
         def tell(history: History) -> None:
             epoch, loss = len(history.losses), history.losses[-1]
@@ -145,7 +190,7 @@ def _progress(n: int) -> Iterator[Callable[[History], None]]:
             bar.set_postfix(loss=loss, recall=recall)
             bar.update()
             if not in_terminal:
-                left = (time.monotonic() - began) / epoch * (n - epoch)
+                left = (time.monotonic() - began) / (epoch - done) * (n - epoch)
                 line = "epoch=%d of=%d loss=%.4f recall=%s seconds_left=%.0f"
                 logger.info(line, epoch, n, loss, recall, left)
 

@@ -17,7 +17,6 @@ import scipy.sparse as sp
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from microrec.models.activity import ActivityCap, ordinary_viewings
-from microrec.models.activity import activity_cap as activity_cap
 from microrec.models.data import Doubles, Graph, Ints
 from microrec.models.fitted import NeighbourLists, Trained
 from microrec.models.nearest import neighbour_lists, product_rows

@@ -32,7 +32,8 @@ from scipy.sparse import csr_matrix, load_npz
 from microrec.settings import HOME
 
 Edges = Mapping[str, NDArray[Any]]
-"""idx, neighbour_idx and pearson, similarity or score; n_common and rank where a method has them."""
+"""idx, neighbour_idx and pearson, similarity or score; n_common and rank where a method has them. Methods that find no
+edges give whatever is to be checked."""
 
 POLL = 0.05
 READY_LIMIT = 300
@@ -57,8 +58,9 @@ class Method:
     options: Mapping[str, object] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     """Packages that must be installed."""
-    ready: Callable[..., None] | None = None
-    """Called before the clock starts, as `run` is; without it `run` itself, on the first rows of the input."""
+    ready: Callable[..., Any] | None = None
+    """Called before the clock starts, as `run` is; what it returns, if anything, is the input of `run` from then on.
+    Without it `run` itself, on the first rows of the input."""
     after: Callable[..., Edges] | None = None
     """Reads the result once the clock has stopped, for methods that write it somewhere."""
     again: bool = False
@@ -81,7 +83,7 @@ class Outcome:
     n_edges: int = 0
     mean_common: float | None = None
     edges: Edges = field(default_factory=dict)
-    """Those of the checked rows."""
+    """Those of the checked rows; all that was found where no rows are named."""
     why: str | None = None
     """Why there is no result."""
 
@@ -90,31 +92,33 @@ def once(
     method: Method,
     given: Path,
     *,
-    rows: NDArray[np.int64],
-    k: int,
+    rows: NDArray[np.int64] | None = None,
+    k: int | None = None,
     threads: int = 1,
     limit: float = 600,
 ) -> Outcome:
     """Run a method once in a process of its own.
 
     Args: method: what to run. given: the input: `.npz` (a csr_matrix), `.npy` (an array), or a
-        folder the method knows how to read. rows: indices whose edges come back, to be checked. k:
-        neighbours per row. threads: threads of every library, and cores of Spark. limit: seconds
-        the clock may run.
+        folder the method knows how to read. rows: indices whose edges come back, to be checked;
+        without them all comes back. k: neighbours per row, for methods that find neighbours.
+        threads: threads of every library, and cores of Spark. limit: seconds the clock may run.
     """
     missing = [name for name in method.needs if importlib.util.find_spec(name) is None]
     if missing:
         return Outcome(why=f"not installed: {', '.join(missing)}")
     with tempfile.TemporaryDirectory(prefix="microrec-bench-") as name:
         folder = Path(name)
-        np.save(folder / "rows.npy", rows)
+        if rows is not None:
+            np.save(folder / "rows.npy", rows)
+        asked = {"threads": threads} if k is None else {"k": k, "threads": threads}
         spec = {
             "run": _path(method.run),
             "ready": method.ready and _path(method.ready),
             "after": method.after and _path(method.after),
             "again": method.again,
             "given": str(given.resolve()),
-            "arguments": {"k": k, "threads": threads, **method.options},
+            "arguments": {**asked, **method.options},
         }
         (folder / "spec.json").write_text(json.dumps(spec))
         peak_mb, why = _watch(_start(folder, threads), folder, limit * (1 + method.again))
@@ -254,7 +258,8 @@ def child(folder: Path) -> None:
     started = time.perf_counter()
     run = _resolve(spec["run"])
     if spec["ready"]:
-        _resolve(spec["ready"])(given, **arguments)
+        prepared = _resolve(spec["ready"])(given, **arguments)
+        given = given if prepared is None else prepared
     else:
         run(given[: max(FEW, 2 * arguments["k"])], **arguments)
     measured = {"ready_seconds": time.perf_counter() - started}
@@ -275,10 +280,11 @@ def child(folder: Path) -> None:
 
 
 def _keep(folder: Path, found: Edges, measured: dict[str, float]) -> None:
-    edges = {}
-    if found:
+    checked = folder / "rows.npy"
+    edges = {} if checked.exists() else found
+    if found and checked.exists():
         score = next(found[name] for name in ("pearson", "similarity", "score") if name in found)
-        chosen = np.isin(found["idx"], np.load(folder / "rows.npy"))
+        chosen = np.isin(found["idx"], np.load(checked))
         edges = {
             "idx": found["idx"][chosen],
             "neighbour_idx": found["neighbour_idx"][chosen],

@@ -68,8 +68,10 @@ def write(rows: Sequence[Row], out: Path, *, preface: str = "") -> None:
     (out / "results.md").write_text("\n\n".join(parts) + "\n")
 
 
-def bars(path: Path, title: str, values: Mapping[str, float], *, unit: str) -> None:
-    """Horizontal bars on a logarithmic axis, smallest on top: a PNG."""
+def bars(
+    path: Path, title: str, values: Mapping[str, float], *, unit: str, scale: str = "log"
+) -> None:
+    """Horizontal bars on a logarithmic or `linear` axis, smallest on top: a PNG."""
     if not values or not _can_draw(path):
         return
     figure, axes = _figure(height=1.2 + 0.3 * len(values))
@@ -77,22 +79,28 @@ def bars(path: Path, title: str, values: Mapping[str, float], *, unit: str) -> N
     colours = ["tab:grey" if name.startswith(KINDS) else "tab:blue" for name in names]
     drawn = axes.barh(names, [values[name] for name in names], color=colours)
     axes.bar_label(drawn, fmt="%.3g", padding=3)
-    axes.set(xscale="log", xlabel=unit, title=title)
+    axes.set(xscale=scale, xlabel=unit, title=title)
     axes.margins(x=0.15)
     figure.savefig(path)
 
 
 def lines(
-    path: Path, title: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str
-) -> None:  # fmt: skip
-    """Points joined by lines, both axes logarithmic: a PNG."""
+    path: Path,
+    title: str,
+    series: Mapping[str, tuple[Sequence[float] | Sequence[str], Sequence[float]]],
+    *,
+    x: str,
+    y: str,
+    scale: str = "log",
+) -> None:
+    """Points joined by lines, both axes logarithmic or both `linear`: a PNG."""
     if not series or not _can_draw(path):
         return
     figure, axes = _figure(height=4)
-    for name, (across, up) in series.items():
-        axes.plot(across, up, marker="o", label=name)
-    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y, title=title)
-    axes.legend()
+    axes.set(xscale=scale, yscale=scale, xlabel=x, ylabel=y, title=title)
+    for name, (across, up) in series.items():  # after the scale, which would undo words on an axis
+        axes.plot(across, up, marker="o", markersize=3, label=name)
+    figure.legend(loc="outside right center")
     figure.savefig(path)
 
 
@@ -147,12 +155,12 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _best(rows: Sequence[Row]) -> float | None:
-    """The best value of a metric; limits do not compete, and one alone is not best."""
+    """The best value of a metric; limits do not compete, and where all are equal none is best."""
     values = [
         one["value"] for one in rows if one["value"] is not None and _kind(one["name"]) != "limit"
     ]
     unit = next((one["unit"] for one in rows if one["value"] is not None), "")
-    if len(values) < 2 or unit not in LOWER | HIGHER:
+    if len(set(values)) < 2 or unit not in LOWER | HIGHER:
         return None
     return min(values) if unit in LOWER else max(values)
 

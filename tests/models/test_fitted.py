@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from microrec.errors import ContractViolation
 from microrec.models import fitted
+from microrec.models.fitted import Trained
 
 
 class Config(BaseModel):
@@ -24,7 +25,7 @@ LISTS = fitted.NeighbourLists(
 
 
 def test_header_says_what_was_made(tmp_path: Path) -> None:
-    fitted.save(LISTS, tmp_path / "a" / "b", config=Config(), report={"pairs": 1})
+    fitted.save(Trained(LISTS, {"pairs": 1}), tmp_path / "a" / "b", config=Config())
     assert json.loads((tmp_path / "a" / "b" / "model.json").read_text()) == {
         "format": 1,
         "kind": "NeighbourLists",
@@ -36,7 +37,7 @@ def test_header_says_what_was_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"format": 2}, {"kind": "Tree"}])
 def test_refuses_another_format(tmp_path: Path, change: dict[str, object]) -> None:
-    fitted.save(LISTS, tmp_path, config=Config(), report={})
+    fitted.save(Trained(LISTS, {}), tmp_path, config=Config())
     header = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps({**header, **change}))
     with pytest.raises(ContractViolation, match="not known here"):
@@ -45,4 +46,26 @@ def test_refuses_another_format(tmp_path: Path, change: dict[str, object]) -> No
 
 def test_refuses_a_report_that_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        fitted.save(LISTS, tmp_path, config=Config(), report={"loss": float("nan")})
+        fitted.save(Trained(LISTS, {"loss": float("nan")}), tmp_path, config=Config())
+
+
+def test_parameters_come_back_bit_for_bit_and_only_where_there_are_some(tmp_path: Path) -> None:
+    learned = {
+        "branches.0.weight": np.arange(6, dtype=np.float32).reshape(3, 2).T,  # not contiguous
+        "user_id": np.full((2, 3), np.pi, dtype=np.float32),
+    }
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        fitted.save(Trained(LISTS, {}, learned), folder, config=Config())
+    found = fitted.load_parameters(tmp_path / "one")
+    assert set(found) == set(learned)
+    for name, value in learned.items():
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].dtype == value.dtype
+    one, two = (tmp_path / n / fitted.PARAMETERS for n in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    fitted.save(Trained(LISTS, {}), tmp_path / "none", config=Config())
+    assert {path.name for path in (tmp_path / "none").iterdir()} == {
+        "arrays.safetensors",
+        "model.json",
+    }
+    assert fitted.load_parameters(tmp_path / "none") == {}

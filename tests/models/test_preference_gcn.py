@@ -1,4 +1,4 @@
-"""The equations of models.md 3.2, cold videos, masked modalities, epochs."""
+"""The equations of models.md 3.2 node by node, with every part switched; cold videos, masks."""
 
 from dataclasses import replace
 
@@ -7,32 +7,60 @@ import pytest
 import torch
 import worlds
 
-from microrec.models import preference_gcn
-from microrec.models.data import Features, Graph, build_graph
-from microrec.models.preference_gcn import Config, ModalityAttention, PreferenceGCN, prepare
-from microrec.models.sampling import Sampler
-from microrec.models.training import Schedule, train
+from microrec.models import fitting, preference_gcn
+from microrec.models.data import Features, Graph, Neighbours, build_graph
+from microrec.models.preference_gcn import Config, ModalityAttention, PreferenceGCN
+from microrec.models.propagation import Watched
+
+CAP = 6
+"""Users with more videos do not speak."""
 
 
 @pytest.fixture
 def graph() -> Graph:
-    """A small world in which video 3 is cold."""
-    whole = build_graph(worlds.clusters(2, n_users=30, n_videos=24), fit="trial")
-    return replace(whole, edges=whole.edges.where(whole.edges.video_idx != 3))
+    """A small world: video 3 is cold, 4 is liked by users over the cap alone, one user likes only 5."""
+    likes = np.random.default_rng(6).random((18, 16)) < 0.2
+    likes[[0, 1]] |= np.random.default_rng(7).random((2, 16)) < 0.7
+    likes[:, 3] = likes[2:, 4] = False
+    likes[0, 4] = True
+    likes[5] = np.arange(16) == 5
+    likes[9] = False
+    vectors = {
+        name: np.random.default_rng(seed).standard_normal((16, 5)).astype(np.float32)
+        for name, seed in (("textual", 1), ("visual", 2))
+    }
+    vectors["textual"][[2, 3, 7, 11]] = vectors["visual"][[2, 5, 8]] = np.nan
+    made = build_graph(worlds.tables({"train": likes}, vectors=vectors), fit="final")
+    heavy = likes.sum(axis=1) > CAP
+    assert 0 < heavy.sum() < 4
+    assert not likes[~heavy][:, 4].any()
+    return made
+
+
+PUBLISHED = {
+    "layers": 2,
+    "user_rows": "own",
+    "user_power": 0.5,
+    "video_power": 0.5,
+    "pref_power": 1.0,
+    "unit": True,
+    "popularity": False,
+}
+"""As in models.md 3.2; the variants below change one thing or two."""
 
 
 def a_model(graph: Graph, seed: int = 0, **config: object) -> PreferenceGCN:
-    made = Config.model_validate({"dim": 4, **config})
+    made = Config.model_validate({"dim": 4, "activity_cap": CAP, **PUBLISHED, **config})
     generator = torch.Generator().manual_seed(seed)
-    model = PreferenceGCN(prepare(graph, graph.edges, made), made, generator)
+    model = preference_gcn.build(graph, graph.edges, made, generator)
     for parameter in model.parameters():  # biases away from zero
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     return model
 
 
-def rows(model: PreferenceGCN) -> tuple[np.ndarray, np.ndarray]:
+def rows(model: PreferenceGCN, watched: Watched | None = None) -> tuple[np.ndarray, np.ndarray]:
     with torch.no_grad():
-        user, video = model(torch.arange(model.inputs.n_users))
+        user, video = model(torch.arange(model.watch.n_users), watched or model.watch.whole)
     return user.numpy(), video.numpy()
 
 
@@ -40,41 +68,65 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
-def merged(attention: ModalityAttention, parts: list[np.ndarray | None]) -> np.ndarray:
-    """One node's attention, its missing modalities as None."""
-    weight, bias, query = (
-        part.detach().numpy() for part in (attention.weight, attention.bias, attention.query)
-    )
+def merged(model: PreferenceGCN, which: str, parts: list[np.ndarray | None]) -> np.ndarray:
+    """One node's modalities as one, the missing ones as None; at length 1 where the config says so."""
     present = [part for part in parts if part is not None]
     if not present:
-        return np.zeros(len(bias))
-    share = np.exp([(np.tanh(part @ weight + bias) @ query).item() for part in present])
-    return sum(a * part for a, part in zip(share / share.sum(), present, strict=True))
+        return np.zeros(model.config.dim)
+    if model.config.merge == "mean":
+        one = np.mean(present, axis=0)
+    else:
+        attention = getattr(model, which)
+        weight, bias, query = (
+            part.detach().numpy() for part in (attention.weight, attention.bias, attention.query)
+        )
+        share = np.exp([(np.tanh(part @ weight + bias) @ query).item() for part in present])
+        one = sum(a * part for a, part in zip(share / share.sum(), present, strict=True))
+    return unit(one) if model.config.unit else one
 
 
 Parts = list[list[np.ndarray | None]]
 
 
-def light_gcn(liked: np.ndarray, user_id: np.ndarray, video_id: np.ndarray) -> list[np.ndarray]:
-    """e of users and of videos, two layers."""
-    degrees = np.outer(liked.sum(axis=1), liked.sum(axis=0))
-    norm = liked / np.sqrt(np.maximum(degrees, 1))
-    layers = [(user_id, video_id)]
-    for _ in range(2):
-        layers.append((norm @ layers[-1][1], norm.T @ layers[-1][0]))
-    return [np.mean([layer[side] for layer in layers], axis=0) for side in (0, 1)]
+def collaborative(
+    model: PreferenceGCN, liked: np.ndarray, speaks: np.ndarray, video_id: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """e of users and of videos, neighbour by neighbour; None stands for rows that are not there."""
+    config = model.config
+    n_liked, n_viewers = liked.sum(axis=1), (liked * speaks[:, None]).sum(axis=0)
+    own = config.user_rows == "own"
+    layers = [(model.user_id.detach().numpy() if own else None, video_id)]
+    for _ in range(config.layers):
+        user, video = layers[-1]
+        next_user = None if video is None else np.zeros((len(liked), config.dim))
+        next_video = None if user is None else np.zeros((len(video_id), config.dim))
+        for u, v in np.argwhere(liked):
+            if next_user is not None:
+                scale = n_liked[u] ** -config.user_power
+                next_user[u] += scale * max(n_viewers[v], 1) ** -config.video_power * video[v]
+            if next_video is not None and speaks[u]:
+                scale = n_liked[u] ** -config.user_power
+                next_video[v] += scale * n_viewers[v] ** -config.video_power * user[u]
+        layers.append((next_user, next_video))
+    sides = [[layer[side] for layer in layers if layer[side] is not None] for side in (0, 1)]
+    nothing = np.zeros((len(liked), config.dim))
+    return np.mean(sides[0], axis=0) if sides[0] else nothing, np.mean(sides[1], axis=0)
 
 
-def video_graphs(graph: Graph, video_id: np.ndarray, warm: np.ndarray, weigh: str) -> Parts:
+def video_graphs(graph: Graph, model: PreferenceGCN, video_id: np.ndarray) -> Parts:
     """h of each video and modality, None where no warm video is near."""
     h: Parts = [[] for _ in range(graph.n_videos)]
-    for pairs in graph.modality_edges.values():
+    for name, pairs in graph.modality_edges.items():
+        if model.config.modalities is not None and name not in model.config.modalities:
+            continue
         near = np.zeros((graph.n_videos, graph.n_videos))
         for node, neighbour, cosine in zip(*vars(pairs).values(), strict=True):
-            if cosine > 0 and warm[neighbour]:
-                near[node, neighbour] = 1 if weigh == "one" else cosine
+            if cosine > 0 and video_id[neighbour].any():
+                near[node, neighbour] = 1 if model.config.edge_weight == "one" else cosine
         scale = np.sqrt(np.outer(near.sum(axis=1), near.sum(axis=0)))
-        hidden = np.divide(near, scale, out=np.zeros_like(near), where=scale > 0) @ video_id
+        hidden = video_id
+        for _ in range(model.config.video_layers):
+            hidden = np.divide(near, scale, out=np.zeros_like(near), where=scale > 0) @ hidden
         for video in range(graph.n_videos):
             h[video].append(hidden[video] if near[video].any() else None)
     return h
@@ -83,62 +135,143 @@ def video_graphs(graph: Graph, video_id: np.ndarray, warm: np.ndarray, weigh: st
 def projections(graph: Graph, model: PreferenceGCN) -> Parts:
     """c of each video and modality, None where there is no vector."""
     c: Parts = [[] for _ in range(graph.n_videos)]
-    for part, weight, bias in zip(
-        graph.features.values(), model.projections, model.biases, strict=True
-    ):
-        projected = unit(part.vector) @ weight.detach().numpy() + bias.detach().numpy()
+    config = model.config
+    taken = [
+        (name, part)
+        for name, part in graph.features.items()
+        if config.modalities is None or name in config.modalities
+    ]
+    for (name, part), weight, bias in zip(taken, model.projections, model.biases, strict=True):
+        centre = part.vector[part.present].mean(axis=0) if name in config.centre else 0
+        projected = unit(part.vector - centre) @ weight.detach().numpy() + bias.detach().numpy()
         for video in range(graph.n_videos):
             c[video].append(projected[video] if part.present[video] else None)
     return c
 
 
-@pytest.mark.parametrize("source", ["features", "video_graph"])
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("weigh", ["one", "similarity"])
-def test_equals_the_equations_node_by_node(
-    graph: Graph, source: str, strict: bool, weigh: str
-) -> None:
-    model = a_model(graph, pref_source=source, strict=strict, edge_weight=weigh)
-    liked = np.zeros((graph.n_users, graph.n_videos))
-    liked[graph.edges.user_idx, graph.edges.video_idx] = 1
-    warm = liked.any(axis=0)
+def taste(model: PreferenceGCN, his: Parts) -> np.ndarray:
+    """p of the user who likes these videos."""
+    carried: list[np.ndarray | None] = []
+    for of_modality in zip(*his, strict=True):
+        have = [part for part in of_modality if part is not None]
+        n = len(have)
+        carried.append(sum(have) / n**model.config.pref_power if have else None)
+    return merged(model, "merge_taste", carried)
+
+
+def expected(
+    graph: Graph, model: PreferenceGCN, present: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of users and videos when the edges of `present` are in the graph."""
+    config = model.config
+    edges = graph.edges
+    whole = np.zeros((graph.n_users, graph.n_videos))
+    whole[edges.user_idx, edges.video_idx] = 1
+    liked = whole.copy()
+    liked[edges.user_idx, edges.video_idx] = present
+    speaks = whole.sum(axis=1) <= CAP  # as is warm, a matter of the whole graph
+    warm = whole[speaks].any(axis=0)
     video_id = model.video_id.detach().numpy() * warm[:, None]
-    user, video = light_gcn(liked, model.user_id.detach().numpy(), video_id)
-    h, c = video_graphs(graph, video_id, warm, weigh), projections(graph, model)
-    carried = c if source == "features" else h
-    for u in range(graph.n_users):
-        his = [carried[v] for v in np.flatnonzero(liked[u])]
-        means = []
-        for m in range(2):
-            have = [parts[m] for parts in his if parts[m] is not None]
-            means.append(np.mean(have, axis=0) if have else None)
-        user[u] += unit(merged(model.merge_taste, means))
-    for v in range(graph.n_videos):
-        video[v] += unit(merged(model.merge_similar, h[v]))
-        if source == "features" and not strict:
-            video[v] += unit(merged(model.merge_taste, c[v]))
-    found = rows(model)
-    np.testing.assert_allclose(found[0], user, atol=2e-6)
-    np.testing.assert_allclose(found[1], video, atol=2e-6)
+    user, video = collaborative(model, liked, speaks, video_id)
+    h, c = video_graphs(graph, model, video_id), projections(graph, model)
+    if config.similar:
+        video = video + [merged(model, "merge_similar", parts) for parts in h]
+    if config.pref_source != "none":
+        carried = c if config.pref_source == "features" else h
+        user = user + [taste(model, [carried[v] for v in np.flatnonzero(one)]) for one in liked]
+    if config.pref_source == "features" and not config.strict:
+        video = video + [merged(model, "merge_taste", parts) for parts in c]
+    if config.popularity:
+        user = np.hstack([user, np.ones((graph.n_users, 1))])
+        video = np.hstack([video, model.popularity.detach().numpy()])
+    return user, video
+
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "published": {},
+    "decided": {name: Config.model_fields[name].default for name in PUBLISHED},
+    "no user rows": {"user_rows": "none"},
+    "no user rows, three layers": {"user_rows": "none", "layers": 3},
+    "no layers": {"layers": 0},
+    "neither layers nor user rows": {"layers": 0, "user_rows": "none"},
+    "powers": {"user_power": 0.2, "video_power": 0.9},
+    "powers 1 and 0": {"user_power": 1.0, "video_power": 0.0, "user_rows": "none"},
+    "pref_power": {"pref_power": 0.4, "unit": False},
+    "mean": {"merge": "mean"},
+    "lengths as they are": {"unit": False},
+    "mean of lengths as they are": {"unit": False, "merge": "mean"},
+    "popularity": {"popularity": True},
+    "strict": {"strict": True},
+    "similarity": {"edge_weight": "similarity"},
+    "video_graph": {"pref_source": "video_graph"},
+    "video_graph, mean": {"pref_source": "video_graph", "merge": "mean", "pref_power": 0.5},
+    "video_graph for users alone": {"pref_source": "video_graph", "similar": False},
+    "strict video_graph": {"pref_source": "video_graph", "strict": True},
+    "no preferences": {"pref_source": "none"},
+    "not similar": {"similar": False},
+    "LightGCN": {"similar": False, "pref_source": "none"},
+    "two video layers": {"video_layers": 2},
+    "one modality, centred": {"modalities": ("visual",), "centre": ("visual",)},
+    "no modality": {"modalities": ()},
+    "no modality, mean": {"modalities": (), "merge": "mean"},
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_the_equations_node_by_node(graph: Graph, variant: str, masked: bool) -> None:
+    model = a_model(graph, **VARIANTS[variant])
+    watched, present = model.watch.whole, np.ones(len(graph.edges))
+    if masked:  # all there is of user 5, the only viewer of 4, and some more
+        edges = graph.edges
+        out = np.flatnonzero(
+            (edges.user_idx == 5) | (edges.video_idx == 4) | (np.arange(len(edges)) % 5 == 0)
+        )
+        present[out] = 0
+        watched = model.watch.without(watched.present, torch.from_numpy(out))
+    user, video = expected(graph, model, present)
+    found = rows(model, watched)
+    np.testing.assert_allclose(found[0], user, atol=5e-6)
+    np.testing.assert_allclose(found[1], video, atol=5e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_unknown_videos_are_those_nothing_is_said_about(graph: Graph, variant: str) -> None:
+    """Known: the row of the equations is something other than the popularity of a cold video."""
+    model = a_model(graph, **VARIANTS[variant])
+    dim = model.config.dim
+    said = rows(model)[1][:, :dim].any(axis=1)
+    np.testing.assert_array_equal(model.known_videos(), said)
+    assert not model.warm[3]
+
+
+def test_popularity_starts_at_the_log_of_the_viewers_who_speak(graph: Graph) -> None:
+    config = Config(dim=4, activity_cap=CAP, popularity=True)
+    model = preference_gcn.build(graph, graph.edges, config, torch.Generator().manual_seed(0))
+    n_liked = np.bincount(graph.edges.user_idx, minlength=graph.n_users)
+    spoken = graph.edges.where((n_liked <= CAP)[graph.edges.user_idx])
+    n_viewers = np.bincount(spoken.video_idx, minlength=graph.n_videos)
+    np.testing.assert_allclose(model.popularity.detach()[:, 0], np.log(1 + n_viewers), rtol=1e-6)
 
 
 def test_asked_users_get_their_own_rows(graph: Graph) -> None:
     model = a_model(graph)
     asked = torch.tensor([5, 2, 5])
     with torch.no_grad():
-        found, _ = model(asked)
+        found, _ = model(asked, model.watch.whole)
     np.testing.assert_allclose(found.numpy(), rows(model)[0][[5, 2, 5]], atol=1e-6)
 
 
-def test_id_row_of_a_cold_video_is_never_used(graph: Graph) -> None:
+@pytest.mark.parametrize("cold", [3, 4])  # nobody's, and of those who do not speak
+def test_id_row_of_a_cold_video_is_never_used(graph: Graph, cold: int) -> None:
     model = a_model(graph)
     before = rows(model)
-    model.video_id.data[3] += 100
+    model.video_id.data[cold] += 100
     after = rows(model)
     np.testing.assert_array_equal(before[0], after[0])
     np.testing.assert_array_equal(before[1], after[1])
-    assert after[1][3].any()  # but its neighbours and vectors are
-    model.video_id.data[4] += 100
+    assert after[1][cold].any()  # but its neighbours and vectors are
+    model.video_id.data[6] += 100
     assert not np.array_equal(rows(model)[1], after[1])
 
 
@@ -168,60 +301,57 @@ def test_attention_over_one_modality_is_that_modality() -> None:
     assert attention([], torch.zeros(4, 0, dtype=torch.bool)).shape == (4, 3)
 
 
-def test_loss_falls_on_one_repeated_batch(graph: Graph) -> None:
-    model = a_model(graph)
-    batch = Sampler(graph.edges, n_videos=graph.n_videos).draw(
-        200, torch.Generator().manual_seed(1)
+def test_modality_dropout_is_for_steps_only_and_by_the_generator(graph: Graph) -> None:
+    def in_a_step(model: PreferenceGCN) -> np.ndarray:
+        return model(torch.arange(graph.n_users), model.watch.whole)[1].detach().numpy()
+
+    plain, dropping, again = (
+        a_model(graph, modality_dropout=share, similar=False) for share in (0.0, 0.5, 0.5)
     )
-    history = train(
-        model,
-        batches=lambda: [batch],
-        loss=lambda triples: preference_gcn.batch_loss(model, triples),
-        schedule=Schedule(learning_rate=0.02, epochs=30),
-    )
-    assert history.losses[-1] < history.losses[0] / 2
-    assert all(parameter.grad is not None for parameter in model.parameters())
+    for one, other in zip(rows(plain), rows(dropping), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(in_a_step(plain), rows(plain)[1])
+    first, second = in_a_step(dropping), in_a_step(dropping)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, in_a_step(again))
+    # a dropped modality is as missing as any other: what is left is the one that was not dropped
+    c = projections(graph, plain)
+    base = rows(a_model(graph, similar=False, pref_source="none"))[1]
+    for video in range(graph.n_videos):
+        options = [
+            merged(
+                plain,
+                "merge_taste",
+                [part if keep else None for part, keep in zip(c[video], k, strict=True)],
+            )
+            for k in ((True, True), (True, False), (False, True), (False, False))
+        ]
+        left = first[video] - base[video]
+        assert min(np.abs(left - option).max() for option in options) < 1e-5
 
 
-def test_trial_chooses_epochs_and_final_takes_them(graph: Graph) -> None:
-    config = Config(dim=4, batch_size=64, max_epochs=12, patience=2)
-    report = preference_gcn.fit(graph, config, np.random.default_rng(0)).report
-    assert set(report) == {"epochs", "validation_recall@20", "loss"}
-    assert 1 <= report["epochs"] <= 12
-    assert 0 < report["validation_recall@20"] <= 1
-    fixed = Config(dim=4, batch_size=64, epochs=3)
-    assert preference_gcn.fit(graph, fixed, np.random.default_rng(0)).report["epochs"] == 3
-    # same stream for the refit, whether or not epochs were searched for
-    again = config.model_copy(update={"epochs": report["epochs"]})
-    one = preference_gcn.fit(graph, config, np.random.default_rng(0)).fitted
-    other = preference_gcn.fit(graph, again, np.random.default_rng(0)).fitted
-    np.testing.assert_array_equal(vars(one)["user"], vars(other)["user"])
+@pytest.mark.parametrize("loss", ["bpr", "softmax"])
+def test_every_parameter_is_trained(graph: Graph, loss: str) -> None:
+    chosen = {**PUBLISHED, "popularity": True, "loss": loss}
+    config = Config.model_validate({"dim": 4, "activity_cap": CAP, **chosen})
+    model = preference_gcn.build(graph, graph.edges, config, torch.Generator().manual_seed(0))
+    (batch,) = fitting.batches(model, graph.edges, config, torch.Generator().manual_seed(1))
+    fitting.batch_loss(model, batch, config).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
 
 
-def test_nothing_to_validate_on_takes_the_default(graph: Graph) -> None:
-    config = Config(dim=4, default_epochs=2)
-    final = replace(graph, early_stopping=None)
-    held = graph.early_stopping
-    assert held is not None
-    quiet = replace(held, truth=held.truth.where(np.zeros(len(held.truth), dtype=bool)))
-    for one in (final, replace(graph, early_stopping=quiet)):
-        report = preference_gcn.fit(one, config, np.random.default_rng(0)).report
-        assert set(report) == {"epochs", "loss"}
-        assert report["epochs"] == 2
+def test_a_graph_without_content_is_learned_from_all_the_same(graph: Graph) -> None:
+    bare = replace(graph, features={}, modality_edges={})
+    one_graph = replace(bare, modality_edges={"visual": empty_pairs()})
+    for world in (bare, one_graph):
+        for config in ({}, {"merge": "mean"}, {"pref_source": "video_graph"}):
+            made = Config.model_validate({"dim": 4, "epochs": 1, "activity_cap": CAP, **config})
+            trained = preference_gcn.fit(world, made, np.random.default_rng(0))
+            assert np.isfinite(vars(trained.fitted)["user"]).all()
 
 
-def test_beats_popularity_on_clusters() -> None:
-    world = build_graph(worlds.clusters(11, n_users=120, n_videos=120), fit="trial")
-    config = Config(dim=16, batch_size=256, max_epochs=30)
-    report = preference_gcn.fit(world, config, np.random.default_rng(0)).report
-    held = world.early_stopping
-    assert held is not None
-    popularity = np.bincount(held.edges.video_idx, minlength=120).astype(np.float32)
-    floor = preference_gcn.validation_recall(
-        torch.ones(120, 1),
-        torch.from_numpy(popularity)[:, None],
-        held,
-        eligible=world.eligible,
-        k=20,
-    )
-    assert report["validation_recall@20"] > 1.3 * floor
+def empty_pairs() -> Neighbours:
+    nothing = np.zeros(0, dtype=np.int32)
+    return Neighbours(nothing, nothing, np.zeros(0))

@@ -2,37 +2,81 @@
 
 import datetime as dt
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import worlds
 
 from jobs import train_model
+from microrec import distribute
 from microrec.errors import MissingDay, RecipeError
 from microrec.models import fitted
+from microrec.models.checkpoint import Checkpoint
+from microrec.models.runtime import Runtime
 from microrec.settings import settings
 from microrec.tables import arrow, contract
 
 DAY = dt.date(2026, 1, 4)
+BEFORE = dt.date(2026, 1, 3)
+NEW_USER, NEW_VIDEO = 7, 11
+"""Index of the user and of the video that the day before does not have."""
+FITS = ("trial", "final")
+STARTS = (("search", "trial"), ("refit", "final"))
+"""Phase of a fit, and the fit of the day before that it starts from."""
 
 
 @pytest.fixture
 def house(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
     """The clusters in a warehouse, and a recipe that trains little."""
-    recipe = place / "recipe.toml"
-    recipe.write_text("[models.preference_gcn]\ndim = 4\nmax_epochs = 4\nbatch_size = 128\n")
-    monkeypatch.setenv("MICROREC_RECIPE", str(recipe))
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     settings.cache_clear()
+    recipe()
     opened = arrow.Warehouse.open()
-    for name, rows in worlds.clusters(3).items():
-        if name == "user_edges":
-            for fit in ("trial", "final"):
-                opened.write(name, complete(name, rows, without=("day", "fit")), day=DAY, fit=fit)
-        else:
-            opened.write(name, complete(name, rows, without=("day",)), day=DAY)
+    write(opened, DAY, worlds.clusters(3))
     return opened
+
+
+def recipe(more: str = "") -> None:
+    """Write the recipe: little training of preference_gcn, and whatever else the test is about."""
+    small = "dim = 4\nmax_epochs = 4\nbatch_size = 128\nuser_rows = 'own'\n"
+    settings().recipe.write_text(f"[models.preference_gcn]\n{small}{more}")
+
+
+def write(house: arrow.Warehouse, day: dt.date, world: Mapping[str, pa.Table]) -> None:
+    """The world's tables as those of a day."""
+    for name, rows in world.items():
+        if name == "user_edges":
+            for fit in FITS:
+                house.write(name, complete(name, rows, without=("day", "fit")), day=day, fit=fit)
+        else:
+            house.write(name, complete(name, rows, without=("day",)), day=day)
+
+
+def world_before() -> dict[str, pa.Table]:
+    """The clusters a day earlier: today's validation part was the holdout then, and the new user and
+    the new video were not there, so that who comes after them has an index one lower."""
+    nodes = {"user_idx": NEW_USER, "video_idx": NEW_VIDEO}
+    found = {}
+    for name, rows in worlds.clusters(3).items():
+        of_users = {**nodes, "neighbour_idx": NEW_USER if name == "user_edges" else NEW_VIDEO}
+        for column in set(rows.column_names) & set(of_users):
+            rows = rows.filter(pc.not_equal(rows[column], of_users[column]))
+            index = rows[column].to_numpy()
+            lower = pa.array(index - (index > of_users[column]), pa.int32())
+            rows = rows.set_column(rows.schema.get_field_index(column), column, lower)
+        found[name] = rows
+    edges = found["watch_edges"]
+    train = pc.equal(edges["split"], "train")
+    later = pc.equal(pc.bit_wise_and(edges["video_idx"], 3), 0)
+    parts = pc.if_else(train, pc.if_else(later, "validation", "train"), "holdout")
+    place = edges.schema.get_field_index("split")
+    return {**found, "watch_edges": edges.set_column(place, "split", parts)}
 
 
 def complete(table: str, rows: pa.Table, *, without: tuple[str, ...]) -> pa.Table:
@@ -49,9 +93,31 @@ def complete(table: str, rows: pa.Table, *, without: tuple[str, ...]) -> pa.Tabl
     return pa.table(columns)
 
 
-def row_of(house: arrow.Warehouse, fit: str, model: str) -> dict:
-    (row,) = house.read("models", day=DAY, fit=fit, model=model).to_pylist()
+def row_of(house: arrow.Warehouse, fit: str, model: str, day: dt.date = DAY) -> dict:
+    (row,) = house.read("models", day=day, fit=fit, model=model).to_pylist()
     return row
+
+
+def learned(house: arrow.Warehouse, fit: str, day: dt.date = DAY) -> dict[str, np.ndarray]:
+    folder = house.find_artefact(day=day, fit=fit, model="preference_gcn")
+    return fitted.load_parameters(folder)
+
+
+def train(day: dt.date, *fits: str) -> None:
+    for fit in fits:
+        train_model.main(day=day, fit=fit, model="preference_gcn")
+
+
+def end_after(monkeypatch: pytest.MonkeyPatch, phase: str, epoch: int) -> None:
+    """Have the next training end once this phase has left the state of this epoch."""
+    save = Checkpoint.save
+
+    def save_and_end(self: Checkpoint, tensors: Any, optimizer: Any, history: Any) -> None:
+        save(self, tensors, optimizer, history)
+        if self.path.stem == phase and len(history.losses) == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_end)
 
 
 def test_a_trial_leaves_a_row_and_an_artefact(house: arrow.Warehouse) -> None:
@@ -88,3 +154,95 @@ def test_final_trains_for_the_epochs_of_its_trial(house: arrow.Warehouse) -> Non
 def test_refuses_an_unknown_model(house: arrow.Warehouse) -> None:
     with pytest.raises(RecipeError, match="no_such"):
         train_model.main(day=DAY, fit="trial", model="no_such")
+
+
+@pytest.mark.parametrize(("phase", "epoch"), [("search", 2), ("refit", 1)])
+def test_a_retry_goes_on_and_leaves_the_same(
+    phase: str,
+    epoch: int,
+    house: arrow.Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    train(DAY, "trial")
+    undisturbed = row_of(house, "trial", "preference_gcn")
+    assert json.loads(undisturbed["metrics"])["epochs"] > 1, "so that there is more to the refit"
+    checkpoints = house.checkpoint_folder(day=DAY, fit="trial", model="preference_gcn")
+    assert not checkpoints.exists()
+    with monkeypatch.context() as patch:
+        end_after(patch, phase, epoch)
+        with pytest.raises(KeyboardInterrupt):
+            train(DAY, "trial")
+    assert (checkpoints / f"{phase}.safetensors").exists()
+    caplog.set_level(logging.INFO)
+    train(DAY, "trial")
+    assert f"{phase}.safetensors epoch={epoch}" in caplog.text
+    assert row_of(house, "trial", "preference_gcn") == undisturbed
+    (only,) = checkpoints.parent.iterdir()
+    assert only.name == undisturbed["digest"][:16]
+
+
+def test_warm_start_takes_over_what_the_day_before_learned(house: arrow.Warehouse) -> None:
+    write(house, BEFORE, world_before())
+    train(BEFORE, "trial", "final")
+    # At this rate nothing is learned any more: what a fit ends with is what it started from.
+    recipe("warm_start = true\nlearning_rate = 1e-12\n")
+    train(DAY, "trial", "final")
+    metrics = {fit: json.loads(row_of(house, fit, "preference_gcn")["metrics"]) for fit in FITS}
+    assert metrics["trial"]["warm_from"] == {"search": str(BEFORE), "refit": str(BEFORE)}
+    assert metrics["final"]["warm_from"] == {"refit": str(BEFORE)}
+    earlier = learned(house, "final", BEFORE)
+    assert not np.allclose(earlier["video_id"], learned(house, "trial", BEFORE)["video_id"])
+    for fit in FITS:
+        now = learned(house, fit)
+        for rows, new in (("user_id", NEW_USER), ("video_id", NEW_VIDEO)):
+            assert len(now[rows]) == len(earlier[rows]) + 1
+            np.testing.assert_allclose(np.delete(now[rows], new, axis=0), earlier[rows], atol=1e-9)
+            assert np.isfinite(now[rows][new]).all()
+    again = row_of(house, "final", "preference_gcn")
+    train(DAY, "final")
+    assert row_of(house, "final", "preference_gcn") == again
+
+
+def test_a_search_starts_from_the_fit_that_has_not_seen_its_validation_part(
+    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Runtime] = []
+    fit = distribute.fit
+    monkeypatch.setattr(distribute, "fit", lambda *args: given.append(args[-1]) or fit(*args))
+    write(house, BEFORE, world_before())
+    train(BEFORE, "trial", "final")
+    assert not given[-1].yesterday
+    recipe("warm_start = true\n")
+    train(DAY, "trial")
+    starts = given[-1].yesterday
+    seen = {phase: row_of(house, of, "preference_gcn", BEFORE)["last_day"] for phase, of in STARTS}
+    assert seen == {"search": DAY - dt.timedelta(days=2), "refit": DAY - dt.timedelta(days=1)}
+    for phase, of in STARTS:
+        expected = learned(house, of, BEFORE)
+        assert starts[phase].parameters.keys() == expected.keys()
+        np.testing.assert_array_equal(starts[phase].parameters["video_id"], expected["video_id"])
+    assert starts["search"].user.tolist() == [*range(7), -1, *range(7, 59)]
+
+
+def test_without_a_day_before_it_starts_cold(
+    house: arrow.Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(DAY, "trial")
+    cold = learned(house, "trial")
+    recipe("warm_start = true\n")
+    caplog.set_level(logging.INFO)
+    train(DAY, "trial")
+    assert "warm_start phase=search cold: models[day=2026-01-03" in caplog.text
+    assert json.loads(row_of(house, "trial", "preference_gcn")["metrics"])["warm_from"] == {}
+    np.testing.assert_array_equal(learned(house, "trial")["video_id"], cold["video_id"])
+
+
+def test_trains_on_the_device_of_the_settings(
+    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROREC_DEVICE", "no_such_device")
+    settings.cache_clear()
+    with pytest.raises(RuntimeError, match="no_such_device"):
+        train(DAY, "trial")
+    train_model.main(day=DAY, fit="trial", model="content")

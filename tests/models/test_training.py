@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from microrec.models import training
 from microrec.models.data import EarlyStopping, build_graph
-from microrec.models.losses import bpr, half_squares
+from microrec.models.losses import bpr, half_squares, softmax
 from microrec.models.training import History, Schedule, step, train, validation_recall
 
 
@@ -130,3 +130,50 @@ def test_losses_equal_their_equations() -> None:
     assert bpr(positive, negative).item() == pytest.approx(expected, rel=1e-6)
     rows = torch.ones(4, 2), 2 * torch.ones(4, 2)
     assert half_squares(*rows).item() == (8 + 32) / (2 * 4)
+
+
+@pytest.mark.parametrize("n_others", [1, 5])
+def test_softmax_equals_cross_entropy(n_others: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    positive = torch.randn(6, generator=generator).requires_grad_()
+    others = (5 * torch.randn(6, n_others, generator=generator)).requires_grad_()
+    same = torch.zeros(6, n_others, dtype=torch.bool)
+    same[2, 0] = same[4, -1] = True  # the watched video among its own opponents counts once
+    found = softmax(positive, others, same=same)
+    rows = [torch.cat([positive[[row]], others[row][~same[row]]]).unsqueeze(0) for row in range(6)]
+    target = torch.zeros(1, dtype=torch.long)
+    expected = sum(nn.functional.cross_entropy(row, target) for row in rows) / 6
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(found, [positive, others]),
+        torch.autograd.grad(expected, [positive, others]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_softmax_of_half_precision_scores_is_summed_in_full() -> None:
+    positive, others = torch.tensor([8.0]), torch.full((1, 300), 8.0)
+    same = torch.zeros(1, 300, dtype=torch.bool)
+    found = softmax(positive.bfloat16(), others.bfloat16(), same=same)
+    assert found.item() == pytest.approx(np.log(301), rel=1e-6)
+
+
+def test_without_validation_the_last_epoch_is_kept() -> None:
+    one, other = Line(), Line()
+    history = train(one, batches=lambda: [BATCH], loss=one.loss, schedule=Schedule(0.1, epochs=3))
+    assert history.recalls == []
+    assert history.best == 3
+    optimizer = torch.optim.Adam(other.parameters(), lr=0.1)
+    assert history.losses == [step(optimizer, other.loss, BATCH) for _ in range(3)]
+    assert torch.equal(one.slope, other.slope)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_steps() -> None:
+    one, other = Line(), Line()
+    history = train(
+        one, batches=lambda: [BATCH, 2 * BATCH], loss=one.loss, schedule=Schedule(0.1, epochs=1)
+    )
+    optimizer = torch.optim.Adam(other.parameters(), lr=0.1)
+    losses = [step(optimizer, other.loss, batch) for batch in (BATCH, 2 * BATCH)]
+    assert history.losses == [sum(losses) / 2]

@@ -1,7 +1,6 @@
 """W equals brute force; users who watch everything are left out of it."""
 
 import numpy as np
-import pytest
 import worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,16 +63,9 @@ def test_a_user_who_watches_everything_changes_nothing() -> None:
     with_bots = np.vstack([likes, np.ones((2, 30), dtype=bool)])
     cap = int(likes.sum(axis=1).max())
     one, _ = fit(likes, activity_cap=cap)
-    other, report = fit(with_bots, activity_percentile=99.0)
+    other, report = fit(with_bots, activity_multiple=5.0)
     assert report["users_over_cap"] >= 2
     capped, _ = fit(with_bots, activity_cap=cap)
     np.testing.assert_array_equal(one.neighbour, capped.neighbour)
     np.testing.assert_array_equal(one.similarity, capped.similarity)
     assert len(other.neighbour) < 30 * 29
-
-
-@pytest.mark.parametrize(("percentile", "cap"), [(100.0, 9), (50.0, 3), (1.0, 1)])
-def test_cap_is_a_history_that_exists(percentile: float, cap: int) -> None:
-    config = video_neighbours.Config(activity_percentile=percentile)
-    n_liked = np.array([0, 0, 1, 2, 3, 4, 9], dtype=np.int32)
-    assert video_neighbours.activity_cap(n_liked, config) == cap

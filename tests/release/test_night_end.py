@@ -136,7 +136,9 @@ def train(
         day=day,
         fit=fit,
         model=model,
-        save=lambda folder: fitted.save(vectors, folder, config=retrieval.Config(), report={}),
+        save=lambda folder: fitted.save(
+            fitted.Trained(vectors, {}), folder, config=retrieval.Config()
+        ),
     )
     row = {
         "config": "{}",
