@@ -391,6 +391,7 @@ def test_nights_at_the_smallest_size(planted: Path, monkeypatch: pytest.MonkeyPa
     """Of one night exactly the figures of the job that judges it; of all nights their means."""
     assert nights.build([LAST, BEFORE], land=lambda: None)
     out = planted / "a"
+    monkeypatch.setattr(nights, "SELECTED", LAST)
     models = [*recipe_night().models, nights.BLEND]
     nights.run(asked(out, "--models", ",".join(models), "--seeds", "1"), DAYS, DAYS[0])
     assert (out / nights.BARS).is_file() == (out / nights.LINES).is_file()
@@ -402,6 +403,8 @@ def test_nights_at_the_smallest_size(planted: Path, monkeypatch: pytest.MonkeyPa
         one = found[name, "ndcg@20", nights.ALL]
         assert one["value"] == pytest.approx(np.average(values, weights=sizes))
         assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
+        one = found[name, "ndcg@20", f"{nights.ALL} but {LAST}"]
+        assert one["value"] == pytest.approx(values[0])
         values = [found[name, "coverage@20", str(day)]["value"] for day in DAYS]
         assert found[name, "coverage@20", nights.ALL]["value"] == pytest.approx(np.mean(values))
     pairs = {name for name, _, _ in found if " - " in name}
@@ -412,14 +415,17 @@ def test_nights_at_the_smallest_size(planted: Path, monkeypatch: pytest.MonkeyPa
     assert ("blend - popularity", "recall@20", f"{nights.ALL} history=3-5") in found
     tried = json.loads((out / "tuning.json").read_text())
     assert [one["config"]["top_k"] for one in tried if one["name"] == "video_neighbours"] == [7]
+    lists_are_completed_by_the_ladder()
+    chosen_before_the_measured_nights(planted, monkeypatch)
+    nothing_is_built_again(planted, monkeypatch)
 
-    # What is there is not built again, and is not taken for what another recipe would make.
+
+def nothing_is_built_again(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there stands, and is not taken for what another recipe would make."""
     monkeypatch.setattr(nights, "call", lambda *_: pytest.fail("built again"))
     assert not nights.build(DAYS, land=lambda: pytest.fail("landed again"))
     with pytest.raises(pytest.fail.Exception, match="built again"):
         nights.build([BEFORE - dt.timedelta(days=2)], land=lambda: None)
-    lists_are_completed_by_the_ladder()
-    chosen_before_the_measured_nights(planted, monkeypatch)
     (planted / "recipe.toml").write_text(NIGHTS.replace("window_days = 4", "window_days = 3"))
     with pytest.raises(RecipeError, match="another recipe"):
         nights.build(DAYS, land=lambda: None)
@@ -488,4 +494,6 @@ def chosen_before_the_measured_nights(planted: Path, monkeypatch: pytest.MonkeyP
     found = told(planted / "b")
     for name, n in (("video_neighbours", 1), ("preference_gcn", 2), ("blend", 2)):
         assert found[name, "recall@20", nights.ALL]["seeds"] == n
+    ten, fifty = (found["video_neighbours", f"recall@{k}", nights.ALL]["value"] for k in (10, 50))
+    assert ten == fifty, "completed lists end at k = 10, proposals at 20"
     assert found["blend", "ndcg@50 sd", nights.ALL]["value"] > 0, "each seed has its blend"

@@ -15,11 +15,11 @@ Decided, and measured on both data sets that this project is developed on (READM
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, Self, TypeVar, cast
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -68,6 +68,9 @@ class TrainingConfig(ActivityCap):
     """Set: train for exactly so many epochs (a final fit: those its trial chose)."""
     default_epochs: PositiveInt = 20
     """Epochs where there is neither `epochs` nor anything to validate on."""
+    members: PositiveInt = 1
+    """Networks that are fitted with draws of their own and speak with one voice: the mean of their
+    scores. Costs as many fits, and rows as many times as long."""
     mixed_precision: bool = False
     """Dense products in bfloat16, sparse ones and sums in float32. For accelerators: on CPUs
     bfloat16 is the slower one."""
@@ -75,6 +78,12 @@ class TrainingConfig(ActivityCap):
     """Start from yesterday's parameters, where there are any. Rows of a night then depend on the
     nights before it, so that backfills must run in the order of days; and what an erased user
     taught lives on in rows of videos until a night starts cold."""
+
+    @model_validator(mode="after")
+    def _members_start_apart(self) -> Self:
+        if self.warm_start and self.members > 1:
+            raise ValueError("warm_start takes one network over: members must be 1")
+        return self
 
 
 class Network(Protocol):
@@ -133,7 +142,7 @@ def fit(
         build: makes the network
         runtime: where to run, and from where to go on
     """
-    search, refit = rng.spawn(2)
+    search, *refits = rng.spawn(1 + config.members)
     held = graph.early_stopping
     report: dict[str, Any] = {"epochs": config.epochs or config.default_epochs}
     if not _learnable(graph.edges, graph, config):
@@ -144,13 +153,14 @@ def fit(
         recall = f"validation_recall@{config.validation_k}"
         report = {"epochs": history.best, recall: max(history.recalls)}
         report |= {"recalls": history.recalls, "losses": history.losses}
-    network, history = fits.refit(report["epochs"], refit)
-    report["loss"] = history.losses[-1]
+    members = [fits.refit(report["epochs"], one, n) for n, one in enumerate(refits)]
+    report["loss"] = sum(history.losses[-1] for _, history in members) / len(members)
     if config.warm_start:
         report["warm_from"] = {phase: one.day for phase, one in sorted(runtime.yesterday.items())}
-    module = cast(nn.Module, network)
-    parameters = {name: p.detach().cpu().numpy() for name, p in module.named_parameters()}
-    return Trained(embeddings(network, graph), report, parameters)
+    first = cast(nn.Module, members[0][0])
+    parameters = {name: p.detach().cpu().numpy() for name, p in first.named_parameters()}
+    rows = [embeddings(network, graph) for network, _ in members]
+    return Trained(_side_by_side(rows), report, parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +182,13 @@ class Fit:
         schedule = Schedule(config.learning_rate, config.max_epochs, config.patience)
         return self._train("search", held.edges, rng, schedule, held)[1]
 
-    def refit(self, epochs: int, rng: np.random.Generator) -> tuple[Network, History]:
+    def refit(
+        self, epochs: int, rng: np.random.Generator, member: int = 0
+    ) -> tuple[Network, History]:
         """Train on all edges for so many epochs."""
         schedule = Schedule(self.config.learning_rate, epochs)
-        return self._train("refit", self.graph.edges, rng, schedule, None)
+        phase = f"refit-{member}" if member else "refit"
+        return self._train(phase, self.graph.edges, rng, schedule, None)
 
     def _train(
         self,
@@ -193,7 +206,7 @@ class Fit:
         module = cast(nn.Module, network)
         if config.warm_start and phase in self.runtime.yesterday:
             # The user network of a trial knows the part validation, which a search may not.
-            near = graph.user_edges if phase == "refit" else graph.user_edges.first(0)
+            near = graph.user_edges.first(0) if phase == "search" else graph.user_edges
             given = replace(graph, user_edges=near)
             warm.carry_over(module, self.runtime.yesterday[phase], given)
         module.to(self.runtime.device)
@@ -299,6 +312,19 @@ def embeddings(network: Network, graph: Graph) -> Embeddings:
         video=np.where(known_videos[:, None], video.float().cpu().numpy(), np.float32(0)),
         user_known=known,
         video_known=known_videos,
+    )
+
+
+def _side_by_side(members: list[Embeddings]) -> Embeddings:
+    """One model whose score is the mean of the members' scores: an inner product of longer rows."""
+    if len(members) == 1:
+        return members[0]
+    video = np.concatenate([one.video for one in members], axis=1) / len(members)
+    return Embeddings(
+        user=np.concatenate([one.user for one in members], axis=1),
+        video=video.astype(np.float32),
+        user_known=members[0].user_known,
+        video_known=members[0].video_known,
     )
 
 

@@ -19,7 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, PositiveInt
+from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,6 +37,10 @@ class Config(TrainingConfig):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    learning_rate: PositiveFloat = 5e-4
+    """Adam's; the published one."""
+    batch_size: PositiveInt = 1024
+    """Triples a step; every step propagates the whole graph. Fewer where there are fewer edges."""
     dim: PositiveInt = 64
     """Size of every row."""
     layers: PositiveInt = 3

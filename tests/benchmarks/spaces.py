@@ -103,10 +103,12 @@ SPACES: dict[str, dict[str, list[Any]]] = {
 }
 
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "no modalities": {"similar": False, "pref_source": "none"},
     "no video graphs": {"similar": False},
     "no preference graph": {"pref_source": "none"},
     "h over the preference graph": {"pref_source": "video_graph"},
-    "no attention": {"merge": "mean"},
+    "attention": {"merge": "attention"},
+    "mean of modalities": {"merge": "mean"},
     "visual alone": {"modalities": ["visual"]},
     "acoustic alone": {"modalities": ["acoustic"]},
     "edges drawn": {"sampling": "edges"},

@@ -123,17 +123,14 @@ def test_killed_in_any_epoch_of_either_phase_ends_the_same(
 
 
 def test_killed_again_and_again_ends_the_same(graph: Graph, steps: Steps, tmp_path: Path) -> None:
-    whole, total = fit("preference_gcn", graph, None), steps.done
-    per_epoch = -(-len(graph.edges) // 40)
-    attempts = 0
-    while True:
+    whole = fit("preference_gcn", graph, None, epochs=5)
+    per_epoch = steps.done // 5
+    for _ in range(4):
         steps.restart(kill_at=per_epoch + 1)  # an epoch, and a little of the next
-        try:
-            assert_same(fit("preference_gcn", graph, tmp_path), whole)
-            break
-        except Killed:
-            attempts += 1
-    assert attempts >= total // per_epoch - 2
+        with pytest.raises(Killed):
+            fit("preference_gcn", graph, tmp_path, epochs=5)
+    steps.restart(kill_at=per_epoch + 1)
+    assert_same(fit("preference_gcn", graph, tmp_path, epochs=5), whole)
 
 
 @pytest.mark.parametrize("asked", [1, 2, 3])

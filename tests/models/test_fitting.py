@@ -10,9 +10,9 @@ import pytest
 import torch
 import worlds
 
-from microrec.models import fitting, lightgcn, parallel, preference_gcn, training
+from microrec.models import fitting, lightgcn, parallel, training
 from microrec.models.data import Graph, build_graph
-from microrec.models.fitted import Trained
+from microrec.models.fitted import Embeddings, Trained
 from microrec.models.fitting import Batch
 from microrec.models.lightgcn import Config, LightGCN
 from microrec.models.propagation import WatchGraph
@@ -240,13 +240,14 @@ def test_what_users_over_the_cap_like_changes_nobody_elses_row(graph: Graph) -> 
 def test_epochs_are_searched_and_then_refitted(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    phases = []
+    phases, last = [], []
     original = fitting.train
 
     def spy(module: Any, **arguments: Any) -> training.History:
         history = original(module, **arguments)
         edges = len(module.watch.user)
         phases.append((edges, len(history.losses), arguments["recall"] is not None))
+        last.append(history.losses[-1])
         return history
 
     monkeypatch.setattr(fitting, "train", spy)
@@ -263,6 +264,7 @@ def test_epochs_are_searched_and_then_refitted(
         (len(held.edges), len(recalls), True),
         (len(graph.edges), report["epochs"], False),
     ]
+    assert [report["losses"][-1], report["loss"]] == last
 
 
 def test_final_takes_the_epochs_it_is_told(graph: Graph) -> None:
@@ -350,16 +352,17 @@ def test_same_seed_same_bits(graph: Graph, config: dict[str, Any]) -> None:
     assert one.report != third.report
 
 
-def test_report_is_of_the_parameters_that_are_left(graph: Graph) -> None:
-    """Rows follow from the parameters of the report's epoch, over all the edges."""
-    made = preference_gcn.Config.model_validate({**SMALL, "epochs": 2})
-    world = build_graph(worlds.clusters(2, n_users=30, n_videos=24), fit="trial")
-    trained = preference_gcn.fit(world, made, np.random.default_rng(0))
-    network = preference_gcn.build(world, world.edges, made, torch.Generator().manual_seed(9))
+def test_rows_are_those_of_the_parameters_over_all_edges(graph: Graph) -> None:
+    trained = fit(graph, epochs=2, activity_cap=10, keep_edges=0.5)
+    network, _ = a_network(graph, activity_cap=10)
     network.load_state_dict({n: torch.from_numpy(p) for n, p in trained.parameters.items()})
-    rows = fitting.embeddings(network, world)
-    for name, value in vars(rows).items():
-        np.testing.assert_array_equal(value, vars(trained.fitted)[name])
+    with torch.no_grad():
+        rows = network(torch.arange(graph.n_users), network.watch.whole)
+    found = vars(trained.fitted)
+    for expected, name in zip(rows, ("user", "video"), strict=True):
+        known = found[f"{name}_known"]
+        assert not known.all()
+        np.testing.assert_array_equal(found[name], np.where(known[:, None], expected, 0))
 
 
 def test_a_night_that_teaches_nothing_ends_without_parameters(graph: Graph) -> None:
@@ -368,3 +371,23 @@ def test_a_night_that_teaches_nothing_ends_without_parameters(graph: Graph) -> N
     assert not vars(everybody_over.fitted)["user_known"].any()
     assert everybody_over.parameters == {}
     assert everybody_over.report == {"epochs": 20}
+
+
+def test_members_speak_with_the_mean_of_their_scores(graph: Graph) -> None:
+    config = lightgcn.Config(dim=4, epochs=2, batch_size=64, members=3)
+    together = lightgcn.fit(graph, config, np.random.default_rng(5)).fitted
+    assert isinstance(together, Embeddings)
+    assert together.user.shape[1] == together.video.shape[1] == 12
+    _, *streams = np.random.default_rng(5).spawn(4)
+    fits = fitting.Fit(graph, config, lightgcn.build, fitting.Runtime())
+    alone = [
+        fitting.embeddings(fits.refit(2, stream, n)[0], graph) for n, stream in enumerate(streams)
+    ]
+    expected = np.mean([one.user @ one.video.T for one in alone], axis=0)
+    np.testing.assert_allclose(together.user @ together.video.T, expected, atol=1e-6)
+    assert not np.allclose(alone[0].video, alone[1].video)
+
+
+def test_several_members_do_not_start_warm() -> None:
+    with pytest.raises(ValueError, match="members must be 1"):
+        lightgcn.Config(members=2, warm_start=True)
