@@ -79,7 +79,8 @@ SPACES: dict[str, dict[str, list[Any]]] = {
     "preference_gcn": {
         "centre": [("visual", "acoustic")],
         "merge": ["attention", "mean"],
-        "batch_size": [512, 1024],
+        "batch_size": [512],
+        "members": [3],
         "modality_dropout": [0.0, 0.1],
         "patience": [6],
         f"{GRAPH}centred": [(), ("visual", "acoustic")],
