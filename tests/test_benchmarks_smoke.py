@@ -319,7 +319,11 @@ class Slow:
         found = getattr(self, model)(user)
         allowed = [video for video in found if video not in self.liked.get(user, ())]
         # Sums in another order differ in the last bit of a float32: no difference of scores.
-        return sorted(allowed, key=lambda one: (-round(found[one], 7), digest(one)))[:20]
+        best = sorted(allowed, key=lambda one: (-round(found[one], 7), digest(one)))[:20]
+        # Filled up with the most viewed that are left, as the harness does.
+        popular = self.popularity(user)
+        rest = set(popular) - set(self.liked.get(user, ())) - set(best)
+        return [*best, *sorted(rest, key=lambda one: (-popular[one], digest(one)))][:20]
 
 
 @pytest.mark.realdata
