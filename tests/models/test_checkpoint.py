@@ -204,6 +204,19 @@ def test_a_finished_training_is_not_done_again(graph: Graph, steps: Steps, tmp_p
     assert_same(fit("lightgcn", graph, tmp_path), first)
 
 
+def test_members_that_were_fitted_are_not_fitted_again(
+    graph: Graph, steps: Steps, tmp_path: Path
+) -> None:
+    whole = fit("lightgcn", graph, None, epochs=3, members=3)
+    per_epoch = steps.done // 9
+    steps.restart(kill_at=4 * per_epoch + 1)  # in the second epoch of the second one
+    with pytest.raises(Killed):
+        fit("lightgcn", graph, tmp_path, epochs=3, members=3)
+    steps.restart()
+    assert_same(fit("lightgcn", graph, tmp_path, epochs=3, members=3), whole)
+    assert steps.done == 5 * per_epoch
+
+
 def test_without_a_folder_nothing_is_left(graph: Graph, tmp_path: Path) -> None:
     with_folder = fit("lightgcn", graph, tmp_path / "here")
     assert_same(fit("lightgcn", graph, None), with_folder)

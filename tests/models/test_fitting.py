@@ -265,6 +265,8 @@ def test_epochs_are_searched_and_then_refitted(
         (len(graph.edges), report["epochs"], False),
     ]
     assert [report["losses"][-1], report["loss"]] == last
+    told = fit(graph, epochs=4).report["loss"]
+    assert told == last[-1] != fit(graph, epochs=1).report["loss"]
 
 
 def test_final_takes_the_epochs_it_is_told(graph: Graph) -> None:

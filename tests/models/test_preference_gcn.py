@@ -330,9 +330,10 @@ def test_modality_dropout_is_for_steps_only_and_by_the_generator(graph: Graph) -
         assert min(np.abs(left - option).max() for option in options) < 1e-5
 
 
+@pytest.mark.parametrize("strict", [False, True])  # strict: projections through users alone
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
-def test_every_parameter_is_trained(graph: Graph, loss: str) -> None:
-    chosen = {**PUBLISHED, "popularity": True, "loss": loss}
+def test_every_parameter_is_trained(graph: Graph, loss: str, strict: bool) -> None:
+    chosen = {**PUBLISHED, "popularity": True, "loss": loss, "strict": strict}
     config = Config.model_validate({"dim": 4, "activity_cap": CAP, **chosen})
     model = preference_gcn.build(graph, graph.edges, config, torch.Generator().manual_seed(0))
     (batch,) = fitting.batches(model, graph.edges, config, torch.Generator().manual_seed(1))

@@ -1,6 +1,7 @@
 """Normalisations and products equal dense ones, gradients included."""
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 import torch
 import worlds
@@ -169,3 +170,59 @@ def test_degrees_are_counted_in_full_precision_whatever_is_around_them() -> None
     with torch.autocast("cpu", torch.bfloat16):
         assert watch.whole.n_liked.tolist() == [301, 0]
         assert watch.whole.n_viewers.dtype == torch.float32
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 64])
+def test_products_of_long_rows_are_the_same_bits_on_any_number_of_threads(size: int) -> None:
+    """Rows of 0, 1, 2, .. entries, a long one last; x as it comes, of any strides."""
+    lengths = np.array([0, 4, 1, 0, 9, 2, 3, 5, 8, 7, 13, 0, 300])
+    rng = np.random.default_rng(size)
+    a = np.zeros((len(lengths), 300))
+    for row, n in enumerate(lengths):
+        a[row, rng.choice(300, n, replace=False)] = rng.standard_normal(n)
+    graph = propagation.Adjacency.of(sp.csr_matrix(a))
+    x = torch.randn(size, 300, generator=torch.Generator().manual_seed(0)).T
+    plus = torch.randn(len(lengths), size, generator=torch.Generator().manual_seed(1))
+    before, conv = torch.get_num_threads(), propagation.AdjacencyConv()
+    found = []
+    try:
+        for n_threads in (1, 2, 3, 50):
+            torch.set_num_threads(n_threads)
+            rows, added = x.clone().requires_grad_(), plus.clone().requires_grad_()
+            out = [conv(rows, graph), conv(rows, graph, plus=added)]
+            (out[0].sum() + (out[1] ** 2).sum()).backward()
+            found.append([*(one.detach() for one in out), rows.grad, added.grad])
+    finally:
+        torch.set_num_threads(before)
+    dense, d_x = torch.from_numpy(a).float(), x.clone().requires_grad_()
+    d_plus = plus.clone().requires_grad_()
+    expected = [dense @ d_x, dense @ d_x + d_plus]
+    (expected[0].sum() + (expected[1] ** 2).sum()).backward()
+    for one, other in zip(found[0], [*expected, d_x.grad, d_plus.grad], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    for on_more in found[1:]:
+        for one, other in zip(found[0], on_more, strict=True):
+            assert torch.equal(one, other)
+    assert torch.equal(plus, torch.randn(plus.shape, generator=torch.Generator().manual_seed(1)))
+
+
+def test_a_product_of_nothing_is_nothing() -> None:
+    empty = propagation.Adjacency.of(sp.csr_matrix((4, 3)))
+    rows = torch.ones(3, 2, requires_grad=True)
+    found = propagation.AdjacencyConv()(rows, empty)
+    assert torch.equal(found, torch.zeros(4, 2))
+    found.sum().backward()
+    assert torch.equal(rows.grad, torch.zeros(3, 2))
+
+
+def test_graph_of_a_step_is_made_once_and_each_step_has_its_own() -> None:
+    _, _, watch = a_watch(3)
+    assert watch.whole.to_users(0.5, 0.5) is watch.whole.to_users(0.5, 0.5)
+    one = watch.whole.to_users(0.5, 0.5).matrix.to_dense()
+    for other in (
+        watch.whole.to_users(0.5, 0.0),
+        watch.whole.to_users(0.0, 0.5),
+        watch.without(watch.whole.present, torch.tensor([0])).to_users(0.5, 0.5),
+    ):
+        assert not torch.equal(one, other.matrix.to_dense())
+    assert watch.whole.to_videos(0.5, 0.5).matrix.shape == (6, 7)

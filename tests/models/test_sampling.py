@@ -78,6 +78,15 @@ def test_each_choice_is_uniform(way: str, share_of_user: dict[int, float]) -> No
 
 
 @pytest.mark.parametrize("way", ["users", "edges"])
+def test_who_likes_everything_teaches_nothing(way: str) -> None:
+    likes = LIKES.copy()
+    likes[1, :6] = True  # all that is warm: there is nothing to hold against it
+    drawn = draw(sampler_of(likes), way, 400, 6)
+    assert set(drawn.user.tolist()) == {0, 3}
+    assert set(drawn.edge.tolist()) == {0, 1, 2, 3, 10, 11}
+
+
+@pytest.mark.parametrize("way", ["users", "edges"])
 def test_same_seed_same_triples(way: str) -> None:
     sampler = sampler_of(np.eye(5, dtype=bool))
     one, other = (draw(sampler, way, 50, 3) for _ in range(2))
@@ -95,7 +104,7 @@ def test_parts_of_a_batch_are_the_batch() -> None:
     assert parts[1].edge.tolist() == drawn.edge[1::3].tolist()
 
 
-@pytest.mark.parametrize("keep", [0.01, 0.2, 0.5, 0.73, 1.0])
+@pytest.mark.parametrize("keep", [0.001, 0.2, 0.5, 0.73, 0.999, 1.0])
 def test_pruning_keeps_exactly_the_share(keep: float) -> None:
     edges = edges_of(np.random.default_rng(0).random((20, 15)) < 0.3)
     for seed in range(3):

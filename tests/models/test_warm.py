@@ -1,5 +1,6 @@
 """A fresh network takes over rows by place; new nodes start from their neighbours that were there."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,14 +49,18 @@ def two_nights() -> tuple[Graph, Graph, np.ndarray, np.ndarray]:
     likes = rng.random((n_users, n_videos)) < np.where(
         user_cluster[:, None] == video_cluster, 0.4, 0.02
     )
-    vectors = rng.standard_normal((3, 5))[video_cluster] + 0.2 * rng.standard_normal((n_videos, 5))
-    vectors = vectors.astype(np.float32)
+    vectors = {
+        name: (rng.standard_normal((3, 5))[video_cluster] + 0.2 * rng.standard_normal((48, 5)))
+        for name in ("acoustic", "visual")
+    }
+    looks = {name: matrix.astype(np.float32) for name, matrix in vectors.items()}
     earlier = likes[:36, :42] & (rng.random((36, 42)) < 0.8)
     user_order, video_order = rng.permutation(n_users), rng.permutation(n_videos)
     worlds_of = (
-        worlds.tables({"train": earlier}, vectors={"visual": vectors[:42]}),
+        worlds.tables({"train": earlier}, vectors={name: x[:42] for name, x in looks.items()}),
         worlds.tables(
-            {"train": likes[user_order][:, video_order]}, vectors={"visual": vectors[video_order]}
+            {"train": likes[user_order][:, video_order]},
+            vectors={name: x[video_order] for name, x in looks.items()},
         ),
     )
     yesterday, today = (build_graph(world, fit="final") for world in worlds_of)
@@ -183,3 +188,22 @@ def test_a_search_starts_from_its_own_yesterday_alone() -> None:
     neither, refit, search = losses([]), losses(["refit"]), losses(["search"])
     assert refit[0] == neither[0]
     assert search[0] != neither[0]
+
+
+def test_a_search_does_not_ask_who_is_alike() -> None:
+    """Users are alike by what they like on the day of the validation, too."""
+    graph = build_graph(worlds.clusters(2, n_users=24, n_videos=20), fit="trial")
+    alone = replace(graph, user_edges=graph.user_edges.first(0))
+    module: Any = registry.model("lightgcn")
+    made = module.Config(dim=4, max_epochs=3, patience=3, warm_start=True)
+    learned = {"user_id": np.random.default_rng(0).random((24, 4), np.float32)}
+    place = np.where(np.arange(24) % 2, np.arange(24), -1), np.arange(20)
+    yesterday = {one: Yesterday("d", learned, *place) for one in ("search", "refit")}
+    with_edges, without = (
+        module.fit(
+            world, made, np.random.default_rng(0), runtime=Runtime(yesterday=yesterday)
+        ).report
+        for world in (graph, alone)
+    )
+    assert with_edges["losses"] == without["losses"]
+    assert with_edges["loss"] != without["loss"]  # the refit does
