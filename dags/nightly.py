@@ -11,7 +11,8 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | validate_events | landing zone | events, rejected_events, videos, video_features, clip_features, suppressed_users, metrics | the message names the table, day and file; deliver it again and clear the task |
 | build_watch_graph | events, videos | users, video_nodes, watch_edges, clip_edges | |
 | build_modality_graph | video_features | modality_edges | |
-| build_user_graph | watch_edges, events | user_edges, sequences | |
+| build_user_graph | watch_edges | user_edges | |
+| build_sequences | events, user_edges | exposures, sequences | |
 | trial.train_model | the graphs without day D | models | |
 | trial.select_candidates | models | candidates | |
 | evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
@@ -73,6 +74,7 @@ with DAG(
     validate_events = job("validate_events")
     build_watch_graph = job("build_watch_graph")
     others = [job("build_modality_graph"), job("build_user_graph")]
+    build_sequences = job("build_sequences")
     with TaskGroup("trial") as trial:
         chain(mapped("train_model", "trial"), mapped("select_candidates", "trial"))
     evaluate_sources = job("evaluate_sources")
@@ -83,6 +85,7 @@ with DAG(
         validate_events,
         build_watch_graph,
         others,
+        build_sequences,
         trial,
         evaluate_sources,
         final,

@@ -1,14 +1,14 @@
-"""Connect users who watch alike; list what each watched, and what the others watched next.
+"""Connect users who watch alike.
 
 Reads: watch_edges, users, video_nodes; these and user_edges of the day before, if they let it take
-       lists over; events (the window that ends at the day), suppressed_users
-Writes: user_edges, sequences, metrics (stage user_graph)
+       lists over
+Writes: user_edges, metrics (stage user_graph)
 """
 
 import datetime as dt
 
 from microrec import job, recipe
-from microrec.graphs import made_with, measures, nodes, pearson, reuse, sequences, user_edges
+from microrec.graphs import made_with, measures, pearson, reuse, user_edges
 from microrec.graphs.user_edges import FORMAT, SOURCE, Night, Plans
 from microrec.tables import spark
 
@@ -17,13 +17,12 @@ INPUTS = ("watch_edges", "users", "video_nodes")
 
 
 def main(day: job.Day) -> None:
-    """Build the implicit user network of a day and the sequences that follow from it.
+    """Build the implicit user network of a day.
 
     Raises:
         MissingDay: the day's watch graph was not built.
     """
     config, house = recipe.section("graphs.user_edges", pearson.Config), spark.Warehouse.open()
-    lists_config = recipe.section("graphs.sequences", sequences.Config)
     word = made_with.word(FORMAT, config, house.fingerprint(*INPUTS, day=day))
     tonight = night(house, day, config)
     edges = user_edges.networks(tonight, chosen(house, day, tonight, config), config=config)
@@ -31,12 +30,6 @@ def main(day: job.Day) -> None:
     network = house.read("user_edges", day=day)  # to compute it is the dear part of this job
     figures = user_edges.measured(tonight, network, config=config)
     house.write("metrics", measures.table(house.session, figures), day=day, stage="user_graph")
-    events = house.read_events(day=day, days=recipe.night().window_days)
-    viewings = nodes.indexed(events, tonight.users, tonight.video_nodes)
-    # Four branches of the sequences start here; without the cache each reads and joins the events.
-    positive = sequences.positive_viewings(viewings, day=day).cache()
-    lists = sequences.sequences(positive, network, tonight.users, day=day, config=lists_config)
-    house.write("sequences", lists, day=day, replace=FITS)
 
 
 def night(house: spark.Warehouse, day: dt.date, config: pearson.Config) -> Night:

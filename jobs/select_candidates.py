@@ -10,6 +10,7 @@ import numpy as np
 
 from microrec import job, recipe
 from microrec.candidates import filters, retrieval
+from microrec.errors import RecipeError
 from microrec.models import fitted
 from microrec.tables import arrow
 
@@ -26,10 +27,11 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
         asked = np.intersect1d(asked, filters.viewers(edges, "holdout"))
     k = night.k * night.overfetch
     found = _open(house, day=day, fit=fit, model=model)
-    if isinstance(found, fitted.Embeddings):
-        rows = retrieval.by_embeddings(found, users=asked, known=known, k=k, config=config)
-    else:
-        rows = retrieval.by_neighbours(found, users=asked, known=known, k=k, config=config)
+    if isinstance(found, fitted.Ranker):
+        raise RecipeError(
+            f"model {model!r} scores pairs and proposes nothing: not for night.models"
+        )
+    rows = retrieval.best(found, users=asked, known=known, k=k, config=config)
     house.write("candidates", rows, day=day, fit=fit, source=model)
 
 

@@ -1,8 +1,8 @@
 """Fit one model to one fit's graph of the night.
 
-Reads: watch_edges, users, video_nodes, video_features, modality_edges, user_edges of the day; of a
-model that trains in epochs also models (a final fit takes their number from its trial) and, for a
-warm start, models, users and video_nodes of the day before.
+Reads: watch_edges, users, video_nodes, video_features, modality_edges, user_edges of the day (also
+sequences, exposures, for models of these); of a model that trains in epochs also models (a final fit
+takes their number from its trial); for a warm start models, users, video_nodes of the day before.
 Writes: models of (day, fit, model), and the artefact folder the row points to.
 """
 
@@ -24,7 +24,9 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """Train one model."""
     house, night, module = arrow.Warehouse.open(), recipe.night(), registry.model(model)
     fits: dict[str, dict[str, Any]] = {"user_edges": {"fit": fit}}
-    tables = {name: house.read(name, day=day, **fits.get(name, {})) for name in data.TABLES}
+    tables = {
+        name: house.read(name, day=day, **fits.get(name, {})) for name in registry.tables(model)
+    }
     graph = data.build_graph(tables, fit=fit)
     config: Any = recipe.section(f"models.{model}", module.Config)
     if fit == "final" and "epochs" in module.Config.model_fields:

@@ -1,4 +1,4 @@
-"""A night in this process: the jobs in the order of dags/nightly.py, one JVM instead of four."""
+"""A night in this process: the jobs in the order of dags/nightly.py, one JVM instead of five."""
 
 import datetime as dt
 import importlib
@@ -10,6 +10,7 @@ BEFORE_MODELS = (
     "build_watch_graph",
     "build_modality_graph",
     "build_user_graph",
+    "build_sequences",
 )
 
 

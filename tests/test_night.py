@@ -53,6 +53,7 @@ TABLES = [
     "modality_edges",
     "user_edges",
     "clip_edges",
+    "exposures",
     "sequences",
     "models",
     "candidates",

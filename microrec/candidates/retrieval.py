@@ -1,8 +1,9 @@
 """Exact top-k videos of a source for many users, by blocks of users.
 
-Two forms of fitted model are understood, by structure (the models stage is not imported):
+Three forms of fitted model are understood, by structure (the models stage is not imported):
 
     embeddings        score(u, v) = <user_u, video_v>
+    trends            score(u, v) = max_k <user_uk, video_v>
     neighbour lists   axis user:  score(u, v) = sum_w sim(u, w) R_wv
                       axis video: score(u, v) = sum_{j in N_u} sim(j, v) / n_u
 
@@ -15,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scipy import sparse
 
 from microrec.candidates.filters import Floats, Ints, Knowledge
@@ -27,12 +28,14 @@ times longer on rows that are mostly -inf, as those of neighbour lists are."""
 
 
 class Config(BaseModel):
-    """How retrieval uses memory; it does not change what is found."""
+    """How retrieval uses memory, which does not change what is found, and shares lists out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     block_cells: PositiveInt = 8_000_000
     """Scores (4 bytes each) held at a time; a block has block_cells / n_videos users."""
+    trend_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of a list that a user's trends propose in equal parts; the rest goes by score alone."""
 
 
 class Embeddings(Protocol):
@@ -73,6 +76,44 @@ class NeighbourLists(Protocol):
     @property
     def similarity(self) -> NDArray[np.float32]:
         """[n_pairs], their similarity."""
+
+
+class Trends(Protocol):
+    """Several vectors per user; the largest inner product is the score."""
+
+    @property
+    def user(self) -> NDArray[np.float32]:
+        """[n_users, n_trends, dim]."""
+
+    @property
+    def video(self) -> NDArray[np.float32]:
+        """[n_videos, dim]."""
+
+    @property
+    def trend_known(self) -> NDArray[np.bool_]:
+        """[n_users, n_trends], false where there is no such trend."""
+
+    @property
+    def video_known(self) -> NDArray[np.bool_]:
+        """[n_videos], false where the model has nothing to say about the video."""
+
+
+def best(
+    fitted: Embeddings | NeighbourLists | Trends,
+    *,
+    users: Ints,
+    known: Knowledge,
+    k: int,
+    config: Config,
+) -> pa.Table:
+    """Best `k` allowed videos of each user, whatever the form of the model; see the other functions."""
+    given = {"users": users, "known": known, "k": k, "config": config}
+    by: Callable[..., pa.Table] = by_embeddings
+    if hasattr(fitted, "axis"):
+        by = by_neighbours
+    elif hasattr(fitted, "trend_known"):
+        by = by_trends
+    return by(fitted, **given)
 
 
 def by_embeddings(
@@ -133,6 +174,63 @@ def by_neighbours(
         return scores
 
     return _ranked(score, users=np.asarray(users), known=known, k=k, config=config)
+
+
+def by_trends(fitted: Trends, *, users: Ints, known: Knowledge, k: int, config: Config) -> pa.Table:
+    """Best `k` allowed videos of each user who has a trend: a union of what the trends propose.
+
+    Each of a user's n trends proposes its best `trend_share` * k / n videos (rounded down); the
+    other places go to the best videos by score. The list is in the order of the score.
+
+    Args and returns as `by_embeddings`.
+
+    Raises:
+        MicrorecError: a vector is not finite.
+    """
+    for name, vectors in (
+        ("trend", fitted.user[fitted.trend_known]),
+        ("video", fitted.video[fitted.video_known]),
+    ):
+        _require_finite(name, vectors)
+    users = np.unique(users)
+    users = users[fitted.trend_known[users].any(axis=1)]
+    n_trends = fitted.user.shape[1]
+    parts = [_empty()]
+    size = max(1, config.block_cells // n_trends)
+    for block in blocks(users, n_videos=known.n_videos, block_cells=size):
+        scores = np.full((len(block), known.n_videos), -np.inf, dtype=np.float32)
+        of_trends = []
+        for trend in range(n_trends):
+            mine = fitted.user[block, trend] @ fitted.video.T
+            mine[:, ~fitted.video_known] = -np.inf
+            mine[~fitted.trend_known[block, trend]] = -np.inf
+            known.mask(mine, block)
+            of_trends.append(mine)
+            np.maximum(scores, mine, out=scores)
+        quota = config.trend_share * k / fitted.trend_known[block].sum(axis=1)
+        proposed = np.zeros(scores.shape, dtype=np.bool_)
+        for mine in of_trends:
+            rows, videos, ranks = top(mine, k)
+            kept = ranks <= quota[rows]
+            proposed[rows[kept], videos[kept]] = True
+        rows, videos = _with_proposed(scores, proposed, k)
+        order = np.lexsort((videos, -scores[rows, videos], rows))
+        rows, videos = rows[order], videos[order]
+        ranks = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
+        parts.append(_rows(block[rows], ranks, videos, scores[rows, videos]))
+    return pa.concat_tables(parts)
+
+
+def _with_proposed(
+    scores: Floats, proposed: NDArray[np.bool_], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of what is proposed and, up to k a row, of the best others."""
+    others = np.where(proposed, -np.inf, scores).astype(np.float32)
+    rows, videos, ranks = top(others, k)
+    room = k - proposed.sum(axis=1)
+    kept = ranks <= room[rows]
+    mine, theirs = np.nonzero(proposed), (rows[kept], videos[kept])
+    return np.concatenate([mine[0], theirs[0]]), np.concatenate([mine[1], theirs[1]])
 
 
 def top(scores: Floats, k: int) -> tuple[Ints, Ints, Ints]:
@@ -205,11 +303,13 @@ def _empty() -> pa.Table:
 
 
 def _check_finite(fitted: Embeddings) -> None:
+    """Refuse vectors that rank nothing."""
+    _require_finite("user", fitted.user[fitted.user_known])
+    _require_finite("video", fitted.video[fitted.video_known])
+
+
+def _require_finite(name: str, vectors: Floats) -> None:
     """A NaN would rank above everything or nothing, silently: refuse it."""
-    for name, vectors in (
-        ("user", fitted.user[fitted.user_known]),
-        ("video", fitted.video[fitted.video_known]),
-    ):
-        bad = int((~np.isfinite(vectors).all(axis=1)).sum())
-        if bad:
-            raise MicrorecError(f"candidates: {bad} {name} vectors of the model are not finite")
+    bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+    if bad:
+        raise MicrorecError(f"candidates: {bad} {name} vectors of the model are not finite")

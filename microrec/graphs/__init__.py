@@ -3,7 +3,7 @@
 Enters: `events`, `videos` and `video_features` of D. Leaves: `daily_watches` (what a pair had on an
 event day; later nights add these up and read no older event), `users`, `video_nodes` (string id <->
 dense index, valid for D only), `watch_edges`, `clip_edges`, `modality_edges`, `user_edges`,
-`sequences`. Models read these as tensors and add no edge of their own.
+`sequences`, `exposures`. Models read these as tensors and add no edge of their own.
 
 Refuses: an event day after D (its `split` is null, and the contract requires one). A vector that is
 missing, zero or not finite gives no edge; vectors of different encoders or lengths are never
@@ -42,6 +42,10 @@ Decided here:
 - Yesterday's lists stand where neither the row nor what could enter its list has changed
   (`reuse.py` has the proof). User lists depend on N, the number of videos: fix it in the recipe
   (`graphs.user_edges.n_videos`) and nights take over what they can; each says its plan in the log.
+- Cuts. A model of sequences learns from what was shown on the last target days, each from what was
+  known when that day began: a row of `sequences` is a user as of a cut, and neither its viewings nor
+  the network behind its future come from after it (`cuts.py`). Bots are nobody's neighbours here, and
+  of a video the latest viewers only are looked up, so no join costs the square of a hub.
 - Every graph job writes `metrics`: edges, lists, the largest in-degree, recall where it is not 1.
 - Indices come from one global sort of the ids: a sort that spills to disk but runs in one task. At
   10^8 ids that task is the bottleneck; ranges with counted offsets are the way out and not needed

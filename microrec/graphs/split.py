@@ -15,25 +15,18 @@ PARTS = ("train", "validation", "holdout")
 FITS = {"trial": ("train", "validation"), "final": PARTS}
 
 
-def part(event_day: Column, *, day: dt.date) -> Column:
+def part(event_day: Column, *, day: dt.date | Column) -> Column:
     """Name of the part an event day falls in.
 
     A day after `day` has no part: the result is null, and the contracts that require `split` refuse
     the rows. Calling it train would leak the future.
     """
-    last_train = day - dt.timedelta(days=2)
+    age_days = F.date_diff(F.lit(day), event_day)
     return (
-        F.when(event_day <= F.lit(last_train), F.lit("train"))
-        .when(event_day == F.lit(day - dt.timedelta(days=1)), F.lit("validation"))
-        .when(event_day == F.lit(day), F.lit("holdout"))
+        F.when(age_days >= 2, F.lit("train"))
+        .when(age_days == 1, F.lit("validation"))
+        .when(age_days == 0, F.lit("holdout"))
     )
-
-
-def by_fit(rows: DataFrame) -> DataFrame:
-    """A copy of each row for every fit that sees its part: column `split` becomes `fit`."""
-    fits = [F.when(F.col("split").isin(*parts), F.lit(fit)) for fit, parts in FITS.items()]
-    repeated = rows.withColumn("fit", F.explode(F.array_compact(F.array(*fits))))
-    return repeated.drop("split")
 
 
 def with_undone(rows: DataFrame, undone: str, at: str, *, within: Sequence[str]) -> DataFrame:

@@ -6,7 +6,7 @@ viewed positively within the fit.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import NamedTuple
@@ -169,19 +169,28 @@ def population(watch_edges: DataFrame, *, fit: str, config: Config) -> int:
     return seen.select("video_idx").distinct().count()
 
 
-def vectors(watch_edges: DataFrame, *, fit: str, config: Config) -> DataFrame:
+def vectors(
+    watch_edges: DataFrame, *, fit: str, config: Config, within: Sequence[str] = ()
+) -> DataFrame:
     """What goes into the vectors of a fit: idx, video_idx, mark and, if used, weight and meets.
 
     A pair has a row per part; `Correlation.pack` puts them together.
+
+    Args:
+        watch_edges: edges of all parts.
+        fit: name of the fit.
+        config: signal and hub cap.
+        within: columns that name the night, where edges are of several; they are kept.
     """
     seen = _seen(watch_edges, fit)
     positive, undone = F.col("n_positive") > 0, F.col("undone")
     mark = _place(F.col("split")) * PART + _bit(positive, POSITIVE) + _bit(undone, UNDONE)
     columns = [F.col("user_idx").alias("idx"), F.col("video_idx"), mark.alias("mark")]
+    columns += map(F.col, within)
     if config.signal == "weight":
         columns.append(F.col("weight"))
     if config.hub_cap is not None:
-        seen = _capped(seen, hub_cap=config.hub_cap)
+        seen = _capped(seen, hub_cap=config.hub_cap, within=within)
         columns.append(F.col("meets"))
     return seen.where(positive | undone).select(*columns)
 
@@ -240,10 +249,10 @@ def _seen(watch_edges: DataFrame, fit: str) -> DataFrame:
     return watch_edges.where(F.col("split").isin(*FITS[fit]))
 
 
-def _standing(seen: DataFrame) -> DataFrame:
+def _standing(seen: DataFrame, within: Sequence[str] = ()) -> DataFrame:
     """Pairs that count: liked, and not undone in a later part; one row each, with last_at."""
     positive, place = F.col("n_positive") > 0, _place(F.col("split"))
-    pairs = seen.groupBy("video_idx", "user_idx").agg(
+    pairs = seen.groupBy(*within, "video_idx", "user_idx").agg(
         F.max(F.when(positive, F.col("last_at"))).alias("last_at"),
         F.max(F.when(positive, place)).alias("liked"),
         F.max(F.when(F.col("undone"), place)).alias("undone"),
@@ -269,12 +278,12 @@ def _marks(seen: DataFrame, was: DataFrame) -> DataFrame:
     return users.where("is").drop("is")
 
 
-def _capped(seen: DataFrame, *, hub_cap: int) -> DataFrame:
+def _capped(seen: DataFrame, *, hub_cap: int, within: Sequence[str]) -> DataFrame:
     """The same rows; `meets` is false for all but a video's latest viewers."""
-    latest = Window.partitionBy("video_idx").orderBy(F.col("last_at").desc(), "user_idx")
-    viewers = _standing(seen).withColumn("meets", F.row_number().over(latest) <= hub_cap)
-    viewers = viewers.select("video_idx", "user_idx", "meets")
-    return seen.join(viewers, on=["video_idx", "user_idx"], how="left")
+    video, pair = [*within, "video_idx"], [*within, "video_idx", "user_idx"]
+    latest = Window.partitionBy(*video).orderBy(F.col("last_at").desc(), "user_idx")
+    viewers = _standing(seen, within).withColumn("meets", F.row_number().over(latest) <= hub_cap)
+    return seen.join(viewers.select(*pair, "meets"), on=pair, how="left")
 
 
 @dataclass(frozen=True)

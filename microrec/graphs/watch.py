@@ -1,6 +1,7 @@
 """The user-video graph, in three disjoint parts by time, from daily aggregates."""
 
 import datetime as dt
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 from pyspark.sql import Column, DataFrame
@@ -21,7 +22,14 @@ class Config(BaseModel):
     """A viewing this many days before the night's day counts half."""
 
 
-def parts(watches: DataFrame, *, day: dt.date, config: Config, n_clips: int) -> DataFrame:
+def parts(
+    watches: DataFrame,
+    *,
+    day: dt.date | Column,
+    config: Config,
+    n_clips: int,
+    within: Sequence[str] = (),
+) -> DataFrame:
     """Add the days of a pair up, each part of the window on its own.
 
     A part's weight is the sum over its days of strength * decay; strength is already fair to long
@@ -33,16 +41,18 @@ def parts(watches: DataFrame, *, day: dt.date, config: Config, n_clips: int) -> 
         day: D, the night's day.
         config: the half-life.
         n_clips: length of `clip_steps`.
+        within: columns that name the night, where rows are of several.
 
     Returns:
-        One row per (split, user_id, video_id); `clip_net` is the decayed sum of the steps, [n_clips].
+        One row per (within, split, user_id, video_id); `clip_net` is the decayed sum of the steps, [n_clips].
     """
+    pair = [*within, *PAIR]
     days = watches.withColumn("split", part(F.col("day"), day=day))
-    days = with_undone(days, "undone", "day", within=PAIR)
+    days = with_undone(days, "undone", "day", within=pair)
     counts = F.col("undone_at").isNull() | (F.col("day") >= F.col("undone_at"))
     faded = decay(F.col("day"), day=day, half_life_days=config.half_life_days)
     nets = [exact_sum(F.col("clip_steps")[clip] * faded) for clip in range(n_clips)]
-    return days.groupBy(*PAIR).agg(
+    return days.groupBy(*pair).agg(
         exact_sum(F.when(counts, F.col("strength") * faded).otherwise(0.0)).alias("weight"),
         F.sum("n_views").cast("int").alias("n_views"),
         F.sum(F.when(counts, F.col("n_positive")).otherwise(0)).cast("int").alias("n_positive"),
@@ -69,7 +79,7 @@ def watch_edges(parts: DataFrame) -> DataFrame:
     )
 
 
-def decay(event_day: Column, *, day: dt.date, half_life_days: float) -> Column:
+def decay(event_day: Column, *, day: dt.date | Column, half_life_days: float) -> Column:
     """0.5 ** (days from the event day to D / half-life): 1 on D, then halving."""
     age_days = F.date_diff(F.lit(day), event_day)
     return F.pow(F.lit(0.5), age_days / F.lit(half_life_days))

@@ -15,6 +15,9 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from microrec.errors import ContractViolation, RecipeError
+from microrec.models.sequences import TABLES as SEQUENCE_TABLES
+from microrec.models.sequences import Sequences
+from microrec.models.sequences import build as build_sequences
 
 Ints = npt.NDArray[np.int32]
 Instants = npt.NDArray[np.int64]
@@ -31,6 +34,9 @@ TABLES = (
     "user_edges",
 )
 """The tables `build_graph` reads; `user_edges` is the one of the fit."""
+
+WITH_SEQUENCES = (*TABLES, *SEQUENCE_TABLES)
+"""The tables of a graph that has `sequences`."""
 
 PARTS: dict[str, tuple[str, ...]] = {
     "trial": ("train", "validation"),
@@ -130,6 +136,8 @@ class Graph:
     """Each video's nearest videos by cosine, by modality in alphabetical order."""
     user_edges: Neighbours
     """Each user's most correlated users; similarity = Pearson."""
+    sequences: Sequences | None = None
+    """Who was shown what, and what was known before; set if the tables were given."""
 
 
 def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
@@ -162,7 +170,13 @@ def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
         features=_features(tables["video_features"], nodes["video_id"]),
         modality_edges=_modality_edges(tables["modality_edges"], n_videos),
         user_edges=_user_edges(tables["user_edges"], n_users),
+        sequences=_sequences(tables, fit=fit, n_users=n_users),
     )
+
+
+def _sequences(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequences | None:
+    given = set(SEQUENCE_TABLES) <= set(tables)
+    return build_sequences(tables, fit=fit, n_users=n_users) if given else None
 
 
 def binary_matrix(edges: Edges, *, n_users: int, n_videos: int) -> Any:

@@ -1,4 +1,4 @@
-"""What a model is once it is fitted: two kinds, saved as safetensors and JSON.
+"""What a model is once it is fitted: four kinds, saved as safetensors and JSON.
 
 A folder holds `arrays.safetensors`, `model.json` (format, kind, axis, config, report) and, of a
 model that was trained in epochs, `parameters.safetensors` for tomorrow's warm start. All are
@@ -58,7 +58,27 @@ class NeighbourLists:
     similarity: npt.NDArray[np.float32]
 
 
-Fitted = Embeddings | NeighbourLists
+@dataclass(frozen=True, eq=False)
+class Trends:
+    """Several rows per user; score of (user, video) = the largest of their inner products.
+
+    Shapes:
+        user: [n_users, n_trends, dim], zeros where not known; video: [n_videos, dim];
+        trend_known: [n_users, n_trends]; video_known: [n_videos]
+    """
+
+    user: npt.NDArray[np.float32]
+    video: npt.NDArray[np.float32]
+    trend_known: npt.NDArray[np.bool_]
+    video_known: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranker:
+    """Proposes nothing: scores pairs of a user and a video by the network of its parameters."""
+
+
+Fitted = Embeddings | NeighbourLists | Trends | Ranker
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +124,10 @@ def load(folder: Path) -> Fitted:
     match header["format"], header["kind"]:
         case 1, "Embeddings":
             return Embeddings(**arrays)
+        case 1, "Ranker":
+            return Ranker()
+        case 1, "Trends":
+            return Trends(**arrays)
         case 1, "NeighbourLists":
             return NeighbourLists(axis=header["axis"], **arrays)
         case other:

@@ -16,6 +16,7 @@ in that modality's mean, and a cold video has no id row.
 """
 
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from microrec.models import fitting
 from microrec.models.data import Bools, Edges, Graph
 from microrec.models.fitted import Trained
 from microrec.models.fitting import TrainingConfig, xavier
+from microrec.models.layers import linear
 from microrec.models.propagation import Adjacency, AdjacencyConv, Watched, WatchGraph
 from microrec.models.runtime import Runtime
 from microrec.models.sampling import Triples
@@ -97,10 +99,11 @@ class MMGCN(nn.Module):
         return functional.embedding(user_idx, users), videos
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
-        """Rows of the triples before any propagation."""
-        videos = (triples.positive, triples.negative)
-        rows = (functional.embedding(idx, self.video_id) for idx in videos)
-        return (functional.embedding(triples.user, self.user_id), *rows)
+        """Rows of the triples before any propagation, preferences included."""
+        of_videos = [(idx, self.video_id) for idx in (triples.positive, triples.negative)]
+        of_users = [self.user_id, *(cast(Branch, one).preference for one in self.branches)]
+        pairs = [*((triples.user, rows) for rows in of_users), *of_videos]
+        return tuple(functional.embedding(idx, rows) for idx, rows in pairs)
 
     def known_videos(self) -> Bools:
         """Videos with at least one modality."""
@@ -134,13 +137,13 @@ class Branch(nn.Module):
         self.mapped = size > config.hidden
         width = min(size, config.hidden)
         if self.mapped:
-            self.map = _linear(size, width, generator)
+            self.map = linear(size, width, generator)
         self.preference = xavier(n_users, width, generator)
         widths = [width, *[config.dim] * config.layers]
         pairs = list(pairwise(widths))
-        self.gather = nn.ModuleList(_linear(a, a, generator, bias=False) for a, _ in pairs)
-        self.own = nn.ModuleList(_linear(a, b, generator) for a, b in pairs)
-        self.join = nn.ModuleList(_linear(a + b, b, generator) for a, b in pairs)
+        self.gather = nn.ModuleList(linear(a, a, generator, bias=False) for a, _ in pairs)
+        self.own = nn.ModuleList(linear(a, b, generator) for a, b in pairs)
+        self.join = nn.ModuleList(linear(a + b, b, generator) for a, b in pairs)
         self.conv = AdjacencyConv()
 
     def forward(self, ids: Tensor, forth: Adjacency, back: Adjacency) -> Tensor:
@@ -169,12 +172,3 @@ def fit(
 ) -> Trained:
     """Choose the number of epochs on the validation part, then fit on all the fit's edges."""
     return fitting.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
-
-
-def _linear(n_in: int, n_out: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
-    """A Xavier-uniform linear map, its bias 0."""
-    layer = nn.Linear(n_in, n_out, bias=bias)
-    nn.init.xavier_uniform_(layer.weight, generator=generator)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer

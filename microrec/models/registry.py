@@ -11,21 +11,29 @@ import numpy as np
 from pydantic import BaseModel
 
 from microrec.errors import RecipeError
-from microrec.models.data import Graph
+from microrec.models.data import TABLES, Graph
 from microrec.models.fitted import Trained
 
 NAMES = (
     "content",
+    "din",
+    "dnn",
     "ease",
     "lightgcn",
     "mmgcn",
+    "multi_trend",
     "popularity",
     "preference_gcn",
     "rp3beta",
+    "sasrec",
     "user_neighbours",
     "video_neighbours",
 )
 """Every model, one module of this package each."""
+OF_SEQUENCES = ("din", "dnn", "multi_trend", "sasrec")
+"""Models that read `sequences` and `exposures`."""
+RANKERS = ("din", "dnn")
+"""Models that score pairs and propose nothing."""
 
 
 class Model(Protocol):
@@ -47,6 +55,16 @@ def model(name: str) -> Model:
     if name not in NAMES:
         raise RecipeError(f"model {name!r} is not one of {', '.join(NAMES)}")
     return cast(Model, importlib.import_module(f"microrec.models.{name}"))
+
+
+def tables(name: str) -> tuple[str, ...]:
+    """The tables a model's graph is built from.
+
+    Raises:
+        RecipeError: there is no model of that name.
+    """
+    found: tuple[str, ...] = getattr(model(name), "TABLES", TABLES)
+    return found
 
 
 def seed(root: int, *, day: dt.date, model: str) -> int:

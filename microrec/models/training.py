@@ -38,6 +38,8 @@ class Schedule:
     """At most, or exactly where nothing is validated."""
     patience: int = 0
     """Epochs in a row without a better recall after which training ends."""
+    clip_norm: float | None = None
+    """Longest gradient of all parameters together."""
 
 
 @dataclass
@@ -87,7 +89,7 @@ def train(
     history = _take_up(resume, model, optimizer, kept) if resume else History()
     with _progress(schedule.epochs, done=len(history.losses)) as tell:
         while len(history.losses) < schedule.epochs and not _over(history, schedule):
-            losses = [step(optimizer, loss, batch) for batch in batches()]
+            losses = [step(optimizer, loss, one, schedule.clip_norm) for one in batches()]
             history.losses.append(sum(losses) / len(losses))
             history.recalls.extend([parallel.agreed(recall())] if recall else [])
             tell(history)
@@ -103,13 +105,19 @@ def train(
 
 
 def step(
-    optimizer: torch.optim.Optimizer, loss: Callable[[BatchT], Tensor], batch: BatchT
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[BatchT], Tensor],
+    batch: BatchT,
+    clip_norm: float | None = None,
 ) -> float:
     """One update of the parameters; returns the loss before it, of all processes."""
     optimizer.zero_grad(set_to_none=True)
     value = loss(batch)
     value.backward()  # type: ignore[no-untyped-call]
-    parallel.add_up_gradients(one for group in optimizer.param_groups for one in group["params"])
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    parallel.add_up_gradients(parameters)
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
     optimizer.step()
     total = value.detach()
     parallel.add_up([total])

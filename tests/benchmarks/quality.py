@@ -31,7 +31,7 @@ from microrec.evaluation import ranking
 from microrec.evaluation.truth import BUCKETS, Truth
 from microrec.models import content, popularity, video_neighbours
 from microrec.models.data import Graph
-from microrec.models.fitted import Embeddings, NeighbourLists, Trained
+from microrec.models.fitted import Embeddings, Fitted, Trained
 from tests.benchmarks.report import Row, row
 
 K = 50
@@ -97,13 +97,10 @@ def lists_of(fitted: Any, case: Case, *, k: int = K) -> Listed:
     """The best k videos of each evaluated user, filled up with the most viewed."""
     asked = case.truth.users[case.truth.users < case.known.positives.shape[0]]
     given = {"users": asked, "known": case.known, "k": k, "config": retrieval.Config()}
-    if isinstance(fitted, Embeddings):
-        rows = retrieval.by_embeddings(fitted, **given)
-    elif isinstance(fitted, NeighbourLists):
-        rows = retrieval.by_neighbours(fitted, **given)
-    else:
-        return _filled(_by_scores(fitted, asked, case, k), case)
-    return _filled(ranking.matrix(rows, case.truth, k=k), case)
+    if isinstance(fitted, Fitted):
+        rows = retrieval.best(fitted, **given)
+        return _filled(ranking.matrix(rows, case.truth, k=k), case)
+    return _filled(_by_scores(fitted, asked, case, k), case)
 
 
 def _filled(listed: Listed, case: Case) -> Listed:

@@ -70,8 +70,12 @@ SPACES: dict[str, dict[str, list[Any]]] = {
         "mask_targets": [False, True],
         "keep_edges": [0.5, 1.0],
     },
+    # A first search, over NETWORK, found the softmax and small penalties wanting.
     "mmgcn": {
-        **NETWORK,
+        "l2": [1e-2, 1e-1, 1.0],
+        "learning_rate": [5e-4, 1e-3, 3e-3],
+        "batch_size": [512, 1024],
+        "patience": [8],
         "layers": [1, 2, 3],
         "mask_targets": [False, True],
     },
@@ -116,19 +120,41 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no activity cap": {"activity_cap": 1_000_000},
     "targets left in": {"mask_targets": False},
     "half the edges pruned": {"keep_edges": 0.5},
-    "bpr": {"loss": "bpr", "epochs": None},
+    "bpr": {"loss": "bpr"},
     "no popularity": {"popularity": False},
     "rows of users": {"user_rows": "own"},
     "modality dropout": {"modality_dropout": 0.1},
 }
-"""What is changed, one at a time, in the chosen configuration of `preference_gcn`; its number of
-epochs stays, but for another loss."""
+"""What is changed, one at a time, in the chosen configuration of `preference_gcn`. Each change stops
+early on val for itself, as the configuration did."""
+
+TREND_ABLATIONS: dict[str, dict[str, Any]] = {
+    "no future": {"future": False},
+    "no time": {"time": False},
+    "one trend": {"n_trends": 1},
+    "separate routing": {"routing": "separate"},
+}
+"""What is changed, one at a time, in the chosen configuration of `multi_trend`."""
+
+EXPOSED: dict[str, list[Any]] = {
+    "learning_rate": [3e-4, 1e-3, 3e-3],
+    "dropout": [0.0, 0.2, 0.5],
+    "id_dropout": [0.0, 0.2, 0.5],
+    "l2": [5e-5, 1e-3, 1e-2],
+    "batch_size": [512, 2048],
+    "dim": [16, 64],
+}
+"""Shared by the models that are fitted to exposures."""
 
 TAGGED = [(), ("tags",)]
 NIGHTS: dict[str, dict[str, list[Any]]] = {
     "content": {"half_life_days": [1.0, 3.0, 7.0, 30.0], "weights": [], "centre": TAGGED},
     "user_neighbours": {"top_k": [20, 50, 200]},
     "preference_gcn": {"centre": TAGGED},
+    "din": EXPOSED,
+    "dnn": EXPOSED,
+    "multi_trend": {**EXPOSED, "retrieval_weight": [0.1, 1.0], "n_trends": [2, 4]},
+    "sasrec": EXPOSED,
 }
 """What is other on real nights, whose one modality is `tags`; a field without values is not tried."""
 

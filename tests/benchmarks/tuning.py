@@ -44,7 +44,7 @@ class Trial:
     graph: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of the benchmark's `GraphConfig`, where it builds graphs."""
     recall: float | None = None
-    """recall@20 where configurations are chosen."""
+    """What configurations are chosen by: recall@20, or gAUC of a model that ranks."""
     seconds: float | None = None
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     chosen: bool = False
@@ -59,6 +59,7 @@ class Run:
     report: Mapping[str, Any]
     random: bool
     """Whether the generator was used."""
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def generator(seed: int, model: str) -> np.random.Generator:
@@ -74,7 +75,7 @@ def fit(module: Any, graph: Graph, config: Mapping[str, Any], rng: np.random.Gen
     seconds = time.monotonic() - began
     bits = rng.bit_generator
     random = bits.state != before or bits.seed_seq.n_children_spawned > 0
-    return Run(trained.fitted, seconds, trained.report, random)
+    return Run(trained.fitted, seconds, trained.report, random, trained.parameters)
 
 
 def by_seed(one: Callable[[int], Run], seeds: Iterable[int]) -> list[Run]:

@@ -162,3 +162,58 @@ def test_rows_that_are_mostly_masked_rank_the_same(k: int, seed: int) -> None:
     many = few[:, :15]
     for one, other in zip(retrieval.top(few, k), retrieval.top(many, k), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(st.integers(1, 5), st.integers(5, 30), st.integers(2, 8), st.integers(1, 200)),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 0.4, 0.5, 1.0]),
+    st.integers(0, 2**32 - 1),
+)
+def test_trends_propose_their_share_and_the_rest_goes_by_score(
+    size: tuple[int, int, int, int], n_trends: int, share: float, seed: int
+) -> None:
+    n_users, n_videos, k, cells = size
+    generator = np.random.default_rng(seed)
+    known = knowledge(generator, n_users, n_videos)
+    fitted = SimpleNamespace(
+        user=generator.integers(-3, 4, (n_users, n_trends, 3)).astype(np.float32),
+        video=generator.integers(-3, 4, (n_videos, 3)).astype(np.float32),
+        trend_known=generator.random((n_users, n_trends)) < 0.7,
+        video_known=generator.random(n_videos) < 0.8,
+    )
+    users = np.arange(n_users)
+    config = retrieval.Config(block_cells=cells, trend_share=share)
+    found = as_rows(retrieval.best(fitted, users=users, known=known, k=k, config=config))
+    seen, expected = known.seen.toarray(), []
+    for u in range(n_users):
+        mine = [t for t in range(n_trends) if fitted.trend_known[u, t]]
+        allowed = [
+            v
+            for v in range(n_videos)
+            if known.eligible[v] and not seen[u, v] and fitted.video_known[v]
+        ]
+        of = {t: fitted.user[u, t] @ fitted.video.T for t in mine}
+        score = {v: max(of[t][v] for t in mine) for v in allowed if mine}
+        proposed: set[int] = set()
+        for t in mine:
+            proposed |= set(
+                sorted(score, key=lambda v: (-of[t][v], v))[: int(share * k / len(mine))]
+            )
+        others = sorted(set(score) - proposed, key=lambda v: (-score[v], v))
+        chosen = sorted({*proposed, *others[: k - len(proposed)]}, key=lambda v: (-score[v], v))
+        expected += [(u, rank, v, float(score[v])) for rank, v in enumerate(chosen, start=1)]
+    assert found == expected
+
+
+def test_refuses_trends_that_are_not_finite() -> None:
+    fitted = SimpleNamespace(
+        user=np.array([[[1.0], [np.inf]]], np.float32),
+        video=np.ones((3, 1), np.float32),
+        trend_known=np.array([[True, True]]),
+        video_known=np.array([True, True, True]),
+    )
+    known = knowledge(np.random.default_rng(0), 1, 3)
+    with pytest.raises(MicrorecError, match="1 trend vectors"):
+        retrieval.best(fitted, users=np.array([0]), known=known, k=2, config=retrieval.Config())

@@ -1,5 +1,6 @@
-"""Histories in order, futures from neighbours, and nothing at or after the cut-off."""
+"""Histories in order, futures from others, and nothing at or after a row's cut."""
 
+import datetime as dt
 import math
 from collections import defaultdict
 from typing import Any
@@ -8,122 +9,302 @@ import numpy as np
 import pytest
 from graph_rows import DAY, Rows, instant
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
-from microrec.graphs import sequences, split
+from microrec.graphs import cuts, pearson, sequences, split, user_edges, watch
 from microrec.graphs.sequences import Config
 
-Lists = dict[tuple[str, int], dict[str, list[tuple[Any, ...]]]]
-END = {"trial": instant(5), "final": instant(6)}
+Lists = dict[tuple[dt.datetime, int], dict[str, Any]]
+Viewing = tuple[dt.datetime, int]
+CONFIG = Config(
+    example_days=3,
+    history_length=6,
+    n_anchors=3,
+    fragment_length=2,
+    future_length=4,
+    activity_quantile=0.9,
+    touch_cap=2,
+    n_successors=2,
+)
+CUTS = cuts.cuts(DAY, n_days=CONFIG.example_days)
+N_USERS, N_VIDEOS = 14, 25
 
 
-def lists(viewings: DataFrame, edges: DataFrame, users: DataFrame, config: Config) -> Lists:
-    positive = sequences.positive_viewings(viewings, day=DAY)
-    result = sequences.sequences(positive, edges, users, day=DAY, config=config)
-    assert result.columns == ["fit", "user_idx", "history", "future"]
-    return {
-        (row["fit"], row["user_idx"]): {
-            name: [tuple(one.values()) for one in row[name]] for name in ("history", "future")
-        }
-        for row in result.toArrow().to_pylist()
-    }
+def lists(viewings: DataFrame, network: DataFrame, users: DataFrame, config: Config) -> Lists:
+    at = cuts.cuts(DAY, n_days=config.example_days)
+    shown = sequences.exposures(viewings, cuts=at)
+    wanted = sequences.wanted(shown, users, cuts=at)
+    positive = sequences.positive_viewings(viewings, config=config)
+    touches = sequences.touches(positive, cuts=at)
+    near = sequences.from_neighbours(touches, network, wanted, config=config)
+    others = sequences.from_successors(touches, near, wanted, config=config)
+    histories = sequences.histories(positive, wanted, cuts=at)
+    result = sequences.sequences(wanted, histories, near.unionByName(others))
+    found = {}
+    for row in result.toArrow().to_pylist():
+        key = (row.pop("cut_at"), row.pop("user_idx"))
+        assert key not in found
+        for half in ("history", "future"):
+            row[half] = [tuple(one.values()) for one in row[half]]
+        found[key] = row
+    return found
+
+
+def random_events(seed: int, n: int = 380) -> list[dict[str, Any]]:
+    """Viewings of days 1 to 5, users of unequal activity; no two at one instant."""
+    generator = np.random.default_rng(seed)
+    share = generator.dirichlet(np.ones(N_USERS))
+    events = []
+    for number in range(n):
+        at = instant(1, number * 5 * 24 / n)
+        events.append(
+            {
+                "user_idx": int(generator.choice(N_USERS, p=share)),
+                "video_idx": int(generator.integers(N_VIDEOS)),
+                "started_at": at,
+                "day": at.date(),
+                "feedback": "positive" if generator.uniform() < 0.8 else "negative",
+            }
+        )
+    return events
+
+
+def history_before(events: list[dict[str, Any]], cut: dt.datetime) -> dict[int, list[Viewing]]:
+    found: dict[int, list[Viewing]] = defaultdict(list)
+    for one in sorted(events, key=lambda one: (one["started_at"], one["video_idx"])):
+        if one["feedback"] == "positive" and one["started_at"] < cut:
+            found[one["user_idx"]].append((one["started_at"], one["video_idx"]))
+    return found
+
+
+def fragments(
+    seen: dict[int, list[Viewing]], config: Config
+) -> dict[int, dict[int, list[Viewing]]]:
+    """By video and user: what followed the last touch, of those who are looked up."""
+    counts = sorted(len(one) for one in seen.values())
+    usual = counts[max(0, math.ceil(config.activity_quantile * len(counts)) - 1)] if counts else 0
+    found: dict[int, dict[int, list[Viewing]]] = defaultdict(dict)
+    for video in {video for one in seen.values() for _, video in one}:
+        touched = []
+        for user, mine in seen.items():
+            if len(mine) <= usual and any(one == video for _, one in mine):
+                place = max(place for place, (_, one) in enumerate(mine) if one == video)
+                after = mine[place + 1 : place + 1 + config.fragment_length]
+                if after := [one for one in after if one[0] > mine[place][0]]:
+                    touched.append((mine[place][0], user, after))
+        touched.sort(key=lambda one: (-one[0].timestamp(), one[1]))
+        found[video] = {user: after for _, user, after in touched[: config.touch_cap]}
+    return found
 
 
 def brute_future(
-    mine: list[tuple[Any, int]], neighbours: dict[int, float], seen: dict[int, list[tuple[Any, int]]],
-    end: Any, config: Config,
-) -> list[tuple[Any, ...]]:  # fmt: skip
-    """For each anchor and neighbour, what the neighbour watched after its last touch."""
-    anchors = sorted({v: at for at, v in sorted(mine)}.items(), key=lambda one: (one[1], one[0]))
-    weight: dict[int, float] = defaultdict(float)
-    latest: dict[int, Any] = {}
-    for anchor, _ in anchors[-config.n_anchors :]:
-        for neighbour, pearson in neighbours.items():
-            theirs = sorted(seen[neighbour])
-            touches = [at for at, video in theirs if video == anchor]
-            after = [one for one in theirs if touches and one[0] > max(touches)]
-            for at, video in after[: config.fragment_length]:
-                age = (end - at).total_seconds() / 86_400
-                weight[video] += pearson * math.exp(-age / config.tau_days)
-                latest[video] = max(at, latest.get(video, at))
-    for _, video in mine:
-        weight.pop(video, None)
-    kept = sorted(weight, key=lambda video: (-round(weight[video], 10), video))[
-        : config.future_length
-    ]
-    return sorted((latest[video], video, weight[video]) for video in kept)
+    user: int, near: dict[int, float], seen: dict[int, list[Viewing]], cut: dt.datetime, config: Config
+) -> tuple[str, list[tuple[Any, ...]]]:  # fmt: skip
+    last = {video: place for place, (_, video) in enumerate(seen[user])}
+    anchors = sorted(last, key=lambda video: -last[video])[: config.n_anchors]
+    followed = fragments(seen, config)
+
+    def fresh(at: dt.datetime) -> float:
+        return math.exp(-(cut - at).total_seconds() / 86_400 / config.tau_days)
+
+    by: dict[str, dict[int, list[float]]] = {"neighbours": {}, "successors": {}}
+    latest: dict[str, dict[int, dt.datetime]] = {"neighbours": {}, "successors": {}}
+
+    def add(source: str, video: int, weight: float, at: dt.datetime) -> None:
+        by[source].setdefault(video, []).append(weight)
+        latest[source][video] = max(at, latest[source].get(video, at))
+
+    for anchor in anchors:
+        for neighbour, correlation in near.items():
+            for at, video in followed[anchor].get(neighbour, []):
+                add("neighbours", video, correlation * fresh(at), at)
+        after: dict[int, list[dt.datetime]] = defaultdict(list)
+        for of_user in followed[anchor].values():
+            for at, video in of_user:
+                after[video].append(at)
+        weight = {video: round(sum(map(fresh, some)), 12) for video, some in after.items()}
+        for video in sorted(weight, key=lambda one: (-weight[one], one))[: config.n_successors]:
+            add("successors", video, weight[video], max(after[video]))
+    for source in ("neighbours", "successors"):
+        left = {video: sum(some) for video, some in by[source].items() if video not in last}
+        kept = sorted(left, key=lambda one: (-round(left[one], 12), one))[: config.future_length]
+        if kept:
+            return source, sorted((latest[source][one], one, left[one]) for one in kept)
+    return "none", []
 
 
-@pytest.mark.spark
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_world_equals_brute_force_and_never_looks_ahead(rows: Rows, seed: int) -> None:
+def random_network(seed: int) -> list[dict[str, Any]]:
     generator = np.random.default_rng(seed)
-    events = [
-        {
-            "user_idx": int(generator.integers(12)),
-            "video_idx": int(generator.integers(30)),
-            "started_at": instant(1, float(n) * 0.29 + 0.01),
-            "feedback": "positive" if generator.uniform() < 0.8 else "negative",
-        }
-        for n in range(400)
-    ]
-    events = [one for one in events if one["started_at"] < END["final"]]
-    assert events[-1]["started_at"] > END["trial"]
-    pairs = [
-        {"fit": fit, "user_idx": u, "neighbour_idx": v, "pearson": float(generator.uniform(0.1, 1))}
-        for fit in split.FITS
-        for u in range(12)
-        for v in generator.permutation(12)[:4].tolist()
+    return [
+        {"cut_at": cut, "user_idx": u, "neighbour_idx": int(v), "pearson": float(generator.uniform(0.1, 1))}
+        for cut in CUTS
+        for u in range(N_USERS)
+        for v in generator.permutation(N_USERS)[:3]
         if u != v
-    ]
-    config = Config(history_length=8, n_anchors=3, fragment_length=2, future_length=5)
-    users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(13)])
-    found = lists(rows("events", *events).repartition(3), rows("user_edges", *pairs), users, config)
+    ]  # fmt: skip
 
-    assert set(found) == {(fit, user) for fit in split.FITS for user in range(13)}
-    n_futures = 0
-    for (fit, user), row in found.items():
-        seen: dict[int, list[tuple[Any, int]]] = defaultdict(list)
-        for one in events:
-            if one["feedback"] == "positive" and one["started_at"] < END[fit]:
-                seen[one["user_idx"]].append((one["started_at"], one["video_idx"]))
-        assert row["history"] == [(video, at) for at, video in sorted(seen[user])][-8:]
-        near = {
-            e["neighbour_idx"]: e["pearson"]
-            for e in pairs
-            if e["fit"] == fit and e["user_idx"] == user
-        }
-        expected = brute_future(seen[user], near, seen, END[fit], config)
-        assert [(at, video) for video, at, _ in row["future"]] == [one[:2] for one in expected]
-        assert [one[2] for one in row["future"]] == pytest.approx([one[2] for one in expected])
-        assert all(at < END[fit] for _, at, *_ in row["history"] + row["future"])
-        n_futures += len(row["future"])
-    assert n_futures > 40
-    assert found["final", 12] == {"history": [], "future": []}
+
+def network_frame(viewings: DataFrame, edges: list[dict[str, Any]]) -> DataFrame:
+    kinds = "cut_at timestamp, user_idx int, neighbour_idx int, pearson double"
+    tuples = [tuple(one.values()) for one in edges]
+    return viewings.sparkSession.createDataFrame(tuples, kinds)
 
 
 @pytest.mark.spark
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_world_equals_brute_force_as_of_every_cut(rows: Rows, seed: int) -> None:
+    events, edges = random_events(seed), random_network(seed)
+    users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
+    viewings = rows("events", *events).repartition(3)
+    found = lists(viewings, network_frame(viewings, edges), users, CONFIG)
+    shown = {(split.start_of(one["day"]), one["user_idx"]) for one in events}
+    everyone = {(cut, user) for cut in CUTS[-2:] for user in range(N_USERS)}
+    assert set(found) == everyone | {one for one in shown if one[0] in CUTS[:-2]}
+    sources = defaultdict(int)
+    for (cut, user), row in found.items():
+        seen = history_before(events, cut)
+        near = {
+            one["neighbour_idx"]: one["pearson"]
+            for one in edges
+            if (one["cut_at"], one["user_idx"]) == (cut, user)
+        }
+        source, future = brute_future(user, near, seen, cut, CONFIG)
+        assert row["history"] == [(video, at) for at, video in seen[user]][-CONFIG.history_length :]
+        assert row["future_from"] == source
+        assert [(at, video) for video, at, _ in row["future"]] == [one[:2] for one in future]
+        assert [one[2] for one in row["future"]] == pytest.approx([one[2] for one in future])
+        times = [one[1] for one in row["history"] + row["future"]]
+        assert row["last_at"] == max(times, default=None)
+        assert all(at < cut for at in times)
+        sources[source] += 1
+    assert min(sources[name] for name in sequences.SOURCES) > 0
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("interpreted")
+def test_what_happens_after_a_cut_changes_nothing_as_of_it(rows: Rows) -> None:
+    """The leak canary: days 4 and 5 are other days, also for the network; rows as of day 4 stand."""
+    cut = CUTS[1]
+    before = [one for one in random_events(3) if one["started_at"] < cut]
+    worlds = []
+    for seed in (3, 4):
+        after = [one for one in random_events(seed) if one["started_at"] >= cut]
+        events = [*before, *after]
+        users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
+        viewings = rows("events", *events)
+        shown = sequences.exposures(viewings, cuts=CUTS)
+        wanted = sequences.wanted(shown, users, cuts=CUTS)
+        network = as_of_network(rows, events, users, wanted)
+        worlds.append(lists(viewings, network, users, CONFIG))
+    shared = [key for key in worlds[0] if key[0] <= cut and key in worlds[1]]
+    assert len([key for key in shared if key[0] == cut and worlds[0][key]["future"]]) > 3
+    for key in shared:
+        assert worlds[0][key] == worlds[1][key]
+    later = [key for key in worlds[0] if key[0] > cut and key in worlds[1]]
+    assert any(worlds[0][key] != worlds[1][key] for key in later)
+
+
+def as_of_network(
+    rows: Rows, events: list[dict[str, Any]], users: DataFrame, wanted: DataFrame
+) -> DataFrame:
+    """Whom users correlate with as of every cut, all built by `cuts.networks`."""
+    videos = rows("video_nodes", *[{"video_idx": v, "video_id": f"v{v}"} for v in range(N_VIDEOS)])
+    pairs = cuts.pairs(
+        rows("daily_watches", *daily(events)), users, videos, cuts=CUTS, config=watch.Config()
+    )
+    config = pearson.Config(min_common=1, k=4)
+    return cuts.networks(pairs, wanted, n_users=N_USERS, config=config)
+
+
+def daily(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`daily_watches` of the events."""
+    by: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for one in events:
+        by[one["day"], one["user_idx"], one["video_idx"]].append(one)
+    return [
+        {
+            "day": day, "user_id": f"u{user}", "video_id": f"v{video}", "n_views": len(some),
+            "n_positive": sum(one["feedback"] == "positive" for one in some),
+            "last_at": max(one["started_at"] for one in some),
+        }
+        for (day, user, video), some in by.items()
+    ]  # fmt: skip
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("interpreted")
+def test_a_network_as_of_a_cut_is_that_of_the_days_trial(rows: Rows) -> None:
+    events = random_events(5)
+    users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
+    videos = rows("video_nodes", *[{"video_idx": v, "video_id": f"v{v}"} for v in range(N_VIDEOS)])
+    viewings = rows("events", *events)
+    wanted = sequences.wanted(sequences.exposures(viewings, cuts=CUTS), users, cuts=CUTS)
+    found = as_of_network(rows, events, users, wanted).toArrow().to_pylist()
+    config, n_edges = pearson.Config(min_common=1, k=4), 0
+    asked = {(one["cut_at"], one["user_idx"]) for one in wanted.toArrow().to_pylist()}
+    for cut in CUTS[:-1]:
+        night = [one for one in daily(events) if one["day"] <= cut.date()]
+        parts = watch.parts(
+            rows("daily_watches", *night), day=cut.date(), config=watch.Config(), n_clips=0
+        )
+        edges = watch.watch_edges(parts.join(users, "user_id").join(videos, "video_id"))
+        n_videos = user_edges.population(edges, fit="trial", config=config)
+        trial = user_edges.user_edges(
+            edges, fit="trial", n_users=N_USERS, n_videos=n_videos, config=config
+        )
+        expected = {
+            (one["user_idx"], one["neighbour_idx"]): one["pearson"]
+            for one in trial.toArrow().to_pylist()
+            if (cut, one["user_idx"]) in asked
+        }
+        mine = {
+            (one["user_idx"], one["neighbour_idx"]): one["pearson"]
+            for one in found
+            if one["cut_at"] == cut
+        }
+        assert mine == expected
+        n_edges += len(mine)
+    assert n_edges > 50
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("interpreted")
 def test_a_fragment_starts_after_the_last_touch_and_skips_what_is_known(rows: Rows) -> None:
     me, you, anchor = 0, 1, 10
     mine = [(anchor, 1), (11, 2)]
     yours = [(anchor, 3), (12, 4), (anchor, 5), (99, 5), (11, 6), (13, 7), (14, 7), (15, 8)]
     events = [
-        {"user_idx": user, "video_idx": video, "started_at": instant(2, hour)}
+        {"user_idx": user, "video_idx": video, "started_at": instant(2, hour), "day": dt.date(2026, 1, 2)}
         for user, part in [(me, mine), (you, yours)]
         for video, hour in part
-    ]
+    ]  # fmt: skip
     users = rows("users", {"user_idx": me}, {"user_idx": you})
-    edges = rows(
-        "user_edges", {"fit": "final", "user_idx": me, "neighbour_idx": you, "pearson": 0.5}
-    )
-    config = Config(fragment_length=3)
-    found = lists(rows("events", *events), edges, users, config)
+    viewings = rows("events", *events)
+    cut = CUTS[-1]
+    edge = {"cut_at": cut, "user_idx": me, "neighbour_idx": you, "pearson": 0.5}
+    config = Config(fragment_length=3, activity_quantile=1.0)
+    found = lists(viewings, network_frame(viewings, [edge]), users, config)
     # After 10 (last at 5 h): 99 is of the same instant, no successor; 11 is known; so 13.
     # After 11 (6 h): 13, 14, 15.
     ages = {video: 3 + (24 - hour) / 24 for video, hour in yours[5:]}
     once = {video: 0.5 * math.exp(-age / 7) for video, age in ages.items()}
-    assert found["final", me]["future"] == [
+    assert found[cut, me]["future"] == [
         (13, instant(2, 7), pytest.approx(2 * once[13])),
         (14, instant(2, 7), pytest.approx(once[14])),
         (15, instant(2, 8), pytest.approx(once[15])),
     ]
-    assert found["trial", me]["future"] == found["final", you]["future"] == []
+    assert found[cut, me]["future_from"] == "neighbours"
+    # Nobody is your neighbour; what I watched after 10 you know.
+    assert (found[cut, you]["future_from"], found[cut, you]["future"]) == ("none", [])
+
+
+@pytest.mark.spark
+def test_exposures_are_the_viewings_of_the_target_days(rows: Rows) -> None:
+    events = random_events(6)
+    found = sequences.exposures(rows("events", *events), cuts=CUTS)
+    told = found.agg(F.count("*"), F.min("cut_at"), F.max("cut_at")).head()
+    kept = [one for one in events if one["day"] >= CUTS[0].date()]
+    assert told is not None
+    assert told[0] == len(kept)
+    assert found.where("started_at < cut_at or started_at >= cut_at + interval 1 day").count() == 0

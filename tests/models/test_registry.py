@@ -1,4 +1,4 @@
-"""Names lead to modules, and only graph networks to torch."""
+"""Names lead to modules, and only networks to torch."""
 
 import datetime as dt
 import subprocess
@@ -22,8 +22,11 @@ def test_refuses_an_unknown_name() -> None:
         registry.model("os")
 
 
-def test_only_graph_networks_pay_for_torch() -> None:
-    light = sorted(set(registry.NAMES) - {"lightgcn", "mmgcn", "preference_gcn"})
+NETWORKS = {"din", "dnn", "lightgcn", "mmgcn", "multi_trend", "preference_gcn", "sasrec"}
+
+
+def test_only_networks_pay_for_torch() -> None:
+    light = sorted(set(registry.NAMES) - NETWORKS)
     program = (
         "import sys\n"
         "from microrec.models import data, fitted, nearest, registry, runtime\n"

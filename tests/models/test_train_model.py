@@ -151,6 +151,23 @@ def test_final_trains_for_the_epochs_of_its_trial(house: arrow.Warehouse) -> Non
     assert "validation_recall@20" not in json.loads(final["metrics"])
 
 
+@pytest.mark.parametrize("model", ["din", "dnn", "multi_trend", "sasrec"])
+def test_models_of_sequences_read_theirs(house: arrow.Warehouse, model: str) -> None:
+    write(house, DAY, worlds.viewings(3))
+    settings().recipe.write_text(f"[models.{model}]\ndim = 4\nmax_epochs = 3\nbatch_size = 256\n")
+    for fit in FITS:
+        train_model.main(day=DAY, fit=fit, model=model)
+    trial, final = (row_of(house, fit, model) for fit in FITS)
+    found = json.loads(trial["metrics"])
+    assert set(found) == {"epochs", "validation", "recalls", "losses", "loss"}
+    assert json.loads(final["config"])["epochs"] == found["epochs"]
+    assert set(json.loads(final["metrics"])) == {"epochs", "loss"}
+    folder = house.open_artefact(final["path"], final["digest"])
+    kind = {"multi_trend": "Trends", "sasrec": "Embeddings"}.get(model, "Ranker")
+    assert type(fitted.load(folder)).__name__ == kind
+    assert len(fitted.load_parameters(folder)["videos.video_id"]) == final["n_videos"]
+
+
 def test_refuses_an_unknown_model(house: arrow.Warehouse) -> None:
     with pytest.raises(RecipeError, match="no_such"):
         train_model.main(day=DAY, fit="trial", model="no_such")

@@ -1,0 +1,48 @@
+"""List what each user had watched as of each cut, what others watched next, and who was shown what.
+
+Reads: events and daily_watches (the window that ends at the day), users, video_nodes, user_edges,
+       suppressed_users
+Writes: exposures, sequences, metrics (stage sequences)
+"""
+
+from microrec import job, recipe
+from microrec.graphs import cuts, measures, nodes, pearson, sequences, watch
+from microrec.tables import spark
+
+
+def main(day: job.Day) -> None:
+    """Build the examples a model of sequences learns from, and the rows it serves from.
+
+    Raises:
+        MissingDay: the day's user graph was not built.
+    """
+    config = recipe.section("graphs.sequences", sequences.Config)
+    correlation = recipe.section("graphs.user_edges", pearson.Config)
+    house, days = spark.Warehouse.open(), recipe.night().window_days
+    at = cuts.cuts(day, n_days=config.example_days)
+    users, video_nodes = house.read("users", day=day), house.read("video_nodes", day=day)
+    viewings = nodes.indexed(house.read_events(day=day, days=days), users, video_nodes)
+    house.write("exposures", sequences.exposures(viewings, cuts=at), day=day)
+
+    # What several branches start from is kept, or each of them would read and join it all again.
+    wanted = sequences.wanted(house.read("exposures", day=day), users, cuts=at).cache()
+    watches = house.read_daily_watches(day=day, days=days)
+    faded = recipe.section("graphs.watch", watch.Config)
+    pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=faded).cache()
+    n_users = house.count("users", day=day)
+    earlier = cuts.networks(pairs, wanted, n_users=n_users, config=correlation)
+    network = earlier.unionByName(cuts.served(house.read("user_edges", day=day), day=day))
+
+    positive = sequences.positive_viewings(viewings, config=config).cache()
+    touches = sequences.touches(positive, cuts=at).cache()
+    near = sequences.from_neighbours(touches, network, wanted, config=config).cache()
+    others = sequences.from_successors(touches, near, wanted, config=config)
+    histories = sequences.histories(positive, wanted, cuts=at)
+    rows = sequences.sequences(wanted, histories, near.unionByName(others))
+    house.write("sequences", rows, day=day)
+    figures = sequences.measured(house.read("sequences", day=day))
+    house.write("metrics", measures.table(house.session, figures), day=day, stage="sequences")
+
+
+if __name__ == "__main__":
+    job.start(main)

@@ -1,0 +1,120 @@
+"""Dense parts of networks; every draw comes from a generator that is passed in."""
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Activation = Literal["relu", "dice"]
+N_BUCKETS = 24
+"""Of log2(1 + seconds): the last begins at 97 days."""
+
+
+def buckets(seconds: Any) -> Tensor:
+    """floor(log2(1 + seconds)), at most N_BUCKETS - 1."""
+    value = torch.as_tensor(np.asarray(seconds)) if not torch.is_tensor(seconds) else seconds
+    return torch.log2(1 + value.clamp(min=0)).floor().long().clamp(max=N_BUCKETS - 1)
+
+
+class Layers(nn.Module):
+    """Dense layers with an activation and dropout between them; nothing follows the last one.
+
+    Shapes:
+        forward: [..., sizes[0]] -> [..., sizes[-1]]
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        dropout: float,
+        generator: torch.Generator,
+        activation: Activation = "relu",
+    ) -> None:
+        """Draw the parameters."""
+        super().__init__()
+        self.layers = nn.ModuleList(linear(a, b, generator) for a, b in pairwise(sizes))
+        self.between = nn.ModuleList(
+            Dice(size) if activation == "dice" else nn.ReLU() for size in sizes[1:-1]
+        )
+        self.dropout = Dropout(dropout)
+
+    def forward(self, rows: Tensor, noise: torch.Generator) -> Tensor:
+        """One after the other."""
+        for layer, activation in zip(self.layers[:-1], self.between, strict=True):
+            rows = self.dropout(activation(layer(rows)), noise)
+        out: Tensor = self.layers[-1](rows)
+        return out
+
+
+class Dice(nn.Module):
+    """A rectifier whose bend is where the data are (Zhou et al. 2018, DIN).
+
+        s p(s) + alpha s (1 - p(s)),   p(s) = sigmoid((s - mean) / deviation)
+
+    mean and deviation are those of the rows in training, and running averages of them afterwards;
+    alpha is learned, from 0.
+
+    Shapes:
+        forward: [n, size] -> [n, size]
+    """
+
+    MOMENTUM = 0.1
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, size: int) -> None:
+        """Start as a standard normal layer would."""
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(size))
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Bend the rows."""
+        standard = functional.batch_norm(
+            rows, self.mean, self.variance, training=self._learns(rows), momentum=self.MOMENTUM
+        )
+        share = torch.sigmoid(standard)
+        return rows * (share + self.alpha * (1 - share))
+
+    def _learns(self, rows: Tensor) -> bool:
+        """One row alone has no deviation."""
+        return self.training and len(rows) > 1
+
+
+class Dropout(nn.Module):
+    """Inverted dropout whose draws come from a generator, as torch's own do not."""
+
+    def __init__(self, share: float) -> None:
+        """Share of what is left out."""
+        super().__init__()
+        self.share = share
+
+    def forward(self, rows: Tensor, noise: torch.Generator) -> Tensor:
+        """In training leave some out."""
+        if not (self.training and self.share):
+            return rows
+        return rows * dropped(rows, self.share, noise)
+
+
+def dropped(like: Tensor, share: float, noise: torch.Generator) -> Tensor:
+    """A mask of inverted dropout of the shape of `like`."""
+    kept = torch.rand(like.shape, generator=noise) >= share
+    return kept.to(like.device) / (1 - share)
+
+
+def normal(n_rows: int, n_columns: int, generator: torch.Generator) -> nn.Parameter:
+    """Small random rows [n_rows, n_columns]."""
+    return nn.Parameter(0.05 * torch.randn(n_rows, n_columns, generator=generator))
+
+
+def linear(n_in: int, n_out: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
+    """A Xavier-uniform linear map, its bias 0."""
+    layer = nn.Linear(n_in, n_out, bias=bias)
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,248 @@
+"""What models of sequences learn from: who was shown what, and what was known before that day.
+
+A row of `sequences` is a user as of an instant, its cut: nothing at or after the cut is in it. An
+exposure of day d is predicted from the user's row whose cut is the start of d, so no model that
+reads these arrays can look ahead.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from microrec.errors import ContractViolation, RecipeError
+
+Ints = NDArray[np.int32]
+Instants = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+TABLES = ("sequences", "exposures")
+"""The tables `build` reads, besides `video_nodes`."""
+FITS = {"trial": 1, "final": 0}
+"""By fit, how many of the latest cuts it does not see: the night's table ends with the cut of `final`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Lists of viewings of all rows, one after the other; each list by time, oldest first.
+
+    Shapes:
+        indptr: [n_rows + 1]; video_idx, at, weight: [n_steps]
+    """
+
+    indptr: NDArray[np.int64]
+    video_idx: Ints
+    at: Instants
+    """Microseconds since 1970 UTC."""
+    weight: Floats
+    """1 for a user's own viewings."""
+
+    def before(self, instant: int) -> "Steps":
+        """The same lists, each up to an instant."""
+        kept = self.at < instant
+        indptr = np.concatenate([[0], np.cumsum(kept)])[self.indptr].astype(np.int64)
+        return Steps(indptr, self.video_idx[kept], self.at[kept], self.weight[kept])
+
+    def padded(self, rows: NDArray[np.int64], length: int) -> "Padded":
+        """The latest `length` steps of some rows, as a rectangle; empty places are in front."""
+        ends, counts = self.indptr[rows + 1], np.diff(self.indptr)[rows]
+        width = max(1, min(length, int(counts.max(initial=0))))
+        place = ends[:, None] - width + np.arange(width)
+        there = place >= self.indptr[rows][:, None]
+        place = np.where(there, place, 0)
+        if not len(self.video_idx):
+            zeros = np.zeros(place.shape, dtype=np.int64)
+            return Padded(there, zeros, zeros, zeros.astype(np.float32))
+        return Padded(
+            there,
+            np.where(there, self.video_idx[place], 0).astype(np.int64),
+            np.where(there, self.at[place], 0),
+            np.where(there, self.weight[place], 0).astype(np.float32),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Padded:
+    """Steps of some rows as rectangles, zeros where there is none.
+
+    Shapes:
+        every array: [n_rows, width]
+    """
+
+    there: Bools
+    video_idx: NDArray[np.int64]
+    at: Instants
+    weight: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Exposures:
+    """Who was shown what, in the order of time (ties by user_idx, then video_idx).
+
+    Shapes:
+        every array: [n_exposures]
+    """
+
+    row: NDArray[np.int64]
+    """The user's row of `Sequences.rows` as of the start of the exposure's day."""
+    user_idx: Ints
+    video_idx: Ints
+    at: Instants
+    label: Bools
+    """Positive feedback: watched through, long, or reacted to."""
+
+    def __len__(self) -> int:
+        """Number of exposures."""
+        return len(self.row)
+
+    def where(self, keep: Bools) -> "Exposures":
+        """The exposures for which `keep` holds, in the same order."""
+        return Exposures(**{name: array[keep] for name, array in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """One fit's view of one night.
+
+    Shapes:
+        cut_at, user_idx: [n_rows]; serving: [n_users]
+    """
+
+    cut_at: Instants
+    user_idx: Ints
+    history: Steps
+    """What the user watched."""
+    future: Steps
+    """What users like this one watched after the videos this one watched last; all before the cut."""
+    serving: NDArray[np.int64]
+    """By user_idx, the row as of the end of what the fit sees."""
+    exposures: Exposures
+    """Of all the days the fit sees."""
+    author: Ints
+    """By video_idx a number of its author, from 1; 0 where no other video has the same. [n_videos]"""
+    duration_ms: NDArray[np.int64]
+    """By video_idx. [n_videos]"""
+    validation: Exposures | None
+    """Set in a trial fit: those of the last of these days, which its number of epochs is chosen on."""
+
+    @property
+    def validated_from(self) -> int | None:
+        """Start of the validation's day; None where there is nothing to validate on."""
+        held = self.validation
+        return int(self.cut_at[held.row].min()) if held is not None and len(held) else None
+
+    @property
+    def training(self) -> Exposures:
+        """The exposures before the validation's."""
+        start = self.validated_from
+        return self.exposures if start is None else self.exposures.where(self.exposures.at < start)
+
+    def before(self, instant: int) -> "Sequences":
+        """The same rows with what was known at an instant before their cuts."""
+        known = self.history.before(instant), self.future.before(instant)
+        return replace(self, history=known[0], future=known[1])
+
+
+def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequences:
+    """Turn the tables named in `TABLES` and `video_nodes` into one fit's view.
+
+    Raises:
+        ContractViolation: a user lacks the row that is served from, an exposure lacks its row, or an
+            index lies outside the day's nodes.
+        RecipeError: `fit` is neither trial nor final.
+    """
+    if fit not in FITS:
+        raise RecipeError(f"fit {fit!r} is not one of {', '.join(FITS)}")
+    rows, shown = tables["sequences"], tables["exposures"]
+    nodes = tables["video_nodes"].sort_by("video_idx")
+    n_videos = nodes.num_rows
+    cuts = np.unique(_micros(rows["cut_at"]))
+    if len(cuts) < 2:
+        raise ContractViolation(f"sequences: {len(cuts)} cuts, a night has two or more")
+    cut = cuts[-1 - FITS[fit]]
+    rows = rows.filter(pc.less_equal(_micros_column(rows["cut_at"]), cut))
+    rows = rows.sort_by([("cut_at", "ascending"), ("user_idx", "ascending")])
+    cut_at, user_idx = _micros(rows["cut_at"]), rows["user_idx"].to_numpy().astype(np.int32)
+    key = _key(cut_at, user_idx)
+    order = [("started_at", "ascending"), ("user_idx", "ascending"), ("video_idx", "ascending")]
+    shown = shown.filter(pc.less(_micros_column(shown["started_at"]), cut)).sort_by(order)
+    of_cut = _micros(shown["cut_at"])
+    exposures = Exposures(
+        row=_place(key, _key(of_cut, shown["user_idx"].to_numpy()), "exposures"),
+        user_idx=_within(shown["user_idx"], n_users, "exposures"),
+        video_idx=_within(shown["video_idx"], n_videos, "exposures"),
+        at=_micros(shown["started_at"]),
+        label=np.array(pc.equal(shown["feedback"], "positive").to_numpy(zero_copy_only=False)),
+    )
+    everyone = np.arange(n_users, dtype=np.int32)
+    is_last = of_cut == cuts[-2 - FITS[fit]] if len(cuts) > 1 + FITS[fit] else of_cut < 0
+    return Sequences(
+        cut_at=cut_at,
+        user_idx=_within(rows["user_idx"], n_users, "sequences"),
+        history=_steps(rows["history"], n_videos),
+        future=_steps(rows["future"], n_videos),
+        serving=_place(key, _key(np.full(n_users, cut), everyone), "users"),
+        exposures=exposures,
+        author=_authors(nodes["author_id"]),
+        duration_ms=np.array(pc.fill_null(nodes["duration_ms"], 0).to_numpy(), dtype=np.int64),
+        validation=exposures.where(is_last) if fit == "trial" else None,
+    )
+
+
+def _key(cut_at: Instants, user_idx: Ints) -> NDArray[np.int64]:
+    """One number per (cut, user), in their order; cuts are whole days."""
+    return cut_at // 86_400_000_000 << 32 | user_idx.astype(np.int64)
+
+
+def _place(key: NDArray[np.int64], wanted: NDArray[np.int64], table: str) -> NDArray[np.int64]:
+    """Row of each wanted (cut, user)."""
+    place = np.minimum(np.searchsorted(key, wanted), max(len(key) - 1, 0))
+    missing = int(np.count_nonzero(key[place] != wanted)) if len(key) else len(wanted)
+    if missing:
+        raise ContractViolation(f"sequences: no row for {missing} of {len(wanted)} {table}")
+    return place
+
+
+def _authors(author_id: pa.ChunkedArray) -> Ints:
+    """Numbers of the authors of several videos, in the order of their ids; 0 for all others."""
+    names = np.array(pc.fill_null(author_id, "").to_numpy(zero_copy_only=False), dtype=str)
+    ids, number, n_videos = np.unique(names, return_inverse=True, return_counts=True)
+    several = (n_videos > 1) & (ids != "")
+    numbers: Ints = np.where(several, np.cumsum(several), 0).astype(np.int32)[number]
+    return numbers
+
+
+def _steps(lists: pa.ChunkedArray, n_videos: int) -> Steps:
+    """A column of lists of structs."""
+    lengths = np.array(pc.list_value_length(lists).to_numpy(), dtype=np.int64)
+    flat = pc.list_flatten(lists)
+    flat = flat.combine_chunks() if isinstance(flat, pa.ChunkedArray) else flat
+    weight = np.ones(len(flat), dtype=np.float32)
+    if flat.type.get_field_index("weight") >= 0:
+        weight = np.array(pc.struct_field(flat, "weight").to_numpy(), dtype=np.float32)
+    return Steps(
+        indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        video_idx=_within(pc.struct_field(flat, "video_idx"), n_videos, "sequences"),
+        at=_micros(pc.struct_field(flat, "at")),
+        weight=weight,
+    )
+
+
+def _within(column: pa.Array | pa.ChunkedArray, n: int, table: str) -> Ints:
+    index = np.array(column.to_numpy(), dtype=np.int32)
+    outside = int(np.count_nonzero((index < 0) | (index >= n)))
+    if outside:
+        raise ContractViolation(f"{table}: index outside the day's {n} nodes, {outside} rows")
+    return index
+
+
+def _micros_column(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+
+
+def _micros(column: pa.Array | pa.ChunkedArray) -> Instants:
+    return np.array(_micros_column(column).to_numpy(), dtype=np.int64)

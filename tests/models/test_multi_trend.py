@@ -1,0 +1,222 @@
+"""Trends: routed together, read by the clock, found where they spread from leaders to followers."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trend_worlds
+
+from microrec.models import exposures as logged
+from microrec.models import fitted, multi_trend
+from microrec.models.data import Graph
+from microrec.models.multi_trend import Config, Half, MultiTrend
+from microrec.models.sequences import Sequences
+from microrec.models.training import step
+
+SMALL = {"dim": 16, "batch_size": 256, "learning_rate": 0.01}
+WORLD = trend_worlds.world(1)
+
+
+def sequences(graph: Graph) -> Sequences:
+    assert graph.sequences is not None
+    return graph.sequences
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return trend_worlds.graph(WORLD)
+
+
+def network(graph: Graph, **config: Any) -> MultiTrend:
+    made = multi_trend.build(
+        graph,
+        sequences(graph).exposures,
+        Config(**{**SMALL, **config}),
+        torch.Generator().manual_seed(1),
+    )
+    return made.eval()
+
+
+def some(graph: Graph, chosen: list[int], config: Config) -> logged.Batch:
+    found = sequences(graph)
+    return logged.batch(found, found.exposures, np.array(chosen), config)
+
+
+def with_steps(graph: Graph, **changed: Any) -> Graph:
+    found = sequences(graph)
+    return replace(graph, sequences=replace(found, **changed))
+
+
+def test_loss_falls_on_a_repeated_batch_and_gradients_start_from_zero(graph: Graph) -> None:
+    one = network(graph, dropout=0.0, id_dropout=0.0).train()
+    batch = some(graph, list(range(0, 3000, 30)), one.config)
+    optimizer = torch.optim.Adam(one.parameters(), lr=0.01)
+    losses = [step(optimizer, one.loss, batch) for _ in range(40)]
+    assert losses[-1] < 0.5 * losses[0]
+    one.zero_grad()
+    one.noise.manual_seed(0)
+    one.loss(batch).backward()
+    fresh = [p.grad.clone() for p in one.parameters() if p.grad is not None]
+    for parameter in one.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    one.noise.manual_seed(0)
+    step(torch.optim.SGD(one.parameters(), lr=0.0), one.loss, batch)
+    for before, parameter in zip(
+        fresh, [p for p in one.parameters() if p.grad is not None], strict=True
+    ):
+        torch.testing.assert_close(parameter.grad, before)
+
+
+def test_a_pair_is_scored_the_same_in_any_company(graph: Graph) -> None:
+    one = network(graph)
+    lengths = np.diff(sequences(graph).history.indptr)[sequences(graph).exposures.row]
+    short, long = int(lengths.argmin()), int(lengths.argmax())
+    assert lengths[short] < lengths[long]
+    with torch.no_grad():
+        together = one(some(graph, [short, long, 7], one.config))
+        for place, chosen in enumerate([short, long, 7]):
+            alone = one(some(graph, [chosen], one.config))
+            torch.testing.assert_close(alone[0], together[place])
+
+
+def test_the_future_is_read_unless_it_is_ablated(graph: Graph) -> None:
+    found = sequences(graph)
+    there = int(np.flatnonzero(np.diff(found.future.indptr)[found.exposures.row] > 1)[0])
+    other = (found.future.video_idx + 1) % graph.n_videos
+    moved = with_steps(graph, future=replace(found.future, video_idx=other.astype(np.int32)))
+    with torch.no_grad():
+        for future, same in ((True, False), (False, True)):
+            one = network(graph, future=future)
+            a, b = (one(some(g, [there], one.config)) for g in (graph, moved))
+            assert torch.equal(a, b) == same
+
+
+def test_ages_are_read_unless_they_are_ablated(graph: Graph) -> None:
+    found = sequences(graph)
+    there = int(np.flatnonzero(np.diff(found.history.indptr)[found.exposures.row] > 3)[-1])
+    at = found.history.at.copy()
+    at[::2] -= 50 * trend_worlds.DAY_US
+    aged = with_steps(graph, history=replace(found.history, at=at))
+    with torch.no_grad():
+        for time, same in ((True, False), (False, True)):
+            one = network(graph, time=time)
+            with torch.no_grad():
+                one.age += torch.randn(one.age.shape, generator=torch.Generator().manual_seed(2))
+            a, b = (one(some(g, [there], one.config)) for g in (graph, aged))
+            assert torch.allclose(a, b, atol=1e-7) == same
+
+
+def half(x: torch.Tensor, seed: int, n_trends: int) -> Half:
+    n, width, _ = x.shape
+    start = torch.randn(n, width, n_trends, generator=torch.Generator().manual_seed(seed))
+    there = torch.ones(n, width, dtype=torch.bool)
+    return Half(
+        x, there.float(), there, torch.zeros(n, width), start, torch.zeros(n, n_trends), x[:, :0]
+    )
+
+
+def test_planted_clusters_are_routed_into_trends_that_both_halves_share(graph: Graph) -> None:
+    generator = torch.Generator().manual_seed(3)
+    centres = 3 * torch.eye(16)[:2]
+    own = torch.arange(10) % 2
+    x = centres[own] + 0.3 * torch.randn(50, 10, 16, generator=generator)
+    joint, separate = network(graph, n_trends=2), network(graph, n_trends=2, routing="separate")
+    first, second = joint._route([half(x, 1, 2), half(x, 2, 2)])
+    agree = {}
+    for name, (a, b) in {
+        "joint": (first, second),
+        "separate": (separate._route([half(x, 1, 2)])[0], separate._route([half(x, 2, 2)])[0]),
+    }.items():
+        history, future = a.share.argmax(2), b.share.argmax(2)
+        together = history[:, :, None] == history[:, None, :]
+        planted = own[:, None] == own[None, :]
+        assert (together == planted).all(dim=(1, 2)).float().mean() > 0.7  # of the users
+        agree[name] = (history == future).float().mean().item()
+    assert agree["joint"] > 0.9 > 0.75 > agree["separate"]  # apart, slots are named by chance
+
+
+def test_shares_of_a_step_add_up_to_one_and_to_nothing_where_there_is_none(graph: Graph) -> None:
+    one = network(graph)
+    batch = some(graph, [0, 1500, 3000], one.config)
+    with torch.no_grad():
+        for viewed, share in zip((batch.history, batch.future), one.shares(batch), strict=True):
+            torch.testing.assert_close(share.sum(2), viewed.there.float())
+
+
+def recall(trained: fitted.Trained, graph: Graph, *, k: int = 10) -> float:
+    """Share of what the followers are to watch next in the first k they have not watched."""
+    trends, found = trained.fitted, sequences(graph)
+    assert isinstance(trends, fitted.Trends)
+    hits = []
+    for user in np.flatnonzero(~WORLD.leads):
+        scores = (trends.user[user] @ trends.video.T).max(axis=0)
+        row = found.serving[user]
+        scores[
+            found.history.video_idx[found.history.indptr[row] : found.history.indptr[row + 1]]
+        ] = -np.inf
+        hits.append(np.isin(WORLD.coming(user), np.argsort(-scores, kind="stable")[:k]).mean())
+    return float(np.mean(hits))
+
+
+def test_trends_that_spread_from_leaders_are_found_through_the_future_alone(graph: Graph) -> None:
+    """Leaders' new videos were shown to no follower: whose they are is known from the network only."""
+    config = Config(**SMALL, epochs=12, n_trends=2, retrieval_weight=1.0, id_dropout=0.1)
+    strangers = trend_worlds.graph(WORLD, network="random")
+    found = {
+        name: recall(multi_trend.fit(g, c, np.random.default_rng(1)), g)
+        for name, g, c in (
+            ("whole", graph, config),
+            ("no future", graph, config.model_copy(update={"future": False})),
+            ("random users", strangers, config),
+        )
+    }
+    assert found["whole"] > 0.6
+    assert found["whole"] > found["no future"] + 0.2
+    assert found["whole"] > found["random users"] + 0.1
+
+
+def test_the_same_seed_gives_the_same_bits_and_they_survive_the_disk(
+    graph: Graph, tmp_path: Path
+) -> None:
+    config = Config(**SMALL, epochs=1)
+    first, second = (multi_trend.fit(graph, config, np.random.default_rng(7)) for _ in range(2))
+    assert isinstance(first.fitted, fitted.Trends)
+    for name, array in vars(first.fitted).items():
+        np.testing.assert_array_equal(array, getattr(second.fitted, name))
+    fitted.save(first, tmp_path, config=config)
+    loaded = fitted.load(tmp_path)
+    for name, array in vars(first.fitted).items():
+        np.testing.assert_array_equal(array, getattr(loaded, name))
+    restored = multi_trend.restore(graph, config, fitted.load_parameters(tmp_path))
+    again = multi_trend.restore(graph, config, first.parameters)
+    shown = sequences(graph).exposures
+    np.testing.assert_array_equal(
+        logged.logits(restored, graph, shown, config), logged.logits(again, graph, shown, config)
+    )
+
+
+def test_a_user_with_nothing_behind_has_no_trend_and_a_video_nobody_knows_is_not_offered(
+    graph: Graph,
+) -> None:
+    found = sequences(graph)
+    nobody = found.serving[3]
+    lengths = np.diff(found.history.indptr)
+    kept = np.repeat(np.arange(len(lengths)) != nobody, lengths)
+    lengths[nobody] = 0
+    history = replace(
+        found.history,
+        indptr=np.concatenate([[0], np.cumsum(lengths)]),
+        **{name: getattr(found.history, name)[kept] for name in ("video_idx", "at", "weight")},
+    )
+    changed = with_steps(graph, history=history)
+    trends = multi_trend.retrieval(network(changed, future=False), changed)
+    assert not trends.trend_known[3].any()
+    assert trends.trend_known[[0, 1, 2, 4]].any(axis=1).all()
+    assert not trends.user[3].any()
+    shown = np.zeros(graph.n_videos, dtype=bool)
+    shown[found.exposures.video_idx] = True
+    assert not shown.all()
+    np.testing.assert_array_equal(trends.video_known, shown)
