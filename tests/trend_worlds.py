@@ -2,8 +2,8 @@
 
 Groups have a taste of their own: their members watch the same lasting videos, so that Pearson finds
 them. Every day each group has a few new videos. Its leaders watch them on that day, right after one
-of the lasting videos; its followers watch them on the next day. Nothing but who watches what tells
-which new videos are whose: there are no vectors that would.
+of the lasting videos; its followers watch them on the next day. A video's vector is drawn for it
+alone: nothing but who watches what tells which new videos are whose.
 """
 
 import datetime as dt
@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from microrec.models.data import Edges, Graph, Neighbours
+from microrec.models.data import Edges, Features, Graph, Neighbours
 from microrec.models.sequences import build
 
 DAY_US = 86_400_000_000
@@ -24,6 +24,8 @@ FIRST = 20_454 * DAY_US
 N_DAYS = 7
 FRESH = 3
 """New videos of a group and day."""
+N_LOOKS = 16
+"""Length of a video's vector."""
 LASTING = 8
 """Lasting videos of a group."""
 
@@ -184,8 +186,9 @@ def _future(
 def graph(
     found: World, *, network: Literal["groups", "random"] = "groups", fit: str = "trial"
 ) -> Graph:
-    """The world as a model learns from it: sequences, and no graph."""
+    """The world as a model learns from it: sequences, looks that tell videos apart, and no graph."""
     no_edges = Edges(*(np.zeros(0, dtype) for dtype in (np.int32, np.int32, float, int, int, int)))
+    looks = np.random.default_rng(5).standard_normal((found.n_videos, N_LOOKS)).astype(np.float32)
     nobody = Neighbours(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))
     return Graph(
         n_users=found.n_users,
@@ -193,7 +196,7 @@ def graph(
         eligible=np.ones(found.n_videos, dtype=np.bool_),
         edges=no_edges,
         early_stopping=None,
-        features={},
+        features={"look": Features(looks, np.ones(found.n_videos, dtype=np.bool_))},
         modality_edges={},
         user_edges=nobody,
         sequences=build(tables(found, network=network), fit=fit, n_users=found.n_users),

@@ -52,7 +52,7 @@ def with_steps(graph: Graph, **changed: Any) -> Graph:
 
 def test_loss_falls_on_a_repeated_batch_and_gradients_start_from_zero(graph: Graph) -> None:
     one = network(graph, dropout=0.0, id_dropout=0.0).train()
-    batch = some(graph, list(range(0, 3000, 30)), one.config)
+    batch = some(graph, list(range(0, 2500, 25)), one.config)
     optimizer = torch.optim.Adam(one.parameters(), lr=0.01)
     losses = [step(optimizer, one.loss, batch) for _ in range(40)]
     assert losses[-1] < 0.5 * losses[0]
@@ -140,42 +140,46 @@ def test_planted_clusters_are_routed_into_trends_that_both_halves_share(graph: G
 
 def test_shares_of_a_step_add_up_to_one_and_to_nothing_where_there_is_none(graph: Graph) -> None:
     one = network(graph)
-    batch = some(graph, [0, 1500, 3000], one.config)
+    batch = some(graph, [0, 1200, 2400], one.config)
     with torch.no_grad():
         for viewed, share in zip((batch.history, batch.future), one.shares(batch), strict=True):
             torch.testing.assert_close(share.sum(2), viewed.there.float())
 
 
-def recall(trained: fitted.Trained, graph: Graph, *, k: int = 10) -> float:
-    """Share of what the followers are to watch next in the first k they have not watched."""
-    trends, found = trained.fitted, sequences(graph)
+def recall(trained: fitted.Trained) -> float:
+    """Share of what followers watch next that is their best three among the new videos of the day."""
+    trends, fresh = trained.fitted, np.flatnonzero(WORLD.born == trend_worlds.N_DAYS - 2)
     assert isinstance(trends, fitted.Trends)
     hits = []
     for user in np.flatnonzero(~WORLD.leads):
-        scores = (trends.user[user] @ trends.video.T).max(axis=0)
-        row = found.serving[user]
-        scores[
-            found.history.video_idx[found.history.indptr[row] : found.history.indptr[row + 1]]
-        ] = -np.inf
-        hits.append(np.isin(WORLD.coming(user), np.argsort(-scores, kind="stable")[:k]).mean())
+        scores = (trends.user[user] @ trends.video[fresh].T).max(axis=0)
+        best = fresh[np.argsort(-scores, kind="stable")[: trend_worlds.FRESH]]
+        hits.append(np.isin(WORLD.coming(user), best).mean())
     return float(np.mean(hits))
 
 
 def test_trends_that_spread_from_leaders_are_found_through_the_future_alone(graph: Graph) -> None:
     """Leaders' new videos were shown to no follower: whose they are is known from the network only."""
-    config = Config(**SMALL, epochs=12, n_trends=2, retrieval_weight=1.0, id_dropout=0.1)
+    config = Config(
+        **SMALL,
+        epochs=6,
+        n_trends=2,
+        retrieval_weight=1.0,
+        retrieval_videos=300,
+        id_dropout=0.95,  # looks alone: what is new has hardly an id row yet
+    )
     strangers = trend_worlds.graph(WORLD, network="random")
     found = {
-        name: recall(multi_trend.fit(g, c, np.random.default_rng(1)), g)
+        name: recall(multi_trend.fit(g, c, np.random.default_rng(1)))
         for name, g, c in (
             ("whole", graph, config),
             ("no future", graph, config.model_copy(update={"future": False})),
             ("random users", strangers, config),
         )
     }
-    assert found["whole"] > 0.6
-    assert found["whole"] > found["no future"] + 0.2
-    assert found["whole"] > found["random users"] + 0.1
+    chance = trend_worlds.FRESH / np.count_nonzero(WORLD.born == trend_worlds.N_DAYS - 2)
+    assert found["whole"] > 4 * chance, found
+    assert found["whole"] > 2 * max(found["no future"], found["random users"]), found
 
 
 def test_the_same_seed_gives_the_same_bits_and_they_survive_the_disk(
@@ -216,6 +220,9 @@ def test_a_user_with_nothing_behind_has_no_trend_and_a_video_nobody_knows_is_not
     assert not trends.trend_known[3].any()
     assert trends.trend_known[[0, 1, 2, 4]].any(axis=1).all()
     assert not trends.user[3].any()
+    assert trends.video_known.all()  # all have looks
+    blind = replace(changed, features={})
+    trends = multi_trend.retrieval(network(blind), blind)
     shown = np.zeros(graph.n_videos, dtype=bool)
     shown[found.exposures.video_idx] = True
     assert not shown.all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import worlds
+from torch.nn import functional
 
 from microrec.models import exposures as logged
 from microrec.models import sasrec
@@ -63,6 +64,46 @@ def test_a_later_viewing_changes_no_earlier_state(graph: Graph) -> None:
         changed = (after - before).abs().amax(dim=2) > 1e-4
         mine = there & there[:, place : place + 1]
         assert changed[:, place:][mine[:, place:]].all()  # itself and all that come after it
+
+
+def test_a_block_by_hand() -> None:
+    """By loops: each place's softmax over what it sees and itself, in two heads of four columns."""
+    generator = torch.Generator().manual_seed(0)
+    block, width = sasrec.Block(CONFIG, generator), 5
+    x = torch.randn(1, width, 8, generator=generator)
+    there = torch.tensor([False, True, True, True, True])
+    sees = torch.ones(width, width).tril(-1).bool() & there | torch.eye(width).bool()
+    normed = functional.layer_norm(x[0], (8,))
+    query, key, value = (part(normed) for part in (block.query, block.key, block.value))
+    found = torch.zeros(width, 8)
+    for place in range(width):
+        mine = [other for other in range(place + 1) if there[other] or other == place]
+        for head in (slice(0, 4), slice(4, 8)):
+            weight = (key[mine, head] @ query[place, head] / 2).softmax(0)
+            found[place, head] = weight @ value[mine, head]
+    expected = x[0] + block.joined(found)
+    narrow = functional.layer_norm(expected, (8,))
+    expected = expected + block.network(narrow, generator)
+    torch.testing.assert_close(block(x, sees.unsqueeze(0), generator)[0], expected)
+
+
+def test_a_place_sees_itself_and_those_before_it(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, batch, seen = network_of(graph), batch_of(graph), []
+    original = sasrec.Block.forward
+
+    def forward(self: sasrec.Block, x: torch.Tensor, sees: torch.Tensor, noise: torch.Generator):
+        seen.append(sees)
+        return original(self, x, sees, noise)
+
+    monkeypatch.setattr(sasrec.Block, "forward", forward)
+    states(network, batch)
+    assert len(seen) == CONFIG.n_blocks
+    there = batch.history.there
+    for row, place in ((0, 0), (0, 5), (3, there.shape[1] - 1)):
+        expected = [at for at in range(place + 1) if there[row, at] or at == place]
+        assert torch.nonzero(seen[0][row, place]).flatten().tolist() == expected
 
 
 def test_what_is_not_there_is_not_seen(graph: Graph) -> None:
@@ -180,7 +221,8 @@ def test_an_epoch_is_every_history_once(graph: Graph, batch_size: int, length: i
     assert len(batches) <= 1 + sum(sizes) // batch_size
     if batch_size == 64:
         assert len(batches) > 3
-        assert [one.user.tolist() for one in epoch(1)] != [one.user.tolist() for one in batches]
+        steps, others = ({tuple(one.user.tolist()) for one in of} for of in (batches, epoch(1)))
+        assert steps != others
 
 
 def test_rows_score_as_the_network_does(graph: Graph) -> None:
