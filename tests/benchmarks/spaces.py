@@ -151,7 +151,7 @@ NIGHTS: dict[str, dict[str, list[Any]]] = {
     "content": {"half_life_days": [1.0, 3.0, 7.0, 30.0], "weights": [], "centre": TAGGED},
     "user_neighbours": {"top_k": [20, 50, 200]},
     "preference_gcn": {"centre": TAGGED},
-    "din": EXPOSED,
+    "din": {**EXPOSED, "activation": ["dice", "relu"]},
     "dnn": EXPOSED,
     "multi_trend": {**EXPOSED, "retrieval_weight": [0.1, 1.0], "n_trends": [2, 4]},
     "sasrec": EXPOSED,

@@ -58,7 +58,7 @@ def lists(
 
 
 def random_events(seed: int, n: int = 380) -> list[dict[str, Any]]:
-    """Viewings of days 1 to 5, users of unequal activity; no two at one instant."""
+    """Viewings of days 1 to 5, more videos every day; users of unequal activity; no two at one instant."""
     generator = np.random.default_rng(seed)
     share = generator.dirichlet(np.ones(N_USERS))
     events = []
@@ -67,7 +67,7 @@ def random_events(seed: int, n: int = 380) -> list[dict[str, Any]]:
         events.append(
             {
                 "user_idx": int(generator.choice(N_USERS, p=share)),
-                "video_idx": int(generator.integers(N_VIDEOS)),
+                "video_idx": int(generator.integers(10 + number * (N_VIDEOS - 10) // n)),
                 "started_at": at,
                 "day": at.date(),
                 "feedback": "positive" if generator.uniform() < 0.8 else "negative",
