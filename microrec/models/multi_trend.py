@@ -106,7 +106,6 @@ class MultiTrend(nn.Module):
         forward: a batch -> logits of its pairs [n_pairs]
     """
 
-    VIDEO_ROWS = ("video_id", "popularity")
     noise_table: Tensor
     warm: Tensor
 
@@ -156,12 +155,6 @@ class MultiTrend(nn.Module):
         halves = self._halves(batch, rows)
         mass = halves[0].mass + halves[1].mass
         return halves[0].trends + halves[1].trends, mass > 0
-
-    def shares(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """a_jk of history and future [n_rows, width, K] each, 0 where there is no step."""
-        rows = self.videos(batch.videos, self.noise)
-        history, future = self._halves(batch, rows)
-        return history.share, future.share
 
     def _halves(self, batch: Batch, rows: Tensor) -> tuple[Half, Half]:
         """Route both halves."""
@@ -258,9 +251,8 @@ class MultiTrend(nn.Module):
         drawn = torch.randint(len(self.warm), (n,), generator=self.noise).to(self.warm.device)
         others = torch.unique(self.warm[drawn])
         against = self.videos(others, self.noise)
-        scores = (trends @ against.T).amax(dim=1) + self.popularity.index_select(
-            0, others
-        )  # [n_positive, n]
+        scores = (trends @ against.T).amax(dim=1)  # [n_positive, n]
+        scores = scores + self.popularity.index_select(0, others)
         mine = batch.video[positive]
         target = functional.embedding(mine, rows)
         score = (trends @ target.unsqueeze(2)).squeeze(2).amax(dim=1)

@@ -22,7 +22,6 @@ class VideoRows(nn.Module):
         forward: video_idx [n] -> [n, dim]
     """
 
-    VIDEO_ROWS = ("video_id",)
     warm: Tensor
     author: Tensor
     duration: Tensor
