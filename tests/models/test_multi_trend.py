@@ -138,6 +138,21 @@ def test_planted_clusters_are_routed_into_trends_that_both_halves_share(graph: G
     assert agree["joint"] > 0.9 > 0.75 > agree["separate"]  # apart, slots are named by chance
 
 
+def test_what_is_to_come_moves_the_trends_of_what_was_where_they_are_shared(graph: Graph) -> None:
+    batch = some(graph, [0, 1200, 2400], Config(**SMALL))
+    elsewhere = replace(batch.future, video=(batch.future.video + 1) % len(batch.videos))
+    moved = replace(batch, future=elsewhere)
+    assert batch.future.there.any()
+    with torch.no_grad():
+        for routing, same in (("joint", False), ("separate", True)):
+            one = network(graph, routing=routing)
+            rows = 20 * one.videos(batch.videos, one.noise)  # so long that routing decides
+            was, now = (one._halves(given, rows)[0] for given in (batch, moved))
+            assert torch.equal(was.share, now.share) == same
+            first, second, *_ = was.trends[batch.history.there.sum(1) > 1].unbind(1)
+            assert not torch.isclose(first, second, rtol=0.05).all()
+
+
 def test_shares_of_a_step_add_up_to_one_and_to_nothing_where_there_is_none(graph: Graph) -> None:
     one = network(graph)
     batch = some(graph, [0, 1200, 2400], one.config)
@@ -196,11 +211,8 @@ def test_the_same_seed_gives_the_same_bits_and_they_survive_the_disk(
     for name, array in vars(first.fitted).items():
         np.testing.assert_array_equal(array, getattr(loaded, name))
     restored = multi_trend.restore(graph, config, fitted.load_parameters(tmp_path))
-    again = multi_trend.restore(graph, config, first.parameters)
-    shown = sequences(graph).exposures
-    np.testing.assert_array_equal(
-        logged.logits(restored, graph, shown, config), logged.logits(again, graph, shown, config)
-    )
+    for name, array in vars(multi_trend.retrieval(restored, graph)).items():
+        np.testing.assert_array_equal(array, getattr(first.fitted, name))
 
 
 def test_a_user_with_nothing_behind_has_no_trend_and_a_video_nobody_knows_is_not_offered(
