@@ -22,7 +22,6 @@ from microrec.models.data import Graph
 from microrec.models.exposures import Batch, ExposureConfig, sequences_of
 from microrec.models.fitted import Ranker, Trained
 from microrec.models.layers import Layers
-from microrec.models.losses import half_squares
 from microrec.models.runtime import Runtime
 from microrec.models.sequences import Exposures
 from microrec.models.video_rows import VideoRows
@@ -68,9 +67,7 @@ class Dnn(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Log loss of the labels, L2 of the videos' rows."""
-        value = functional.binary_cross_entropy_with_logits(self(batch), batch.label)
-        own = functional.embedding(batch.videos, self.videos.video_id)
-        return value + self.config.l2 * half_squares(own)
+        return logged.log_loss(self(batch), batch, self.videos.video_id, l2=self.config.l2)
 
 
 def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> Dnn:

@@ -16,12 +16,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional
 
 from microrec.errors import MicrorecError
 from microrec.models import parallel
 from microrec.models.auc import grouped_auc
 from microrec.models.checkpoint import Checkpoint, fingerprint
 from microrec.models.data import WITH_SEQUENCES, Graph
+from microrec.models.losses import half_squares
 from microrec.models.runtime import Runtime
 from microrec.models.sequences import Exposures, Padded, Sequences
 from microrec.models.training import History, Resume, Schedule, train
@@ -308,6 +310,19 @@ def with_learned(network: NetworkT, kept: Mapping[str, NDArray[np.float32]]) -> 
     state = {name: torch.from_numpy(np.array(one)) for name, one in kept.items()}
     cast(nn.Module, network).load_state_dict(state, strict=True)
     return network
+
+
+def log_loss(logits: Tensor, batch: Batch, video_id: Tensor, *, l2: float) -> Tensor:
+    """Log loss of the labels, and L2 of the id rows of the batch's videos.
+
+    Args:
+        logits: of the pairs [n_pairs]
+        batch: the pairs
+        video_id: id rows of all videos [n_videos, dim]
+        l2: weight of the squares
+    """
+    value = functional.binary_cross_entropy_with_logits(logits, batch.label)
+    return value + l2 * half_squares(functional.embedding(batch.videos, video_id))
 
 
 def batch(

@@ -42,7 +42,7 @@ from microrec.models.data import Graph
 from microrec.models.exposures import Batch, ExposureConfig, Viewed, sequences_of
 from microrec.models.fitted import Trained, Trends
 from microrec.models.layers import N_BUCKETS, Layers, buckets, linear, normal
-from microrec.models.losses import half_squares, softmax
+from microrec.models.losses import softmax
 from microrec.models.runtime import Runtime
 from microrec.models.sequences import Exposures
 from microrec.models.video_rows import VideoRows
@@ -143,11 +143,10 @@ class MultiTrend(nn.Module):
         rows = self.videos(batch.videos, self.noise)
         halves = self._halves(batch, rows)
         logits = self._logits(batch, rows, halves)
-        value = functional.binary_cross_entropy_with_logits(logits, batch.label)
+        value = logged.log_loss(logits, batch, self.videos.video_id, l2=self.config.l2)
         if self.config.retrieval_weight:
             value = value + self.config.retrieval_weight * self._retrieval(batch, rows, halves)
-        own = functional.embedding(batch.videos, self.videos.video_id)
-        return value + self.config.l2 * half_squares(own)
+        return value
 
     def trends(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """H_k + F_k of each row [n_rows, K, dim], and which of them have anything [n_rows, K]."""
