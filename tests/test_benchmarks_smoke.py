@@ -20,13 +20,25 @@ from pydantic import BaseModel
 from microrec.errors import GateHeld, RecipeError
 from microrec.evaluation import ranking
 from microrec.models import registry
+from microrec.models.auc import grouped_auc
 from microrec.models.fitted import Embeddings, Trained
 from microrec.recipe import night as recipe_night
 from microrec.settings import settings
 from microrec.synth.world import Config, generate
 from microrec.tables import landing
 from microrec.tables.arrow import Warehouse
-from tests.benchmarks import graphs, measure, nights, quality, scale, spaces, tiktok, training
+from tests import trend_worlds
+from tests.benchmarks import (
+    graphs,
+    measure,
+    nights,
+    quality,
+    scale,
+    spaces,
+    tiktok,
+    training,
+    trends,
+)
 
 
 def figures(out: Path, metric: str) -> dict[tuple[str, str], Any]:
@@ -501,3 +513,67 @@ def chosen_before_the_measured_nights(planted: Path, monkeypatch: pytest.MonkeyP
     ten, fifty = (found["video_neighbours", f"recall@{k}", nights.ALL]["value"] for k in (10, 50))
     assert ten == fifty, "completed lists end at k = 10, proposals at 20"
     assert found["blend", "ndcg@50 sd", nights.ALL]["value"] > 0, "each seed has its blend"
+
+
+def test_futures_of_others_are_those_of_the_same_cut() -> None:
+    graph = trend_worlds.graph(trend_worlds.world(1, n_groups=3))
+    changed = trends.with_others_future(graph, np.random.default_rng(1))
+    mine, theirs = graph.sequences, changed.sequences
+    assert mine is not None
+    assert theirs is not None
+
+    def rows(steps: Any) -> list[tuple[Any, ...]]:
+        parts = zip(steps.indptr[:-1], steps.indptr[1:], strict=True)
+        return [(*steps.video_idx[a:b], *steps.at[a:b], *steps.weight[a:b]) for a, b in parts]
+
+    was, now = rows(mine.future), rows(theirs.future)
+    assert was != now
+    for cut in np.unique(mine.cut_at):
+        of_cut = np.flatnonzero(mine.cut_at == cut)
+        assert Counter(was[n] for n in of_cut) == Counter(now[n] for n in of_cut)
+    assert theirs.history is mine.history
+
+
+def test_figures_of_clicks_are_those_of_the_scores() -> None:
+    """Means over rows are gAUC and log loss; a model that knows more is the better one."""
+    rng = np.random.default_rng(3)
+    nights_ = []
+    for _ in range(2):
+        n = 400
+        user, label = np.sort(rng.integers(60, size=n)), rng.random(n) < 0.4
+        of = trends.Exposures(
+            np.zeros(n, np.int64), user.astype(np.int32), np.zeros(n, np.int32), np.arange(n), label
+        )
+        shown = trends.Shown(of, user.astype(str), rng.integers(10, size=n))
+        seeds = {
+            name: [
+                np.clip(0.4 + know * (label - 0.4) + 0.2 * rng.random(n), 0.01, 0.99) for _ in "ab"
+            ]
+            for name, know in (("multi_trend", 0.3), ("din", 0.02))
+        }
+        nights_.append(trends.Measured(seeds, shown, {}, {}))
+    found = {(one["name"], one["metric"]): one for one in trends._clicks(nights_)}
+    for name in ("multi_trend", "din"):
+        per_night, sizes, losses = [], [], []
+        for night in nights_:
+            label, user = night.shown.exposures.label, night.shown.exposures.user_idx
+            both = np.array([0 < label[user == u].mean() < 1 for u in user])
+            sizes.append(both.sum())
+            per_night.append(np.mean([grouped_auc(p, label, user) for p in night.clicks[name]]))
+            losses += [-np.log(np.where(label, p, 1 - p)).mean() for p in night.clicks[name]]
+        assert found[name, "gauc"]["value"] == pytest.approx(np.average(per_night, weights=sizes))
+        assert found[name, "log loss"]["value"] == pytest.approx(np.mean(losses))
+        assert found[name, "gauc"]["seeds"] == 2
+    gain = found["multi_trend - din", "gauc"]
+    assert gain["low"] > 0
+    assert gain["value"] == pytest.approx(
+        found["multi_trend", "gauc"]["value"] - found["din", "gauc"]["value"]
+    )
+    assert found["multi_trend", "auc"]["value"] > found["din", "auc"]["value"]
+    assert found["multi_trend - din", "log loss"]["high"] < 0
+
+
+def test_calibration_is_the_gap_between_what_is_said_and_what_is() -> None:
+    label = np.tile([True, False, False, False], 100)
+    assert trends.calibration(np.full(400, 0.25), label) == pytest.approx(0)
+    assert trends.calibration(np.full(400, 0.45), label) == pytest.approx(0.2)
