@@ -421,6 +421,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make the tables, measure, write."""
     asked = _parser().parse_args(arguments)
     asked.out = tuning.begin(asked.out, (BARS, LINES))
+    days, before = prepare(asked)
+    run(asked, days, before)
+
+
+def prepare(asked: argparse.Namespace) -> tuple[list[dt.date], dt.date]:
+    """Make the tables that are not there, in the warehouse that is asked for.
+
+    Returns:
+        The measured days, and the one before them, on which configurations are chosen.
+    """
     warehouse = (asked.warehouse or asked.out / "warehouse").resolve()
     zone = warehouse / "landing"
     os.environ.update(MICROREC_WAREHOUSE=str(warehouse), MICROREC_LANDING=str(zone))
@@ -430,7 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     needed = [before, *days] if asked.budget and not asked.tuned else days
     if build(needed, land=lambda: kuairand.import_files(asked.data, str(zone))):
         _end_spark()
-    run(asked, days, before)
+    return days, before
 
 
 def _end_spark() -> None:
@@ -440,15 +450,20 @@ def _end_spark() -> None:
     session().stop()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = tuning.parser("tests.benchmarks.nights", str(__doc__), MODELS, budget=0)
+def add_nights(parser: argparse.ArgumentParser) -> None:
+    """The options that say which nights."""
     day = {"type": dt.date.fromisoformat, "metavar": "YYYY-MM-DD"}
     parser.add_argument("--through", required=True, help="last night", **day)
     parser.add_argument("--nights", type=int, default=4, help="how many")
+    parser.add_argument("--warehouse", type=Path, help="tables kept from call to call")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = tuning.parser("tests.benchmarks.nights", str(__doc__), MODELS, budget=0)
+    add_nights(parser)
     parser.add_argument(
         "--filled", action="store_true", help="lists as a night would complete them"
     )
-    parser.add_argument("--warehouse", type=Path, help="tables kept from call to call")
     return parser
 
 

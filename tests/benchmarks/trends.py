@@ -24,11 +24,9 @@ the same cut, so that what comes from Pearson's neighbours is told from what is 
 import argparse
 import datetime as dt
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,8 +39,6 @@ from microrec.models.auc import group_aucs
 from microrec.models.data import Graph
 from microrec.models.fitted import Ranker
 from microrec.models.sequences import Exposures, Steps, build
-from microrec.settings import settings
-from microrec.tables import kuairand
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import nights, quality, report, spaces, tuning
 from tests.benchmarks.nights import Night
@@ -334,16 +330,8 @@ def _tell(trial: Trial, step: str, run: Run, words: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the tables, measure, write."""
     asked = _parser().parse_args(arguments)
-    out = tuning.begin(asked.out, (BARS,))
-    warehouse = (asked.warehouse or out / "warehouse").resolve()
-    zone = warehouse / "landing"
-    os.environ.update(MICROREC_WAREHOUSE=str(warehouse), MICROREC_LANDING=str(zone))
-    settings.cache_clear()
-    days = [asked.through - dt.timedelta(days=back) for back in reversed(range(asked.nights))]
-    before = days[0] - dt.timedelta(days=1)
-    needed = [before, *days] if asked.budget and not asked.tuned else days
-    if nights.build(needed, land=lambda: kuairand.import_files(asked.data, str(zone))):
-        nights._end_spark()
+    asked.out = out = tuning.begin(asked.out, (BARS,))
+    days, before = nights.prepare(asked)
     tried = [] if asked.tuned else [
         one for model in asked.models for one in tune(before, model, budget=asked.budget)
     ]  # fmt: skip
@@ -390,10 +378,7 @@ def _preface(
 
 def _parser() -> argparse.ArgumentParser:
     parser = tuning.parser("tests.benchmarks.trends", str(__doc__), MODELS, budget=0)
-    day = {"type": dt.date.fromisoformat, "metavar": "YYYY-MM-DD"}
-    parser.add_argument("--through", required=True, help="last night", **day)
-    parser.add_argument("--nights", type=int, default=4, help="how many")
-    parser.add_argument("--warehouse", type=Path, help="tables kept from call to call")
+    nights.add_nights(parser)
     words = "also the chosen multi_trend with one thing changed at a time"
     parser.add_argument("--ablate", action="store_true", help=words)
     return parser
