@@ -39,7 +39,7 @@ def _value(promise: Contract, name: str, kind: pa.DataType, number: int) -> Any:
     if pa.types.is_date(kind):
         return dt.date(2026, 1, number)
     if pa.types.is_timestamp(kind):
-        return dt.datetime(2026, 1, number, tzinfo=dt.UTC)
+        return dt.datetime(2026, 1, number + (5 if name in above else 0), tzinfo=dt.UTC)
     if pa.types.is_boolean(kind):
         return True
     if pa.types.is_string(kind):
@@ -75,6 +75,9 @@ def broken_by(promise: Contract, rule: Rule) -> list[dict[str, Any]]:
         rows = [rows[0], dict(rows[0])]
     elif rule.type == "expect_table_row_count_to_be_between":
         return []
+    elif rule.kwargs.get("or_equal"):
+        above, below = rule.kwargs["column_A"], rule.kwargs["column_B"]
+        rows[-1][above], rows[-1][below] = rows[-1][below], rows[-1][above]
     else:
         rows[-1][rule.kwargs["column_A"]] = rows[-1][rule.kwargs["column_B"]]
     return rows
