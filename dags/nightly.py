@@ -15,9 +15,11 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | build_sequences | events, user_edges | exposures, sequences | |
 | trial.train_model | the graphs without day D | models | |
 | trial.select_candidates | models | candidates | |
+| trial.rank_candidates | candidates, models | candidates | skipped where the recipe has no rankers |
 | evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
-| final.train_model, final.select_candidates | the graphs with day D | models, candidates | |
+| final.train_model, final.select_candidates, final.rank_candidates | the graphs with day D | models, candidates | |
 | select_recommendations | candidates | recommendations, fallback_recommendations | |
+| describe_trends | models, sequences, videos | user_trends | |
 | publish_release | the result tables | gate_results, metrics, releases | a gate holds the night |
 
 **When it fails.** Nothing half-done is visible: each task commits whole days or nothing, and until publish_release is
@@ -32,7 +34,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, chain
 from airflow.sdk.definitions.mappedoperator import MappedOperator
-from submit import Job, models, resolve_day
+from submit import Job, models, rankers, resolve_day, trained
 
 with DAG(
     dag_id="nightly",
@@ -61,34 +63,45 @@ with DAG(
     day = resolve_day()
 
     def job(name: str, **options: str) -> Job:
-        """A task named as its job."""
-        return Job(task_id=name, job=name, day=day, **options)
+        """A task named as its job. What it follows may be skipped: a recipe need not have rankers."""
+        return Job(task_id=name, job=name, day=day, trigger_rule="none_failed", **options)
 
-    def mapped(name: str, fit: str) -> MappedOperator:
-        """A task mapped over the recipe's models."""
+    def mapped(name: str, fit: str, over: list[str]) -> MappedOperator:
+        """A task mapped over models."""
         each = Job.partial(
             task_id=name, job=name, day=day, fit=fit, map_index_template="{{ task.model }}"
         )
-        return each.expand(model=models())
+        return each.expand(model=over)
+
+    def fitted(fit: str) -> tuple[MappedOperator, MappedOperator, MappedOperator]:
+        """Train, propose, rank."""
+        tasks = (
+            mapped("train_model", fit, trained()),
+            mapped("select_candidates", fit, models()),
+            mapped("rank_candidates", fit, rankers()),
+        )
+        chain(*tasks)
+        return tasks
 
     validate_events = job("validate_events")
     build_watch_graph = job("build_watch_graph")
     others = [job("build_modality_graph"), job("build_user_graph")]
     build_sequences = job("build_sequences")
-    with TaskGroup("trial") as trial:
-        chain(mapped("train_model", "trial"), mapped("select_candidates", "trial"))
+    with TaskGroup("trial"):
+        trial = fitted("trial")
     evaluate_sources = job("evaluate_sources")
-    with TaskGroup("final") as final:
-        chain(mapped("train_model", "final"), mapped("select_candidates", "final"))
+    with TaskGroup("final"):
+        final = fitted("final")
+    publish_release = job("publish_release")
 
     chain(
         validate_events,
         build_watch_graph,
         others,
         build_sequences,
-        trial,
-        evaluate_sources,
-        final,
-        job("select_recommendations"),
-        job("publish_release"),
+        trial[0],
     )
+    # Ranking may be skipped, so that what waits for it waits for the selection too.
+    chain(trial[1:], evaluate_sources, final[0])
+    chain(final[1:], job("select_recommendations"), publish_release)
+    chain(final[0], job("describe_trends"), publish_release)

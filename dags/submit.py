@@ -17,9 +17,24 @@ EX_DATAERR = 65
 
 
 def models() -> list[str]:
-    """The models the recipe runs; a recipe without a list runs the defaults of microrec.recipe.Night."""
+    """The models the recipe asks for candidates."""
+    return list(_night()["models"])
+
+
+def rankers() -> list[str]:
+    """The models the recipe has score what all of them propose."""
+    return list(_night().get("rankers", []))
+
+
+def trained() -> list[str]:
+    """Every model of the recipe, once."""
+    return list(dict.fromkeys([*models(), *rankers()]))
+
+
+def _night() -> dict[str, Any]:
+    """The section [night] of the recipe; the DAG does not import microrec.recipe, which resolves all of it."""
     path = Path(os.environ.get("MICROREC_RECIPE", HOME / "microrec.toml"))
-    return list(tomllib.loads(path.read_text())["night"]["models"])
+    return dict(tomllib.loads(path.read_text())["night"])
 
 
 @task

@@ -2,20 +2,32 @@
 
 Reads: events and daily_watches (the window that ends at the day), users, video_nodes, user_edges,
        suppressed_users
-Writes: exposures, sequences, metrics (stage sequences)
+Writes: exposures, sequences, metrics (stage sequences); no rows where no model of the recipe reads
+        them, unless asked to
 """
+
+import logging
 
 from microrec import job, recipe
 from microrec.graphs import cuts, measures, nodes, pearson, sequences, watch
-from microrec.tables import spark
+from microrec.models import registry
+from microrec.tables import arrow, spark
+
+logger = logging.getLogger(__name__)
 
 
-def main(day: job.Day) -> None:
+def main(day: job.Day, anyway: job.Anyway = False) -> None:
     """Build the examples a model of sequences learns from, and the rows it serves from.
 
     Raises:
         MissingDay: the day's user graph was not built.
     """
+    if not anyway and not set(recipe.night().trained) & set(registry.OF_SEQUENCES):
+        logger.info("sequences day=%s rows=0 reason=no_model_of_the_recipe_reads_them", day)
+        here = arrow.Warehouse.open()
+        for table in ("exposures", "sequences"):
+            here.write(table, here.table(table).contract.file_schema.empty_table(), day=day)
+        return
     config = recipe.section("graphs.sequences", sequences.Config)
     correlation = recipe.section("graphs.user_edges", pearson.Config)
     house, days = spark.Warehouse.open(), recipe.night().window_days

@@ -29,10 +29,10 @@ def main(day: job.Day) -> None:
     rungs = ladder.rungs(edges, videos, known=known, fit="trial", day=day, config=steps)
     lists = {
         source: house.read("candidates", day=day, fit="trial", source=source)
-        for source in night.models
+        for source in night.sources
         if house.exists("candidates", day=day, fit="trial", source=source)
     }
-    for source in sorted(set(night.models) - set(lists)):
+    for source in sorted(set(night.sources) - set(lists)):
         logger.warning("blend day=%s fit=trial missing_source=%s", day, source)
     weights = recipe.section("candidates.blend", blend.Config)
     served = filters.served(users, house.read("suppressed_users", day=day))

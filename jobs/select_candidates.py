@@ -29,7 +29,7 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     found = _open(house, day=day, fit=fit, model=model)
     if isinstance(found, fitted.Ranker):
         raise RecipeError(
-            f"model {model!r} scores pairs and proposes nothing: not for night.models"
+            f"model {model!r} proposes nothing: name it in night.rankers, not in night.models"
         )
     rows = retrieval.best(found, users=asked, known=known, k=k, config=config)
     house.write("candidates", rows, day=day, fit=fit, source=model)

@@ -24,10 +24,10 @@ def main(day: job.Day) -> None:
     rungs = ladder.rungs(edges, videos, known=known, fit="final", day=day, config=steps)
     lists = {
         source: house.read("candidates", day=day, fit="final", source=source)
-        for source in night.models
+        for source in night.sources
         if house.exists("candidates", day=day, fit="final", source=source)
     }
-    for source in sorted(set(night.models) - set(lists)):
+    for source in sorted(set(night.sources) - set(lists)):
         logger.warning("blend day=%s fit=final missing_source=%s", day, source)
     blended = final.select(
         lists,

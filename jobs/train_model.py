@@ -23,10 +23,8 @@ from microrec.tables import arrow
 def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """Train one model."""
     house, night, module = arrow.Warehouse.open(), recipe.night(), registry.model(model)
-    fits: dict[str, dict[str, Any]] = {"user_edges": {"fit": fit}}
-    tables = {
-        name: house.read(name, day=day, **fits.get(name, {})) for name in registry.tables(model)
-    }
+    needed = data.reads(registry.tables(model), fit)
+    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
     graph = data.build_graph(tables, fit=fit)
     config: Any = recipe.section(f"models.{model}", module.Config)
     if fit == "final" and "epochs" in module.Config.model_fields:

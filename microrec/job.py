@@ -28,6 +28,9 @@ Day = Annotated[
 Fit = Annotated[
     str, typer.Option("--fit", help="trial (D held out) or final (all days through D).")
 ]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Also where nothing in the recipe reads what is written.")
+]
 Model = Annotated[str, typer.Option("--model", help="Name of the model, as in the recipe.")]
 
 # torch's threads spin while they wait for one another: on 2 busy cores a training took 34 CPU seconds, with this 10,

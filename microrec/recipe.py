@@ -36,10 +36,27 @@ class Night(BaseModel):
         min_length=1,
     )
     """Models that are trained and asked for candidates; `popularity` is the floor of the gate."""
+    rankers: list[str] = []
+    """Models that score what all sources propose to a user; each is one more source (`ranked_by`)."""
     seed: NonNegativeInt = 20260101
     """Root of every random number of the night."""
     valid_hours: PositiveInt = 72
     """Hours after the end of the day at which a release expires."""
+
+    @property
+    def trained(self) -> list[str]:
+        """Every model of the night, once."""
+        return list(dict.fromkeys([*self.models, *self.rankers]))
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of all candidates of a fit."""
+        return [*self.models, *map(ranked_by, self.rankers)]
+
+
+def ranked_by(model: str) -> str:
+    """The source that holds the candidates of all models in a ranking model's order."""
+    return f"ranked_by_{model}"
 
 
 def load(path: Path) -> dict[str, Any]:

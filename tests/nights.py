@@ -2,6 +2,7 @@
 
 import datetime as dt
 import importlib
+from typing import Any
 
 from microrec.recipe import night as recipe_night
 
@@ -14,7 +15,7 @@ BEFORE_MODELS = (
 )
 
 
-def call(job: str, day: dt.date, **options: str) -> None:
+def call(job: str, day: dt.date, **options: Any) -> None:
     importlib.import_module(f"jobs.{job}").main(day=day, **options)
 
 
@@ -31,10 +32,17 @@ def run_night(day: dt.date) -> None:
     call("evaluate_sources", day)
     fit_and_select(day, "final")
     call("select_recommendations", day)
+    call("describe_trends", day)
     call("publish_release", day)
 
 
 def fit_and_select(day: dt.date, fit: str) -> None:
-    for job in ("train_model", "select_candidates"):
-        for model in recipe_night().models:
+    night = recipe_night()
+    jobs = {
+        "train_model": night.trained,
+        "select_candidates": night.models,
+        "rank_candidates": night.rankers,
+    }
+    for job, models in jobs.items():
+        for model in models:
             call(job, day, fit=fit, model=model)

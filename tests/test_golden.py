@@ -9,6 +9,7 @@ expect/<table>.yaml    every row of the table afterwards, in any order (nulls om
 import datetime as dt
 import importlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,7 @@ def test_every_spark_job_has_a_golden_folder() -> None:
     spark_jobs = {
         path.stem
         for path in jobs.glob("*.py")
-        if "microrec.tables import spark" in path.read_text()
-        or "microrec.tables.spark import" in path.read_text()
+        if re.search(r"microrec.tables(.spark import| import .*spark)", path.read_text())
     }
     assert spark_jobs
     assert spark_jobs == {case.parent.name for case in CASES}

@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from nights import call, run_night
 from typer.testing import CliRunner
 
-from microrec import cli
+from microrec import cli, recipe
 from microrec.errors import LandingError
+from microrec.models import data, exposures, registry
 from microrec.release import reader
 from microrec.settings import HOME, settings
 from microrec.synth.world import Config, generate
@@ -34,10 +36,16 @@ RECIPE = f"""
 [night]
 window_days = 5
 k = {K}
-models = ["popularity", "content", "user_neighbours", "video_neighbours", "preference_gcn"]
+models = ["popularity", "content", "user_neighbours", "video_neighbours", "multi_trend"]
+rankers = ["multi_trend", "dnn"]
 
-[models.preference_gcn]
-max_epochs = 15
+[models.multi_trend]
+dim = 16
+max_epochs = 3
+
+[models.dnn]
+dim = 16
+max_epochs = 3
 """
 
 TABLES = [
@@ -59,6 +67,7 @@ TABLES = [
     "candidates",
     "recommendations",
     "fallback_recommendations",
+    "user_trends",
     "metrics",
     "gate_results",
 ]
@@ -134,6 +143,58 @@ def test_the_release_pins_what_is_there_and_beats_the_floor(world: dict[str, Any
     gates = Warehouse.open().read("gate_results", day=LAST).to_pandas()
     assert set(gates["fit"]) == {"trial", "final"}
     assert (gates.query("severity == 'hold'")["status"] == "pass").all()
+
+
+@pytest.mark.parametrize("fit", ["trial", "final"])
+@pytest.mark.parametrize("model", ["multi_trend", "dnn"])
+def test_a_ranking_model_orders_what_all_sources_propose(
+    fit: str, model: str, world: dict[str, Any]
+) -> None:
+    """Each user's list against the network, asked for that user alone."""
+    house, night = Warehouse.open(), recipe.night()
+    found = house.read("candidates", day=LAST, fit=fit, source=f"ranked_by_{model}").to_pandas()
+    lists = pd.concat(
+        house.read("candidates", day=LAST, fit=fit, source=source).to_pandas()
+        for source in night.models
+    )
+    assert set(found["user_idx"]) == set(lists["user_idx"])
+    needed = data.reads(registry.tables(model), fit)
+    tables = {name: house.read(name, day=LAST, **part) for name, part in needed.items()}
+    graph = data.build_graph(tables, fit=fit)
+    (row,) = house.read("models", day=LAST, fit=fit, model=model).to_pylist()
+    folder = house.open_artefact(row["path"], row["digest"])
+    network = exposures.load(model, folder, graph, device="cpu").eval()
+    sequences = exposures.sequences_of(graph)
+    for user in sorted(set(found["user_idx"]))[::20]:
+        proposed = np.unique(lists[lists["user_idx"] == user]["video_idx"]).astype(np.int64)
+        served = np.full(len(proposed), sequences.serving[user])
+        pairs = exposures.pairs(sequences, served, proposed, served < 0, network.config)
+        with torch.no_grad():
+            scores = dict(zip(proposed.tolist(), network(pairs).tolist(), strict=True))
+        mine = found[found["user_idx"] == user].sort_values("rank")
+        assert len(mine) == min(len(proposed), night.k * night.overfetch)
+        listed = [scores[video] for video in mine["video_idx"]]
+        assert listed == pytest.approx(mine["score"].tolist(), abs=1e-4)
+        left_out = set(scores) - set(mine["video_idx"])
+        assert all(scores[video] <= min(listed) + 1e-4 for video in left_out)
+        assert (mine["score"].diff().dropna() <= 0).all()
+
+
+def test_trends_are_told_of_everyone_who_may_be_served(world: dict[str, Any]) -> None:
+    rows = reader.latest().to_pandas("user_trends")
+    suppressed = set(world["truth"].suppressed[LAST])
+    house = Warehouse.open()
+    users = house.read("users", day=LAST).to_pandas().set_index("user_idx")["user_id"]
+    sequences = house.read("sequences", day=LAST).to_pandas()
+    last = sequences[sequences["cut_at"] == sequences["cut_at"].max()]
+    known = last[last["history"].str.len() + last["future"].str.len() > 0]
+    assert set(rows["user_id"]) == set(users.loc[known["user_idx"]]) - suppressed
+    assert rows.groupby("user_id")["weight"].sum().to_numpy() == pytest.approx(1.0)
+    assert not {v for some in rows["videos"] for v in some} & set(world["truth"].ineligible[LAST])
+    end = pd.Timestamp(LAST + dt.timedelta(days=1), tz="UTC")
+    assert (rows["latest_at"] < end).all()
+    assert (rows["valid_until"] > end).all()
+    assert rows["tags"].str.len().max() > 0
 
 
 def test_the_same_night_again_has_the_same_rows(world: dict[str, Any]) -> None:

@@ -184,11 +184,21 @@ def _future(
 
 
 def graph(
-    found: World, *, network: Literal["groups", "random"] = "groups", fit: str = "trial"
+    found: World,
+    *,
+    network: Literal["groups", "random"] = "groups",
+    fit: str = "trial",
+    alike: bool = False,
 ) -> Graph:
-    """The world as a model learns from it: sequences, looks that tell videos apart, and no graph."""
+    """The world as a model learns from it: sequences, looks, and no graph.
+
+    Looks tell videos apart and nothing else, unless videos of a taste look `alike`.
+    """
     no_edges = Edges(*(np.zeros(0, dtype) for dtype in (np.int32, np.int32, float, int, int, int)))
     looks = np.random.default_rng(5).standard_normal((found.n_videos, N_LOOKS)).astype(np.float32)
+    if alike:
+        tastes = np.random.default_rng(6).standard_normal((found.taste.max() + 1, N_LOOKS))
+        looks = (tastes[found.taste] + 0.5 * looks).astype(np.float32)
     nobody = Neighbours(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))
     return Graph(
         n_users=found.n_users,

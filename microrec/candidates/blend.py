@@ -29,6 +29,8 @@ REASONS = {
     "ease": "goes with the videos you watched, taken together",
     "rp3beta": "watched by viewers of your videos",
     "preference_gcn": "fits your taste",
+    "multi_trend": "fits what you have been watching lately",
+    "sasrec": "goes on from what you watched last",
 }
 """Why a video of a source is in the list, in words a product can show; they name no other user."""
 

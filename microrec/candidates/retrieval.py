@@ -217,7 +217,7 @@ def by_trends(fitted: Trends, *, users: Ints, known: Knowledge, k: int, config: 
         order = np.lexsort((videos, -scores[rows, videos], rows))
         rows, videos = rows[order], videos[order]
         ranks = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
-        parts.append(_rows(block[rows], ranks, videos, scores[rows, videos]))
+        parts.append(rows_of(block[rows], ranks, videos, scores[rows, videos]))
     return pa.concat_tables(parts)
 
 
@@ -260,6 +260,17 @@ def blocks(users: Ints, *, n_videos: int, block_cells: int) -> list[Ints]:
     return [users[start : start + rows] for start in range(0, len(users), rows)]
 
 
+def rows_of(users: Ints, ranks: Ints, videos: Ints, scores: Floats) -> pa.Table:
+    """Columns in the types of the `candidates` contract."""
+    columns = {
+        "user_idx": users.astype(np.int32),
+        "rank": ranks.astype(np.int32),
+        "video_idx": videos.astype(np.int32),
+        "score": scores.astype(np.float32),
+    }
+    return pa.table(columns)
+
+
 def _ranked(
     score: Callable[[Ints], Floats], *, users: Ints, known: Knowledge, k: int, config: Config
 ) -> pa.Table:
@@ -271,7 +282,7 @@ def _ranked(
         scores = score(block)
         known.mask(scores, block)
         rows, videos, ranks = top(scores, k)
-        parts.append(_rows(block[rows], ranks, videos, scores[rows, videos]))
+        parts.append(rows_of(block[rows], ranks, videos, scores[rows, videos]))
     return pa.concat_tables(parts)
 
 
@@ -285,21 +296,10 @@ def _pruned(scores: Floats, k: int) -> NDArray[np.bool_]:
     return taken
 
 
-def _rows(users: Ints, ranks: Ints, videos: Ints, scores: Floats) -> pa.Table:
-    """Columns in the types of the `candidates` contract."""
-    columns = {
-        "user_idx": users.astype(np.int32),
-        "rank": ranks.astype(np.int32),
-        "video_idx": videos.astype(np.int32),
-        "score": scores.astype(np.float32),
-    }
-    return pa.table(columns)
-
-
 def _empty() -> pa.Table:
     """No candidates, typed."""
     none = np.empty(0, dtype=np.int64)
-    return _rows(none, none, none, np.empty(0))
+    return rows_of(none, none, none, np.empty(0))
 
 
 def _check_finite(fitted: Embeddings) -> None:

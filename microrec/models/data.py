@@ -4,7 +4,7 @@ The graph is sorted and free of duplicates, so that two tables with the same row
 the same arrays and, from there, the same model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,9 @@ TABLES = (
 
 WITH_SEQUENCES = (*TABLES, *SEQUENCE_TABLES)
 """The tables of a graph that has `sequences`."""
+
+OF_A_FIT = ("user_edges",)
+"""Of these, the ones with a partition for each fit."""
 
 PARTS: dict[str, tuple[str, ...]] = {
     "trial": ("train", "validation"),
@@ -138,6 +141,11 @@ class Graph:
     """Each user's most correlated users; similarity = Pearson."""
     sequences: Sequences | None = None
     """Who was shown what, and what was known before; set if the tables were given."""
+
+
+def reads(tables: Sequence[str], fit: str) -> dict[str, dict[str, Any]]:
+    """By table, the partition to read for a fit beside that of the day."""
+    return {name: {"fit": fit} if name in OF_A_FIT else {} for name in tables}
 
 
 def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:

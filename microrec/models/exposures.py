@@ -9,6 +9,7 @@ go through the one loop of `training.py`.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -19,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from microrec.errors import MicrorecError
-from microrec.models import parallel
+from microrec.models import parallel, registry
 from microrec.models.auc import grouped_auc
 from microrec.models.checkpoint import Checkpoint, fingerprint
 from microrec.models.data import WITH_SEQUENCES, Graph
+from microrec.models.fitted import load_config, load_parameters
 from microrec.models.losses import half_squares
 from microrec.models.runtime import Runtime
 from microrec.models.sequences import Exposures, Padded, Sequences
@@ -120,6 +122,10 @@ class Network(Protocol):
 
     noise: torch.Generator
     """Source of its dropout."""
+
+    @property
+    def config(self) -> Any:
+        """The `Config` it was built with."""
 
     def __call__(self, batch: Batch) -> Tensor:
         """Logits of the pairs [n_pairs]."""
@@ -312,6 +318,20 @@ def with_learned(network: NetworkT, kept: Mapping[str, NDArray[np.float32]]) -> 
     return network
 
 
+def load(name: str, folder: Path, graph: Graph, *, device: str) -> Any:
+    """The network that `fitted.save` kept, on a device.
+
+    Args:
+        name: of the model
+        folder: the artefact
+        graph: what it was fitted to
+        device: of torch
+    """
+    module: Any = registry.model(name)
+    config = module.Config.model_validate(load_config(folder))
+    return module.restore(graph, config, load_parameters(folder)).to(device)
+
+
 def log_loss(logits: Tensor, batch: Batch, video_id: Tensor, *, l2: float) -> Tensor:
     """Log loss of the labels, and L2 of the id rows of the batch's videos.
 
@@ -402,6 +422,25 @@ def logits(
         one = batch(sequences_of(graph), exposures, chosen, config).to(str(device))
         found[chosen] = network(one).float().cpu().numpy()
     return found
+
+
+def scores(
+    network: Network, graph: Graph, user_idx: NDArray[Any], video_idx: NDArray[Any]
+) -> NDArray[np.float32]:
+    """What a network says of pairs of a user and a video as of the end of what the fit sees.
+
+    Args:
+        network: scores pairs
+        graph: what it was fitted to
+        user_idx: [n_pairs]
+        video_idx: [n_pairs]
+
+    Returns:
+        Logits [n_pairs].
+    """
+    row, nothing = sequences_of(graph).serving[user_idx], np.zeros(len(user_idx), dtype=np.int64)
+    asked = Exposures(row, user_idx, video_idx, at=nothing, label=nothing > 0)
+    return logits(network, graph, asked, network.config)
 
 
 def widths(

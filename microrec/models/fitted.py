@@ -134,6 +134,12 @@ def load(folder: Path) -> Fitted:
             raise ContractViolation(f"model {folder}: format and kind {other} are not known here")
 
 
+def load_config(folder: Path) -> dict[str, Any]:
+    """The configuration a model was fitted with, as its `Config` takes it."""
+    config: dict[str, Any] = json.loads((folder / "model.json").read_text())["config"]
+    return config
+
+
 def load_parameters(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
     """What a network learned; empty for a model that has no parameters."""
     path = folder / PARAMETERS

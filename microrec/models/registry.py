@@ -32,8 +32,10 @@ NAMES = (
 """Every model, one module of this package each."""
 OF_SEQUENCES = ("din", "dnn", "multi_trend", "sasrec")
 """Models that read `sequences` and `exposures`."""
+SCORING = ("din", "dnn", "multi_trend")
+"""Models that score any pair of a user and a video: what `night.rankers` may name."""
 RANKERS = ("din", "dnn")
-"""Models that score pairs and propose nothing."""
+"""Of these, the ones that propose nothing."""
 
 
 class Model(Protocol):

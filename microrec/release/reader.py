@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-RESULTS = ("recommendations", "fallback_recommendations", "metrics", "gate_results")
+RESULTS = (
+    "recommendations",
+    "fallback_recommendations",
+    "user_trends",
+    "metrics",
+    "gate_results",
+)
 """The result tables a release pins."""
 
 

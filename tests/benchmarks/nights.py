@@ -46,7 +46,7 @@ from microrec.errors import RecipeError
 from microrec.evaluation import ranking, truth
 from microrec.evaluation.report import BLEND
 from microrec.models import registry
-from microrec.models.data import WITH_SEQUENCES, Graph, build_graph
+from microrec.models.data import WITH_SEQUENCES, Graph, build_graph, reads
 from microrec.settings import settings
 from microrec.tables import kuairand
 from microrec.tables.arrow import Warehouse
@@ -129,7 +129,7 @@ def build(days: Sequence[dt.date], *, land: Callable[[], Any]) -> bool:
         land()
     for day, job in todo:
         logger.info("%s %s", job, day)
-        call(job, day)
+        call(job, day, **({"anyway": True} if job == "build_sequences" else {}))
     return bool(todo)
 
 
@@ -161,8 +161,8 @@ def _claim(warehouse: Path) -> None:
 def read(day: dt.date) -> Night:
     """The trial of a day, as `train_model`, `select_candidates` and `evaluate_sources` see it."""
     house = Warehouse.open()
-    fits: Mapping[str, Mapping[str, str]] = {"user_edges": {"fit": "trial"}}
-    tables = {name: house.read(name, day=day, **fits.get(name, {})) for name in WITH_SEQUENCES}
+    needed = reads(WITH_SEQUENCES, "trial")
+    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
     users, edges, videos = (tables[name] for name in ("users", "watch_edges", "video_nodes"))
     known = filters.knowledge(edges, videos, n_users=users.num_rows, fit="trial", day=day)
     right = truth.truth(edges, videos)

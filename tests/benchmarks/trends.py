@@ -169,7 +169,8 @@ def measure(day: dt.date, chosen: Sequence[Trial], *, seeds: int) -> Measured:
 
         runs = tuning.by_seed(one, range(seeds))
         seconds[trial.name] = [run.seconds for run in runs]
-    figures = quality.measured(lists, night.case.truth, ids=night.user_id)
+    # Nothing is proposed where only rankers are asked for.
+    figures = quality.measured(lists, night.case.truth, ids=night.user_id) if lists else {}
     return Measured(clicks, of, figures, seconds)
 
 
@@ -177,7 +178,7 @@ def told(measured: Mapping[dt.date, Measured]) -> list[Row]:
     """The rows of all nights together."""
     some = [*measured.values()]
     found = _clicks(some)
-    pooled = quality.pooled([one.lists for one in some])
+    pooled = quality.pooled([one.lists for one in some]) if any(one.lists for one in some) else {}
     for part, figures in pooled.items():
         names = [*figures.values]
         pairs = [(SUBJECT, name) for name in names if name != SUBJECT and SUBJECT in names]

@@ -4,6 +4,7 @@ import datetime as dt
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,15 +61,42 @@ def test_every_job_is_told_the_resolved_day(nightly: Any) -> None:
 
 
 def test_mapped_tasks_are_mapped_over_the_recipes_models(nightly: Any) -> None:
-    models = tomllib.loads((HOME / "microrec.toml").read_text())["night"]["models"]
-    mapped = [task for task in nightly.tasks if hasattr(task, "expand_input")]
-    assert {task.task_id for task in mapped} == {
-        "trial.train_model",
-        "trial.select_candidates",
-        "final.train_model",
-        "final.select_candidates",
+    night = tomllib.loads((HOME / "microrec.toml").read_text())["night"]
+    models, rankers = night["models"], night.get("rankers", [])
+    over = {
+        "train_model": models + [one for one in rankers if one not in models],
+        "select_candidates": models,
+        "rank_candidates": rankers,
     }
-    assert all(task.expand_input.value["model"] == models for task in mapped)
+    mapped = {
+        task.task_id: task.expand_input.value["model"]
+        for task in nightly.tasks
+        if hasattr(task, "expand_input")
+    }
+    assert mapped == {
+        f"{fit}.{job}": named for fit in ("trial", "final") for job, named in over.items()
+    }
+
+
+def test_the_dag_reads_the_recipe_as_the_jobs_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import submit
+
+    from microrec import recipe
+    from microrec.settings import settings
+
+    path = tmp_path / "recipe.toml"
+    monkeypatch.setenv("MICROREC_RECIPE", str(path))
+    for rankers in ("", 'rankers = ["din", "multi_trend"]\n'):
+        path.write_text(f'[night]\nmodels = ["popularity", "multi_trend"]\n{rankers}')
+        settings.cache_clear()
+        night = recipe.night()
+        found = (submit.models(), submit.rankers(), submit.trained())
+        assert found == (night.models, night.rankers, night.trained)
+    settings.cache_clear()
+    assert submit.trained() == ["popularity", "multi_trend", "din"]
+    assert night.sources == [*night.models, "ranked_by_din", "ranked_by_multi_trend"]
 
 
 def test_the_dag_explains_itself_and_gives_up_in_time(nightly: Any) -> None:
@@ -82,8 +110,20 @@ def test_the_dag_explains_itself_and_gives_up_in_time(nightly: Any) -> None:
 
 def test_the_gate_stands_between_trial_and_final(nightly: Any) -> None:
     gate = nightly.task_dict["evaluate_sources"]
-    assert {"trial.select_candidates"} == gate.upstream_task_ids - {"resolve_day"}
+    before = {"trial.select_candidates", "trial.rank_candidates"}
+    assert before == gate.upstream_task_ids - {"resolve_day"}
     assert {"final.train_model"} == gate.downstream_task_ids
+
+
+def test_what_is_skipped_stops_nothing_and_what_fails_does(nightly: Any) -> None:
+    for task in nightly.tasks:
+        skipped = {one for one in task.upstream_task_ids if one.endswith("rank_candidates")}
+        if skipped:
+            assert task.trigger_rule == "none_failed"
+    assert nightly.task_dict["publish_release"].upstream_task_ids >= {
+        "select_recommendations",
+        "describe_trends",
+    }
 
 
 def test_the_schedule_gives_each_run_the_utc_day_that_ended(nightly: Any) -> None:

@@ -3,6 +3,7 @@
 import datetime as dt
 import math
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,12 @@ from graph_rows import DAY, Rows, instant
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs import build_sequences
+from microrec.errors import MissingDay
 from microrec.graphs import cuts, pearson, sequences, split, user_edges, watch
 from microrec.graphs.sequences import Config
+from microrec.settings import settings
+from microrec.tables import arrow
 
 Lists = dict[tuple[dt.datetime, int], dict[str, Any]]
 Viewing = tuple[dt.datetime, int]
@@ -392,3 +397,23 @@ def test_sources_are_measured_per_cut(rows: Rows) -> None:
     for cut in ("2026-01-03", "2026-01-04"):
         values = [found[f"future_from_{name}", f"cut={cut}"] for name in sequences.SOURCES]
         assert values == [0.25, 0.25, 0.5]
+
+
+def test_nothing_is_built_where_no_model_of_the_recipe_reads_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "recipe.toml").write_text('[night]\nmodels = ["popularity"]\n')
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    house = arrow.Warehouse.open()
+    for table in ("sequences", "exposures"):
+        with pytest.raises(MissingDay):
+            house.read(table, day=DAY)
+    build_sequences.main(day=DAY)
+    assert [house.read(table, day=DAY).num_rows for table in ("sequences", "exposures")] == [0, 0]
+    (place / "recipe.toml").write_text('[night]\nmodels = ["popularity"]\nrankers = ["din"]\n')
+    with pytest.raises(MissingDay, match="users"):
+        build_sequences.main(day=DAY)
+    (place / "recipe.toml").write_text('[night]\nmodels = ["popularity"]\n')
+    with pytest.raises(MissingDay, match="users"):
+        build_sequences.main(day=DAY, anyway=True)

@@ -240,3 +240,96 @@ def test_a_user_with_nothing_behind_has_no_trend_and_a_video_nobody_knows_is_not
     shown[found.exposures.video_idx] = True
     assert not shown.all()
     np.testing.assert_array_equal(trends.video_known, shown)
+
+
+def test_every_viewing_is_in_the_trend_that_has_most_of_it(graph: Graph) -> None:
+    """`members` against the routing itself, a user at a time."""
+    one = network(graph)
+    rows = multi_trend.members(one, graph)
+    assert rows.column_names == ["user_idx", "trend", "video_idx", "mass", "at"]
+    found = sequences(graph)
+    n_steps = [np.diff(half.indptr)[found.serving].sum() for half in (found.history, found.future)]
+    assert rows.num_rows == sum(n_steps) > 0
+    told = rows.to_pandas()
+    for user in (0, 7, graph.n_users - 1):
+        row = found.serving[[user]]
+        alone = logged.pairs(found, row, np.zeros(1, dtype=np.int64), np.zeros(1) > 0, one.config)
+        with torch.no_grad():
+            halves = one._halves(alone, one.videos(alone.videos, one.noise))
+        expected = []
+        for half, steps in zip(halves, (found.history, found.future), strict=True):
+            there = half.there[0]
+            place = slice(steps.indptr[row[0]], steps.indptr[row[0] + 1])
+            trend = half.share[0][there].argmax(dim=1).tolist()
+            mass = half.m[0][there].tolist()
+            expected += zip(
+                steps.video_idx[place].tolist(),
+                steps.at[place].tolist(),
+                trend,
+                mass,
+                strict=True,
+            )
+        mine = told[told["user_idx"] == user]
+        at = mine["at"].astype("int64") // (1000 if mine["at"].dt.unit == "ns" else 1)
+        got = sorted(zip(mine["video_idx"], at, mine["trend"], mine["mass"], strict=True))
+        assert len(got) == len(expected)
+        for (video, instant, trend, mass), right in zip(got, sorted(expected), strict=True):
+            assert (video, trend) == (right[0], right[2])
+            assert mass == pytest.approx(right[3], abs=1e-6)
+            assert abs(instant - right[1]) < 1e6, "ages are floats of seconds"
+
+
+def test_what_was_kept_scores_pairs_as_the_fit_did(graph: Graph, tmp_path: Path) -> None:
+    config = Config(**SMALL, epochs=1)
+    trained = multi_trend.fit(graph, config, np.random.default_rng(3))
+    fitted.save(trained, tmp_path / "kept", config=config)
+    kept = logged.load("multi_trend", tmp_path / "kept", graph, device="cpu")
+    user, video = np.array([3, 0, 3, 9]), np.array([1, 5, 2, 1])
+    scores = logged.scores(kept, graph, user, video)
+    before = multi_trend.restore(graph, config, trained.parameters)
+    row = sequences(graph).serving[user]
+    with torch.no_grad():
+        pairs = logged.pairs(sequences(graph), row, video, video > 0, config)
+        np.testing.assert_allclose(scores, before.eval()(pairs).numpy(), rtol=1e-4, atol=1e-5)
+    assert len(np.unique(scores)) == 4
+
+
+def adjusted_rand(one: np.ndarray, other: np.ndarray) -> float:
+    """Agreement of two partitions, 0 by chance and 1 at best (Hubert and Arabie 1985)."""
+    _, a = np.unique(one, return_inverse=True)
+    _, b = np.unique(other, return_inverse=True)
+    counts = np.zeros((a.max() + 1, b.max() + 1))
+    np.add.at(counts, (a, b), 1)
+
+    def pairs(sizes: np.ndarray) -> float:
+        return float((sizes * (sizes - 1) / 2).sum())
+
+    rows, columns = pairs(counts.sum(axis=1)), pairs(counts.sum(axis=0))
+    expected = rows * columns / pairs(np.array([len(a)]))
+    most = (rows + columns) / 2
+    return 1.0 if most == expected else (pairs(counts) - expected) / (most - expected)
+
+
+def test_a_fitted_models_trends_are_the_users_tastes() -> None:
+    """Users of two tastes each, whose videos look alike; ARI is .88 (.18 where only noise routes)."""
+    assert adjusted_rand(np.array([0, 0, 1, 1]), np.array([5, 5, 3, 3])) == 1
+    assert adjusted_rand(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])) == pytest.approx(-0.5)
+    world = trend_worlds.world(2, n_groups=12, n_tastes=2)
+    graph = trend_worlds.graph(world, alike=True)
+    config = Config(**SMALL, epochs=8, n_trends=2, retrieval_weight=1.0, retrieval_videos=300)
+    found = {}
+    for agreement in (config.agreement, 0.01):
+        chosen = config.model_copy(update={"agreement": agreement})
+        trained = multi_trend.fit(graph, chosen, np.random.default_rng(1))
+        network = multi_trend.restore(graph, chosen, trained.parameters)
+        rows = multi_trend.members(network, graph).to_pandas()
+        rows["taste"] = world.taste[rows["video_idx"]]
+        own = [
+            taste in world.groups[u]
+            for u, taste in zip(rows["user_idx"], rows["taste"], strict=True)
+        ]
+        users = rows[own].groupby("user_idx")
+        assert (users["taste"].nunique() == 2).all()
+        aris = [adjusted_rand(one["trend"].to_numpy(), one["taste"].to_numpy()) for _, one in users]
+        found[agreement] = float(np.mean(aris))
+    assert found[config.agreement] > 0.7 > 0.1 > found[0.01], found

@@ -13,7 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from jobs import evaluate_sources, publish_release, select_candidates, select_recommendations
+from jobs import (
+    describe_trends,
+    evaluate_sources,
+    publish_release,
+    select_candidates,
+    select_recommendations,
+)
 from microrec.candidates import retrieval
 from microrec.errors import CheckFailed, GateHeld, MissingDay
 from microrec.models import fitted
@@ -163,6 +169,7 @@ def night(day: dt.date = DAY) -> None:
         if fit == "trial":
             evaluate_sources.main(day=day)
     select_recommendations.main(day=day)
+    describe_trends.main(day=day)
     publish_release.main(day=day)
 
 
@@ -173,9 +180,11 @@ def test_a_night_ends_in_a_release(house: arrow.Warehouse) -> None:
     assert set(release.tables) == {
         "recommendations",
         "fallback_recommendations",
+        "user_trends",
         "metrics",
         "gate_results",
     }
+    assert release.read("user_trends").num_rows == 0, "no model of trends in this recipe"
     lists = release.read("recommendations")
     expected = sorted(set(users()["user_id"].to_pylist()) - {"u03"})
     assert sorted(set(lists["user_id"].to_pylist())) == expected
@@ -272,6 +281,7 @@ def test_a_missing_source_is_tolerated_and_logged(
     with caplog.at_level("WARNING"):
         select_recommendations.main(day=DAY)
     assert "missing_source=popularity" in caplog.text
+    describe_trends.main(day=DAY)
     publish_release.main(day=DAY)
     assert reader.latest(house.root).day == DAY
 

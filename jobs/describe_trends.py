@@ -1,0 +1,46 @@
+"""Tell each user's trends: how much weight, rising or fading, which tags and videos, until when.
+
+Reads: models (fit final), what the model was fitted to, videos, suppressed_users of the day.
+Writes: user_trends of the day; no rows if the recipe has no model of trends.
+"""
+
+import logging
+
+from microrec import job, recipe
+from microrec.candidates import filters, trends
+from microrec.models import data, exposures, multi_trend, registry
+from microrec.settings import settings
+from microrec.tables import arrow
+
+MODEL = "multi_trend"
+
+logger = logging.getLogger(__name__)
+
+
+def main(day: job.Day) -> None:
+    """Describe the trends of the final fit."""
+    house = arrow.Warehouse.open()
+    if MODEL not in recipe.night().trained:
+        logger.info("user_trends day=%s rows=0 reason=no_%s_in_the_recipe", day, MODEL)
+        none = house.table("user_trends").contract.file_schema.empty_table()
+        house.write("user_trends", none, day=day)
+        return
+    needed = data.reads(registry.tables(MODEL), "final")
+    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
+    graph = data.build_graph(tables, fit="final")
+    (row,) = house.read("models", day=day, fit="final", model=MODEL).to_pylist()
+    folder = house.open_artefact(row["path"], row["digest"])
+    network = exposures.load(MODEL, folder, graph, device=settings().device)
+    rows = trends.describe(
+        multi_trend.members(network, graph),
+        users=tables["users"],
+        served=filters.served(tables["users"], house.read("suppressed_users", day=day)),
+        known=trends.catalogue(tables["video_nodes"], house.read("videos", day=day)),
+        until=filters.horizon(day, "final"),
+        config=recipe.section("candidates.trends", trends.Config),
+    )
+    house.write("user_trends", rows, day=day)
+
+
+if __name__ == "__main__":
+    job.start(main)

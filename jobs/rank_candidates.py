@@ -1,0 +1,41 @@
+"""Order what all sources propose to a user by the score of one fitted ranking model.
+
+Reads: candidates of the night's models, models, and what the model was fitted to.
+Writes: candidates of (day, fit, source = ranked_by_<model>).
+"""
+
+from microrec import job, recipe
+from microrec.candidates import reranking
+from microrec.errors import RecipeError
+from microrec.models import data, exposures, registry
+from microrec.settings import settings
+from microrec.tables import arrow
+
+
+def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
+    """Score the union of the candidates.
+
+    Raises:
+        RecipeError: the model does not score pairs.
+        MissingDay: a source of the night has no candidates.
+    """
+    if model not in registry.SCORING:
+        raise RecipeError(f"night.rankers: {model!r} is not one of {', '.join(registry.SCORING)}")
+    night, house = recipe.night(), arrow.Warehouse.open()
+    needed = data.reads(registry.tables(model), fit)
+    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
+    graph = data.build_graph(tables, fit=fit)
+    (row,) = house.read("models", day=day, fit=fit, model=model).to_pylist()
+    folder = house.open_artefact(row["path"], row["digest"])
+    network = exposures.load(model, folder, graph, device=settings().device)
+    lists = {
+        source: house.read("candidates", day=day, fit=fit, source=source) for source in night.models
+    }
+    users, videos = reranking.union(lists)
+    scores = exposures.scores(network, graph, users, videos)
+    rows = reranking.by_score(users, videos, scores, k=night.k * night.overfetch)
+    house.write("candidates", rows, day=day, fit=fit, source=recipe.ranked_by(model))
+
+
+if __name__ == "__main__":
+    job.start(main)
