@@ -89,46 +89,66 @@ def describe(
         `user_trends` rows, sorted by user and rank.
     """
     members = members.filter(pc.is_in(members["user_idx"], value_set=pa.array(served, pa.int32())))
-    user, trend = column(members, "user_idx"), column(members, "trend")
     video, mass = column(members, "video_idx"), column(members, "mass")
-    at = column(members.select(["at"]).cast(pa.schema([("at", pa.int64())])), "at")
-    end = int(until.timestamp()) * 1_000_000
+    user, trend = column(members, "user_idx"), column(members, "trend")
     pair, of = np.unique(user.astype(np.int64) << 32 | trend, return_inverse=True)
-    who, mine = np.unique(pair >> 32, return_inverse=True)
-    n, of_user = len(pair), mine[of]
-    weight = _sum(of, mass, n) / _sum(of_user, mass, len(who))[mine]
-    newer = _newer(of_user, at, video, mass)
-    change = _share(of, of_user, mass * newer, mine) - _share(of, of_user, mass * ~newer, mine)
-    change[~_both(of_user, newer, len(who))[mine]] = 0.0
-    age = (end - at) / HOUR
-    half_life = np.log(2) * _sum(of, mass * age, n) / _sum(of, mass, n)
+    n, end = len(pair), int(until.timestamp()) * 1_000_000
+    numbers, user_number = np.unique(pair >> 32, return_inverse=True)
+    at = column(members.select(["at"]).cast(pa.schema([("at", pa.int64())])), "at")
+    weight, change = _course(of, user_number, at, video, mass)
+    half_life = np.log(2) * _sum(of, mass * ((end - at) / HOUR), n) / _sum(of, mass, n)
     half_life = np.clip(half_life, config.min_half_life_hours, config.max_half_life_hours)
     latest = np.full(n, np.iinfo(np.int64).min)
     np.maximum.at(latest, of, at)
     direction = 1 + (change > config.change).astype(int) - (change < -config.change)
-    order = np.lexsort((pair, -weight, mine))
-    rank = np.arange(n) - np.searchsorted(mine[order], mine[order]) + 1
     shown = column(known.videos, "eligible")[video]
     videos = _most(of[shown], video[shown], mass[shown], n=n, first=config.n_videos)
     names, tagged, label = _tags(known.tags, video)
     tags = _most(of[tagged], label, mass[tagged], n=n, first=config.n_tags)
     ids = users.sort_by("user_idx")["user_id"].combine_chunks()
+    instant = pa.timestamp("us", "UTC")
     columns = {
-        "user_id": ids.take(pa.array(who[mine])),
+        "user_id": ids.take(pa.array(numbers[user_number])),
         "weight": weight,
         "direction": pa.array(np.array(DIRECTIONS)[direction], pa.string()),
         "change": change,
         "n_viewings": np.bincount(of, minlength=n).astype(np.int32),
         "tags": _named(tags, names),
         "videos": _named(videos, known.videos["video_id"].combine_chunks()),
-        "latest_at": pa.array(latest, pa.timestamp("us", "UTC")),
+        "latest_at": pa.array(latest, instant),
         "half_life_hours": half_life,
-        "valid_until": pa.array(
-            end + (half_life * HOUR).astype(np.int64), pa.timestamp("us", "UTC")
-        ),
+        "valid_until": pa.array(end + (half_life * HOUR).astype(np.int64), instant),
     }
+    order = np.lexsort((pair, -weight, user_number))
+    rank = np.arange(n) - np.searchsorted(user_number[order], user_number[order]) + 1
     rows = pa.table(columns).take(pa.array(order))
     return rows.add_column(1, "rank", pa.array(rank.astype(np.int32)))
+
+
+def _course(
+    of: Ints, user_number: Ints, at: Ints, video: Ints, mass: Floats
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight and change of each trend.
+
+    Args:
+        of: trend of each viewing [n_viewings].
+        user_number: of each trend [n_trends].
+        at: [n_viewings].
+        video: [n_viewings].
+        mass: [n_viewings].
+    """
+    user, n = user_number[of], int(user_number.max(initial=-1)) + 1
+
+    def share(counted: Floats) -> NDArray[np.float64]:
+        whole = _sum(user, counted, n)[user_number]
+        part = _sum(of, counted, len(user_number))
+        return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+    newer = _newer(user, at, video, mass)
+    change = share(mass * newer) - share(mass * ~newer)
+    n_newer, n_all = np.bincount(user, newer, n), np.bincount(user, minlength=n)
+    change[((n_newer == 0) | (n_newer == n_all))[user_number]] = 0.0
+    return share(mass), change
 
 
 def _sum(group: Ints, values: Floats, n: int) -> NDArray[np.float64]:
@@ -146,19 +166,6 @@ def _newer(user: Ints, at: Ints, video: Ints, mass: Floats) -> NDArray[np.bool_]
     newer = np.empty(len(user), dtype=np.bool_)
     newer[order] = before - start + sorted_mass / 2 <= whole / 2
     return newer
-
-
-def _share(of: Ints, of_user: Ints, mass: Floats, mine: Ints) -> NDArray[np.float64]:
-    """Share of the trend in the user's mass, 0 where the user has none. [n_trends]."""
-    whole = _sum(of_user, mass, int(mine.max(initial=-1)) + 1)[mine]
-    part = _sum(of, mass, len(mine))
-    return np.divide(part, whole, out=np.zeros(len(mine)), where=whole > 0)
-
-
-def _both(of_user: Ints, newer: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
-    """Users with viewings in both halves. [n_users]."""
-    new = np.bincount(of_user, weights=newer, minlength=n)
-    return (new > 0) & (new < np.bincount(of_user, minlength=n))
 
 
 def _tags(tags: Any, video: Ints) -> tuple[pa.Array, Ints, Ints]:
