@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 WORLD ?= var/world
 PORT ?= 8080
+WORKERS ?= 2
 MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
@@ -31,7 +32,7 @@ night: java .venv/.warm ## generate a planted world and run its last night throu
 	.venv/bin/microrec night --day 2026-01-08 --landing $(WORLD)/landing --warehouse $(WORLD)/warehouse
 
 test: java .venv/.warm check ## everything CI runs: style, types, import rules, tests
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: .venv/.ready
 	.venv/bin/ruff check .

@@ -26,7 +26,7 @@ RECIPE = """
 [night]
 window_days = 5
 k = 20
-models = ["popularity", "user_neighbours", "video_neighbours"]
+models = ["popularity", "video_neighbours"]
 """
 
 

@@ -2,14 +2,16 @@
 
 What enters: fitted embeddings or neighbour lists, the watch edges a fit may see, the catalogue, the
 users and the suppressed users of one day. What leaves: `candidates` (per source, more than is
-needed), then one final list per user and the fallback lists for users nobody knows. Numpy, scipy
+needed), then one final list per user, the fallback lists for users nobody knows, and the trends. Numpy, scipy
 and Arrow only: a process that selects must not pay the 3-10 s import of torch.
 
     retrieval  exact top-k of a source, by blocks of users
+    reranking  the union of all candidates in the order of a ranking model's scores
     blend      rank fusion of all sources, weighted by how much data the user has
     ladder     global lists that fill what personal candidates leave empty
     final      one filter-and-fill: exactly min(K, allowed videos) rows for every user
     filters    the only place that masks seen and ineligible videos and drops suppressed users
+    trends     what a user's trends are about, where they head, how long they hold (`user_trends`)
 
 What it refuses: non-finite vectors (a NaN would silently empty lists), and k below 1.
 
@@ -26,6 +28,8 @@ What was decided:
   them apart.
 * In the trial fit a video published after the cut is not proposed: a release made at the cut could
   not have known it (pain 12). It stays in the truth, so it counts against every source alike.
+* A ranking model is one more source: what it says of the union is fused by rank like the rest, so that
+  its weight is measured as any other's, and a night without it is a night with one source less.
 * Rank fusion, not score fusion: scores of different sources have no common unit, ranks do (Cormack
   et al. 2009, reciprocal rank fusion).
 """
