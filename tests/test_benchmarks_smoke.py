@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import gzip
 import hashlib
 import importlib.util
 import json
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -34,6 +36,7 @@ from tests.benchmarks import (
     nights,
     quality,
     scale,
+    sequences,
     spaces,
     tiktok,
     training,
@@ -577,3 +580,37 @@ def test_calibration_is_the_gap_between_what_is_said_and_what_is() -> None:
     label = np.tile([True, False, False, False], 100)
     assert trends.calibration(np.full(400, 0.25), label) == pytest.approx(0)
     assert trends.calibration(np.full(400, 0.45), label) == pytest.approx(0.2)
+
+
+def test_a_larger_world_has_copies_of_users_who_watch_other_videos(tmp_path: Path) -> None:
+    zone = tmp_path / "raw_interactions" / "day=2026-01-01"
+    zone.mkdir(parents=True)
+    generator = np.random.default_rng(2)
+    lines = [f"{u},{min(int(v), 39)}" for u in range(50) for v in generator.exponential(9, size=8)]
+    (zone / "log.csv.gz").write_bytes(
+        gzip.compress(("user_id,video_id\n" + "\n".join(lines)).encode())
+    )
+    sequences.multiply(tmp_path, 3, np.random.default_rng(0))
+    rows = pd.read_csv(zone / "log.csv.gz", dtype=str)
+    assert len(rows) == 3 * 400
+    assert rows["user_id"].nunique() == 3 * 50
+    first = rows[~rows["user_id"].str.contains("-")]
+    assert [f"{u},{v}" for u, v in zip(first["user_id"], first["video_id"], strict=True)] == lines
+    copy = rows[rows["user_id"].str.endswith("-2")]
+    assert copy["user_id"].str.removesuffix("-2").tolist() == first["user_id"].tolist()
+    assert (copy["video_id"].to_numpy() != first["video_id"].to_numpy()).mean() > 0.8
+    assert set(copy["video_id"]) == set(first["video_id"])
+    counts = first["video_id"].value_counts(), copy["video_id"].value_counts()
+    assert sorted(counts[0]) == sorted(counts[1]), "one video has each place"
+    top = [set(one.sort_values(ascending=False).index[: sequences.BLOCK]) for one in counts]
+    assert len(top[0] & top[1]) >= sequences.BLOCK - 3, "ties at the border apart"
+
+
+def test_a_jobs_cost_is_what_it_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "recipe.toml").write_text('[night]\nmodels = ["popularity"]\n')
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    found = sequences.cost("build_sequences", "--day", "2026-01-01")
+    assert found.seconds > 0
+    assert 50 < found.megabytes < 5000
+    with pytest.raises(SystemExit, match="LandingError"):
+        sequences.cost("validate_events", "--day", "2026-01-01")

@@ -1,0 +1,158 @@
+"""What a night of sequences costs: `python -m tests.benchmarks.sequences --data DIR --day D --out DIR`.
+
+    python -m tests.benchmarks.sequences --data ../shared/data/kuairand_pure --day 2022-05-04 --copies 1,10 --out DIR
+
+Every job a model of sequences needs runs as a process of its own, as Airflow would start it, and then
+one trial of each model with one and with three epochs: half the difference is an epoch. Seconds are
+wall seconds, MB the sum of the peak resident sizes of the process and its JVM, as the job logs them.
+
+A world n times larger has n users for each user of the log. The videos of a copy are exchanged among
+neighbours in popularity (blocks of `BLOCK`), so that videos keep their popularity and copies are not
+one another's nearest neighbours.
+"""
+
+import argparse
+import datetime as dt
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+
+from microrec.settings import HOME
+from microrec.tables import kuairand, landing
+from tests.benchmarks import report, tuning
+from tests.benchmarks.report import Row, row
+from tests.nights import BEFORE_MODELS
+
+BENCHMARK = "a night of sequences"
+MODELS = ("multi_trend", "din", "dnn", "sasrec")
+BLOCK = 16
+EPOCHS = (1, 3)
+COST = re.compile(r"seconds=([0-9.]+) peak_mb=([0-9]+)")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one process."""
+
+    seconds: float
+    megabytes: float
+
+
+def multiply(zone: Path, copies: int, generator: np.random.Generator) -> None:
+    """Add copies of every user to a landing zone, in place."""
+    text = csv.ConvertOptions(column_types={"user_id": pa.string(), "video_id": pa.string()})
+    paths = [
+        path
+        for day in landing.days(str(zone), "raw_interactions")
+        for path in landing.files(str(zone), "raw_interactions", day)
+    ]
+    logs = [csv.read_csv(path, convert_options=text) for path in paths]
+    videos = pa.concat_tables([one.select(["video_id"]) for one in logs])
+    order = videos.group_by("video_id").aggregate([([], "count_all")])
+    order = order.sort_by([("count_all", "descending"), ("video_id", "ascending")])["video_id"]
+    exchanged = [exchange(len(order), generator) for _ in range(1, copies)]
+    for path, log in zip(paths, logs, strict=True):
+        place = pc.index_in(log["video_id"], value_set=order.combine_chunks())
+        parts = [log]
+        for number, other in enumerate(exchanged, start=1):
+            user = pc.binary_join_element_wise(log["user_id"], str(number), "-")
+            mine = log.set_column(log.schema.get_field_index("user_id"), "user_id", user)
+            video = order.take(pa.array(other).take(place.combine_chunks()))
+            parts.append(mine.set_column(log.schema.get_field_index("video_id"), "video_id", video))
+        with pa.CompressedOutputStream(str(path), "gzip") as out:
+            csv.write_csv(pa.concat_tables(parts), out)
+
+
+def exchange(n: int, generator: np.random.Generator) -> np.ndarray:
+    """A permutation of 0..n-1 within blocks of `BLOCK`."""
+    blocks = np.split(np.arange(n), range(BLOCK, n, BLOCK))
+    return np.concatenate([generator.permutation(one) for one in blocks])
+
+
+def cost(job: str, *words: str) -> Cost:
+    """Run a job as a process and read what it says of itself.
+
+    Raises:
+        SystemExit: it failed; its last lines are shown.
+    """
+    command = [sys.executable, "-m", f"jobs.{job}", *words]
+    run = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False)
+    told = COST.findall(run.stderr)
+    if run.returncode or not told:
+        raise SystemExit(f"{job} {' '.join(words)}\n{run.stderr[-3000:]}")
+    found = Cost(float(told[-1][0]), float(told[-1][1]))
+    logger.info("%s %s: %.0f s, %.0f MB", job, " ".join(words), found.seconds, found.megabytes)
+    return found
+
+
+def night(day: dt.date, scale: str, models: Sequence[str], recipe: Path) -> list[Row]:
+    """The jobs of one warehouse, and an epoch of each model."""
+    rows = []
+    for job in BEFORE_MODELS:
+        words = ["--anyway"] if job == "build_sequences" else []
+        found = cost(job, "--day", str(day), *words)
+        rows += told(job, scale, found.seconds, found.megabytes)
+    for model in models:
+        some = []
+        for epochs in EPOCHS:
+            recipe.write_text(f"[models.{model}]\nepochs = {epochs}\n")
+            some.append(cost("train_model", "--day", str(day), "--fit", "trial", "--model", model))
+        epoch = (some[1].seconds - some[0].seconds) / (EPOCHS[1] - EPOCHS[0])
+        rows += told(f"{model}, an epoch", scale, epoch, some[1].megabytes)
+    return rows
+
+
+def told(name: str, scale: str, seconds: float, megabytes: float) -> list[Row]:
+    """Two rows."""
+    return [
+        row(BENCHMARK, name, "seconds", scale, seconds, unit="s"),
+        row(BENCHMARK, name, "peak", scale, megabytes, unit="MB"),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the worlds, run the jobs, write."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--data", type=Path, required=True, help="the KuaiRand files")
+    options.add_argument("--day", type=dt.date.fromisoformat, required=True)
+    options.add_argument(
+        "--copies", default="1,10", help="sizes of the worlds, in copies of the log"
+    )
+    options.add_argument("--models", default=",".join(MODELS))
+    options.add_argument("--out", type=Path, required=True, help="also holds the warehouses")
+    asked = options.parse_args(arguments)
+    out = tuning.begin(asked.out, ())
+    rows = []
+    for copies in map(int, asked.copies.split(",")):
+        place = out / f"world-{copies}"
+        recipe = place / "recipe.toml"
+        os.environ.update(
+            MICROREC_WAREHOUSE=str(place / "warehouse"),
+            MICROREC_LANDING=str(place / "landing"),
+            MICROREC_RECIPE=str(recipe),
+        )
+        kuairand.import_files(asked.data, str(place / "landing"))
+        if copies > 1:
+            multiply(place / "landing", copies, np.random.default_rng(copies))
+        recipe.write_text("")
+        rows += night(asked.day, f"{copies} x the log", asked.models.split(","), recipe)
+        report.write(rows, out, preface=f"# {BENCHMARK}\n\n{str(__doc__).split('    python')[1]}")
+    logger.info("written to %s", out)
+
+
+if __name__ == "__main__":
+    main()
