@@ -1,5 +1,6 @@
 """Fixtures all tests share: a place of their own, one lazy Spark session, the real data where it is."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,16 @@ os.environ.update(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole nights first: a worker that begins one late is waited for."""
     items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
+@pytest.fixture(autouse=True)
+def levels() -> Iterator[None]:
+    """What a benchmark or a job says about logging holds for its test alone."""
+    loggers = [logging.getLogger(name) for name in ("", "microrec", "jobs")]
+    kept = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, kept, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
