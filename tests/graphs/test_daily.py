@@ -403,7 +403,7 @@ def somewhere(
 
 @pytest.mark.spark
 @settings(
-    max_examples=2,  # a world holds some 200 pairs, each with a history of its own
+    max_examples=1,  # a world holds some 200 pairs, each with a history of its own
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[
