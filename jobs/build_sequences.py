@@ -2,8 +2,7 @@
 
 Reads: events and daily_watches (the window that ends at the day), users, video_nodes, user_edges,
        suppressed_users
-Writes: exposures, sequences, metrics (stage sequences); no rows where no model of the recipe reads
-        them, unless asked to
+Writes: exposures, sequences, metrics (stage sequences); no rows if no model of the recipe reads them
 """
 
 import logging
@@ -23,10 +22,11 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
         MissingDay: the day's user graph was not built.
     """
     if not anyway and not set(recipe.night().trained) & set(registry.OF_SEQUENCES):
-        logger.info("sequences day=%s rows=0 reason=no_model_of_the_recipe_reads_them", day)
         here = arrow.Warehouse.open()
         for table in ("exposures", "sequences"):
-            here.write(table, here.table(table).contract.file_schema.empty_table(), day=day)
+            here.write_empty(table, day=day)
+        here.write_empty("metrics", day=day, stage="sequences")
+        logger.info("sequences day=%s rows=0 reason=no_model_of_the_recipe_reads_them", day)
         return
     config = recipe.section("graphs.sequences", sequences.Config)
     correlation = recipe.section("graphs.user_edges", pearson.Config)

@@ -22,14 +22,12 @@ def main(day: job.Day) -> None:
     house = arrow.Warehouse.open()
     if MODEL not in recipe.night().trained:
         logger.info("user_trends day=%s rows=0 reason=no_%s_in_the_recipe", day, MODEL)
-        none = house.table("user_trends").contract.file_schema.empty_table()
-        house.write("user_trends", none, day=day)
+        house.write_empty("user_trends", day=day)
         return
     needed = data.reads(registry.tables(MODEL), "final")
     tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
     graph = data.build_graph(tables, fit="final")
-    (row,) = house.read("models", day=day, fit="final", model=MODEL).to_pylist()
-    folder = house.open_artefact(row["path"], row["digest"])
+    folder = house.find_artefact(day=day, fit="final", model=MODEL)
     network = exposures.load(MODEL, folder, graph, device=settings().device)
     rows = trends.describe(
         multi_trend.members(network, graph),

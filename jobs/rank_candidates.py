@@ -25,8 +25,7 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     needed = data.reads(registry.tables(model), fit)
     tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
     graph = data.build_graph(tables, fit=fit)
-    (row,) = house.read("models", day=day, fit=fit, model=model).to_pylist()
-    folder = house.open_artefact(row["path"], row["digest"])
+    folder = house.find_artefact(day=day, fit=fit, model=model)
     network = exposures.load(model, folder, graph, device=settings().device)
     lists = {
         source: house.read("candidates", day=day, fit=fit, source=source) for source in night.models

@@ -26,19 +26,13 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     if fit == "trial":
         asked = np.intersect1d(asked, filters.viewers(edges, "holdout"))
     k = night.k * night.overfetch
-    found = _open(house, day=day, fit=fit, model=model)
+    found = fitted.load(house.find_artefact(day=day, fit=fit, model=model))
     if isinstance(found, fitted.Ranker):
         raise RecipeError(
             f"model {model!r} proposes nothing: name it in night.rankers, not in night.models"
         )
     rows = retrieval.best(found, users=asked, known=known, k=k, config=config)
     house.write("candidates", rows, day=day, fit=fit, source=model)
-
-
-def _open(house: arrow.Warehouse, *, day: job.Day, fit: str, model: str) -> fitted.Fitted:
-    """The fitted model that the `models` table points to."""
-    (row,) = house.read("models", day=day, fit=fit, model=model).to_pylist()
-    return fitted.load(house.open_artefact(row["path"], row["digest"]))
 
 
 if __name__ == "__main__":

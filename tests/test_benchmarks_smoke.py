@@ -614,3 +614,20 @@ def test_a_jobs_cost_is_what_it_says(place: Path, monkeypatch: pytest.MonkeyPatc
     assert 50 < found.megabytes < 5000
     with pytest.raises(SystemExit, match="LandingError"):
         sequences.cost("validate_events", "--day", "2026-01-01")
+
+
+def test_what_a_night_left_out_is_still_to_be_built(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nights, "BEFORE_MODELS", ("build_sequences",))
+    house = Warehouse.open()
+    assert nights.missing(LAST) == ["build_sequences"]
+    house.write_empty("metrics", day=LAST, stage="sequences")
+    assert nights.missing(LAST) == ["build_sequences"]
+    schema = house.table("metrics").contract.file_schema
+    one = {"name": "sequences", "metric": "rows", "slice": "all", "value": 1.0, "n": 1}
+    filled = [{name: one.get(name) for name in schema.names}]
+    house.write("metrics", pa.Table.from_pylist(filled, schema=schema), day=LAST, stage="sequences")
+    assert nights.missing(LAST) == []
+    house.write_empty("metrics", day=LAST, stage="sequences")
+    assert nights.missing(LAST) == ["build_sequences"], "the row is gone"

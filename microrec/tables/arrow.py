@@ -56,6 +56,10 @@ class Warehouse(warehouse.Warehouse[pa.Table], Artefacts):
         )
         return rows
 
+    def write_empty(self, table: str, **partition: object) -> None:
+        """Commit a partition without rows: what it held is gone, and readers find it there and empty."""
+        self.write(table, self.table(table).contract.schema.empty_table(), replace=[partition])
+
     def digest(self, table: str, *, version: int | None = None, **partition: object) -> str:
         """SHA-256 of a partition's rows, whatever their order and however they lie in files."""
         rows = self._rows(table, version=version, columns=None, where=None, **partition)

@@ -37,6 +37,7 @@ BENCHMARK = "a night of sequences"
 MODELS = ("multi_trend", "din", "dnn", "sasrec")
 BLOCK = 16
 EPOCHS = (1, 3)
+PREFACE = f"# {BENCHMARK.capitalize()}\n\n" + str(__doc__).split("\n\n", 2)[2].strip()
 COST = re.compile(r"seconds=([0-9.]+) peak_mb=([0-9]+)")
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             multiply(place / "landing", copies, np.random.default_rng(copies))
         recipe.write_text("")
         rows += night(asked.day, f"{copies} x the log", asked.models.split(","), recipe)
-        report.write(rows, out, preface=f"# {BENCHMARK}\n\n{str(__doc__).split('    python')[1]}")
+        report.write(rows, out, preface=PREFACE)
     logger.info("written to %s", out)
 
 
