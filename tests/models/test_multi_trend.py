@@ -138,6 +138,14 @@ def test_planted_clusters_are_routed_into_trends_that_both_halves_share(graph: G
     assert agree["joint"] > 0.9 > 0.75 > agree["separate"]  # apart, slots are named by chance
 
 
+def test_routing_asks_where_rows_point_and_not_how_long_they_are(graph: Graph) -> None:
+    x = torch.randn(20, 8, 16, generator=torch.Generator().manual_seed(4))
+    one = network(graph, n_trends=2)
+    (long,), (short,) = (one._route([half(rows, 1, 2)]) for rows in (x, 0.01 * x))
+    torch.testing.assert_close(long.share, short.share, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(0.01 * long.trends, short.trends, rtol=1e-4, atol=1e-6)
+
+
 def test_what_is_to_come_moves_the_trends_of_what_was_where_they_are_shared(graph: Graph) -> None:
     batch = some(graph, [0, 1200, 2400], Config(**SMALL))
     elsewhere = replace(batch.future, video=(batch.future.video + 1) % len(batch.videos))
