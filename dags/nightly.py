@@ -12,14 +12,14 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | build_watch_graph | events, videos | users, video_nodes, watch_edges, clip_edges | |
 | build_modality_graph | video_features | modality_edges | |
 | build_user_graph | watch_edges | user_edges | |
-| build_sequences | events, user_edges | exposures, sequences | |
+| build_sequences | events, user_edges | exposures, sequences | no rows where no model of the recipe reads them |
 | trial.train_model | the graphs without day D | models | |
 | trial.select_candidates | models | candidates | |
 | trial.rank_candidates | candidates, models | candidates | skipped where the recipe has no rankers |
 | evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
 | final.train_model, final.select_candidates, final.rank_candidates | the graphs with day D | models, candidates | |
 | select_recommendations | candidates | recommendations, fallback_recommendations | |
-| describe_trends | models, sequences, videos | user_trends | |
+| describe_trends | models, sequences, videos | user_trends | no rows where the recipe has no multi_trend |
 | publish_release | the result tables | gate_results, metrics, releases | a gate holds the night |
 
 **When it fails.** Nothing half-done is visible: each task commits whole days or nothing, and until publish_release is
