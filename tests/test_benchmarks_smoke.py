@@ -582,6 +582,17 @@ def test_calibration_is_the_gap_between_what_is_said_and_what_is() -> None:
     assert trends.calibration(np.full(400, 0.45), label) == pytest.approx(0.2)
 
 
+def test_the_floor_of_clicks_is_the_smoothed_share_of_positives() -> None:
+    video, label = np.array([0, 0, 0, 2]), np.array([True, True, False, False])
+    nobody = np.zeros(4, dtype=np.int64)
+    before = trends.Exposures(
+        nobody, nobody.astype(np.int32), video.astype(np.int32), nobody, label
+    )
+    mean, prior = 0.5, trends.PRIOR
+    wanted = [(2 + prior * mean) / (3 + prior), mean, prior * mean / (1 + prior)]
+    assert trends.video_rates(before, 3) == pytest.approx(wanted)
+
+
 def test_a_larger_world_has_copies_of_users_who_watch_other_videos(tmp_path: Path) -> None:
     zone = tmp_path / "raw_interactions" / "day=2026-01-01"
     zone.mkdir(parents=True)

@@ -11,6 +11,8 @@ its trial fit. Two tasks:
   only pairs of a user's videos in the same tenth of durations, since short videos are watched
   through by themselves; `calibration` is the mean over ten equal bins of scores of
   |mean score - share of positives|, weighted by size.
+  Beside the models the floor `video rate`: a video's share of positives so far, smoothed by
+  `PRIOR` exposures of the mean; it knows nobody.
 * `retrieval`: next-day recall@20 and ndcg@20 over all eligible videos, lists completed as a night
   completes them (`nights.filled`).
 
@@ -52,6 +54,8 @@ RANKING = ("multi_trend", "din", "dnn")
 MODELS = (*RANKING, "sasrec", "preference_gcn", "video_neighbours", "popularity")
 SUBJECT = "multi_trend"
 OTHERS = "future of others"
+RATE = "video rate"
+PRIOR = 20
 ALL = "all nights"
 N_BINS = 10
 BARS = "gauc.png"
@@ -135,6 +139,15 @@ def probabilities(graph: Graph, trial: Trial, run: Run, of: Exposures) -> NDArra
     return 1 / (1 + np.exp(-values))
 
 
+def video_rates(before: Exposures, n_videos: int) -> NDArray[np.float64]:
+    """Smoothed share of positives of each video. [n_videos]."""
+    n_shown = np.bincount(before.video_idx, minlength=n_videos)
+    n_liked = np.bincount(before.video_idx, weights=before.label, minlength=n_videos)
+    mean = before.label.mean() if len(before) else 0.5
+    rates: NDArray[np.float64] = (n_liked + PRIOR * mean) / (n_shown + PRIOR)
+    return rates
+
+
 def gauc(scores: NDArray[Any], of: Shown) -> float:
     """gAUC of one night."""
     values, sizes = group_aucs(scores, of.exposures.label, of.exposures.user_idx)
@@ -145,7 +158,8 @@ def measure(day: dt.date, chosen: Sequence[Trial], *, seeds: int) -> Measured:
     """All fits of one night."""
     night = nights.read(day)
     of = shown(night)
-    clicks: dict[str, list[NDArray[np.float64]]] = {}
+    rates = video_rates(logged.sequences_of(night.graph).exposures, night.graph.n_videos)
+    clicks = {RATE: [rates[of.exposures.video_idx]]}
     lists: dict[str, list[Any]] = {}
     seconds: dict[str, list[float]] = {}
     for trial in chosen:
