@@ -20,6 +20,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | final.train_model, final.select_candidates, final.rank_candidates | the graphs with day D | models, candidates | |
 | select_recommendations | candidates | recommendations, fallback_recommendations | |
 | describe_trends | models, sequences, videos | user_trends | no rows where the recipe has no multi_trend |
+| describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points | no rows where the recipe has no clip_interest |
 | publish_release | the result tables | gate_results, metrics, releases | a gate holds the night |
 
 **When it fails.** Nothing half-done is visible: each task commits whole days or nothing, and until publish_release is
@@ -104,4 +105,4 @@ with DAG(
     # Ranking may be skipped, so that what waits for it waits for the selection too.
     chain(trial[1:], evaluate_sources, final[0])
     chain(final[1:], job("select_recommendations"), publish_release)
-    chain(final[0], job("describe_trends"), publish_release)
+    chain(final[0], [job("describe_trends"), job("describe_clips")], publish_release)

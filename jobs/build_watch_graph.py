@@ -28,16 +28,16 @@ def main(day: job.Day) -> None:
     house, days = spark.Warehouse.open(), recipe.night().window_days
     aggregate(house, day, days=days, config=clips_config)
 
-    watches, n_clips = house.read_daily_watches(day=day, days=days), clips_config.n_clips
-    parts = watch.parts(watches, day=day, config=watch_config, n_clips=n_clips).persist()
+    watches, videos = house.read_daily_watches(day=day, days=days), house.read("videos", day=day)
+    parts = watch.parts(watches, day=day, config=watch_config).persist()
     house.write("users", nodes.users(parts), day=day)
-    house.write("video_nodes", nodes.video_nodes(house.read("videos", day=day), parts), day=day)
+    house.write("video_nodes", nodes.video_nodes(videos, parts, config=clips_config), day=day)
 
     # The indices are read back: numbering is a global sort, and both edge tables need it.
     users, video_nodes = house.read("users", day=day), house.read("video_nodes", day=day)
-    pairs = nodes.indexed(parts, users, video_nodes)
+    pairs, pair_days = (nodes.indexed(rows, users, video_nodes) for rows in (parts, watches))
     house.write("watch_edges", watch.watch_edges(pairs), day=day, replace=SPLITS)
-    house.write("clip_edges", clips.clip_edges(pairs), day=day, replace=SPLITS)
+    house.write("clip_edges", clips.clip_edges(pair_days, day=day), day=day, replace=SPLITS)
     parts.unpersist()
 
 

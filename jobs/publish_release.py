@@ -1,7 +1,7 @@
 """Check what was written, as written, and make it the day's release.
 
-Reads: recommendations, fallback_recommendations, user_trends, gate_results (fit trial), users,
-video_nodes, watch_edges, suppressed_users of the day.
+Reads: recommendations, fallback_recommendations, user_trends, clip_interest, exit_points,
+gate_results (fit trial), users, video_nodes, watch_edges, suppressed_users of the day.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
 severity hold failed in either fit and Great Expectations agrees, the day's row of releases. Else it
 ends with GateHeld or CheckFailed and the release before stands.
@@ -17,6 +17,7 @@ from microrec.tables import arrow, expectations
 logger = logging.getLogger(__name__)
 
 NIGHT = ("users", "video_nodes", "watch_edges", "suppressed_users")
+DESCRIBED = ("user_trends", "clip_interest", "exit_points")
 
 
 def main(day: job.Day) -> None:
@@ -35,7 +36,7 @@ def main(day: job.Day) -> None:
     house.write("metrics", report.table(figures), day=day, stage="release")
     gate.require(gate.table(judged), day=day, fit="final")
     results = {"recommendations": mine, "fallback_recommendations": shared}
-    results["user_trends"] = house.read("user_trends", day=day)
+    results |= {name: house.read(name, day=day) for name in DESCRIBED}
     for name, rows in results.items():
         evaluated = expectations.require(house.table(name).contract, rows, scope=f"day={day}")
         logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)

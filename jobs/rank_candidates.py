@@ -4,6 +4,8 @@ Reads: candidates of the night's models, models, and what the model was fitted t
 Writes: candidates of (day, fit, source = ranked_by_<model>).
 """
 
+from typing import Any
+
 from microrec import job, recipe
 from microrec.candidates import reranking
 from microrec.errors import RecipeError
@@ -31,7 +33,8 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
         source: house.read("candidates", day=day, fit=fit, source=source) for source in night.models
     }
     users, videos = reranking.union(lists)
-    scores = exposures.scores(network, graph, users, videos)
+    module: Any = registry.model(model)
+    scores = module.scores(network, graph, users, videos)
     rows = reranking.by_score(users, videos, scores, k=night.k * night.overfetch)
     house.write("candidates", rows, day=day, fit=fit, source=recipe.ranked_by(model))
 

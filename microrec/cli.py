@@ -6,6 +6,7 @@ microrec warm        once per installation: compile what nights would compile, a
 microrec night       run the nightly DAG for a day
 microrec show        print rows of a table
 microrec releases    list releases
+microrec plot        draw the clips of a video: one user's interest, or the audience that is left
 """
 
 import datetime as dt
@@ -29,9 +30,15 @@ app = typer.Typer(
 )
 imports = typer.Typer(no_args_is_help=True, help="Write public data into a landing zone.")
 app.add_typer(imports, name="import")
+plots = typer.Typer(no_args_is_help=True, help="Draw the clips of a video.")
+app.add_typer(plots, name="plot")
 
 Landing = Annotated[Path, typer.Option("--landing", help="Root of the raw files.")]
 Warehouse = Annotated[Path | None, typer.Option("--warehouse", help="Root of the tables.")]
+Video = Annotated[str, typer.Option("--video", help="A video_id.")]
+Picture = Annotated[
+    Path, typer.Option("--out", help="Picture to write; its ending says which kind.")
+]
 
 console = Console(highlight=False)
 
@@ -152,6 +159,40 @@ def releases(warehouse: Warehouse = None) -> None:
     listed = [reader.of(day, where) for day in reader.days(where)]
     columns = ["day", "run_id", "code_version", "valid_until", "tables"]
     _print_rows("releases", columns, [vars(release) for release in listed])
+
+
+@plots.command()
+def clips(
+    user: Annotated[str, typer.Option("--user", help="A user_id.")],
+    video: Video,
+    day: job.Day,
+    out: Picture = Path("clips.png"),
+    warehouse: Warehouse = None,
+) -> None:
+    """Draw one user's predicted interest in each clip of a video, and where the user left it."""
+    from microrec.plot_data import of_user
+    from microrec.plots import figure_of_clips, save
+
+    _quiet()
+    found = of_user(user, video, day, str(warehouse) if warehouse else None)
+    title = f"user {user}, video {video}, night of {day}"
+    save(figure_of_clips(found.end_ms, found.interest, found.viewings, title=title), out)
+    console.print(f"{title}: {out}")
+
+
+@plots.command()
+def retention(
+    video: Video, day: job.Day, out: Picture = Path("retention.png"), warehouse: Warehouse = None
+) -> None:
+    """Draw how much of a video's audience is left, as predicted and as observed, as released."""
+    from microrec.plot_data import of_video
+    from microrec.plots import figure_of_retention, save
+
+    _quiet()
+    known, exits = of_video(video, day, str(warehouse) if warehouse else None)
+    title = f"audience of video {video}, night of {day}"
+    save(figure_of_retention(known, exits, title=title), out)
+    console.print(f"{title}: {out}")
 
 
 def _report(day: dt.date) -> None:

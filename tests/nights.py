@@ -33,6 +33,7 @@ def run_night(day: dt.date) -> None:
     fit_and_select(day, "final")
     call("select_recommendations", day)
     call("describe_trends", day)
+    call("describe_clips", day)
     call("publish_release", day)
 
 

@@ -23,14 +23,16 @@ from microrec.errors import GateHeld, RecipeError
 from microrec.evaluation import ranking
 from microrec.models import registry
 from microrec.models.auc import grouped_auc
+from microrec.models.data import Graph, build_graph
 from microrec.models.fitted import Embeddings, Trained
 from microrec.recipe import night as recipe_night
 from microrec.settings import settings
 from microrec.synth.world import Config, generate
 from microrec.tables import landing
 from microrec.tables.arrow import Warehouse
-from tests import trend_worlds
+from tests import clip_worlds, trend_worlds
 from tests.benchmarks import (
+    clips,
     graphs,
     measure,
     nights,
@@ -642,3 +644,99 @@ def test_what_a_night_left_out_is_still_to_be_built(
     assert nights.missing(LAST) == []
     house.write_empty("metrics", day=LAST, stage="sequences")
     assert nights.missing(LAST) == ["build_sequences"], "the row is gone"
+
+
+def clip_graph(fit: str = "trial") -> Graph:
+    planted = clip_worlds.world(1, n_users=20, n_videos=15, n_viewings=300, n_cold=3)
+    return build_graph(planted.tables, fit=fit)
+
+
+def test_priors_of_skipped_clips_are_counts() -> None:
+    graph, final = clip_graph(), clip_graph("final")
+    known, edges = graph.clips, final.clips.edges
+    of_day = edges.taken(edges.day >= known.today)
+    of = clips.left_in(graph, of_day, np.arange(20).astype(str))
+    assert len(of.user_idx) == (~of_day.through).sum() > 10
+    left = [
+        (user, known.video[clip], known.number[clip])
+        for user, clip, through in zip(
+            known.edges.user_idx, known.edges.clip, known.edges.through, strict=True
+        )
+        if not through
+    ]
+    share = Counter(number for _, _, number in left)
+    rng = np.random.default_rng(0)
+    found = {name: one(of, rng) for name, one in clips.PRIORS.items() if name != "lightgcn"}
+    for at, (viewing, clip) in enumerate(zip(*of.flat(), strict=True)):
+        video, number = known.video[clip], known.number[clip]
+        assert video == of.video_idx[viewing]
+        place = share[number] / len(left)
+        of_video = sum(one[1:] == (video, number) for one in left)
+        of_user = sum((one[0], one[2]) == (of.user_idx[viewing], number) for one in left)
+        assert found["global position"][at] == pytest.approx(place)
+        assert found["item position, smoothed"][at] == pytest.approx(of_video + 20 * place)
+        assert found["user position"][at] == pytest.approx(of_user + 5 * place)
+    assert (of.warm == np.isin(of.video_idx, known.video[known.edges.clip])).all()
+
+
+def test_the_clip_that_was_left_is_ranked_among_all_of_its_video() -> None:
+    graph, final = clip_graph(), clip_graph("final")
+    edges = final.clips.edges
+    of = clips.left_in(
+        graph, edges.taken(edges.day >= graph.clips.today), np.arange(20).astype(str)
+    )
+    viewing, clip = of.flat()
+    right = graph.clips.number[clip] == of.clip_no[viewing]
+    rng = np.random.default_rng(0)
+    assert (clips.ranks(of, right.astype(float), rng) == 1.0).all()
+    second = clips.ranks(of, np.where(right, 0.5, graph.clips.number[clip] == 0), rng)
+    moved = of.clip_no > 0
+    assert (second[moved] == [0.0, 1.0, 1 / np.log2(3)]).all()
+    ties = np.mean([clips.ranks(of, np.zeros(len(clip)), rng)[:, 0] for _ in range(300)], axis=0)
+    assert ties == pytest.approx(1 / np.bincount(viewing), abs=0.12)
+
+
+def test_the_chances_to_leave_and_to_stay_add_up() -> None:
+    graph, final = clip_graph(), clip_graph("final")
+    edges = final.clips.edges
+    of = clips.left_in(
+        graph, edges.taken(edges.day >= graph.clips.today), np.arange(20).astype(str)
+    )
+    trial = clips.Trial("clip_interest", "clip_interest", {"dim": 4, "epochs": 1}, chosen=True)
+    _, network = clips.fitted(graph, trial, np.random.default_rng(0))
+    leaves = np.bincount(of.flat()[0], clips.by_model(network, of))
+    goal = {"goal_ms": 10**9}
+    network.config = network.config.model_copy(update=goal)
+    stays = np.exp(clips.clip_interest.scores(network, graph, of.user_idx, of.video_idx))
+    assert leaves + stays == pytest.approx(1.0, abs=1e-5)
+
+
+def test_segments_are_labels_as_edges() -> None:
+    labels = [[1, 0, -1], [1, 1], [0, -1, -1]]
+    rows = pa.table(
+        {
+            "user_id": [7, 3, 7],
+            "video_id": [50, 40, 50],
+            "time_ms": [10, 20, 30],
+            "duration_ms": [12_000, 10_000, 12_000],
+            "playing_time": [6_000, 11_000, 2_000],
+            "segment_labels": labels,
+        }
+    )
+    of = clips.segments(rows, rows.slice(2))
+    edges, known = of.graph.clips.edges, of.graph.clips
+    named = zip(
+        edges.user_idx, known.video[edges.clip], known.number[edges.clip], edges.through, edges.weight,
+        strict=True,
+    )  # fmt: skip
+    assert [(u, v, n, bool(t), round(w, 3)) for u, v, n, t, w in named] == [
+        (1, 1, 0, True, 0.333),
+        (1, 1, 1, False, 0.5),
+        (0, 0, 0, True, 0.5),
+        (0, 0, 1, True, 0.5),
+        (1, 1, 0, False, 1.0),
+    ]
+    assert known.end_ms.tolist() == [5000, 10_000, 5000, 10_000, 12_000]
+    assert of.asked.clip.tolist() == [2]
+    assert not of.asked.through.any()
+    assert set(edges.day) < {known.today - 1, *range(10)}

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import torch
 from nights import call, run_night
 from typer.testing import CliRunner
 
@@ -37,15 +36,18 @@ RECIPE = f"""
 window_days = 5
 k = {K}
 models = ["popularity", "content", "user_neighbours", "video_neighbours", "multi_trend"]
-rankers = ["multi_trend", "dnn"]
+rankers = ["multi_trend", "clip_interest"]
 
 [models.multi_trend]
 dim = 16
 max_epochs = 3
 
-[models.dnn]
+[models.clip_interest]
 dim = 16
-max_epochs = 3
+learning_rate = 0.003
+
+[graphs.clips]
+cut = "equal"
 """
 
 TABLES = [
@@ -68,6 +70,8 @@ TABLES = [
     "recommendations",
     "fallback_recommendations",
     "user_trends",
+    "clip_interest",
+    "exit_points",
     "metrics",
     "gate_results",
 ]
@@ -146,7 +150,7 @@ def test_the_release_pins_what_is_there_and_beats_the_floor(world: dict[str, Any
 
 
 @pytest.mark.parametrize("fit", ["trial", "final"])
-@pytest.mark.parametrize("model", ["multi_trend", "dnn"])
+@pytest.mark.parametrize("model", ["multi_trend", "clip_interest"])
 def test_a_ranking_model_orders_what_all_sources_propose(
     fit: str, model: str, world: dict[str, Any]
 ) -> None:
@@ -164,13 +168,10 @@ def test_a_ranking_model_orders_what_all_sources_propose(
     (row,) = house.read("models", day=LAST, fit=fit, model=model).to_pylist()
     folder = house.open_artefact(row["path"], row["digest"])
     network = exposures.load(model, folder, graph, device="cpu").eval()
-    sequences = exposures.sequences_of(graph)
     for user in sorted(set(found["user_idx"]))[::20]:
         proposed = np.unique(lists[lists["user_idx"] == user]["video_idx"]).astype(np.int64)
-        served = np.full(len(proposed), sequences.serving[user])
-        pairs = exposures.pairs(sequences, served, proposed, served < 0, network.config)
-        with torch.no_grad():
-            scores = dict(zip(proposed.tolist(), network(pairs).tolist(), strict=True))
+        one = registry.model(model).scores(network, graph, np.full(len(proposed), user), proposed)
+        scores = dict(zip(proposed.tolist(), one.tolist(), strict=True))
         mine = found[found["user_idx"] == user].sort_values("rank")
         assert len(mine) == min(len(proposed), night.k * night.overfetch)
         listed = [scores[video] for video in mine["video_idx"]]
@@ -195,6 +196,27 @@ def test_trends_are_told_of_everyone_who_may_be_served(world: dict[str, Any]) ->
     assert (rows["latest_at"] < end).all()
     assert (rows["valid_until"] > end).all()
     assert rows["tags"].str.len().max() > 0
+
+
+def test_clips_are_told_where_the_planted_viewers_leave(world: dict[str, Any]) -> None:
+    """A quarter loses more of its viewers in the videos whose weak quarter it is; in two cases: it
+    was reached, and nobody has reached it yet but it looks like a weak one."""
+    release, weak = reader.latest(), world["truth"].weak_clip
+    rows = release.to_pandas("clip_interest")
+    assert not set(rows["video_id"]) & set(world["truth"].ineligible[LAST])
+    assert (rows.groupby("video_id")["clip_no"].count() == 4).all()
+    is_weak = rows["video_id"].map(weak) == rows["clip_no"]
+    reached = rows["n_reached"] >= 5
+    for clip_no in (1, 2, 3):
+        here = reached & (rows["clip_no"] == clip_no)
+        hazard = rows[here].groupby(is_weak[here])["skip_hazard"].mean()
+        assert hazard[True] > 1.5 * hazard[False]
+    observed = rows[reached]
+    assert (observed["skip_hazard"] - observed["n_left"] / observed["n_reached"]).abs().mean() < 0.2
+    exits = release.to_pandas("exit_points")
+    assert set(exits["segment"]) == {"__global__", "leaves_early", "typical", "stays"}
+    watched = exits.groupby("segment")["expected_watch_ms"].mean()
+    assert watched["leaves_early"] < watched["typical"] < watched["stays"]
 
 
 def test_the_same_night_again_has_the_same_rows(world: dict[str, Any]) -> None:

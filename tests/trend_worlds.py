@@ -204,6 +204,8 @@ def graph(
         n_users=found.n_users,
         n_videos=found.n_videos,
         eligible=np.ones(found.n_videos, dtype=np.bool_),
+        author=np.zeros(found.n_videos, dtype=np.int32),
+        duration_ms=np.full(found.n_videos, 20_000),
         edges=no_edges,
         early_stopping=None,
         features={"look": Features(looks, np.ones(found.n_videos, dtype=np.bool_))},

@@ -151,8 +151,9 @@ def viewings(
     author = [f"a{taste}{video % 4}" for video, taste in enumerate(behind.of_video)]
     author[::8] = [f"b{video}" for video in range(0, n_videos, 8)]
     nodes = found["video_nodes"]
-    nodes = nodes.append_column("author_id", pa.array([None, *author[1:]], pa.string()))
     lengths = [int(length) for length in duration[:-1]]
+    nodes = nodes.drop_columns(["author_id", "duration_ms"])
+    nodes = nodes.append_column("author_id", pa.array([None, *author[1:]], pa.string()))
     nodes = nodes.append_column("duration_ms", pa.array([*lengths, None], pa.int64()))
     return {
         **found,
@@ -305,6 +306,8 @@ def tables(
                 "video_idx": pa.array(range(n_videos), pa.int32()),
                 "video_id": ids,
                 "eligible": [True] * n_videos,
+                "author_id": pa.nulls(n_videos, pa.string()),
+                "duration_ms": pa.array([20_000] * n_videos, pa.int64()),
             }
         ),
         "video_features": video_features(vectors or {}, ids),

@@ -2,8 +2,8 @@
 
 What enters: fitted embeddings or neighbour lists, the watch edges a fit may see, the catalogue, the
 users and the suppressed users of one day. What leaves: `candidates` (per source, more than is
-needed), then one final list per user, the fallback lists for users nobody knows, and the trends. Numpy, scipy
-and Arrow only: a process that selects must not pay the 3-10 s import of torch.
+needed), then one final list per user, the fallback lists for users nobody knows, the trends, and what
+is said of clips. Numpy, scipy and Arrow only: a process that selects must not pay the 3-10 s import of torch.
 
     retrieval  exact top-k of a source, by blocks of users
     reranking  the union of all candidates in the order of a ranking model's scores
@@ -12,6 +12,7 @@ and Arrow only: a process that selects must not pay the 3-10 s import of torch.
     final      one filter-and-fill: exactly min(K, allowed videos) rows for every user
     filters    the only place that masks seen and ineligible videos and drops suppressed users
     trends     what a user's trends are about, where they head, how long they hold (`user_trends`)
+    clips      where videos hold their viewers and where they lose them (`clip_interest`, `exit_points`)
 
 What it refuses: non-finite vectors (a NaN would silently empty lists), and k below 1.
 

@@ -21,8 +21,10 @@ Decided here:
   the same rows. What a partition was made of (files of events, cut of the clips, `daily.FORMAT`) is
   remembered in its commit; a night builds those that would be made of something else.
 - Decay is by whole days, so that aggregates know neither D nor the half-life.
+- Clips are cut by the length a viewing had, into 5 s each (`clips.py`). `clip_edges` are per event day
+  and do not fade: readers do that, by the day of what they explain.
 - Undo beats do. A dislike takes weight and positives of the pair's earlier viewings; views,
-  negatives and clip steps stay, they happened. The parts stay independent of each other (a dislike
+  negatives and clips stay, they happened. The parts stay independent of each other (a dislike
   on D must not reach training): an edge says `undone`, and whoever puts parts together starts weight
   and positives from the last one that is.
 - The same rows give the same table, to the bit: ties go by index, and sums of weights are

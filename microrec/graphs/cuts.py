@@ -76,8 +76,8 @@ def pairs(
     """
     copies = as_of(watches, cuts, at=start(F.col("day")))
     day = F.col("cut_at").cast("date")
-    parts = watch.parts(copies, day=day, config=config, n_clips=0, within=["cut_at"])
-    return nodes.indexed(parts, users, video_nodes).drop("first_at", "clip_net")
+    parts = watch.parts(copies, day=day, config=config, within=["cut_at"])
+    return nodes.indexed(parts, users, video_nodes).drop("first_at")
 
 
 def networks(

@@ -22,7 +22,7 @@ from microrec.graphs.sums import exact_sum
 Arrival = tuple[dt.date, dt.date]
 """An event day, and a day on which rows of it arrived."""
 
-FORMAT = 1
+FORMAT = 2
 """Counts up with every change of this code that gives other rows from the same events."""
 
 PAIR_DAY = ["day", "as_of", "user_id", "video_id"]
@@ -103,14 +103,14 @@ def daily_watches(
         config: how videos are cut.
 
     Returns:
-        One row per (day, arrived_on, user_id, video_id); `clip_steps` is the sum of the viewings'
-        steps per clip, [n_clips].
+        One row per (day, arrived_on, user_id, video_id); `clip_exits` has where each viewing left,
+        sorted, [n_views].
     """
     as_of = F.col("arrived_on").alias("as_of")
     viewings = fresh.select("*", as_of).unionByName(_known(late.select("*", as_of), earlier))
     counts = F.col("undone_at").isNull() | (F.col("started_at") > F.col("undone_at"))
     positive, negative = (F.col("feedback") == name for name in ("positive", "negative"))
-    steps = [F.sum(step).cast("int") for step in clips.steps(config)]
+    left = clips.exit_of(F.col("watch_ms"), F.col("duration_ms"), config=config)
     days = with_undone(viewings, "disliked", "started_at", within=PAIR_DAY).groupBy(*PAIR_DAY)
     return days.agg(
         F.count("*").cast("int").alias("n_views"),
@@ -120,7 +120,7 @@ def daily_watches(
         F.bool_or("disliked").alias("undone"),
         F.min("started_at").alias("first_at"),
         F.max("started_at").alias("last_at"),
-        F.array(*steps).alias("clip_steps"),
+        F.array_sort(F.collect_list(left)).alias("clip_exits"),
     ).withColumnRenamed("as_of", "arrived_on")
 
 

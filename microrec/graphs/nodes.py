@@ -6,6 +6,8 @@ The one place that maps `*_id` to `*_idx`. An index is valid within one day's sn
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from microrec.graphs import clips
+
 
 def users(parts: DataFrame) -> DataFrame:
     """Number the users of the window.
@@ -21,12 +23,13 @@ def users(parts: DataFrame) -> DataFrame:
     return _numbered(seen, "user").select("user_idx", "user_id", "degree", "first_seen")
 
 
-def video_nodes(videos: DataFrame, parts: DataFrame) -> DataFrame:
+def video_nodes(videos: DataFrame, parts: DataFrame, *, config: clips.Config) -> DataFrame:
     """Number the videos of the catalogue; a cold one has degree 0 and no first_seen.
 
     Args:
         videos: the day's catalogue, unique on video_id.
         parts: `watch.parts`.
+        config: how videos are cut.
 
     Returns:
         One row per video of the catalogue.
@@ -43,6 +46,7 @@ def video_nodes(videos: DataFrame, parts: DataFrame) -> DataFrame:
         "eligible",
         F.coalesce("degree", F.lit(0)).alias("degree"),
         "first_seen",
+        clips.ends_ms(F.col("duration_ms"), config=config).alias("clip_ends_ms"),
     )
 
 

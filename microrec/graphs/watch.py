@@ -27,7 +27,6 @@ def parts(
     *,
     day: dt.date | Column,
     config: Config,
-    n_clips: int,
     within: Sequence[str] = (),
 ) -> DataFrame:
     """Add the days of a pair up, each part of the window on its own.
@@ -40,18 +39,16 @@ def parts(
         watches: `daily_watches` of the window, one row per day and pair.
         day: D, the night's day.
         config: the half-life.
-        n_clips: length of `clip_steps`.
         within: columns that name the night, where rows are of several.
 
     Returns:
-        One row per (within, split, user_id, video_id); `clip_net` is the decayed sum of the steps, [n_clips].
+        One row per (within, split, user_id, video_id).
     """
     pair = [*within, *PAIR]
     days = watches.withColumn("split", part(F.col("day"), day=day))
     days = with_undone(days, "undone", "day", within=pair)
     counts = F.col("undone_at").isNull() | (F.col("day") >= F.col("undone_at"))
     faded = decay(F.col("day"), day=day, half_life_days=config.half_life_days)
-    nets = [exact_sum(F.col("clip_steps")[clip] * faded) for clip in range(n_clips)]
     return days.groupBy(*pair).agg(
         exact_sum(F.when(counts, F.col("strength") * faded).otherwise(0.0)).alias("weight"),
         F.sum("n_views").cast("int").alias("n_views"),
@@ -60,7 +57,6 @@ def parts(
         F.bool_or("undone").alias("undone"),
         F.min("first_at").alias("first_at"),
         F.max("last_at").alias("last_at"),
-        F.array(*nets).alias("clip_net"),
     )
 
 

@@ -15,6 +15,9 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from microrec.errors import ContractViolation, RecipeError
+from microrec.models.clips import TABLES as CLIP_TABLES
+from microrec.models.clips import Clips
+from microrec.models.clips import build as build_clips
 from microrec.models.sequences import TABLES as SEQUENCE_TABLES
 from microrec.models.sequences import Sequences
 from microrec.models.sequences import build as build_sequences
@@ -129,6 +132,10 @@ class Graph:
     n_videos: int
     eligible: Bools
     """May be recommended. [n_videos]"""
+    author: Ints
+    """By video_idx a number of its author, from 1; 0 where no other video has the same. [n_videos]"""
+    duration_ms: Instants
+    """By video_idx; 0 where it is not known. [n_videos]"""
     edges: Edges
     """Positive edges of all the parts the fit may see."""
     early_stopping: EarlyStopping | None
@@ -141,6 +148,8 @@ class Graph:
     """Each user's most correlated users; similarity = Pearson."""
     sequences: Sequences | None = None
     """Who was shown what, and what was known before; set if the tables were given."""
+    clips: Clips | None = None
+    """Which clips were watched through; set if the tables were given."""
 
 
 def reads(tables: Sequence[str], fit: str) -> dict[str, dict[str, Any]]:
@@ -173,13 +182,21 @@ def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
         n_users=n_users,
         n_videos=n_videos,
         eligible=eligible,
+        author=_authors(nodes["author_id"]),
+        duration_ms=_array(pc.fill_null(nodes["duration_ms"], 0), np.int64),
         edges=everything.where(everything.n_positive > 0),
         early_stopping=_early_stopping(watched, eligible) if fit == "trial" else None,
         features=_features(tables["video_features"], nodes["video_id"]),
         modality_edges=_modality_edges(tables["modality_edges"], n_videos),
         user_edges=_user_edges(tables["user_edges"], n_users),
         sequences=_sequences(tables, fit=fit, n_users=n_users),
+        clips=_clips(tables, fit=fit),
     )
+
+
+def _clips(tables: Mapping[str, pa.Table], *, fit: str) -> Clips | None:
+    given = set(CLIP_TABLES) <= set(tables)
+    return build_clips(tables, parts=PARTS[fit], holdout=fit == "trial") if given else None
 
 
 def _sequences(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequences | None:
@@ -236,6 +253,15 @@ def _within(rows: pa.Table, table: str, **n_nodes: int) -> pa.Table:
                 f"{table}: {column} outside the day's {n} nodes, {outside} rows"
             )
     return rows
+
+
+def _authors(author_id: pa.ChunkedArray) -> Ints:
+    """Numbers of the authors of several videos, in the order of their ids; 0 for all others."""
+    names = np.array(pc.fill_null(author_id, "").to_numpy(zero_copy_only=False), dtype=str)
+    ids, number, n_videos = np.unique(names, return_inverse=True, return_counts=True)
+    several = (n_videos > 1) & (ids != "")
+    numbers: Ints = np.where(several, np.cumsum(several), 0).astype(np.int32)[number]
+    return numbers
 
 
 def _merge(watched: pa.Table, parts: tuple[str, ...]) -> Edges:

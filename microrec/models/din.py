@@ -29,6 +29,7 @@ from microrec.models.sequences import Exposures
 from microrec.models.video_rows import VideoRows
 
 TABLES = logged.TABLES
+scores = logged.scores
 
 
 class Config(ExposureConfig):
@@ -55,7 +56,7 @@ class Din(nn.Module):
         """Draw the parameters."""
         super().__init__()
         self.config, self.noise = config, torch.Generator()
-        self.videos = VideoRows(graph, exposures, config, generator)
+        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
         sizes = (4 * config.dim, *config.unit, 1)
         self.unit = Layers(sizes, 0.0, generator, config.activation)
         sizes = (3 * config.dim + 1, *config.hidden, 1)

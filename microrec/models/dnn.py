@@ -27,6 +27,7 @@ from microrec.models.sequences import Exposures
 from microrec.models.video_rows import VideoRows
 
 TABLES = logged.TABLES
+scores = logged.scores
 
 
 class Config(ExposureConfig):
@@ -49,7 +50,7 @@ class Dnn(nn.Module):
         """Draw the parameters."""
         super().__init__()
         self.config, self.noise = config, torch.Generator()
-        self.videos = VideoRows(graph, exposures, config, generator)
+        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
         sizes = (3 * config.dim + 1, *config.hidden, 1)
         self.head = Layers(sizes, config.dropout, generator)
 

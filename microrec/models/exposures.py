@@ -127,18 +127,18 @@ class Network(Protocol):
     def config(self) -> Any:
         """The `Config` it was built with."""
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Any) -> Tensor:
         """Logits of the pairs [n_pairs]."""
         ...
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Any) -> Tensor:
         """What a step makes smaller."""
         ...
 
 
 NetworkT = TypeVar("NetworkT", bound=Network)
 ConfigT = TypeVar("ConfigT", bound=ExposureConfig)
-Build = Callable[[Graph, Exposures, ConfigT, torch.Generator], Network]
+Build = Callable[[Graph, Any, ConfigT, torch.Generator], Network]
 """Makes a fresh network that learns from these exposures, its parameters drawn from the generator."""
 
 
@@ -158,12 +158,13 @@ class Phase:
     """What a phase of a fit learns from."""
 
     graph: Graph
-    exposures: Exposures
+    exposures: Any
+    """Exposures, or whatever else `batches` draws from; its length is how many there are."""
     quality: Callable[[Network], float] | None = None
     """What the number of epochs is chosen by; None: train for as many as the schedule says."""
 
 
-Batches = Callable[[Phase, ConfigT, torch.Generator], Iterator["Batch"]]
+Batches = Callable[[Phase, ConfigT, torch.Generator], Iterator[Any]]
 """This process's part of the batches of one epoch, drawn anew."""
 
 

@@ -51,6 +51,7 @@ from microrec.models.sequences import Exposures
 from microrec.models.video_rows import VideoRows
 
 TABLES = logged.TABLES
+scores = logged.scores
 N_NOISE = 65_536
 """Rows of the fixed table that the routing starts from."""
 
@@ -121,7 +122,7 @@ class MultiTrend(nn.Module):
         super().__init__()
         self.config, self.noise = config, torch.Generator()
         dim = config.dim
-        self.videos = VideoRows(graph, exposures, config, generator)
+        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
         self.routing = linear(dim, dim, generator, bias=False)
         self.query = linear(dim, dim, generator, bias=False)
         self.key = linear(dim, dim, generator, bias=False)

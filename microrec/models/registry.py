@@ -15,6 +15,7 @@ from microrec.models.data import TABLES, Graph
 from microrec.models.fitted import Trained
 
 NAMES = (
+    "clip_interest",
     "content",
     "din",
     "dnn",
@@ -32,9 +33,9 @@ NAMES = (
 """Every model, one module of this package each."""
 OF_SEQUENCES = ("din", "dnn", "multi_trend", "sasrec")
 """Models that read `sequences` and `exposures`."""
-SCORING = ("din", "dnn", "multi_trend")
+SCORING = ("clip_interest", "din", "dnn", "multi_trend")
 """Models that score any pair of a user and a video: what `night.rankers` may name."""
-RANKERS = ("din", "dnn")
+RANKERS = ("clip_interest", "din", "dnn")
 """Of these, the ones that propose nothing."""
 
 

@@ -84,7 +84,7 @@ class SasRec(nn.Module):
         """Draw the parameters."""
         super().__init__()
         self.config, self.noise = config, torch.Generator()
-        self.videos = VideoRows(graph, exposures, config, generator)
+        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
         # A place nobody's history reaches in training adds nothing.
         self.position = nn.Parameter(torch.zeros(config.history_length, config.dim))
         self.blocks = nn.ModuleList(Block(config, generator) for _ in range(config.n_blocks))

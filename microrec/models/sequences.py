@@ -122,10 +122,6 @@ class Sequences:
     """By user_idx, the row as of the end of what the fit sees."""
     exposures: Exposures
     """Of all the days the fit sees."""
-    author: Ints
-    """By video_idx a number of its author, from 1; 0 where no other video has the same. [n_videos]"""
-    duration_ms: NDArray[np.int64]
-    """By video_idx. [n_videos]"""
     validation: Exposures | None
     """Set in a trial fit: those of the last of these days, which its number of epochs is chosen on."""
 
@@ -158,8 +154,7 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
     if fit not in FITS:
         raise RecipeError(f"fit {fit!r} is not one of {', '.join(FITS)}")
     rows, shown = tables["sequences"], tables["exposures"]
-    nodes = tables["video_nodes"].sort_by("video_idx")
-    n_videos = nodes.num_rows
+    n_videos = tables["video_nodes"].num_rows
     cuts = np.unique(_micros(rows["cut_at"]))
     if len(cuts) < 2:
         raise ContractViolation(f"sequences: {len(cuts)} cuts, a night has two or more")
@@ -187,8 +182,6 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
         future=_steps(rows["future"], n_videos),
         serving=_place(key, _key(np.full(n_users, cut), everyone), "users"),
         exposures=exposures,
-        author=_authors(nodes["author_id"]),
-        duration_ms=np.array(pc.fill_null(nodes["duration_ms"], 0).to_numpy(), dtype=np.int64),
         validation=exposures.where(is_last) if fit == "trial" else None,
     )
 
@@ -205,15 +198,6 @@ def _place(key: NDArray[np.int64], wanted: NDArray[np.int64], table: str) -> NDA
     if missing:
         raise ContractViolation(f"sequences: no row for {missing} of {len(wanted)} {table}")
     return place
-
-
-def _authors(author_id: pa.ChunkedArray) -> Ints:
-    """Numbers of the authors of several videos, in the order of their ids; 0 for all others."""
-    names = np.array(pc.fill_null(author_id, "").to_numpy(zero_copy_only=False), dtype=str)
-    ids, number, n_videos = np.unique(names, return_inverse=True, return_counts=True)
-    several = (n_videos > 1) & (ids != "")
-    numbers: Ints = np.where(several, np.cumsum(several), 0).astype(np.int32)[number]
-    return numbers
 
 
 def _steps(lists: pa.ChunkedArray, n_videos: int) -> Steps:

@@ -1,5 +1,7 @@
 """A video's row from all that is known about it, for networks that read sequences."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from microrec.models.data import Graph
-from microrec.models.exposures import ExposureConfig, sequences_of
+from microrec.models.exposures import ExposureConfig
 from microrec.models.layers import N_BUCKETS, buckets, linear, normal
-from microrec.models.sequences import Exposures
 
 
 class VideoRows(nn.Module):
@@ -27,19 +28,29 @@ class VideoRows(nn.Module):
     duration: Tensor
 
     def __init__(
-        self, graph: Graph, exposures: Exposures, config: ExposureConfig, generator: torch.Generator
+        self,
+        graph: Graph,
+        shown: NDArray[Any],
+        config: ExposureConfig,
+        generator: torch.Generator,
     ) -> None:
-        """Draw the parameters."""
+        """Draw the parameters.
+
+        Args:
+            graph: the videos.
+            shown: video_idx of those that were shown in what is learned from, as often as you like.
+            config: their size, and how often they go without.
+            generator: source of the draws.
+        """
         super().__init__()
         self.config = config
-        found = sequences_of(graph)
         self.video_id = normal(graph.n_videos, config.dim, generator)
-        shown = np.bincount(exposures.video_idx, minlength=graph.n_videos) > 0
-        self.register_buffer("warm", torch.from_numpy(shown), persistent=False)
-        author = found.author.astype(np.int64)
+        warm = np.bincount(shown, minlength=graph.n_videos) > 0
+        self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
+        author = graph.author.astype(np.int64)
         self.register_buffer("author", torch.from_numpy(author), persistent=False)
         self.author_id = normal(int(author.max(initial=0)) + 1, config.dim, generator)
-        self.register_buffer("duration", buckets(found.duration_ms / 1e3), persistent=False)
+        self.register_buffer("duration", buckets(graph.duration_ms / 1e3), persistent=False)
         self.duration_id = normal(N_BUCKETS, config.dim, generator)
         self.names = tuple(graph.features)
         self.project = nn.ModuleList()

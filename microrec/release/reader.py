@@ -23,6 +23,8 @@ RESULTS = (
     "recommendations",
     "fallback_recommendations",
     "user_trends",
+    "clip_interest",
+    "exit_points",
     "metrics",
     "gate_results",
 )

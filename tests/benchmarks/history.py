@@ -33,8 +33,8 @@ from tests.benchmarks import report
 
 FIRST = dt.date(2024, 1, 1)
 ONE_DAY = dt.timedelta(days=1)
-N_USERS, N_VIDEOS, N_CLIPS = 20_000, 3_000, 4
-CONFIG = clips.Config(n_clips=N_CLIPS)
+N_USERS, N_VIDEOS = 20_000, 3_000
+CONFIG = clips.Config()
 STEPS = ("plan", "aggregate", "window", "both")
 YARDSTICK = 0
 """Days of history that costs are compared with: the day alone."""
@@ -204,7 +204,7 @@ def day_of(day: dt.date, n: int) -> tuple[pa.Table, pa.Table]:
         "undone": disliked,
         "first_at": at,
         "last_at": at,
-        "clip_steps": _steps(watch, duration),
+        "clip_exits": _exits(watch, duration),
     }
     return pa.table(events), pa.table(pairs)
 
@@ -216,12 +216,17 @@ def _popular_pairs(generator: np.random.Generator, n: int) -> np.ndarray:
     return users * N_VIDEOS + videos
 
 
-def _steps(watch: np.ndarray, duration: np.ndarray) -> pa.Array:
-    through = np.minimum(watch * N_CLIPS // duration, N_CLIPS - 1)
-    through[watch >= duration * CONFIG.completed_ratio] = N_CLIPS
-    clip = np.arange(N_CLIPS)
-    steps = (clip < through[:, None]).astype(np.int32) - (clip == through[:, None])
-    return pa.array(list(steps.astype(np.int32)), pa.list_(pa.int32()))
+def _exits(watch: np.ndarray, duration: np.ndarray) -> pa.Array:
+    """Where each viewing left, as lists of one."""
+    n_clips = np.minimum(-(-duration // CONFIG.clip_ms), CONFIG.max_clips)
+    through = np.minimum(watch // CONFIG.clip_ms, n_clips - 1)
+    through = np.where(watch >= duration * CONFIG.completed_ratio, n_clips, through)
+    early = (through < n_clips) & (watch < CONFIG.early_ms)
+    exits = pa.StructArray.from_arrays(
+        [pa.array(through, pa.int32()), pa.array(n_clips, pa.int32()), pa.array(early)],
+        ["n_through", "n_clips", "early"],
+    )
+    return pa.ListArray.from_arrays(np.arange(len(watch) + 1, dtype=np.int32), exits)
 
 
 @functools.lru_cache

@@ -46,6 +46,7 @@ from microrec.errors import RecipeError
 from microrec.evaluation import ranking, truth
 from microrec.evaluation.report import BLEND
 from microrec.models import registry
+from microrec.models.clips import TABLES as CLIP_TABLES
 from microrec.models.data import WITH_SEQUENCES, Graph, build_graph, reads
 from microrec.settings import settings
 from microrec.tables import kuairand
@@ -164,7 +165,7 @@ def _claim(warehouse: Path) -> None:
 def read(day: dt.date) -> Night:
     """The trial of a day, as `train_model`, `select_candidates` and `evaluate_sources` see it."""
     house = Warehouse.open()
-    needed = reads(WITH_SEQUENCES, "trial")
+    needed = reads((*WITH_SEQUENCES, *CLIP_TABLES), "trial")
     tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
     users, edges, videos = (tables[name] for name in ("users", "watch_edges", "video_nodes"))
     known = filters.knowledge(edges, videos, n_users=users.num_rows, fit="trial", day=day)
@@ -440,7 +441,7 @@ def prepare(asked: argparse.Namespace) -> tuple[list[dt.date], dt.date]:
     settings.cache_clear()
     days = [asked.through - dt.timedelta(days=back) for back in reversed(range(asked.nights))]
     before = days[0] - dt.timedelta(days=1)
-    needed = [before, *days] if asked.budget and not asked.tuned else days
+    needed = [before, *days] if asked.budget else days
     if build(needed, land=lambda: kuairand.import_files(asked.data, str(zone))):
         _end_spark()
     return days, before

@@ -144,6 +144,8 @@ def _commit(house: Any, table: str, rows: pa.Table, **options: Any) -> None:
 def _neutral(field: pa.Field, n: int) -> pa.Array:
     if field.nullable:
         return pa.nulls(n, field.type)
+    if pa.types.is_list(field.type):
+        return pa.array([[]] * n, field.type)
     noon = dt.datetime.combine(DAY, dt.time(12), tzinfo=dt.UTC)
     value = {pa.types.is_timestamp: noon, pa.types.is_date: DAY, pa.types.is_boolean: True}
     chosen = next((one for kind, one in value.items() if kind(field.type)), 1)

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
+from microrec.models import registry
 from microrec.settings import HOME
 from microrec.tables import kuairand, landing
 from tests.benchmarks import report, tuning
@@ -34,7 +35,10 @@ from tests.benchmarks.report import Row, row
 from tests.nights import BEFORE_MODELS
 
 BENCHMARK = "a night of sequences"
-MODELS = ("multi_trend", "din", "dnn", "sasrec")
+CLIPS = "clip_interest"
+MODELS = ("multi_trend", "din", "dnn", "sasrec", CLIPS)
+SOURCES = ("popularity", "video_neighbours")
+"""Whose candidates are scored."""
 BLOCK = 16
 EPOCHS = (1, 3)
 PREFACE = f"# {BENCHMARK.capitalize()}\n\n" + str(__doc__).split("\n\n", 2)[2].strip()
@@ -99,9 +103,11 @@ def cost(job: str, *words: str) -> Cost:
 
 
 def night(day: dt.date, scale: str, models: Sequence[str], recipe: Path) -> list[Row]:
-    """The jobs of one warehouse, and an epoch of each model."""
+    """The jobs of one warehouse, an epoch of each model, and what clips cost after their fit."""
     rows = []
     for job in BEFORE_MODELS:
+        if job == "build_sequences" and not {*models} & {*registry.OF_SEQUENCES}:
+            continue
         words = ["--anyway"] if job == "build_sequences" else []
         found = cost(job, "--day", str(day), *words)
         rows += told(job, scale, found.seconds, found.megabytes)
@@ -112,7 +118,25 @@ def night(day: dt.date, scale: str, models: Sequence[str], recipe: Path) -> list
             some.append(cost("train_model", "--day", str(day), "--fit", "trial", "--model", model))
         epoch = (some[1].seconds - some[0].seconds) / (EPOCHS[1] - EPOCHS[0])
         rows += told(f"{model}, an epoch", scale, epoch, some[1].megabytes)
-    return rows
+    return rows + (served(day, scale, recipe) if CLIPS in models else [])
+
+
+def served(day: dt.date, scale: str, recipe: Path) -> list[Row]:
+    """The clip model's scores of all users' candidates, and its tables."""
+    named = ", ".join(f'"{one}"' for one in SOURCES)
+    night_ = f'[night]\nmodels = [{named}]\nrankers = ["{CLIPS}"]\n'
+    recipe.write_text(f"{night_}[models.{CLIPS}]\nepochs = 1\n")
+    of = ("--day", str(day), "--fit", "final", "--model")
+    for model in (*SOURCES, CLIPS):
+        cost("train_model", *of, model)
+    for model in SOURCES:
+        cost("select_candidates", *of, model)
+    ranked = cost("rank_candidates", *of, CLIPS)
+    described = cost("describe_clips", "--day", str(day))
+    return [
+        *told(f"{CLIPS}, rank_candidates", scale, ranked.seconds, ranked.megabytes),
+        *told("describe_clips", scale, described.seconds, described.megabytes),
+    ]
 
 
 def told(name: str, scale: str, seconds: float, megabytes: float) -> list[Row]:

@@ -44,7 +44,9 @@ from tests.benchmarks.spaces import ABLATIONS, SPACES
 from tests.benchmarks.tuning import Run, Trial
 
 BENCHMARK = "tiktok"
-MODELS = (*(one for one in registry.NAMES if one not in registry.OF_SEQUENCES), "hybrid")
+OUT = {*registry.OF_SEQUENCES, *registry.RANKERS}
+"""Models that need a clock, and those that propose nothing."""
+MODELS = (*(one for one in registry.NAMES if one not in OUT), "hybrid")
 """All but those that need a log with times."""
 SPLITS = ("train", "val")
 MODALITIES = ("visual", "acoustic")
@@ -156,7 +158,14 @@ def graph(world: World, splits: tuple[str, ...], config: GraphConfig) -> Graph:
     nodes = {"video_idx": np.arange(len(world)), "video_id": names}
     tables = {
         "users": pa.table({"user_idx": np.arange(len(world.users))}),
-        "video_nodes": pa.table({**nodes, "eligible": np.ones(len(world), dtype=np.bool_)}),
+        "video_nodes": pa.table(
+            {
+                **nodes,
+                "eligible": np.ones(len(world), dtype=np.bool_),
+                "author_id": pa.nulls(len(world), pa.string()),
+                "duration_ms": pa.nulls(len(world), pa.int64()),
+            }
+        ),
         "watch_edges": pa.concat_tables(_watches(world, split) for split in SPLITS),
         "video_features": pa.concat_tables(
             pa.table({"modality": [name] * len(world), "video_id": names, "vector": list(vectors)})

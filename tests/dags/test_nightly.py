@@ -123,6 +123,7 @@ def test_what_is_skipped_stops_nothing_and_what_fails_does(nightly: Any) -> None
     assert nightly.task_dict["publish_release"].upstream_task_ids >= {
         "select_recommendations",
         "describe_trends",
+        "describe_clips",
     }
 
 

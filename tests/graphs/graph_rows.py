@@ -2,13 +2,17 @@
 
 import datetime as dt
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
+from microrec.graphs import clips
+
 DAY = dt.date(2026, 1, 5)
 AT = pa.timestamp("us", tz="UTC")
+EXIT = pa.struct({"n_through": pa.int32(), "n_clips": pa.int32(), "early": pa.bool_()})
 
 SCHEMAS = {
     "events": {
@@ -20,11 +24,14 @@ SCHEMAS = {
     "daily_watches": {
         "day": pa.date32(), "user_id": pa.string(), "video_id": pa.string(), "n_views": pa.int32(),
         "n_positive": pa.int32(), "n_negative": pa.int32(), "strength": pa.float64(),
-        "undone": pa.bool_(), "first_at": AT, "last_at": AT, "clip_steps": pa.list_(pa.int32()),
+        "undone": pa.bool_(), "first_at": AT, "last_at": AT, "clip_exits": pa.list_(EXIT),
+    },
+    "pair_days": {
+        "day": pa.date32(), "user_idx": pa.int32(), "video_idx": pa.int32(), "clip_exits": pa.list_(EXIT),
     },
     "parts": {
         "split": pa.string(), "user_id": pa.string(), "video_id": pa.string(), "user_idx": pa.int32(),
-        "video_idx": pa.int32(), "first_at": AT, "clip_net": pa.list_(pa.float64()),
+        "video_idx": pa.int32(), "first_at": AT,
     },
     "watch_edges": {
         "split": pa.string(), "user_idx": pa.int32(), "video_idx": pa.int32(), "weight": pa.float64(),
@@ -60,8 +67,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "daily_watches": {
         "user_id": "u1", "video_id": "v1", "n_views": 1, "n_positive": 1, "n_negative": 0,
         "strength": 0.8, "undone": False, "first_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
-        "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "clip_steps": [0, 0, 0, 0],
+        "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "clip_exits": [],
     },
+    "pair_days": {"day": dt.date(2026, 1, 2), "user_idx": 0, "video_idx": 0},
     "parts": {
         "split": "train", "user_id": "u1", "video_id": "v1", "user_idx": 0, "video_idx": 0,
         "first_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
@@ -103,3 +111,24 @@ def found(frame: DataFrame, *columns: str) -> list[tuple[Any, ...]]:
     """Rows of a frame as sorted tuples of plain values."""
     table = frame.select(*columns).toArrow().to_pylist()
     return sorted(tuple(row[name] for name in columns) for row in table)
+
+
+def clip_ends(duration_ms: int, config: clips.Config) -> list[int]:
+    """Ends of a video's clips in ms, told without Spark."""
+    if config.cut == "equal":
+        return [
+            int(Fraction(duration_ms * n, config.n_clips)) for n in range(1, config.n_clips + 1)
+        ]
+    starts = list(range(0, duration_ms, config.clip_ms))[: config.max_clips]
+    return [*starts[1:], duration_ms]
+
+
+def left(watch_ms: int, duration_ms: int, config: clips.Config) -> dict[str, Any]:
+    """Where a viewing left, told without Spark."""
+    ends = clip_ends(duration_ms, config)
+    if Fraction(watch_ms, duration_ms) >= Fraction(str(config.completed_ratio)):
+        return {"n_through": len(ends), "n_clips": len(ends), "early": False}
+    if config.cut == "equal":
+        ends = [Fraction(duration_ms * n, config.n_clips) for n in range(1, config.n_clips + 1)]
+    through = sum(end <= watch_ms for end in ends[:-1])
+    return {"n_through": through, "n_clips": len(ends), "early": watch_ms < config.early_ms}

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import tomli_w
-from graph_rows import Rows, found, instant
+from graph_rows import Rows, found, instant, left
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -85,7 +85,9 @@ def test_events_that_are_gone_leave_an_empty_partition_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [clips.Config(n_clips=3), clips.Config(completed_ratio=0.9)], ids=str
+    "config",
+    [clips.Config(cut="equal"), clips.Config(clip_ms=4_000), clips.Config(early_ms=1)],
+    ids=str,
 )
 def test_another_cut_of_the_clips_rebuilds_everything(config: clips.Config) -> None:
     assert str(planned(EVENTS, words(EVENTS), config)) == (
@@ -139,7 +141,7 @@ def aggregated(fresh: Any, late: Any, earlier: Any) -> Any:
 def test_the_viewings_of_a_day_add_up(rows: Rows) -> None:
     events = rows(
         "events",
-        {"started_at": instant(5, 9), "strength": 0.5, "watch_ms": 3_000},
+        {"started_at": instant(5, 9), "strength": 0.5, "watch_ms": 6_000},
         {"started_at": instant(5, 10), "strength": 0.25, "feedback": "neutral"},
         {"started_at": instant(5, 11), "strength": 1.0, "feedback": "negative", "watch_ms": 100},
         {"started_at": instant(4, 11), "user_id": "u2"},
@@ -151,9 +153,10 @@ def test_the_viewings_of_a_day_add_up(rows: Rows) -> None:
     ]
     (day,) = found(
         aggregated(events.where("user_id = 'u1'"), events.limit(0), events.limit(0)),
-        "first_at", "last_at", "clip_steps",
+        "first_at", "last_at", "clip_exits",
     )  # fmt: skip
-    assert day == (instant(5, 9), instant(5, 11), [1, 0, 1, 1])
+    exits = [left(watch_ms, 10_000, CONFIG) for watch_ms in (100, 6_000, 10_000)]
+    assert day == (instant(5, 9), instant(5, 11), exits)
 
 
 @pytest.mark.spark
@@ -210,7 +213,7 @@ def test_a_correction_takes_the_place_of_what_it_corrects(rows: Rows) -> None:
 # --- Nights of a random world against a loop -----------------------------------------------------------
 
 NIGHTS = [on(4), on(6)]
-WINDOW, HALF_LIFE, N_CLIPS = 4, 1.0, 4
+WINDOW, HALF_LIFE = 4, 1.0
 FEEDBACK = {"like": "positive", "watch": "neutral", "skip": "negative", "dislike": "negative"}
 
 
@@ -240,8 +243,8 @@ def _content(pick: random.Random, day: dt.date) -> dict[str, Any]:
     kind = pick.choice(["like", "like", "watch", "skip", "dislike"])
     return {
         "started_at": instant(day.day, pick.randint(0, 3)),
-        "watch_ms": pick.choice([0, 2_000, 4_000, 5_999, 8_000, 16_000]),
-        "duration_ms": 8_000,
+        "watch_ms": pick.choice([0, 2_000, 4_999, 5_000, 8_000, 16_000]),
+        "duration_ms": pick.choice([8_000, 8_000, 17_000]),
         "feedback": FEEDBACK[kind],
         "disliked": kind == "dislike",
         "strength": pick.randint(0, 8) / 8,
@@ -264,11 +267,21 @@ def part_of(day: dt.date, night: dt.date) -> str:
     return {0: "holdout", 1: "validation"}.get((night - day).days, "train")
 
 
-def steps(row: dict[str, Any]) -> list[int]:
-    through = row["watch_ms"] * N_CLIPS // row["duration_ms"]
-    if through >= N_CLIPS:
-        return [1] * N_CLIPS
-    return [1] * through + [-1] + [0] * (N_CLIPS - through - 1)
+def clip_edges(viewings: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Edges of a pair's day: clip, sign and weight."""
+    nets: dict[int, Fraction] = defaultdict(Fraction)
+    exits = [left(row["watch_ms"], row["duration_ms"], CONFIG) for row in viewings]
+    for one in exits:
+        for clip in range(one["n_through"]):
+            nets[clip] += 1
+        if one["n_through"] < one["n_clips"]:
+            nets[one["n_through"]] -= 1 if one["early"] else Fraction(1, 2)
+    n_clips = max(one["n_clips"] for one in exits)
+    return [
+        (clip, 1, float(net / n_clips)) if net > 0 else (clip, -1, float(-net))
+        for clip, net in nets.items()
+        if net
+    ]
 
 
 def expected(rows: list[dict[str, Any]], night: dt.date) -> dict[str, list[Any]]:
@@ -290,11 +303,9 @@ def expected(rows: list[dict[str, Any]], night: dt.date) -> dict[str, list[Any]]
     }
     for key, viewings in pairs.items():
         found["watch_edges"].append((*key, *_weighed(viewings, night)))
-        faded = [Fraction(1, 2 ** (night - row["day"]).days) for row in viewings]
-        for clip in range(N_CLIPS):
-            net = sum(f * steps(row)[clip] for f, row in zip(faded, viewings, strict=True))
-            if net:
-                found["clip_edges"].append((*key, clip, 1 if net > 0 else -1, float(abs(net))))
+        for day in {row["day"] for row in viewings}:
+            of_day = [row for row in viewings if row["day"] == day]
+            found["clip_edges"] += [(*key, day, *edge) for edge in clip_edges(of_day)]
     return {table: sorted(values) for table, values in found.items()}
 
 
@@ -333,7 +344,9 @@ COMPARED = {
         "split", "user_idx", "video_idx",
         "weight", "n_views", "n_positive", "n_negative", "undone", "last_at",
     ),
-    "clip_edges": ("split", "user_idx", "video_idx", "clip_no", "sign", "weight"),
+    "clip_edges": (
+        "split", "user_idx", "video_idx", "watched_on", "clip_no", "sign", "weight"
+    ),
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from graph_rows import Rows, found, instant
 
-from microrec.graphs import nodes
+from microrec.graphs import clips, nodes
 
 
 @pytest.mark.spark
@@ -33,7 +33,10 @@ def test_degree_counts_distinct_videos_and_first_seen_is_the_earliest(rows: Rows
 @pytest.mark.spark
 def test_the_whole_catalogue_is_numbered_cold_videos_too(rows: Rows) -> None:
     videos = rows(
-        "videos", {"video_id": "b"}, {"video_id": "a", "eligible": False}, {"video_id": "c"}
+        "videos",
+        {"video_id": "b"},
+        {"video_id": "a", "eligible": False, "duration_ms": 5_001},
+        {"video_id": "c", "duration_ms": None},
     )
     parts = rows(
         "parts",
@@ -41,11 +44,11 @@ def test_the_whole_catalogue_is_numbered_cold_videos_too(rows: Rows) -> None:
         {"video_id": "b", "user_id": "u2", "first_at": instant(3)},
         {"video_id": "b", "user_id": "u2", "first_at": instant(4), "split": "holdout"},
     )
-    columns = ("video_idx", "video_id", "eligible", "degree", "first_seen")
-    assert found(nodes.video_nodes(videos, parts), *columns) == [
-        (0, "a", False, 0, None),
-        (1, "b", True, 2, instant(2)),
-        (2, "c", True, 0, None),
+    columns = ("video_idx", "video_id", "eligible", "degree", "first_seen", "clip_ends_ms")
+    assert found(nodes.video_nodes(videos, parts, config=clips.Config()), *columns) == [
+        (0, "a", False, 0, None, [5_000, 5_001]),
+        (1, "b", True, 2, instant(2), [5_000, 10_000]),
+        (2, "c", True, 0, None, []),
     ]
 
 

@@ -311,14 +311,18 @@ def commit(name: str, rows: list[dict[str, Any]], day: dt.date) -> None:
 def commit_vectors(now: Vectors, day: dt.date) -> None:
     commit("video_features", features(now), day)
     nodes = index({video for video, _ in now}, "video")
-    commit("video_nodes", [{**row, "eligible": True, "degree": 0} for row in nodes], day)
+    commit(
+        "video_nodes",
+        [{**row, "eligible": True, "degree": 0, "clip_ends_ms": []} for row in nodes],
+        day,
+    )
 
 
 def commit_likes(now: Likes, day: dt.date) -> None:
     at = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
     edge = {"weight": 1.0, "n_views": 1, "n_negative": 0, "last_at": at}
     commit("watch_edges", [{**edge, **row} for row in watched(now)], day)
-    seen = {"degree": 1, "first_seen": at, "eligible": True}
+    seen = {"degree": 1, "first_seen": at, "eligible": True, "clip_ends_ms": []}
     for table, place, kind in (("users", 0, "user"), ("video_nodes", 1, "video")):
         commit(table, [{**seen, **row} for row in index({p[place] for p in now}, kind)], day)
     house = Warehouse.open()

@@ -283,9 +283,7 @@ def test_a_network_as_of_a_cut_is_that_of_the_days_trial(
     asked = {(one["cut_at"], one["user_idx"]) for one in wanted.toArrow().to_pylist()}
     for cut in CUTS[:-1]:
         night = [one for one in daily(events) if one["day"] <= cut.date()]
-        parts = watch.parts(
-            rows("daily_watches", *night), day=cut.date(), config=watch.Config(), n_clips=0
-        )
+        parts = watch.parts(rows("daily_watches", *night), day=cut.date(), config=watch.Config())
         edges = watch.watch_edges(parts.join(users, "user_id").join(videos, "video_id"))
         n_videos = user_edges.population(edges, fit="trial", config=config)
         trial = user_edges.user_edges(

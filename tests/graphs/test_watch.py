@@ -18,7 +18,7 @@ def ago(days: int) -> dt.date:
 
 
 def parts(watches, config=CONFIG):
-    return watch.parts(watches, day=DAY, config=config, n_clips=4)
+    return watch.parts(watches, day=DAY, config=config)
 
 
 @pytest.mark.spark
@@ -29,20 +29,6 @@ def test_weight_halves_after_exactly_the_half_life(rows: Rows, half_life: float)
     assert found(edges, "video_id", "weight") == [
         (f"v{n:02}", pytest.approx(0.8 * 0.5 ** (n / half_life), abs=1e-11)) for n in (0, 5, 10)
     ]
-
-
-@pytest.mark.spark
-def test_clip_steps_net_over_the_days_and_fade(rows: Rows) -> None:
-    days = rows(
-        "daily_watches",
-        {"day": ago(9), "clip_steps": [2, 0, -1, 0]},
-        {"day": ago(2), "clip_steps": [-1, 3, 0, 0]},
-    )
-    (edge,) = found(parts(days), "clip_net")
-    week = 0.5 ** (9 / 7)
-    two = 0.5 ** (2 / 7)
-    assert edge[0] == pytest.approx([2 * week - two, 3 * two, -week, 0.0], abs=1e-11)
-    assert found(parts(days.where("day > '2026-01-01'")), "clip_net")[0][0][2] == 0.0
 
 
 @pytest.mark.spark

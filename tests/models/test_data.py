@@ -153,6 +153,17 @@ def test_vectors_lie_where_their_video_is() -> None:
     assert found["visual"].vector.tolist() == [[0, 0], [0, 0], [3, 4], [0, 0]]
 
 
+def test_authors_of_several_videos_have_numbers() -> None:
+    names = ["b", "a", None, "b", "c", "", "a", ""]
+    world = worlds.tables({"train": np.zeros((2, 8), dtype=bool)})
+    nodes = world["video_nodes"].drop_columns(["author_id", "duration_ms"])
+    nodes = nodes.append_column("author_id", pa.array(names, pa.string()))
+    nodes = nodes.append_column("duration_ms", pa.array([1, 2, None, 4, 5, 6, 7, 8], pa.int64()))
+    found = build_graph({**world, "video_nodes": nodes}, fit="final")
+    assert found.author.tolist() == [2, 1, 0, 2, 0, 0, 1, 0]
+    assert found.duration_ms.tolist() == [1, 2, 0, 4, 5, 6, 7, 8]
+
+
 def test_refuses_ragged_vectors() -> None:
     features = worlds.video_features({"visual": np.ones((1, 2), np.float32)}, ["v0000"])
     other = worlds.video_features({"visual": np.ones((1, 3), np.float32)}, ["v0001"])

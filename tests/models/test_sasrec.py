@@ -250,13 +250,12 @@ def test_popularity_starts_as_what_was_watched(graph: Graph) -> None:
 
 def test_a_video_nobody_watched_is_known_by_its_looks(graph: Graph) -> None:
     rows = sasrec.embeddings(network_of(graph), graph)
-    found = sequences_of(graph)
     cold = np.setdiff1d(np.arange(30), sasrec.viewings(graph).video_idx)
     assert {26, 27, 28, 29} <= set(cold.tolist())
-    described = (found.author > 0) | graph.features["visual"].present
+    described = (graph.author > 0) | graph.features["visual"].present
     assert rows.video_known[cold].tolist() == described[cold].tolist()
     assert rows.video_known[cold].any()
-    bare = replace(graph, features={}, sequences=replace(found, author=0 * found.author))
+    bare = replace(graph, features={}, author=0 * graph.author)
     rows = sasrec.embeddings(network_of(bare), bare)
     assert not rows.video_known[cold].any()
     assert not rows.video[cold].any()

@@ -130,7 +130,7 @@ def test_without_an_exposure_there_is_no_validation_day() -> None:
 @pytest.mark.parametrize("fit", CUTS)
 def test_order_of_rows_changes_nothing(fit: str) -> None:
     one, other = sequences(fit), sequences(fit, worlds.shuffled(WORLD, 5))
-    for name in ("cut_at", "user_idx", "serving", "author", "duration_ms"):
+    for name in ("cut_at", "user_idx", "serving"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     for part in ("history", "future", "exposures"):
         for name, values in vars(getattr(one, part)).items():
@@ -196,24 +196,6 @@ def test_sequences_of_an_earlier_instant_are_the_same_rows() -> None:
         assert lists(earlier.history, served) == lists(now.history, row)
         future = lists(now.future, served)
         assert lists(earlier.future, served) == [one for one in future if one[1] < start]
-
-
-def test_authors_of_several_videos_have_numbers() -> None:
-    names = ["b", "a", None, "b", "c", "", "a", ""]
-    nodes = pa.table(
-        {
-            "video_idx": pa.array(range(8), pa.int32()),
-            "author_id": pa.array(names, pa.string()),
-            "duration_ms": pa.array([1, 2, None, 4, 5, 6, 7, 8], pa.int64()),
-        }
-    )
-    rows = SEQUENCES.filter(pc.less(SEQUENCES["user_idx"], 1))
-    for name in ("history", "future"):
-        rows = with_column(rows, name, [[]] * rows.num_rows)
-    tables = {"sequences": rows, "exposures": EXPOSURES.slice(0, 0), "video_nodes": nodes}
-    found = build(tables, fit="final", n_users=1)
-    assert found.author.tolist() == [2, 1, 0, 2, 0, 0, 1, 0]
-    assert found.duration_ms.tolist() == [1, 2, 0, 4, 5, 6, 7, 8]
 
 
 LAST = pc.equal(SEQUENCES["cut_at"].cast(pa.int64()), CUTS["final"])

@@ -87,6 +87,8 @@ def complete(table: str, rows: pa.Table, *, without: tuple[str, ...]) -> pa.Tabl
             continue
         if field.name in rows.column_names:
             columns[field.name] = rows[field.name].cast(field.type)
+        elif pa.types.is_list(field.type):
+            columns[field.name] = pa.array([[]] * rows.num_rows, field.type)
         else:
             ones = pa.array(np.ones(rows.num_rows, dtype=np.int64))
             columns[field.name] = ones.cast(field.type)

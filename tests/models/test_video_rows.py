@@ -24,7 +24,7 @@ def graph() -> Graph:
 def rows_of(graph: Graph, exposures: Exposures | None = None, **config: float) -> VideoRows:
     given = sequences_of(graph).exposures if exposures is None else exposures
     made = ExposureConfig(dim=4, **config)  # type: ignore[arg-type]
-    return VideoRows(graph, given, made, seeded())
+    return VideoRows(graph, given.video_idx, made, seeded())
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -46,12 +46,12 @@ def test_a_row_is_the_sum_of_its_parts(graph: Graph) -> None:
     vector = graph.features["visual"].vector
     shown = np.unique(found.exposures.video_idx)
     for video in range(graph.n_videos):
-        seconds = found.duration_ms[video] / 1000
+        seconds = graph.duration_ms[video] / 1000
         expected = rows.duration_id[int(np.log2(1 + seconds))].detach().clone()
         if video in shown:
             expected += rows.video_id[video]
-        if found.author[video]:
-            expected += rows.author_id[found.author[video]]
+        if graph.author[video]:
+            expected += rows.author_id[graph.author[video]]
         length = np.linalg.norm(vector[video])
         if length > 0:
             expected += rows.project[0].weight @ torch.from_numpy(vector[video] / length)
@@ -104,7 +104,7 @@ def test_an_author_of_one_video_is_nobody(graph: Graph) -> None:
     rows = rows_of(graph).eval()
     before = everything(rows, graph)
     rows.author_id.data += 1
-    author = sequences_of(graph).author
+    author = graph.author
     assert moved(before, everything(rows, graph)) == np.flatnonzero(author).tolist()
     assert not author[::8].any()
     assert (author > 0).mean() > 0.8
@@ -132,8 +132,8 @@ def test_known_is_what_can_be_described(graph: Graph) -> None:
     found = sequences_of(graph)
     shown = np.bincount(found.exposures.video_idx, minlength=90) > 0
     assert shown.tolist() == [True] * 86 + [False] * 4
-    somebody, looks = found.author > 0, graph.features["visual"].present
-    nobody = replace(graph, sequences=replace(found, author=np.zeros_like(found.author)))
+    somebody, looks = graph.author > 0, graph.features["visual"].present
+    nobody = replace(graph, author=np.zeros_like(graph.author))
     unseen = replace(graph, features={})
     for one, known in (
         (graph, shown | somebody | looks),

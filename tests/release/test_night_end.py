@@ -12,17 +12,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from typer.testing import CliRunner
 
 from jobs import (
+    describe_clips,
     describe_trends,
     evaluate_sources,
     publish_release,
     select_candidates,
     select_recommendations,
+    train_model,
 )
-from microrec.candidates import retrieval
-from microrec.errors import CheckFailed, GateHeld, MissingDay
-from microrec.models import fitted
+from microrec import cli, plot_data
+from microrec.candidates import filters, retrieval
+from microrec.errors import CheckFailed, GateHeld, MicrorecError, MissingDay
+from microrec.models import clip_interest, data, exposures, fitted, registry
 from microrec.release import reader
 from microrec.settings import settings
 from microrec.tables import arrow
@@ -101,6 +105,7 @@ def videos() -> pa.Table:
         "eligible": [i != 29 for i in range(N_VIDEOS)],
         "degree": pa.array([1] * N_VIDEOS, pa.int32()),
         "first_seen": pa.array(nothing, pa.timestamp("us", "UTC")),
+        "clip_ends_ms": pa.array([[]] * N_VIDEOS, pa.list_(pa.int64())),
     }
     return pa.table(columns)
 
@@ -170,6 +175,7 @@ def night(day: dt.date = DAY) -> None:
             evaluate_sources.main(day=day)
     select_recommendations.main(day=day)
     describe_trends.main(day=day)
+    describe_clips.main(day=day)
     publish_release.main(day=day)
 
 
@@ -181,10 +187,17 @@ def test_a_night_ends_in_a_release(house: arrow.Warehouse) -> None:
         "recommendations",
         "fallback_recommendations",
         "user_trends",
+        "clip_interest",
+        "exit_points",
         "metrics",
         "gate_results",
     }
-    assert release.read("user_trends").num_rows == 0, "no model of trends in this recipe"
+    for described in ("user_trends", "clip_interest", "exit_points"):
+        assert release.read(described).num_rows == 0, "no model of it in this recipe"
+    with pytest.raises(MissingDay, match="no clip_interest was fitted"):
+        plot_data.of_user("u01", "v01", DAY)
+    with pytest.raises(MissingDay, match="had no clip_interest model"):
+        plot_data.of_video("v01", DAY)
     lists = release.read("recommendations")
     expected = sorted(set(users()["user_id"].to_pylist()) - {"u03"})
     assert sorted(set(lists["user_id"].to_pylist())) == expected
@@ -282,8 +295,106 @@ def test_a_missing_source_is_tolerated_and_logged(
         select_recommendations.main(day=DAY)
     assert "missing_source=popularity" in caplog.text
     describe_trends.main(day=DAY)
+    describe_clips.main(day=DAY)
     publish_release.main(day=DAY)
     assert reader.latest(house.root).day == DAY
+
+
+def with_clips(house: arrow.Warehouse) -> None:
+    """A fitted `clip_interest`: three clips a video, which users of even number watch to the end."""
+    settings().recipe.write_text(
+        RECIPE.replace("[night]", '[night]\nrankers = ["clip_interest"]')
+        + "[models.clip_interest]\ndim = 4\nmax_epochs = 1\n"
+    )
+    nodes, ends = videos(), [[5000, 10_000, 12_000]] * (N_VIDEOS - 1) + [[]]
+    place = nodes.schema.get_field_index("clip_ends_ms")
+    ends = pa.array(ends, pa.list_(pa.int64()))
+    house.write("video_nodes", nodes.set_column(place, "clip_ends_ms", ends), day=DAY)
+    rows = [
+        {**pair, "clip_no": clip, "sign": 1 if stays or not clip else -1}
+        for pair in watches().select(["split", "user_idx", "video_idx"]).to_pylist()
+        if pair["user_idx"] < N_USERS - 2
+        for stays in [pair["user_idx"] % 2 == 0]
+        for clip in range(3 if stays else 2)
+    ]
+    ages = {"train": 2, "validation": 1, "holdout": 0}
+    days = [DAY - dt.timedelta(days=ages[row["split"]]) for row in rows]
+    edges = pa.Table.from_pylist(rows).append_column("watched_on", pa.array(days))
+    for name in ("user_idx", "video_idx", "clip_no", "sign"):
+        at = edges.schema.get_field_index(name)
+        edges = edges.set_column(at, name, edges[name].cast(pa.int32()))
+    weight = pa.array([1.0] * len(rows))
+    house.write("clip_edges", edges.append_column("weight", weight), day=DAY)
+    for name in ("clip_features", "video_features", "modality_edges"):
+        house.write_empty(name, day=DAY)
+    for fit in ("trial", "final"):
+        house.write_empty("user_edges", day=DAY, fit=fit)
+        train_model.main(day=DAY, fit=fit, model="clip_interest")
+
+
+def test_clips_are_told_by_the_final_fit_for_all_who_are_served(house: arrow.Warehouse) -> None:
+    with_clips(house)
+    night()
+    needed = data.reads(registry.tables("clip_interest"), "final")
+    tables = {name: house.read(name, day=DAY, **part) for name, part in needed.items()}
+    graph = data.build_graph(tables, fit="final")
+    folder = house.find_artefact(day=DAY, fit="final", model="clip_interest")
+    network = exposures.load("clip_interest", folder, graph, device="cpu")
+    served = filters.served(users(), house.read("suppressed_users", day=DAY))
+    (everyone,) = clip_interest.audience(network, graph, [served])
+    told = reader.rows_of("clip_interest", warehouse=house.root).to_pandas()
+    told = told.sort_values(["video_id", "clip_no"])
+    assert told["interest"].to_numpy() == pytest.approx(everyone, abs=1e-12)
+    assert set(told["video_id"]) == {f"v{i:02}" for i in range(N_VIDEOS - 1)}
+    typed = CliRunner().invoke(cli.app, ["show", "clip_interest", "--warehouse", str(house.root)])
+    assert f"clip_interest: {len(told)} rows" in typed.output
+    first = told[told["video_id"] == "v01"]
+    assert first["n_reached"].tolist() == [5, 5, 0]
+    assert first["n_left"].tolist() == [0, 5, 0]
+    assert first["is_predicted"].tolist() == [False, False, True]
+    exits = reader.latest(house.root).to_pandas("exit_points")
+    assert set(exits.groupby("segment").size()) == {N_VIDEOS - 1}
+    ends = exits.groupby("segment")["expected_watch_ms"].mean()
+    assert ends["leaves_early"] < ends["__global__"] < ends["stays"]
+    whole = exits[exits["segment"] == "__global__"].sort_values("video_id")["completed"]
+    assert whole.to_numpy() == pytest.approx(everyone[2::3], abs=1e-12)
+
+
+def test_clips_are_drawn_by_the_final_fit_and_as_released(house: arrow.Warehouse) -> None:
+    with_clips(house)
+    night()
+    found = plot_data.of_user("u01", "v01", DAY)
+    needed = data.reads(registry.tables("clip_interest"), "final")
+    tables = {name: house.read(name, day=DAY, **part) for name, part in needed.items()}
+    graph = data.build_graph(tables, fit="final")
+    folder = house.find_artefact(day=DAY, fit="final", model="clip_interest")
+    network = exposures.load("clip_interest", folder, graph, device="cpu")
+    known = clip_interest.known(network, graph)
+    ((_, _, chance),) = clip_interest.stays(network, known, np.array([1]), np.array([1]))
+    assert found.interest == pytest.approx(np.exp(chance), abs=1e-6)
+    assert found.end_ms.tolist() == [5000, 10_000, 12_000]
+    seen = found.viewings.select(["watched_on", "clip_no", "sign"]).to_pylist()
+    assert [tuple(row.values()) for row in seen] == [
+        (DAY - dt.timedelta(days=2), 0, 1),
+        (DAY - dt.timedelta(days=2), 1, -1),
+    ]
+    clips, exits = plot_data.of_video("v01", DAY)
+    assert clips["n_reached"].to_pylist() == [5, 5, 0]
+    assert set(exits["segment"].to_pylist()) == {"__global__", "leaves_early", "typical", "stays"}
+    for asked in (["clips", "--user", "u01"], ["retention"]):
+        png = Path(house.root) / f"{asked[0]}.png"
+        typed = ["plot", *asked, "--video", "v01", "--day", str(DAY), "--out", str(png)]
+        result = CliRunner().invoke(cli.app, typed)
+        assert result.exit_code == 0, result.output
+        assert png.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(MissingDay, match=r"users\[day=2026-01-10\]: no user stranger"):
+        plot_data.of_user("stranger", "v01", DAY)
+    with pytest.raises(MissingDay, match=r"video_nodes\[day=2026-01-10\]: no video v99"):
+        plot_data.of_user("u01", "v99", DAY)
+    with pytest.raises(MicrorecError, match="length of video v29 is not known"):
+        plot_data.of_user("u01", "v29", DAY)
+    with pytest.raises(MissingDay, match="no video v29"):
+        plot_data.of_video("v29", DAY)
 
 
 def test_reader_speaks_pandas_and_polars_and_names_what_is_missing(house: arrow.Warehouse) -> None:

@@ -22,7 +22,7 @@ EVENT = {
 }  # fmt: skip
 PAIR = {
     "user_id": "u", "video_id": "v", "n_views": 1, "n_positive": 0, "n_negative": 0, "strength": 0.5,
-    "undone": False, "first_at": NOON, "last_at": NOON, "clip_steps": [1],
+    "undone": False, "first_at": NOON, "last_at": NOON, "clip_exits": [],
 }  # fmt: skip
 
 

@@ -1,0 +1,236 @@
+"""What the clip model learns from: which clips of which videos were watched through, and when.
+
+A clip has one number over all videos, `first[video_idx] + clip_no`. A day's edges are told from what
+earlier days say; `Ledger` answers every such question without a table of days x clips.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from microrec.errors import ContractViolation
+
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+TABLES = ("clip_edges", "clip_features")
+"""The tables `build` reads, besides `video_nodes`."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipEdges:
+    """Clips that were reached, in the order of day, user_idx, clip.
+
+    Shapes:
+        every array: [n_edges]
+    """
+
+    user_idx: Ints
+    clip: Ints
+    day: Ints
+    """Days since 1970."""
+    through: Bools
+    """Watched through; otherwise the viewer left here."""
+    weight: Doubles
+    """Of the day's viewings of the pair."""
+
+    def __len__(self) -> int:
+        """Number of edges."""
+        return len(self.user_idx)
+
+    @property
+    def scattered(self) -> Ints:
+        """An order that follows nothing, and does not depend on what other edges there are."""
+        mixed = self.user_idx.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ self.clip.astype(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9)
+        return (mixed >> np.uint64(20)).astype(np.int64)
+
+    def taken(self, chosen: NDArray[Any]) -> "ClipEdges":
+        """Some of the edges, by place or by mask."""
+        return ClipEdges(**{name: array[chosen] for name, array in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """One fit's view of one night.
+
+    Shapes:
+        first: [n_videos + 1]; end_ms, present: [n_clips]; vector: [n_clips, dim]
+    """
+
+    first: Ints
+    """Number of each video's first clip; a video of unknown length has none."""
+    end_ms: Ints
+    """End of each clip within its video; it starts where the one before ends."""
+    vector: Floats
+    """Of the clip, where the landing zone has one; dim = 0 where it has none at all."""
+    present: Bools
+    edges: ClipEdges
+    validated_on: int | None
+    """Set in a trial fit: the last day, which the number of epochs is chosen on."""
+    today: int
+    """First day the fit knows nothing of."""
+
+    @property
+    def n_clips(self) -> int:
+        """Of all videos."""
+        return len(self.end_ms)
+
+    @property
+    def video(self) -> Ints:
+        """video_idx of each clip. [n_clips]."""
+        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+
+    @property
+    def number(self) -> Ints:
+        """clip_no of each clip. [n_clips]."""
+        return np.arange(self.n_clips) - np.repeat(self.first[:-1], np.diff(self.first))
+
+    @property
+    def start_ms(self) -> Ints:
+        """[n_clips]."""
+        before = np.concatenate([[0], self.end_ms[:-1]])
+        return np.where(self.number == 0, 0, before)
+
+    def of(self, videos: Ints) -> tuple[Ints, Ints]:
+        """All clips of some videos: place of the video in the list, and the clip. [n], [n]."""
+        n = np.diff(self.first)[videos]
+        place = np.repeat(np.arange(len(videos)), n)
+        clip = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + self.first[videos][place]
+        return place, clip
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """Entries of many accounts by day: sums and latest entries before a day, without a loop.
+
+    Shapes:
+        key: [n_entries], account and day in one number, ascending; entry: [n_entries], place of each
+        in what was entered; sums: [n_entries + 1, n_amounts]
+    """
+
+    key: Ints
+    entry: Ints
+    sums: Doubles
+
+    SHIFT = 20
+    """Bits of a day."""
+
+    @classmethod
+    def of(
+        cls, account: Ints, day: Ints, *amounts: NDArray[Any], tie: Ints | None = None
+    ) -> "Ledger":
+        """Enter amounts, in the order of days.
+
+        Args:
+            account: [n_entries].
+            day: [n_entries].
+            amounts: each [n_entries].
+            tie: order within a day, that of the entries if left out [n_entries].
+        """
+        within = np.arange(len(account)) if tie is None else tie
+        entry = np.lexsort((within, day, account))
+        columns = [np.asarray(one, dtype=np.float64)[entry] for one in amounts]
+        table = np.stack(columns, axis=1) if columns else np.zeros((len(entry), 0))
+        sums = np.concatenate([np.zeros((1, table.shape[1])), np.cumsum(table, axis=0)])
+        return cls((account << cls.SHIFT | day)[entry], entry, sums)
+
+    def before(self, account: Ints, day: Ints) -> Doubles:
+        """Sums of the entries of each account before a day. [n, n_amounts]."""
+        start, end = self._span(account, day)
+        return self.sums[end] - self.sums[start]
+
+    def latest(self, account: Ints, day: Ints, *, n: int) -> tuple[Ints, Ints]:
+        """At most n latest entries of each account before a day.
+
+        Returns:
+            Place of the account in the list, and the entry. [n_found], [n_found]
+        """
+        start, end = self._span(account, day)
+        counts = np.minimum(end - start, n)
+        place = np.repeat(np.arange(len(counts)), counts)
+        within = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return place, self.entry[(end - counts)[place] + within]
+
+    def _span(self, account: Ints, day: Ints) -> tuple[Ints, Ints]:
+        start = np.searchsorted(self.key, account << self.SHIFT)
+        return start, np.searchsorted(self.key, account << self.SHIFT | day)
+
+
+def build(tables: Mapping[str, pa.Table], *, parts: tuple[str, ...], holdout: bool) -> Clips:
+    """Turn the tables named in `TABLES` and `video_nodes` into one fit's view.
+
+    Edges of a clip its video no longer has (the catalogue has another length than the viewing had)
+    are left out.
+
+    Args:
+        tables: of one night.
+        parts: of the window the fit may see.
+        holdout: whether the last day is kept to validate on.
+
+    Raises:
+        ContractViolation: an edge's video is not one of the day's nodes.
+    """
+    nodes = tables["video_nodes"].sort_by("video_idx")
+    ends = nodes["clip_ends_ms"].combine_chunks()
+    lengths = np.asarray(pc.list_value_length(ends), dtype=np.int64)
+    first = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    end_ms = np.asarray(pc.list_flatten(ends), dtype=np.int64)
+    rows = tables["clip_edges"]
+    rows = rows.filter(pc.is_in(rows["split"], value_set=pa.array(parts)))
+    video, clip_no = _ints(rows["video_idx"]), _ints(rows["clip_no"])
+    outside = int(np.count_nonzero((video < 0) | (video >= len(lengths))))
+    if outside:
+        raise ContractViolation(
+            f"clip_edges: video_idx outside the day's {len(lengths)} nodes, {outside} rows"
+        )
+    edges = ClipEdges(
+        user_idx=_ints(rows["user_idx"]),
+        clip=first[video] + clip_no,
+        day=_ints(rows["watched_on"].cast(pa.int32())),
+        through=_ints(rows["sign"]) > 0,
+        weight=np.array(rows["weight"].to_numpy(), dtype=np.float64),
+    ).taken(clip_no < lengths[video])
+    edges = edges.taken(np.lexsort((edges.clip, edges.user_idx, edges.day)))
+    last = int(edges.day.max()) if len(edges) else 0
+    vector, present = _vectors(tables["clip_features"], nodes["video_id"], first, end_ms)
+    return Clips(first, end_ms, vector, present, edges, last if holdout else None, last + 1)
+
+
+def _vectors(
+    rows: pa.Table, video_id: pa.ChunkedArray, first: Ints, end_ms: Ints
+) -> tuple[Floats, Bools]:
+    """The delivered clip that holds the middle of each of ours, whatever the producers cut."""
+    rows = rows.append_column("video_idx", pc.index_in(rows["video_id"], value_set=video_id))
+    rows = rows.filter(pc.is_valid(rows["video_idx"]))
+    rows = rows.sort_by([("video_idx", "ascending"), ("start_ms", "ascending")])
+    widths = np.unique(np.asarray(pc.list_value_length(rows["vector"]), dtype=np.int64))
+    if len(widths) > 1:
+        raise ContractViolation(f"clip_features: vectors of {len(widths)} lengths")
+    dim = int(widths[0]) if len(widths) else 0
+    present = np.zeros(len(end_ms), dtype=np.bool_)
+    vector = np.zeros((len(end_ms), dim), dtype=np.float32)
+    if not dim:
+        return vector, present
+    video = np.repeat(np.arange(len(first) - 1), np.diff(first))
+    start = np.where(np.arange(len(end_ms)) == first[video], 0, np.roll(end_ms, 1))
+    middle = (start + end_ms) // 2
+    of, begins = _ints(rows["video_idx"]), _ints(rows["start_ms"])
+    place = np.searchsorted(of << 32 | begins, video << 32 | middle, side="right") - 1
+    place = np.maximum(place, 0)
+    present = (of[place] == video) & (begins[place] <= middle)
+    present &= middle < _ints(rows["end_ms"])[place]
+    flat = np.asarray(pc.list_flatten(rows["vector"]), dtype=np.float32).reshape(-1, dim)
+    vector[present] = flat[place[present]]
+    return vector, present
+
+
+def _ints(column: pa.Array | pa.ChunkedArray) -> Ints:
+    return np.array(column.to_numpy(), dtype=np.int64)
