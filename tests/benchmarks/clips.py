@@ -408,7 +408,10 @@ def rerank(days: Sequence[dt.date], trial: Trial) -> list[Row]:
         base = recipe.section("candidates.blend", nights.blend.Config)
         ranked = {"blend": [night.listed(nights.blended(night, sources))]}
         for weight in WEIGHTS:
-            config = base.model_copy(update={"weights": {**base.weights, name: weight}})
+            given = {name: {"warm": weight, "cold": weight}}
+            config = nights.blend.Config.model_validate(
+                {**base.model_dump(), "weights": {**base.model_dump()["weights"], **given}}
+            )
             proposed = nights._select(night, more, config)
             ranked[f"blend + {weight} {SUBJECT}"] = [night.listed(proposed)]
         alone = nights.filled(night, more[name])
