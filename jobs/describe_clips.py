@@ -8,9 +8,9 @@ import logging
 
 import numpy as np
 
-from microrec import job, recipe
+from microrec import job, networks, recipe
 from microrec.candidates import clips, filters
-from microrec.models import clip_counts, clip_interest, data, exposures, registry
+from microrec.models import clip_counts, clip_interest, registry
 from microrec.settings import settings
 from microrec.tables import arrow
 
@@ -28,11 +28,9 @@ def main(day: job.Day) -> None:
             logger.info("%s day=%s rows=0 reason=no_%s_in_the_recipe", table, day, MODEL)
             house.write_empty(table, day=day)
         return
-    needed = data.reads(registry.tables(MODEL), "final")
-    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
-    graph = data.build_graph(tables, fit="final")
-    folder = house.find_artefact(day=day, fit="final", model=MODEL)
-    network = exposures.load(MODEL, folder, graph, device=settings().device)
+    tables, graph = networks.learned(house, MODEL, day=day, fit="final")
+    device = settings().device
+    network = networks.network(house, MODEL, graph, day=day, fit="final", device=device)
     seen, known = clip_interest.clips_of(graph), clips.catalogue(tables["video_nodes"])
     served = filters.served(tables["users"], house.read("suppressed_users", day=day))
     of_users = clip_counts.Counts(seen).of_users(served, np.full(len(served), seen.today))

@@ -6,9 +6,9 @@ Writes: user_trends of the day; no rows if the recipe has no model of trends.
 
 import logging
 
-from microrec import job, recipe
+from microrec import job, networks, recipe
 from microrec.candidates import filters, trends
-from microrec.models import data, exposures, multi_trend, registry
+from microrec.models import multi_trend
 from microrec.settings import settings
 from microrec.tables import arrow
 
@@ -24,11 +24,9 @@ def main(day: job.Day) -> None:
         logger.info("user_trends day=%s rows=0 reason=no_%s_in_the_recipe", day, MODEL)
         house.write_empty("user_trends", day=day)
         return
-    needed = data.reads(registry.tables(MODEL), "final")
-    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
-    graph = data.build_graph(tables, fit="final")
-    folder = house.find_artefact(day=day, fit="final", model=MODEL)
-    network = exposures.load(MODEL, folder, graph, device=settings().device)
+    tables, graph = networks.learned(house, MODEL, day=day, fit="final")
+    device = settings().device
+    network = networks.network(house, MODEL, graph, day=day, fit="final", device=device)
     rows = trends.describe(
         multi_trend.members(network, graph),
         users=tables["users"],

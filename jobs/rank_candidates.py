@@ -6,10 +6,10 @@ Writes: candidates of (day, fit, source = ranked_by_<model>).
 
 from typing import Any
 
-from microrec import job, recipe
+from microrec import job, networks, recipe
 from microrec.candidates import reranking
 from microrec.errors import RecipeError
-from microrec.models import data, exposures, registry
+from microrec.models import registry
 from microrec.settings import settings
 from microrec.tables import arrow
 
@@ -24,11 +24,8 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     if model not in registry.SCORING:
         raise RecipeError(f"night.rankers: {model!r} is not one of {', '.join(registry.SCORING)}")
     night, house = recipe.night(), arrow.Warehouse.open()
-    needed = data.reads(registry.tables(model), fit)
-    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
-    graph = data.build_graph(tables, fit=fit)
-    folder = house.find_artefact(day=day, fit=fit, model=model)
-    network = exposures.load(model, folder, graph, device=settings().device)
+    _, graph = networks.learned(house, model, day=day, fit=fit)
+    network = networks.network(house, model, graph, day=day, fit=fit, device=settings().device)
     lists = {
         source: house.read("candidates", day=day, fit=fit, source=source) for source in night.models
     }

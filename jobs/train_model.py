@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from microrec import distribute, job, recipe
-from microrec.models import data, fitted, registry, runtime
+from microrec import distribute, job, networks, recipe
+from microrec.models import fitted, registry, runtime
 from microrec.settings import settings
 from microrec.tables import arrow
 
@@ -23,9 +23,7 @@ from microrec.tables import arrow
 def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """Train one model."""
     house, night, module = arrow.Warehouse.open(), recipe.night(), registry.model(model)
-    needed = data.reads(registry.tables(model), fit)
-    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
-    graph = data.build_graph(tables, fit=fit)
+    tables, graph = networks.learned(house, model, day=day, fit=fit)
     config: Any = recipe.section(f"models.{model}", module.Config)
     if fit == "final" and "epochs" in module.Config.model_fields:
         (trial,) = house.read("models", day=day, fit="trial", model=model).to_pylist()

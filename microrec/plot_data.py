@@ -39,22 +39,20 @@ def of_user(user_id: str, video_id: str, day: dt.date, warehouse: str | None = N
     """
     import torch
 
-    from microrec.models import clip_graph, clip_interest, data, exposures, registry
+    from microrec import networks
+    from microrec.models import clip_graph, clip_interest
 
     house = arrow.Warehouse.open(warehouse)
     if not house.exists("models", day=day, fit="final", model=MODEL):
         raise MissingDay(f"models[day={day}]: no {MODEL} was fitted that night in {house.root}")
-    needed = data.reads(registry.tables(MODEL), "final")
-    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
+    tables, graph = networks.learned(house, MODEL, day=day, fit="final")
     user = _index(tables["users"], "users", "user", user_id, day)
     video = _index(tables["video_nodes"], "video_nodes", "video", video_id, day)
-    graph = data.build_graph(tables, fit="final")
     seen = clip_interest.clips_of(graph)
     _, clip = seen.of(np.array([video]))
     if not len(clip):
         raise MicrorecError(f"video_nodes[day={day}]: length of video {video_id} is not known")
-    folder = house.find_artefact(day=day, fit="final", model=MODEL)
-    network = exposures.load(MODEL, folder, graph, device="cpu").eval()
+    network = networks.network(house, MODEL, graph, day=day, fit="final", device="cpu").eval()
     today = np.full(len(clip), seen.today)
     asked = clip_graph.Reader(seen, network.config).pairs(np.full(len(clip), user), clip, today)
     with torch.no_grad():

@@ -71,10 +71,6 @@ class Counts:
         ]
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def hazards(self, clip: Ints, day: Ints) -> Doubles:
-        """Of the clips' places alone. [n]."""
-        return self._of_place(self.place[clip], day)
-
     def _of_place(self, place: Ints, day: Ints) -> Doubles:
         left, reached = self.everywhere.before(np.zeros_like(place), day).T
         anywhere = (left + 1) / (reached + 2)

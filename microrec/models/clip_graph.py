@@ -1,7 +1,7 @@
 """Batches of the clip model: users and clips as of a day, and the neighbourhoods that were known then."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from microrec.models.clip_counts import Counts
 from microrec.models.clips import ClipEdges, Clips, Ints, Ledger
+from microrec.models.layers import on
 
 N_PLACES = 40
 """Places with a row of their own; later ones share the last."""
@@ -131,17 +132,8 @@ class Pairs:
 
     def to(self, device: str) -> "Pairs":
         """The same batch on a device."""
-        moved: Pairs = _moved(self, device)
+        moved: Pairs = on(device, self)
         return moved
-
-
-def _moved(part: Any, device: str) -> Any:
-    if is_dataclass(part):
-        values = {one.name: _moved(getattr(part, one.name), device) for one in fields(part)}
-        return type(part)(**values)  # type: ignore[misc] # a dataclass, not its type
-    if isinstance(part, tuple):
-        return tuple(_moved(one, device) for one in part)
-    return part.to(device) if torch.is_tensor(part) else part
 
 
 class Reader:

@@ -31,14 +31,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn import SimpleConv
 
 from microrec.errors import MicrorecError
 from microrec.models import exposures as logged
-from microrec.models import parallel
 from microrec.models.clip_counts import N_EVIDENCE, OWN, RATIO
 from microrec.models.clip_graph import (
     N_PLACES,
@@ -73,7 +72,7 @@ NO_CLIPS = -100.0
 class Config(ExposureConfig):
     """Shape of the network, and what is learned."""
 
-    dim: PositiveInt = 32
+    dim: PositiveInt = 16
     """Size of every row."""
     fan_out: tuple[PositiveInt, PositiveInt] = (25, 10)
     """Latest clips of a user, and latest users of a clip, of each sign that are read."""
@@ -85,8 +84,10 @@ class Config(ExposureConfig):
     """`fixed`: .8 s+ - .2 s-, `positive`: s+ alone, as in the released code."""
     neighbours: bool = False
     """Whether a clip's row also reads the clips before and after it (a convolution over the video)."""
-    pairwise_weight: NonNegativeFloat = 0.1
-    """Of the pairs within a viewing beside the log loss."""
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Share of a layer's outputs that are left out of a step."""
+    pairwise_weight: NonNegativeFloat = 0.0
+    """Of the pairs within a viewing beside the log loss; 0: chances stay chances (log loss on KuaiRand)."""
     goal_ms: PositiveInt = 18_000
     """Watching for so long is as good as watching to the end."""
     batch_size: PositiveInt = 1024
@@ -111,9 +112,9 @@ class ClipInterest(nn.Module):
         """Draw the parameters."""
         super().__init__()
         self.config, self.noise, clips = config, torch.Generator(), clips_of(graph)
-        # Which video's clips were reached in what is learned from.
-        reached = clips.video[viewings.edges.clip]
-        self.videos = VideoRows(graph, np.unique(reached), config, generator)
+        # A viewing's edges are of one video; what it is not learned from may have others.
+        shown = clips.video[viewings.edges.clip[viewings.start]]
+        self.videos = VideoRows(graph, shown, config, generator)
         self.place = normal(N_PLACES, config.dim, generator)
         self.register_buffer("vector", torch.from_numpy(clips.vector), persistent=False)
         self.own = linear(max(clips.vector.shape[1], 1), config.dim, generator, bias=False)
@@ -122,19 +123,19 @@ class ClipInterest(nn.Module):
         self.to_people = linear(dim, dim, generator)
         self.to_clips = linear(dim, dim, generator)
         self.content = linear(dim, dim, generator)
-        self.mean = SimpleConv(aggr="sum")
+        self.along = SimpleConv(aggr="sum")
         sizes = (2 * dim + N_EVIDENCE, *config.hidden, 1)
-        self.stays = Layers(sizes, config.dropout, generator)
-        self.leaves = Layers(sizes, config.dropout, generator)
+        self.positive = Layers(sizes, config.dropout, generator)
+        self.negative = Layers(sizes, config.dropout, generator)
         self.gate = linear(3 * dim, 1, generator)
-        self.known = linear(N_EVIDENCE, 1, generator)
+        self.counted = linear(N_EVIDENCE, 1, generator)
         with torch.no_grad():
             # exp(bias) : 1 = 4 : 1, the released code's .8 and .2.
             self.gate.bias.fill_(math.log(4))
             # What was counted is the start; what the networks add is learned from nothing.
-            self.known.weight.zero_()
-            self.known.weight[0, [OWN, RATIO]] = 1.0
-            for head in (self.stays, self.leaves):
+            self.counted.weight.zero_()
+            self.counted.weight[0, [OWN, RATIO]] = 1.0
+            for head in (self.positive, self.negative):
                 nn.init.zeros_(cast(nn.Linear, head.layers[-1]).weight)
 
     def forward(self, batch: Pairs) -> Tensor:
@@ -175,12 +176,12 @@ class ClipInterest(nn.Module):
 
     def logits(self, p: Tensor, q: Tensor, g: Tensor, evidence: Tensor) -> Tensor:
         """Logits s of some pairs. [n]."""
-        stays = self.stays(torch.cat([g, p, evidence], dim=1), self.noise).squeeze(1)
-        known: Tensor = self.known(evidence).squeeze(1)
+        stays = self.positive(torch.cat([g, p, evidence], dim=1), self.noise).squeeze(1)
+        known: Tensor = self.counted(evidence).squeeze(1)
         if self.config.fusion == "positive":
             joined: Tensor = stays + known
             return joined
-        leaves = self.leaves(torch.cat([g, q, evidence], dim=1), self.noise).squeeze(1)
+        leaves = self.negative(torch.cat([g, q, evidence], dim=1), self.noise).squeeze(1)
         share: Any = 0.8
         if self.config.fusion == "gate":
             share = torch.sigmoid(self.gate(torch.cat([p, q, g], dim=1))).squeeze(1)
@@ -198,7 +199,7 @@ class ClipInterest(nn.Module):
 
     def _mean(self, rows: Tensor, links: Links, n: int) -> Tensor:
         """Weighted means of rows along links. [n, dim]."""
-        found: Tensor = self.mean((rows, None), links.edges, links.weight, size=(len(rows), n))
+        found: Tensor = self.along((rows, None), links.edges, links.weight, size=(len(rows), n))
         return found
 
 
@@ -234,12 +235,9 @@ def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterato
     for one in np.unique(day):
         of_day = order[day == one]
         steps += np.split(of_day, range(size, len(of_day), size))
-    for number in torch.randperm(len(steps), generator=generator).tolist():
-        step = steps[number]
-        mine = step[parallel.share()]
-        # More processes than viewings: a step is everybody's, with nothing of it for some.
-        kept = mine if len(mine) else step[:1]
-        yield reader.viewings(phase.exposures.taken(kept), share=len(mine) / len(step))
+    shuffled = torch.randperm(len(steps), generator=generator).tolist()
+    for kept, share in logged.of_process(steps[number] for number in shuffled):
+        yield reader.viewings(phase.exposures.taken(kept), share=share)
 
 
 def build(
@@ -376,6 +374,14 @@ def stays(
         yield start + place, clip, chance
 
 
+def retained(place: Ints, chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ln of the chance to watch the clips up to each through: sums within a block of `stays`. [n]."""
+    new = np.flatnonzero(np.diff(place, prepend=-1))
+    total = np.cumsum(chance)
+    before = np.repeat(total[new] - chance[new], np.diff(np.append(new, len(place))))
+    return total - before
+
+
 def audience(
     network: ClipInterest, graph: Graph, groups: Sequence[NDArray[Any]]
 ) -> NDArray[np.float64]:
@@ -398,10 +404,7 @@ def audience(
         row[:] = 0.0
         user = np.tile(np.asarray(users, dtype=np.int64), len(videos))
         for place, clip, chance in stays(network, found, user, np.repeat(videos, len(users))):
-            new = np.flatnonzero(np.diff(place, prepend=-1))
-            total = np.cumsum(chance)
-            before = np.repeat(total[new] - chance[new], np.diff(np.append(new, len(place))))
-            np.add.at(row, clip, np.exp(total - before) / len(users))
+            np.add.at(row, clip, np.exp(retained(place, chance)) / len(users))
     return retention
 
 
@@ -424,6 +427,6 @@ def scores(
     part = np.clip((goal - clips.start_ms) / length, 0, 1)
     total = np.zeros(len(user_idx))
     for place, clip, chance in stays(network, found, user_idx, video_idx):
-        total += np.bincount(place, weights=part[clip] * chance, minlength=len(total))
+        np.add.at(total, place, part[clip] * chance)
     cut = np.diff(clips.first)[video_idx] > 0
     return np.where(cut, total, NO_CLIPS).astype(np.float32)

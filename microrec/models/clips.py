@@ -62,7 +62,7 @@ class Clips:
     """One fit's view of one night.
 
     Shapes:
-        first: [n_videos + 1]; end_ms, present: [n_clips]; vector: [n_clips, dim]
+        first: [n_videos + 1]; end_ms: [n_clips]; vector: [n_clips, dim]
     """
 
     first: Ints
@@ -70,8 +70,7 @@ class Clips:
     end_ms: Ints
     """End of each clip within its video; it starts where the one before ends."""
     vector: Floats
-    """Of the clip, where the landing zone has one; dim = 0 where it has none at all."""
-    present: Bools
+    """Zero where the landing zone has none of the clip; dim = 0 where it has none at all."""
     edges: ClipEdges
     validated_on: int | None
     """Set in a trial fit: the last day, which the number of epochs is chosen on."""
@@ -200,13 +199,11 @@ def build(tables: Mapping[str, pa.Table], *, parts: tuple[str, ...], holdout: bo
     ).taken(clip_no < lengths[video])
     edges = edges.taken(np.lexsort((edges.clip, edges.user_idx, edges.day)))
     last = int(edges.day.max()) if len(edges) else 0
-    vector, present = _vectors(tables["clip_features"], nodes["video_id"], first, end_ms)
-    return Clips(first, end_ms, vector, present, edges, last if holdout else None, last + 1)
+    vector = _vectors(tables["clip_features"], nodes["video_id"], first, end_ms)
+    return Clips(first, end_ms, vector, edges, last if holdout else None, last + 1)
 
 
-def _vectors(
-    rows: pa.Table, video_id: pa.ChunkedArray, first: Ints, end_ms: Ints
-) -> tuple[Floats, Bools]:
+def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, first: Ints, end_ms: Ints) -> Floats:
     """The delivered clip that holds the middle of each of ours, whatever the producers cut."""
     rows = rows.append_column("video_idx", pc.index_in(rows["video_id"], value_set=video_id))
     rows = rows.filter(pc.is_valid(rows["video_idx"]))
@@ -215,10 +212,9 @@ def _vectors(
     if len(widths) > 1:
         raise ContractViolation(f"clip_features: vectors of {len(widths)} lengths")
     dim = int(widths[0]) if len(widths) else 0
-    present = np.zeros(len(end_ms), dtype=np.bool_)
     vector = np.zeros((len(end_ms), dim), dtype=np.float32)
     if not dim:
-        return vector, present
+        return vector
     video = np.repeat(np.arange(len(first) - 1), np.diff(first))
     start = np.where(np.arange(len(end_ms)) == first[video], 0, np.roll(end_ms, 1))
     middle = (start + end_ms) // 2
@@ -229,7 +225,7 @@ def _vectors(
     present &= middle < _ints(rows["end_ms"])[place]
     flat = np.asarray(pc.list_flatten(rows["vector"]), dtype=np.float32).reshape(-1, dim)
     vector[present] = flat[place[present]]
-    return vector, present
+    return vector
 
 
 def _ints(column: pa.Array | pa.ChunkedArray) -> Ints:

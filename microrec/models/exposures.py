@@ -7,8 +7,8 @@ AUC of the last day was best; a *refit* trains a fresh network for so many epoch
 go through the one loop of `training.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -25,6 +25,7 @@ from microrec.models.auc import grouped_auc
 from microrec.models.checkpoint import Checkpoint, fingerprint
 from microrec.models.data import WITH_SEQUENCES, Graph
 from microrec.models.fitted import load_config, load_parameters
+from microrec.models.layers import on
 from microrec.models.losses import half_squares
 from microrec.models.runtime import Runtime
 from microrec.models.sequences import Exposures, Padded, Sequences
@@ -80,10 +81,6 @@ class Viewed:
     """Seconds from the viewing to the cut."""
     weight: Tensor
 
-    def to(self, device: str) -> "Viewed":
-        """The same steps on a device."""
-        return Viewed(*(getattr(self, one.name).to(device) for one in fields(self)))
-
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -109,12 +106,8 @@ class Batch:
 
     def to(self, device: str) -> "Batch":
         """The same batch on a device."""
-        moved = {
-            one.name: getattr(self, one.name).to(device)
-            for one in fields(self)
-            if one.name != "share"
-        }
-        return Batch(**moved, share=self.share)
+        moved: Batch = on(device, self)
+        return moved
 
 
 class Network(Protocol):
@@ -197,12 +190,18 @@ def _batches(
     phase: Phase, steps: list[NDArray[np.int64]], config: ExposureConfig
 ) -> Iterator[Batch]:
     """This process's part of each step."""
+    for kept, share in of_process(steps):
+        yield batch(sequences_of(phase.graph), phase.exposures, kept, config, share=share)
+
+
+def of_process(
+    steps: Iterable[NDArray[np.int64]],
+) -> Iterator[tuple[NDArray[np.int64], float]]:
+    """This process's part of each step, and its share of it."""
     for step in steps:
         mine = step[parallel.share()]
-        # More processes than exposures: a step is everybody's, with nothing of it for some.
-        kept = mine if len(mine) else step[:1]
-        share = len(mine) / len(step)
-        yield batch(sequences_of(phase.graph), phase.exposures, kept, config, share=share)
+        # More processes than there is in a step: it is everybody's, with nothing of it for some.
+        yield (mine if len(mine) else step[:1]), len(mine) / len(step)
 
 
 def fit(

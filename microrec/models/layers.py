@@ -1,5 +1,6 @@
 """Dense parts of networks; every draw comes from a generator that is passed in."""
 
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -104,6 +105,16 @@ def dropped(like: Tensor, share: float, noise: torch.Generator) -> Tensor:
     """A mask of inverted dropout of the shape of `like`."""
     kept = torch.rand(like.shape, generator=noise) >= share
     return kept.to(like.device) / (1 - share)
+
+
+def on(device: str, part: Any) -> Any:
+    """The same on a device: tensors, and dataclasses and tuples of them at any depth."""
+    if is_dataclass(part):
+        values = {one.name: on(device, getattr(part, one.name)) for one in fields(part)}
+        return type(part)(**values)  # type: ignore[misc] # a dataclass, not its type
+    if isinstance(part, tuple):
+        return tuple(on(device, one) for one in part)
+    return part.to(device) if torch.is_tensor(part) else part
 
 
 def normal(n_rows: int, n_columns: int, generator: torch.Generator) -> nn.Parameter:

@@ -179,12 +179,8 @@ def by_model(network: Any, of: Left) -> Doubles:
     found = clip_interest.known(network, of.graph)
     scores = []
     for place, _, chance in clip_interest.stays(network, found, of.user_idx, of.video_idx):
-        first = np.flatnonzero(np.diff(place, prepend=-1))
-        total = np.cumsum(chance)
-        start = np.repeat(total[first] - chance[first], np.diff(np.append(first, len(place))))
-        after = np.exp(total - start)
-        before = np.exp(total - chance - start)
-        scores.append(before - after)
+        after = clip_interest.retained(place, chance)
+        scores.append(np.exp(after - chance) - np.exp(after))
     return np.concatenate([np.empty(0), *scores])
 
 
@@ -343,7 +339,7 @@ def viewings(benchmark: str, some: Sequence[Measured]) -> list[Row]:
         for one in some:
             of = _labelled(one, label)
             for name in names:
-                seeds = [trends._gauc_rows(_as_trends(one, of, said), [name], within=False)
+                seeds = [trends.gauc_rows(_as_trends(one, of, said), [name], within=False)
                          for said in ({name: [s]} for s in one.scores[name])]  # fmt: skip
                 parts[name].append(np.mean([rows[1][name][0] for rows in seeds], axis=0))
                 rows_who = seeds[0][0]
@@ -412,7 +408,7 @@ def rerank(days: Sequence[dt.date], trial: Trial) -> list[Row]:
             config = nights.blend.Config.model_validate(
                 {**base.model_dump(), "weights": {**base.model_dump()["weights"], **given}}
             )
-            proposed = nights._select(night, more, config)
+            proposed = nights.select(night, more, config)
             ranked[f"blend + {weight} {SUBJECT}"] = [night.listed(proposed)]
         alone = nights.filled(night, more[name])
         ranked[f"{SUBJECT} alone"] = [night.listed(alone)]
@@ -465,8 +461,7 @@ def segments(learned: pa.Table, heldout: pa.Table | None) -> Segments:
     start = N_PERIODS if heldout is not None else N_PERIODS - HELD_PERIODS
     known = edges.taken(edges.day < start)
     nothing = np.zeros((first[-1], 0), dtype=np.float32)
-    present = np.zeros(first[-1], dtype=np.bool_)
-    found = clips.Clips(first, end, nothing, present, known, start - 1, start)
+    found = clips.Clips(first, end, nothing, known, start - 1, start)
     return Segments(
         _bare(len(who), length, found), edges.taken(edges.day >= start), who.astype(str)
     )

@@ -206,15 +206,15 @@ def candidates(night: Night, fitted: Any) -> pa.Table:
 
 def blended(night: Night, sources: Mapping[str, pa.Table]) -> pa.Table:
     """The lists the night would publish of these candidates."""
-    return _select(night, sources, recipe.section("candidates.blend", blend.Config))
+    return select(night, sources, recipe.section("candidates.blend", blend.Config))
 
 
 def filled(night: Night, proposed: pa.Table) -> pa.Table:
     """The lists of a night that has one model only: its order whatever the weights, then the ladder."""
-    return _select(night, {"": proposed}, blend.Config(weights={}))
+    return select(night, {"": proposed}, blend.Config(weights={}))
 
 
-def _select(night: Night, sources: Mapping[str, pa.Table], config: blend.Config) -> pa.Table:
+def select(night: Night, sources: Mapping[str, pa.Table], config: blend.Config) -> pa.Table:
     given = {"known": night.case.known, "ladder": night.ladder, "k": recipe.night().k}
     return final.select(sources, users=night.asked, **given, config=config)
 

@@ -249,7 +249,7 @@ def _clicks(some: Sequence[Measured]) -> list[Row]:
 PerRow = tuple[NDArray[Any], dict[str, NDArray[np.float64]]]
 
 
-def _gauc_rows(one: Measured, names: Sequence[str], *, within: bool) -> PerRow:
+def gauc_rows(one: Measured, names: Sequence[str], *, within: bool) -> PerRow:
     """Each user's AUC, once for each of the user's exposures: its mean over the rows is gAUC."""
     of = one.shown
     group = of.exposures.user_idx.astype(np.int64)
@@ -282,8 +282,8 @@ def _log_loss_rows(one: Measured, names: Sequence[str]) -> PerRow:
 
 
 PER_ROW: dict[str, Callable[[Measured, Sequence[str]], PerRow]] = {
-    "gauc": lambda one, names: _gauc_rows(one, names, within=False),
-    "gauc within durations": lambda one, names: _gauc_rows(one, names, within=True),
+    "gauc": lambda one, names: gauc_rows(one, names, within=False),
+    "gauc within durations": lambda one, names: gauc_rows(one, names, within=True),
     "log loss": _log_loss_rows,
 }
 """Metrics whose mean over rows is the figure, so that users can be resampled."""

@@ -95,14 +95,14 @@ class Slow:
         network = self.network
         p, q = (self.person(user, day, one) for one in (True, False))
         g = self.of_clip(clip, day)
-        stays = network.stays(torch.cat([g, p, evidence]), network.noise)
-        leaves = network.leaves(torch.cat([g, q, evidence]), network.noise)
+        stays = network.positive(torch.cat([g, p, evidence]), network.noise)
+        leaves = network.negative(torch.cat([g, q, evidence]), network.noise)
         share = {
             "fixed": torch.tensor(0.8),
             "gate": torch.sigmoid(network.gate(torch.cat([p, q, g]))),
             "positive": torch.tensor(1.0),
         }[self.config.fusion]
-        return share * stays - (1 - share) * leaves + network.known(evidence)
+        return share * stays - (1 - share) * leaves + network.counted(evidence)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_video_of_unknown_length_comes_last(graph: Graph) -> None:
     renumbered = replace(edges, clip=edges.clip - (clips.video[edges.clip] > 4) * gone.sum())
     fewer = replace(
         clips, first=first, end_ms=clips.end_ms[~gone], vector=clips.vector[~gone],
-        present=clips.present[~gone], edges=renumbered,
+        edges=renumbered,
     )  # fmt: skip
     other = replace(graph, clips=fewer)
     found = clip_interest.scores(network_of(other), other, np.zeros(40, int), np.arange(40))
@@ -241,6 +241,15 @@ def test_pairs_are_within_viewings(graph: Graph) -> None:
             ]
     assert len(losses) > 50
     assert clip_interest.within(value, batch).item() == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_a_video_first_seen_on_the_validation_day_has_no_row_in_the_search(graph: Graph) -> None:
+    clips = clips_of(graph)
+    everything = clip_interest.viewings(clips.edges, clips)
+    few = everything.taken(np.arange(5))
+    network = clip_interest.build(graph, few, config_of(), torch.Generator().manual_seed(0))
+    seen = np.unique(clips.video[clips.edges.clip[few.start]])
+    assert np.flatnonzero(network.videos.warm.numpy()).tolist() == seen.tolist()
 
 
 def test_viewings_are_the_pairs_of_a_day(graph: Graph) -> None:
