@@ -1,5 +1,7 @@
 """Dense parts do what their equations say, and draw from the generator they are given."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from microrec.models.layers import (
     dropped,
     linear,
     normal,
+    on,
 )
 
 
@@ -126,3 +129,21 @@ def test_a_linear_map_starts_xavier() -> None:
     assert layer.weight.std().item() == pytest.approx(bound / np.sqrt(3), rel=0.02)
     assert not layer.bias.any()
     assert linear(3, 2, seeded(), bias=False).bias is None
+
+
+def test_everything_is_moved_at_any_depth() -> None:
+    @dataclass(frozen=True)
+    class Part:
+        rows: torch.Tensor
+        share: float
+
+    @dataclass(frozen=True)
+    class Whole:
+        parts: tuple[Part, ...]
+        name: str
+
+    there = on("meta", Whole((Part(torch.ones(2), 0.5), Part(torch.ones(3), 1.0)), "two"))
+    assert [one.rows.device.type for one in there.parts] == ["meta", "meta"]
+    assert [one.rows.shape[0] for one in there.parts] == [2, 3]
+    assert [one.share for one in there.parts] == [0.5, 1.0]
+    assert there.name == "two"
