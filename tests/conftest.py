@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from microrec.settings import HOME, settings
@@ -15,6 +16,10 @@ os.environ.update(
     MICROREC_SPARK_DRIVER_MEMORY="2g",
     MICROREC_SPARK_SHUFFLE_PARTITIONS="1",
 )
+
+# A test is not wrong because the machine is busy.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

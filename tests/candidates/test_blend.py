@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from candidate_worlds import candidates, worlds
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from microrec.candidates import blend
@@ -11,7 +11,6 @@ from microrec.candidates import blend
 CONFIG = blend.Config()
 
 
-@settings(deadline=None)
 @given(worlds(), st.integers(1, 3))
 def test_equals_a_dictionary(world: dict, step: int) -> None:
     n_videos = world["videos"].num_rows

@@ -5,7 +5,7 @@ import datetime as dt
 import numpy as np
 import pyarrow as pa
 from candidate_worlds import DAY, MIDNIGHT, edges, users, videos, worlds
-from hypothesis import given, settings
+from hypothesis import given
 
 from microrec.candidates import filters, ladder
 
@@ -40,7 +40,6 @@ def test_trial_does_not_know_videos_published_on_the_held_out_day() -> None:
     assert final.eligible.tolist() == [True, True, True, False]
 
 
-@settings(deadline=None)
 @given(worlds())
 def test_leak_canary_the_held_out_day_moves_nothing_in_the_trial(world: dict) -> None:
     """Whatever happens on D, what the trial knows and the ladder it fills from stay the same."""

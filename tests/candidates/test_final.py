@@ -52,7 +52,6 @@ def test_laws(world: dict) -> None:
         assert all(row["reason"] for row in mine)
 
 
-@settings(deadline=None)
 @given(worlds())
 def test_personal_candidates_come_first_in_the_order_of_the_blend(world: dict) -> None:
     found = lists(world)
@@ -77,7 +76,6 @@ def test_personal_candidates_come_first_in_the_order_of_the_blend(world: dict) -
         assert shown[: len(best)] == best
 
 
-@settings(deadline=None)
 @given(worlds())
 def test_order_of_rows_and_size_of_blocks_do_not_matter(world: dict) -> None:
     def shuffled(table: pa.Table) -> pa.Table:

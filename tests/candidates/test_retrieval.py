@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -46,7 +46,6 @@ def as_rows(table: pa.Table) -> list[tuple]:
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.integers(1, 60))
 
 
-@settings(deadline=None)
 @given(sizes, st.integers(0, 2**32 - 1))
 def test_embeddings_equal_brute_force(size: tuple[int, int, int, int], seed: int) -> None:
     n_users, n_videos, k, cells = size
@@ -68,7 +67,6 @@ def test_embeddings_equal_brute_force(size: tuple[int, int, int, int], seed: int
     assert as_rows(found) == slow(scores, asked, known, k)
 
 
-@settings(deadline=None)
 @given(sizes, st.integers(0, 2**32 - 1), st.sampled_from(["user", "video"]))
 def test_neighbours_equal_brute_force(
     size: tuple[int, int, int, int], seed: int, axis: str
@@ -105,7 +103,6 @@ def test_neighbours_equal_brute_force(
     )
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 2**32 - 1))
 def test_top_breaks_ties_by_column(n_columns: int, k: int, seed: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 3, (3, n_columns)).astype(np.float32)
@@ -152,7 +149,6 @@ def test_refuses_vectors_that_are_not_finite() -> None:
         )
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_rows_that_are_mostly_masked_rank_the_same(k: int, seed: int) -> None:
     """Few finite scores take another way through `top` than many do."""
@@ -164,7 +160,6 @@ def test_rows_that_are_mostly_masked_rank_the_same(k: int, seed: int) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 5), st.integers(5, 30), st.integers(2, 8), st.integers(1, 200)),
     st.integers(1, 3),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch_geometric.metrics import LinkPredAveragePopularity
 
@@ -71,7 +71,6 @@ def lists_of(rows: pa.Table, right: Truth) -> list[tuple[list[int], set[int]]]:
     return found
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_per_user_equals_brute_force(seed: int) -> None:
     rows, right = world(seed)
@@ -86,7 +85,6 @@ def test_per_user_equals_brute_force(seed: int) -> None:
             )
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_mean_equals_the_public_figure_of_pyg(seed: int) -> None:
     """Pins the per-user values, which come from a private method, to the public one."""
@@ -102,7 +100,6 @@ def test_mean_equals_the_public_figure_of_pyg(seed: int) -> None:
         assert values[:, 0, column].mean() == pytest.approx(float(public.compute()), rel=1e-5)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_laws(seed: int) -> None:
     rows, right = world(seed)
@@ -205,7 +202,6 @@ def test_coverage_and_popularity_of_the_first_places() -> None:
     assert popularity == pytest.approx(float(public.compute()))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, N_VIDEOS))
 def test_gini_and_lift_equal_loops(seed: int, n_eligible: int) -> None:
     rows, right = world(seed)

@@ -56,7 +56,7 @@ def test_few_probes_lose_few_neighbours_and_change_no_value() -> None:
         assert pairs == sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 400), st.sampled_from([1, 7, 64, 1000]), st.integers(1, 4))
 def test_block_sizes_change_no_row(n: int, block_size: int, n_probes: int) -> None:
     vectors = clustered(n)

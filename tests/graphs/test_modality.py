@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from graph_rows import Rows, found
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -51,7 +51,6 @@ def worlds(draw: st.DrawFn) -> NDArray[np.float32]:
     return np.array(draw(st.lists(vector, min_size=1, max_size=25)), dtype=np.float32)
 
 
-@settings(deadline=None)
 @given(worlds())
 def test_blocks_equal_brute_force(vectors: NDArray[np.float32]) -> None:
     whole = by_blocks(vectors, 1000)

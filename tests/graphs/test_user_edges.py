@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from graph_rows import Rows, found, instant
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
@@ -69,7 +69,6 @@ def worlds(draw: st.DrawFn) -> NDArray[np.float64]:
     return (generator.uniform(size=(n_users, n_videos)) < density).astype(np.float64)
 
 
-@settings(deadline=None)
 @given(worlds(), st.integers(1, 5))
 def test_binary_pearson_equals_brute_force_for_every_block_size(
     x: NDArray[np.float64], k: int
@@ -80,7 +79,6 @@ def test_binary_pearson_equals_brute_force_for_every_block_size(
     assert by_blocks(x, 1, config) == by_blocks(x, 3, config) == whole
 
 
-@settings(deadline=None)
 @given(worlds(), st.integers(0, 2**32 - 1))
 def test_graded_pearson_equals_brute_force(x: NDArray[np.float64], seed: int) -> None:
     graded = x * np.round(np.random.default_rng(seed).uniform(0.1, 2, size=x.shape), 2)
@@ -268,7 +266,6 @@ def test_an_exact_network_is_not_compared_with_itself(rows: Rows) -> None:
     assert {one.metric for one in told} == {"edges", "lists", "largest_in_degree"}
 
 
-@settings(deadline=None)
 @given(worlds(), st.integers(0, 2**32 - 1))
 def test_a_cap_never_creates_an_edge_exactness_would_not_rank(
     x: NDArray[np.float64], seed: int
@@ -292,7 +289,6 @@ def test_a_cap_never_creates_an_edge_exactness_would_not_rank(
         assert exact[int(u), int(v)] >= r
 
 
-@settings(deadline=None)
 @given(worlds(), st.sampled_from([0.5, 3.0, 50.0]))
 def test_shrinkage_is_by_common_videos(x: NDArray[np.float64], shrinkage: float) -> None:
     plain = by_blocks(x, 1000, Config(k=99))

@@ -109,7 +109,7 @@ def in_time(row: tuple[tuple[str, int, int], object]) -> int:
     return worlds.PARTS.index(row[0][0])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.data(), st.sampled_from(["trial", "final"]))
 def test_equals_a_dictionary(data: st.DataObject, fit: str) -> None:
     key = st.tuples(st.sampled_from(worlds.PARTS), st.integers(0, 2), st.integers(0, 3))

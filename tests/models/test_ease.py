@@ -57,7 +57,7 @@ def ridge(likes: np.ndarray, *, cap: int, l2: float, tie_break: float) -> np.nda
     return weights
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([1.0, 7.5, 300.0]),
@@ -73,7 +73,7 @@ def test_equals_one_ridge_regression_per_video(
     np.testing.assert_allclose(dense(lists), expected, rtol=1e-5, atol=1e-9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 6))
 def test_keeps_the_weights_furthest_from_zero(seed: int, k: int) -> None:
     likes = np.random.default_rng(seed).random((12, 7)) < 0.4

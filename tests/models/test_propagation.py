@@ -43,7 +43,7 @@ def test_bipartite_is_symmetric_with_users_first() -> None:
     assert not whole[6:, 6:].any()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_product_and_gradient_equal_dense_ones(seed: int) -> None:
     a = torch.from_numpy(a_matrix(seed).astype(np.float32))
@@ -84,7 +84,7 @@ def inverse(counts: np.ndarray, power: float) -> np.ndarray:
     return np.array([n**-power if n else 0.0 for n in counts])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.sampled_from([0.0, 0.7]))
 def test_watch_graph_equals_a_dense_one(seed: int, user_power: float, video_power: float) -> None:
     likes, speaks, watch = a_watch(seed)
@@ -111,7 +111,7 @@ def test_watch_graph_equals_a_dense_one(seed: int, user_power: float, video_powe
     np.testing.assert_array_equal(watch.whole.n_liked, likes.sum(axis=1))  # nothing was changed
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.booleans(), st.integers(1, 4))
 def test_light_gcn_and_its_gradient_equal_dense_ones(seed: int, own: bool, layers: int) -> None:
     _, _, watch = a_watch(seed)

@@ -18,11 +18,20 @@ def test_every_name_is_a_model() -> None:
 
 
 def test_refuses_an_unknown_name() -> None:
-    with pytest.raises(RecipeError, match=r"'os' is not one of content, .*"):
+    with pytest.raises(RecipeError, match=r"'os' is not one of clip_interest, content, .*"):
         registry.model("os")
 
 
-NETWORKS = {"din", "dnn", "lightgcn", "mmgcn", "multi_trend", "preference_gcn", "sasrec"}
+NETWORKS = {
+    "clip_interest",
+    "din",
+    "dnn",
+    "lightgcn",
+    "mmgcn",
+    "multi_trend",
+    "preference_gcn",
+    "sasrec",
+}
 
 
 def test_only_networks_pay_for_torch() -> None:

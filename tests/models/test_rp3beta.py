@@ -39,7 +39,7 @@ def walks(likes: np.ndarray, cap: int, config: dict[str, float]) -> np.ndarray:
     return similarity.astype(np.float32)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 6),

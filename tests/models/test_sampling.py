@@ -26,7 +26,7 @@ def draw(sampler: Sampler, way: str, n: int, seed: int) -> Triples:
     return getattr(sampler, f"by_{way}")(n, torch.Generator().manual_seed(seed))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from(["users", "edges"]))
 def test_triples_are_what_they_say(seed: int, way: str) -> None:
     rng = np.random.default_rng(seed)

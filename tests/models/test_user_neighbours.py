@@ -24,7 +24,7 @@ def rows(lists: NeighbourLists) -> list[list[tuple[int, float]]]:
     return [pairs[a:b] for a, b in zip(lists.indptr[:-1], lists.indptr[1:], strict=True)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 5.0]), st.integers(1, 6))
 def test_cosine_equals_brute_force(seed: int, shrinkage: float, k: int) -> None:
     rng = np.random.default_rng(seed)

@@ -37,7 +37,7 @@ def brute_force(likes: np.ndarray, cap: int, config: dict[str, float]) -> np.nda
     return similarity
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 6),

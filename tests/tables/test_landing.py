@@ -195,7 +195,7 @@ def test_a_truncated_file_is_found_at_every_cut(tmp_path: Path, kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv.gz"])
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data())
 def test_a_cut_anywhere_is_found(
     tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject

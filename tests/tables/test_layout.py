@@ -113,7 +113,6 @@ def ordered(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else value
 
 
-@settings(deadline=None)
 @given(found=st.lists(marks, max_size=10))
 def test_every_value_lies_between_the_bounds_the_log_gives(
     found: list[dict[str, Any]], schemas: Path, tmp_path_factory: pytest.TempPathFactory
@@ -178,7 +177,7 @@ LITERALS = {
 }  # fmt: skip
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(found=st.lists(marks, min_size=1, max_size=6), data=st.data())
 def test_readers_that_skip_files_find_the_rows_of_a_full_scan(
     found: list[dict[str, Any]],
