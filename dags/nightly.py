@@ -16,9 +16,11 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | trial.train_model | the graphs without day D | models | |
 | trial.select_candidates | models | candidates | |
 | trial.rank_candidates | candidates, models | candidates | skipped where the recipe has no rankers |
+| trial.blend_candidates | candidates, and earlier nights' with what came of them | models, candidates, blend_weights | without enough earlier nights it writes no candidates and the closed form stands |
 | evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
-| final.train_model, final.select_candidates, final.rank_candidates | the graphs with day D | models, candidates | |
+| final.train_model, final.select_candidates, final.rank_candidates, final.blend_candidates | the graphs with day D | models, candidates, blend_weights | |
 | select_recommendations | candidates | recommendations, fallback_recommendations | |
+| check_recommendations | recommendations, and all they were made of | gate_results | a list is not what brute force makes of the stored artefacts: the message names users and rows; clear select_candidates (fit final) and what follows |
 | describe_trends | models, sequences, videos | user_trends | no rows where the recipe has no multi_trend |
 | describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points | no rows where the recipe has no clip_interest |
 | publish_release | the result tables | gate_results, metrics, releases | a gate holds the night |
@@ -74,15 +76,16 @@ with DAG(
         )
         return each.expand(model=over)
 
-    def fitted(fit: str) -> tuple[MappedOperator, MappedOperator, MappedOperator]:
-        """Train, propose, rank."""
-        tasks = (
-            mapped("train_model", fit, trained()),
-            mapped("select_candidates", fit, models()),
-            mapped("rank_candidates", fit, rankers()),
-        )
-        chain(*tasks)
-        return tasks
+    def fitted(fit: str) -> tuple[MappedOperator, Job]:
+        """Train, propose, rank, blend: the first task and the last."""
+        train = mapped("train_model", fit, trained())
+        select = mapped("select_candidates", fit, models())
+        rank = mapped("rank_candidates", fit, rankers())
+        blend = job("blend_candidates", fit=fit)
+        chain(train, select, rank)
+        # Ranking may be skipped, so that what waits for it waits for the selection too.
+        chain([select, rank], blend)
+        return train, blend
 
     validate_events = job("validate_events")
     build_watch_graph = job("build_watch_graph")
@@ -102,7 +105,6 @@ with DAG(
         build_sequences,
         trial[0],
     )
-    # Ranking may be skipped, so that what waits for it waits for the selection too.
-    chain(trial[1:], evaluate_sources, final[0])
-    chain(final[1:], job("select_recommendations"), publish_release)
+    chain(trial[1], evaluate_sources, final[0])
+    chain(final[1], job("select_recommendations"), job("check_recommendations"), publish_release)
     chain(final[0], [job("describe_trends"), job("describe_clips")], publish_release)

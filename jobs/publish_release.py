@@ -1,10 +1,10 @@
 """Check what was written, as written, and make it the day's release.
 
 Reads: recommendations, fallback_recommendations, user_trends, clip_interest, exit_points,
-gate_results (fit trial), users, video_nodes, watch_edges, suppressed_users of the day.
+blend_weights, gate_results (fits trial and oracle), users, video_nodes, watch_edges, suppressed_users of the day.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
-severity hold failed in either fit and Great Expectations agrees, the day's row of releases. Else it
-ends with GateHeld or CheckFailed and the release before stands.
+severity hold failed in any fit and Great Expectations agrees, the day's row of releases. Else it
+ends with GateHeld, CheckFailed or, if no oracle was asked, MissingDay, and the release before stands.
 """
 
 import logging
@@ -17,13 +17,14 @@ from microrec.tables import arrow, expectations
 logger = logging.getLogger(__name__)
 
 NIGHT = ("users", "video_nodes", "watch_edges", "suppressed_users")
-DESCRIBED = ("user_trends", "clip_interest", "exit_points")
+DESCRIBED = ("user_trends", "clip_interest", "exit_points", "blend_weights")
 
 
 def main(day: job.Day) -> None:
     """Publish the day."""
     k, house = recipe.night().k, arrow.Warehouse.open()
-    gate.require(house.read("gate_results", day=day, fit="trial"), day=day, fit="trial")
+    for fit in ("trial", "oracle"):
+        gate.require(house.read("gate_results", day=day, fit=fit), day=day, fit=fit)
     mine = house.read("recommendations", day=day)
     shared = house.read("fallback_recommendations", day=day)
     tables = {name: house.read(name, day=day) for name in NIGHT}

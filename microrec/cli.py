@@ -6,7 +6,7 @@ microrec warm        once per installation: compile what nights would compile, a
 microrec night       run the nightly DAG for a day
 microrec show        print rows of a table
 microrec releases    list releases
-microrec plot        draw the clips of a video: one user's interest, or the audience that is left
+microrec plot        draw one user's interest in a video's clips, its audience, or what decides in the blend
 """
 
 import datetime as dt
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 imports = typer.Typer(no_args_is_help=True, help="Write public data into a landing zone.")
 app.add_typer(imports, name="import")
-plots = typer.Typer(no_args_is_help=True, help="Draw the clips of a video.")
+plots = typer.Typer(no_args_is_help=True, help="Draw what a night says.")
 app.add_typer(plots, name="plot")
 
 Landing = Annotated[Path, typer.Option("--landing", help="Root of the raw files.")]
@@ -192,6 +192,22 @@ def retention(
     known, exits = of_video(video, day, str(warehouse) if warehouse else None)
     title = f"audience of video {video}, night of {day}"
     save(figure_of_retention(known, exits, title=title), out)
+    console.print(f"{title}: {out}")
+
+
+@plots.command()
+def weights(day: job.Day, out: Picture = Path("weights.png"), warehouse: Warehouse = None) -> None:
+    """Draw which source decides how much of the order of a list, by history, as released."""
+    import pyarrow.compute as pc
+
+    from microrec.plots import figure_of_weights, save
+    from microrec.release import reader
+
+    _quiet()
+    rows = reader.of(day, str(warehouse) if warehouse else None).read("blend_weights")
+    rows = rows.filter(pc.equal(rows["fit"], "final"))
+    title = f"what decides, night of {day}"
+    save(figure_of_weights(rows, title=title), out)
     console.print(f"{title}: {out}")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of clips: what one user makes of a video's clips, and where a video loses its audience.
+"""Pictures of clips and of the blend: interest in clips, the audience of a video, what decides for whom.
 
 Functions of arrays and tables; what goes in is found by `plot_data.py`. matplotlib is an extra
 (`plots`), imported when a picture is asked for. Figures are our own rather than pyplot's: no display,
@@ -78,6 +78,32 @@ def figure_of_retention(clips: pa.Table, exits: pa.Table, *, title: str) -> "Fig
     return figure
 
 
+def figure_of_weights(weights: pa.Table, *, title: str) -> "Figure":
+    """How much each source decides, by how much is known of the user: bars that add up to 1.
+
+    Args:
+        weights: rows of `blend_weights` of one day and fit.
+        title: of the picture.
+    """
+    figure, axes = _figure(title)
+    axes.set(xlabel="users by positive edges", ylabel="share of the order", ylim=(0, 1))
+    by = {(row["bucket"], row["source"]): row["weight"] for row in weights.to_pylist()}
+    buckets = list(dict.fromkeys(bucket for bucket, _ in by))
+    buckets.sort(key=_least)
+    floor = np.zeros(len(buckets))
+    for source in sorted({source for _, source in by}):
+        share = np.array([by.get((bucket, source), 0.0) for bucket in buckets])
+        axes.bar(
+            [bucket.removeprefix("history=") for bucket in buckets],
+            share,
+            bottom=floor,
+            label=source,
+        )
+        floor += share
+    figure.legend(loc="outside right center")
+    return figure
+
+
 def observed(clips: pa.Table) -> NDArray[np.float64]:
     """Share of the viewings that started a video which watched each of its clips through, from 1 at 0 s.
 
@@ -107,7 +133,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def _figure(title: str) -> tuple["Figure", "Axes"]:
-    """An empty picture of shares over a video's seconds."""
+    """An empty picture of shares, as a rule over a video's seconds."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -121,6 +147,11 @@ def _figure(title: str) -> tuple["Figure", "Axes"]:
     axes = figure.add_subplot()
     axes.set(title=title, xlabel="seconds into the video", ylabel="share", ylim=(0, 1.05))
     return figure, axes
+
+
+def _least(bucket: str) -> int:
+    """Least history of a bucket, such as 3 of history=3-5 and 20 of history=>20."""
+    return int(bucket.removeprefix("history=").lstrip(">").split("-")[0])
 
 
 def _bounds(end_ms: NDArray[np.int64]) -> NDArray[np.float64]:

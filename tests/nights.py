@@ -34,6 +34,7 @@ def run_night(day: dt.date) -> None:
     call("select_recommendations", day)
     call("describe_trends", day)
     call("describe_clips", day)
+    call("check_recommendations", day)
     call("publish_release", day)
 
 
@@ -47,3 +48,4 @@ def fit_and_select(day: dt.date, fit: str) -> None:
     for job, models in jobs.items():
         for model in models:
             call(job, day, fit=fit, model=model)
+    call("blend_candidates", day, fit=fit)

@@ -1,5 +1,6 @@
 """The benchmarks run at their smallest size and find our results right; no time is asserted."""
 
+import argparse
 import contextlib
 import datetime as dt
 import gzip
@@ -21,6 +22,7 @@ from pydantic import BaseModel
 
 from microrec.errors import GateHeld, RecipeError
 from microrec.evaluation import ranking
+from microrec.evaluation.report import FLOOR
 from microrec.models import registry
 from microrec.models.auc import grouped_auc
 from microrec.models.data import Graph, build_graph
@@ -34,6 +36,7 @@ from tests import clip_worlds, trend_worlds
 from tests.benchmarks import (
     clips,
     graphs,
+    hybrid,
     measure,
     nights,
     quality,
@@ -437,8 +440,21 @@ def test_nights_at_the_smallest_size(planted: Path, monkeypatch: pytest.MonkeyPa
     tried = json.loads((out / "tuning.json").read_text())
     assert [one["config"]["top_k"] for one in tried if one["name"] == "video_neighbours"] == [7]
     lists_are_completed_by_the_ladder()
+    without_earlier_nights_the_blend_is_the_closed_form()
     chosen_before_the_measured_nights(planted, monkeypatch)
     nothing_is_built_again(planted, monkeypatch)
+
+
+def without_earlier_nights_the_blend_is_the_closed_form() -> None:
+    """One night is too little to learn from, and so is so small a day."""
+    options = {"models": [FLOOR, MODEL], "learn": 1, "nights": 1, "through": LAST, "prices": True}
+    rows = hybrid.run(argparse.Namespace(**options), DAYS)
+    found = {(one["name"], one["metric"], one["split"]): one["value"] for one in rows}
+    for metric in ("recall@20", "ndcg@20"):
+        closed = found[hybrid.CLOSED, metric, nights.ALL]
+        assert found[hybrid.HYBRID, metric, nights.ALL] == closed
+        assert found[hybrid.SAME_DAY, metric, nights.ALL] == closed
+    assert (f"{hybrid.HYBRID} - {FLOOR}", "ndcg@20", nights.ALL) in found
 
 
 def nothing_is_built_again(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

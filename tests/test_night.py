@@ -72,6 +72,7 @@ TABLES = [
     "user_trends",
     "clip_interest",
     "exit_points",
+    "blend_weights",
     "metrics",
     "gate_results",
 ]

@@ -1,4 +1,4 @@
-"""Pictures of clips: the numbers that are drawn, read back from the axes.
+"""Pictures of clips and of the blend: the numbers that are drawn, read back from the axes.
 
 What they are of, and the commands, on a whole night's tables: `release/test_night_end.py`.
 """
@@ -112,3 +112,22 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MicrorecError, match=r"microrec\[plots\]"):
         clips_drawn()
+
+
+def test_weights_are_stacked_by_history_in_order() -> None:
+    rows = [
+        {"bucket": "history=>20", "source": "content", "weight": 0.25},
+        {"bucket": "history=>20", "source": "ease", "weight": 0.75},
+        {"bucket": "history=0", "source": "popularity", "weight": 1.0},
+        {"bucket": "history=3-5", "source": "ease", "weight": 0.5},
+        {"bucket": "history=3-5", "source": "popularity", "weight": 0.5},
+    ]
+    (axes,) = plots.figure_of_weights(pa.Table.from_pylist(rows), title="t").axes
+    drawn = {
+        bars.get_label(): [(one.get_y(), one.get_height()) for one in bars]
+        for bars in axes.containers
+    }
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "3-5", ">20"]
+    assert drawn["content"] == [(0.0, 0.0), (0.0, 0.0), (0.0, 0.25)]
+    assert drawn["ease"] == [(0.0, 0.0), (0.0, 0.5), (0.25, 0.75)]
+    assert drawn["popularity"] == [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]

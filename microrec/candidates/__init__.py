@@ -7,8 +7,12 @@ is said of clips. Numpy, scipy and Arrow only: a process that selects must not p
 
     retrieval  exact top-k of a source, by blocks of users
     reranking  the union of all candidates in the order of a ranking model's scores
-    blend      rank fusion of all sources, weighted by how much data the user has
+    blend      rank fusion of all sources, weighted by how much data the user has: the closed form
+    hybrid     the learned blend: trees that read what every source says, taught by earlier nights
     ladder     global lists that fill what personal candidates leave empty
+    diversity  a list with few videos of one author, no near-duplicates, unlike neighbours
+    exploration
+               new videos in some places, drawn with a known chance
     final      one filter-and-fill: exactly min(K, allowed videos) rows for every user
     filters    the only place that masks seen and ineligible videos and drops suppressed users
     trends     what a user's trends are about, where they head, how long they hold (`user_trends`)
@@ -31,6 +35,9 @@ What was decided:
   not have known it (pain 12). It stays in the truth, so it counts against every source alike.
 * A ranking model is one more source: what it says of the union is fused by rank like the rest, so that
   its weight is measured as any other's, and a night without it is a night with one source less.
-* Rank fusion, not score fusion: scores of different sources have no common unit, ranks do (Cormack
+* The learned blend learns from nights, never from other users of the night it is judged on: what a day
+  likes is largely which videos it is about, and its users share that. The README has the figures.
+* Variety and exploration are off by default: each has a price, told in the README.
+* Rank fusion, not score fusion, in the closed form: scores of different sources have no common unit, ranks do (Cormack
   et al. 2009, reciprocal rank fusion).
 """

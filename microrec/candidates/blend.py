@@ -85,15 +85,17 @@ class Ranked:
     user: Ints
     video: Ints
     rank: Ints
+    score: NDArray[np.float64]
 
-    def of(self, users: Ints) -> tuple[Ints, Ints, Ints]:
-        """Candidates of ascending `users`: position of the user in `users`, video_idx, rank."""
+    def of(self, users: Ints) -> tuple[Ints, Ints, Ints, NDArray[np.float64]]:
+        """Candidates of ascending `users`: position of the user in `users`, video_idx, rank, score."""
         start = np.searchsorted(self.user, users[0], side="left")
         stop = np.searchsorted(self.user, users[-1], side="right")
         user = self.user[start:stop]
         rows = np.searchsorted(users, user)
         wanted = users[rows] == user
-        return rows[wanted], self.video[start:stop][wanted], self.rank[start:stop][wanted]
+        mine = np.arange(start, stop)[wanted]
+        return rows[wanted], self.video[mine], self.rank[mine], self.score[mine]
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,12 @@ class Fused:
         points: [n_block, n_videos], 0 where no source proposes the video.
         strongest: [n_block, n_videos], position of the source that gave most (in name order), -1
             where none.
+        rank: [n_block, n_videos], the place at which that source proposes the video, 0 where none.
     """
 
     points: NDArray[np.float64]
     strongest: NDArray[np.int16]
+    rank: NDArray[np.int32]
 
 
 def ranked(candidates: pa.Table) -> Ranked:
@@ -118,6 +122,7 @@ def ranked(candidates: pa.Table) -> Ranked:
         user=user[order],
         video=column(candidates, "video_idx")[order],
         rank=column(candidates, "rank")[order],
+        score=column(candidates, "score")[order].astype(np.float64),
     )
 
 
@@ -135,17 +140,19 @@ def fuse(
     """
     shape = (len(users), n_videos)
     points = np.zeros(shape)
-    largest = np.zeros(shape)
+    largest = np.full(shape, -1.0)  # a source without weight is still the one that proposes
     strongest = np.full(shape, -1, dtype=np.int16)
+    best = np.zeros(shape, dtype=np.int32)
     for position, name in enumerate(sorted(sources)):
-        rows, videos, ranks = sources[name].of(users)
+        rows, videos, ranks, _ = sources[name].of(users)
         given = config.weight(name, history)[rows] / (config.c + ranks)
         points[rows, videos] += given
         stronger = given > largest[rows, videos]
         rows, videos = rows[stronger], videos[stronger]
         largest[rows, videos] = given[stronger]
         strongest[rows, videos] = position
-    return Fused(points=points, strongest=strongest)
+        best[rows, videos] = ranks[stronger]
+    return Fused(points=points, strongest=strongest, rank=best)
 
 
 def reason(source: str) -> str:

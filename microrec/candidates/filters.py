@@ -17,6 +17,9 @@ from scipy import sparse
 Ints = NDArray[np.integer]
 Floats = NDArray[np.floating]
 
+DAY = 86_400_000_000
+"""Microseconds."""
+
 FIT_SPLITS = {"trial": ("train", "validation"), "final": ("train", "validation", "holdout")}
 """Parts of the window that a fit sees, in the order of time."""
 
@@ -106,6 +109,20 @@ def column(table: pa.Table, name: str) -> NDArray[Any]:
     """One column of an Arrow table as a numpy array."""
     values: NDArray[Any] = table[name].combine_chunks().to_numpy(zero_copy_only=False)
     return values
+
+
+def age_days(videos: pa.Table, until: dt.datetime) -> NDArray[np.float64]:
+    """Days from publication to an instant, [n_videos]; NaN where that is not known or later."""
+    published = column(videos.sort_by("video_idx"), "published_at").astype("datetime64[us]")
+    end = np.datetime64(until.replace(tzinfo=None), "us")
+    microseconds = (end - published).astype(np.int64)
+    return np.where(published < end, microseconds / DAY, np.nan)  # NaT compares false
+
+
+def positive_viewers(edges: pa.Table, split: str, *, n_videos: int) -> NDArray[np.int64]:
+    """Users with a positive edge to each video in one split, [n_videos]."""
+    wanted = (column(edges, "split") == split) & (column(edges, "n_positive") > 0)
+    return np.bincount(column(edges, "video_idx")[wanted], minlength=n_videos)
 
 
 def _published(videos: pa.Table, until: dt.datetime) -> NDArray[np.bool_]:

@@ -18,7 +18,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
-from microrec.candidates.filters import FIT_SPLITS, Ints, Knowledge, column, horizon
+from microrec.candidates.filters import (
+    FIT_SPLITS,
+    Ints,
+    Knowledge,
+    age_days,
+    horizon,
+    positive_viewers,
+)
 
 RUNGS = ("trend", "fresh", "popular", "catalogue")
 """Order in which a user's list is filled."""
@@ -88,12 +95,9 @@ def rungs(
         config: Lengths of the short rungs.
     """
     viewers = np.diff(known.positives.tocsc().indptr)
-    last = _viewers_in(edges, FIT_SPLITS[fit][-1], n_videos=known.n_videos)
-    published = column(videos.sort_by("video_idx"), "published_at").astype("datetime64[us]")
-    until = np.datetime64(horizon(day, fit).replace(tzinfo=None), "us")
-    # NaT compares false: a video without a date, or dated after the fit, is not fresh.
-    dated = known.eligible & (published < until)
-    age = np.where(dated, (until - published).astype(np.int64), np.iinfo(np.int64).max)
+    last = positive_viewers(edges, FIT_SPLITS[fit][-1], n_videos=known.n_videos)
+    age = age_days(videos, horizon(day, fit))
+    dated = known.eligible & np.isfinite(age)
     every = np.arange(known.n_videos)
     return {
         "trend": _best(every[known.eligible & (last > 0)], -last, -viewers)[: config.trend_length],
@@ -139,12 +143,6 @@ def fallback(lists: Mapping[str, Ints], k: int) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _viewers_in(edges: pa.Table, split: str, *, n_videos: int) -> NDArray[np.int64]:
-    """Users with a positive edge to each video in one split, [n_videos]."""
-    wanted = (column(edges, "split") == split) & (column(edges, "n_positive") > 0)
-    return np.bincount(column(edges, "video_idx")[wanted], minlength=n_videos)
-
-
-def _best(videos: Ints, first: Ints, second: Ints) -> NDArray[np.int64]:
+def _best(videos: Ints, first: Ints | NDArray[np.float64], second: Ints) -> NDArray[np.int64]:
     """Videos by two ascending keys (indexed by video_idx), then by video_idx."""
     return np.asarray(videos[np.lexsort((videos, second[videos], first[videos]))], dtype=np.int64)

@@ -25,6 +25,8 @@ from microrec.errors import MicrorecError
 FEW = 0.1
 """Share of finite scores below which sorting them all beats pruning first: numpy's partition takes ten
 times longer on rows that are mostly -inf, as those of neighbour lists are."""
+TILED = 40_000_000
+"""Pairs of a user and a video from which on `topk` is worth the time that loading its compiled code takes."""
 
 
 class Config(BaseModel):
@@ -33,7 +35,11 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     block_cells: PositiveInt = 8_000_000
-    """Scores (4 bytes each) held at a time; a block has block_cells / n_videos users."""
+    """Scores (4 bytes each) held at a time; a block has block_cells / n_videos users. Many users are ranked by
+    embeddings in tiles of another, fixed size, see `topk`."""
+    threads: PositiveInt = 1
+    """Blocks that `topk` works on at a time, besides the threads of BLAS (OMP_NUM_THREADS): best is the number
+    of cores, with one BLAS thread."""
     trend_share: float = Field(default=0.5, ge=0, le=1)
     """Share of a list that a user's trends propose in equal parts; the rest goes by score alone."""
 
@@ -130,7 +136,7 @@ def by_embeddings(
 
     Returns:
         `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by
-        video_idx.
+        video_idx. From TILED pairs on `topk` finds them; scores may then differ in the last bits.
 
     Raises:
         MicrorecError: A known user's or video's vector is not finite.
@@ -143,7 +149,10 @@ def by_embeddings(
         return scores
 
     users = np.asarray(users)
-    return _ranked(score, users=users[fitted.user_known[users]], known=known, k=k, config=config)
+    users = users[fitted.user_known[users]]
+    if len(users) * known.n_videos >= TILED:
+        return _tiled(fitted, users=users, known=known, k=k, config=config)
+    return _ranked(score, users=users, known=known, k=k, config=config)
 
 
 def by_neighbours(
@@ -275,8 +284,7 @@ def _ranked(
     score: Callable[[Ints], Floats], *, users: Ints, known: Knowledge, k: int, config: Config
 ) -> pa.Table:
     """Score, mask and cut every block; one `candidates` row per (user, rank)."""
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+    _check_length(k)
     parts = [_empty()]
     for block in blocks(np.unique(users), n_videos=known.n_videos, block_cells=config.block_cells):
         scores = score(block)
@@ -284,6 +292,25 @@ def _ranked(
         rows, videos, ranks = top(scores, k)
         parts.append(rows_of(block[rows], ranks, videos, scores[rows, videos]))
     return pa.concat_tables(parts)
+
+
+def _tiled(
+    fitted: Embeddings, *, users: Ints, known: Knowledge, k: int, config: Config
+) -> pa.Table:
+    """What `_ranked` gives for inner products, without ever holding a row of scores."""
+    from microrec.candidates import topk  # numba: half a second that few pairs do not repay
+
+    _check_length(k)
+    catalogue = topk.Catalogue.of(fitted.video, known.eligible & fitted.video_known)
+    found = topk.ranked(
+        catalogue,
+        fitted.user,
+        users=np.unique(users),
+        seen=known.seen,
+        k=k,
+        threads=config.threads,
+    )
+    return pa.concat_tables([_empty(), *(rows_of(*lists) for lists in found)])
 
 
 def _pruned(scores: Floats, k: int) -> NDArray[np.bool_]:
@@ -300,6 +327,12 @@ def _empty() -> pa.Table:
     """No candidates, typed."""
     none = np.empty(0, dtype=np.int64)
     return rows_of(none, none, none, np.empty(0))
+
+
+def _check_length(k: int) -> None:
+    """Refuse lists of no length."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
 
 
 def _check_finite(fitted: Embeddings) -> None:

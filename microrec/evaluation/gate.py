@@ -5,17 +5,19 @@ from the tables). A gate of severity `hold` that fails stops the release; `warn`
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from microrec.errors import GateHeld
 from microrec.evaluation.lists import Lists
-from microrec.evaluation.report import DIFFERENCE, Figure
+from microrec.evaluation.report import BLEND, CHAMPION, DIFFERENCE, FLOOR, Figure
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -36,7 +38,21 @@ class Config(BaseModel):
     better_than_popularity: float = 0.0
     """The interval of the blend's gain in `metric` over popularity lies above this."""
     metric: str = "ndcg@20"
-    """Figure of merit of the comparison with popularity."""
+    """Figure of merit of all comparisons."""
+    worse_than_champion: float = Field(default=0.002, ge=0)
+    """How far below the release of the day before the whole interval of the blend's gain may lie."""
+    too_good: float = Field(default=10.0, gt=1)
+    """Times popularity's `metric` above which a source, or the blend, must know what it may not know."""
+    source_kept: Share = 0.5
+    """Least share of its `metric` of the day before that a source's upper end reaches."""
+    coverage_kept: Share = 0.5
+    """Least share of the champion's coverage@20 (warns)."""
+    gini_rise: Share = 0.1
+    """Most that gini@20 may rise above the champion's (warns)."""
+    popularity_lift: float = Field(default=5.0, gt=0)
+    """Greatest popularity_lift@20 (warns)."""
+    churn: Share = 0.98
+    """Greatest mean share of a user's first ten videos that were not there the day before (warns)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,9 @@ class Result:
     threshold: float
     detail: str
 
+
+LEARNED_NOT_WORSE = "learned_not_worse"
+"""The gate that decides between the learned blend and the closed form."""
 
 LAWS = (
     Check("rows", "rows of the lists", "SELECT count(*) FROM lists", "rows", "at least"),
@@ -196,6 +215,173 @@ def better_than_popularity(figures: Sequence[Figure], *, config: Config) -> Resu
             return Result(gate, "hold", status, figure.low, threshold, detail)
     detail = f"{words}: not measured, so nothing shows that the blend is better"
     return Result(gate, "hold", "fail", None, threshold, detail)
+
+
+def learned_not_worse(gain: Sequence[Figure]) -> Result:
+    """Whether the learned blend is not shown to be worse than the closed form; a night goes on either way.
+
+    Args:
+        gain: Paired difference of the two, with its interval, overall and by history.
+    """
+    return _not_worse(gain[0], LEARNED_NOT_WORSE, least=0.0, severity="warn")
+
+
+def against_champion(gain: Sequence[Figure], *, config: Config) -> list[Result]:
+    """Whether the blend is not shown to be worse than the release of the day before.
+
+    Overall that holds the release; for users with so much history it warns.
+
+    Args:
+        gain: Paired difference of the two, with its interval, overall and by history.
+        config: How much worse it may be.
+    """
+    least = -config.worse_than_champion
+    return [
+        _not_worse(
+            one,
+            "champion" if one.slice == "all" else f"champion_{one.slice}",
+            least=least,
+            severity="hold" if one.slice == "all" else "warn",
+        )
+        for one in gain
+    ]
+
+
+def guardrails(figures: Sequence[Figure], *, churn: float | None, config: Config) -> list[Result]:
+    """What accuracy does not see: warnings where lists become narrow, popular or restless.
+
+    Args:
+        figures: Metrics of the trial, of the champion too where there is one.
+        churn: As `champion.churn` tells it; None where there is no champion.
+        config: Thresholds.
+    """
+    told = {(one.name, one.metric): one.value for one in figures if one.slice == "all"}
+    mine = {
+        metric: told.get((BLEND, f"{metric}@20"))
+        for metric in ("coverage", "gini", "popularity_lift")
+    }
+    before = {metric: told.get((CHAMPION, f"{metric}@20")) for metric in mine}
+    results = []
+    if before["coverage"] and mine["coverage"] is not None:
+        kept = Check(
+            "coverage_kept",
+            "share of the champion's coverage",
+            "",
+            "coverage_kept",
+            "at least",
+            "warn",
+        )
+        results.append(
+            _compare(kept, mine["coverage"] / before["coverage"], config=config, prefix="")
+        )
+    if before["gini"] is not None and mine["gini"] is not None:
+        rise = Check("gini_rise", "gini above the champion's", "", "gini_rise", severity="warn")
+        results.append(_compare(rise, mine["gini"] - before["gini"], config=config, prefix=""))
+    if mine["popularity_lift"] is not None:
+        lift = Check("popularity_lift", "popularity lift", "", "popularity_lift", severity="warn")
+        results.append(_compare(lift, mine["popularity_lift"], config=config, prefix=""))
+    if churn is not None:
+        new = Check("churn", "share of first places that are new", "", "churn", severity="warn")
+        results.append(_compare(new, churn, config=config, prefix=""))
+    return results
+
+
+def alive(candidates: Mapping[str, pa.Table]) -> Result:
+    """Whether every source proposes something and tells videos apart.
+
+    Args:
+        candidates: `candidates` rows by source.
+    """
+    dead = []
+    for name, rows in sorted(candidates.items()):
+        spread = rows.group_by("user_idx").aggregate([("score", "min"), ("score", "max")])
+        told = pc.any(pc.greater(spread["score_max"], spread["score_min"]), min_count=0).as_py()
+        if not told:
+            dead.append(name)
+    return _none("dead_sources", "sources that propose nothing, or all with equal scores", dead)
+
+
+def plausible(figures: Sequence[Figure], *, config: Config) -> Result:
+    """Whether nothing is so good that it must have seen the held-out day.
+
+    Args:
+        figures: Metrics of the trial.
+        config: How good is too good.
+    """
+    told = _of_metric(figures, config.metric)
+    floor = told.get(FLOOR)
+    most = np.inf if floor is None or floor.value <= 0 else config.too_good * floor.value
+    seers = [name for name, one in told.items() if name != DIFFERENCE and one.value > most]
+    words = f"sources above {config.too_good:g} times the {config.metric} of {FLOOR}"
+    return _none("too_good", words, seers)
+
+
+def steady(figures: Sequence[Figure], before: Mapping[str, float], *, config: Config) -> Result:
+    """Whether no source has collapsed since the day before.
+
+    Args:
+        figures: Metrics of the trial.
+        before: `metric` of the trial of the day before, by source; empty where there was none.
+        config: How much must be left.
+    """
+    fallen = [
+        name
+        for name, one in _of_metric(figures, config.metric).items()
+        if one.high is not None and one.high < config.source_kept * before.get(name, 0.0)
+    ]
+    words = f"sources with less than {config.source_kept:g} of yesterday's {config.metric}"
+    return _none("collapsed_sources", words, fallen)
+
+
+def _of_metric(figures: Sequence[Figure], metric: str) -> dict[str, Figure]:
+    return {one.name: one for one in figures if (one.metric, one.slice) == (metric, "all")}
+
+
+def _none(name: str, words: str, found: Sequence[str]) -> Result:
+    """Pass if there are none of them."""
+    detail = f"{words}: {', '.join(sorted(found)) or 'none'}"
+    return Result(name, "hold", "fail" if found else "pass", float(len(found)), 0.0, detail)
+
+
+def verdict(results: Sequence[Result]) -> Result:
+    """All gates in one word: PROMOTE, HOLD (not shown to be good enough) or REJECT (lists are wrong)."""
+    failed = [one for one in results if one.severity == "hold" and one.status != "pass"]
+    broken = {one.name for one in LAWS} & {one.gate for one in failed}
+    word = "REJECT" if broken else "HOLD" if failed else "PROMOTE"
+    warned = [one.gate for one in results if one.severity == "warn" and one.status != "pass"]
+    reasons = ", ".join([one.gate for one in failed] + [f"{name} (warns)" for name in warned])
+    status = "fail" if failed else "pass"
+    return Result(
+        "verdict",
+        "warn",
+        status,
+        float(len(failed)),
+        0.0,
+        f"{word}: {reasons or 'every gate passed'}",
+    )
+
+
+def _not_worse(gain: Figure, name: str, *, least: float, severity: str) -> Result:
+    """Pass unless the whole interval of a paired difference lies below `least`."""
+    known = gain.low is not None and gain.high is not None
+    words = f"[{gain.low:.5f}, {gain.high:.5f}]" if known else "no interval"
+    detail = (
+        f"{gain.name} of {gain.metric}, {gain.slice}: {gain.value:.5f} {words} over {gain.n} users,"
+        f" upper end at least {least:g} asked"
+    )
+    passed = gain.high is not None and gain.high >= least
+    return Result(name, severity, "pass" if passed else "fail", gain.high, least, detail)
+
+
+def trusts_learned(results: pa.Table) -> bool:
+    """Whether the trial has judged the learned blend and has not found it worse.
+
+    Args:
+        results: `gate_results` rows of fit trial.
+    """
+    return any(
+        row["gate"] == LEARNED_NOT_WORSE and row["status"] == "pass" for row in results.to_pylist()
+    )
 
 
 def table(results: Sequence[Result]) -> pa.Table:

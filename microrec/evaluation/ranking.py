@@ -39,7 +39,12 @@ from torch_geometric.metrics import (
 from torch_geometric.metrics.link_pred import LinkPredMetricData
 
 from microrec.evaluation.bootstrap import interval
-from microrec.evaluation.report import BLEND, DIFFERENCE, FLOOR, Figure
+from microrec.evaluation.report import (
+    BLEND,
+    DIFFERENCE,
+    FLOOR,
+    Figure,
+)
 from microrec.evaluation.truth import BUCKETS, Truth
 
 ACCURACY = {
@@ -78,9 +83,7 @@ def measure(
     """
     ranked = {name: matrix(rows, truth, k=max(config.ks)) for name, rows in lists.items()}
     names, metrics, values = per_user(ranked, truth, config.ks)
-    slices = [("all", np.ones(len(truth.users), dtype=np.bool_))]
-    slices += [(name, truth.bucket(least, most)) for name, least, most in BUCKETS]
-    tables = [(name, values[members]) for name, members in slices]
+    tables = [(name, values[members]) for name, members in _slices(truth)]
     cold = truth.cold()
     if len(cold.users):
         rows = np.searchsorted(truth.users, cold.users)
@@ -97,6 +100,47 @@ def measure(
                 for metric, value in beyond_accuracy(listed, truth, k=k).items()
             ]
     return figures
+
+
+def gain(
+    lists: Mapping[str, pa.Table],
+    truth: Truth,
+    metric: str,
+    *,
+    config: Config,
+    generator: np.random.Generator,
+) -> list[Figure]:
+    """Paired difference of two lists, overall and by history.
+
+    Args:
+        lists: Ranked rows of two, by name; the first minus the second is told.
+        truth: What is right.
+        metric: Such as ndcg@20.
+        config: Cuts and resamples.
+        generator: Source of the bootstrap draws.
+
+    Returns:
+        One figure per slice that has users; none where there are no users at all.
+    """
+    if not len(truth.users):
+        return []
+    ranked = {name: matrix(rows, truth, k=max(config.ks)) for name, rows in lists.items()}
+    _, metrics, values = per_user(ranked, truth, config.ks)
+    difference = (values[:, 0] - values[:, 1])[:, [metrics.index(metric)]]
+    figures, name = [], "-minus-".join(lists)
+    for part, members in _slices(truth):
+        some = difference[members]
+        if len(some):
+            (low,), (high,) = interval(some, resamples=config.resamples, generator=generator)
+            told = (name, metric, part, float(some.mean()), len(some), float(low), float(high))
+            figures.append(Figure(*told))
+    return figures
+
+
+def _slices(truth: Truth) -> list[tuple[str, NDArray[np.bool_]]]:
+    """All users, then those with so much history each, [n_evaluated]."""
+    parts = [("all", np.ones(len(truth.users), dtype=np.bool_))]
+    return parts + [(name, truth.bucket(least, most)) for name, least, most in BUCKETS]
 
 
 def matrix(rows: pa.Table, truth: Truth, *, k: int) -> NDArray[np.int64]:

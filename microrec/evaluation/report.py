@@ -12,6 +12,12 @@ FLOOR = "popularity"
 BLEND = "blend"
 """Name of the final lists, after filter-and-fill."""
 
+LEARNED, CLOSED_FORM = "learned", "closed_form"
+"""Names of the final lists in the learned order and in that of the closed form; one of them is the blend."""
+
+CHAMPION = "champion"
+"""Name of the lists of the release of the day before."""
+
 DIFFERENCE = f"{BLEND}-minus-{FLOOR}"
 """Name of their paired difference."""
 

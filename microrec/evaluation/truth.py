@@ -1,6 +1,6 @@
 """Who is evaluated on day D and what is right for them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
@@ -60,17 +60,28 @@ class Truth:
         upper = np.inf if most is None else most
         return (self.history >= least) & (self.history <= upper)
 
+    def only(self, members: NDArray[np.bool_]) -> "Truth":
+        """The same truth, reduced to some users, [n_evaluated]."""
+        kept = members[self.row]
+        rows, row = np.unique(self.row[kept], return_inverse=True)
+        return replace(
+            self,
+            users=self.users[rows],
+            row=row,
+            video=self.video[kept],
+            history=self.history[rows],
+        )
+
     def cold(self) -> "Truth":
         """The same truth, reduced to videos nobody liked before D and to the users who have one."""
         keep = self.viewers[self.video] == 0
         rows, row = np.unique(self.row[keep], return_inverse=True)
-        return Truth(
+        return replace(
+            self,
             users=self.users[rows],
             row=row,
             video=self.video[keep],
             history=self.history[rows],
-            viewers=self.viewers,
-            eligible=self.eligible,
         )
 
 

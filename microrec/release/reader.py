@@ -25,6 +25,7 @@ RESULTS = (
     "user_trends",
     "clip_interest",
     "exit_points",
+    "blend_weights",
     "metrics",
     "gate_results",
 )

@@ -216,7 +216,7 @@ def filled(night: Night, proposed: pa.Table) -> pa.Table:
 
 def select(night: Night, sources: Mapping[str, pa.Table], config: blend.Config) -> pa.Table:
     given = {"known": night.case.known, "ladder": night.ladder, "k": recipe.night().k}
-    return final.select(sources, users=night.asked, **given, config=config)
+    return final.select(sources, users=night.asked, **given, shaping=final.Shaping(config))
 
 
 def propose(night: Night, trial: Trial, *, seeds: int) -> Proposals:

@@ -228,18 +228,7 @@ def parts(right: Truth) -> Iterator[tuple[str, Truth]]:
     for name, least, most in GROUPS:
         members = right.bucket(least, most)
         if members.any() and (name != SOME_HISTORY or not members.all()):
-            kept = members[right.row]
-            users, row_ = np.unique(right.row[kept], return_inverse=True)
-            yield (
-                f" {name}",
-                replace(
-                    right,
-                    users=right.users[users],
-                    row=row_,
-                    video=right.video[kept],
-                    history=right.history[users],
-                ),
-            )
+            yield f" {name}", right.only(members)
     if len((cold := right.cold()).users):
         yield " cold_videos", cold
 

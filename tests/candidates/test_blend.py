@@ -9,26 +9,30 @@ from hypothesis import strategies as st
 from microrec.candidates import blend
 
 CONFIG = blend.Config()
+MUTE = blend.Config(weights={"popularity": blend.Weight(warm=0, cold=0)})
+"""One source has no weight."""
 
 
-@given(worlds(), st.integers(1, 3))
-def test_equals_a_dictionary(world: dict, step: int) -> None:
+@given(worlds(), st.integers(1, 3), st.sampled_from([CONFIG, MUTE]))
+def test_equals_a_dictionary(world: dict, step: int, config: blend.Config) -> None:
     n_videos = world["videos"].num_rows
     users = np.arange(0, world["n_users"], step)
     history = world["generator"].integers(0, 30, world["n_users"])
     sources = {name: blend.ranked(rows) for name, rows in world["sources"].items()}
     fused = blend.fuse(
-        sources, users=users, history=history[users], n_videos=n_videos, config=CONFIG
+        sources, users=users, history=history[users], n_videos=n_videos, config=config
     )
     points: dict[tuple[int, int], dict[str, float]] = {}
+    ranks = {}
     for name in sorted(world["sources"]):
         for row in world["sources"][name].to_pylist():
             n = int(history[row["user_idx"]])
-            given_ = CONFIG.weights.get(name, CONFIG.other)
+            given_ = config.weights.get(name, config.other)
             weight = given_.warm * (n / (n + 5)) + given_.cold * (1 - n / (n + 5))
             points.setdefault((row["user_idx"], row["video_idx"]), {})[name] = weight / (
                 60 + row["rank"]
             )
+            ranks[row["user_idx"], row["video_idx"], name] = row["rank"]
     names = sorted(world["sources"])
     for row, user in enumerate(users):
         for video in range(n_videos):
@@ -37,6 +41,7 @@ def test_equals_a_dictionary(world: dict, step: int) -> None:
             best = min(shares, key=lambda name: (-shares[name], name)) if shares else None
             at = fused.strongest[row, video]
             assert (names[at] if at >= 0 else None) == best
+            assert fused.rank[row, video] == ranks.get((int(user), video, best), 0)
 
 
 def test_weight_moves_from_content_and_popularity_to_neighbours_with_history() -> None:
@@ -71,6 +76,24 @@ def test_unknown_source_has_the_weight_of_others_and_a_reason() -> None:
     assert CONFIG.weight("zebra", np.array([0])) == CONFIG.other.cold
     assert blend.reason("zebra") == blend.OTHER_REASON
     assert blend.reason("content") != blend.OTHER_REASON
+
+
+def test_a_source_without_weight_is_named_only_where_no_other_proposes() -> None:
+    sources = {
+        "popularity": blend.ranked(candidates({0: [3, 1, 2]})),
+        "zebra": blend.ranked(candidates({0: [0, 2]})),
+    }
+    fused = blend.fuse(sources, users=np.array([0]), history=np.array([3]), n_videos=5, config=MUTE)
+    assert fused.strongest.tolist() == [[1, 0, 1, 0, -1]]
+    assert fused.rank.tolist() == [[1, 2, 2, 1, 0]]
+    assert (fused.points > 0).tolist() == [[True, False, True, False, False]]
+
+
+def test_candidates_in_any_order_of_users_are_cut_by_users() -> None:
+    rows = candidates({4: [1, 0], 2: [5], 7: [3]}).take([1, 3, 2, 0])
+    at, video, rank, score = blend.ranked(rows).of(np.array([1, 4, 7]))
+    found = sorted(zip(at.tolist(), rank.tolist(), video.tolist(), score.tolist(), strict=True))
+    assert found == [(1, 1, 1, 1.0), (1, 2, 0, 0.5), (2, 1, 3, 1.0)]
 
 
 def test_equal_contributions_name_the_first_source_by_name() -> None:

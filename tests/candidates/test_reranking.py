@@ -4,6 +4,8 @@ import candidate_worlds as worlds
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from microrec.candidates import reranking
 from microrec.errors import MicrorecError
@@ -34,6 +36,33 @@ def test_best_first_ties_by_video_and_no_more_than_k() -> None:
         "score": pytest.approx([-1.0, -1.0, 0.9, 0.5, 0.5]),
     }
     assert rows.schema.types == [pa.int32(), pa.int32(), pa.int32(), pa.float32()]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_equal_scores_go_by_the_second_then_by_video(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    at = generator.permutation(30)[: generator.integers(0, 31)]
+    users, videos = at // 10, at % 10
+    scores, then = generator.integers(0, 3, (2, len(at))) / 2
+    found = reranking.by_score(users, videos, scores, k=4, then=then).to_pylist()
+    right = []
+    for user in range(3):
+        mine = [row for row in range(len(at)) if users[row] == user]
+        best = sorted(mine, key=lambda row: (-scores[row], -then[row], videos[row]))[:4]
+        right += [
+            {"user_idx": user, "rank": rank, "video_idx": videos[row], "score": scores[row]}
+            for rank, row in enumerate(best, start=1)
+        ]
+    assert found == right
+
+
+def test_one_number_per_pair_in_the_order_of_the_pairs() -> None:
+    pairs = [(0, 0), (0, 2**31 - 1), (1, 0), (1, 7), (70_000, 3), (2**31 - 1, 2**31 - 1)]
+    users, videos = np.array(pairs, dtype=np.int32).T
+    found = reranking.keys(users, videos)
+    assert found.dtype == np.int64
+    assert (np.diff(found) > 0).all()
+    assert list(zip((found >> 32).tolist(), (found & 0xFFFFFFFF).tolist(), strict=True)) == pairs
 
 
 def test_a_score_that_is_no_number_is_refused() -> None:

@@ -110,8 +110,10 @@ def test_the_dag_explains_itself_and_gives_up_in_time(nightly: Any) -> None:
 
 def test_the_gate_stands_between_trial_and_final(nightly: Any) -> None:
     gate = nightly.task_dict["evaluate_sources"]
+    assert {"trial.blend_candidates"} == gate.upstream_task_ids - {"resolve_day"}
+    blend = nightly.task_dict["trial.blend_candidates"]
     before = {"trial.select_candidates", "trial.rank_candidates"}
-    assert before == gate.upstream_task_ids - {"resolve_day"}
+    assert before == blend.upstream_task_ids - {"resolve_day"}
     assert {"final.train_model"} == gate.downstream_task_ids
 
 
@@ -121,7 +123,7 @@ def test_what_is_skipped_stops_nothing_and_what_fails_does(nightly: Any) -> None
         if skipped:
             assert task.trigger_rule == "none_failed"
     assert nightly.task_dict["publish_release"].upstream_task_ids >= {
-        "select_recommendations",
+        "check_recommendations",
         "describe_trends",
         "describe_clips",
     }

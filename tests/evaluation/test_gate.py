@@ -165,8 +165,57 @@ def test_without_popularity_nothing_is_better() -> None:
     assert (found.status, found.observed) == ("fail", None)
 
 
+LEARNED = gate.LEARNED_NOT_WORSE
+OF_FEW = [
+    Figure("learned-minus-closed_form", "ndcg@20", "history=0", 0, 9, *ends)
+    for ends in ((-0.9, -0.8), (0.8, 0.9))
+]
+"""What is so for some users decides nothing."""
+
+
+def gain(low: float | None, high: float | None) -> Figure:
+    return Figure("learned-minus-closed_form", "ndcg@20", "all", -0.5, 9, low, high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "status"),
+    [
+        (0.1, 0.2, "pass"),
+        (-0.2, 0.001, "pass"),
+        (-0.2, 0.0, "pass"),
+        (-0.2, -0.001, "fail"),
+        (None, None, "fail"),
+    ],
+)
+def test_learned_is_worse_where_the_whole_interval_is_below_0(
+    low: float | None, high: float | None, status: str
+) -> None:
+    """A night goes on either way."""
+    found = gate.learned_not_worse([gain(low, high), *OF_FEW])
+    assert (found.gate, found.severity, found.status) == (LEARNED, "warn", status)
+    assert (found.observed, found.threshold) == (high, 0)
+    for words in ("learned-minus-closed_form of ndcg@20, all: -0.50000", "over 9 users"):
+        assert words in found.detail
+    assert ("no interval" in found.detail) == (high is None)
+    gate.require(gate.table([found]), day=DAY, fit="trial")
+
+
+def test_learned_is_trusted_only_where_it_was_judged_and_passed() -> None:
+    passed, failed_ = (gate.learned_not_worse([gain(-0.2, high)]) for high in (0.1, -0.1))
+    others = judged(CLEAN)
+    assert {one.status for one in others if one.severity == "hold"} == {"pass"}
+    assert gate.trusts_learned(gate.table([*others, passed]))
+    assert not gate.trusts_learned(gate.table([*others, failed_]))
+    assert not gate.trusts_learned(gate.table(others))
+    assert not gate.trusts_learned(gate.table([]))
+
+
 def test_rows_have_the_types_of_the_contract() -> None:
-    table = gate.table([*judged(CLEAN), gate.better_than_popularity([], config=gate.Config())])
+    others = [
+        gate.better_than_popularity([], config=gate.Config()),
+        gate.learned_not_worse([gain(0, 1)]),
+    ]
+    table = gate.table([*judged(CLEAN), *others])
     kinds = [pa.string()] * 3 + [pa.float64()] * 2 + [pa.string()]
     assert table.schema.types == kinds
     assert len(set(table["gate"].to_pylist())) == table.num_rows

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch_geometric.metrics import LinkPredAveragePopularity
 
 from microrec.evaluation import ranking, report
-from microrec.evaluation.truth import Truth
+from microrec.evaluation.bootstrap import interval
+from microrec.evaluation.truth import BUCKETS, Truth
 
 KS = (1, 2, 4)
 N_VIDEOS = 7
@@ -186,6 +187,49 @@ def test_measure_slices_difference_and_intervals() -> None:
     assert expected
     assert found["blend", "recall@4", "cold_videos"].n == len(expected)
     assert found["blend", "recall@4", "cold_videos"].value == pytest.approx(np.mean(expected))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["ndcg@2", "recall@4", "mrr@1"]))
+def test_gain_is_the_mean_of_what_the_first_has_more_than_the_second(
+    seed: int, metric: str
+) -> None:
+    (first, right), (second, _) = world(seed), world(seed + 1)
+    config, (kind, k) = ranking.Config(ks=KS, resamples=20), metric.split("@")
+    lists = {"learned": first, "closed_form": second}
+    found = ranking.gain(lists, right, metric, config=config, generator=np.random.default_rng(4))
+    of_users = np.array(
+        [
+            by_hand(mine, wanted, int(k))[kind] - by_hand(theirs, wanted, int(k))[kind]
+            for (mine, wanted), (theirs, _) in zip(
+                lists_of(first, right), lists_of(second, right), strict=True
+            )
+        ]
+    )
+    listed = {name: ranking.matrix(rows, right, k=4) for name, rows in lists.items()}
+    _, metrics, values = ranking.per_user(listed, right, KS)
+    column = values[:, :, metrics.index(metric)]
+    assert found[0].value == pytest.approx(column[:, 0].mean() - column[:, 1].mean(), abs=1e-12)
+    members = {"all": right.history >= 0}
+    members |= {name: right.bucket(least, most) for name, least, most in BUCKETS}
+    assert [one.slice for one in found] == [name for name, some in members.items() if some.any()]
+    generator = np.random.default_rng(4)
+    for one in found:
+        some = of_users[members[one.slice]]
+        (low,), (high,) = interval(some[:, None], resamples=20, generator=generator)
+        assert (one.name, one.metric) == ("learned-minus-closed_form", metric)
+        assert one.n == len(some)
+        expected = pytest.approx((some.mean(), low, high), abs=1e-6)
+        assert (one.value, one.low, one.high) == expected
+
+
+def test_nobody_gains_where_nobody_is_asked() -> None:
+    rows, right = world(20)
+    nobody = right.only(np.zeros(len(right.users), dtype=np.bool_))
+    lists = {"one": rows, "other": rows}
+    config, generator = ranking.Config(ks=KS, resamples=5), np.random.default_rng(0)
+    assert ranking.gain(lists, nobody, "mrr@4", config=config, generator=generator) == []
+    same = ranking.gain(lists, right, "mrr@4", config=config, generator=generator)
+    assert {(one.value, one.low, one.high) for one in same} == {(0, 0, 0)}
 
 
 def test_coverage_and_popularity_of_the_first_places() -> None:

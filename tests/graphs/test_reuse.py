@@ -19,7 +19,6 @@ from microrec.graphs import made_with, modality, pearson, reuse, user_edges
 from microrec.graphs.split import FITS
 from microrec.tables.arrow import Warehouse
 
-NIGHTS = 2
 SIMILAR = ("modality", "video_idx", "neighbour_idx", "similarity", "rank")
 CORRELATED = ("fit", "user_idx", "neighbour_idx", "pearson", "n_common", "rank")
 
@@ -113,9 +112,9 @@ def user_night(rows: Rows, now: Likes, config: pearson.Config) -> user_edges.Nig
     )
 
 
-def kept(spark: SparkSession, frame: DataFrame) -> DataFrame:
-    """Rows as the next night would read them."""
-    return spark.createDataFrame(frame.toArrow())
+def told(lists: pa.Table, *columns: str) -> list[tuple[Any, ...]]:
+    """Rows as `found` tells those of a frame."""
+    return sorted(zip(*(lists[name].to_pylist() for name in columns), strict=True))
 
 
 # --- Every night is a full build ---------------------------------------------------------------------
@@ -129,59 +128,60 @@ def whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted", "whatever_it_costs")
-@pytest.mark.parametrize(("seed", "k"), [(1, 3), (2, 200)])
+@pytest.mark.parametrize(("seed", "k", "n_nights"), [(1, 3, 2), (2, 200, 1)])
 def test_modality_nights_are_full_builds(
-    rows: Rows, spark: SparkSession, seed: int, k: int
+    rows: Rows, spark: SparkSession, seed: int, k: int, n_nights: int
 ) -> None:
     pick, config = random.Random(seed), modality.Config(k=k, block_size=16)
 
-    def edges(night: modality.Night, plan: reuse.Plan) -> DataFrame:
-        built = modality.modality_edges(
+    def edges(night: modality.Night, plan: reuse.Plan) -> pa.Table:
+        return modality.modality_edges(
             *night[:2], n_videos=night.n_videos, config=config, plan=plan
-        )
-        return kept(spark, built)
+        ).toArrow()
 
     now = vectors(pick, None)
     before = modality_night(rows, now)
     lists = edges(before, reuse.FULL)
-    for _ in range(NIGHTS):
+    for _ in range(n_nights):
         now = vectors(pick, now)
         tonight = modality_night(rows, now, hidden=pick.choice(sorted(now))[0])
-        plan = modality.plan(tonight, before, lists, config=config)
+        plan = modality.plan(tonight, before, spark.createDataFrame(lists), config=config)
         assert plan.change is not None
         assert 0 < plan.n_touched < plan.n_rows
         assert (0 < plan.n_lost < plan.n_rows - plan.n_touched) == (k == 3)
         lists = edges(tonight, plan)
-        assert found(lists, *SIMILAR) == found(edges(tonight, reuse.FULL), *SIMILAR)
+        assert told(lists, *SIMILAR) == told(edges(tonight, reuse.FULL), *SIMILAR)
         before = tonight
 
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted", "whatever_it_costs")
-@pytest.mark.parametrize(("seed", "k"), [(1, 4), (2, 100)])
-def test_user_nights_are_full_builds(rows: Rows, spark: SparkSession, seed: int, k: int) -> None:
+@pytest.mark.parametrize(("seed", "k", "n_nights"), [(1, 4, 2), (2, 100, 1)])
+def test_user_nights_are_full_builds(
+    rows: Rows, spark: SparkSession, seed: int, k: int, n_nights: int
+) -> None:
     pick = random.Random(seed)
-    config = pearson.Config(k=k, block_size=16, n_videos=20, activity_cap=9, light_positives=2)
+    config = pearson.Config(k=k, block_size=24, n_videos=20, activity_cap=9, light_positives=2)
 
-    def edges(night: user_edges.Night, plan: reuse.Plan) -> DataFrame:
-        plans = dict.fromkeys(FITS, plan)
-        return kept(spark, user_edges.networks(night, plans, config=config))
+    def edges(night: user_edges.Night, plans: user_edges.Plans) -> pa.Table:
+        return user_edges.networks(night, plans, config=config).toArrow()
 
+    full = dict.fromkeys(FITS, reuse.FULL)
     now = likes(pick, None)
     before = user_night(rows, now, config)
-    lists = edges(before, reuse.FULL)
-    for _ in range(NIGHTS):
+    lists = edges(before, full)
+    for _ in range(n_nights):
         now = likes(pick, now)
         tonight = user_night(rows, now, config)
-        source = lists.where(f"fit = '{user_edges.SOURCE}'")
+        source = spark.createDataFrame(lists).where(f"fit = '{user_edges.SOURCE}'")
         plans = user_edges.plans(tonight, before, source, config=config)
         for plan in plans.values():
             assert plan.change is not None
             assert 0 < plan.n_touched < plan.n_rows
         final = plans["final"]
         assert (0 < final.n_lost < final.n_rows - final.n_touched) == (k == 4)
-        lists = kept(spark, user_edges.networks(tonight, plans, config=config))
-        assert found(lists, *CORRELATED) == found(edges(tonight, reuse.FULL), *CORRELATED)
+        lists = edges(tonight, plans)
+        assert told(lists, *CORRELATED) == told(edges(tonight, full), *CORRELATED)
         before = tonight
 
 

@@ -1,0 +1,36 @@
+"""Compute the lists of some users again by brute force, and hold the night if a published row differs.
+
+Reads: recommendations, users, video_nodes, watch_edges, suppressed_users, gate_results (fit trial),
+models and their artefacts, candidates (fit final) of the day; also modality_edges where the recipe asks
+for variety or exploration, and what the models of night.rankers were fitted to.
+Writes: gate_results (fit oracle) of the day; then, if a user's list differs, ends with GateHeld.
+"""
+
+import logging
+
+import numpy as np
+
+from microrec import job, recipe
+from microrec.evaluation import gate
+from microrec.oracle import compare, night
+from microrec.tables import arrow
+
+logger = logging.getLogger(__name__)
+
+
+def main(day: job.Day) -> None:
+    """Check the published lists of the users that are drawn."""
+    house, config = arrow.Warehouse.open(), recipe.section("evaluation.oracle", night.Config)
+    published = house.read("recommendations", day=day)
+    rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"oracle"])
+    users = compare.drawn(published["user_id"].to_pylist(), config.users, rng)
+    verdict = compare.check(night.read(house, day, users, config), published, users)
+    for source, n in verdict.n_unlike.items():
+        logger.info("oracle day=%s source=%s users=%d unlike=%d", day, source, len(users), n)
+    judged = gate.table([compare.result(verdict)])
+    house.write("gate_results", judged, day=day, fit="oracle")
+    gate.require(judged, day=day, fit="oracle")
+
+
+if __name__ == "__main__":
+    job.start(main)

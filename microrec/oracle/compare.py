@@ -1,0 +1,212 @@
+"""Whether a published list is the one that brute force gives, and what the gate says of that."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from microrec.evaluation.gate import Result
+from microrec.oracle import lists, sources
+from microrec.oracle.lists import Row
+from microrec.oracle.night import Bools, Floats, Ints, Night, Stored
+from microrec.oracle.sources import Told
+
+GATE = "oracle"
+SHOWN = 5
+"""Users that are named."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A place of a published list."""
+
+    rank: int
+    video_id: str
+    score: float
+    source: str
+    source_rank: int | None
+    propensity: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out."""
+
+    differences: Mapping[str, str]
+    """In words, by user_id of those who differ."""
+    n_users: int
+    n_unlike: Mapping[str, int]
+    """By source: users whose stored list is not what the artefact says."""
+
+
+def drawn(user_ids: Iterable[str], n: int, rng: np.random.Generator) -> list[str]:
+    """At most n of the users, in order.
+
+    Args:
+        user_ids: may repeat.
+        n: how many.
+        rng: draws them.
+    """
+    every = sorted(set(user_ids))
+    some = rng.choice(len(every), min(n, len(every)), replace=False)
+    return [every[at] for at in np.sort(some)]
+
+
+def check(night: Night, published: pa.Table, user_ids: Sequence[str]) -> Verdict:
+    """Compare the lists of some users.
+
+    Args:
+        night: what they are made of.
+        published: `recommendations` of the day.
+        user_ids: whose.
+    """
+    rungs = lists.ladder(night)
+    near = lists.clusters(night.alike, night.rules.diversity.collapse, n_videos=len(night.video_id))
+    users = [night.user_idx[user_id] for user_id in user_ids if user_id in night.user_idx]
+    settled, unlike = settle(night, users)
+    found = rows_of(published, user_ids)
+    differences = {}
+    for user_id in user_ids:
+        user = night.user_idx.get(user_id)
+        nothing: Iterable[list[Row]] = [[]]
+        mine = variants(night, user, settled[user], rungs, near) if user is not None else nothing
+        words = first_difference(found[user_id], mine, night)
+        if words is not None:
+            differences[user_id] = words
+    return Verdict(differences, len(user_ids), unlike)
+
+
+def settle(
+    night: Night, users: Sequence[int]
+) -> tuple[dict[int, dict[str, Stored]], dict[str, int]]:
+    """The lists of all sources of some users, and how many stored ones by source are not theirs."""
+    found: dict[int, dict[str, Stored]] = {user: {} for user in users}
+    unlike = dict.fromkeys([*night.models, *night.rankers], 0)
+    for source in night.models:
+        for user in users:
+            said = sources.told(night, source, user).allowed(sources.unseen(night.facts, user))
+            stored = night.stored[source].get(user)
+            found[user][source], same = sources.settle(said, stored, night.rules.depth)
+            unlike[source] += not same
+    proposed = {user: _union(found[user].values()) for user in users}
+    for source in night.rankers:
+        for user, said in _ranked(night, source, proposed).items():
+            stored = night.stored[source].get(user)
+            found[user][source], same = sources.settle(said, stored, night.rules.depth)
+            unlike[source] += not same
+    return found, unlike
+
+
+def variants(
+    night: Night, user: int, settled: lists.Lists, rungs: Mapping[int, str], near: list[int]
+) -> Iterator[list[Row]]:
+    """What a user's list may be: the same again where the random number is not at the border of two videos."""
+    rules = night.rules
+    k, varied, explored = rules.k, rules.diversity, rules.exploration
+    depth = varied.pool * k if varied.active else k
+    rows = lists.fill(settled, night, user, rungs, depth)
+    if varied.active:
+        rows = lists.vary(rows, night, near)
+    if not explored.places:
+        yield rows
+        return
+    step = rules.oracle.tolerance * explored.places
+    uniform = float(night.uniform[user])
+    for one in (uniform, max(uniform - step, 0.0), min(uniform + step, np.nextafter(1.0, 0.0))):
+        yield lists.explore(rows, night, user, one)
+
+
+def first_difference(
+    published: Sequence[Published], wanted: Iterable[list[Row]], night: Night
+) -> str | None:
+    """Where a list first differs from the first it may be, in words; None if it is one of them."""
+    words = []
+    for rows in wanted:
+        words.append(difference(published, rows, night))
+        if words[-1] is None:
+            return None
+    return words[0]
+
+
+def difference(published: Sequence[Published], rows: Sequence[Row], night: Night) -> str | None:
+    """Where a published list first differs, in words; None if it does not.
+
+    Args:
+        published: in the order of the ranks.
+        rows: what it should be.
+        night: has the ids and the tolerance.
+    """
+    tolerance = night.rules.oracle.tolerance
+    for rank, row in enumerate(rows, start=1):
+        video_id = night.video_id[row.video]
+        mine = (video_id, row.source, row.source_rank)
+        said = f"recomputed {video_id} ({_words(row)})"
+        if rank > len(published):
+            return f"rank {rank}: published nothing, {said}"
+        one = published[rank - 1]
+        same = mine == (one.video_id, one.source, one.source_rank) and one.rank == rank
+        close = _close(one.score, row.score, tolerance) and _close(
+            one.propensity, row.propensity, tolerance
+        )
+        if not (same and close):
+            return f"rank {one.rank}: published {one.video_id} ({_words(one)}), {said}"
+    if len(published) > len(rows):
+        one = published[len(rows)]
+        return f"rank {one.rank}: published {one.video_id} ({_words(one)}), recomputed nothing"
+    return None
+
+
+def result(verdict: Verdict) -> Result:
+    """The verdict as a gate of severity hold."""
+    n = verdict.n_users
+    agree = n - len(verdict.differences)
+    share = agree / n if n else None
+    unlike = {source: count for source, count in verdict.n_unlike.items() if count}
+    words = [f"published lists that brute force gives too: {agree} of {n} users, all asked"]
+    first = list(verdict.differences.items())[:SHOWN]
+    words += [f"user {user_id} {difference}" for user_id, difference in first]
+    if unlike:
+        words.append(f"stored lists of a source that are not what its artefact says: {unlike}")
+    status = "pass" if n and agree == n else "fail"
+    return Result(GATE, "hold", status, share, 1.0, "; ".join(words))
+
+
+def rows_of(published: pa.Table, user_ids: Sequence[str]) -> dict[str, list[Published]]:
+    """The rows of some users, in the order of their ranks."""
+    wanted = pc.is_in(published["user_id"], value_set=pa.array(user_ids, pa.string()))
+    columns = list(Published.__dataclass_fields__)
+    found: dict[str, list[Published]] = {user_id: [] for user_id in user_ids}
+    for row in published.filter(wanted).select(["user_id", *columns]).to_pylist():
+        found[row.pop("user_id")].append(Published(**row))
+    return {user_id: sorted(rows, key=lambda row: row.rank) for user_id, rows in found.items()}
+
+
+def _union(of_sources: Iterable[Stored]) -> Ints:
+    return np.unique(np.concatenate([np.empty(0, np.int64), *(one.video for one in of_sources)]))
+
+
+def _ranked(night: Night, source: str, proposed: Mapping[int, Ints]) -> dict[int, Told]:
+    """What a ranking model says of what the models propose, by user."""
+    users = np.concatenate([np.full(len(some), user) for user, some in proposed.items()])
+    scores = night.rankers[source](users, np.concatenate(list(proposed.values())))
+    ends = np.cumsum([len(some) for some in proposed.values()])[:-1]
+    found = {}
+    for (user, some), mine in zip(proposed.items(), np.split(scores, ends), strict=True):
+        score: Floats = np.zeros(len(night.video_id))
+        there: Bools = np.zeros(len(night.video_id), dtype=np.bool_)
+        score[some], there[some] = mine, True
+        slack = night.rules.oracle.network_tolerance * (1.0 + np.abs(score))
+        found[user] = Told(score, slack, must=there, may=there)
+    return found
+
+
+def _close(one: float, other: float, tolerance: float) -> bool:
+    return abs(one - other) <= tolerance * max(abs(one), abs(other))
+
+
+def _words(row: Row | Published) -> str:
+    place = "" if row.source_rank is None else f" {row.source_rank}"
+    chance = "" if row.propensity == 1 else f", propensity {row.propensity:.6g}"
+    return f"{row.source}{place}, score {row.score:.6g}{chance}"

@@ -1,0 +1,319 @@
+"""From what the sources say of a user to the user's list: points or chances, ladder, variety, exploration."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from microrec.candidates.final import EXPLORED
+from microrec.candidates.ladder import RUNGS
+from microrec.oracle.night import Alike, Floats, Night, Rules, Stored
+from microrec.oracle.sources import unseen
+
+TIE = 1e-9
+"""Share of a learned chance that is taken off for each rank, so that equal ones stay in order."""
+LEAST = 1e-6
+"""A learned chance is at least this."""
+MOST_HISTORY = 50.0
+SURE = 1.0 - 1e-9
+"""A chance from here on is 1."""
+
+Lists = Mapping[str, Stored]
+"""The sources' lists of one user, by name."""
+
+
+class Proposal(NamedTuple):
+    """What the sources together give a video."""
+
+    points: float
+    """The sum."""
+    most: float
+    """The greatest share of it, ..."""
+    source: str
+    """... whose it is, the first by name of equals, ..."""
+    rank: int
+    """... and where that source has the video."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A place of a list."""
+
+    video: int
+    score: float
+    source: str
+    source_rank: int | None = None
+    propensity: float = 1.0
+
+
+def ladder(night: Night) -> dict[int, str]:
+    """Rung of every eligible video, in the order in which they fill a list."""
+    facts, config = night.facts, night.rules.ladder
+    may = [video for video, eligible in enumerate(facts.eligible) if eligible]
+    likers, last = facts.likers.tolist(), facts.last_likers.tolist()
+    age = facts.age_days.tolist()
+    dated = [video for video in may if not math.isnan(age[video])]
+    trend = sorted((v for v in may if last[v]), key=lambda v: (-last[v], -likers[v], v))
+    fresh = sorted(dated, key=lambda v: (age[v], -likers[v], v))
+    popular = sorted((v for v in may if likers[v]), key=lambda v: (-likers[v], -last[v], v))
+    lists = (trend[: config.trend_length], fresh[: config.fresh_length], popular, may)
+    found: dict[int, str] = {}
+    for rung, videos in zip(RUNGS, lists, strict=True):
+        for video in videos:
+            found.setdefault(video, rung)
+    return found
+
+
+def clusters(alike: Alike, collapse: float | None, n_videos: int) -> list[int]:
+    """By video the first earlier one that it nearly duplicates and that duplicates none; else itself."""
+    found = list(range(n_videos))
+    if collapse is None:
+        return found
+    for video in range(n_videos):
+        others, similarity = alike.of(video)
+        for other in others[(similarity >= np.float32(collapse)) & (others < video)].tolist():
+            if found[other] == other:
+                found[video] = other
+                break
+    return found
+
+
+def fuse(lists: Lists, history: int, rules: Rules) -> dict[int, Proposal]:
+    """What the sources together give each video, added in the order of their names."""
+    found: dict[int, Proposal] = {}
+    for source in sorted(lists):
+        weight = _weight(source, history, rules)
+        for rank, video in enumerate(lists[source].video.tolist(), start=1):
+            given = weight / (rules.blend.c + rank)
+            if video not in found:
+                found[video] = Proposal(0.0 + given, given, source, rank)
+                continue
+            before = found[video]
+            points = before.points + given
+            if given > before.most:
+                found[video] = Proposal(points, given, source, rank)
+            else:
+                found[video] = before._replace(points=points)
+    return found
+
+
+def chances(lists: Lists, night: Night, user: int) -> dict[int, float]:
+    """The learned chance of each video that has one of the first places; nothing without trees."""
+    if night.booster is None:
+        return {}
+    videos = sorted({video for one in lists.values() for video in one.video.tolist()})
+    if not videos:
+        return {}
+    told = features(lists, videos, night, user)
+    names = night.booster.feature_name()
+    values = np.stack([told[name] for name in names], axis=1).astype(np.float32)
+    chance = np.maximum(np.asarray(night.booster.predict(values)), LEAST).tolist()
+    closed = told["closed_form"].astype(np.float32).tolist()
+    order = sorted((-chance[at], -closed[at], videos[at]) for at in range(len(videos)))
+    first = enumerate(order[: night.rules.depth], start=1)
+    # The table holds the chance as float32.
+    return {
+        video: float(np.float32(-less)) * (1.0 - TIE * rank) for rank, (less, _, video) in first
+    }
+
+
+def features(lists: Lists, videos: list[int], night: Night, user: int) -> dict[str, Floats]:
+    """What the trees read of each video, by name.
+
+    Args:
+        lists: of the user.
+        videos: whatever some list has.
+        night: what is known of the videos.
+        user: user_idx.
+    """
+    facts, history = night.facts, len(night.facts.liked.of(user))
+    found: dict[str, Floats] = {}
+    closed = [0.0] * len(videos)
+    for source in sorted(lists):
+        mine, weight = lists[source], _weight(source, history, night.rules)
+        points = {
+            v: 1.0 / (night.rules.blend.c + at) for at, v in enumerate(mine.video.tolist(), 1)
+        }
+        scores = dict(zip(mine.video.tolist(), standard(mine.score.tolist()), strict=True))
+        least = min([0.0, *scores.values()])
+        given = [points.get(video, 0.0) for video in videos]
+        closed = [total + weight * one for total, one in zip(closed, given, strict=True)]
+        found[f"points_{source}"] = np.array(given)
+        found[f"score_{source}"] = np.array([scores.get(video, least) for video in videos])
+    found["closed_form"] = np.array(closed)
+    found["history"] = np.full(len(videos), min(float(history), MOST_HISTORY))
+    return found | {name: values[videos] for name, values in facts.told.items()}
+
+
+def standard(scores: list[float]) -> list[float]:
+    """Scores as z-scores; all 0 where they are equal."""
+    if not scores:
+        return []
+    mean = sum(scores) / len(scores)
+    spread = math.sqrt(sum((s - mean) * (s - mean) for s in scores) / len(scores))
+    return [(s - mean) / (spread or 1.0) for s in scores]
+
+
+def fill(lists: Lists, night: Night, user: int, rungs: Mapping[int, str], n: int) -> list[Row]:
+    """The user's n best: what the sources propose, then the ladder.
+
+    Args:
+        lists: of the user.
+        night: what is known.
+        user: user_idx.
+        rungs: the ladder.
+        n: rows.
+    """
+    proposals = fuse(lists, len(night.facts.liked.of(user)), night.rules)
+    points = {video: one.points for video, one in proposals.items()}
+    if night.booster is not None:
+        points = chances(lists, night, user)
+    allowed = unseen(night.facts, user)
+    personal = sorted((-p, video) for video, p in points.items() if p > 0 and allowed[video])
+    rows = [
+        Row(video, -less, proposals[video].source, proposals[video].rank)
+        for less, video in personal
+    ]
+    listed = {video for _, video in personal}
+    for place, (video, rung) in enumerate(rungs.items(), start=1):
+        if len(rows) >= n:
+            break
+        if allowed[video] and video not in listed:
+            rows.append(Row(video, -float(place), rung))
+    return rows[:n]
+
+
+def vary(pool: list[Row], night: Night, near: list[int]) -> list[Row]:
+    """A list picked out of a longer one, place by place.
+
+    Args:
+        pool: in the order of the ranks.
+        night: what is known of the videos.
+        near: `clusters`.
+    """
+    config, k = night.rules.diversity, night.rules.k
+    personal = [row.score for row in pool if row.score > 0]
+    low, spread = (
+        min(personal, default=0.0),
+        max(personal, default=0.0) - min(personal, default=0.0),
+    )
+    nearest: dict[int, float] = {}
+    n_taken: Counter[str] = Counter()
+    taken_near: set[int] = set()
+    taken: list[int] = []
+    may = list(range(len(pool)))
+
+    def value(at: int) -> tuple[float, int]:
+        row = pool[at]
+        if row.score <= 0:
+            return -2.0 - at, -at
+        relevance = (row.score - low) / spread if spread > 0 else 1.0
+        unlike = (1.0 - config.relevance) * nearest.get(row.video, 0.0)
+        return config.relevance * relevance - unlike, -at
+
+    def closed(at: int) -> bool:
+        video, author = pool[at].video, night.author[pool[at].video]
+        full = author is not None and n_taken[author] >= (config.author_cap or k)
+        return full or (config.collapse is not None and near[video] in taken_near)
+
+    while len(taken) < k and may:
+        best = max(may, key=value)
+        video, author = pool[best].video, night.author[pool[best].video]
+        taken.append(best)
+        n_taken.update([author] if author is not None else [])
+        taken_near.add(near[video])
+        others, similarity = night.alike.of(video)
+        for other, like in zip(others.tolist(), similarity.tolist(), strict=True):
+            nearest[other] = max(nearest.get(other, 0.0), like)
+        may = [at for at in may if at != best and not closed(at)]
+    left = sorted(set(range(len(pool))) - set(taken))
+    return falling([pool[at] for at in [*taken, *left][:k]])
+
+
+def explore(rows: list[Row], night: Night, user: int, uniform: float) -> list[Row]:
+    """The list with new videos at some of its places.
+
+    Args:
+        rows: the list.
+        night: what is new, and what is known of it.
+        user: user_idx.
+        uniform: the user's random number.
+    """
+    config, k = night.rules.exploration, night.rules.k
+    known = {*night.facts.seen.of(user).tolist(), *(row.video for row in rows)}
+    may = [video for video in night.new.tolist() if video not in known]
+    affinity = np.zeros(len(night.video_id))
+    for video in night.facts.liked.of(user):
+        others, similarity = night.alike.of(video)
+        affinity[others] += similarity
+    chance = inclusion(affinity[may], min(config.places, k), config.uniform_share)
+    drawn = draw(chance, uniform)
+    n = min(len(drawn), k)
+    length = min(len(rows) + n, k)
+    at = {min((i + 1) * config.every, length - n + 1 + i): drawn[i] for i in range(n)}
+    top, others_ = rows[0].score if rows else -1.0, iter(rows)
+    placed = [
+        Row(may[at[rank]], top, EXPLORED, None, float(chance[at[rank]]))
+        if rank in at
+        else next(others_)
+        for rank in range(1, length + 1)
+    ]
+    return falling(placed)
+
+
+def inclusion(affinity: Floats, places: int, uniform_share: float) -> Floats:
+    """Chance of each new video to be shown: who is sure of a place leaves, the likeliest first.
+
+    Args:
+        affinity: of the user to each [n_new].
+        places: to give away.
+        uniform_share: of the chance that is the same for all.
+    """
+    found, there = np.zeros(len(affinity)), np.ones(len(affinity), dtype=np.bool_)
+    left, total = min(places, len(affinity)), affinity.sum()
+    by_affinity = affinity / total if total > 0 else affinity
+    size = uniform_share / max(len(affinity), 1) + (1.0 - uniform_share) * by_affinity
+    while left:
+        whole = size[there].sum()
+        likeliest = int(np.argmax(np.where(there, size, -1.0)))
+        if left * size[likeliest] / whole < SURE:
+            return np.where(there, left * size / whole, found)
+        found[likeliest], there[likeliest] = 1.0, False
+        left -= 1
+    return found
+
+
+def draw(chance: Floats, uniform: float) -> list[int]:
+    """Places of the videos that lie under u, u + 1, ... when the chances are laid end to end; and of the sure ones.
+
+    Args:
+        chance: [n_new]
+        uniform: u
+    """
+    sure = chance >= SURE
+    line = np.cumsum(np.where(sure, 0.0, chance))
+    found = set(np.flatnonzero(sure).tolist())
+    n = round(float(line[-1])) if len(line) else 0
+    for number in range(n):
+        passed = (line > uniform + number) | (line >= n - (1.0 - SURE))
+        found.add(int(np.argmax(passed)))
+    return sorted(found)
+
+
+def falling(rows: list[Row]) -> list[Row]:
+    """The same rows, none with a score above that of the one before."""
+    least, found = float("inf"), []
+    for row in rows:
+        least = min(least, row.score)
+        found.append(replace(row, score=least))
+    return found
+
+
+def _weight(source: str, history: int, rules: Rules) -> float:
+    """What a source counts for a user of so many positive videos."""
+    chosen = rules.blend.weights.get(source, rules.blend.other)
+    warmth = history / (history + rules.blend.kappa)
+    return chosen.warm * warmth + chosen.cold * (1.0 - warmth)

@@ -1,0 +1,170 @@
+"""What a night's sources propose, out of the warehouse: the part of several jobs that is alike."""
+
+import datetime as dt
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from microrec import recipe
+from microrec.candidates import blend, diversity, exploration, filters, final, hybrid, ladder
+from microrec.candidates.diversity import Likeness
+from microrec.candidates.filters import Ints, Knowledge
+from microrec.evaluation import truth
+from microrec.tables.arrow import Warehouse
+
+logger = logging.getLogger(__name__)
+
+
+class Proposals(NamedTuple):
+    """The candidates of a fit, and what the fit knows."""
+
+    users: pa.Table
+    edges: pa.Table
+    videos: pa.Table
+    known: Knowledge
+    lists: dict[str, pa.Table]
+    """`candidates` rows by source."""
+    learned: pa.Table | None
+    """The learned order, if the night has one."""
+
+
+def read(house: Warehouse, sources: Sequence[str], *, day: dt.date, fit: str) -> Proposals:
+    """Read what the sources propose; one that is not there is missed in the log.
+
+    Raises:
+        MissingDay: a graph table has no rows of the day.
+    """
+    users, edges = house.read("users", day=day), house.read("watch_edges", day=day)
+    videos = house.read("video_nodes", day=day)
+    known = filters.knowledge(edges, videos, n_users=users.num_rows, fit=fit, day=day)
+    lists = {}
+    for source in sorted({*sources, hybrid.SOURCE}):
+        if house.exists("candidates", day=day, fit=fit, source=source):
+            lists[source] = house.read("candidates", day=day, fit=fit, source=source)
+        elif source in sources:
+            logger.warning("blend day=%s fit=%s missing_source=%s", day, fit, source)
+    learned = lists.pop(hybrid.SOURCE, None)
+    if learned is not None and not learned.num_rows:
+        learned = None
+    return Proposals(users, edges, videos, known, lists, learned)
+
+
+def rungs(found: Proposals, *, day: dt.date, fit: str) -> dict[str, NDArray[np.int64]]:
+    """The global lists of a fit."""
+    config = recipe.section("candidates.ladder", ladder.Config)
+    return ladder.rungs(
+        found.edges, found.videos, known=found.known, fit=fit, day=day, config=config
+    )
+
+
+def selection(
+    house: Warehouse, found: Proposals, *, users: Ints, day: dt.date, fit: str
+) -> Callable[[pa.Table | None], pa.Table]:
+    """How final lists are made of the proposals, by the recipe.
+
+    Args:
+        house: has the night's tables.
+        found: what is proposed.
+        users: user_idx of everyone who gets a list.
+        day: of the night.
+        fit: trial or final.
+
+    Returns:
+        Makes the lists in a learned order, or in that of the closed form if given None.
+
+    Raises:
+        MissingDay: variety or exploration is asked for and there are no modality_edges.
+    """
+    steps = ladder.climb(rungs(found, day=day, fit=fit))
+    base = _shaping(house, found, day=day, fit=fit)
+
+    def select(learned: pa.Table | None) -> pa.Table:
+        return final.select(
+            found.lists,
+            users=users,
+            known=found.known,
+            ladder=steps,
+            k=recipe.night().k,
+            shaping=replace(base, learned=learned),
+        )
+
+    return select
+
+
+def _shaping(house: Warehouse, found: Proposals, *, day: dt.date, fit: str) -> final.Shaping:
+    """The recipe's weights, variety and exploration."""
+    plain = final.Shaping(recipe.section("candidates.blend", blend.Config))
+    varied = recipe.section("candidates.diversity", diversity.Config)
+    explored = recipe.section("candidates.exploration", exploration.Config)
+    if not varied.active and not explored.places:
+        return plain
+    like = diversity.likeness(house.read("modality_edges", day=day), found.videos, config=varied)
+    if varied.active:
+        plain = replace(plain, variety=final.Variety(varied, like))
+    if explored.places:
+        plain = replace(plain, discovery=discovery(found, like, explored, day=day, fit=fit))
+    return plain
+
+
+def discovery(
+    found: Proposals, like: Likeness, config: exploration.Config, *, day: dt.date, fit: str
+) -> final.Discovery:
+    """New videos in a random order, and a random number for each user."""
+    viewers = np.diff(found.known.seen.tocsc().indptr)
+    age = filters.age_days(found.videos, filters.horizon(day, fit))
+    new = exploration.newcomers(age, viewers, found.known.eligible, config=config)
+    rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"exploration"])
+    order = rng.permutation(np.flatnonzero(new))
+    return final.Discovery(config, like, order, rng.random(found.users.num_rows))
+
+
+def pairs(found: Proposals, *, day: dt.date, fit: str) -> hybrid.Pairs:
+    """Every pair the sources propose, as the learned blend reads them."""
+    facts = hybrid.facts(found.edges, found.videos, known=found.known, fit=fit, day=day)
+    closed = recipe.section("candidates.blend", blend.Config)
+    return hybrid.pairs(found.lists, facts=facts, closed=closed)
+
+
+def nights(house: Warehouse, sources: Sequence[str], *, last: dt.date, fit: str) -> list[dt.date]:
+    """Nights whose held-out day a fit may know and that have the candidates of all sources, newest first.
+
+    A night's trial holds its own day out, so it learns from the nights before; its final fit may
+    learn from the day too. Nights older than the window of a night are not looked for.
+    """
+    first_back = 1 if fit == "trial" else 0
+    days = [
+        last - dt.timedelta(days=back) for back in range(first_back, recipe.night().window_days)
+    ]
+    return [
+        one
+        for one in days
+        if all(house.exists("candidates", day=one, fit="trial", source=name) for name in sources)
+    ]
+
+
+def outcome(house: Warehouse, day: dt.date) -> tuple[hybrid.Pairs, NDArray[np.bool_]]:
+    """What a night's sources proposed for its held-out day, and which of it came to be liked."""
+    found = read(house, recipe.night().sources, day=day, fit="trial")
+    asked = pairs(found, day=day, fit="trial")
+    right = truth.truth(found.edges, found.videos)
+    return asked, hybrid.liked(asked, right.users[right.row], right.video)
+
+
+def learned_from(
+    found: Proposals, days: Sequence[dt.date], examples: Sequence[hybrid.Examples]
+) -> dict[str, object]:
+    """What a `models` row says of the nights a blend has learned from."""
+    return {
+        "first_day": min(days),
+        "last_day": max(days),
+        "n_users": found.users.num_rows,
+        "n_videos": found.videos.num_rows,
+        "n_edges": int(sum(one.liked.sum() for one in examples)),
+        "metrics": json.dumps({"nights": len(days)}),
+    }
