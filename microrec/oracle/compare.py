@@ -141,15 +141,18 @@ def difference(published: Sequence[Published], rows: Sequence[Row], night: Night
     tolerance = night.rules.oracle.tolerance
     for rank, row in enumerate(rows, start=1):
         video_id = night.video_id[row.video]
-        mine = (video_id, row.source, row.source_rank)
         said = f"recomputed {video_id} ({_words(row)})"
         if rank > len(published):
             return f"rank {rank}: published nothing, {said}"
         one = published[rank - 1]
-        same = mine == (one.video_id, one.source, one.source_rank) and one.rank == rank
-        close = _close(one.score, row.score, tolerance) and _close(
-            one.propensity, row.propensity, tolerance
+        same = (rank, video_id, row.source, row.source_rank, float(np.float32(row.score))) == (
+            one.rank,
+            one.video_id,
+            one.source,
+            one.source_rank,
+            one.score,
         )
+        close = abs(one.propensity - row.propensity) <= tolerance * row.propensity
         if not (same and close):
             return f"rank {one.rank}: published {one.video_id} ({_words(one)}), {said}"
     if len(published) > len(rows):
@@ -200,10 +203,6 @@ def _ranked(night: Night, source: str, proposed: Mapping[int, Ints]) -> dict[int
         slack = night.rules.oracle.network_tolerance * (1.0 + np.abs(score))
         found[user] = Told(score, slack, must=there, may=there)
     return found
-
-
-def _close(one: float, other: float, tolerance: float) -> bool:
-    return abs(one - other) <= tolerance * max(abs(one), abs(other))
 
 
 def _words(row: Row | Published) -> str:

@@ -1,0 +1,581 @@
+"""The oracle agrees with every list of a planted night, whatever makes it, and sees every sabotage of one."""
+
+import ast
+import datetime as dt
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import worlds
+from hypothesis import given
+from hypothesis import strategies as st
+from nights import call
+
+from microrec import recipe
+from microrec.candidates import retrieval
+from microrec.errors import GateHeld, MissingDay
+from microrec.models import fitted
+from microrec.oracle import compare, night, sources
+from microrec.oracle import lists as oracle_lists
+from microrec.oracle.night import Stored
+from microrec.oracle.sources import Told
+from microrec.settings import HOME, settings
+from microrec.tables import arrow, contract
+
+DAY = worlds.NIGHT
+DAY_LONG = dt.timedelta(days=1)
+N_USERS, N_VIDEOS, K = 60, 90, 10
+RECIPE = f"""
+[night]
+k = {K}
+models = ["popularity", "content", "user_neighbours", "video_neighbours", "multi_trend"]
+rankers = ["multi_trend"]
+
+[models.multi_trend]
+dim = 8
+max_epochs = 1
+
+[candidates.blend]
+c = 5.0
+weights = {{popularity = {{warm = 0.3, cold = 1.0}}, user_neighbours = {{warm = 0, cold = 0}}}}
+
+[candidates.hybrid]
+least_positives = 20
+least_in_leaf = 20
+trees = 30
+explained = 10
+
+[evaluation.gate]
+better_than_popularity = -1.0
+"""
+LEARNED = """
+[candidates.diversity]
+author_cap = 3
+collapse = 0.9
+relevance = 0.7
+[candidates.exploration]
+places = 2
+every = 3
+max_viewers = 40
+"""
+OTHERS = {
+    "varied": "[candidates.diversity]\nrelevance = 0.5\npool = 2\n",
+    "capped": "[candidates.diversity]\nauthor_cap = 1\n",
+    "explored": "[candidates.exploration]\nplaces = 3\nuniform_share = 0.1\nmax_viewers = 20\n",
+    "crowded": "[candidates.exploration]\nplaces = 12\nmax_viewers = 90\n",
+    "plain": "",
+}
+"""Other lists of the same candidates."""
+
+logger = logging.getLogger(__name__)
+
+Sabotage = Callable[[arrow.Warehouse], None]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A night with a learned blend, variety and exploration, up to its lists."""
+    place = tmp_path_factory.mktemp("oracle")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MICROREC_WAREHOUSE", str(place / "warehouse"))
+    patch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    (place / "recipe.toml").write_text(RECIPE + LEARNED)
+    house = arrow.Warehouse.open()
+    for back in (2, 1, 0):
+        day = DAY - dt.timedelta(days=back)
+        plant(house, day, seed=back)
+        propose(day, "trial")
+    call("blend_candidates", DAY, fit="trial")
+    call("evaluate_sources", DAY)
+    propose(DAY, "final")
+    call("blend_candidates", DAY, fit="final")
+    call("select_recommendations", DAY)
+    yield place
+    patch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def house(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
+    """A copy of it that a test may spoil."""
+    shutil.copytree(made, place, dirs_exist_ok=True)
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    return arrow.Warehouse.open()
+
+
+def propose(day: dt.date, fit: str) -> None:
+    """Train, propose, rank."""
+    asked = recipe.night()
+    for job, models in (
+        ("train_model", asked.trained),
+        ("select_candidates", asked.models),
+        ("rank_candidates", asked.rankers),
+    ):
+        for model in models:
+            call(job, day, fit=fit, model=model)
+
+
+def plant(house: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
+    """The graph tables of a day; some videos are young, some must not be shown, one user left."""
+    world = worlds.viewings(seed, n_users=N_USERS, n_videos=N_VIDEOS)
+    end = dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC) + dt.timedelta(days=1)
+    hours = [None if video % 7 == 0 else 13 * video - 20 for video in range(N_VIDEOS)]
+    published = [None if ago is None else end - dt.timedelta(hours=ago) for ago in hours]
+    nodes = world["video_nodes"].drop_columns(["eligible"])
+    nodes = nodes.append_column("eligible", pa.array(np.arange(N_VIDEOS) % 11 != 5))
+    nodes = nodes.append_column("published_at", pa.array(published, pa.timestamp("us", "UTC")))
+    for name, rows in {**world, "video_nodes": nodes}.items():
+        for part in [{"fit": "trial"}, {"fit": "final"}] if name == "user_edges" else [{}]:
+            house.write(name, complete(name, rows, {"day", *part}), day=day, **part)
+    gone = {"user_id": ["u0007"], "kind": ["opt_out"], "requested_at": pa.array([end - DAY_LONG])}
+    house.write("suppressed_users", pa.table(gone), day=day)
+
+
+def complete(table: str, rows: pa.Table, without: set[str]) -> pa.Table:
+    """The rows with every column of the contract: what nobody here reads is filled in."""
+    columns = {}
+    for field in contract.load(settings().schemas, table).schema:
+        if field.name in without:
+            continue
+        if field.name in rows.column_names:
+            columns[field.name] = rows[field.name].cast(field.type)
+        elif pa.types.is_list(field.type):
+            columns[field.name] = pa.array([[]] * rows.num_rows, field.type)
+        else:
+            columns[field.name] = pa.array([1] * rows.num_rows, pa.int64()).cast(field.type)
+    return pa.table(columns)
+
+
+def verdict(house: arrow.Warehouse) -> compare.Verdict:
+    """What the oracle says of everybody."""
+    published = house.read("recommendations", day=DAY)
+    users = compare.drawn(published["user_id"].to_pylist(), N_USERS, np.random.default_rng(0))
+    return compare.check(night.read(house, DAY, users, night.Config()), published, users)
+
+
+def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
+    house: arrow.Warehouse,
+) -> None:
+    """The world is worth it: every source, all kinds of rows, and ties that float32 tells apart."""
+    published = house.read("recommendations", day=DAY).to_pandas()
+    assert published["user_id"].nunique() == N_USERS - 1
+    kinds = set(published["source"])
+    assert {"exploration", "content", "multi_trend", "ranked_by_multi_trend"} <= kinds
+    assert (published.loc[published["source"] == "exploration", "propensity"] < 1).any()
+    call("check_recommendations", DAY)
+    (row,) = house.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
+    assert (row["observed"], row["threshold"]) == (1.0, 1.0)
+    said = verdict(house)
+    assert said.n_users == N_USERS - 1
+    assert not said.differences
+    assert not any(said.n_unlike.values())
+
+
+@pytest.mark.parametrize("shape", sorted(OTHERS))
+def test_agrees_with_everybody_in_the_closed_form_and_other_shapes(
+    house: arrow.Warehouse, shape: str
+) -> None:
+    trust_closed_form(house)
+    settings().recipe.write_text(RECIPE + OTHERS[shape])
+    before = lists(house)
+    call("select_recommendations", DAY)
+    assert differing(before, lists(house)), "another recipe gives other lists"
+    said = verdict(house)
+    assert said.n_users == N_USERS - 1
+    assert not said.differences
+
+
+def trust_closed_form(house: arrow.Warehouse) -> None:
+    """The trial finds the learned blend worse."""
+    judged = house.read("gate_results", day=DAY, fit="trial").drop_columns(["day", "fit"])
+    learned = pc.equal(judged["gate"], "learned_not_worse")
+    at = judged.schema.get_field_index("status")
+    status = pc.if_else(learned, "fail", judged["status"])
+    house.write("gate_results", judged.set_column(at, "status", status), day=DAY, fit="trial")
+
+
+def test_a_source_without_candidates_is_missed_by_both(house: arrow.Warehouse) -> None:
+    settings().recipe.write_text((RECIPE + LEARNED).replace('"content",', '"content", "ease",'))
+    call("select_recommendations", DAY)
+    assert not verdict(house).differences
+
+
+def lists(house: arrow.Warehouse) -> pd.DataFrame:
+    rows = house.read("recommendations", day=DAY).drop_columns(["day"]).to_pandas()
+    return rows.sort_values(["user_id", "rank"], ignore_index=True)
+
+
+def differing(before: pd.DataFrame, after: pd.DataFrame) -> set[str]:
+    """Users who have not the same rows."""
+    of_user = [
+        {user: rows.reset_index(drop=True) for user, rows in frame.groupby("user_id")}
+        for frame in (before, after)
+    ]
+    nobody = before.iloc[:0]
+    users = of_user[0].keys() | of_user[1].keys()
+    return {u for u in users if not of_user[0].get(u, nobody).equals(of_user[1].get(u, nobody))}
+
+
+def spoil(house: arrow.Warehouse, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Change the published rows behind everybody's back."""
+    schema = house.read("recommendations", day=DAY).drop_columns(["day"]).schema
+    rows = change(lists(house))
+    house.write(
+        "recommendations", pa.Table.from_pandas(rows, schema, preserve_index=False), day=DAY
+    )
+
+
+def at(rows: pd.DataFrame, user: str, rank: int) -> int:
+    """Place of a row."""
+    (place,) = rows.index[(rows["user_id"] == user) & (rows["rank"] == rank)]
+    return int(place)
+
+
+def two_rows_swapped(house: arrow.Warehouse) -> None:
+    """But for rank and score, which stay."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        for user in ("u0003", "u0020"):
+            pair = [at(rows, user, 4), at(rows, user, 5)]
+            what = [one for one in rows.columns if one not in ("rank", "score")]
+            rows.loc[pair, what] = rows.loc[pair[::-1], what].to_numpy()
+        return rows
+
+    spoil(house, change)
+
+
+def a_seen_video(house: arrow.Warehouse) -> None:
+    """For the first user's third place."""
+    seen = house.read("watch_edges", day=DAY).filter(pc.field("user_idx") == 0)
+    nodes = house.read("video_nodes", day=DAY).sort_by("video_idx")
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        rows.loc[at(rows, "u0000", 3), "video_id"] = nodes["video_id"][
+            seen["video_idx"][0].as_py()
+        ].as_py()
+        return rows
+
+    spoil(house, change)
+
+
+def set_one(column: str, value: object, *, explored: bool = False) -> Sabotage:
+    """Another value in one row of the table."""
+
+    def sabotage(house: arrow.Warehouse) -> None:
+        def change(rows: pd.DataFrame) -> pd.DataFrame:
+            place = rows.index[(rows["source"] == "exploration") == explored][17]
+            rows.loc[place, column] = value
+            return rows
+
+        spoil(house, change)
+
+    return sabotage
+
+
+def propensities_of_one(house: arrow.Warehouse) -> None:
+    """As if nothing had been explored."""
+    spoil(house, lambda rows: rows.assign(propensity=1.0))
+
+
+def lists_of_another(house: arrow.Warehouse) -> None:
+    """Two users have each other's."""
+    names = {"u0010": "u0011", "u0011": "u0010"}
+    spoil(house, lambda rows: rows.assign(user_id=rows["user_id"].replace(names)))
+
+
+def rows_missing(house: arrow.Warehouse) -> None:
+    spoil(house, lambda rows: rows[(rows["user_id"] != "u0005") | (rows["rank"] < K)])
+
+
+def artefact_shuffled(house: arrow.Warehouse) -> None:
+    """After the candidates are made."""
+    folder = house.find_artefact(day=DAY, fit="final", model="content")
+    model = fitted.load(folder)
+    assert isinstance(model, fitted.Embeddings)
+    order = np.random.default_rng(4).permutation(N_VIDEOS)
+    wrong = fitted.Embeddings(
+        model.user, model.video[order], model.user_known, model.video_known[order]
+    )
+    save = partial(fitted.save, fitted.Trained(wrong, {}), config=retrieval.Config())
+    path, digest = house.save_artefact(day=DAY, fit="final", model="content", save=save)
+    (row,) = house.read("models", day=DAY, fit="final", model="content").to_pylist()
+    row = {name: row[name] for name in row if name not in ("day", "fit", "model")}
+    rows = pa.Table.from_pylist([{**row, "path": path, "digest": digest}])
+    house.write("models", rows, day=DAY, fit="final", model="content")
+
+
+def remade(
+    change: Callable[[pd.DataFrame], pd.DataFrame], source: str = "video_neighbours"
+) -> Sabotage:
+    """Spoil the candidates of a source, then let the night go on."""
+
+    def sabotage(house: arrow.Warehouse) -> None:
+        where = {"day": DAY, "fit": "final", "source": source}
+        rows = house.read("candidates", **where).drop_columns(list(where))
+        frame = change(rows.to_pandas().sort_values(["user_idx", "rank"], ignore_index=True))
+        spoiled = pa.Table.from_pandas(frame, rows.schema, preserve_index=False)
+        house.write("candidates", spoiled, **where)
+        for model in recipe.night().rankers if source in recipe.night().models else []:
+            call("rank_candidates", DAY, fit="final", model=model)
+        call("blend_candidates", DAY, fit="final")
+        call("select_recommendations", DAY)
+
+    return sabotage
+
+
+def shuffled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The places of each list."""
+    rng = np.random.default_rng(7)
+    order = np.lexsort((rng.random(len(rows)), rows["user_idx"]))
+    return rows.assign(video_idx=rows["video_idx"].to_numpy()[order])
+
+
+def constant(rows: pd.DataFrame) -> pd.DataFrame:
+    """All scores are equal, and so the order is that of the videos."""
+    rows = rows.sort_values(["user_idx", "video_idx"], ignore_index=True).assign(score=0.5)
+    return rows.assign(rank=rows.groupby("user_idx").cumcount() + 1)
+
+
+def list_of_a_suppressed_user(house: arrow.Warehouse) -> None:
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        theirs = rows[rows["user_id"] == "u0008"].assign(user_id="u0007")
+        return pd.concat([rows, theirs], ignore_index=True)
+
+    spoil(house, change)
+
+
+SABOTAGES: dict[str, Sabotage] = {
+    "two rows swapped": two_rows_swapped,
+    "a seen video": a_seen_video,
+    "a wrong source": set_one("source", "ease"),
+    "a wrong source_rank": set_one("source_rank", 99),
+    "a wrong score": set_one("score", 0.05),
+    "a wrong propensity": set_one("propensity", 0.031, explored=True),
+    "no propensities": propensities_of_one,
+    "list of another user": lists_of_another,
+    "list of a suppressed user": list_of_a_suppressed_user,
+    "a row missing": rows_missing,
+    "shuffled artefact": artefact_shuffled,
+    "shuffled candidates": remade(shuffled),
+    "shuffled candidates of a ranker": remade(shuffled, "ranked_by_multi_trend"),
+    "constant scores": remade(constant),
+    "constant scores, right order": remade(lambda rows: rows.assign(score=0.5), "content"),
+}
+
+
+@pytest.mark.parametrize("name", SABOTAGES)
+def test_sabotage_holds_the_night(
+    house: arrow.Warehouse, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named are exactly the users whose rows are not what they were."""
+    before, said = lists(house), []
+    real = compare.check
+
+    def check(*arguments: Any) -> compare.Verdict:
+        said.append(real(*arguments))
+        return said[0]
+
+    monkeypatch.setattr(compare, "check", check)
+    SABOTAGES[name](house)
+    with pytest.raises(GateHeld, match=r"fit=oracle.*brute force") as held:
+        call("check_recommendations", DAY)
+    changed, found = differing(before, lists(house)), set(said[0].differences)
+    logger.info("%s: changed %d, found %d", name, len(changed), len(found))
+    if name == "shuffled artefact":
+        assert not changed, "it was shuffled after the lists were made"
+        assert len(found) > N_USERS / 2 < said[0].n_unlike["content"]
+    else:
+        assert found == changed
+    assert f"user {min(found)} rank" in str(held.value)
+    (row,) = house.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    assert (row["severity"], row["status"]) == ("hold", "fail")
+    assert row["observed"] == pytest.approx(1 - len(found) / said[0].n_users)
+
+
+def test_a_night_that_the_oracle_was_not_asked_of_or_holds_is_not_published(
+    house: arrow.Warehouse,
+) -> None:
+    with pytest.raises(MissingDay, match=r"gate_results.*oracle"):
+        call("publish_release", DAY)
+    two_rows_swapped(house)
+    with pytest.raises(GateHeld):
+        call("check_recommendations", DAY)
+    with pytest.raises(GateHeld, match="fit=oracle"):
+        call("publish_release", DAY)
+
+
+def test_some_users_are_drawn_the_same_for_a_seed_and_no_user_twice() -> None:
+    ids = [f"u{user}" for user in range(50)] * 3
+    some = [compare.drawn(ids, 20, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert some[0] == some[1] != some[2]
+    assert len(set(some[0])) == 20
+    assert compare.drawn(ids, 80, np.random.default_rng(1)) == sorted(set(ids))
+
+
+def test_nobody_to_compare_is_not_a_pass() -> None:
+    judged = compare.result(compare.Verdict({}, 0, {}))
+    assert (judged.status, judged.observed) == ("fail", None)
+
+
+def test_both_videos_are_right_where_the_random_number_is_at_their_border(
+    house: arrow.Warehouse,
+) -> None:
+    """A little further only one is."""
+    users = ["u0001"]
+    known = night.read(house, DAY, users, night.Config())
+    user = known.user_idx["u0001"]
+    settled, _ = compare.settle(known, [user])
+    made = partial(
+        compare.variants,
+        user=user,
+        settled=settled[user],
+        rungs=oracle_lists.ladder(known),
+        near=list(range(N_VIDEOS)),
+    )
+
+    def explored(uniform: float) -> list[list[oracle_lists.Row]]:
+        numbers = known.uniform.copy()
+        numbers[user] = uniform
+        return list(made(replace(known, uniform=numbers)))
+
+    grid = np.linspace(0, 1, 200, endpoint=False)
+    first = [explored(uniform)[0] for uniform in grid]
+    at = next(i for i in range(199) if first[i] != first[i + 1])
+    low, high = grid[at], grid[at + 1]
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if explored(middle)[0] == first[at] else (low, middle)
+    assert explored(low)[0] != explored(high)[0]
+    assert explored(low)[0] in explored(high)
+    assert explored(high)[0] in explored(low)
+    assert explored(high)[0] not in explored(low - 1e-3)
+
+
+def told(score: list[float], slack: list[float] | float = 0.01) -> Told:
+    """All videos may be proposed."""
+    everything = np.ones(len(score), dtype=np.bool_)
+    return Told(np.array(score), np.broadcast_to(slack, len(score)).copy(), everything, everything)
+
+
+def stored(videos: list[int], score: list[float]) -> Stored:
+    return Stored(np.array(videos, dtype=np.int64), np.array(score)[videos])
+
+
+SCORE = [0.9, 0.895, 0.5, 0.505, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("videos", "right"),
+    [
+        ([0, 1, 3], True),
+        ([1, 0, 3], True),  # within the slack of both
+        ([0, 1, 2], True),  # the last place likewise
+        ([0, 3, 1], False),  # surely better below
+        ([0, 1, 4], False),  # surely better left out
+        ([0, 1, 1], False),  # twice
+        ([0, 1], False),  # too short
+        ([0, 1, 3, 2], False),  # too long
+    ],
+)
+def test_ties_within_the_slack_may_stand_in_either_order(videos: list[int], right: bool) -> None:
+    assert sources.could_be(told(SCORE), stored(videos, SCORE), 3) == right
+
+
+def test_without_slack_equal_scores_stand_in_the_order_of_the_videos() -> None:
+    score = [0.5, 0.7, 0.5, 0.5]
+    exact = told(score, 0.0)
+    assert sources.could_be(exact, stored([1, 0, 2], score), 3)
+    assert not sources.could_be(exact, stored([1, 2, 0], score), 3)
+    assert not sources.could_be(exact, stored([1, 0, 3], score), 3)
+    assert sources.brute(exact, 3).tolist() == [1, 0, 2]
+
+
+def test_a_stored_score_beyond_the_slack_is_not_the_sources() -> None:
+    right = stored([0, 1, 3], SCORE)
+    assert sources.could_be(told(SCORE), right._replace(score=right.score + 0.009), 3)
+    assert not sources.could_be(told(SCORE), right._replace(score=right.score + 0.011), 3)
+
+
+def test_what_may_not_be_proposed_is_refused_and_the_list_without_it_taken() -> None:
+    allowed = told(SCORE).allowed(np.array([True, False, True, True, True]))
+    assert not sources.could_be(allowed, stored([0, 1, 3], SCORE), 3)
+    assert sources.could_be(allowed, stored([0, 3, 2], SCORE), 3)
+    settled, same = sources.settle(allowed, stored([0, 1, 3], SCORE), 3)
+    assert (settled.video.tolist(), same) == ([0, 3, 2], False)
+    settled, same = sources.settle(allowed, stored([0, 2, 3], SCORE), 3)
+    assert (settled.video.tolist(), same) == ([0, 2, 3], True), "the witness tells equals apart"
+
+
+def test_a_sum_of_about_nothing_may_be_there_or_not() -> None:
+    one = told([0.9, 0.001, -0.001, -0.5])
+    some = replace(one, must=one.score > one.slack, may=one.score > -one.slack)
+    for videos, right in (([0], True), ([0, 2], True), ([0, 1, 2], True), ([0, 3], False)):
+        assert sources.could_be(some, stored(videos, one.score.tolist()), 4) == right
+    assert not sources.could_be(some, stored([1], one.score.tolist()), 4)
+
+
+def test_the_quota_of_a_trend_has_its_place_whatever_the_score() -> None:
+    first, second = told([0.9, 0.8, 0.7, 0.1]), told([0.0, 0.1, 0.2, 0.5])
+    both = replace(told([0.9, 0.8, 0.7, 0.5]), quotas=((first, 1), (second, 1)))
+    score = both.score.tolist()
+    assert sources.brute(both, 2).tolist() == [0, 3]
+    assert sources.could_be(both, stored([0, 3], score), 2)
+    assert not sources.could_be(both, stored([0, 1], score), 2)
+    assert not sources.could_be(both, stored([0, 2, 3], score), 3), "by score 1 comes before 2"
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(1, 40))
+def test_no_list_of_float32_is_refused_and_a_wrong_one_is(seed: int, dim: int, k: int) -> None:
+    """numpy's product of many users at a time, sorted, against float64 with the slack of a user."""
+    rng = np.random.default_rng(seed)
+    users = rng.standard_normal((5, dim)).astype(np.float32)
+    videos = rng.standard_normal((30, dim)).astype(np.float32)
+    videos[::3] = videos[1] + rng.standard_normal((10, dim)).astype(np.float32) * 1e-7
+    known = np.ones(30, dtype=np.bool_)
+    product = (users @ videos.T)[2].astype(np.float64)
+    said = sources.by_vector(users[2], videos.astype(np.float64), known, tolerance=1e-5)
+    order = np.lexsort((np.arange(30), -product))[:k]
+    assert sources.could_be(said, Stored(order, product[order]), k)
+    wrong = np.argsort(-product, kind="stable")[::-1][:k]
+    gap = product.max() - product.min()
+    assert gap <= 2 * said.slack.max() or not sources.could_be(
+        said, Stored(wrong, product[wrong]), k
+    )
+
+
+def test_the_oracle_takes_from_candidates_only_configs_and_names() -> None:
+    """Else a mistake there would be made twice."""
+    allowed = {"Config", "RUNGS", "SOURCE", "FILE", "EXPLORED"}
+    used = set()
+    for path in (HOME / "microrec" / "oracle").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        modules = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "microrec.candidates":
+                modules |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and "candidates" in (node.module or ""):
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom | ast.Import):
+                assert not any("candidates" in alias.name for alias in node.names)
+                assert not any(alias.name == "proposals" for alias in node.names)
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in modules
+            ):
+                used.add(node.attr)
+    assert "Config" in used
+    assert used <= allowed
