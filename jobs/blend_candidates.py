@@ -26,11 +26,12 @@ def main(day: job.Day, fit: job.Fit) -> None:
     seed = registry.seed(night.seed, day=day, model=hybrid.SOURCE)
     rng = np.random.default_rng(seed)
     days = proposals.nights(house, night.sources, last=day, fit=fit)[: config.nights]
-    some = [hybrid.examples(*proposals.outcome(house, one), config=config, rng=rng) for one in days]
+    some = [proposals.examples(house, one, config=config, rng=rng) for one in days]
     booster = hybrid.fit(some, night.sources, config=config)
     found = proposals.read(house, night.sources, day=day, fit=fit)
-    pairs, history = proposals.pairs(found, day=day, fit=fit), found.known.history
-    asked = hybrid.some_users(pairs, config.explained, rng=rng)
+    say = partial(hybrid.pairs, facts=proposals.facts(found, day=day, fit=fit), closed=closed)
+    asked = say(hybrid.some_users(found.lists, config.explained, rng=rng))
+    history = found.known.history
     if booster is None:
         house.write_empty("models", day=day, fit=fit, model=hybrid.SOURCE)
         house.write_empty("candidates", day=day, fit=fit, source=hybrid.SOURCE)
@@ -38,15 +39,12 @@ def main(day: job.Day, fit: job.Fit) -> None:
     else:
         save = partial(hybrid.save, booster)
         path, digest = house.save_artefact(day=day, fit=fit, model=hybrid.SOURCE, save=save)
-        row = {
-            **proposals.learned_from(found, days, some),
-            "config": config.model_dump_json(),
-            "seed": seed,
-            "path": path,
-            "digest": digest,
-        }
+        row = proposals.learned_from(found, days, some)
+        row |= {"config": config.model_dump_json(), "seed": seed, "path": path, "digest": digest}
         house.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=hybrid.SOURCE)
-        rows = hybrid.order(booster, pairs, k=night.k * night.overfetch)
+        best = partial(hybrid.order, booster, k=night.k * night.overfetch)
+        blocks = hybrid.in_blocks(found.lists, size=config.block_users)
+        rows = pa.concat_tables(best(say(block)) for block in blocks)
         house.write("candidates", rows, day=day, fit=fit, source=hybrid.SOURCE)
         method, told = "learned", hybrid.effects(booster, asked)
     weights = hybrid.weights(told, asked.user, history=history, buckets=truth.BUCKETS)

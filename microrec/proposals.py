@@ -124,11 +124,9 @@ def discovery(
     return final.Discovery(config, like, order, rng.random(found.users.num_rows))
 
 
-def pairs(found: Proposals, *, day: dt.date, fit: str) -> hybrid.Pairs:
-    """Every pair the sources propose, as the learned blend reads them."""
-    facts = hybrid.facts(found.edges, found.videos, known=found.known, fit=fit, day=day)
-    closed = recipe.section("candidates.blend", blend.Config)
-    return hybrid.pairs(found.lists, facts=facts, closed=closed)
+def facts(found: Proposals, *, day: dt.date, fit: str) -> hybrid.Facts:
+    """What the learned blend reads of users and videos."""
+    return hybrid.facts(found.edges, found.videos, known=found.known, fit=fit, day=day)
 
 
 def nights(house: Warehouse, sources: Sequence[str], *, last: dt.date, fit: str) -> list[dt.date]:
@@ -148,12 +146,19 @@ def nights(house: Warehouse, sources: Sequence[str], *, last: dt.date, fit: str)
     ]
 
 
-def outcome(house: Warehouse, day: dt.date) -> tuple[hybrid.Pairs, NDArray[np.bool_]]:
-    """What a night's sources proposed for its held-out day, and which of it came to be liked."""
+def examples(
+    house: Warehouse, day: dt.date, *, config: hybrid.Config, rng: np.random.Generator
+) -> hybrid.Examples:
+    """What a night teaches: what its sources proposed for its held-out day, and what came of it."""
     found = read(house, recipe.night().sources, day=day, fit="trial")
-    asked = pairs(found, day=day, fit="trial")
-    right = truth.truth(found.edges, found.videos)
-    return asked, hybrid.liked(asked, right.users[right.row], right.video)
+    right, known = truth.truth(found.edges, found.videos), facts(found, day=day, fit="trial")
+    closed = recipe.section("candidates.blend", blend.Config)
+    parts = []
+    for block in hybrid.in_blocks(found.lists, size=config.block_users):
+        pairs = hybrid.pairs(block, facts=known, closed=closed)
+        liked = hybrid.liked(pairs, right.users[right.row], right.video)
+        parts.append(hybrid.examples(pairs, liked, config=config, rng=rng))
+    return hybrid.together(parts)
 
 
 def learned_from(

@@ -24,13 +24,14 @@ stands.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightgbm
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -83,6 +84,8 @@ class Config(BaseModel):
     """Candidates a leaf must hold."""
     l2: float = Field(default=10.0, ge=0)
     """Ridge penalty on the leaves."""
+    block_users: PositiveInt = 4096
+    """Users whose candidates are held at a time, about 100 bytes a candidate; does not change the lists."""
     explained: PositiveInt = 2000
     """Users, drawn, of whose candidates the weights are told."""
 
@@ -161,6 +164,43 @@ def names(sources: Sequence[str]) -> list[str]:
     return [*told, CLOSED_FORM, *OF_PAIRS]
 
 
+def in_blocks(sources: Mapping[str, pa.Table], *, size: int) -> Iterator[dict[str, pa.Table]]:
+    """The same candidates, `size` users at a time, in the order of user_idx.
+
+    What is said of a pair depends on its user's lists alone, so pairs of blocks are those of all.
+
+    Args:
+        sources: `candidates` rows by source, in any order.
+        size: Users of a block, at most.
+    """
+    ordered = {name: rows.sort_by("user_idx") for name, rows in sources.items()}
+    user = {name: column(rows, "user_idx") for name, rows in ordered.items()}
+    users = np.unique(np.concatenate([np.empty(0, dtype=np.int32), *user.values()]))
+    if not len(users):
+        yield ordered
+    for start in range(0, len(users), size):
+        low, high = users[start], users[min(start + size, len(users)) - 1]
+        block = {}
+        for name, rows in ordered.items():
+            first = np.searchsorted(user[name], low, side="left")
+            last = np.searchsorted(user[name], high, side="right")
+            block[name] = rows.slice(first, last - first)
+        yield block
+
+
+def some_users(
+    sources: Mapping[str, pa.Table], n: int, *, rng: np.random.Generator
+) -> dict[str, pa.Table]:
+    """The candidates of at most `n` users, drawn: to explain all is as dear as to fit again."""
+    user = [column(rows, "user_idx") for rows in sources.values()]
+    users = np.unique(np.concatenate([np.empty(0, dtype=np.int32), *user]))
+    drawn = pa.array(rng.permutation(users)[:n])
+    return {
+        name: rows.filter(pc.is_in(rows["user_idx"], value_set=drawn))
+        for name, rows in sources.items()
+    }
+
+
 def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: blend.Config) -> Pairs:
     """Every pair that some source proposes, with all that is said of it.
 
@@ -232,6 +272,12 @@ def examples(
     asked = np.isin(found.user, found.user[right])
     kept = asked & (right | (rng.random(len(right)) < config.negatives))
     return Examples(found.values[kept], right[kept])
+
+
+def together(parts: Sequence[Examples]) -> Examples:
+    """Examples of several blocks of users as those of one night."""
+    values, right = [one.values for one in parts], [one.liked for one in parts]
+    return Examples(np.concatenate(values), np.concatenate(right))
 
 
 def fit(
@@ -323,14 +369,6 @@ def closed_effects(
         for name in found.sources
         for place in [found.names.index(f"points_{name}")]
     }
-
-
-def some_users(found: Pairs, n: int, *, rng: np.random.Generator) -> Pairs:
-    """The pairs of at most `n` users, drawn: to explain all is as dear as to fit again."""
-    users = np.unique(found.user)
-    drawn = rng.permutation(users)[:n]
-    kept = np.isin(found.user, drawn)
-    return replace(found, user=found.user[kept], video=found.video[kept], values=found.values[kept])
 
 
 def weights(

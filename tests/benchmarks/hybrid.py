@@ -60,6 +60,7 @@ class Evening:
 
     night: Night
     lists: dict[str, pa.Table]
+    facts: hybrid.Facts
     pairs: hybrid.Pairs
     liked: NDArray[np.bool_]
 
@@ -106,7 +107,8 @@ def read(day: dt.date, models: Sequence[str]) -> Evening:
     closed = recipe.section("candidates.blend", blend.Config)
     pairs, right = hybrid.pairs(lists, facts=facts, closed=closed), night.case.truth
     logger.info("%s: %d pairs proposed", day, len(pairs.user))
-    return Evening(night, lists, pairs, hybrid.liked(pairs, right.users[right.row], right.video))
+    liked = hybrid.liked(pairs, right.users[right.row], right.video)
+    return Evening(night, lists, facts, pairs, liked)
 
 
 def measure(
@@ -227,7 +229,9 @@ def _priced(told: Told, evening: Evening, trees: Any) -> None:
 
 def weights(evening: Evening, trees: Any) -> pa.Table:
     """How much each source decides, by history."""
-    some = hybrid.some_users(evening.pairs, 2000, rng=np.random.default_rng(0))
+    lists = hybrid.some_users(evening.lists, 2000, rng=np.random.default_rng(0))
+    closed = recipe.section("candidates.blend", blend.Config)
+    some = hybrid.pairs(lists, facts=evening.facts, closed=closed)
     history = evening.night.case.known.history
     return hybrid.weights(hybrid.effects(trees, some), some.user, history=history, buckets=BUCKETS)
 

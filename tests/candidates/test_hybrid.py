@@ -433,20 +433,49 @@ def test_effects_of_the_closed_form_add_up_to_its_points() -> None:
     assert told["content"][0] == pytest.approx(0.6 / 61)
 
 
-def test_some_users_keep_all_their_pairs() -> None:
-    generator = np.random.default_rng(0)
-    found = some_pairs(generator, 40, 10)
-    some = hybrid.some_users(found, 12, rng=np.random.default_rng(3))
-    kept = np.isin(found.user, np.unique(some.user))
-    assert len(np.unique(some.user)) == 12
-    for name in ("user", "video", "values"):
-        np.testing.assert_array_equal(getattr(some, name), getattr(found, name)[kept])
-    again = hybrid.some_users(found, 12, rng=np.random.default_rng(3))
-    np.testing.assert_array_equal(again.user, some.user)
-    other = hybrid.some_users(found, 12, rng=np.random.default_rng(4))
-    assert set(other.user.tolist()) != set(some.user.tolist())
-    whole = hybrid.some_users(found, 41, rng=generator)
-    np.testing.assert_array_equal(whole.values, found.values)
+def random_lists(generator: np.random.Generator, n_users: int) -> dict[str, pa.Table]:
+    """Candidates of two sources, rows in no order."""
+    found = {}
+    for name in ("content", "zebra"):
+        lists = {
+            u: generator.permutation(10)[: generator.integers(0, 6)].tolist()
+            for u in generator.permutation(n_users).tolist()
+        }
+        rows = candidates(lists)
+        found[name] = rows.take(generator.permutation(rows.num_rows))
+    return found
+
+
+def test_some_users_keep_all_their_candidates() -> None:
+    lists = random_lists(np.random.default_rng(0), 40)
+    some = hybrid.some_users(lists, 12, rng=np.random.default_rng(3))
+    users = {u for rows in some.values() for u in rows["user_idx"].to_pylist()}
+    assert len(users) == 12
+    for name, rows in lists.items():
+        kept = [row for row in rows.to_pylist() if row["user_idx"] in users]
+        assert some[name].to_pylist() == kept
+    again = hybrid.some_users(lists, 12, rng=np.random.default_rng(3))
+    assert again == some
+    assert hybrid.some_users(lists, 12, rng=np.random.default_rng(4)) != some
+    assert hybrid.some_users(lists, 40, rng=np.random.default_rng(4)) == lists
+
+
+def test_what_is_said_of_pairs_does_not_depend_on_blocks() -> None:
+    generator = np.random.default_rng(1)
+    lists = random_lists(generator, 23)
+    facts = hybrid.Facts(
+        generator.integers(0, 9, 23), generator.normal(size=(10, 3)).astype(np.float32)
+    )
+    whole = hybrid.pairs(lists, facts=facts, closed=blend.Config())
+    for size in (1, 4, 23, 100):
+        blocks = list(hybrid.in_blocks(lists, size=size))
+        assert len(blocks) == -(-len(np.unique(whole.user)) // size)
+        parts = [hybrid.pairs(one, facts=facts, closed=blend.Config()) for one in blocks]
+        for name in ("user", "video", "values"):
+            joined = np.concatenate([getattr(one, name) for one in parts])
+            np.testing.assert_array_equal(joined, getattr(whole, name))
+    (none,) = hybrid.in_blocks({"content": candidates({})}, size=4)
+    assert none["content"].num_rows == 0
 
 
 @given(st.integers(0, 2**32 - 1))
