@@ -31,11 +31,13 @@ def main(day: job.Day, fit: job.Fit) -> None:
     found = proposals.read(house, night.sources, day=day, fit=fit)
     say = partial(hybrid.pairs, facts=proposals.facts(found, day=day, fit=fit), closed=closed)
     asked = say(hybrid.some_users(found.lists, config.explained, rng=rng))
-    history = found.known.history
     if booster is None:
         house.write_empty("models", day=day, fit=fit, model=hybrid.SOURCE)
         house.write_empty("candidates", day=day, fit=fit, source=hybrid.SOURCE)
-        method, told = "closed_form", hybrid.closed_effects(asked, closed, history=history)
+        method, told = (
+            "closed_form",
+            hybrid.closed_effects(asked, closed, history=found.known.history),
+        )
     else:
         save = partial(hybrid.save, booster)
         path, digest = house.save_artefact(day=day, fit=fit, model=hybrid.SOURCE, save=save)
@@ -47,7 +49,7 @@ def main(day: job.Day, fit: job.Fit) -> None:
         rows = pa.concat_tables(best(say(block)) for block in blocks)
         house.write("candidates", rows, day=day, fit=fit, source=hybrid.SOURCE)
         method, told = "learned", hybrid.effects(booster, asked)
-    weights = hybrid.weights(told, asked.user, history=history, buckets=truth.BUCKETS)
+    weights = hybrid.weights(told, asked.user, history=found.known.history, buckets=truth.BUCKETS)
     weights = weights.append_column("method", pa.repeat(method, weights.num_rows))
     house.write("blend_weights", weights, day=day, fit=fit)
 
