@@ -130,7 +130,7 @@ def facts(found: Proposals, *, day: dt.date, fit: str) -> hybrid.Facts:
 
 
 def nights(house: Warehouse, sources: Sequence[str], *, last: dt.date, fit: str) -> list[dt.date]:
-    """Nights whose held-out day a fit may know and that have the candidates of all sources, newest first.
+    """Measured nights whose day a fit may know, with the candidates of all sources, newest first.
 
     A night's trial holds its own day out, so it learns from the nights before; its final fit may
     learn from the day too. Nights older than the window of a night are not looked for.
@@ -139,10 +139,12 @@ def nights(house: Warehouse, sources: Sequence[str], *, last: dt.date, fit: str)
     days = [
         last - dt.timedelta(days=back) for back in range(first_back, recipe.night().window_days)
     ]
+    # A night whose held-out day liked nothing was not measured, and teaches nothing.
     return [
         one
         for one in days
-        if all(house.exists("candidates", day=one, fit="trial", source=name) for name in sources)
+        if house.exists("metrics", day=one, stage="evaluation")
+        and all(house.exists("candidates", day=one, fit="trial", source=name) for name in sources)
     ]
 
 

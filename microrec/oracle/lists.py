@@ -1,7 +1,6 @@
 """From what the sources say of a user to the user's list: points or chances, ladder, variety, exploration."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from microrec.candidates.ladder import RUNGS
 from microrec.oracle.night import Alike, Floats, Night, Rules, Stored
 from microrec.oracle.sources import unseen
 
-TIE = 1e-9
+TIE = 1e-12
 """Share of a learned chance that is taken off for each rank, so that equal ones stay in order."""
 LEAST = 1e-6
 """A learned chance is at least this."""
@@ -195,42 +194,45 @@ def vary(pool: list[Row], night: Night, near: list[int]) -> list[Row]:
         near: `clusters`.
     """
     config, k = night.rules.diversity, night.rules.k
-    personal = [row.score for row in pool if row.score > 0]
-    low, spread = (
-        min(personal, default=0.0),
-        max(personal, default=0.0) - min(personal, default=0.0),
-    )
-    nearest: dict[int, float] = {}
-    n_taken: Counter[str] = Counter()
-    taken_near: set[int] = set()
+    worth, place = relevance(pool), {row.video: at for at, row in enumerate(pool)}
+    nearest = [0.0] * len(pool)  # how much a video is like the most alike one that is taken
     taken: list[int] = []
     may = list(range(len(pool)))
 
     def value(at: int) -> tuple[float, int]:
-        row = pool[at]
-        if row.score <= 0:
+        personal = worth[at]
+        if personal is None:
             return -2.0 - at, -at
-        relevance = (row.score - low) / spread if spread > 0 else 1.0
-        unlike = (1.0 - config.relevance) * nearest.get(row.video, 0.0)
-        return config.relevance * relevance - unlike, -at
-
-    def closed(at: int) -> bool:
-        video, author = pool[at].video, night.author[pool[at].video]
-        full = author is not None and n_taken[author] >= (config.author_cap or k)
-        return full or (config.collapse is not None and near[video] in taken_near)
+        return config.relevance * personal - (1.0 - config.relevance) * nearest[at], -at
 
     while len(taken) < k and may:
         best = max(may, key=value)
         video, author = pool[best].video, night.author[pool[best].video]
         taken.append(best)
-        n_taken.update([author] if author is not None else [])
-        taken_near.add(near[video])
-        others, similarity = night.alike.of(video)
-        for other, like in zip(others.tolist(), similarity.tolist(), strict=True):
-            nearest[other] = max(nearest.get(other, 0.0), like)
-        may = [at for at in may if at != best and not closed(at)]
+        by_author = sum(night.author[pool[at].video] == author for at in taken)
+        full = author is not None and by_author >= (config.author_cap or k)
+        for other, similarity in zip(*night.alike.of(video), strict=True):
+            at = place.get(int(other), best)
+            nearest[at] = max(nearest[at], float(similarity))
+        may = [
+            at
+            for at in may
+            if at != best
+            and not (full and night.author[pool[at].video] == author)
+            and not (config.collapse is not None and near[pool[at].video] == near[video])
+        ]
     left = sorted(set(range(len(pool))) - set(taken))
     return falling([pool[at] for at in [*taken, *left][:k]])
+
+
+def relevance(pool: list[Row]) -> list[float | None]:
+    """Scores from 0, the least, to 1, the greatest, as published: equal chances are equal; None below 0."""
+    scores = [float(np.float32(row.score)) for row in pool]
+    personal = [score for score in scores if score > 0]
+    low, high = min(personal, default=0.0), max(personal, default=0.0)
+    spread = (high - low) or 1.0
+    equal = 1.0 if high == low else 0.0
+    return [(score - low) / spread + equal if score > 0 else None for score in scores]
 
 
 def explore(rows: list[Row], night: Night, user: int, uniform: float) -> list[Row]:

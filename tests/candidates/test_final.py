@@ -20,6 +20,7 @@ from candidate_worlds import (
     worlds,
 )
 from hypothesis import given, settings
+from scipy import sparse
 
 from microrec.candidates import blend, diversity, exploration, filters, final, hybrid, ladder
 
@@ -235,6 +236,26 @@ def test_an_explored_row_is_there_as_often_as_its_propensity_says(places: int) -
     assert ((often - chance).abs() <= tolerance).all()
     assert chance.max() - chance.min() > 0.1
     np.testing.assert_allclose(chance.groupby(level=0).sum(), min(places, world["k"]), rtol=1e-9)
+
+
+def test_a_new_video_like_one_that_was_liked_has_the_better_chance() -> None:
+    """Both users have liked 0 and seen 1; 2 is like the one, 3 even more like the other."""
+    world = {
+        "edges": edges([("train", u, v, 1 - v) for u in (0, 1) for v in (0, 1)]),
+        "videos": videos([True] * 6),
+        "n_users": 2,
+        "sources": {"content": candidates({0: [4, 5], 1: [4, 5]})},
+        "k": 2,
+    }
+    near = np.zeros((6, 6), np.float32)
+    near[0, 2] = near[2, 0] = 0.6
+    near[1, 3] = near[3, 1] = 0.9
+    like = diversity.Likeness(np.zeros(6, int), np.arange(6), sparse.csr_matrix(near))
+    config = exploration.Config(places=1, every=2, uniform_share=0.2)
+    shown = final.Discovery(config, like, np.array([2, 3]), np.array([0.0, 0.95]))
+    found = lists(world, final.Shaping(SMALL, discovery=shown)).to_pydict()
+    assert found["video_idx"] == [4, 2, 4, 3]
+    assert found["propensity"] == [1, pytest.approx(0.9), 1, pytest.approx(0.1)]
 
 
 def test_a_chance_as_small_as_can_be_is_personal_at_any_rank() -> None:

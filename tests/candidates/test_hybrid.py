@@ -198,6 +198,17 @@ def test_examples_are_all_that_is_liked_and_some_of_the_rest_of_the_same_users(s
     np.testing.assert_array_equal(some.values, drawn(0.3).values)
 
 
+def test_examples_of_blocks_are_those_of_the_night() -> None:
+    whole = humps(0, n=90)
+    parts = [
+        hybrid.Examples(whole.values[start:stop], whole.liked[start:stop])
+        for start, stop in ((0, 20), (20, 20), (20, 90))
+    ]
+    found = hybrid.together(parts)
+    np.testing.assert_array_equal(found.values, whole.values)
+    np.testing.assert_array_equal(found.liked, whole.liked)
+
+
 def test_the_share_of_examples_that_nobody_liked() -> None:
     generator = np.random.default_rng(0)
     found = some_pairs(generator, 200, 200)
