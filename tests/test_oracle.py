@@ -18,7 +18,7 @@ import pytest
 import worlds
 from hypothesis import given
 from hypothesis import strategies as st
-from nights import call
+from nights import call, fit_and_select
 
 from microrec import recipe
 from microrec.candidates import retrieval
@@ -94,11 +94,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for back in (2, 1, 0):
         day = DAY - dt.timedelta(days=back)
         plant(house, day, seed=back)
-        propose(day, "trial")
-    call("blend_candidates", DAY, fit="trial")
-    call("evaluate_sources", DAY)
-    propose(DAY, "final")
-    call("blend_candidates", DAY, fit="final")
+        fit_and_select(day, "trial")
+        call("evaluate_sources", day)
+    fit_and_select(DAY, "final")
     call("select_recommendations", DAY)
     yield place
     patch.undo()
@@ -112,18 +110,6 @@ def house(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.War
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     settings.cache_clear()
     return arrow.Warehouse.open()
-
-
-def propose(day: dt.date, fit: str) -> None:
-    """Train, propose, rank."""
-    asked = recipe.night()
-    for job, models in (
-        ("train_model", asked.trained),
-        ("select_candidates", asked.models),
-        ("rank_candidates", asked.rankers),
-    ):
-        for model in models:
-            call(job, day, fit=fit, model=model)
 
 
 def plant(house: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
@@ -177,6 +163,7 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
     (row,) = house.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
     assert (row["observed"], row["threshold"]) == (1.0, 1.0)
+    assert night.read(house, DAY, [], night.Config()).booster is not None
     said = verdict(house)
     assert said.n_users == N_USERS - 1
     assert not said.differences

@@ -27,6 +27,8 @@ FEW = 0.1
 times longer on rows that are mostly -inf, as those of neighbour lists are."""
 TILED = 40_000_000
 """Pairs of a user and a video from which on `topk` is worth the time that loading its compiled code takes."""
+CHECKED = 16_384
+"""Rows looked through at a time."""
 
 
 class Config(BaseModel):
@@ -196,11 +198,8 @@ def by_trends(fitted: Trends, *, users: Ints, known: Knowledge, k: int, config: 
     Raises:
         MicrorecError: a vector is not finite.
     """
-    for name, vectors in (
-        ("trend", fitted.user[fitted.trend_known]),
-        ("video", fitted.video[fitted.video_known]),
-    ):
-        _require_finite(name, vectors)
+    _require_finite("trend", fitted.user, fitted.trend_known)
+    _require_finite("video", fitted.video, fitted.video_known)
     users = np.unique(users)
     users = users[fitted.trend_known[users].any(axis=1)]
     n_trends = fitted.user.shape[1]
@@ -337,12 +336,15 @@ def _check_length(k: int) -> None:
 
 def _check_finite(fitted: Embeddings) -> None:
     """Refuse vectors that rank nothing."""
-    _require_finite("user", fitted.user[fitted.user_known])
-    _require_finite("video", fitted.video[fitted.video_known])
+    _require_finite("user", fitted.user, fitted.user_known)
+    _require_finite("video", fitted.video, fitted.video_known)
 
 
-def _require_finite(name: str, vectors: Floats) -> None:
-    """A NaN would rank above everything or nothing, silently: refuse it."""
-    bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+def _require_finite(name: str, vectors: Floats, known: NDArray[np.bool_]) -> None:
+    """A NaN would rank above everything or nothing, silently: refuse it where it is known [...] of [..., dim]."""
+    bad = 0
+    for start in range(0, len(vectors), CHECKED):  # no copy of them all
+        some = slice(start, start + CHECKED)
+        bad += int((known[some] & ~np.isfinite(vectors[some]).all(axis=-1)).sum())
     if bad:
         raise MicrorecError(f"candidates: {bad} {name} vectors of the model are not finite")

@@ -46,8 +46,10 @@ def as_rows(table: pa.Table) -> list[tuple]:
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.integers(1, 60))
 
 
-@given(sizes, st.integers(0, 2**32 - 1))
-def test_embeddings_equal_brute_force(size: tuple[int, int, int, int], seed: int) -> None:
+@given(sizes, st.integers(0, 2**32 - 1), st.booleans())
+def test_embeddings_equal_brute_force(
+    size: tuple[int, int, int, int], seed: int, tiled: bool
+) -> None:
     n_users, n_videos, k, cells = size
     generator = np.random.default_rng(seed)
     known = knowledge(generator, n_users, n_videos)
@@ -59,9 +61,11 @@ def test_embeddings_equal_brute_force(size: tuple[int, int, int, int], seed: int
         video_known=generator.random(n_videos) < 0.8,
     )
     users = generator.integers(0, n_users, 5)
-    found = retrieval.by_embeddings(
-        fitted, users=users, known=known, k=k, config=retrieval.Config(block_cells=cells)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "TILED", 0 if tiled else 1000)
+        found = retrieval.by_embeddings(
+            fitted, users=users, known=known, k=k, config=retrieval.Config(block_cells=cells)
+        )
     scores = np.where(fitted.video_known, fitted.user @ fitted.video.T, -np.inf)
     asked = [int(u) for u in users if fitted.user_known[u]]
     assert as_rows(found) == slow(scores, asked, known, k)
@@ -115,7 +119,11 @@ def test_top_breaks_ties_by_column(n_columns: int, k: int, seed: int) -> None:
         assert ranks[rows == row].tolist() == list(range(1, len(best) + 1))
 
 
-def test_columns_have_the_types_of_the_contract() -> None:
+@pytest.mark.parametrize("tiled", [0, 1000])
+def test_columns_have_the_types_of_the_contract(
+    tiled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieval, "TILED", tiled)
     generator = np.random.default_rng(0)
     fitted = SimpleNamespace(
         user=np.ones((2, 1), np.float32),
@@ -135,7 +143,50 @@ def test_columns_have_the_types_of_the_contract() -> None:
         assert found.schema.types == [pa.int32(), pa.int32(), pa.int32(), pa.float32()]
 
 
-def test_refuses_vectors_that_are_not_finite() -> None:
+@pytest.mark.parametrize("tiled", [0, 1000])
+def test_refuses_lists_of_no_length(tiled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "TILED", tiled)
+    fitted = SimpleNamespace(
+        user=np.ones((2, 1), np.float32),
+        video=np.ones((3, 1), np.float32),
+        user_known=np.array([True, True]),
+        video_known=np.array([True, True, True]),
+    )
+    known = knowledge(np.random.default_rng(0), 2, 3)
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        retrieval.by_embeddings(
+            fitted, users=np.array([0]), known=known, k=0, config=retrieval.Config()
+        )
+
+
+def test_many_users_are_ranked_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real-valued vectors, both ways: the same lists but for videos whose scores tie in float32."""
+    monkeypatch.setattr(retrieval, "TILED", 10_000)
+    generator = np.random.default_rng(2)
+    fitted = SimpleNamespace(
+        user=generator.standard_normal((300, 16), dtype=np.float32),
+        video=generator.standard_normal((900, 16), dtype=np.float32),
+        user_known=generator.random(300) < 0.9,
+        video_known=generator.random(900) < 0.9,
+    )
+    fitted.user[~fitted.user_known] = np.nan
+    fitted.video[~fitted.video_known] = np.nan
+    given = {"users": np.arange(300), "known": knowledge(generator, 300, 900), "k": 40}
+    tiled = retrieval.by_embeddings(fitted, **given, config=retrieval.Config(threads=2))
+    monkeypatch.setattr(retrieval, "TILED", 10**9)
+    monkeypatch.delattr(retrieval, "_tiled")
+    dense = retrieval.by_embeddings(fitted, **given, config=retrieval.Config())
+    for name in ("user_idx", "rank"):
+        assert tiled[name].to_pylist() == dense[name].to_pylist()
+    scores = [one["score"].to_numpy() for one in (tiled, dense)]
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+    same = tiled["video_idx"].to_numpy() == dense["video_idx"].to_numpy()
+    assert same.mean() > 0.999
+
+
+@pytest.mark.parametrize("tiled", [0, 1000])
+def test_refuses_vectors_that_are_not_finite(tiled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "TILED", tiled)
     fitted = SimpleNamespace(
         user=np.array([[1.0], [np.nan]], np.float32),
         video=np.ones((3, 1), np.float32),
