@@ -27,8 +27,9 @@ def main(day: job.Day, fit: job.Fit) -> None:
     rng = np.random.default_rng(seed)
     days = proposals.nights(house, night.sources, last=day, fit=fit)[: config.nights]
     some = [proposals.examples(house, one, config=config, rng=rng) for one in days]
-    booster = hybrid.fit(some, night.sources, config=config)
     found = proposals.read(house, night.sources, day=day, fit=fit)
+    usable = some if len(found.lists) == len(night.sources) else []  # the trees read every source
+    booster = hybrid.fit(usable, night.sources, config=config)
     say = partial(hybrid.pairs, facts=proposals.facts(found, day=day, fit=fit), closed=closed)
     asked = say(hybrid.some_users(found.lists, config.explained, rng=rng))
     if booster is None:
@@ -39,8 +40,9 @@ def main(day: job.Day, fit: job.Fit) -> None:
             hybrid.closed_effects(asked, closed, history=found.known.history),
         )
     else:
-        save = partial(hybrid.save, booster)
-        path, digest = house.save_artefact(day=day, fit=fit, model=hybrid.SOURCE, save=save)
+        path, digest = house.save_artefact(
+            day=day, fit=fit, model=hybrid.SOURCE, save=partial(hybrid.save, booster)
+        )
         row = proposals.learned_from(found, days, some)
         row |= {"config": config.model_dump_json(), "seed": seed, "path": path, "digest": digest}
         house.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=hybrid.SOURCE)

@@ -15,6 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs import (
+    blend_candidates,
+    check_recommendations,
     describe_clips,
     describe_trends,
     evaluate_sources,
@@ -79,7 +81,7 @@ def plant(house: arrow.Warehouse, day: dt.date) -> None:
             fit,
             "content",
             parity[np.arange(N_USERS) % 2],
-            parity[np.arange(N_VIDEOS) % 2],
+            parity[np.arange(N_VIDEOS) % 2] * (1 - number / 1000),
         )
         train(house, day, fit, "popularity", np.ones((N_USERS, 1), np.float32), number)
 
@@ -171,9 +173,11 @@ def night(day: dt.date = DAY) -> None:
     for fit in ("trial", "final"):
         for model in MODELS:
             select_candidates.main(day=day, fit=fit, model=model)
+        blend_candidates.main(day=day, fit=fit)
         if fit == "trial":
             evaluate_sources.main(day=day)
     select_recommendations.main(day=day)
+    check_recommendations.main(day=day)
     describe_trends.main(day=day)
     describe_clips.main(day=day)
     publish_release.main(day=day)
@@ -189,9 +193,11 @@ def test_a_night_ends_in_a_release(house: arrow.Warehouse) -> None:
         "user_trends",
         "clip_interest",
         "exit_points",
+        "blend_weights",
         "metrics",
         "gate_results",
     }
+    assert set(release.read("blend_weights")["method"].to_pylist()) == {"closed_form"}
     for described in ("user_trends", "clip_interest", "exit_points"):
         assert release.read(described).num_rows == 0, "no model of it in this recipe"
     with pytest.raises(MissingDay, match="no clip_interest was fitted"):
@@ -291,9 +297,11 @@ def test_a_missing_source_is_tolerated_and_logged(
         select_candidates.main(day=DAY, fit="trial", model=model)
     evaluate_sources.main(day=DAY)
     select_candidates.main(day=DAY, fit="final", model="content")
+    blend_candidates.main(day=DAY, fit="final")
     with caplog.at_level("WARNING"):
         select_recommendations.main(day=DAY)
     assert "missing_source=popularity" in caplog.text
+    check_recommendations.main(day=DAY)
     describe_trends.main(day=DAY)
     describe_clips.main(day=DAY)
     publish_release.main(day=DAY)
