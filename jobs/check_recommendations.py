@@ -26,7 +26,8 @@ def main(day: job.Day) -> None:
     users = compare.drawn(published["user_id"].to_pylist(), config.users, rng)
     verdict = compare.check(night.read(house, day, users, config), published, users)
     for source, n in verdict.n_unlike.items():
-        logger.info("oracle day=%s source=%s users=%d unlike=%d", day, source, len(users), n)
+        level = logging.WARNING if n else logging.INFO
+        logger.log(level, "oracle day=%s source=%s users=%d unlike=%d", day, source, len(users), n)
     judged = gate.table([compare.result(verdict)])
     house.write("gate_results", judged, day=day, fit="oracle")
     gate.require(judged, day=day, fit="oracle")

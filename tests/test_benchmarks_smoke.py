@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
+from microrec.candidates import retrieval
 from microrec.errors import GateHeld, RecipeError
 from microrec.evaluation import ranking
 from microrec.evaluation.report import FLOOR
@@ -47,6 +48,7 @@ from tests.benchmarks import (
     training,
     trends,
 )
+from tests.benchmarks import ranking as many_users
 
 
 def figures(out: Path, metric: str) -> dict[tuple[str, str], Any]:
@@ -75,6 +77,35 @@ def test_the_spark_stages_at_the_smallest_size(tmp_path: Path) -> None:
     graphs.main(["--scale", "smoke", "--stage", "spark", "--runs", "1", "--out", str(tmp_path)])
     equal = figures(tmp_path, "equal")
     assert equal["spark", graphs.EXACT] == equal["spark", graphs.PROCESS] == 1
+
+
+def test_many_users_are_ranked_right_in_every_way(tmp_path: Path) -> None:
+    sizes = ["--videos", "700", "--dim", "8", "--k", "20", "--slice", "150"]
+    many_users.main([*sizes, "--threads", "1", "--runs", "1", "--out", str(tmp_path)])
+    right = figures(tmp_path, "right")
+    assert {name for _, name in right} == {
+        *("microrec", "microrec, dense", "peer: torch product and topk", "peer: faiss flat")
+    }
+    assert set(right.values()) == {1.0}
+    assert set(figures(tmp_path, "as microrec").values()) == {1.0}
+
+
+def test_a_list_with_a_seen_video_or_another_score_is_not_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retrieval, "TILED", retrieval.TILED)  # which the way below sets
+    world = many_users.planted(30, 400, 8)
+    truth = many_users.Truth(world, np.arange(30), 10)
+    found = many_users.dense(world, k=10, threads=1)
+    assert truth.right(found) == 1
+    scores = found["score"].copy()
+    scores[5] *= 1.001
+    assert truth.right({**found, "score": scores}) == 299 / 300
+    unmasked = world._replace(seen=world.seen * 0)
+    unmasked.seen.eliminate_zeros()
+    wrong = many_users.dense(unmasked, k=10, threads=1)
+    assert truth.right(wrong) < 0.9
+    assert many_users.shared(found, wrong) < many_users.shared(found, found) == 1
 
 
 def test_a_training_step_equals_that_of_pyg(tmp_path: Path) -> None:

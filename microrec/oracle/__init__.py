@@ -28,7 +28,9 @@ What is equal, and what is not:
 * The tolerance is relative to the sum of the absolute addends, which is what bounds the error of a
   float32 sum; a score of one addend has none, and equal ones must stand in the order of video_idx.
 * From there on all is float64 in a stated order (sources by name) or counts: the blend, the
-  ladder and the variety are compared exactly. Two rows swapped that have equal points differ.
+  ladder and the variety are compared exactly, scores to the last bit of float32. Two rows swapped
+  that have equal points differ. A rule of `candidates` that changes must change here too: that is
+  the price, and the point.
 * The exploration adds float32 similarities again. Propensities are compared within the tolerance,
   and where a user's random number falls on the border of two videos within it, both are right.
 """

@@ -192,8 +192,9 @@ def _union(of_sources: Iterable[Stored]) -> Ints:
 
 def _ranked(night: Night, source: str, proposed: Mapping[int, Ints]) -> dict[int, Told]:
     """What a ranking model says of what the models propose, by user."""
-    users = np.concatenate([np.full(len(some), user) for user, some in proposed.items()])
-    scores = night.rankers[source](users, np.concatenate(list(proposed.values())))
+    pairs = [(user, video) for user, some in proposed.items() for video in some.tolist()]
+    users, videos = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    scores = night.rankers[source](users, videos) if pairs else np.empty(0)
     ends = np.cumsum([len(some) for some in proposed.values()])[:-1]
     found = {}
     for (user, some), mine in zip(proposed.items(), np.split(scores, ends), strict=True):

@@ -226,7 +226,7 @@ def vary(pool: list[Row], night: Night, near: list[int]) -> list[Row]:
 
 
 def relevance(pool: list[Row]) -> list[float | None]:
-    """Scores from 0, the least, to 1, the greatest, as published: equal chances are equal; None below 0."""
+    """Scores from 0, the least, to 1, the greatest, as published: equal chances are equal; None for 0 or less."""
     scores = [float(np.float32(row.score)) for row in pool]
     personal = [score for score in scores if score > 0]
     low, high = min(personal, default=0.0), max(personal, default=0.0)

