@@ -41,6 +41,8 @@ Picture = Annotated[
 ]
 
 console = Console(highlight=False)
+WIDE = 1000
+"""Characters of a line that nobody looks at in a terminal, at most."""
 
 
 @app.command()
@@ -251,7 +253,9 @@ def _print_rows(title: str, columns: list[str], rows: list[dict[str, object]]) -
         table.add_column(column, overflow="fold", no_wrap=column == columns[0])
     for row in rows:
         table.add_row(*[_text(row.get(column)) for column in columns])
-    console.print(table)
+    # Into a file or a pipe lines are as long as they are: folded ids cannot be searched for.
+    unfolded = Console(highlight=False, width=WIDE)
+    (console if console.is_terminal else unfolded).print(table)
 
 
 def _text(value: object) -> str:
