@@ -6,6 +6,7 @@ needed), then one final list per user, the fallback lists for users nobody knows
 is said of clips. Numpy, scipy and Arrow only: a process that selects must not pay the 3-10 s import of torch.
 
     retrieval  exact top-k of a source, by blocks of users
+    topk       the same for very many users: tiles of scores pass by, compiled code keeps the best
     reranking  the union of all candidates in the order of a ranking model's scores
     blend      rank fusion of all sources, weighted by how much data the user has: the closed form
     hybrid     the learned blend: trees that read what every source says, taught by earlier nights

@@ -1,7 +1,7 @@
 """The one place that says which video may be shown to whom, and who gets a list at all.
 
 Models and SQL elsewhere never mask: retrieval and the final filter-and-fill both call
-    `Knowledge.mask`.
+`Knowledge.mask`; `topk`, which never holds a row of scores, leaves out the same `seen` and `eligible`.
 """
 
 import datetime as dt
