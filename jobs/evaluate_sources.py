@@ -8,11 +8,13 @@ hold failed, ends with GateHeld. Judged are final lists, not models; a learned b
 worse than the closed form gives way to it.
 """
 
+from functools import partial
+
 import numpy as np
 
-from microrec import contest, job, proposals, recipe
+from microrec import job, proposals, recipe, yesterday
 from microrec.candidates import filters
-from microrec.evaluation import gate, ranking, report, truth
+from microrec.evaluation import contest, gate, ranking, report, truth
 from microrec.evaluation.lists import by_idx
 from microrec.tables import arrow
 
@@ -25,12 +27,17 @@ def main(day: job.Day) -> None:
     served = filters.served(found.users, house.read("suppressed_users", day=day))
     asked = np.intersect1d(served, right.users)
     select = proposals.selection(house, found, users=asked, day=day, fit=fit)
-    rng = np.random.default_rng(night.seed)
-    lists, judged, churn = contest.held(found, select, right, day=day, rng=rng)
+    asks = recipe.section("evaluation.gate", gate.Config)
     config = recipe.section("evaluation.ranking", ranking.Config)
+    rng = np.random.default_rng(night.seed)
+    gain = partial(ranking.gain, metric=asks.metric, config=config, generator=rng)
+    ours = {report.CLOSED_FORM: select(None)}
+    if found.learned is not None:
+        ours[report.LEARNED] = select(found.learned)
+    before = yesterday.lists(found, day=day)
+    lists, judged, churn = contest.held(ours, before, right, gain=gain, config=asks)
     figures = ranking.measure({**found.lists, **lists}, right, config=config, generator=rng)
     house.write("metrics", report.table(figures), day=day, stage="evaluation")
-    asks = recipe.section("evaluation.gate", gate.Config)
     subject = by_idx(
         lists[report.BLEND],
         users=asked,
@@ -40,7 +47,8 @@ def main(day: job.Day) -> None:
     )
     judged += [*gate.check(subject, config=asks), gate.better_than_popularity(figures, config=asks)]
     judged += [gate.alive(found.lists), gate.plausible(figures, config=asks)]
-    judged.append(gate.steady(figures, contest.yesterdays_figures(day, asks.metric), config=asks))
+    then = yesterday.figures(house, asks.metric, day=day)
+    judged.append(gate.steady(figures, then, config=asks))
     judged += gate.guardrails(figures, churn=churn, config=asks)
     results = gate.table([*judged, gate.verdict(judged)])
     house.write("gate_results", results, day=day, fit=fit)

@@ -23,7 +23,8 @@ def main(day: job.Day) -> None:
     found = proposals.read(house, night.sources, day=day, fit="final")
     trusted = gate.trusts_learned(house.read("gate_results", day=day, fit="trial"))
     learned = found.learned if trusted else None
-    logger.info("blend day=%s fit=final method=%s", day, "learned" if trusted else "closed_form")
+    method = "closed_form" if learned is None else "learned"
+    logger.info("blend day=%s fit=final method=%s", day, method)
     users = filters.served(found.users, house.read("suppressed_users", day=day))
     blended = proposals.selection(house, found, users=users, day=day, fit="final")(learned)
     until = filters.horizon(day, "final") + dt.timedelta(hours=night.valid_hours)

@@ -78,7 +78,8 @@ def kuairand(
 
 @app.command()
 def warm() -> None:
-    """Do once what would be done again and again: load the JVM's classes into an archive, compile the graph kernels."""
+    """Do once what would be done again and again: load the JVM's classes into an archive, compile the kernels."""
+    from microrec.candidates import topk
     from microrec.graphs import kernels
     from microrec.tables import archive
 
@@ -88,7 +89,8 @@ def warm() -> None:
         f"class archive {made}" if made else "no class archive: starts stay slow, see above"
     )
     kernels.compile_kernels()
-    console.print("graph kernels compiled")
+    topk.compile_kernel()
+    console.print("kernels compiled")
 
 
 @app.command()

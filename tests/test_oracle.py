@@ -586,9 +586,9 @@ def test_chances_and_draws_are_those_of_the_lists(
     assert oracle_lists.draw(chance, uniform) == drawn[drawn >= 0].tolist()
 
 
-def test_the_oracle_takes_from_candidates_only_configs_and_names() -> None:
+def test_the_oracle_takes_from_candidates_only_configs_names_and_the_stored_trees() -> None:
     """Else a mistake there would be made twice."""
-    allowed = {"Config", "RUNGS", "SOURCE", "FILE", "EXPLORED"}
+    allowed = {"Config", "RUNGS", "SOURCE", "EXPLORED", "load"}
     used = set()
     for path in (HOME / "microrec" / "oracle").glob("*.py"):
         tree = ast.parse(path.read_text())

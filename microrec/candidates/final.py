@@ -17,11 +17,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from microrec.candidates import blend, diversity, exploration
-from microrec.candidates.blend import Ranked
+from microrec.candidates.blend import Fused, Ranked
 from microrec.candidates.diversity import Likeness
 from microrec.candidates.filters import Ints, Knowledge
 from microrec.candidates.ladder import REASONS, RUNGS, Ladder
 from microrec.candidates.retrieval import blocks, top
+from microrec.errors import MicrorecError
 
 EXPLORED = "exploration"
 """Source of a video that is shown so that something is learned of it."""
@@ -119,6 +120,10 @@ def select(
         non-increasing), source (strongest source, rung, or exploration), reason, source_rank (int32,
         the source's own rank of the video, null for rungs and exploration) and propensity (float64,
         chance with which the row is in the list; below 1 only for exploration).
+
+    Raises:
+        MicrorecError: The learned order has a video that no source proposes to the user: it was made
+            of other candidates.
     """
     sources = {name: blend.ranked(rows) for name, rows in candidates.items()}
     learned = None if shaping.learned is None else blend.ranked(shaping.learned)
@@ -137,7 +142,7 @@ def select(
             n_videos=known.n_videos,
             config=shaping.weights,
         )
-        points = fused.points if learned is None else _chances(learned, block, known.n_videos)
+        points = fused.points if learned is None else _chances(learned, block, fused)
         personal = points > 0
         scores = np.where(personal, points, places)
         known.mask(scores, block)
@@ -178,10 +183,16 @@ def with_ids(
     return rows.append_column("valid_until", pa.repeat(instant, rows.num_rows))
 
 
-def _chances(learned: Ranked, users: Ints, n_videos: int) -> NDArray[np.float64]:
+def _chances(learned: Ranked, users: Ints, fused: Fused) -> NDArray[np.float64]:
     """The learned chances of a block, equal ones told apart in the order of their ranks."""
-    points = np.zeros((len(users), n_videos))
+    points = np.zeros(fused.points.shape)
     rows, videos, ranks, scores = learned.of(users)
+    strange = int((fused.strongest[rows, videos] < 0).sum())
+    if strange:
+        raise MicrorecError(
+            f"candidates: {strange} videos of the learned order are proposed by no source;"
+            " run blend_candidates again"
+        )
     points[rows, videos] = scores * (1.0 - TIE * ranks)
     return points
 

@@ -138,6 +138,13 @@ def ranked(
             yield from pool.map(of_block, blocks[start : start + step])
 
 
+def compile_kernel() -> None:
+    """Let a few users through, so that numba keeps the machine code on disk."""
+    few = np.eye(2, 4, dtype=np.float32)
+    catalogue = Catalogue.of(few, np.ones(len(few), np.bool_))
+    list(ranked(catalogue, few, users=np.arange(2), seen=sparse.csr_matrix((2, 2)), k=1))
+
+
 def _of_block(
     catalogue: Catalogue, user: Floats, seen: sparse.csr_matrix, k: int, users: Ints
 ) -> Lists:

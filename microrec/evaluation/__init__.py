@@ -8,6 +8,8 @@ and `gate_results` rows.
     ranking    all-item metrics by PyG, per user, per history bucket, for cold videos
     bootstrap  95 % intervals over users, shared by all columns so that differences are paired
     lists      ranked lists with what they must obey, by index or by id
+    champion   the lists of yesterday's release in tonight's numbers, and what of tonight's is new
+    contest    which lists the night goes on with: learned or closed form, and against yesterday's
     gate       thresholds and checks; hold stops the release, warn tells
     report     figures of a finished release
 

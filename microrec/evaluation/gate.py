@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from microrec.errors import GateHeld
 from microrec.evaluation.lists import Lists
-from microrec.evaluation.report import BLEND, CHAMPION, DIFFERENCE, FLOOR, Figure
+from microrec.evaluation.report import BLEND, CHAMPION, DIFFERENCE, FLOOR, OURS, Figure
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -321,13 +321,16 @@ def steady(figures: Sequence[Figure], before: Mapping[str, float], *, config: Co
 
     Args:
         figures: Metrics of the trial.
-        before: `metric` of the trial of the day before, by source; empty where there was none.
+        before: `metric` of the trial of the day before, by name; empty where there was none. Only
+            sources are compared: differences and the blend have gates of their own.
         config: How much must be left.
     """
     fallen = [
         name
         for name, one in _of_metric(figures, config.metric).items()
-        if one.high is not None and one.high < config.source_kept * before.get(name, 0.0)
+        if name not in OURS
+        and one.high is not None
+        and one.high < config.source_kept * before.get(name, 0.0)
     ]
     words = f"sources with less than {config.source_kept:g} of yesterday's {config.metric}"
     return _none("collapsed_sources", words, fallen)

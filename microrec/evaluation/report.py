@@ -21,6 +21,9 @@ CHAMPION = "champion"
 DIFFERENCE = f"{BLEND}-minus-{FLOOR}"
 """Name of their paired difference."""
 
+OURS = frozenset({BLEND, LEARNED, CLOSED_FORM, CHAMPION, DIFFERENCE})
+"""Names of figures that are of no source."""
+
 RELEASE = """
     SELECT 'recommendations' AS name, 'rows' AS metric, 'all' AS slice, count(*) AS value FROM lists
     UNION ALL SELECT 'recommendations', 'users', 'all', count(DISTINCT user_id) FROM lists

@@ -9,7 +9,7 @@ others differ first.
     lists    from the sources' lists to the published one: points, chances, ladder, variety, exploration
     compare  who is drawn, and whether a list is the published one
 
-It shares no code with `candidates`, only the `Config`s and the names of things: a mistake there
+It shares no code with `candidates`, only the `Config`s, the names of things and the stored trees: a mistake there
 would else be made twice. It is plain and slow, and is meant to be read beside the docstrings of
 `candidates`, which are the rules.
 

@@ -357,7 +357,7 @@ def _booster(house: Warehouse, day: dt.date) -> lightgbm.Booster | None:
     if "pass" not in said:
         return None
     folder = house.find_artefact(day=day, fit="final", model=hybrid.SOURCE)
-    return lightgbm.Booster(model_str=(folder / hybrid.FILE).read_text())
+    return hybrid.load(folder, recipe.night().sources)
 
 
 def _place(likers: Ints) -> Floats:

@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from scipy import sparse
 
 from microrec.candidates import blend, diversity, exploration, filters, final, hybrid, ladder
+from microrec.errors import MicrorecError
 
 Row = dict[str, Any]
 
@@ -317,3 +318,26 @@ def test_with_ids() -> None:
         "video_id": ["v1", "v0"],
         "valid_until": [until, until],
     }
+
+
+def test_a_learned_order_of_other_candidates_is_refused() -> None:
+    world = {
+        "edges": edges([("train", 0, 0, 1)]),
+        "videos": videos([True] * 4),
+        "n_users": 1,
+        "sources": {"content": candidates({0: [1, 2]})},
+        "k": 3,
+    }
+    known = filters.knowledge(world["edges"], world["videos"], n_users=1, fit="final", day=DAY)
+    rungs = ladder.rungs(
+        world["edges"], world["videos"], known=known, fit="final", day=DAY, config=ladder.Config()
+    )
+    with pytest.raises(MicrorecError, match="1 videos of the learned order are proposed by no"):
+        final.select(
+            world["sources"],
+            users=np.arange(1),
+            known=known,
+            ladder=ladder.climb(rungs),
+            k=3,
+            shaping=final.Shaping(SMALL, candidates({0: [2, 3]})),
+        )

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from microrec.evaluation import champion, gate
-from microrec.evaluation.report import BLEND, CHAMPION, Figure
+from microrec.evaluation.report import BLEND, CHAMPION, OURS, Figure
 
 USERS = pa.table({"user_idx": pa.array([0, 1, 2], pa.int32()), "user_id": ["a", "b", "new"]})
 VIDEOS = pa.table({"video_idx": pa.array([0, 1, 2], pa.int32()), "video_id": ["x", "y", "z"]})
@@ -140,3 +140,5 @@ def test_a_source_that_collapses_holds_the_night() -> None:
     assert (shuffled.status, shuffled.severity) == ("fail", "hold")
     assert shuffled.detail.endswith(": ease")
     assert gate.steady(ndcg(ease=0.002), {}, config=config).status == "pass"
+    ours = ndcg(**{name: 0.001 for name in OURS})
+    assert gate.steady(ours, dict.fromkeys(OURS, 0.05), config=config).status == "pass"

@@ -6,7 +6,9 @@ own parity.
 """
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -248,6 +250,69 @@ def test_again_gives_the_same_digests_and_an_old_day_does_not_move_latest(
     assert reader.days(house.root) == [earlier, DAY]
     assert reader.latest(house.root).day == DAY
     assert reader.of(earlier, house.root).read("recommendations").num_rows == K * (N_USERS - 1)
+
+
+LEARNING = """
+[candidates.hybrid]
+least_nights = 1
+least_positives = 1
+least_in_leaf = 1
+"""
+
+
+def test_the_next_night_learns_from_the_one_before_and_is_held_against_its_release(
+    house: arrow.Warehouse, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place / "recipe.toml").write_text(RECIPE + LEARNING)
+    earlier = DAY - dt.timedelta(days=1)
+    plant(house, earlier)
+    with caplog.at_level("INFO"):
+        night(earlier)
+        night()
+    assert f"blend day={earlier} fit=final method=closed_form" in caplog.text, "not judged yet"
+    assert f"blend day={DAY} fit=final method=learned" in caplog.text
+    judged = house.read("gate_results", day=DAY, fit="trial").to_pylist()
+    gates = {row["gate"]: row for row in judged}
+    assert gates["learned_not_worse"]["status"] == "pass"
+    assert gates["champion"]["status"] == "pass"
+    assert gates["champion"]["observed"] > 0, "yesterday's list cannot have what yesterday showed"
+    assert 0 < gates["churn"]["observed"] <= 1
+    assert gates["verdict"]["detail"].startswith("PROMOTE")
+    before = house.read("gate_results", day=earlier, fit="trial")["gate"].to_pylist()
+    assert not {"learned_not_worse", "champion", "churn"} & set(before)
+    for fit in ("trial", "final"):
+        weights = house.read("blend_weights", day=DAY, fit=fit)
+        assert set(weights["method"].to_pylist()) == {"learned"}
+    (row,) = house.read("models", day=DAY, fit="trial", model="hybrid").to_pylist()
+    assert (row["first_day"], row["last_day"]) == (earlier, earlier), "not from its own day"
+    (row,) = house.read("models", day=DAY, fit="final", model="hybrid").to_pylist()
+    assert (row["first_day"], row["last_day"]) == (earlier, DAY)
+
+
+def constant(user: np.ndarray, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.ones_like(user), np.ones_like(video)
+
+
+def shuffled(user: np.ndarray, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.roll(user, 1, axis=0), video
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "gate"), [(constant, "dead_sources"), (shuffled, "collapsed_sources")]
+)
+def test_sabotage_of_a_source_holds_the_night(
+    house: arrow.Warehouse, sabotage: Callable[..., Any], gate: str
+) -> None:
+    earlier = DAY - dt.timedelta(days=1)
+    plant(house, earlier)
+    night(earlier)
+    parity = np.eye(2, dtype=np.float32)
+    slope = 1 - np.arange(1, N_VIDEOS + 1, dtype=np.float32)[:, None] / 1000
+    right = parity[np.arange(N_USERS) % 2], parity[np.arange(N_VIDEOS) % 2] * slope
+    train(house, DAY, "trial", "content", *sabotage(*right))
+    with pytest.raises(GateHeld, match=f"{gate} .*: content"):
+        night()
+    assert reader.latest(house.root).day == earlier
 
 
 def test_a_blend_that_is_not_better_is_held(house: arrow.Warehouse) -> None:

@@ -1,0 +1,60 @@
+"""Which lists a night goes on with: the learned blend's or the closed form's, and are they up to yesterday's?"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from microrec.evaluation import champion, gate
+from microrec.evaluation.gate import Result
+from microrec.evaluation.report import BLEND, CHAMPION, CLOSED_FORM, LEARNED, Figure
+from microrec.evaluation.truth import Truth
+
+Gain = Callable[[Mapping[str, pa.Table], Truth], list[Figure]]
+"""`ranking.gain` with all but the two lists and the truth filled in."""
+
+
+class Outcome(NamedTuple):
+    """How the contest went."""
+
+    lists: dict[str, pa.Table]
+    """All that took part, the blend among them, by name."""
+    judged: list[Result]
+    churn: float | None
+    """Share of first places that are new since yesterday; None without a release of yesterday."""
+
+
+def held(
+    lists: Mapping[str, pa.Table],
+    before: pa.Table | None,
+    truth: Truth,
+    *,
+    gain: Gain,
+    config: gate.Config,
+) -> Outcome:
+    """Compare the lists of the trial on what its users went on to like.
+
+    The learned blend stands unless it is shown to be worse than the closed form; which of the two
+    stands is then compared with the release of the day before.
+
+    Args:
+        lists: `closed_form`, and `learned` if there is one.
+        before: The lists of the release of the day before by tonight's indices, if there is one.
+        truth: What is right.
+        gain: Tells the paired difference of two lists.
+        config: How much worse the blend may be.
+    """
+    judged, churn, found = list[Result](), None, dict(lists)
+    blended = lists[CLOSED_FORM]
+    if LEARNED in lists:
+        pair = {name: lists[name] for name in (LEARNED, CLOSED_FORM)}
+        judged.append(gate.learned_not_worse(gain(pair, truth)))
+        blended = lists[LEARNED] if judged[0].status == "pass" else blended
+    if before is not None:
+        shared = truth.only(np.isin(truth.users, before["user_idx"].to_numpy()))
+        judged += gate.against_champion(
+            gain({BLEND: blended, CHAMPION: before}, shared), config=config
+        )
+        found[CHAMPION], churn = before, champion.churn(blended, before)
+    return Outcome({**found, BLEND: blended}, judged, churn)
