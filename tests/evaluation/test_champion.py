@@ -140,5 +140,5 @@ def test_a_source_that_collapses_holds_the_night() -> None:
     assert (shuffled.status, shuffled.severity) == ("fail", "hold")
     assert shuffled.detail.endswith(": ease")
     assert gate.steady(ndcg(ease=0.002), {}, config=config).status == "pass"
-    ours = ndcg(**{name: 0.001 for name in OURS})
+    ours = ndcg(**dict.fromkeys(OURS, 0.001))
     assert gate.steady(ours, dict.fromkeys(OURS, 0.05), config=config).status == "pass"
