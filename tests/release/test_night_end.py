@@ -264,8 +264,11 @@ def test_the_next_night_learns_from_the_one_before_and_is_held_against_its_relea
     house: arrow.Warehouse, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (place / "recipe.toml").write_text(RECIPE + LEARNING)
-    earlier = DAY - dt.timedelta(days=1)
-    plant(house, earlier)
+    unmeasured, earlier = (DAY - dt.timedelta(days=back) for back in (2, 1))
+    for day in (unmeasured, earlier):
+        plant(house, day)
+    for model in MODELS:
+        select_candidates.main(day=unmeasured, fit="trial", model=model)
     with caplog.at_level("INFO"):
         night(earlier)
         night()
@@ -287,6 +290,10 @@ def test_the_next_night_learns_from_the_one_before_and_is_held_against_its_relea
     assert (row["first_day"], row["last_day"]) == (earlier, earlier), "not from its own day"
     (row,) = house.read("models", day=DAY, fit="final", model="hybrid").to_pylist()
     assert (row["first_day"], row["last_day"]) == (earlier, DAY)
+    first = house.digest("candidates", day=DAY, fit="trial", source="hybrid")
+    blend_candidates.main(day=DAY, fit="trial")
+    again = house.digest("candidates", day=DAY, fit="trial", source="hybrid")
+    assert again == first, "measured by now, the day still does not teach its own trial"
 
 
 def constant(user: np.ndarray, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
