@@ -23,7 +23,7 @@ from nights import call, fit_and_select
 
 from microrec import recipe
 from microrec.candidates import diversity, exploration, retrieval
-from microrec.errors import GateHeld, MissingDay
+from microrec.errors import GateHeld, MicrorecError, MissingDay
 from microrec.models import fitted
 from microrec.oracle import compare, night, sources
 from microrec.oracle import lists as oracle_lists
@@ -196,8 +196,16 @@ def trust_closed_form(house: arrow.Warehouse) -> None:
 
 def test_a_source_without_candidates_is_missed_by_both(house: arrow.Warehouse) -> None:
     settings().recipe.write_text((RECIPE + LEARNED).replace('"content",', '"content", "ease",'))
+    call("blend_candidates", DAY, fit="final")
     call("select_recommendations", DAY)
     assert not verdict(house).differences
+
+
+def test_a_blend_of_other_sources_is_refused(house: arrow.Warehouse) -> None:
+    """The recipe has changed since the blend was learned."""
+    settings().recipe.write_text((RECIPE + LEARNED).replace('"content",', '"content", "ease",'))
+    with pytest.raises(MicrorecError, match="asked for .*points_ease"):
+        verdict(house)
 
 
 def lists(house: arrow.Warehouse) -> pd.DataFrame:
