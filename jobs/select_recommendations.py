@@ -1,8 +1,8 @@
 """Make the final list of every user, and the lists for users nobody knows.
 
-Reads: candidates of fit final, users, video_nodes, watch_edges, suppressed_users of the day,
-gate_results of fit trial (whether the learned blend is trusted); also modality_edges where the recipe
-asks for variety or exploration.
+Reads: candidates and models (their artefacts) of fit final, users, video_nodes, watch_edges,
+modality_edges, suppressed_users of the day, gate_results of fit trial (whether the learned blend is
+trusted).
 Writes: recommendations and fallback_recommendations of the day.
 """
 
@@ -28,8 +28,9 @@ def main(day: job.Day) -> None:
     users = filters.served(found.users, house.read("suppressed_users", day=day))
     blended = proposals.selection(house, found, users=users, day=day, fit="final")(learned)
     until = filters.horizon(day, "final") + dt.timedelta(hours=night.valid_hours)
-    nodes = {"user": found.users, "video": found.videos}
-    rows = final.with_ids(blended, nodes=nodes, valid_until=until)
+    told = proposals.with_evidence(house, found, blended, day=day)
+    nodes = {"user": found.users, "video": found.videos, "evidence_video": found.videos}
+    rows = final.with_ids(told, nodes=nodes, valid_until=until)
     house.write("recommendations", rows, day=day)
     shared = ladder.fallback(proposals.rungs(found, day=day, fit="final"), night.k)
     rows = final.with_ids(shared, nodes={"video": found.videos}, valid_until=until)

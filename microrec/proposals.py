@@ -12,10 +12,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from microrec import recipe
-from microrec.candidates import blend, diversity, exploration, filters, final, hybrid, ladder
+from microrec.candidates import (
+    blend,
+    diversity,
+    evidence,
+    exploration,
+    filters,
+    final,
+    hybrid,
+    ladder,
+)
 from microrec.candidates.diversity import Likeness
 from microrec.candidates.filters import Ints, Knowledge
 from microrec.evaluation import truth
+from microrec.models import fitted
 from microrec.tables.arrow import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -122,6 +132,20 @@ def discovery(
     rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"exploration"])
     order = rng.permutation(np.flatnonzero(new))
     return final.Discovery(config, like, order, rng.random(found.users.num_rows))
+
+
+def with_evidence(house: Warehouse, found: Proposals, rows: pa.Table, *, day: dt.date) -> pa.Table:
+    """The rows of final lists with what speaks for each.
+
+    Raises:
+        MissingDay: a source of the lists has no artefact, or there are no modality_edges.
+    """
+    edges = house.read("modality_edges", day=day)
+    names = [name for name in recipe.night().models if name in found.lists]
+    places = ((name, house.find_artefact(day=day, fit="final", model=name)) for name in names)
+    models = ((name, fitted.load(place)) for name, place in places)
+    alike = evidence.by_modality(edges, n_videos=found.videos.num_rows)
+    return evidence.add(rows, models, known=found.known, alike=alike)
 
 
 def facts(found: Proposals, *, day: dt.date, fit: str) -> hybrid.Facts:

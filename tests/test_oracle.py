@@ -160,6 +160,9 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
     kinds = set(published["source"])
     assert {"exploration", "content", "multi_trend", "ranked_by_multi_trend"} <= kinds
     assert (published.loc[published["source"] == "exploration", "propensity"] < 1).any()
+    claims = [name for name in published if name.startswith("evidence_")]
+    assert len(claims) == 4
+    assert published[claims].notna().sum().min() > N_USERS / 2
     call("check_recommendations", DAY)
     (row,) = house.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
@@ -204,7 +207,7 @@ def test_a_source_without_candidates_is_missed_by_both(house: arrow.Warehouse) -
 def test_a_blend_of_other_sources_is_refused(house: arrow.Warehouse) -> None:
     """The recipe has changed since the blend was learned."""
     settings().recipe.write_text((RECIPE + LEARNED).replace('"content",', '"content", "ease",'))
-    with pytest.raises(MicrorecError, match="asked for .*points_ease"):
+    with pytest.raises(MicrorecError, match=r"asked for .*points_ease"):
         verdict(house)
 
 
@@ -268,17 +271,28 @@ def a_seen_video(house: arrow.Warehouse) -> None:
 
 
 def set_one(column: str, value: object, *, explored: bool = False) -> Sabotage:
-    """Another value in one row of the table."""
+    """Another value in one row of the table that has one."""
 
     def sabotage(house: arrow.Warehouse) -> None:
         def change(rows: pd.DataFrame) -> pd.DataFrame:
-            place = rows.index[(rows["source"] == "exploration") == explored][17]
+            wanted = (rows["source"] == "exploration") == explored
+            place = rows.index[wanted & rows[column].notna()][17]
             rows.loc[place, column] = value
             return rows
 
         spoil(house, change)
 
     return sabotage
+
+
+def claim_of_the_explored(house: arrow.Warehouse) -> None:
+    """Where there is nothing to claim."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        rows.loc[rows.index[rows["source"] == "exploration"][3], "evidence_viewers"] = 1
+        return rows
+
+    spoil(house, change)
 
 
 def propensities_of_one(house: arrow.Warehouse) -> None:
@@ -360,6 +374,11 @@ SABOTAGES: dict[str, Sabotage] = {
     "a wrong source_rank": set_one("source_rank", 99),
     "a wrong score": set_one("score", 0.05),
     "a wrong propensity": set_one("propensity", 0.031, explored=True),
+    "another video as evidence": set_one("evidence_video_id", "v00000"),
+    "one viewer too many": set_one("evidence_viewers", 1_000),
+    "a trend nobody has": set_one("evidence_trend", 9),
+    "another modality": set_one("evidence_modality", "smell"),
+    "evidence of an exploration": claim_of_the_explored,
     "no propensities": propensities_of_one,
     "list of another user": lists_of_another,
     "list of a suppressed user": list_of_a_suppressed_user,

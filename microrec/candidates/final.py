@@ -171,12 +171,14 @@ def with_ids(
     """Replace indices by the producers' ids and add the instant at which a row expires.
 
     Args:
-        rows: Lists with `<noun>_idx` columns.
-        nodes: The node table of each noun (user, video), with `<noun>_idx` 0..n-1 and `<noun>_id`.
+        rows: Lists with `<noun>_idx` columns; null stays null.
+        nodes: The node table of each noun (user, video; evidence_video is one of video), with
+            `<noun>_idx` 0..n-1 and `<noun>_id`.
         valid_until: Put on every row.
     """
     for noun, table in nodes.items():
-        ids = table.sort_by(f"{noun}_idx")[f"{noun}_id"]
+        kind = noun.removeprefix("evidence_")
+        ids = table.sort_by(f"{kind}_idx")[f"{kind}_id"]
         at = rows.schema.get_field_index(f"{noun}_idx")
         rows = rows.set_column(at, f"{noun}_id", ids.take(rows[f"{noun}_idx"]))
     instant = pa.scalar(valid_until, pa.timestamp("us", "UTC"))

@@ -109,6 +109,7 @@ def describe(
     instant = pa.timestamp("us", "UTC")
     columns = {
         "user_id": ids.take(pa.array(numbers[user_number])),
+        "trend": (pair & 0xFFFFFFFF).astype(np.int32),
         "weight": weight,
         "direction": pa.array(np.array(DIRECTIONS)[direction], pa.string()),
         "change": change,

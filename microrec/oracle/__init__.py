@@ -7,6 +7,7 @@ others differ first.
     night    what the night knows, counted anew
     sources  what each fitted model says of every video to one user, and who is in its list
     lists    from the sources' lists to the published one: points, chances, ladder, variety, exploration
+    evidence whether what a row gives as its evidence is true
     compare  who is drawn, and whether a list is the published one
 
 It shares no code with `candidates`, only the `Config`s, the names of things and the stored trees: a mistake there

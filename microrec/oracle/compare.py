@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from microrec.evaluation.gate import Result
-from microrec.oracle import lists, sources
+from microrec.oracle import evidence, lists, sources
 from microrec.oracle.lists import Row
 from microrec.oracle.night import Bools, Floats, Ints, Night, Stored
 from microrec.oracle.sources import Told
@@ -28,6 +28,10 @@ class Published:
     source: str
     source_rank: int | None
     propensity: float
+    evidence_video_id: str | None = None
+    evidence_viewers: int | None = None
+    evidence_trend: int | None = None
+    evidence_modality: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,15 @@ def check(night: Night, published: pa.Table, user_ids: Sequence[str]) -> Verdict
     users = [night.user_idx[user_id] for user_id in user_ids if user_id in night.user_idx]
     settled, unlike = settle(night, users)
     found = rows_of(published, user_ids)
+    places = {video_id: video for video, video_id in enumerate(night.video_id)}
     differences = {}
     for user_id in user_ids:
         user = night.user_idx.get(user_id)
         nothing: Iterable[list[Row]] = [[]]
         mine = variants(night, user, settled[user], rungs, near) if user is not None else nothing
         words = first_difference(found[user_id], mine, night)
+        if words is None and user is not None:
+            words = first_doubt(night, user, found[user_id], places)
         if words is not None:
             differences[user_id] = words
     return Verdict(differences, len(user_ids), unlike)
@@ -128,6 +135,24 @@ def first_difference(
         if words[-1] is None:
             return None
     return words[0]
+
+
+def first_doubt(
+    night: Night, user: int, published: Sequence[Published], places: Mapping[str, int]
+) -> str | None:
+    """The first claim of a right list that is not true, in words; None if all are.
+
+    Args:
+        night: what it is made of.
+        user: user_idx.
+        published: its rows.
+        places: video_idx by video_id.
+    """
+    for one in published:
+        words = evidence.doubt(night, user, places[one.video_id], one)
+        if words is not None:
+            return f"rank {one.rank}: {one.video_id} from {one.source} with {words}"
+    return None
 
 
 def difference(published: Sequence[Published], rows: Sequence[Row], night: Night) -> str | None:

@@ -157,6 +157,8 @@ class Night:
     booster: lightgbm.Booster | None
     """The learned blend, where it is trusted."""
     alike: Alike
+    """Over all modalities, where the recipe asks for it."""
+    by_modality: dict[str, Alike]
     new: Ints
     """New videos in the order in which they are drawn."""
     uniform: Floats
@@ -189,7 +191,9 @@ def read(house: Warehouse, day: dt.date, user_ids: Collection[str], config: Conf
     }
     ranked = {recipe.ranked_by(model): model for model in night.rankers}
     shaped = rules.diversity.active or rules.exploration.places > 0
-    edges = house.read("modality_edges", day=day) if shaped else None
+    edges = house.read("modality_edges", day=day)
+    modalities = sorted(pc.unique(edges["modality"]).to_pylist())
+    of_each = {name: edges.filter(pc.equal(edges["modality"], name)) for name in modalities}
     seed = [night.seed, day.toordinal()]
     new, uniform = _newcomers(facts, rules.exploration, users.num_rows, seed)
     return Night(
@@ -207,7 +211,8 @@ def read(house: Warehouse, day: dt.date, user_ids: Collection[str], config: Conf
         rankers={s: _scorer(house, day, model) for s, model in ranked.items() if s in there},
         stored={source: _stored(house, day, source, asked) for source in there},
         booster=_booster(house, day),
-        alike=alike(edges, videos.num_rows),
+        alike=alike(edges if shaped else None, videos.num_rows),
+        by_modality={name: alike(some, videos.num_rows) for name, some in of_each.items()},
         new=new,
         uniform=uniform,
     )

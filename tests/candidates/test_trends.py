@@ -102,6 +102,7 @@ def slowly(rows: pa.Table, known: trends.Catalogue, user: int) -> list[dict[str,
         found.append(
             {
                 "user_id": f"u{user}",
+                "trend": trend,
                 "weight": mass / whole,
                 "direction": "rising" if change > 0.1 else "fading" if change < -0.1 else "steady",
                 "change": change,

@@ -1,0 +1,129 @@
+"""Whether what is published as evidence of a row is true: each fact counted or computed anew."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from microrec.models.fitted import Embeddings, Fitted, NeighbourLists, Trends
+from microrec.oracle.night import Floats, Night
+
+
+class Claim(Protocol):
+    """A published row, as far as it claims something; see the contract of `recommendations`."""
+
+    @property
+    def source(self) -> str:
+        """Whose row it is."""
+
+    @property
+    def evidence_video_id(self) -> str | None:
+        """The liked video that is most similar."""
+
+    @property
+    def evidence_viewers(self) -> int | None:
+        """How many users like the video."""
+
+    @property
+    def evidence_trend(self) -> int | None:
+        """The user's trend."""
+
+    @property
+    def evidence_modality(self) -> str | None:
+        """Where the two videos are most alike."""
+
+
+def doubt(night: Night, user: int, video: int, claim: Claim) -> str | None:
+    """What is not true of a row, in words; None if all is.
+
+    Args:
+        night: what the list is made of.
+        user: user_idx.
+        video: video_idx of the row.
+        claim: the row.
+    """
+    model = night.models.get(claim.source)
+    near = similar(night, model, user, video)
+    slack = 0.0 if isinstance(model, NeighbourLists) else night.rules.oracle.tolerance
+    near = {one: value for one, value in near.items() if value > -slack}
+    videos = greatest(near, slack)
+    if max(near.values(), default=0.0) <= slack:
+        videos.add(None)  # what is not similar speaks for nothing
+    trends = scores(model, user, video) if isinstance(model, Trends) else {}
+    ids = {one if one is None else night.video_id[one]: one for one in videos}
+    right: dict[str, set[str | None] | set[int | None]] = {
+        "evidence_video_id": set(ids),
+        "evidence_viewers": {likers(night, model, user, video)},
+        "evidence_trend": greatest(trends, slack),
+        "evidence_modality": {modality(night, ids.get(claim.evidence_video_id), video)},
+    }
+    for name, values in right.items():
+        said = getattr(claim, name)
+        if said not in values:
+            return f"{name} {said}, recomputed {' or '.join(sorted(map(str, values)))}"
+    return None
+
+
+def similar(night: Night, model: Fitted | None, user: int, video: int) -> dict[int, float]:
+    """How similar a source finds the videos that a user likes to another."""
+    liked = night.facts.liked.of(user).tolist()
+    if isinstance(model, NeighbourLists) and model.axis == "video":
+        rows = {j: slice(model.indptr[j], model.indptr[j + 1]) for j in liked}
+        return {
+            j: float(model.similarity[at][model.neighbour[at] == video].sum())
+            for j, at in rows.items()
+        }
+    if isinstance(model, Embeddings) and model.video.shape[1] > 1:
+        there = [j for j in liked if model.video_known[j]]
+        return {j: cosine(model.video[j], model.video[video]) for j in there}
+    return {}
+
+
+def likers(night: Night, model: Fitted | None, user: int, video: int) -> int | None:
+    """How many of a user's neighbours like a video, or of all users if the list is everyone's."""
+    if isinstance(model, NeighbourLists) and model.axis == "user":
+        near = slice(model.indptr[user], model.indptr[user + 1])
+        others = model.neighbour[near][model.similarity[near] > 0].tolist()
+        return sum(video in night.facts.liked.of(other) for other in others)
+    if isinstance(model, Embeddings) and model.video.shape[1] == 1:
+        return int(night.facts.likers[video])
+    return None
+
+
+def scores(model: Trends, user: int, video: int) -> dict[int, float]:
+    """What each trend of a user says of a video."""
+    vector = model.video[video].astype(np.float64)
+    there = np.flatnonzero(model.trend_known[user]).tolist()
+    return {trend: float(model.user[user, trend].astype(np.float64) @ vector) for trend in there}
+
+
+def modality(night: Night, one: int | None, other: int) -> str | None:
+    """Where two videos are most alike, the first by name of equals."""
+    if one is None:
+        return None
+    found = {}
+    for name, alike in night.by_modality.items():
+        videos, similarity = alike.of(one)
+        found[name] = float(similarity[videos == other].sum())
+    alike_in = [(-value, name) for name, value in found.items() if value > 0]
+    return min(alike_in)[1] if alike_in else None
+
+
+def greatest(values: Mapping[int, float], slack: float) -> set[int | None]:
+    """Whose value may be the greatest, as far as a share `slack` of it can tell; of equals the first.
+
+    Nobody's, that is None, if there are no values.
+    """
+    if not values:
+        return {None}
+    most = max(values.values())
+    least = most - slack * (1.0 + abs(most))
+    near = sorted(one for one, value in values.items() if value >= least)
+    return {*near} if slack else {near[0]}
+
+
+def cosine(one: Floats, other: Floats) -> float:
+    """Of two vectors; 0 where one has no length."""
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    length = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / length if length else 0.0
