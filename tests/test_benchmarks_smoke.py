@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
+from microrec import recipe
+from microrec.candidates import hybrid as hybrid_candidates
 from microrec.candidates import retrieval
 from microrec.errors import GateHeld, RecipeError
 from microrec.evaluation import ranking
@@ -45,6 +47,7 @@ from tests.benchmarks import (
     sequences,
     spaces,
     tiktok,
+    tiktok_blend,
     training,
     trends,
 )
@@ -216,6 +219,32 @@ def test_tiktok_at_the_smallest_size(tmp_path: Path) -> None:
     tiktok.main(again)
     later = told(tmp_path / "b")
     assert all(later[key]["value"] == found[key]["value"] for key in later if "seconds" not in key)
+
+
+def test_the_blend_on_tiktok_at_the_smallest_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold holds out one video of each user, and what a source proposes is never a seen one."""
+    world = tiktok.read(tiktok_files(tmp_path))
+    inner = tiktok_blend.fold(world, np.random.default_rng(0), most=3)
+    held, train = (set(map(tuple, inner.pairs[one].tolist())) for one in ("val", "train"))
+    assert sorted(user for user, _ in held) == list(range(39))
+    assert held | train == set(map(tuple, world.pairs["train"].tolist()))
+    assert not len(tiktok_blend.fold(world, np.random.default_rng(0), most=2).pairs["val"])
+    few = hybrid_candidates.Config(least_positives=1, least_in_leaf=2)
+    monkeypatch.setattr(
+        recipe, "section", lambda name, config: few if "hybrid" in name else config()
+    )
+    models = ["popularity", "video_neighbours", "content"]
+    command = ["--data", str(tmp_path), "--models", *models, "--seeds", "2"]
+    tiktok_blend.main([*command, "--out", str(tmp_path / "out")])
+    found = told(tmp_path / "out")
+    blends = {name for name, *_ in found if "blend" in name and " - " not in name}
+    assert blends == {tiktok_blend.BY_USERS, tiktok_blend.BY_TRAIN, tiktok_blend.LEAK}
+    for name in (*models, tiktok_blend.CLOSED, *blends):
+        assert 0 < found[name, "recall@20", "val"]["value"] <= 1
+    blend = found[tiktok_blend.BY_USERS, "mrr@20", "val"]["value"]
+    assert blend > found["popularity", "mrr@20", "val"]["value"] + 0.1, "tastes are planted"
 
 
 def test_popularity_on_a_test_file_equals_a_count(tmp_path: Path) -> None:

@@ -99,11 +99,11 @@ def lists_of(fitted: Any, case: Case, *, k: int = K) -> Listed:
     given = {"users": asked, "known": case.known, "k": k, "config": retrieval.Config()}
     if isinstance(fitted, Fitted):
         rows = retrieval.best(fitted, **given)
-        return _filled(ranking.matrix(rows, case.truth, k=k), case)
-    return _filled(_by_scores(fitted, asked, case, k), case)
+        return filled(ranking.matrix(rows, case.truth, k=k), case)
+    return filled(_by_scores(fitted, asked, case, k), case)
 
 
-def _filled(listed: Listed, case: Case) -> Listed:
+def filled(listed: Listed, case: Case) -> Listed:
     """Empty places taken by the most viewed videos that are left, as the night's ladder fills them."""
     known, n_videos = case.known, case.known.n_videos
     viewers = np.asarray(known.positives.sum(axis=0), dtype=np.float32)  # [1, n_videos]
