@@ -6,9 +6,11 @@ Writes: candidates of (day, fit, source = model).
 The trial asks only for users who may be evaluated: those with a viewing on the held-out day.
 """
 
+from functools import partial
+
 import numpy as np
 
-from microrec import job, recipe
+from microrec import job, recipe, shards
 from microrec.candidates import filters, retrieval
 from microrec.errors import RecipeError
 from microrec.models import fitted
@@ -31,8 +33,8 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
         raise RecipeError(
             f"model {model!r} proposes nothing: name it in night.rankers, not in night.models"
         )
-    rows = retrieval.best(found, users=asked, known=known, k=k, config=config)
-    house.write("candidates", rows, day=day, fit=fit, source=model)
+    ask = partial(retrieval.best, found, known=known, k=k, config=config)
+    shards.write_candidates(ask, asked, day=day, fit=fit, source=model)
 
 
 if __name__ == "__main__":

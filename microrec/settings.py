@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     train_processes: int = Field(default=1, ge=1)
     """Processes such a training is shared by, started through Spark (microrec/distribute.py): the same model up to
     rounding. More than one pays where a step takes far longer than sending all parameters around."""
+    rank_tasks: int = Field(default=1, ge=1)
+    """Spark tasks that share the ranking of all users (microrec/shards.py); 1 = this process, without Spark. More pay
+    on a cluster, or where users are millions."""
     run_id: str = "manual"
     """Run that writes, kept in every commit."""
     attempt: int = Field(default=1, ge=1)

@@ -84,13 +84,16 @@ def test_the_spark_stages_at_the_smallest_size(tmp_path: Path) -> None:
 
 def test_many_users_are_ranked_right_in_every_way(tmp_path: Path) -> None:
     sizes = ["--videos", "700", "--dim", "8", "--k", "20", "--slice", "150"]
-    many_users.main([*sizes, "--threads", "1", "--runs", "1", "--out", str(tmp_path)])
+    size = ["--threads", "1", "--runs", "1", "--whole", "--users", "300"]
+    many_users.main([*sizes, *size, "--out", str(tmp_path)])
     right = figures(tmp_path, "right")
     assert {name for _, name in right} == {
-        *("microrec", "microrec, dense", "peer: torch product and topk", "peer: faiss flat")
+        *("microrec", "microrec, dense", "peer: torch product and topk", "peer: faiss flat"),
+        many_users.WRITTEN,
     }
     assert set(right.values()) == {1.0}
     assert set(figures(tmp_path, "as microrec").values()) == {1.0}
+    assert figures(tmp_path, "rows") == {("whole", many_users.WRITTEN): 300 * 20}
 
 
 def test_a_list_with_a_seen_video_or_another_score_is_not_right(

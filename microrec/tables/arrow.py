@@ -7,6 +7,7 @@ import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,12 @@ from microrec.tables.warehouse import words
 logger = logging.getLogger(__name__)
 
 
+Rows: TypeAlias = pa.Table | pa.RecordBatchReader
+"""What is written. Of a reader one batch after the other is sorted and staged, and then forgotten."""
+
+
 @dataclass(frozen=True)
-class Warehouse(warehouse.Warehouse[pa.Table], Artefacts):
+class Warehouse(warehouse.Warehouse[Rows], Artefacts):
     """Read and write tables as `pa.Table`."""
 
     def read(
@@ -100,14 +105,21 @@ class Warehouse(warehouse.Warehouse[pa.Table], Artefacts):
             tables.append(part.select(wanted).cast(tables[0].schema))
         return pa.concat_tables(tables)
 
-    def _schema(self, rows: pa.Table) -> pa.Schema:
+    def _schema(self, rows: Rows) -> pa.Schema:
         return rows.schema
 
-    def _stage(self, opened: Table, folder: str, rows: pa.Table, constants: Scope) -> None:
-        _write_parts(opened, folder, rows, constants)
+    def _stage(self, opened: Table, folder: str, rows: Rows, constants: Scope) -> None:
+        if isinstance(rows, pa.Table):
+            _write_parts(opened, folder, rows, constants)
+            return
+        for number, batch in enumerate(rows):
+            part = pa.Table.from_batches([batch])
+            _write_parts(opened, folder, part, constants, name=f"part-{number}")
 
 
-def _write_parts(opened: Table, folder: str, rows: pa.Table, constants: Scope) -> None:
+def _write_parts(
+    opened: Table, folder: str, rows: pa.Table, constants: Scope, *, name: str = "part"
+) -> None:
     """Write the rows of each combination of partition values in key order."""
     contract = opened.contract
     dynamic = [name for name in contract.partition if name not in constants]
@@ -117,15 +129,14 @@ def _write_parts(opened: Table, folder: str, rows: pa.Table, constants: Scope) -
     )
     for number, combination in enumerate(combinations):
         part = ordered
-        for name, value in combination.items():
-            matches = (
-                pc.is_null(part[name]) if value is None else pc.equal(part[name], pa.scalar(value))
-            )
+        for column, value in combination.items():
+            there = part[column]
+            matches = pc.is_null(there) if value is None else pc.equal(there, pa.scalar(value))
             part = part.filter(matches)
         values = {**constants, **{k: None if v is None else str(v) for k, v in combination.items()}}
-        inside = layout.branch({name: values[name] for name in contract.partition})
+        inside = layout.branch({column: values[column] for column in contract.partition})
         body = part.select(contract.file_schema.names).cast(_nullable(contract.file_schema))
-        _write_files(opened, f"{folder}/{inside}/part-{number}", body)
+        _write_files(opened, f"{folder}/{inside}/{name}-{number}", body)
 
 
 def _write_files(opened: Table, path: str, rows: pa.Table) -> None:

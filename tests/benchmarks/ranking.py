@@ -15,6 +15,7 @@ A method gets a time only if every place in the lists of some users holds brute 
 """
 
 import argparse
+import datetime as dt
 import logging
 import os
 import platform
@@ -22,13 +23,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
@@ -38,7 +43,9 @@ from tests.benchmarks.report import Row, row
 
 OURS, TILED, DENSE = "microrec", "microrec, a block per thread", "microrec, dense"
 PRODUCT, TILED_PRODUCT = "limit: product", "limit: product, a block per thread"
+WRITTEN = "microrec, all users into a table"
 BENCHMARK = "ranking"
+PARTITION = {"day": dt.date(2026, 1, 1), "fit": "final", "source": "preference_gcn"}
 BLOCK = 1024
 """Users of a block of the peers; smaller ones are slower."""
 SEEN, PER_CLUSTER, CHECKED = 30, 250, 100
@@ -119,6 +126,33 @@ def passed_on(world: World, *, k: int, threads: int) -> None:
         pass
 
 
+def written(world: World, *, k: int, threads: int, blocks: int = 1) -> None:
+    """What the job does: everybody's lists, part by part, as a checked and committed partition of `candidates`."""
+    from microrec import shards
+    from microrec.candidates import retrieval
+    from microrec.settings import settings
+
+    os.environ["MICROREC_WAREHOUSE"] = tempfile.mkdtemp(prefix="warehouse-")
+    settings.cache_clear()
+    fitted, known = _model(world)
+    config = retrieval.Config(threads=blocks)
+    ask = partial(retrieval.best, fitted, known=known, k=k, config=config)
+    shards.write_candidates(ask, np.arange(len(world.user)), **PARTITION)
+
+
+def read_back(world: World, **_: object) -> Edges:
+    """The lists of the first users, out of the table."""
+    from microrec.tables import arrow
+
+    house = arrow.Warehouse.open()
+    snapshot = house.snapshot("candidates", **PARTITION)
+    files = [file for _, some in snapshot.parts for file in some]
+    named = pc.field("user_idx") < CHECKED
+    rows = ds.dataset(files, schema=house.table("candidates").contract.file_schema)
+    found = rows.to_table(["user_idx", "video_idx", "score"], filter=named)
+    return _as_edges(found) | {"rows": np.array([snapshot.rows])}
+
+
 def torch_blocks(world: World, *, k: int, threads: int) -> Edges:
     """Product, mask and topk in torch."""
     import torch
@@ -161,6 +195,7 @@ WAYS: dict[str, Callable[..., Edges | None]] = {
     "torch": torch_blocks,
     "faiss": faiss_flat,
     "passed_on": passed_on,
+    "written": written,
 }
 
 
@@ -328,6 +363,34 @@ class Bench:
                 )
 
 
+def whole(chosen: argparse.Namespace, threads: int, work: Path) -> Iterator[Row]:
+    """All users, not a slice: the bare product, and the job's way to a committed table."""
+    world = planted(chosen.users, chosen.videos, chosen.dim)
+    truth = Truth(world, np.arange(CHECKED), chosen.k)
+    folder, size = saved(world, work / f"whole-{threads}"), world.megabytes
+    del world
+    blocks = {"blocks": threads}
+    product_ = _method(TILED_PRODUCT, "product", "all scores, thrown away", **blocks)
+    job = replace(_method(WRITTEN, "written", "exact", **blocks), after=read_back)
+    outcomes = {}
+    for method in (product_, job):
+        given = {"k": chosen.k, "threads": 1, "limit": chosen.limit}
+        outcomes[method.name] = found = once(method, folder, **given)
+        split = f"{chosen.users:,} users, {threads} thread(s)"
+        logger.info("%s: %s: %s", split, method.name, found.why or f"{found.seconds:.0f} s")
+        if found.why is not None:
+            yield row("whole", method.name, "seconds", split, None, unit=found.why)
+            continue
+        figures = {"seconds": (found.seconds, "s"), "cpu": (found.cpu_seconds, "s")}
+        figures |= {"peak": (found.peak_mb, "MB"), "beside the input": (found.peak_mb - size, "MB")}
+        if found.edges:
+            figures["right"] = (truth.right(found.edges), "share")
+            figures["rows"] = (float(found.edges["rows"][0]), "")
+            figures["times product"] = (found.seconds / outcomes[TILED_PRODUCT].seconds, "x")
+        for metric, (value, unit) in figures.items():
+            yield row("whole", method.name, metric, split, value, unit=unit, seeds=1)
+
+
 def saved(world: World, folder: Path) -> Path:
     """Where the methods read it."""
     folder.mkdir(parents=True)
@@ -354,6 +417,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows += bench.results(threads, bench.rounds(threads))
             report.write(rows, chosen.out, preface=_preface(chosen))
         rows += bench.memory(work)
+        for threads in chosen.threads if chosen.whole else []:
+            report.write(rows, chosen.out, preface=_preface(chosen))
+            rows += whole(chosen, threads, work)
         report.write(rows, chosen.out, preface=_preface(chosen))
         logger.info("written to %s", chosen.out)
 
@@ -370,6 +436,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, nargs="+", default=[1, 2], help="one table for each")
     add("--runs", type=int, default=3, help="interleaved repeats")
     add("--limit", type=float, default=600.0, help="seconds a method may take")
+    add("--whole", action="store_true", help="also all users, into a table")
     add("--only", nargs="+", default=[], help="methods, by parts of names")
     add("--out", type=Path, required=True, help="folder of the results")
     return parser
@@ -383,33 +450,37 @@ def _preface(chosen: argparse.Namespace) -> str:
 {graphs._processor()}, {os.cpu_count()} cores, Python {platform.python_version()}; {versions}.
 
 The {chosen.k} best of {chosen.videos:,} videos by inner product in {chosen.dim} dimensions, for {chosen.slice:,} users
-of whom each has seen up to {SEEN}; {chosen.runs} interleaved run(s), medians. Times for {chosen.users:,} users were not
-measured: they are the slice's times, scaled. `peak` is the resident memory of the process, libraries and lists
-included; `beside the input` is that without the vectors and seen pairs all methods are given. `right` is the share of
-places in the lists of {CHECKED} users that hold brute force's value; `as microrec` the share of microrec's videos that
-are there.
+of whom each has seen up to {SEEN}; {chosen.runs} interleaved run(s), medians. Times for {chosen.users:,} users are the
+slice's, scaled, but for the table `whole`: one run with all users, whose lists are written, checked and committed.
+`peak` is the resident memory of the process, libraries and lists included; `beside the input` is that without the
+vectors and seen pairs all methods are given. `right` is the share of places in the lists of {CHECKED} users that hold
+brute force's value; `as microrec` the share of microrec's videos that are there.
 
 {(__doc__ or "").split(chr(10), 2)[2].strip()}"""
 
 
 def _by_embeddings(world: World, k: int, *, least: int, threads: int) -> Edges:
-    from microrec.candidates import filters, retrieval
+    from microrec.candidates import retrieval
 
     retrieval.TILED = least
+    fitted, known = _model(world)
+    users, config = np.arange(len(world.user)), retrieval.Config(threads=threads)
+    return _as_edges(retrieval.by_embeddings(fitted, users=users, known=known, k=k, config=config))
+
+
+def _model(world: World) -> tuple[Any, Any]:
+    """The world as a fitted model and as what is known."""
+    from microrec.candidates import filters
+
     users, videos = (np.ones(len(part), np.bool_) for part in (world.user, world.video))
-    fitted = SimpleNamespace(
-        user=world.user, video=world.video, user_known=users, video_known=videos
-    )
-    known = filters.Knowledge(seen=world.seen, positives=world.seen, eligible=videos)
-    found = retrieval.by_embeddings(
-        fitted,
-        users=np.arange(len(users)),
-        known=known,
-        k=k,
-        config=retrieval.Config(threads=threads),
-    )
+    vectors = {"user": world.user, "video": world.video}
+    fitted = SimpleNamespace(**vectors, user_known=users, video_known=videos)
+    return fitted, filters.Knowledge(seen=world.seen, positives=world.seen, eligible=videos)
+
+
+def _as_edges(rows: pa.Table) -> dict[str, NDArray[Any]]:
     names = {"user_idx": "idx", "video_idx": "neighbour_idx", "score": "score"}
-    return {name: found[column].to_numpy() for column, name in names.items()}
+    return {name: rows[column].to_numpy() for column, name in names.items()}
 
 
 def _without(

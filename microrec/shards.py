@@ -1,0 +1,93 @@
+"""Users in parts: what is told of very many users is computed, written and forgotten part by part.
+
+With one task (`MICROREC_RANK_TASKS`) the parts follow one another in this process, and what it holds is
+one part's rows. With more, Spark deals the parts among so many tasks, whose workers write their rows
+themselves: here or on a cluster, by the master of the settings. What is asked travels to each worker once
+(a model and what the fit knows, pickled); the parts are the same, and so are the rows, to the bit.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from microrec.candidates.filters import Ints
+from microrec.settings import settings
+from microrec.tables import arrow
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+USERS_AT_ONCE = 65_536
+"""Users of a part: 100 MB of lists of 100. A multiple of what `topk` takes at a time, so that parts change no bit."""
+BATCH = 65_536
+"""Rows of a batch that a worker hands to Spark."""
+
+
+class Ask(Protocol):
+    """Says the rows of some users; importable where Spark's workers are."""
+
+    def __call__(self, *, users: Ints) -> pa.Table:
+        """The same columns for any users [n_users], ascending, also for nobody."""
+
+
+def write_candidates(ask: Ask, users: Ints, *, day: dt.date, fit: str, source: str) -> None:
+    """Ask for the candidates of all users and commit them as those of a source.
+
+    Args:
+        ask: says the rows of some users.
+        users: user_idx, ascending.
+        day: of the night.
+        fit: trial or final.
+        source: whose they are.
+
+    Raises:
+        ContractViolation: the rows are not those of the contract.
+        CheckFailed: a rule of the contract is broken.
+    """
+    parts, tasks = in_parts(users), settings().rank_tasks
+    if tasks == 1:
+        arrow.Warehouse.open().write(
+            "candidates", one_by_one(ask, parts), day=day, fit=fit, source=source
+        )
+        return
+    from microrec.tables import spark  # seconds, that one task does not need
+
+    house = spark.Warehouse.open()
+    rows = spread(house.session, ask, parts, tasks=tasks)
+    house.write("candidates", rows, day=day, fit=fit, source=source)
+
+
+def in_parts(users: Ints) -> list[Ints]:
+    """Consecutive parts of the users; at least one."""
+    return np.array_split(users, range(USERS_AT_ONCE, len(users), USERS_AT_ONCE))
+
+
+def one_by_one(ask: Ask, parts: list[Ints]) -> pa.RecordBatchReader:
+    """The rows of all parts, a batch each, asked for when it is their turn."""
+    schema = ask(users=parts[0][:0]).schema
+    batches = (one for part in parts for one in ask(users=part).combine_chunks().to_batches())
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def spread(session: "SparkSession", ask: Ask, parts: list[Ints], *, tasks: int) -> "DataFrame":
+    """The rows of all parts, each asked for in one of so many Spark tasks."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    schema = from_arrow_schema(ask(users=parts[0][:0]).schema)
+    numbers = session.range(len(parts)).select(F.col("id").cast("int").alias("part"))
+    dealt = numbers.repartitionById(tasks, F.col("part") % tasks)
+    return dealt.mapInArrow(partial(_answers, ask, parts), schema)
+
+
+def _answers(
+    ask: Ask, parts: list[Ints], numbers: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """In a worker: the rows of the parts whose numbers come in."""
+    for batch in numbers:
+        for number in batch.column(0).to_pylist():
+            yield from ask(users=parts[number]).to_batches(BATCH)

@@ -1,0 +1,115 @@
+"""Users in parts: the same rows in one piece, part by part, and dealt among Spark's workers."""
+
+import datetime as dt
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import sparse
+
+from microrec import shards
+from microrec.candidates import filters, retrieval
+from microrec.errors import CheckFailed
+from microrec.models.fitted import Embeddings, NeighbourLists
+from microrec.settings import settings
+from microrec.tables import arrow
+
+N_USERS, N_VIDEOS, K = 40, 30, 6
+DAY = dt.date(2026, 1, 8)
+WHERE = {"day": DAY, "fit": "trial", "source": "content"}
+
+
+@pytest.fixture
+def house(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
+    monkeypatch.setattr(shards, "USERS_AT_ONCE", 7)
+    return arrow.Warehouse.open()
+
+
+def ask(kind: str = "vectors") -> shards.Ask:
+    """Of planted vectors, small whole numbers whose sums are exact, or of lists."""
+    rng = np.random.default_rng(1)
+    seen = sparse.random(N_USERS, N_VIDEOS, 0.2, format="csr", dtype=np.float32, rng=rng)
+    seen.data[:] = 1
+    known = filters.Knowledge(seen, seen, rng.random(N_VIDEOS) < 0.8)
+    near = rng.integers(0, N_VIDEOS, size=(N_VIDEOS, 4))
+    fitted = {
+        "vectors": Embeddings(
+            rng.integers(-9, 10, size=(N_USERS, 8)).astype(np.float32),
+            rng.integers(-9, 10, size=(N_VIDEOS, 8)).astype(np.float32),
+            rng.random(N_USERS) < 0.9,
+            rng.random(N_VIDEOS) < 0.9,
+        ),
+        "lists": NeighbourLists(
+            "video",
+            np.arange(0, 4 * N_VIDEOS + 1, 4),
+            np.sort(near, axis=1).astype(np.int32).ravel(),
+            rng.random(4 * N_VIDEOS).astype(np.float32),
+        ),
+    }[kind]
+    return partial(retrieval.best, fitted, known=known, k=K, config=retrieval.Config())
+
+
+def stored(house: arrow.Warehouse) -> pa.Table:
+    return house.read("candidates", **WHERE).drop_columns([*WHERE])
+
+
+@pytest.mark.parametrize("kind", ["vectors", "lists"])
+def test_parts_are_the_whole(house: arrow.Warehouse, kind: str) -> None:
+    users = np.delete(np.arange(N_USERS), [3, 20])
+    shards.write_candidates(ask(kind), users, **WHERE)
+    whole = ask(kind)(users=users)
+    assert whole.num_rows > 150
+    found = stored(house).sort_by([("user_idx", "ascending"), ("rank", "ascending")])
+    assert found.to_pylist() == whole.to_pylist()
+    (part,) = house.snapshot("candidates", **WHERE).parts
+    assert len(part[1]) == len(shards.in_parts(users)) == 6
+
+
+@pytest.mark.spark
+def test_spark_writes_the_same_rows(
+    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = np.arange(N_USERS)
+    shards.write_candidates(ask(), users, **WHERE)
+    before = house.digest("candidates", **WHERE)
+    house.write_empty("candidates", **WHERE)
+    monkeypatch.setenv("MICROREC_RANK_TASKS", "3")
+    settings.cache_clear()
+    shards.write_candidates(ask(), users, **WHERE)
+    assert house.digest("candidates", **WHERE) == before
+    shards.write_candidates(ask(), users[:0], **WHERE)
+    assert stored(house).num_rows == 0
+
+
+def test_nobody_is_an_empty_partition(house: arrow.Warehouse) -> None:
+    shards.write_candidates(ask(), np.arange(N_USERS), **WHERE)
+    shards.write_candidates(ask(), np.arange(0), **WHERE)
+    assert stored(house).num_rows == 0
+
+
+def test_a_part_that_breaks_the_contract_leaves_what_was_there(house: arrow.Warehouse) -> None:
+    shards.write_candidates(ask(), np.arange(N_USERS), **WHERE)
+    before = house.digest("candidates", **WHERE)
+
+    def twice(*, users: np.ndarray) -> pa.Table:
+        rows = ask()(users=users)
+        return pa.concat_tables([rows, rows]) if 33 in users else rows
+
+    with pytest.raises(CheckFailed, match="unique"):
+        shards.write_candidates(twice, np.arange(N_USERS), **WHERE)
+    assert house.digest("candidates", **WHERE) == before
+
+
+def test_only_the_part_that_is_written_is_held(house: arrow.Warehouse) -> None:
+    """A part is asked for when the one before it is on disk."""
+    counted = []
+    folder = Path(house.root) / "candidates"
+
+    def asked(*, users: np.ndarray) -> pa.Table:
+        counted.append(len(list(folder.rglob("*.parquet"))))
+        return ask()(users=users)
+
+    shards.write_candidates(asked, np.arange(N_USERS), **WHERE)
+    assert counted == [0, *range(6)]  # first for the columns
