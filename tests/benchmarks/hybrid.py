@@ -50,6 +50,8 @@ KNOBS: dict[str, dict[str, Any]] = {
     "mmr 0.5": {"relevance": 0.5},
 }
 PLACES = (1, 2, 5)
+AGAINST = ("coverage@20", "gini@20", "likeness@20")
+"""What variety is bought for."""
 
 logger = logging.getLogger(__name__)
 
@@ -290,21 +292,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _draw(rows: Sequence[Row], out: Path) -> None:
-    """What each knob costs and buys."""
+    """What each knob costs, against what it buys."""
     told = {
-        (str(one["name"]), str(one["metric"])): one["value"]
+        (str(one["name"]), str(one["metric"])): one
         for one in rows
-        if one["benchmark"] == "prices"
+        if str(one["benchmark"]).startswith("prices")
     }
-    names = dict.fromkeys(name for name, _ in told)
-    points = {
-        name: ([told[name, "coverage@20"]], [told[name, "ndcg@20"]])
-        for name in names
-        if (name, "coverage@20") in told
-    }
-    report.lines(
-        out / PLOT, "Price of variety", points, x="coverage@20", y="ndcg@20", scale="linear"
-    )
+    points = {}
+    for name in dict.fromkeys(name for name, metric in told if metric == AGAINST[0]):
+        price = told.get((f"{name} - {HYBRID}", "ndcg@20"))
+        if price is not None or name == HYBRID:
+            ends = [float(price[end]) if price else 0.0 for end in ("value", "low", "high")]  # type: ignore[arg-type]
+            points[name] = ({x: float(told[name, x]["value"]) for x in AGAINST}, tuple(ends))  # type: ignore[arg-type]
+    report.panels(out / PLOT, "The price of variety", points, y="NDCG@20 minus the learned blend's")
 
 
 def _preface(asked: argparse.Namespace, days: Sequence[dt.date]) -> str:

@@ -119,6 +119,40 @@ def scatter(
     figure.savefig(path)
 
 
+def panels(
+    path: Path,
+    title: str,
+    points: Mapping[str, tuple[Mapping[str, float], tuple[float, float, float]]],
+    *,
+    y: str,
+) -> None:
+    """One named point each in a panel for each thing it is set against, its interval upright: a PNG.
+
+    Args:
+        path: of the picture.
+        title: above all panels.
+        points: by name the places across, by panel, and the place up with the ends of its interval.
+        y: what stands upright.
+    """
+    if not points or not _can_draw(path):
+        return
+    names = list(next(iter(points.values()))[0])
+    figure, axes = _figure(height=4, columns=len(names))
+    colours = [f"C{number}" for number in range(10)]
+    for panel, name in zip(axes, names, strict=True):
+        for colour, (label, (across, (up, low, high))) in zip(
+            colours, points.items(), strict=False
+        ):
+            spread = [[up - low], [high - up]]
+            panel.errorbar(across[name], up, spread, fmt="o", color=colour, label=label)
+        panel.set(xlabel=name)
+    axes[0].set(ylabel=y)
+    figure.suptitle(title)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
+    figure.savefig(path)
+
+
 def _can_draw(path: Path) -> bool:
     drawn = importlib.util.find_spec("matplotlib") is not None
     if not drawn:
@@ -126,14 +160,16 @@ def _can_draw(path: Path) -> bool:
     return drawn
 
 
-def _figure(*, height: float):  # matplotlib is an extra: its types are known only where it is
+def _figure(
+    *, height: float, columns: int = 1
+):  # matplotlib is an extra: its types are known only where it is
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Figures of our own rather than pyplot's: no display, nothing global, nothing left open.
-    figure = Figure(figsize=(8, height), layout="constrained", dpi=120)
+    figure = Figure(figsize=(8 + 2 * (columns > 1), height), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(1, columns, sharey=True)
 
 
 def _table(rows: Sequence[Row]) -> str:
