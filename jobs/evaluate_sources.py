@@ -41,7 +41,7 @@ def main(day: job.Day) -> None:
     subject = by_idx(
         lists[report.BLEND],
         users=asked,
-        seen=known.seen.nonzero(),
+        seen=known.barred.nonzero(),
         eligible=known.eligible,
         k=night.k,
     )

@@ -22,15 +22,17 @@ DESCRIBED = ("user_trends", "clip_interest", "exit_points", "blend_weights")
 
 def main(day: job.Day) -> None:
     """Publish the day."""
-    k, house = recipe.night().k, arrow.Warehouse.open()
+    night, house = recipe.night(), arrow.Warehouse.open()
     for fit in ("trial", "oracle"):
         gate.require(house.read("gate_results", day=day, fit=fit), day=day, fit=fit)
     mine = house.read("recommendations", day=day)
     shared = house.read("fallback_recommendations", day=day)
     tables = {name: house.read(name, day=day) for name in NIGHT}
     asks = recipe.section("evaluation.gate", gate.Config)
-    judged = gate.check(lists.by_id(mine, night=tables, k=k), config=asks)
-    anyones = lists.fallback(shared, videos=tables["video_nodes"], k=k)
+    own = night.authors_are_users
+    everyones = lists.by_id(mine, night=tables, k=night.k, authors_are_users=own)
+    judged = gate.check(everyones, config=asks)
+    anyones = lists.fallback(shared, videos=tables["video_nodes"], k=night.k)
     judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
     house.write("gate_results", gate.table(judged), day=day, fit="final")
     figures = report.release(mine, shared)

@@ -23,7 +23,10 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     config = recipe.section("candidates.retrieval", retrieval.Config)
     users, edges = house.read("users", day=day), house.read("watch_edges", day=day)
     videos = house.read("video_nodes", day=day)
-    known = filters.knowledge(edges, videos, n_users=users.num_rows, fit=fit, day=day)
+    authors = users if night.authors_are_users else None
+    known = filters.knowledge(
+        edges, videos, n_users=users.num_rows, fit=fit, day=day, authors=authors
+    )
     asked = filters.served(users, house.read("suppressed_users", day=day))
     if fit == "trial":
         asked = np.intersect1d(asked, filters.viewers(edges, "holdout"))

@@ -52,7 +52,10 @@ def read(house: Warehouse, sources: Sequence[str], *, day: dt.date, fit: str) ->
     """
     users, edges = house.read("users", day=day), house.read("watch_edges", day=day)
     videos = house.read("video_nodes", day=day)
-    known = filters.knowledge(edges, videos, n_users=users.num_rows, fit=fit, day=day)
+    authors = users if recipe.night().authors_are_users else None
+    known = filters.knowledge(
+        edges, videos, n_users=users.num_rows, fit=fit, day=day, authors=authors
+    )
     lists = {}
     for source in sorted({*sources, hybrid.SOURCE}):
         if house.exists("candidates", day=day, fit=fit, source=source):

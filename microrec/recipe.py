@@ -38,6 +38,8 @@ class Night(BaseModel):
     """Models that are trained and asked for candidates; `popularity` is the floor of the gate."""
     rankers: list[str] = []
     """Models that score what all sources propose to a user; each is one more source (`ranked_by`)."""
+    authors_are_users: bool = False
+    """Whether an author_id is a user_id; nobody is then shown their own videos."""
     seed: NonNegativeInt = 20260101
     """Root of every random number of the night."""
     valid_hours: PositiveInt = 72

@@ -35,9 +35,12 @@ from microrec.tables import arrow, contract
 DAY = worlds.NIGHT
 DAY_LONG = dt.timedelta(days=1)
 N_USERS, N_VIDEOS, K = 60, 90, 10
+OWNER = "u0009"
+"""Who has uploaded v00009 and v00069, among others."""
 RECIPE = f"""
 [night]
 k = {K}
+authors_are_users = true
 models = ["popularity", "content", "user_neighbours", "video_neighbours", "multi_trend"]
 rankers = ["multi_trend"]
 
@@ -114,12 +117,16 @@ def house(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.War
 
 
 def plant(house: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
-    """The graph tables of a day; some videos are young, some must not be shown, one user left."""
+    """The graph tables of a day; some videos are young, some are users' own or must not be shown, one user left."""
     world = worlds.viewings(seed, n_users=N_USERS, n_videos=N_VIDEOS)
     end = dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC) + dt.timedelta(days=1)
     hours = [None if video % 7 == 0 else 13 * video - 20 for video in range(N_VIDEOS)]
     published = [None if ago is None else end - dt.timedelta(hours=ago) for ago in hours]
     nodes = world["video_nodes"].drop_columns(["eligible"])
+    author = nodes["author_id"].to_pylist()
+    author[1::4] = [f"u{video % N_USERS:04d}" for video in range(1, N_VIDEOS, 4)]
+    place = nodes.schema.get_field_index("author_id")
+    nodes = nodes.set_column(place, "author_id", pa.array(author, pa.string()))
     nodes = nodes.append_column("eligible", pa.array(np.arange(N_VIDEOS) % 11 != 5))
     nodes = nodes.append_column("published_at", pa.array(published, pa.timestamp("us", "UTC")))
     for name, rows in {**world, "video_nodes": nodes}.items():
@@ -162,7 +169,7 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
     assert (published.loc[published["source"] == "exploration", "propensity"] < 1).any()
     claims = [name for name in published if name.startswith("evidence_")]
     assert len(claims) == 4
-    assert published[claims].notna().sum().min() > N_USERS / 2
+    assert published[claims].notna().sum().min() > N_USERS / 3
     call("check_recommendations", DAY)
     (row,) = house.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
@@ -270,6 +277,40 @@ def a_seen_video(house: arrow.Warehouse) -> None:
     spoil(house, change)
 
 
+def an_own_video(house: arrow.Warehouse) -> None:
+    """For its author's third place."""
+    spoil(house, lambda rows: _set(rows, at(rows, OWNER, 3), "video_id", own_video(house)))
+
+
+def own_video(house: arrow.Warehouse) -> str:
+    """An eligible video of the owner that the owner has not seen."""
+    nodes = house.read("video_nodes", day=DAY).to_pandas().set_index("video_idx")
+    edges = house.read("watch_edges", day=DAY).to_pandas()
+    mine = nodes[(nodes["author_id"] == OWNER) & nodes["eligible"]]
+    seen = edges.loc[edges["user_idx"] == int(OWNER[1:]), "video_idx"]
+    return str(mine.loc[~mine.index.isin(seen), "video_id"].iloc[0])
+
+
+def _set(rows: pd.DataFrame, place: int, column: str, value: object) -> pd.DataFrame:
+    rows.loc[place, column] = value
+    return rows
+
+
+def test_an_own_video_is_not_shown_even_where_everything_is(house: arrow.Warehouse) -> None:
+    trust_closed_form(house)
+    everything = RECIPE.replace(f"k = {K}", f"k = {N_VIDEOS}")
+    settings().recipe.write_text(everything)
+    call("select_recommendations", DAY)
+    shown = lists(house)
+    mine = own_video(house)
+    assert (shown["video_id"] == mine).sum() > N_USERS / 3, "others see it"
+    assert mine not in set(shown.loc[shown["user_id"] == OWNER, "video_id"])
+    settings().recipe.write_text(everything.replace("authors_are_users = true", ""))
+    call("select_recommendations", DAY)
+    shown = lists(house)
+    assert mine in set(shown.loc[shown["user_id"] == OWNER, "video_id"])
+
+
 def set_one(column: str, value: object, *, explored: bool = False) -> Sabotage:
     """Another value in one row of the table that has one."""
 
@@ -370,6 +411,7 @@ def list_of_a_suppressed_user(house: arrow.Warehouse) -> None:
 SABOTAGES: dict[str, Sabotage] = {
     "two rows swapped": two_rows_swapped,
     "a seen video": a_seen_video,
+    "an own video": an_own_video,
     "a wrong source": set_one("source", "ease"),
     "a wrong source_rank": set_one("source_rank", 99),
     "a wrong score": set_one("score", 0.05),

@@ -1,11 +1,13 @@
 """The one place that says which video may be shown to whom, and who gets a list at all.
 
 Models and SQL elsewhere never mask: retrieval and the final filter-and-fill both call
-`Knowledge.mask`; `topk`, which never holds a row of scores, leaves out the same `seen` and `eligible`.
+`Knowledge.mask`; `topk`, which never holds a row of scores, leaves out the same `barred` and all but the
+`eligible`.
 """
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,11 +33,18 @@ class Knowledge:
     Shapes:
         seen, positives: sparse [n_users, n_videos], 1.0 where the fit has a (positive) edge.
         eligible: [n_videos], true where the video may be proposed.
+        own: sparse [n_users, n_videos], 1.0 where the user is the video's author; None: not known.
     """
 
     seen: sparse.csr_matrix
     positives: sparse.csr_matrix
     eligible: NDArray[np.bool_]
+    own: sparse.csr_matrix | None = None
+
+    @cached_property
+    def barred(self) -> sparse.csr_matrix:
+        """1.0 where a video is never shown to a user: seen, or the user's own. [n_users, n_videos]."""
+        return self.seen if self.own is None else self.seen.maximum(self.own).tocsr()
 
     @property
     def n_videos(self) -> int:
@@ -48,14 +57,14 @@ class Knowledge:
         return np.diff(self.positives.indptr).astype(np.int64)
 
     def mask(self, scores: Floats, users: Ints) -> None:
-        """Set the score of every seen or ineligible video to -inf, in place.
+        """Set the score of every seen, own or ineligible video to -inf, in place.
 
         Args:
             scores: [n_block, n_videos], one row per user of the block.
             users: [n_block], user_idx of each row.
         """
         scores[:, ~self.eligible] = -np.inf
-        block = self.seen[users]
+        block = self.barred[users]
         rows = np.repeat(np.arange(len(users)), np.diff(block.indptr))
         scores[rows, block.indices] = -np.inf
 
@@ -72,7 +81,13 @@ def horizon(day: dt.date, fit: str) -> dt.datetime:
 
 
 def knowledge(
-    edges: pa.Table, videos: pa.Table, *, n_users: int, fit: str, day: dt.date
+    edges: pa.Table,
+    videos: pa.Table,
+    *,
+    n_users: int,
+    fit: str,
+    day: dt.date,
+    authors: pa.Table | None = None,
 ) -> Knowledge:
     """What a fit of `day` knows.
 
@@ -82,6 +97,7 @@ def knowledge(
         n_users: Rows of `users` of the day.
         fit: trial or final.
         day: The day of the run.
+        authors: `users` of the day if an author_id is a user_id: nobody is shown their own videos.
     """
     known = fit_edges(edges, fit)
     shape = (n_users, videos.num_rows)
@@ -91,7 +107,8 @@ def knowledge(
     if fit == "trial":
         watched = np.asarray(seen.sum(axis=0)).ravel() > 0
         eligible = eligible & (watched | _published(videos, horizon(day, fit)))
-    return Knowledge(seen=seen, positives=positives, eligible=eligible)
+    own = None if authors is None else _own(authors, videos)
+    return Knowledge(seen=seen, positives=positives, eligible=eligible, own=own)
 
 
 def served(users: pa.Table, suppressed: pa.Table) -> NDArray[np.int64]:
@@ -130,6 +147,15 @@ def _published(videos: pa.Table, until: dt.datetime) -> NDArray[np.bool_]:
     instant = pa.scalar(until, pa.timestamp("us", "UTC"))
     early = pc.less(videos.sort_by("video_idx")["published_at"], instant)
     return column(pa.table({"early": pc.fill_null(early, True)}), "early")
+
+
+def _own(users: pa.Table, videos: pa.Table) -> sparse.csr_matrix:
+    """Each user's uploads: author_id is the user's id."""
+    users = users.sort_by("user_idx")
+    author = pc.index_in(videos["author_id"], value_set=users["user_id"].combine_chunks())
+    uploads = pa.table({"user_idx": author, "video_idx": videos["video_idx"]})
+    uploads = uploads.filter(pc.is_valid(uploads["user_idx"]))
+    return _incidence(uploads, (users.num_rows, videos.num_rows))
 
 
 def _incidence(edges: pa.Table, shape: tuple[int, int]) -> sparse.csr_matrix:

@@ -225,7 +225,7 @@ def _discovered(
     n_places = min(config.places, found.video.shape[1])
     if not n_places or not len(new):
         return found
-    allowed = ~(known.seen[users][:, new].toarray() > 0)
+    allowed = ~(known.barred[users][:, new].toarray() > 0)
     column_of = np.full(known.n_videos + 1, -1)
     column_of[new] = np.arange(len(new))
     listed = column_of[found.video]  # -1, a list that has ended, finds the last one

@@ -305,7 +305,7 @@ def _tiled(
         catalogue,
         fitted.user,
         users=np.unique(users),
-        seen=known.seen,
+        seen=known.barred,
         k=k,
         threads=config.threads,
     )

@@ -125,7 +125,7 @@ LAWS = (
     ),
     Check(
         "seen",
-        "rows with a video the user has seen",
+        "rows with a video the user has seen or uploaded",
         'SELECT count(*) FROM lists SEMI JOIN seen USING ("user", video)',
     ),
     Check(

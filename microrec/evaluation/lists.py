@@ -21,7 +21,7 @@ class Lists:
     Shapes:
         lists: (user, rank, video, score), one row per place.
         users: (user), everyone who must have a list.
-        seen: (user, video), distinct.
+        seen: (user, video), distinct: what the user has seen or, if that is known, uploaded.
         eligible: (video), distinct.
         suppressed: (user), who must not have a list.
     """
@@ -40,21 +40,30 @@ SEEN = """
 """
 """One row per (user, video) that the edges hold, by id."""
 
+OWN = """
+    UNION SELECT users.user_id, videos.video_id
+    FROM videos JOIN users ON users.user_id = videos.author_id
+"""
+"""And one per video that a user has uploaded."""
 
-def by_id(lists: pa.Table, *, night: Mapping[str, pa.Table], k: int) -> Lists:
+
+def by_id(
+    lists: pa.Table, *, night: Mapping[str, pa.Table], k: int, authors_are_users: bool = False
+) -> Lists:
     """Final lists as read back from the table, and what they must obey, by the producers' ids.
 
     Args:
         lists: `recommendations` rows.
         night: Tables of the day by name: watch_edges, users, video_nodes, suppressed_users.
         k: Length of a list.
+        authors_are_users: Whether an author_id is a user_id.
     """
     users, videos = night["users"], night["video_nodes"]
     with duckdb.connect() as session:
         session.register("edges", night["watch_edges"])
         session.register("users", users)
         session.register("videos", videos)
-        seen = session.sql(SEEN).to_arrow_table()
+        seen = session.sql(SEEN + OWN * authors_are_users).to_arrow_table()
     suppressed = night["suppressed_users"]["user_id"]
     kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=suppressed)))
     return Lists(

@@ -245,7 +245,7 @@ def explore(rows: list[Row], night: Night, user: int, uniform: float) -> list[Ro
         uniform: the user's random number.
     """
     config, k = night.rules.exploration, night.rules.k
-    known = {*night.facts.seen.of(user).tolist(), *(row.video for row in rows)}
+    known = {*night.facts.barred.of(user).tolist(), *(row.video for row in rows)}
     may = [video for video in night.new.tolist() if video not in known]
     affinity = np.zeros(len(night.video_id))
     for video in night.facts.liked.of(user):

@@ -97,8 +97,8 @@ class Facts:
         eligible, viewers, likers, last_likers, age_days: [n_videos]
     """
 
-    seen: Rows
-    """Videos of each user."""
+    barred: Rows
+    """Videos each user has seen, or uploaded where authors are users."""
     liked: Rows
     """Those with a positive viewing."""
     eligible: Bools
@@ -182,7 +182,9 @@ def read(house: Warehouse, day: dt.date, user_ids: Collection[str], config: Conf
     videos = videos.sort_by("video_idx")
     served = _served(users, house.read("suppressed_users", day=day))
     asked = [served[user_id] for user_id in user_ids if user_id in served]
-    facts = count(house.read("watch_edges", day=day), videos, users.num_rows, until=_end(day))
+    own = uploads(users, videos) if night.authors_are_users else []
+    edges = house.read("watch_edges", day=day)
+    facts = count(edges, videos, users.num_rows, until=_end(day), own=own)
     there = [s for s in night.sources if house.exists("candidates", day=day, fit="final", source=s)]
     loaded = {
         source: fitted.load(house.find_artefact(day=day, fit="final", model=source))
@@ -191,9 +193,7 @@ def read(house: Warehouse, day: dt.date, user_ids: Collection[str], config: Conf
     }
     ranked = {recipe.ranked_by(model): model for model in night.rankers}
     shaped = rules.diversity.active or rules.exploration.places > 0
-    edges = house.read("modality_edges", day=day)
-    modalities = sorted(pc.unique(edges["modality"]).to_pylist())
-    of_each = {name: edges.filter(pc.equal(edges["modality"], name)) for name in modalities}
+    near = house.read("modality_edges", day=day)
     seed = [night.seed, day.toordinal()]
     new, uniform = _newcomers(facts, rules.exploration, users.num_rows, seed)
     return Night(
@@ -211,14 +211,27 @@ def read(house: Warehouse, day: dt.date, user_ids: Collection[str], config: Conf
         rankers={s: _scorer(house, day, model) for s, model in ranked.items() if s in there},
         stored={source: _stored(house, day, source, asked) for source in there},
         booster=_booster(house, day),
-        alike=alike(edges if shaped else None, videos.num_rows),
-        by_modality={name: alike(some, videos.num_rows) for name, some in of_each.items()},
+        alike=alike(near if shaped else None, videos.num_rows),
+        by_modality=alike_in_each(near, videos.num_rows),
         new=new,
         uniform=uniform,
     )
 
 
-def count(edges: pa.Table, videos: pa.Table, n_users: int, until: dt.datetime) -> Facts:
+def uploads(users: pa.Table, videos: pa.Table) -> list[tuple[int, int]]:
+    """user_idx and video_idx of each video whose author is a user."""
+    user_idx = dict(zip(users["user_id"].to_pylist(), users["user_idx"].to_pylist(), strict=True))
+    authors = zip(videos["author_id"].to_pylist(), videos["video_idx"].to_pylist(), strict=True)
+    return [(user_idx[author], video) for author, video in authors if author in user_idx]
+
+
+def count(
+    edges: pa.Table,
+    videos: pa.Table,
+    n_users: int,
+    until: dt.datetime,
+    own: Collection[tuple[int, int]] = (),
+) -> Facts:
     """Count what the final fit knows.
 
     Args:
@@ -226,12 +239,15 @@ def count(edges: pa.Table, videos: pa.Table, n_users: int, until: dt.datetime) -
         videos: `video_nodes` of the day, in the order of video_idx.
         n_users: rows of `users` of the day.
         until: end of the day.
+        own: user_idx and video_idx of what is barred though it was not seen.
     """
     n_videos = videos.num_rows
     user, video = _integers(edges["user_idx"]), _integers(edges["video_idx"])
     positive = _integers(edges["n_positive"]) > 0
     last = np.array(edges["split"].to_pylist(), dtype=str) == LAST
     seen = np.unique(user << 32 | video)
+    mine = np.array([one << 32 | video for one, video in own], dtype=np.int64)
+    barred = np.unique(np.concatenate([seen, mine]))
     liked = np.unique(user[positive] << 32 | video[positive])
     published = _integers(pc.fill_null(videos["published_at"].cast(pa.int64()), 1 << 62))
     age = int(until.timestamp()) * 1_000_000 - published
@@ -240,7 +256,7 @@ def count(edges: pa.Table, videos: pa.Table, n_users: int, until: dt.datetime) -
         return np.bincount(some, minlength=n_videos)
 
     return Facts(
-        seen=_by(seen >> 32, seen & 0xFFFFFFFF, n_users),
+        barred=_by(barred >> 32, barred & 0xFFFFFFFF, n_users),
         liked=_by(liked >> 32, liked & 0xFFFFFFFF, n_users),
         eligible=np.array(videos["eligible"].to_pylist(), dtype=np.bool_),
         viewers=per_video(seen & 0xFFFFFFFF),
@@ -279,6 +295,13 @@ def alike(edges: pa.Table | None, n_videos: int) -> Alike:
     order = np.lexsort((other, one))
     start = np.searchsorted(one[order], np.arange(n_videos + 1))
     return Alike(start, other[order], mean[order])
+
+
+def alike_in_each(edges: pa.Table, n_videos: int) -> dict[str, Alike]:
+    """The same by modality, each by itself."""
+    names = sorted(pc.unique(edges["modality"]).to_pylist())
+    of_each = {name: edges.filter(pc.equal(edges["modality"], name)) for name in names}
+    return {name: alike(some, n_videos) for name, some in of_each.items()}
 
 
 def _served(users: pa.Table, suppressed: pa.Table) -> dict[str, int]:

@@ -40,7 +40,7 @@ class Told:
 def unseen(facts: Facts, user: int) -> Bools:
     """The videos that may be proposed to a user. [n_videos]."""
     videos = facts.eligible.copy()
-    videos[facts.seen.of(user)] = False
+    videos[facts.barred.of(user)] = False
     return videos
 
 

@@ -60,6 +60,18 @@ def test_leak_canary_the_held_out_day_moves_nothing_in_the_trial(world: dict) ->
         np.testing.assert_array_equal(one, other)
 
 
+def test_own_videos_are_barred_but_not_seen() -> None:
+    catalogue = videos([True] * 3).append_column("author_id", pa.array(["u1", None, "u9"]))
+    given = {"n_users": 2, "fit": "final", "day": DAY}
+    shuffled = users(2).take([1, 0])
+    known = filters.knowledge(edges([("train", 0, 2, 1)]), catalogue, **given, authors=shuffled)
+    assert known.seen.toarray().tolist() == [[0, 0, 1], [0, 0, 0]]
+    assert known.barred.toarray().tolist() == [[0, 0, 1], [1, 0, 0]]
+    scores = np.zeros((2, 3))
+    known.mask(scores, np.arange(2))
+    assert np.isfinite(scores).tolist() == [[True, True, False], [False, True, True]]
+
+
 def test_served_drops_the_suppressed() -> None:
     suppressed = pa.table({"user_id": ["u1", "stranger"]})
     assert filters.served(users(3), suppressed).tolist() == [0, 2]

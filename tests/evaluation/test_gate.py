@@ -55,6 +55,18 @@ def failed(rows: list[Row], k: int = 2) -> set[str]:
     return {one.gate for one in judged(rows, k) if one.status == "fail" and one.severity == "hold"}
 
 
+def test_an_own_upload_counts_as_seen_where_authors_are_users() -> None:
+    nodes = NIGHT["video_nodes"].append_column("author_id", pa.array(["b", "a", None, "z"]))
+    lists = pa.Table.from_pylist(CLEAN, SCHEMA)
+    status = {}
+    for own in (False, True):
+        subject = by_id(lists, night={**NIGHT, "video_nodes": nodes}, k=2, authors_are_users=own)
+        judged_ = gate.check(subject, config=gate.Config())
+        status[own] = {one.gate: (one.status, one.observed) for one in judged_}
+    assert status[False]["seen"] == ("pass", 0)
+    assert status[True]["seen"] == ("fail", 2), "a has uploaded x, b has uploaded w"
+
+
 def test_clean_lists_pass_everything() -> None:
     assert failed(CLEAN) == set()
     assert failed(CLEAN, k=50) == set(), "fewer than K videos are left for each user"
