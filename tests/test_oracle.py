@@ -129,7 +129,11 @@ def plant(house: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
     nodes = nodes.set_column(place, "author_id", pa.array(author, pa.string()))
     nodes = nodes.append_column("eligible", pa.array(np.arange(N_VIDEOS) % 11 != 5))
     nodes = nodes.append_column("published_at", pa.array(published, pa.timestamp("us", "UTC")))
-    for name, rows in {**world, "video_nodes": nodes}.items():
+    watched = world["watch_edges"]
+    rng, column = np.random.default_rng(seed), watched.schema.get_field_index("undone")
+    undone = pa.array(rng.random(watched.num_rows) < 0.05)
+    watched = watched.set_column(column, "undone", undone)
+    for name, rows in {**world, "video_nodes": nodes, "watch_edges": watched}.items():
         for part in [{"fit": "trial"}, {"fit": "final"}] if name == "user_edges" else [{}]:
             house.write(name, complete(name, rows, {"day", *part}), day=day, **part)
     gone = {"user_id": ["u0007"], "kind": ["opt_out"], "requested_at": pa.array([end - DAY_LONG])}

@@ -31,7 +31,8 @@ class Knowledge:
     """What one fit knows about who watched what and what may be proposed.
 
     Shapes:
-        seen, positives: sparse [n_users, n_videos], 1.0 where the fit has a (positive) edge.
+        seen, positives: sparse [n_users, n_videos], 1.0 where the fit has an edge, and where it has a
+            positive one that stands: a later dislike undoes it.
         eligible: [n_videos], true where the video may be proposed.
         own: sparse [n_users, n_videos], 1.0 where the user is the video's author; None: not known.
     """
@@ -102,7 +103,7 @@ def knowledge(
     known = fit_edges(edges, fit)
     shape = (n_users, videos.num_rows)
     seen = _incidence(known, shape)
-    positives = _incidence(known.filter(pc.greater(known["n_positive"], 0)), shape)
+    positives = _incidence(known.filter(pa.array(_liked(known))), shape)
     eligible = column(videos.sort_by("video_idx"), "eligible")
     if fit == "trial":
         watched = np.asarray(seen.sum(axis=0)).ravel() > 0
@@ -147,6 +148,18 @@ def _published(videos: pa.Table, until: dt.datetime) -> NDArray[np.bool_]:
     instant = pa.scalar(until, pa.timestamp("us", "UTC"))
     early = pc.less(videos.sort_by("video_idx")["published_at"], instant)
     return column(pa.table({"early": pc.fill_null(early, True)}), "early")
+
+
+def _liked(edges: pa.Table) -> NDArray[np.bool_]:
+    """Edges with a positive viewing that no later part of the pair undoes: undo beats do. [n_edges]."""
+    part = pc.index_in(edges["split"], value_set=pa.array(FIT_SPLITS["final"]))  # in order of time
+    place = column(pa.table({"place": part}), "place")
+    pair = column(edges, "user_idx").astype(np.int64) << 32 | column(edges, "video_idx")
+    undone = column(edges, "undone")
+    pairs, of = np.unique(pair, return_inverse=True)
+    last = np.zeros(len(pairs), dtype=np.int64)
+    np.maximum.at(last, of[undone], place[undone])
+    return (column(edges, "n_positive") > 0) & (place >= last[of])
 
 
 def _own(users: pa.Table, videos: pa.Table) -> sparse.csr_matrix:

@@ -30,9 +30,14 @@ PAIRS = """
 """One row per (user, video) that is right."""
 
 POSITIVES = """
-    SELECT DISTINCT user_idx, video_idx FROM edges WHERE split <> 'holdout' AND n_positive > 0
+    WITH parts AS (
+        SELECT *, CASE split WHEN 'train' THEN 0 ELSE 1 END AS place
+        FROM edges WHERE split <> 'holdout')
+    SELECT user_idx, video_idx FROM parts GROUP BY ALL
+    HAVING max(place) FILTER (WHERE n_positive > 0)
+        >= coalesce(max(place) FILTER (WHERE undone), 0)
 """
-"""One row per positive (user, video) before D."""
+"""One row per (user, video) that is positive before D: undo beats do."""
 
 
 @dataclass(frozen=True)

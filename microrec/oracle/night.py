@@ -27,8 +27,8 @@ Scorer = Callable[[Ints, Ints], Floats]
 """Scores [n_pairs] of pairs of user_idx and video_idx."""
 
 DAY_US = 86_400_000_000
-LAST = "holdout"
-"""The last day's part of the window: the final fit sees all parts."""
+PARTS = ("train", "validation", "holdout")
+"""Of the window, in the order of time: the final fit sees all, the last one is the last day's."""
 
 
 class Config(BaseModel):
@@ -244,11 +244,18 @@ def count(
     n_videos = videos.num_rows
     user, video = _integers(edges["user_idx"]), _integers(edges["video_idx"])
     positive = _integers(edges["n_positive"]) > 0
-    last = np.array(edges["split"].to_pylist(), dtype=str) == LAST
+    part = np.array([PARTS.index(one) for one in edges["split"].to_pylist()], dtype=np.int64)
+    last = part == len(PARTS) - 1
     seen = np.unique(user << 32 | video)
     mine = np.array([one << 32 | video for one, video in own], dtype=np.int64)
     barred = np.unique(np.concatenate([seen, mine]))
-    liked = np.unique(user[positive] << 32 | video[positive])
+    disliked = dict[int, int]()  # the last part that undoes, by pair
+    undone = np.array(edges["undone"].to_pylist(), dtype=np.bool_)
+    for one, then in zip((user << 32 | video)[undone].tolist(), part[undone].tolist(), strict=True):
+        disliked[one] = max(then, disliked.get(one, 0))
+    likes = zip((user << 32 | video)[positive].tolist(), part[positive].tolist(), strict=True)
+    stands = {one for one, then in likes if then >= disliked.get(one, 0)}
+    liked = np.array(sorted(stands), dtype=np.int64)
     published = _integers(pc.fill_null(videos["published_at"].cast(pa.int64()), 1 << 62))
     age = int(until.timestamp()) * 1_000_000 - published
 

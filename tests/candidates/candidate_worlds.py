@@ -16,14 +16,15 @@ NAMES = ("popularity", "content", "zebra")
 MIDNIGHT = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
 
 
-def edges(rows: list[tuple[str, int, int, int]]) -> pa.Table:
-    """`watch_edges` from (split, user_idx, video_idx, n_positive)."""
+def edges(rows: list[tuple[str, int, int, int]], undone: tuple[int, ...] = ()) -> pa.Table:
+    """`watch_edges` from (split, user_idx, video_idx, n_positive); `undone` are places in the rows."""
     split, user, video, positive = zip(*rows, strict=True) if rows else ((), (), (), ())
     columns = {
         "split": pa.array(split, pa.string()),
         "user_idx": pa.array(user, pa.int32()),
         "video_idx": pa.array(video, pa.int32()),
         "n_positive": pa.array(positive, pa.int32()),
+        "undone": pa.array([place in undone for place in range(len(rows))], pa.bool_()),
     }
     return pa.table(columns)
 

@@ -60,6 +60,22 @@ def test_leak_canary_the_held_out_day_moves_nothing_in_the_trial(world: dict) ->
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_dislike_undoes_what_was_liked_in_earlier_parts() -> None:
+    rows = [
+        ("train", 0, 0, 1), ("validation", 0, 0, 0),  # liked, then disliked
+        ("holdout", 0, 1, 0), ("train", 0, 1, 2),  # the same, on the last day
+        ("train", 1, 0, 0), ("validation", 1, 0, 1),  # disliked, then liked
+        ("train", 1, 1, 1), ("validation", 1, 1, 1),  # liked, disliked and liked again
+    ]  # fmt: skip
+    watched = edges(rows, undone=(1, 2, 4, 7))
+    given = {"n_users": 2, "day": DAY}
+    final = filters.knowledge(watched, videos([True] * 2), **given, fit="final")
+    trial = filters.knowledge(watched, videos([True] * 2), **given, fit="trial")
+    assert final.positives.toarray().tolist() == [[0, 0], [1, 1]]
+    assert trial.positives.toarray().tolist() == [[0, 1], [1, 1]], "the last day is not known"
+    assert final.seen.toarray().tolist() == [[1, 1], [1, 1]]
+
+
 def test_own_videos_are_barred_but_not_seen() -> None:
     catalogue = videos([True] * 3).append_column("author_id", pa.array(["u1", None, "u9"]))
     given = {"n_users": 2, "fit": "final", "day": DAY}

@@ -120,7 +120,7 @@ def test_facts_do_not_depend_on_the_order_of_rows_nor_on_what_is_not_to_be_seen(
     world: dict, fit: str
 ) -> None:
     generator, rows = world["generator"], world["edges"].to_pylist()
-    kept = [tuple(row.values()) for row in rows if row["split"] in SEEN[fit]]
+    kept = [tuple(row.values())[:4] for row in rows if row["split"] in SEEN[fit]]
     other = {
         **world,
         "edges": shuffled(edges(kept), generator),

@@ -23,7 +23,9 @@ EDGES = [
 ]
 
 
-def tables(rows: list[tuple[str, int, int, int]]) -> tuple[pa.Table, pa.Table]:
+def tables(
+    rows: list[tuple[str, int, int, int]], undone: tuple[int, ...] = ()
+) -> tuple[pa.Table, pa.Table]:
     split, user, video, positive = zip(*rows, strict=True)
     edges = pa.table(
         {
@@ -31,6 +33,7 @@ def tables(rows: list[tuple[str, int, int, int]]) -> tuple[pa.Table, pa.Table]:
             "user_idx": pa.array(user, pa.int32()),
             "video_idx": pa.array(video, pa.int32()),
             "n_positive": pa.array(positive, pa.int32()),
+            "undone": pa.array([place in undone for place in range(len(rows))], pa.bool_()),
         }
     )
     videos = pa.table(
@@ -53,6 +56,14 @@ def test_truth() -> None:
     assert right.history.tolist() == [1, 0]
     assert right.viewers.tolist() == [1, 0, 1, 0, 0]
     assert right.eligible.tolist() == [True, True, True, True, False]
+
+
+def test_what_a_dislike_undid_before_is_no_history() -> None:
+    rows = [*EDGES, ("train", 3, 1, 1), ("validation", 3, 1, 0), ("validation", 3, 0, 1)]
+    undone = (5, len(EDGES) + 1, len(EDGES) + 2)  # the first on D, the last liked again
+    right = truth(*tables(rows, undone))
+    assert right.history.tolist() == [1, 1]
+    assert right.viewers.tolist() == [2, 0, 1, 0, 0]
 
 
 def test_cold_videos_have_no_positive_edge_before() -> None:
