@@ -19,7 +19,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | trial.blend_candidates | candidates, and earlier nights' with what came of them | models, candidates, blend_weights | without enough earlier nights it writes no candidates and the closed form stands |
 | evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
 | final.train_model, final.select_candidates, final.rank_candidates, final.blend_candidates | the graphs with day D | models, candidates, blend_weights | |
-| select_recommendations | candidates | recommendations, fallback_recommendations | |
+| select_recommendations | candidates | recommendations, fallback_recommendations, rewatch_recommendations | |
 | check_recommendations | recommendations, and all they were made of | gate_results | a list is not what brute force makes of the stored artefacts: the message names users and rows; clear select_candidates (fit final) and what follows |
 | describe_trends | models, sequences, videos | user_trends | no rows where the recipe has no multi_trend |
 | describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points | no rows where the recipe has no clip_interest |

@@ -1,6 +1,6 @@
 """Check what was written, as written, and make it the day's release.
 
-Reads: recommendations, fallback_recommendations, user_trends, clip_interest, exit_points,
+Reads: recommendations, fallback_recommendations, rewatch_recommendations, user_trends, clip_interest, exit_points,
 blend_weights, gate_results (fits trial and oracle), users, video_nodes, watch_edges, suppressed_users of the day.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
 severity hold failed in any fit and Great Expectations agrees, the day's row of releases. Else it
@@ -17,7 +17,13 @@ from microrec.tables import arrow, expectations
 logger = logging.getLogger(__name__)
 
 NIGHT = ("users", "video_nodes", "watch_edges", "suppressed_users")
-DESCRIBED = ("user_trends", "clip_interest", "exit_points", "blend_weights")
+DESCRIBED = (
+    "rewatch_recommendations",
+    "user_trends",
+    "clip_interest",
+    "exit_points",
+    "blend_weights",
+)
 
 
 def main(day: job.Day) -> None:

@@ -69,6 +69,7 @@ TABLES = [
     "candidates",
     "recommendations",
     "fallback_recommendations",
+    "rewatch_recommendations",
     "user_trends",
     "clip_interest",
     "exit_points",

@@ -15,6 +15,7 @@ is said of clips. Numpy, scipy and Arrow only: a process that selects must not p
     exploration
                new videos in some places, drawn with a known chance
     final      one filter-and-fill: exactly min(K, allowed videos) rows for every user
+    rewatch    what a user liked and may want to see again: a lane beside the list
     evidence   what speaks most for each row, of what is known
     filters    the only place that masks seen and ineligible videos and drops suppressed users
     trends     what a user's trends are about, where they head, how long they hold (`user_trends`)

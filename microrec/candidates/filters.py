@@ -103,7 +103,8 @@ def knowledge(
     known = fit_edges(edges, fit)
     shape = (n_users, videos.num_rows)
     seen = _incidence(known, shape)
-    positives = _incidence(known.filter(pa.array(_liked(known))), shape)
+    liked = stands(known) & (column(known, "n_positive") > 0)
+    positives = _incidence(known.filter(pa.array(liked)), shape)
     eligible = column(videos.sort_by("video_idx"), "eligible")
     if fit == "trial":
         watched = np.asarray(seen.sum(axis=0)).ravel() > 0
@@ -143,15 +144,8 @@ def positive_viewers(edges: pa.Table, split: str, *, n_videos: int) -> NDArray[n
     return np.bincount(column(edges, "video_idx")[wanted], minlength=n_videos)
 
 
-def _published(videos: pa.Table, until: dt.datetime) -> NDArray[np.bool_]:
-    """Videos, by video_idx, whose date of publication is before `until` or not known."""
-    instant = pa.scalar(until, pa.timestamp("us", "UTC"))
-    early = pc.less(videos.sort_by("video_idx")["published_at"], instant)
-    return column(pa.table({"early": pc.fill_null(early, True)}), "early")
-
-
-def _liked(edges: pa.Table) -> NDArray[np.bool_]:
-    """Edges with a positive viewing that no later part of the pair undoes: undo beats do. [n_edges]."""
+def stands(edges: pa.Table) -> NDArray[np.bool_]:
+    """Edges whose weight and positives count: no later part of the pair undoes them. [n_edges]."""
     part = pc.index_in(edges["split"], value_set=pa.array(FIT_SPLITS["final"]))  # in order of time
     place = column(pa.table({"place": part}), "place")
     pair = column(edges, "user_idx").astype(np.int64) << 32 | column(edges, "video_idx")
@@ -159,7 +153,14 @@ def _liked(edges: pa.Table) -> NDArray[np.bool_]:
     pairs, of = np.unique(pair, return_inverse=True)
     last = np.zeros(len(pairs), dtype=np.int64)
     np.maximum.at(last, of[undone], place[undone])
-    return (column(edges, "n_positive") > 0) & (place >= last[of])
+    return np.asarray(place >= last[of], dtype=np.bool_)
+
+
+def _published(videos: pa.Table, until: dt.datetime) -> NDArray[np.bool_]:
+    """Videos, by video_idx, whose date of publication is before `until` or not known."""
+    instant = pa.scalar(until, pa.timestamp("us", "UTC"))
+    early = pc.less(videos.sort_by("video_idx")["published_at"], instant)
+    return column(pa.table({"early": pc.fill_null(early, True)}), "early")
 
 
 def _own(users: pa.Table, videos: pa.Table) -> sparse.csr_matrix:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RESULTS = (
     "recommendations",
     "fallback_recommendations",
+    "rewatch_recommendations",
     "user_trends",
     "clip_interest",
     "exit_points",

@@ -192,6 +192,7 @@ def test_a_night_ends_in_a_release(house: arrow.Warehouse) -> None:
     assert set(release.tables) == {
         "recommendations",
         "fallback_recommendations",
+        "rewatch_recommendations",
         "user_trends",
         "clip_interest",
         "exit_points",
