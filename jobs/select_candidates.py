@@ -37,7 +37,7 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
             f"model {model!r} proposes nothing: name it in night.rankers, not in night.models"
         )
     ask = partial(retrieval.best, found, known=known, k=k, config=config)
-    shards.write_candidates(ask, asked, day=day, fit=fit, source=model)
+    shards.write("candidates", ask, asked, day=day, fit=fit, source=model)
 
 
 if __name__ == "__main__":

@@ -8,33 +8,25 @@ last unless the recipe asks for it.
 """
 
 import datetime as dt
-import logging
+from functools import partial
 
-from microrec import job, proposals, recipe
+from microrec import job, proposals, recipe, shards
 from microrec.candidates import filters, final, ladder, rewatch
 from microrec.evaluation import gate
 from microrec.tables import arrow
-
-logger = logging.getLogger(__name__)
 
 
 def main(day: job.Day) -> None:
     """Blend, filter and fill for all users of the day."""
     night, house = recipe.night(), arrow.Warehouse.open()
-    found = proposals.read(house, night.sources, day=day, fit="final")
+    found = proposals.known(house, day=day, fit="final")
     trusted = gate.trusts_learned(house.read("gate_results", day=day, fit="trial"))
-    learned = found.learned if trusted else None
-    method = "closed_form" if learned is None else "learned"
-    logger.info("blend day=%s fit=final method=%s", day, method)
     users = filters.served(found.users, house.read("suppressed_users", day=day))
-    blended = proposals.selection(house, found, users=users, day=day, fit="final")(learned)
     until = filters.horizon(day, "final") + dt.timedelta(hours=night.valid_hours)
-    told = proposals.with_evidence(house, found, blended, day=day)
-    nodes = {"user": found.users, "video": found.videos}
-    of_evidence = {"evidence_video": found.videos}
-    rows = final.with_ids(told, nodes={**nodes, **of_evidence}, valid_until=until)
-    house.write("recommendations", rows, day=day)
+    ask = partial(proposals.recommended, house, found, day=day, trusted=trusted, until=until)
+    shards.write("recommendations", ask, users, day=day)
     shared = ladder.fallback(proposals.rungs(found, day=day, fit="final"), night.k)
+    nodes = {"user": found.users, "video": found.videos}
     rows = final.with_ids(shared, nodes={"video": found.videos}, valid_until=until)
     house.write("fallback_recommendations", rows, day=day)
     again = rewatch.lanes(

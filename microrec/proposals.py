@@ -50,22 +50,84 @@ def read(house: Warehouse, sources: Sequence[str], *, day: dt.date, fit: str) ->
     Raises:
         MissingDay: a graph table has no rows of the day.
     """
+    return with_lists(house, known(house, day=day, fit=fit), sources, day=day, fit=fit)
+
+
+def known(house: Warehouse, *, day: dt.date, fit: str) -> Proposals:
+    """What a fit knows, without any list yet.
+
+    Raises:
+        MissingDay: a graph table has no rows of the day.
+    """
     users, edges = house.read("users", day=day), house.read("watch_edges", day=day)
     videos = house.read("video_nodes", day=day)
     authors = users if recipe.night().authors_are_users else None
-    known = filters.knowledge(
+    told = filters.knowledge(
         edges, videos, n_users=users.num_rows, fit=fit, day=day, authors=authors
     )
+    return Proposals(users, edges, videos, told, {}, None)
+
+
+def with_lists(
+    house: Warehouse,
+    found: Proposals,
+    sources: Sequence[str],
+    *,
+    day: dt.date,
+    fit: str,
+    users: Ints | None = None,
+) -> Proposals:
+    """The same with what the sources propose, to all or to some consecutive users (ascending)."""
+    some = None if users is None else {"user_idx": spanned(users)}
     lists = {}
     for source in sorted({*sources, hybrid.SOURCE}):
         if house.exists("candidates", day=day, fit=fit, source=source):
-            lists[source] = house.read("candidates", day=day, fit=fit, source=source)
+            lists[source] = house.read("candidates", where=some, day=day, fit=fit, source=source)
         elif source in sources:
             logger.warning("blend day=%s fit=%s missing_source=%s", day, fit, source)
     learned = lists.pop(hybrid.SOURCE, None)
-    if learned is not None and not learned.num_rows:
+    if learned is not None and not house.count(
+        "candidates", day=day, fit=fit, source=hybrid.SOURCE
+    ):
         learned = None
-    return Proposals(users, edges, videos, known, lists, learned)
+    return found._replace(lists=lists, learned=learned)
+
+
+def spanned(users: Ints) -> range:
+    """From the first of ascending numbers to the last."""
+    return range(int(users[0]), int(users[-1]) + 1) if len(users) else range(0)
+
+
+def recommended(
+    house: Warehouse,
+    found: Proposals,
+    *,
+    day: dt.date,
+    trusted: bool,
+    until: dt.datetime,
+    users: Ints,
+) -> pa.Table:
+    """The final lists of some users.
+
+    Args:
+        house: has the night's tables.
+        found: what the final fit knows.
+        day: of the night.
+        trusted: whether the learned order counts, if there is one.
+        until: instant at which a row expires.
+        users: user_idx of consecutive users, ascending.
+
+    Returns:
+        Rows of `recommendations`.
+    """
+    part = with_lists(house, found, recipe.night().sources, day=day, fit="final", users=users)
+    learned = part.learned if trusted else None
+    method = "closed_form" if learned is None else "learned"
+    logger.info("blend day=%s fit=final method=%s users=%d", day, method, len(users))
+    select = selection(house, part, users=users, day=day, fit="final")
+    rows = with_evidence(house, part, select(learned), day=day)
+    nodes = {"user": found.users, "video": found.videos, "evidence_video": found.videos}
+    return final.with_ids(rows, nodes=nodes, valid_until=until)
 
 
 def rungs(found: Proposals, *, day: dt.date, fit: str) -> dict[str, NDArray[np.int64]]:

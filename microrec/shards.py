@@ -6,10 +6,10 @@ themselves: here or on a cluster, by the master of the settings. What is asked t
 (a model and what the fit knows, pickled); the parts are the same, and so are the rows, to the bit.
 """
 
-import datetime as dt
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -34,15 +34,14 @@ class Ask(Protocol):
         """The same columns for any users [n_users], ascending, also for nobody."""
 
 
-def write_candidates(ask: Ask, users: Ints, *, day: dt.date, fit: str, source: str) -> None:
-    """Ask for the candidates of all users and commit them as those of a source.
+def write(table: str, ask: Ask, users: Ints, **scope: Any) -> None:
+    """Ask for the rows of all users and commit them as one partition.
 
     Args:
+        table: name of the table.
         ask: says the rows of some users.
         users: user_idx, ascending.
-        day: of the night.
-        fit: trial or final.
-        source: whose they are.
+        **scope: partition values.
 
     Raises:
         ContractViolation: the rows are not those of the contract.
@@ -50,15 +49,14 @@ def write_candidates(ask: Ask, users: Ints, *, day: dt.date, fit: str, source: s
     """
     parts, tasks = in_parts(users), settings().rank_tasks
     if tasks == 1:
-        arrow.Warehouse.open().write(
-            "candidates", one_by_one(ask, parts), day=day, fit=fit, source=source
-        )
+        arrow.Warehouse.open().write(table, one_by_one(ask, parts), **scope)
         return
     from microrec.tables import spark  # seconds, that one task does not need
 
     house = spark.Warehouse.open()
-    rows = spread(house.session, ask, parts, tasks=tasks)
-    house.write("candidates", rows, day=day, fit=fit, source=source)
+    columns = [one for one in house.table(table).contract.schema if one.name not in scope]
+    rows = spread(house.session, ask, parts, schema=pa.schema(columns), tasks=tasks)
+    house.write(table, rows, **scope)
 
 
 def in_parts(users: Ints) -> list[Ints]:
@@ -67,27 +65,30 @@ def in_parts(users: Ints) -> list[Ints]:
 
 
 def one_by_one(ask: Ask, parts: list[Ints]) -> pa.RecordBatchReader:
-    """The rows of all parts, a batch each, asked for when it is their turn."""
-    schema = ask(users=parts[0][:0]).schema
-    batches = (one for part in parts for one in ask(users=part).combine_chunks().to_batches())
-    return pa.RecordBatchReader.from_batches(schema, batches)
+    """The rows of all parts, a batch each; but for the first they are asked for when it is their turn."""
+    first = ask(users=parts[0])
+    tables = chain([first], (ask(users=part) for part in parts[1:]))
+    batches = (batch for table in tables for batch in table.combine_chunks().to_batches())
+    return pa.RecordBatchReader.from_batches(first.schema, batches)
 
 
-def spread(session: "SparkSession", ask: Ask, parts: list[Ints], *, tasks: int) -> "DataFrame":
+def spread(
+    session: "SparkSession", ask: Ask, parts: list[Ints], *, schema: pa.Schema, tasks: int
+) -> "DataFrame":
     """The rows of all parts, each asked for in one of so many Spark tasks."""
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    schema = from_arrow_schema(ask(users=parts[0][:0]).schema)
     numbers = session.range(len(parts)).select(F.col("id").cast("int").alias("part"))
     dealt = numbers.repartitionById(tasks, F.col("part") % tasks)
-    return dealt.mapInArrow(partial(_answers, ask, parts), schema)
+    answers = partial(_answers, ask, parts, schema.names)
+    return dealt.mapInArrow(answers, from_arrow_schema(schema))
 
 
 def _answers(
-    ask: Ask, parts: list[Ints], numbers: Iterator[pa.RecordBatch]
+    ask: Ask, parts: list[Ints], columns: list[str], numbers: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """In a worker: the rows of the parts whose numbers come in."""
     for batch in numbers:
         for number in batch.column(0).to_pylist():
-            yield from ask(users=parts[number]).to_batches(BATCH)
+            yield from ask(users=parts[number]).select(columns).to_batches(BATCH)

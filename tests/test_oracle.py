@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nights import call, fit_and_select
 
-from microrec import recipe
+from microrec import recipe, shards
 from microrec.candidates import diversity, exploration, retrieval
 from microrec.errors import GateHeld, MicrorecError, MissingDay
 from microrec.models import fitted
@@ -183,6 +183,21 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
     assert said.n_users == N_USERS - 1
     assert not said.differences
     assert not any(said.n_unlike.values())
+
+
+@pytest.mark.spark
+def test_lists_are_the_same_in_parts_and_by_spark(
+    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = house.digest("recommendations", day=DAY)
+    monkeypatch.setattr(shards, "USERS_AT_ONCE", 17)
+    for tasks in (1, 2):
+        propensities_of_one(house)
+        assert house.digest("recommendations", day=DAY) != whole
+        monkeypatch.setenv("MICROREC_RANK_TASKS", str(tasks))
+        settings.cache_clear()
+        call("select_recommendations", DAY)
+        assert house.digest("recommendations", day=DAY) == whole, f"{tasks} task(s)"
 
 
 @pytest.mark.parametrize("shape", sorted(OTHERS))

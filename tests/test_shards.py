@@ -58,7 +58,7 @@ def stored(house: arrow.Warehouse) -> pa.Table:
 @pytest.mark.parametrize("kind", ["vectors", "lists"])
 def test_parts_are_the_whole(house: arrow.Warehouse, kind: str) -> None:
     users = np.delete(np.arange(N_USERS), [3, 20])
-    shards.write_candidates(ask(kind), users, **WHERE)
+    shards.write("candidates", ask(kind), users, **WHERE)
     whole = ask(kind)(users=users)
     assert whole.num_rows > 150
     found = stored(house).sort_by([("user_idx", "ascending"), ("rank", "ascending")])
@@ -72,25 +72,25 @@ def test_spark_writes_the_same_rows(
     house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users = np.arange(N_USERS)
-    shards.write_candidates(ask(), users, **WHERE)
+    shards.write("candidates", ask(), users, **WHERE)
     before = house.digest("candidates", **WHERE)
     house.write_empty("candidates", **WHERE)
     monkeypatch.setenv("MICROREC_RANK_TASKS", "3")
     settings.cache_clear()
-    shards.write_candidates(ask(), users, **WHERE)
+    shards.write("candidates", ask(), users, **WHERE)
     assert house.digest("candidates", **WHERE) == before
-    shards.write_candidates(ask(), users[:0], **WHERE)
+    shards.write("candidates", ask(), users[:0], **WHERE)
     assert stored(house).num_rows == 0
 
 
 def test_nobody_is_an_empty_partition(house: arrow.Warehouse) -> None:
-    shards.write_candidates(ask(), np.arange(N_USERS), **WHERE)
-    shards.write_candidates(ask(), np.arange(0), **WHERE)
+    shards.write("candidates", ask(), np.arange(N_USERS), **WHERE)
+    shards.write("candidates", ask(), np.arange(0), **WHERE)
     assert stored(house).num_rows == 0
 
 
 def test_a_part_that_breaks_the_contract_leaves_what_was_there(house: arrow.Warehouse) -> None:
-    shards.write_candidates(ask(), np.arange(N_USERS), **WHERE)
+    shards.write("candidates", ask(), np.arange(N_USERS), **WHERE)
     before = house.digest("candidates", **WHERE)
 
     def twice(*, users: np.ndarray) -> pa.Table:
@@ -98,7 +98,7 @@ def test_a_part_that_breaks_the_contract_leaves_what_was_there(house: arrow.Ware
         return pa.concat_tables([rows, rows]) if 33 in users else rows
 
     with pytest.raises(CheckFailed, match="unique"):
-        shards.write_candidates(twice, np.arange(N_USERS), **WHERE)
+        shards.write("candidates", twice, np.arange(N_USERS), **WHERE)
     assert house.digest("candidates", **WHERE) == before
 
 
@@ -111,5 +111,5 @@ def test_only_the_part_that_is_written_is_held(house: arrow.Warehouse) -> None:
         counted.append(len(list(folder.rglob("*.parquet"))))
         return ask()(users=users)
 
-    shards.write_candidates(asked, np.arange(N_USERS), **WHERE)
-    assert counted == [0, *range(6)]  # first for the columns
+    shards.write("candidates", asked, np.arange(N_USERS), **WHERE)
+    assert counted == [*range(6)]

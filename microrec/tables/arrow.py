@@ -46,8 +46,8 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
             table: name of the table.
             version: version of the table; the last one if left out.
             columns: only these columns.
-            where: only rows with these values in columns that are no partition columns; of a table sorted by
-                them only the row groups that may hold one are read.
+            where: only rows with these values, or with a whole number in a `range` of step 1, in columns that are
+                no partition columns; of a table sorted by them only the row groups that may hold one are read.
             **partition: partition values.
 
         Raises:
@@ -161,10 +161,17 @@ def _write_files(opened: Table, path: str, rows: pa.Table) -> None:
 def _equal(values: Mapping[str, object], schema: pa.Schema) -> pc.Expression | None:
     """The filter for rows with all these values."""
     terms = [
-        pc.field(name) == pa.scalar(value, schema.field(name).type)
-        for name, value in values.items()
+        _term(pc.field(name), value, schema.field(name).type) for name, value in values.items()
     ]
     return functools.reduce(operator.and_, terms) if terms else None
+
+
+def _term(field: pc.Expression, value: object, kind: pa.DataType) -> pc.Expression:
+    """One value, or a range of whole numbers."""
+    if isinstance(value, range):
+        start, stop = pa.scalar(value.start, kind), pa.scalar(value.stop, kind)
+        return (field >= start) & (field < stop)
+    return field == pa.scalar(value, kind)
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:

@@ -137,7 +137,7 @@ def written(world: World, *, k: int, threads: int, blocks: int = 1) -> None:
     fitted, known = _model(world)
     config = retrieval.Config(threads=blocks)
     ask = partial(retrieval.best, fitted, known=known, k=k, config=config)
-    shards.write_candidates(ask, np.arange(len(world.user)), **PARTITION)
+    shards.write("candidates", ask, np.arange(len(world.user)), **PARTITION)
 
 
 def read_back(world: World, **_: object) -> Edges:

@@ -327,6 +327,11 @@ def test_a_reader_of_one_key_gets_its_rows_and_no_others(
     assert found.to_pylist() == right.to_pylist()
     assert house.read("marks", where={"id": -7, "score": 1.0}).num_rows == 0
     assert house.read("marks", where={"id": 10_000}, day=DAY).num_rows == 0
+    some = house.read("marks", where={"id": range(-7, 12)}, columns=["day", "id", "vector"])
+    between = pc.and_(pc.greater_equal(table["id"], -7), pc.less(table["id"], 12))
+    wanted = table.filter(between).select(["day", "id", "vector"]).to_pylist()
+    assert len(wanted) > 3
+    assert sorted(map(str, some.to_pylist())) == sorted(map(str, wanted))
 
 
 def test_a_column_of_vectors_is_a_matrix(house: arrow.Warehouse, schemas: Path) -> None:
