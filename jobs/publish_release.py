@@ -3,27 +3,22 @@
 Reads: recommendations, fallback_recommendations, rewatch_recommendations, user_trends, clip_interest, exit_points,
 blend_weights, gate_results (fits trial and oracle), users, video_nodes, watch_edges, suppressed_users of the day.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
-severity hold failed in any fit and Great Expectations agrees, the day's row of releases. Else it
-ends with GateHeld, CheckFailed or, if no oracle was asked, MissingDay, and the release before stands.
+severity hold failed in any fit and Great Expectations agrees, the day's row of releases. Else, or if the same
+rows were withdrawn, it ends with GateHeld, CheckFailed or, if no oracle was asked, MissingDay, and the
+release before stands. The last line it logs says whether the latest release moved.
 """
 
 import logging
 
 from microrec import job, recipe
 from microrec.evaluation import gate, lists, report
-from microrec.release import record
+from microrec.release import reader, record, rollback
 from microrec.tables import arrow, expectations
 
 logger = logging.getLogger(__name__)
 
 NIGHT = ("users", "video_nodes", "watch_edges", "suppressed_users")
-DESCRIBED = (
-    "rewatch_recommendations",
-    "user_trends",
-    "clip_interest",
-    "exit_points",
-    "blend_weights",
-)
+FIGURES = ("metrics", "gate_results")
 
 
 def main(day: job.Day) -> None:
@@ -44,15 +39,16 @@ def main(day: job.Day) -> None:
     figures = report.release(mine, shared)
     house.write("metrics", report.table(figures), day=day, stage="release")
     gate.require(gate.table(judged), day=day, fit="final")
-    results = {"recommendations": mine, "fallback_recommendations": shared}
-    results |= {name: house.read(name, day=day) for name in DESCRIBED}
-    for name, rows in results.items():
+    for name in (name for name in reader.RESULTS if name not in FIGURES):
+        rows = house.read(name, day=day)
         evaluated = expectations.require(house.table(name).contract, rows, scope=f"day={day}")
         logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
-    row = record.record(
-        house, day=day, run_id=house.author.run_id, code_version=house.author.code_version
-    )
+    author = house.author
+    row = record.record(house, day=day, run_id=author.run_id, code_version=author.code_version)
+    rollback.refuse_withdrawn(row, house=house, day=day)
     house.write("releases", row, day=day)
+    moved = reader.latest().day == day
+    logger.info("release day=%s id=%s latest=%s", day, reader.of(day).id, moved)
 
 
 if __name__ == "__main__":

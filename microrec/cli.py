@@ -6,6 +6,7 @@ microrec warm        once per installation: compile what nights would compile, a
 microrec night       run the nightly DAG for a day
 microrec show        print rows of a table
 microrec releases    list releases
+microrec rollback    make an earlier release the latest
 microrec plot        draw one user's interest in a video's clips, its audience, or what decides in the blend
 """
 
@@ -155,14 +156,31 @@ def show(
 
 @app.command()
 def releases(warehouse: Warehouse = None) -> None:
-    """List releases by day; the last one is what consumers follow."""
+    """List releases by day; the last one that is not withdrawn is what consumers follow."""
     from microrec.release import reader
 
     _quiet()
     where = str(warehouse) if warehouse else None
-    listed = [reader.of(day, where) for day in reader.days(where)]
-    columns = ["day", "run_id", "code_version", "valid_until", "tables"]
-    _print_rows("releases", columns, [vars(release) for release in listed])
+    listed = [vars(one) | {"id": one.id} for one in reader.every(where)]
+    columns = ["id", "status", "reason", "run_id", "code_version", "valid_until", "tables"]
+    _print_rows("releases", columns, listed)
+
+
+@app.command()
+def rollback(
+    to: Annotated[str, typer.Option("--to", help="Id or day of the release to follow.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept beside the withdrawn ones.")],
+    warehouse: Warehouse = None,
+) -> None:
+    """Make an earlier release the latest: those of later days are withdrawn, and stay so until they change."""
+    from microrec.release import reader
+    from microrec.release import rollback as back
+
+    _quiet()
+    where = str(warehouse) if warehouse else None
+    withdrawn = back.to(to, reason=reason, warehouse=where)
+    console.print(f"withdrawn: {', '.join(map(str, withdrawn)) or 'none'}")
+    console.print(f"latest:    {reader.latest(where).id}")
 
 
 @plots.command()

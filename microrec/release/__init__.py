@@ -4,8 +4,9 @@ What enters: the committed result tables of a day that passed its gates. What le
 `releases` row per day that pins, for each result table, the Delta version, the number of rows and
 the digest of the day's content; and a reader that follows it.
 
-    record  makes the row (the publish job calls it, last of all)
-    reader  finds a release and reads its tables, for Arrow, pandas and Polars
+    record    makes the row (the publish job calls it, last of all)
+    reader    finds a release and reads its tables, for Arrow, pandas and Polars
+    rollback  withdraws the releases after one, and keeps what was withdrawn from coming back
 
 For Python consumers:
 
@@ -23,6 +24,8 @@ What was decided:
   leaves readers on the release before.
 * `latest` is the greatest day that has a row, never the newest commit: a backfilled old day gets a
   release of its own and moves nobody.
+* A rollback changes rows, not rules: later releases are marked as withdrawn in one commit, and
+  `latest` passes them over. A day that is run again to the same rows stays withdrawn.
 * A reader asks for the pinned version, so a re-run in progress changes nothing under its feet, and
   counts the rows it got against the row; `verify` compares contents too.
 * The clock belongs to the caller: `expired(at)` is told the time.

@@ -6,6 +6,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -32,6 +33,8 @@ RESULTS = (
 )
 """The result tables a release pins."""
 
+RELEASED, WITHDRAWN = "released", "withdrawn"
+
 
 @dataclass(frozen=True)
 class Pin:
@@ -53,6 +56,15 @@ class Release:
     valid_until: dt.datetime
     tables: dict[str, Pin]
     house: Warehouse
+    status: str = RELEASED
+    reason: str | None = None
+    """Why it was withdrawn."""
+
+    @property
+    def id(self) -> str:
+        """The day and a word for the content: a day that is run again to the same rows has the same id."""
+        digests = "".join(self.tables[name].digest for name in sorted(self.tables))
+        return f"{self.day}-{sha256(digests.encode()).hexdigest()[:12]}"
 
     def read(
         self, table: str, *, user_id: str | None = None, columns: Sequence[str] | None = None
@@ -119,34 +131,41 @@ class Release:
         return self.tables[table]
 
 
+def every(warehouse: str | None = None) -> list[Release]:
+    """All releases by day, the withdrawn ones too."""
+    house = Warehouse.open(warehouse)
+    if not house.partitions("releases"):
+        return []
+    rows = house.read("releases").sort_by("day").to_pylist()
+    return [
+        Release(
+            **{**row, "tables": {pin["table"]: Pin(**pin) for pin in row["tables"]}}, house=house
+        )
+        for row in rows
+    ]
+
+
 def days(warehouse: str | None = None) -> list[dt.date]:
-    """Days that have a release, in order."""
-    return _days_of(Warehouse.open(warehouse), "releases")
+    """Days that have a release which is not withdrawn, in order."""
+    return [one.day for one in every(warehouse) if one.status == RELEASED]
 
 
 def of(day: dt.date, warehouse: str | None = None) -> Release:
     """The release of a day.
 
     Raises:
-        MissingDay: The day has no release.
+        MissingDay: The day has no release, or it was withdrawn.
     """
-    house = Warehouse.open(warehouse)
-    rows = house.read("releases", day=day).to_pylist()
-    if not rows:
-        raise MissingDay(f"releases[day={day}]: no release in {house.root}")
-    (row,) = rows
-    return Release(
-        day=day,
-        run_id=row["run_id"],
-        code_version=row["code_version"],
-        valid_until=row["valid_until"],
-        tables={pin["table"]: Pin(**pin) for pin in row["tables"]},
-        house=house,
-    )
+    found = {one.day: one for one in every(warehouse)}
+    if day not in found:
+        raise MissingDay(f"releases[day={day}]: no release in {Warehouse.open(warehouse).root}")
+    if found[day].status == WITHDRAWN:
+        raise MissingDay(f"releases[day={day}]: withdrawn: {found[day].reason}")
+    return found[day]
 
 
 def latest(warehouse: str | None = None) -> Release:
-    """The release of the greatest day that has one, whenever it was made.
+    """The release of the greatest day that has one which is not withdrawn, whenever it was made.
 
     Raises:
         MissingDay: There is no release at all.

@@ -5,7 +5,7 @@ import datetime as dt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from microrec.release.reader import RESULTS, Pin
+from microrec.release.reader import RELEASED, RESULTS, Pin
 from microrec.tables.arrow import Warehouse
 
 PIN = pa.struct(
@@ -32,6 +32,8 @@ def record(house: Warehouse, *, day: dt.date, run_id: str, code_version: str) ->
         "code_version": pa.array([code_version], pa.string()),
         "tables": pa.array([[vars(pin) for pin in pins]], pa.list_(PIN)),
         "valid_until": pa.array([pc.min(lists["valid_until"]).as_py()], pa.timestamp("us", "UTC")),
+        "status": pa.array([RELEASED], pa.string()),
+        "reason": pa.array([None], pa.string()),
     }
     return pa.table(columns)
 

@@ -6,6 +6,8 @@ own parity.
 """
 
 import datetime as dt
+import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from microrec import cli, plot_data
 from microrec.candidates import filters, retrieval
 from microrec.errors import CheckFailed, GateHeld, MicrorecError, MissingDay
 from microrec.models import clip_interest, data, exposures, fitted, registry
-from microrec.release import reader
+from microrec.release import reader, rollback
 from microrec.settings import settings
 from microrec.tables import arrow
 
@@ -74,6 +76,7 @@ def plant(house: arrow.Warehouse, day: dt.date) -> None:
         "requested_at": pa.array([MIDNIGHT], pa.timestamp("us", "UTC")),
     }
     house.write("suppressed_users", pa.table(suppressed), day=day)
+    house.write_empty("modality_edges", day=day)
     parity = np.eye(2, dtype=np.float32)
     number = np.arange(1, N_VIDEOS + 1, dtype=np.float32)[:, None]
     for fit in ("trial", "final"):
@@ -251,6 +254,48 @@ def test_again_gives_the_same_digests_and_an_old_day_does_not_move_latest(
     assert reader.days(house.root) == [earlier, DAY]
     assert reader.latest(house.root).day == DAY
     assert reader.of(earlier, house.root).read("recommendations").num_rows == K * (N_USERS - 1)
+
+
+def test_a_rollback_withdraws_later_releases_until_they_change(
+    house: arrow.Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    earlier = DAY - dt.timedelta(days=1)
+    night()
+    plant(house, earlier)
+    night(earlier)
+    good, bad = reader.of(earlier), reader.latest()
+    lines = [line for line in caplog.messages if line.startswith("release day=")]
+    assert lines == [
+        f"release day={DAY} id={bad.id} latest=True",
+        f"release day={earlier} id={good.id} latest=False",
+    ]
+    for target, reason, words in (
+        (good.id, " ", "give a reason"),
+        ("2020-01-01", "why", f"no release '2020-01-01'; the last ones: {good.id}, {bad.id}"),
+        (str(DAY), "why", "is the latest release already"),
+    ):
+        with pytest.raises(MicrorecError, match=re.escape(words)):
+            rollback.to(target, reason=reason)
+    assert rollback.to(good.id, reason="all videos of one author") == [DAY]
+    assert reader.latest() == good
+    assert reader.days() == [earlier]
+    with pytest.raises(MissingDay, match="withdrawn: all videos of one author"):
+        reader.of(DAY)
+    bad.verify()  # a reader who holds it still finds what was published
+    with pytest.raises(GateHeld, match="has the same rows again"):
+        publish_release.main(day=DAY)
+    assert reader.latest() == good
+    rows = house.read("recommendations", day=DAY).drop_columns(["day"])
+    place = rows.schema.get_field_index("reason")
+    words = pa.array(["other words"] * rows.num_rows)
+    house.write("recommendations", rows.set_column(place, "reason", words), day=DAY)
+    publish_release.main(day=DAY)
+    assert reader.latest().day == DAY
+    assert reader.latest().id != bad.id
+    rollback.to(str(earlier), reason="once more")
+    assert rollback.to(str(DAY), reason="it was right") == []
+    assert (reader.latest().day, reader.latest().reason) == (DAY, None)
 
 
 LEARNING = """

@@ -1,0 +1,79 @@
+"""Taking a release back: consumers follow an earlier one, and the day stays withdrawn until it has other content."""
+
+import datetime as dt
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from microrec.errors import GateHeld, MicrorecError
+from microrec.release import reader
+from microrec.release.reader import RELEASED, WITHDRAWN, Release
+from microrec.tables.arrow import Warehouse
+
+
+def to(release: str, *, reason: str, warehouse: str | None = None) -> list[dt.date]:
+    """Make a release the latest: those of later days are withdrawn, it is itself if it was, in one commit.
+
+    Args:
+        release: id or day of the release that consumers shall follow.
+        reason: why; it is kept beside each withdrawn release.
+        warehouse: folder or object-store URI of the tables.
+
+    Returns:
+        The days that were withdrawn.
+
+    Raises:
+        MicrorecError: the reason is empty, there is no such release, or it is the latest already.
+    """
+    if not reason.strip():
+        raise MicrorecError("rollback: give a reason")
+    releases = reader.every(warehouse)
+    target = _named(release, releases)
+    later = [one.day for one in releases if one.day > target.day and one.status == RELEASED]
+    if not later and target.status == RELEASED:
+        raise MicrorecError(f"rollback: {target.id} is the latest release already")
+    house, changed = Warehouse.open(warehouse), [target.day, *later]
+    rows = house.read("releases").sort_by("day")
+    rows = rows.filter(pc.is_in(rows["day"], value_set=pa.array(changed, pa.date32())))
+    told = {
+        "status": [RELEASED, *[WITHDRAWN] * len(later)],
+        "reason": [None, *[reason.strip()] * len(later)],
+    }
+    for name, words in told.items():
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, name, pa.array(words, pa.string()))
+    house.write("releases", rows, replace=[{"day": day} for day in changed])
+    return later
+
+
+def refuse_withdrawn(row: pa.Table, *, house: Warehouse, day: dt.date) -> None:
+    """A withdrawn release does not come back by itself.
+
+    Args:
+        row: of `releases`, to be written.
+        house: has the releases.
+        day: whose release it is.
+
+    Raises:
+        GateHeld: the same content was withdrawn.
+    """
+    before = {one.day: one for one in reader.every(house.root)}.get(day)
+    if before is None or before.status == RELEASED:
+        return
+    (pins,) = row["tables"].to_pylist()
+    if {pin["table"]: pin["digest"] for pin in pins} == {
+        name: pin.digest for name, pin in before.tables.items()
+    }:
+        raise GateHeld(
+            f"releases[day={day}]: {before.id} was withdrawn ({before.reason}) and has the same rows again;"
+            " change what was wrong with it, or make it the latest by `microrec rollback --to`"
+        )
+
+
+def _named(release: str, releases: list[Release]) -> Release:
+    """The release with an id, or of a day."""
+    for one in releases:
+        if release in (one.id, str(one.day)):
+            return one
+    known = ", ".join(one.id for one in releases[-5:]) or "none"
+    raise MicrorecError(f"rollback: no release {release!r}; the last ones: {known}")
