@@ -7,6 +7,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 
 | task | reads | writes | if it fails |
 |---|---|---|---|
+| wait_for_late_rows | the clock | | a scheduled run waits `grace_hours` of the recipe after its day has ended; others do not |
 | resolve_day | the run | | a manual run named no day: trigger it again with `day`, or use Backfill |
 | validate_events | landing zone | events, rejected_events, videos, video_features, clip_features, suppressed_users, metrics | the message names the table, day and file; deliver it again and clear the task |
 | build_watch_graph | events, videos | users, video_nodes, watch_edges, clip_edges | |
@@ -23,11 +24,19 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | check_recommendations | recommendations, and all they were made of | gate_results | a list is not what brute force makes of the stored artefacts: the message names users and rows; clear select_candidates (fit final) and what follows |
 | describe_trends | models, sequences, videos | user_trends | no rows where the recipe has no multi_trend |
 | describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points | no rows where the recipe has no clip_interest |
-| publish_release | the result tables | gate_results, metrics, releases | a gate holds the night |
+| publish_release | the result tables | gate_results, metrics, releases | a gate holds the night, or the same rows were withdrawn |
+| announce_release | releases | the asset microrec://releases | skipped where the latest release did not move: no consumer is woken |
 
 **When it fails.** Nothing half-done is visible: each task commits whole days or nothing, and until publish_release is
 green, readers stay on the previous release. Every task may be cleared and run again; a day run twice has the same
-rows. Tasks whose data is at fault fail at once; others are tried again once.
+rows. Tasks whose data is at fault fail at once; others are tried again twice, later each time. The task's last lines,
+and `MICROREC_ALERT_URL` if it is set, say table, day, rule and what to do next.
+
+**Who goes first.** Jobs that start Spark share the pool `microrec_spark`, trainings `microrec_training` (`dags/pools.json`,
+one place each: `airflow pools import dags/pools.json`). Of those that wait, a scheduled run comes before a manual one
+and that before a backfill (`dags/plugins`, AIRFLOW__CORE__PLUGINS_FOLDER).
+
+**A bad release.** `microrec rollback --to DAY --reason WHY` makes an earlier one the latest.
 
 **A past day.** Use Backfill, or trigger with the parameter `day`. It gets a release of its own; the latest release
 stays the one with the greatest day.
@@ -37,7 +46,29 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, chain
 from airflow.sdk.definitions.mappedoperator import MappedOperator
-from submit import Job, models, rankers, resolve_day, trained
+from alert import on_failure
+from microrec_priority import NightFirst
+from submit import (
+    AfterGrace,
+    Job,
+    announce_release,
+    grace_hours,
+    models,
+    rankers,
+    resolve_day,
+    trained,
+)
+
+SPARK, TRAINING = "microrec_spark", "microrec_training"
+POOLS = {
+    "validate_events": SPARK,
+    "build_watch_graph": SPARK,
+    "build_modality_graph": SPARK,
+    "build_user_graph": SPARK,
+    "build_sequences": SPARK,
+    "train_model": TRAINING,
+}
+"""Of the heavy jobs; the others share the default pool."""
 
 with DAG(
     dag_id="nightly",
@@ -58,22 +89,31 @@ with DAG(
     },
     default_args={
         "owner": "data platform",
-        "retries": 1,
+        "retries": 2,
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=30),
         "execution_timeout": timedelta(hours=3),
+        "on_failure_callback": on_failure,
+        "weight_rule": NightFirst(),
     },
     tags=["microrec", "tier-1"],
 ):
+    wait = AfterGrace(
+        task_id="wait_for_late_rows", hours=grace_hours(), poke_interval=300, timeout=86_400
+    )
     day = resolve_day()
+    chain(wait, day)
 
     def job(name: str, **options: str) -> Job:
         """A task named as its job. What it follows may be skipped: a recipe need not have rankers."""
-        return Job(task_id=name, job=name, day=day, trigger_rule="none_failed", **options)
+        place = {"pool": POOLS[name]} if name in POOLS else {}
+        return Job(task_id=name, job=name, day=day, trigger_rule="none_failed", **place, **options)
 
     def mapped(name: str, fit: str, over: list[str]) -> MappedOperator:
         """A task mapped over models."""
-        each = Job.partial(
-            task_id=name, job=name, day=day, fit=fit, map_index_template="{{ task.model }}"
-        )
+        place = {"pool": POOLS[name]} if name in POOLS else {}
+        named = {"task_id": name, "job": name, "map_index_template": "{{ task.model }}"}
+        each = Job.partial(day=day, fit=fit, **named, **place)
         return each.expand(model=over)
 
     def fitted(fit: str) -> tuple[MappedOperator, Job]:
@@ -108,3 +148,4 @@ with DAG(
     chain(trial[1], evaluate_sources, final[0])
     chain(final[1], job("select_recommendations"), job("check_recommendations"), publish_release)
     chain(final[0], [job("describe_trends"), job("describe_clips")], publish_release)
+    chain(publish_release, announce_release(day))

@@ -1,19 +1,25 @@
 """How a job's name becomes a process: `python -m jobs.<name> --day D` in the checkout this file lies in."""
 
+import json
 import os
 import sys
 import tomllib
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.standard.hooks.subprocess import SubprocessHook
-from airflow.sdk import BaseOperator, Context, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.providers.standard.hooks.subprocess import SubprocessHook, SubprocessResult
+from airflow.sdk import Asset, BaseOperator, Context, task
+from airflow.sdk.bases.sensor import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 HOME = Path(__file__).resolve().parent.parent
 EX_DATAERR = 65
 """Exit status of a job whose data or configuration is at fault: trying again would not help."""
+GRACE_HOURS = 2.0
+"""Hours after the end of a day before its scheduled night starts, unless the recipe says `grace_hours`."""
+RELEASES = Asset("microrec://releases")
+"""Changes when the latest release moves; the event's `extra` has `day` and `release`."""
 
 
 def models() -> list[str]:
@@ -35,6 +41,59 @@ def _night() -> dict[str, Any]:
     """The section [night] of the recipe; the DAG does not import microrec.recipe, which resolves all of it."""
     path = Path(os.environ.get("MICROREC_RECIPE", HOME / "microrec.toml"))
     return dict(tomllib.loads(path.read_text())["night"])
+
+
+class AfterGrace(BaseSensorOperator):
+    """Lets a scheduled run wait until late rows had time to arrive; any other run is for a day long past.
+
+    Args:
+        hours: since the end of the run's day.
+    """
+
+    def __init__(self, *, hours: float, **kwargs: Any) -> None:
+        """Between two looks at the clock the task holds no worker."""
+        super().__init__(mode="reschedule", **kwargs)
+        self.hours = hours
+
+    def poke(self, context: Context) -> bool:
+        """Whether it is time."""
+        run = context["dag_run"]
+        if str(run.run_type.value) != "scheduled" or run.data_interval_end is None:
+            return True
+        return datetime.now(UTC) >= run.data_interval_end + timedelta(hours=self.hours)
+
+
+def grace_hours() -> float:
+    """What the recipe says of it."""
+    return float(_night().get("grace_hours", GRACE_HOURS))
+
+
+@task(outlets=[RELEASES], inlets=[RELEASES])
+def announce_release(day: Any, **context: Any) -> None:
+    """Wake consumers, if the day's release is now the latest and they were not told of it before.
+
+    Raises:
+        AirflowSkipException: the latest release did not move.
+    """
+    result = run_in_checkout(["-m", "microrec.cli", "releases", "--latest"], {})
+    if result.exit_code != 0:
+        raise AirflowException(f"microrec releases ended with {result.exit_code}: {result.output}")
+    latest = json.loads(result.output)
+    if latest["day"] != day:
+        raise AirflowSkipException(f"the latest release is that of {latest['day']}")
+    told = context["inlet_events"][RELEASES]
+    if len(told) and told[-1].extra.get("release") == latest["release"]:
+        raise AirflowSkipException(f"{latest['release']} was announced before")
+    context["outlet_events"][RELEASES].extra = latest
+
+
+def run_in_checkout(words: list[str], environment: dict[str, str]) -> SubprocessResult:
+    """Run Python with these words in the checkout; its lines go to the task's log."""
+    return SubprocessHook().run_command(
+        [sys.executable, *words],
+        env={**os.environ, **environment, "GX_ANALYTICS_ENABLED": "false"},
+        cwd=str(HOME),
+    )
 
 
 @task
@@ -110,10 +169,11 @@ class Job(BaseOperator):
             env={**os.environ, **run, "GX_ANALYTICS_ENABLED": "false"},
             cwd=str(HOME),
         )
+        said = result.output.rpartition(" ERROR __main__ ")[2]
         if result.exit_code == EX_DATAERR:
-            raise AirflowFailException(f"{self.job} refused the data, see the error above")
+            raise AirflowFailException(f"{self.job} refused day {self.day}: {said}")
         if result.exit_code != 0:
-            raise AirflowException(f"{self.job} ended with exit status {result.exit_code}")
+            raise AirflowException(f"{self.job} ended with exit status {result.exit_code}: {said}")
 
     def on_kill(self) -> None:
         """End the job's whole process group: Python and its JVM."""

@@ -11,9 +11,11 @@ microrec plot        draw one user's interest in a video's clips, its audience, 
 """
 
 import datetime as dt
+import json
 import logging
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,6 +130,8 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8080) -> 
     # `airflow standalone` starts its parts as `airflow ...`: the one beside this interpreter.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | nightly.ui_environment(_airflow_home(), port) | {"PATH": path}
+    for words in (["db", "migrate"], ["pools", "import", str(HOME / "dags" / "pools.json")]):
+        subprocess.run([sys.executable, "-m", "airflow", *words], env=environment, check=True)
     os.execve(sys.executable, [sys.executable, "-m", "airflow", "standalone"], environment)
 
 
@@ -155,12 +159,21 @@ def show(
 
 
 @app.command()
-def releases(warehouse: Warehouse = None) -> None:
+def releases(
+    warehouse: Warehouse = None,
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Only the one to follow, as a line of JSON.")
+    ] = False,
+) -> None:
     """List releases by day; the last one that is not withdrawn is what consumers follow."""
     from microrec.release import reader
 
     _quiet()
     where = str(warehouse) if warehouse else None
+    if latest:
+        one = reader.latest(where)
+        typer.echo(json.dumps({"day": str(one.day), "release": one.id}))
+        return
     listed = [vars(one) | {"id": one.id} for one in reader.every(where)]
     columns = ["id", "status", "reason", "run_id", "code_version", "valid_until", "tables"]
     _print_rows("releases", columns, listed)
@@ -313,3 +326,7 @@ def main() -> None:
     except MicrorecError as error:
         console.print(f"{type(error).__name__}: {error}", style="bold red", markup=False)
         sys.exit(job.EX_DATAERR)
+
+
+if __name__ == "__main__":
+    main()

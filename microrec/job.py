@@ -41,18 +41,24 @@ logger = logging.getLogger(__name__)
 
 
 def start(main: Callable[..., None]) -> None:
-    """Run a job's `main` with its options taken from the command line, and end the process."""
+    """Run a job's `main` with its options taken from the command line, and end the process.
+
+    What went wrong is the last line that is logged: it is what an operator is told first.
+    """
     configure_logs()
     began = time.monotonic()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
+    refused: MicrorecError | None = None
     try:
         app(standalone_mode=False)
     except MicrorecError as error:
-        logger.error("%s: %s", type(error).__name__, error)
-        sys.exit(EX_DATAERR)
+        refused = error
     finally:
         logger.info("seconds=%.1f peak_mb=%d", time.monotonic() - began, _peak_megabytes())
+    if refused is not None:
+        logger.error("%s: %s", type(refused).__name__, refused)
+        sys.exit(EX_DATAERR)
 
 
 def configure_logs() -> None:

@@ -8,7 +8,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
 
 from microrec.errors import RecipeError
 from microrec.settings import settings
@@ -25,6 +33,8 @@ class Night(BaseModel):
 
     window_days: PositiveInt = 14
     """Event days a night looks at, its own day included."""
+    grace_hours: NonNegativeFloat = 2.0
+    """Hours after the end of a day before its scheduled night starts: what arrives until then is in it."""
     lateness_days: NonNegativeInt = 3
     """How many days after its event day a row may arrive and still count."""
     k: PositiveInt = 50

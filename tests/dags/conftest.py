@@ -15,14 +15,19 @@ os.environ.update(airflow_environment(Path(_AIRFLOW)))
 
 
 @pytest.fixture(scope="session")
-def nightly() -> Any:
-    """The DAG as Airflow loads it."""
+def dags() -> dict[str, Any]:
+    """The DAGs as Airflow loads them."""
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.utils.db import initdb
 
     initdb()
-    dags = HOME / "dags"
-    bag = BundleDagBag(dag_folder=dags, bundle_path=dags, bundle_name="dags-folder")
+    folder = HOME / "dags"
+    bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-folder")
     assert not bag.import_errors
-    assert list(bag.dags) == ["nightly"]
-    return bag.dags["nightly"]
+    return dict(bag.dags)
+
+
+@pytest.fixture(scope="session")
+def nightly(dags: dict[str, Any]) -> Any:
+    """The night."""
+    return dags["nightly"]

@@ -1,9 +1,13 @@
 """Policy of the DAG: it parses without the heavy engines, explains itself, and every task is a job of ours."""
 
 import datetime as dt
+import json
+import re
 import subprocess
 import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +24,7 @@ class Block:
         if name.split(".")[0] in BLOCKED:
             raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Block())
-sys.path.insert(0, "dags")
+sys.path[:0] = ["dags", "dags/plugins"]
 import nightly
 """
 
@@ -52,7 +56,8 @@ def test_every_task_is_a_file_of_jobs_and_every_job_a_task(nightly: Any) -> None
     tasks = jobs_of(nightly)
     assert {arguments["job"] for arguments in tasks.values()} == files
     assert all(task_id.split(".")[-1] == arguments["job"] for task_id, arguments in tasks.items())
-    assert set(nightly.task_ids) - set(tasks) == {"resolve_day"}
+    others = {"wait_for_late_rows", "resolve_day", "announce_release"}
+    assert set(nightly.task_ids) - set(tasks) == others
 
 
 def test_every_job_is_told_the_resolved_day(nightly: Any) -> None:
@@ -99,13 +104,39 @@ def test_the_dag_reads_the_recipe_as_the_jobs_do(
     assert night.sources == [*night.models, "ranked_by_din", "ranked_by_multi_trend"]
 
 
-def test_the_dag_explains_itself_and_gives_up_in_time(nightly: Any) -> None:
-    assert len(nightly.doc_md) > 500
-    assert nightly.dagrun_timeout
-    assert set(nightly.tags) == {"microrec", "tier-1"}
-    for task in nightly.tasks:
-        assert task.retries >= 1
-        assert task.execution_timeout
+def test_every_dag_explains_itself_and_gives_up_in_time(dags: dict[str, Any]) -> None:
+    assert set(dags) == {"nightly", "follow_releases"}
+    for dag in dags.values():
+        assert len(dag.doc_md) > 300
+        assert "microrec" in dag.tags
+        assert dag.catchup is False
+        assert dag.max_active_runs == 1
+        for task in dag.tasks:
+            assert task.owner != "airflow"
+            assert task.retries >= 2
+            assert task.execution_timeout
+    assert dags["nightly"].dagrun_timeout
+
+
+def test_a_consumer_is_woken_by_releases_and_reads_the_one_it_is_told_of(
+    dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import Asset
+
+    dag, asset = dags["follow_releases"], Asset("microrec://releases")
+    assert asset.uri in str(dag.timetable.asset_condition)
+    said: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        said.append(command)
+        return SimpleNamespace(stdout="rows")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    told = {"day": "2026-01-04", "release": "2026-01-04-new"}
+    events = {asset: [SimpleNamespace(extra={}), SimpleNamespace(extra=told)]}
+    show = dag.task_dict["show"].python_callable
+    assert show(triggering_asset_events=events) == told["release"]
+    assert said[0][-4:] == ["--day", "2026-01-04", "--limit", "5"]
 
 
 def test_the_gate_stands_between_trial_and_final(nightly: Any) -> None:
@@ -189,13 +220,14 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
 
     def run_command(self: Any, command: list[str], **how: Any) -> Any:
         said.update(command=command, **how)
-        return SimpleNamespace(exit_code=status)
+        output = "2026-01-05 ERROR __main__ GateHeld: gate_results[day=2026-01-04]"
+        return SimpleNamespace(exit_code=status, output=output)
 
     monkeypatch.setattr(submit.SubprocessHook, "run_command", run_command)
     job = submit.Job(task_id="t", job="train_model", day="2026-01-04", fit="trial", model="content")
     context = {"run_id": "night-7", "ti": SimpleNamespace(try_number=2)}
     if error:
-        with pytest.raises(Exception, match="train_model") as raised:
+        with pytest.raises(Exception, match=r"train_model .*: GateHeld: gate_results") as raised:
             job.execute(context)
         assert type(raised.value).__name__ == error
     else:
@@ -204,3 +236,169 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
         "-m", "jobs.train_model", "--day", "2026-01-04", "--fit", "trial", "--model", "content",
     ]  # fmt: skip
     assert (said["env"]["MICROREC_RUN_ID"], said["env"]["MICROREC_ATTEMPT"]) == ("night-7", "2")
+
+
+def test_heavy_jobs_have_pools_that_are_declared_and_no_two_trainings_run_at_once(
+    nightly: Any,
+) -> None:
+    declared = json.loads((HOME / "dags" / "pools.json").read_text())
+    used = {name: arguments.get("pool") for name, arguments in jobs_of(nightly).items()}
+    assert {pool for pool in used.values() if pool not in (None, "default_pool")} == set(declared)
+    assert declared["microrec_training"]["slots"] == 1
+    assert used["trial.train_model"] == used["final.train_model"] == "microrec_training"
+    starts_spark = {
+        path.stem
+        for path in (HOME / "jobs").glob("*.py")
+        if re.search(
+            r"^from microrec.tables import .*\b(spark|raw)\b", path.read_text(), re.MULTILINE
+        )
+    }
+    assert {name for name, pool in used.items() if pool == "microrec_spark"} == starts_spark
+
+
+def test_scheduled_runs_come_before_manual_ones_and_these_before_backfills(nightly: Any) -> None:
+    from microrec_priority import NightFirst
+
+    kinds = ("scheduled__2026-01-05", "manual__2026-01-06", "my own", "backfill__2026-01-01")
+    weights = [NightFirst().get_weight(SimpleNamespace(run_id=kind)) for kind in kinds]
+    assert weights[0] > weights[1] == weights[2] > weights[3] > 0
+    for task in nightly.tasks:
+        assert isinstance(getattr(task, "weight_rule", None), NightFirst)
+
+
+@pytest.mark.parametrize(
+    ("kind", "end", "expected"),
+    [
+        ("scheduled", dt.timedelta(hours=1.9), False),
+        ("scheduled", dt.timedelta(hours=2.1), True),
+        ("backfill", dt.timedelta(0), True),
+        ("manual", None, True),
+    ],
+)
+def test_only_a_scheduled_run_waits_for_late_rows(
+    kind: str, end: dt.timedelta | None, expected: bool, nightly: Any
+) -> None:
+    wait = nightly.task_dict["wait_for_late_rows"]
+    assert wait.mode == "reschedule", "nobody's place is taken while it waits"
+    assert nightly.task_dict["resolve_day"].upstream_task_ids == {"wait_for_late_rows"}
+    ended = None if end is None else dt.datetime.now(dt.UTC) - end
+    run = SimpleNamespace(run_type=SimpleNamespace(value=kind), data_interval_end=ended)
+    assert wait.hours == 2.0
+    assert wait.poke({"dag_run": run}) is expected
+
+
+def test_the_grace_is_the_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import submit
+
+    from microrec.recipe import Night
+
+    assert Night.model_fields["grace_hours"].default == submit.GRACE_HOURS
+    path = tmp_path / "recipe.toml"
+    path.write_text("[night]\ngrace_hours = 5\n")
+    monkeypatch.setenv("MICROREC_RECIPE", str(path))
+    assert submit.grace_hours() == 5.0
+
+
+FAILURE = {
+    "ti": SimpleNamespace(dag_id="nightly", task_id="validate_events", try_number=1),
+    "run_id": "scheduled__2026-01-05",
+    "exception": Exception(
+        "validate_events refused day 2026-01-04: CheckFailed: events[day=2026-01-04] watch_ms: 3 rows"
+    ),
+}
+
+
+def test_a_failure_says_table_day_rule_count_and_the_next_step() -> None:
+    import alert
+
+    assert alert.message(FAILURE) == (
+        "nightly.validate_events (run scheduled__2026-01-05, try 1) failed: validate_events refused day"
+        " 2026-01-04: CheckFailed: events[day=2026-01-04] watch_ms: 3 rows. Next: the rule is in schemas/:"
+        " find out what changed in the data; the old rows still stand."
+    )
+    other = {**FAILURE, "exception": None}
+    assert alert.OTHERWISE in alert.message(other)
+
+
+def test_every_error_of_a_job_has_a_next_step() -> None:
+    import alert
+
+    from microrec import errors
+
+    ours = {
+        name
+        for name, one in vars(errors).items()
+        if isinstance(one, type) and issubclass(one, errors.MicrorecError)
+    }
+    assert set(alert.NEXT) == ours - {"MicrorecError"}
+
+
+def test_a_failure_is_posted_and_its_address_is_not_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import alert
+
+    posted: list[Any] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            posted.append((self.path, json.loads(self.rfile.read(length))))
+            self.send_response(200 if "secret" in self.path else 500)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        for path in ("secret-word", "broken-word"):
+            address = f"http://127.0.0.1:{server.server_port}/{path}"
+            monkeypatch.setenv(alert.URL, address)
+            alert.on_failure(FAILURE)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    monkeypatch.setenv(alert.URL, "no address at all, secret-word")
+    alert.on_failure(FAILURE)
+    assert [path for path, _ in posted] == ["/secret-word", "/broken-word"]
+    assert posted[0][1] == {"text": alert.message(FAILURE)}
+    assert "-word" not in caplog.text
+    assert caplog.text.count("the alert was not delivered") == 2
+
+
+@pytest.mark.parametrize(
+    ("day", "before", "announced"),
+    [
+        ("2026-01-04", None, True),
+        ("2026-01-04", "2026-01-04-old", True),
+        ("2026-01-04", "2026-01-04-new", False),
+        ("2026-01-03", "2026-01-04-old", False),
+    ],
+)
+def test_consumers_are_woken_once_and_only_if_the_latest_release_moved(
+    day: str, before: str | None, announced: bool, nightly: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import submit
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    latest = {"day": "2026-01-04", "release": "2026-01-04-new"}
+    said = SimpleNamespace(exit_code=0, output=json.dumps(latest))
+    monkeypatch.setattr(submit, "run_in_checkout", lambda *_: said)
+    event = SimpleNamespace(extra={})
+    events = [SimpleNamespace(extra={"release": before})] if before else []
+    announce = nightly.task_dict["announce_release"]
+    context = {"inlet_events": {submit.RELEASES: events}, "outlet_events": {submit.RELEASES: event}}
+    if announced:
+        announce.python_callable(day, **context)
+        assert event.extra == latest
+    else:
+        with pytest.raises(AirflowSkipException):
+            announce.python_callable(day, **context)
+        assert event.extra == {}
+    from airflow.sdk import Asset
+
+    assert announce.outlets == [Asset("microrec://releases")]

@@ -1,0 +1,48 @@
+"""# follow_releases: what a consumer's DAG looks like.
+
+It runs when the latest release of microrec has moved, and only then: a backfilled old day wakes nobody. The
+event says which release; what is read is what that release pins, whatever is written meanwhile. Copy it, and
+put your own work in the place of `show`. Paused until somebody wants it.
+"""
+
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Asset, task
+from submit import HOME
+
+RELEASES = Asset("microrec://releases")
+
+with DAG(
+    dag_id="follow_releases",
+    doc_md=__doc__,
+    schedule=[RELEASES],
+    start_date=datetime(2022, 1, 1),
+    is_paused_upon_creation=True,
+    max_active_runs=1,
+    default_args={
+        "owner": "a consumer",
+        "retries": 2,
+        "execution_timeout": timedelta(minutes=10),
+    },
+    tags=["microrec", "example"],
+):
+
+    @task
+    def show(**context: Any) -> str:
+        """Read the head of the released lists; of several events the last one counts."""
+        told: dict[str, str] = context["triggering_asset_events"][RELEASES][-1].extra
+        command = [sys.executable, "-m", "microrec.cli", "show", "recommendations"]
+        shown = subprocess.run(
+            [*command, "--day", told["day"], "--limit", "5"],
+            cwd=HOME,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        print(shown.stdout)  # noqa: T201 - the task's log
+        return told["release"]
+
+    show()
