@@ -47,7 +47,6 @@ from datetime import datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, chain
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from alert import on_failure
-from microrec_priority import NightFirst
 from submit import (
     AfterGrace,
     Job,
@@ -94,7 +93,8 @@ with DAG(
         "max_retry_delay": timedelta(minutes=30),
         "execution_timeout": timedelta(hours=3),
         "on_failure_callback": on_failure,
-        "weight_rule": NightFirst(),
+        # By name: Airflow 3.3 does not take an instance in a mapped task.
+        "weight_rule": "microrec_priority.NightFirst",
     },
     tags=["microrec", "tier-1"],
 ):
