@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help night test check format ui java clean
+.PHONY: help night test test-cluster check format ui java clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ night: java .venv/.warm ## generate a planted world and run its last night throu
 
 test: java .venv/.warm check ## everything CI runs: style, types, import rules, tests
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-cluster: java .venv/.warm ## the Spark jobs on a standalone cluster that loses a worker
+	.venv/bin/python -m pytest -m cluster tests/test_cluster.py
 
 check: .venv/.ready
 	.venv/bin/ruff check .
