@@ -126,6 +126,36 @@ def _as_day(text: str) -> date:
         raise AirflowFailException(f"parameter day={text!r} is not a date (YYYY-MM-DD)") from error
 
 
+class Command(BaseOperator):
+    """Runs the `microrec` command, and fails as its exit status says.
+
+    Args:
+        words: after `microrec`, templated; empty ones are left out.
+    """
+
+    template_fields = ("words",)
+
+    def __init__(self, *, words: list[str], **kwargs: Any) -> None:
+        """Keep the words."""
+        super().__init__(**kwargs)
+        self.words = words
+
+    def execute(self, context: Context) -> str:
+        """Run it to its end; gives its last line.
+
+        Raises:
+            AirflowFailException: what it looked at is wrong (exit status 65).
+            AirflowException: any other failure.
+        """
+        words = [word for word in self.words if word]
+        result = run_in_checkout(["-m", "microrec.cli", *words], {})
+        if result.exit_code == EX_DATAERR:
+            raise AirflowFailException(result.output)
+        if result.exit_code != 0:
+            raise AirflowException(f"microrec ended with {result.exit_code}: {result.output}")
+        return str(result.output)
+
+
 class Job(BaseOperator):
     """Runs one job as a process of its own and shows its lines in the task's log.
 

@@ -7,6 +7,8 @@ microrec night       run the nightly DAG for a day
 microrec show        print rows of a table
 microrec releases    list releases
 microrec rollback    make an earlier release the latest
+microrec watch       say what is wrong with the releases
+microrec vacuum      delete what no kept release needs
 microrec plot        draw one user's interest in a video's clips, its audience, or what decides in the blend
 """
 
@@ -194,6 +196,53 @@ def rollback(
     withdrawn = back.to(to, reason=reason, warehouse=where)
     console.print(f"withdrawn: {', '.join(map(str, withdrawn)) or 'none'}")
     console.print(f"latest:    {reader.latest(where).id}")
+
+
+@app.command()
+def watch(
+    now: Annotated[
+        str | None, typer.Option("--now", help="Instant, ISO 8601; this one if left out.")
+    ] = None,
+    warehouse: Warehouse = None,
+) -> None:
+    """Say what is wrong with the releases: late, expired, shrunk, withdrawn, unfinished; status 65 if anything is."""
+    from microrec import recipe
+    from microrec.errors import CheckFailed
+    from microrec.release import reader
+    from microrec.release import watch as outside
+    from microrec.tables.arrow import Warehouse as House
+
+    _quiet()
+    where = str(warehouse) if warehouse else None
+    at = dt.datetime.fromisoformat(now) if now else dt.datetime.now(dt.UTC)
+    partitions = House.open(where).partitions("users")
+    found = outside.findings(
+        reader.every(where),
+        {dt.date.fromisoformat(str(one["day"])) for one in partitions},
+        now=at if at.tzinfo else at.replace(tzinfo=dt.UTC),
+        config=recipe.section("release.watch", outside.Config),
+    )
+    if found:
+        raise CheckFailed("; ".join(found))
+    console.print(f"all is well: {reader.latest(where).id}")
+
+
+@app.command()
+def vacuum(
+    hours: Annotated[int, typer.Option(min=24, help="Younger files stay.")] = 168,
+    keep: Annotated[int, typer.Option(min=1, help="Releases that keep what they pin.")] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    warehouse: Warehouse = None,
+) -> None:
+    """Delete what no kept release and no table needs any more, files of failed attempts with it."""
+    from microrec.release import retention
+    from microrec.tables.arrow import Warehouse as House
+
+    _quiet()
+    house = House.open(str(warehouse) if warehouse else None)
+    found = retention.vacuum(house, hours=hours, keep=keep, dry_run=dry_run)
+    rows = [{"table": name, "deleted": len(files)} for name, files in found.items()]
+    _print_rows("would be deleted" if dry_run else "deleted", ["table", "deleted"], rows)
 
 
 @plots.command()

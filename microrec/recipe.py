@@ -23,7 +23,7 @@ from microrec.settings import settings
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
-SECTIONS = frozenset({"night", "events", "graphs", "models", "candidates", "evaluation"})
+SECTIONS = frozenset({"night", "events", "graphs", "models", "candidates", "evaluation", "release"})
 
 
 class Night(BaseModel):

@@ -6,6 +6,8 @@ the digest of the day's content; and a reader that follows it.
 
     record    makes the row (the publish job calls it, last of all)
     reader    finds a release and reads its tables, for Arrow, pandas and Polars
+    watch     what is wrong with the releases, for a watchdog that does not trust the producer
+    retention deletes what no kept release needs
     rollback  withdraws the releases after one, and keeps what was withdrawn from coming back
 
 For Python consumers:

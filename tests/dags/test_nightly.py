@@ -105,7 +105,7 @@ def test_the_dag_reads_the_recipe_as_the_jobs_do(
 
 
 def test_every_dag_explains_itself_and_gives_up_in_time(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"nightly", "follow_releases"}
+    assert set(dags) == {"nightly", "watchdog", "maintenance", "follow_releases"}
     for dag in dags.values():
         assert len(dag.doc_md) > 300
         assert "microrec" in dag.tags

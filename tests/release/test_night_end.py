@@ -33,7 +33,7 @@ from microrec import cli, plot_data
 from microrec.candidates import filters, retrieval
 from microrec.errors import CheckFailed, GateHeld, MicrorecError, MissingDay
 from microrec.models import clip_interest, data, exposures, fitted, registry
-from microrec.release import reader, rollback
+from microrec.release import reader, retention, rollback
 from microrec.settings import settings
 from microrec.tables import arrow
 
@@ -296,6 +296,40 @@ def test_a_rollback_withdraws_later_releases_until_they_change(
     rollback.to(str(earlier), reason="once more")
     assert rollback.to(str(DAY), reason="it was right") == []
     assert (reader.latest().day, reader.latest().reason) == (DAY, None)
+
+
+def test_vacuum_keeps_what_a_kept_release_pins_and_nothing_else(house: arrow.Warehouse) -> None:
+    earlier = DAY - dt.timedelta(days=1)
+    plant(house, earlier)
+    night(earlier)
+    night()
+    first = reader.of(earlier)
+    rows = house.read("recommendations", day=earlier).drop_columns(["day"])
+    between = house.write("recommendations", rows, day=earlier)  # nobody pins this version
+    house.write("recommendations", rows, day=earlier)
+    folder = Path(house.root)
+    stale = folder / "recommendations" / "attempt-died-0" / "part-0.parquet"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"half a file")
+
+    def files(version: int) -> list[Path]:
+        parts = house.snapshot("recommendations", day=earlier, version=version).parts
+        return [Path(file) for _, some in parts for file in some]
+
+    pinned, passed = files(first.tables["recommendations"].version), files(between)
+    assert set(pinned).isdisjoint(passed)
+    assert not retention.vacuum(house, hours=1, keep=30)["recommendations"], "all are young"
+    would = retention.vacuum(house, hours=0, keep=30, dry_run=True)["recommendations"]
+    assert {Path(name).name for name in would} == {one.name for one in (stale, *passed)}
+    assert stale.exists()
+    retention.vacuum(house, hours=0, keep=30)
+    assert not any(one.exists() for one in (stale, *passed))
+    assert all(one.exists() for one in pinned)
+    first.verify()
+    reader.latest().verify()
+    assert retention.vacuum(house, hours=0, keep=1)["artefacts"] == [f"day={earlier}"]
+    assert [one.name for one in (folder / "artefacts").iterdir()] == [f"day={DAY}"]
+    reader.latest().verify()
 
 
 LEARNING = """

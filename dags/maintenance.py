@@ -1,0 +1,50 @@
+"""# maintenance: what is deleted, and what never is.
+
+Once a week `microrec vacuum` deletes files that no table and none of the last `keep` releases needs: old versions,
+what failed attempts left, models of nights long past. What a kept release pins stays, a withdrawn one's too. To see
+first what would go: trigger it with `dry_run`.
+
+Airflow's own records are not its business: Airflow 3 shields its database from tasks. Where the scheduler runs, have
+`airflow db clean --clean-before-timestamp ... --skip-archive --yes` run now and then.
+
+**When it is red.** Nothing that anybody reads is half-deleted; clear the task.
+"""
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+from alert import on_failure
+from submit import Command
+
+with DAG(
+    dag_id="maintenance",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("0 12 * * 0", timezone="UTC"),
+    start_date=datetime(2022, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    params={
+        "keep": Param(30, type="integer", minimum=1, description="releases that keep their files"),
+        "hours": Param(168, type="integer", minimum=24, description="younger files stay"),
+        "dry_run": Param(False, type="boolean", description="only say what would go"),
+    },
+    default_args={
+        "owner": "data platform",
+        "retries": 2,
+        "retry_delay": timedelta(minutes=5),
+        "execution_timeout": timedelta(hours=2),
+        "on_failure_callback": on_failure,
+    },
+    tags=["microrec"],
+):
+    Command(
+        task_id="vacuum_tables",
+        words=[
+            "vacuum",
+            "--keep",
+            "{{ params.keep }}",
+            "--hours",
+            "{{ params.hours }}",
+            "{{ '--dry-run' if params.dry_run else '' }}",
+        ],
+    )

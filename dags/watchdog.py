@@ -1,0 +1,32 @@
+"""# watchdog: looks at the releases from outside.
+
+It does not ask whether `nightly` ran; it asks what consumers would ask. Every hour it fails, and says why, if the
+latest release is late or expired, if its lists have shrunk or swollen against the releases before, if a day of the
+last week was withdrawn, or was begun and never released. `[release.watch]` of the recipe says from when on.
+
+**When it is red.** Its last line names the day; look at that day's run of `nightly`. It turns green by itself.
+"""
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable
+from alert import on_failure
+from submit import Command
+
+with DAG(
+    dag_id="watchdog",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("17 * * * *", timezone="UTC"),
+    start_date=datetime(2022, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": "data platform",
+        "retries": 2,
+        "retry_delay": timedelta(minutes=1),
+        "execution_timeout": timedelta(minutes=10),
+        "on_failure_callback": on_failure,
+    },
+    tags=["microrec", "tier-1"],
+):
+    Command(task_id="watch_releases", words=["watch"])

@@ -1,0 +1,76 @@
+"""What is wrong with the releases, seen from outside: it knows nothing of the run that should have made one."""
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from statistics import median
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+
+from microrec.release.reader import RELEASED, WITHDRAWN, Release
+
+LISTS = ("recommendations", "fallback_recommendations")
+"""Tables whose size says whether a release is whole."""
+
+
+class Config(BaseModel):
+    """When an operator is told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    late_hours: NonNegativeFloat = 12.0
+    """Hours after the end of a day by which its release is expected."""
+    share: float = Field(default=0.8, gt=0, le=1)
+    """Rows of a list table, as a share of the median of the releases before, below which it has shrunk; above
+    the inverse it has swollen."""
+    releases: PositiveInt = 7
+    """Releases before that the latest is compared with, and days that are looked through for gaps."""
+
+
+def findings(
+    releases: Sequence[Release],
+    begun: Collection[dt.date],
+    *,
+    now: dt.datetime,
+    config: Config,
+) -> list[str]:
+    """What is wrong, a sentence each; nothing if all is well.
+
+    Args:
+        releases: all of them by day, withdrawn ones too.
+        begun: days whose night has written tables.
+        now: the instant, with a time zone.
+        config: when to speak.
+    """
+    in_force = [one for one in releases if one.status == RELEASED]
+    if not in_force:
+        return ["releases: none is in force"]
+    latest, found = in_force[-1], []
+    expected = (now - dt.timedelta(hours=config.late_hours)).date() - dt.timedelta(days=1)
+    if latest.day < expected:
+        found.append(f"releases: the latest is of {latest.day}, that of {expected} is overdue")
+    if latest.expired(now):
+        found.append(f"releases: {latest.id} expired at {latest.valid_until:%Y-%m-%d %H:%M} UTC")
+    found += _sizes(in_force[-1 - config.releases :], config)
+    days = [expected - dt.timedelta(days=back) for back in range(config.releases)][::-1]
+    first = in_force[0].day
+    of_day = {one.day: one for one in releases}
+    for day in days:
+        one = of_day.get(day)
+        if one is not None and one.status == WITHDRAWN:
+            found.append(f"releases[day={day}]: withdrawn: {one.reason}")
+        elif one is None and day > first and day != expected:
+            state = "begun and not finished" if day in begun else "never begun"
+            found.append(f"releases[day={day}]: no release, the night was {state}")
+    return found
+
+
+def _sizes(releases: Sequence[Release], config: Config) -> list[str]:
+    """Tables of the last release that are much smaller or larger than those before."""
+    *before, latest = releases
+    found = []
+    for table in LISTS if before else ():
+        usual = median(one.tables[table].rows for one in before if table in one.tables)
+        rows = latest.tables[table].rows
+        if not config.share * usual <= rows <= usual / config.share:
+            found.append(f"{table}[day={latest.day}]: {rows} rows, usually {usual:.0f}")
+    return found
