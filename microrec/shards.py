@@ -3,9 +3,12 @@
 With one task (`MICROREC_RANK_TASKS`) the parts follow one another in this process, and what it holds is
 one part's rows. With more, Spark deals the parts among so many tasks, whose workers write their rows
 themselves: here or on a cluster, by the master of the settings. What is asked travels to each worker once
-(a model and what the fit knows, pickled); the parts are the same, and so are the rows, to the bit.
+(a model and what the fit knows, pickled), the settings with it, as a worker's environment is that of whoever
+started Spark; warehouse and recipe must lie where all nodes see them. The parts are the same, and so are the
+rows, to the bit.
 """
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 USERS_AT_ONCE = 65_536
 """Users of a part: 100 MB of lists of 100. A multiple of what `topk` takes at a time, so that parts change no bit."""
+PREFIX = "MICROREC_"
 BATCH = 65_536
 """Rows of a batch that a worker hands to Spark."""
 
@@ -81,14 +85,28 @@ def spread(
 
     numbers = session.range(len(parts)).select(F.col("id").cast("int").alias("part"))
     dealt = numbers.repartitionById(tasks, F.col("part") % tasks)
-    answers = partial(_answers, ask, parts, schema.names)
+    answers = partial(_answers, ask, parts, schema.names, _environment())
     return dealt.mapInArrow(answers, from_arrow_schema(schema))
 
 
+def _environment() -> dict[str, str]:
+    """What the settings of this process are made of."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return {**ours, f"{PREFIX}RECIPE": str(settings().recipe.resolve())}
+
+
 def _answers(
-    ask: Ask, parts: list[Ints], columns: list[str], numbers: Iterator[pa.RecordBatch]
+    ask: Ask,
+    parts: list[Ints],
+    columns: list[str],
+    environment: dict[str, str],
+    numbers: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     """In a worker: the rows of the parts whose numbers come in."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    os.environ.update(environment)
+    settings.cache_clear()
     for batch in numbers:
         for number in batch.column(0).to_pylist():
             yield from ask(users=parts[number]).select(columns).to_batches(BATCH)

@@ -189,6 +189,12 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
 def test_lists_are_the_same_in_parts_and_by_spark(
     house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where Spark was started with another recipe in the environment."""
+    from microrec.tables.session import session
+
+    with pytest.MonkeyPatch.context() as others:
+        others.setenv("MICROREC_RECIPE", str(HOME / "microrec.toml"))
+        session()
     whole = house.digest("recommendations", day=DAY)
     monkeypatch.setattr(shards, "USERS_AT_ONCE", 17)
     for tasks in (1, 2):
