@@ -7,6 +7,7 @@ verdicts.
 
 import json
 import logging
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ import pyarrow.dataset as ds
 
 from microrec.errors import CheckFailed, ContractViolation
 from microrec.tables.contract import Contract, Rule
+
+MEMORY = "2GB"
+"""What an audit may hold, whatever the number of rows."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +63,19 @@ def audit(contract: Contract, rows: ds.Dataset | pa.Table, *, scope: str) -> lis
 
 
 def evaluate(contract: Contract, rows: ds.Dataset | pa.Table) -> list[Verdict]:
-    """Count, in one pass, the rows that break each rule. Declared = built = evaluated, or an error."""
+    """Count the rows that break each rule. Declared = built = evaluated, or an error.
+
+    One pass over the rows, and one for each rule of uniqueness; what does not fit into MEMORY goes to disk.
+    """
     built = [(rule, _sql(rule)) for rule in contract.rules]
     if not built:
         return []
-    connection = duckdb.connect()
-    connection.register("staged", rows)
-    counts = connection.execute(
-        "SELECT " + ", ".join(sql for _, sql in built) + " FROM staged"
-    ).fetchall()[0]
+    query = "SELECT " + ", ".join(sql for _, sql in built) + " FROM staged"
+    with tempfile.TemporaryDirectory(prefix="microrec-audit-") as scratch:
+        options = {"memory_limit": MEMORY, "temp_directory": scratch}
+        with duckdb.connect(config=options) as connection:
+            connection.register("staged", rows)
+            counts = connection.execute(query).fetchall()[0]
     if not len(contract.rules) == len(built) == len(counts):
         raise ContractViolation(
             f"{contract.table}: {len(contract.rules)} rules declared, {len(built)} built"
@@ -129,9 +137,13 @@ def _in_set(kwargs: Mapping[str, Any]) -> str:
 
 
 def _unique(kwargs: Mapping[str, Any]) -> str:
+    """Rows less the distinct ones, which a subquery counts: unlike `count(DISTINCT ...)` it can use the disk."""
     if "column" in kwargs:
-        return f"count({_name(kwargs['column'])}) - count(DISTINCT {_name(kwargs['column'])})"
-    return f"count(*) - count(DISTINCT ({', '.join(map(_name, kwargs['column_list']))}))"
+        column = _name(kwargs["column"])
+        distinct = f"SELECT DISTINCT {column} FROM staged WHERE {column} IS NOT NULL"
+        return f"count({column}) - (SELECT count(*) FROM ({distinct}))"
+    distinct = f"SELECT DISTINCT {', '.join(map(_name, kwargs['column_list']))} FROM staged"
+    return f"count(*) - (SELECT count(*) FROM ({distinct}))"
 
 
 def _greater(kwargs: Mapping[str, Any]) -> str:
