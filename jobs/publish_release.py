@@ -39,8 +39,9 @@ def main(day: job.Day) -> None:
     figures = report.release(mine, shared)
     house.write("metrics", report.table(figures), day=day, stage="release")
     gate.require(gate.table(judged), day=day, fit="final")
+    read = {"recommendations": mine, "fallback_recommendations": shared}
     for name in (name for name in reader.RESULTS if name not in FIGURES):
-        rows = house.read(name, day=day)
+        rows = read[name] if name in read else house.read(name, day=day)
         evaluated = expectations.require(house.table(name).contract, rows, scope=f"day={day}")
         logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
     author = house.author

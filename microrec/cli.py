@@ -240,7 +240,8 @@ def vacuum(
 
     _quiet()
     house = House.open(str(warehouse) if warehouse else None)
-    found = retention.vacuum(house, hours=hours, keep=keep, dry_run=dry_run)
+    now = dt.datetime.now(dt.UTC)
+    found = retention.vacuum(house, hours=hours, keep=keep, now=now, dry_run=dry_run)
     rows = [{"table": name, "deleted": len(files)} for name, files in found.items()]
     _print_rows("would be deleted" if dry_run else "deleted", ["table", "deleted"], rows)
 
@@ -373,7 +374,9 @@ def main() -> None:
     try:
         app()
     except MicrorecError as error:
-        console.print(f"{type(error).__name__}: {error}", style="bold red", markup=False)
+        # In one line: a task's alert is the last line that was printed.
+        words = f"{type(error).__name__}: {error}"
+        console.print(words, style="bold red", markup=False, soft_wrap=True)
         sys.exit(job.EX_DATAERR)
 
 

@@ -5,6 +5,7 @@ event says which release; what is read is what that release pins, whatever is wr
 put your own work in the place of `show`. Paused until somebody wants it.
 """
 
+import logging
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -14,6 +15,8 @@ from airflow.sdk import DAG, Asset, task
 from submit import HOME
 
 RELEASES = Asset("microrec://releases")
+
+logger = logging.getLogger(__name__)
 
 with DAG(
     dag_id="follow_releases",
@@ -42,7 +45,7 @@ with DAG(
             text=True,
             check=True,
         )
-        print(shown.stdout)  # noqa: T201 - the task's log
+        logger.info("%s", shown.stdout)
         return told["release"]
 
     show()

@@ -1,5 +1,6 @@
 """Model artefacts: folders of files beside the tables, immutable once written, found through the `models` table."""
 
+import datetime as dt
 import hashlib
 import shutil
 import uuid
@@ -67,6 +68,20 @@ class Artefacts:
                 f"artefact {path}: content does not have the digest {digest} it was saved with"
             )
         return folder
+
+    def forget_artefacts(
+        self, *, before: dt.date, untouched_since: dt.datetime, dry_run: bool
+    ) -> list[str]:
+        """Delete all folders of days before one in which nothing has changed since an instant; gives the days."""
+        days = []
+        for folder in sorted((Path(self.root) / "artefacts").glob("day=*")):
+            day = folder.name.removeprefix("day=")
+            changed = max(one.stat().st_mtime for one in [folder, *folder.rglob("*")])
+            if dt.date.fromisoformat(day) < before and changed <= untouched_since.timestamp():
+                days.append(day)
+                if not dry_run:
+                    shutil.rmtree(folder)
+        return days
 
     def _folder(self, day: object, fit: str, model: str) -> Path:
         return Path(self.root) / "artefacts" / f"day={day}" / f"fit={fit}" / f"model={model}"

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from urllib.parse import unquote
@@ -88,6 +88,20 @@ class Table:
             return DeltaTable(self.uri, version=version, storage_options=dict(self.options))
         except TableNotFoundError:
             return None
+
+    def vacuum(self, *, hours: int, keep: Collection[int], dry_run: bool) -> list[str]:
+        """Delete files older than `hours` that neither the current version nor one to keep has, staged ones too."""
+        delta = self.open()
+        if delta is None:
+            return []
+        gone: list[str] = delta.vacuum(
+            retention_hours=hours,
+            dry_run=dry_run,
+            enforce_retention_duration=False,
+            full=True,
+            keep_versions=sorted(keep) or None,
+        )
+        return gone
 
     def filesystem(self) -> tuple[fs.FileSystem, str]:
         """Arrow filesystem of the table and the table's folder in it."""

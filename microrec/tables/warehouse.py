@@ -62,6 +62,10 @@ class Warehouse(ABC, Generic[Frame]):
         """
         return Table(f"{self.root}/{name}", contract.load(self.schemas, name), self.options)
 
+    def tables(self) -> list[str]:
+        """Names of all tables that have a contract, in order."""
+        return sorted(path.stem for path in self.schemas.glob("*.yaml"))
+
     def version(self, table: str) -> int:
         """Version of the table's last commit.
 

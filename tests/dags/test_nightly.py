@@ -405,3 +405,28 @@ def test_consumers_are_woken_once_and_only_if_the_latest_release_moved(
     from airflow.sdk import Asset
 
     assert announce.outlets == [Asset("microrec://releases")]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(65, "AirflowFailException"), (1, "AirflowException"), (0, None)]
+)
+def test_a_command_fails_as_its_exit_status_says_with_its_last_line(
+    status: int, error: str | None, monkeypatch: pytest.MonkeyPatch, nightly: Any
+) -> None:
+    import submit
+
+    said: list[Any] = []
+
+    def run(words: list[str], environment: dict[str, str]) -> Any:
+        said.append(words)
+        return SimpleNamespace(exit_code=status, output="CheckFailed: releases: one is late")
+
+    monkeypatch.setattr(submit, "run_in_checkout", run)
+    command = submit.Command(task_id="t", words=["vacuum", "--keep", "3", ""])
+    if error is None:
+        assert command.execute({}) == "CheckFailed: releases: one is late"
+    else:
+        with pytest.raises(Exception, match="CheckFailed: releases: one is late") as raised:
+            command.execute({})
+        assert type(raised.value).__name__ == error
+    assert said == [["-m", "microrec.cli", "vacuum", "--keep", "3"]]

@@ -2,9 +2,12 @@
 
 import datetime as dt
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from microrec import cli
+from microrec.release import watch
 from microrec.release.reader import WITHDRAWN, Pin, Release
 from microrec.release.watch import Config, findings
 from microrec.tables.arrow import Warehouse
@@ -70,3 +73,17 @@ def test_what_is_wrong_is_said_and_nothing_else(
 def test_what_is_further_back_than_a_week_is_past() -> None:
     gap = [one for one in GOOD if one.day != ago(8)]
     assert said(gap) == ""
+
+
+def test_what_is_wrong_is_one_line_however_long(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The alert of a task is the last line that the command printed."""
+    long = [f"releases[day={ago(back)}]: withdrawn: one author everywhere" for back in range(5)]
+    monkeypatch.setattr(watch, "findings", lambda *_, **__: long)
+    monkeypatch.setattr("sys.argv", ["microrec", "watch"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 65
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == f"CheckFailed: {'; '.join(long)}"
