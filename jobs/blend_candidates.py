@@ -1,7 +1,7 @@
 """Learn from earlier nights how likely a proposed video is liked, and order what is proposed by that.
 
 Reads: of the nights it learns from (before the day, for the final fit the day too) candidates of fit
-trial, users, video_nodes, watch_edges; of the day candidates, users, video_nodes, watch_edges.
+trial, users, video_nodes, watch_edges; of the day candidates, users, video_nodes, watch_edges, suppressed_users.
 Writes: models, with an artefact folder, candidates (source = hybrid) and blend_weights of (day, fit);
 the first two without rows where there is too little to learn from and the closed form stands.
 """
@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from microrec import job, proposals, recipe
+from microrec import job, proposals, recipe, shards
 from microrec.candidates import blend, hybrid
 from microrec.evaluation import truth
 from microrec.models import registry
@@ -22,38 +22,33 @@ def main(day: job.Day, fit: job.Fit) -> None:
     """Learn and order."""
     house, night = arrow.Warehouse.open(), recipe.night()
     config = recipe.section("candidates.hybrid", hybrid.Config)
-    closed = recipe.section("candidates.blend", blend.Config)
-    seed = registry.seed(night.seed, day=day, model=hybrid.SOURCE)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed := registry.seed(night.seed, day=day, model=hybrid.SOURCE))
     days = proposals.nights(house, night.sources, last=day, fit=fit)[: config.nights]
     some = [proposals.examples(house, one, config=config, rng=rng) for one in days]
-    found = proposals.read(house, night.sources, day=day, fit=fit)
-    usable = some if len(found.lists) == len(night.sources) else []  # the trees read every source
+    found = proposals.known(house, day=day, fit=fit)
+    there = [house.exists("candidates", day=day, fit=fit, source=one) for one in night.sources]
+    usable = some if all(there) else []  # the trees read every source
     booster = hybrid.fit(usable, night.sources, config=config)
-    say = partial(hybrid.pairs, facts=proposals.facts(found, day=day, fit=fit), closed=closed)
-    asked = say(hybrid.some_users(found.lists, config.explained, rng=rng))
+    asked = proposals.asked(house, found, day=day, fit=fit)
+    explained = rng.permutation(asked)[: config.explained]
+    pairs = proposals.some_pairs(house, found, explained, day=day, fit=fit)
     if booster is None:
         house.write_empty("models", day=day, fit=fit, model=hybrid.SOURCE)
         house.write_empty("candidates", day=day, fit=fit, source=hybrid.SOURCE)
-        method, told = (
-            "closed_form",
-            hybrid.closed_effects(asked, closed, history=found.known.history),
-        )
+        closed = recipe.section("candidates.blend", blend.Config)
+        told = hybrid.closed_effects(pairs, closed, history=found.known.history)
     else:
-        path, digest = house.save_artefact(
-            day=day, fit=fit, model=hybrid.SOURCE, save=partial(hybrid.save, booster)
-        )
+        save = partial(hybrid.save, booster)
+        path, digest = house.save_artefact(day=day, fit=fit, model=hybrid.SOURCE, save=save)
         row = proposals.learned_from(found, days, some)
         row |= {"config": config.model_dump_json(), "seed": seed, "path": path, "digest": digest}
         house.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=hybrid.SOURCE)
-        best = partial(hybrid.order, booster, k=night.k * night.overfetch)
-        blocks = hybrid.in_blocks(found.lists, size=config.block_users)
-        rows = pa.concat_tables(best(say(block)) for block in blocks)
-        house.write("candidates", rows, day=day, fit=fit, source=hybrid.SOURCE)
-        method, told = "learned", hybrid.effects(booster, asked)
-    weights = hybrid.weights(told, asked.user, history=found.known.history, buckets=truth.BUCKETS)
-    weights = weights.append_column("method", pa.repeat(method, weights.num_rows))
-    house.write("blend_weights", weights, day=day, fit=fit)
+        ask = partial(proposals.in_learned_order, house, found, booster, day=day, fit=fit)
+        shards.write("candidates", ask, asked, day=day, fit=fit, source=hybrid.SOURCE)
+        told = hybrid.effects(booster, pairs)
+    weights = hybrid.weights(told, pairs.user, history=found.known.history, buckets=truth.BUCKETS)
+    method = pa.repeat("closed_form" if booster is None else "learned", weights.num_rows)
+    house.write("blend_weights", weights.append_column("method", method), day=day, fit=fit)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import logging
 import numpy as np
 
 from microrec import job, recipe
+from microrec.candidates import retrieval
 from microrec.evaluation import gate
 from microrec.oracle import compare, night
 from microrec.tables import arrow
@@ -28,7 +29,8 @@ def main(day: job.Day) -> None:
     for source, n in verdict.n_unlike.items():
         level = logging.WARNING if n else logging.INFO
         logger.log(level, "oracle day=%s source=%s users=%d unlike=%d", day, source, len(users), n)
-    judged = gate.table([compare.result(verdict)])
+    least = recipe.section("candidates.retrieval", retrieval.Config).least_recall
+    judged = gate.table([compare.result(verdict), *compare.recalled(verdict, least)])
     house.write("gate_results", judged, day=day, fit="oracle")
     gate.require(judged, day=day, fit="oracle")
 

@@ -1,13 +1,13 @@
 """Order what all sources propose to a user by the score of one fitted ranking model.
 
-Reads: candidates of the night's models, models, and what the model was fitted to.
+Reads: candidates of the night's models, models, users, suppressed_users, and what the model was fitted to.
 Writes: candidates of (day, fit, source = ranked_by_<model>).
 """
 
+from functools import partial
 from typing import Any
 
-from microrec import job, networks, recipe
-from microrec.candidates import reranking
+from microrec import job, networks, proposals, recipe, shards
 from microrec.errors import RecipeError
 from microrec.models import registry
 from microrec.settings import settings
@@ -23,17 +23,14 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """
     if model not in registry.SCORING:
         raise RecipeError(f"night.rankers: {model!r} is not one of {', '.join(registry.SCORING)}")
-    night, house = recipe.night(), arrow.Warehouse.open()
+    house = arrow.Warehouse.open()
     _, graph = networks.learned(house, model, day=day, fit=fit)
     network = networks.network(house, model, graph, day=day, fit=fit, device=settings().device)
-    lists = {
-        source: house.read("candidates", day=day, fit=fit, source=source) for source in night.models
-    }
-    users, videos = reranking.union(lists)
     module: Any = registry.model(model)
-    scores = module.scores(network, graph, users, videos)
-    rows = reranking.by_score(users, videos, scores, k=night.k * night.overfetch)
-    house.write("candidates", rows, day=day, fit=fit, source=recipe.ranked_by(model))
+    score = partial(module.scores, network, graph)
+    ask = partial(proposals.in_order_of, house, score, day=day, fit=fit)
+    asked = proposals.asked(house, proposals.known(house, day=day, fit=fit), day=day, fit=fit)
+    shards.write("candidates", ask, asked, day=day, fit=fit, source=recipe.ranked_by(model))
 
 
 if __name__ == "__main__":

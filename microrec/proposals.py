@@ -3,15 +3,17 @@
 import datetime as dt
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import lightgbm
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from microrec import recipe
+from microrec import recipe, shards
 from microrec.candidates import (
     blend,
     diversity,
@@ -21,6 +23,7 @@ from microrec.candidates import (
     final,
     hybrid,
     ladder,
+    reranking,
 )
 from microrec.candidates.diversity import Likeness
 from microrec.candidates.filters import Ints, Knowledge
@@ -66,6 +69,18 @@ def known(house: Warehouse, *, day: dt.date, fit: str) -> Proposals:
         edges, videos, n_users=users.num_rows, fit=fit, day=day, authors=authors
     )
     return Proposals(users, edges, videos, told, {}, None)
+
+
+def asked(house: Warehouse, found: Proposals, *, day: dt.date, fit: str) -> Ints:
+    """user_idx whom a fit proposes something to, ascending: in the trial only those who can be evaluated.
+
+    Raises:
+        MissingDay: suppressed_users has no rows of the day.
+    """
+    served = filters.served(found.users, house.read("suppressed_users", day=day))
+    if fit == "final":
+        return served
+    return np.intersect1d(served, filters.viewers(found.edges, "holdout"))
 
 
 def with_lists(
@@ -241,15 +256,102 @@ def examples(
     house: Warehouse, day: dt.date, *, config: hybrid.Config, rng: np.random.Generator
 ) -> hybrid.Examples:
     """What a night teaches: what its sources proposed for its held-out day, and what came of it."""
-    found = read(house, recipe.night().sources, day=day, fit="trial")
-    right, known = truth.truth(found.edges, found.videos), facts(found, day=day, fit="trial")
-    closed = recipe.section("candidates.blend", blend.Config)
+    found = known(house, day=day, fit="trial")
+    right, told = truth.truth(found.edges, found.videos), facts(found, day=day, fit="trial")
     parts = []
-    for block in hybrid.in_blocks(found.lists, size=config.block_users):
-        pairs = hybrid.pairs(block, facts=known, closed=closed)
-        liked = hybrid.liked(pairs, right.users[right.row], right.video)
-        parts.append(hybrid.examples(pairs, liked, config=config, rng=rng))
+    for users in shards.in_parts(np.arange(found.users.num_rows)):
+        for pairs in _pairs(house, found, told, users, day=day, fit="trial"):
+            liked = hybrid.liked(pairs, right.users[right.row], right.video)
+            parts.append(hybrid.examples(pairs, liked, config=config, rng=rng))
     return hybrid.together(parts)
+
+
+def in_learned_order(
+    house: Warehouse,
+    found: Proposals,
+    booster: lightgbm.Booster,
+    *,
+    day: dt.date,
+    fit: str,
+    users: Ints,
+) -> pa.Table:
+    """`candidates` rows of some users, all that is proposed to them in the learned order.
+
+    Args:
+        house: has the candidates.
+        found: what the fit knows.
+        booster: the learned blend.
+        day: of the night.
+        fit: trial or final.
+        users: user_idx of consecutive users, ascending.
+    """
+    told, k = facts(found, day=day, fit=fit), recipe.night().k * recipe.night().overfetch
+    blocks = _pairs(house, found, told, users, day=day, fit=fit)
+    return pa.concat_tables(hybrid.order(booster, pairs, k=k) for pairs in blocks)
+
+
+def in_order_of(
+    house: Warehouse,
+    score: Callable[[Ints, Ints], NDArray[np.floating]],
+    *,
+    day: dt.date,
+    fit: str,
+    users: Ints,
+) -> pa.Table:
+    """`candidates` rows of some users, all that the night's models propose to them in the order of one more score.
+
+    Args:
+        house: has the candidates.
+        score: of pairs, user_idx [n] and video_idx [n].
+        day: of the night.
+        fit: trial or final.
+        users: user_idx of consecutive users, ascending.
+
+    Raises:
+        MissingDay: a model of the night has no candidates.
+        MicrorecError: a score is not finite.
+    """
+    night, some = recipe.night(), {"user_idx": spanned(users)}
+    lists = {
+        source: house.read("candidates", where=some, day=day, fit=fit, source=source)
+        for source in night.models
+    }
+    pairs = reranking.union(lists)
+    return reranking.by_score(*pairs, score(*pairs), k=night.k * night.overfetch)
+
+
+def some_pairs(
+    house: Warehouse, found: Proposals, users: Ints, *, day: dt.date, fit: str
+) -> hybrid.Pairs:
+    """All that is proposed to some users, who need not be consecutive."""
+    parts = []
+    for part in shards.in_parts(np.arange(found.users.num_rows)):
+        mine = np.intersect1d(users, part)
+        lists = with_lists(house, found, recipe.night().sources, day=day, fit=fit, users=mine).lists
+        drawn = pa.array(mine)
+        parts.append(
+            {name: rows.filter(pc.is_in(rows["user_idx"], drawn)) for name, rows in lists.items()}
+        )
+    together = {name: pa.concat_tables(one[name] for one in parts) for name in parts[0]}
+    closed = recipe.section("candidates.blend", blend.Config)
+    return hybrid.pairs(together, facts=facts(found, day=day, fit=fit), closed=closed)
+
+
+def _pairs(
+    house: Warehouse,
+    found: Proposals,
+    told: hybrid.Facts,
+    users: Ints,
+    *,
+    day: dt.date,
+    fit: str,
+) -> Iterator[hybrid.Pairs]:
+    """All that is proposed to consecutive users, some of them at a time."""
+    config = recipe.section("candidates.hybrid", hybrid.Config)
+    closed = recipe.section("candidates.blend", blend.Config)
+    lists = with_lists(house, found, recipe.night().sources, day=day, fit=fit, users=users).lists
+    for block in hybrid.in_blocks(lists, size=config.block_users):
+        yield hybrid.pairs(block, facts=told, closed=closed)
 
 
 def learned_from(

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nights import call, fit_and_select
 
-from microrec import recipe, shards
-from microrec.candidates import diversity, exploration, retrieval
+from microrec import proposals, recipe, shards
+from microrec.candidates import diversity, exploration, hybrid, retrieval
 from microrec.errors import GateHeld, MicrorecError, MissingDay
 from microrec.models import fitted
 from microrec.oracle import compare, night, sources
@@ -195,15 +195,32 @@ def test_lists_are_the_same_in_parts_and_by_spark(
     with pytest.MonkeyPatch.context() as others:
         others.setenv("MICROREC_RECIPE", str(HOME / "microrec.toml"))
         session()
-    whole = house.digest("recommendations", day=DAY)
+    whole = digests(house)
     monkeypatch.setattr(shards, "USERS_AT_ONCE", 17)
     for tasks in (1, 2):
         propensities_of_one(house)
-        assert house.digest("recommendations", day=DAY) != whole
+        for source in ("content", "ranked_by_multi_trend", hybrid.SOURCE):
+            house.write_empty("candidates", day=DAY, fit="final", source=source)
+        spoiled = digests(house)
+        assert spoiled["lists"] != whole["lists"]
+        assert spoiled["all"] != whole["all"]
         monkeypatch.setenv("MICROREC_RANK_TASKS", str(tasks))
         settings.cache_clear()
+        call("select_candidates", DAY, fit="final", model="content")
+        call("rank_candidates", DAY, fit="final", model="multi_trend")
+        call("blend_candidates", DAY, fit="final")
         call("select_recommendations", DAY)
-        assert house.digest("recommendations", day=DAY) == whole, f"{tasks} task(s)"
+        assert digests(house) == whole, f"{tasks} task(s)"
+
+
+def digests(house: arrow.Warehouse) -> dict[str, str]:
+    """What is asked for part by part."""
+    final = {"day": DAY, "fit": "final"}
+    return {
+        "lists": house.digest("recommendations", day=DAY),
+        "weights": house.digest("blend_weights", **final),
+        "all": house.digest("candidates", **final),
+    }
 
 
 @pytest.mark.parametrize("shape", sorted(OTHERS))
@@ -499,6 +516,43 @@ def test_a_night_that_the_oracle_was_not_asked_of_or_holds_is_not_published(
         call("publish_release", DAY)
 
 
+SEARCHED = "[candidates.retrieval]\nexact_up_to = 50\nsampled = 20\n"
+
+
+def test_a_source_that_searches_an_index_is_held_against_exact_lists(
+    house: arrow.Warehouse,
+) -> None:
+    settings().recipe.write_text(RECIPE + LEARNED + SEARCHED)
+    call("select_candidates", DAY, fit="final", model="content")
+    call("check_recommendations", DAY)
+    judged = {row["gate"]: row for row in house.read("gate_results", day=DAY).to_pylist()}
+    assert judged["recall_content"]["status"] == "pass"
+    assert judged["recall_content"]["observed"] > 0.99
+    assert "recall_popularity" not in judged, "of one dimension"
+    remade(without_the_first(house), "content")(house)
+    with pytest.raises(GateHeld, match="recall_content"):
+        call("check_recommendations", DAY)
+    judged = {row["gate"]: row for row in house.read("gate_results", day=DAY).to_pylist()}
+    assert judged["oracle"]["status"] == "pass", "what is listed is true"
+    assert 0.9 < judged["recall_content"]["observed"] < 0.99
+    remade(constant, "content")(house)
+    assert verdict(house).n_unlike["content"] > N_USERS / 2, "what is listed is not true"
+
+
+def without_the_first(house: arrow.Warehouse) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """What an index gives that misses everybody's best video: the lists are as long as before."""
+    known = proposals.known(house, day=DAY, fit="final").known
+    model = fitted.load(house.find_artefact(day=DAY, fit="final", model="content"))
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        users, config = rows["user_idx"].unique(), retrieval.Config()
+        longer = retrieval.best(model, users=users, known=known, k=2 * K + 1, config=config)
+        kept = longer.to_pandas().query("rank > 1")
+        return kept.assign(rank=kept["rank"] - 1)
+
+    return change
+
+
 def test_some_users_are_drawn_the_same_for_a_seed_and_no_user_twice() -> None:
     ids = [f"u{user}" for user in range(50)] * 3
     some = [compare.drawn(ids, 20, np.random.default_rng(seed)) for seed in (1, 1, 2)]
@@ -519,7 +573,7 @@ def test_both_videos_are_right_where_the_random_number_is_at_their_border(
     users = ["u0001"]
     known = night.read(house, DAY, users, night.Config())
     user = known.user_idx["u0001"]
-    settled, _ = compare.settle(known, [user])
+    settled, _, _ = compare.settle(known, [user])
     made = partial(
         compare.variants,
         user=user,

@@ -7,6 +7,8 @@ is said of clips. Numpy, scipy and Arrow only: a process that selects must not p
 
     retrieval  exact top-k of a source, by blocks of users
     topk       the same for very many users: tiles of scores pass by, compiled code keeps the best
+    approximate
+               the same among very many videos: codes of all, exact scores of some
     reranking  the union of all candidates in the order of a ranking model's scores
     blend      rank fusion of all sources, weighted by how much data the user has: the closed form
     hybrid     the learned blend: trees that read what every source says, taught by earlier nights

@@ -31,7 +31,6 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -188,19 +187,6 @@ def in_blocks(sources: Mapping[str, pa.Table], *, size: int) -> Iterator[dict[st
         yield block
 
 
-def some_users(
-    sources: Mapping[str, pa.Table], n: int, *, rng: np.random.Generator
-) -> dict[str, pa.Table]:
-    """The candidates of at most `n` users, drawn: to explain all is as dear as to fit again."""
-    user = [column(rows, "user_idx") for rows in sources.values()]
-    users = np.unique(np.concatenate([np.empty(0, dtype=np.int32), *user]))
-    drawn = pa.array(rng.permutation(users)[:n])
-    return {
-        name: rows.filter(pc.is_in(rows["user_idx"], value_set=drawn))
-        for name, rows in sources.items()
-    }
-
-
 def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: blend.Config) -> Pairs:
     """Every pair that some source proposes, with all that is said of it.
 
@@ -325,7 +311,10 @@ def order(booster: lightgbm.Booster, found: Pairs, *, k: int) -> pa.Table:
     Returns:
         `candidates` rows; the score is the chance, in (0, 1].
     """
-    chance = np.maximum(np.asarray(booster.predict(found.values)), LEAST)
+    said = (
+        booster.predict(found.values) if len(found.values) else []
+    )  # LightGBM judges no empty array
+    chance = np.maximum(np.asarray(said), LEAST)
     closed = found.values[:, booster.feature_name().index(CLOSED_FORM)]
     return by_score(found.user, found.video, chance, k=k, then=closed)
 

@@ -1,4 +1,4 @@
-"""Exact top-k videos of a source for many users, by blocks of users.
+"""Top-k videos of a source for many users, by blocks of users: exact ones, but where videos are very many.
 
 Three forms of fitted model are understood, by structure (the models stage is not imported):
 
@@ -11,7 +11,8 @@ with R the positive edges, N_u the positive videos of u and n_u their number.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,10 @@ from scipy import sparse
 
 from microrec.candidates.filters import Floats, Ints, Knowledge
 from microrec.errors import MicrorecError
+
+if TYPE_CHECKING:  # numba and faiss: what few pairs do not repay
+    from microrec.candidates.approximate import Index
+    from microrec.candidates.topk import Catalogue
 
 FEW = 0.1
 """Share of finite scores below which sorting them all beats pruning first: numpy's partition takes ten
@@ -32,7 +37,7 @@ CHECKED = 16_384
 
 
 class Config(BaseModel):
-    """How retrieval uses memory, which does not change what is found, and shares lists out."""
+    """How retrieval uses memory, which does not change what is found, when it searches, and how it shares lists out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,6 +47,12 @@ class Config(BaseModel):
     threads: PositiveInt = 1
     """Blocks that `topk` works on at a time, besides the threads of BLAS (OMP_NUM_THREADS): best is the number
     of cores, with one BLAS thread."""
+    exact_up_to: PositiveInt = 1_000_000
+    """Videos from which on `approximate` searches for users of a model of embeddings, if it finds enough."""
+    least_recall: float = Field(default=0.99, gt=0, le=1)
+    """Share of the exact lists that must then be found."""
+    sampled: int = Field(default=1000, ge=2)
+    """Users whose exact lists say whether it does."""
     trend_share: float = Field(default=0.5, ge=0, le=1)
     """Share of a list that a user's trends propose in equal parts; the rest goes by score alone."""
 
@@ -113,10 +124,11 @@ def best(
     known: Knowledge,
     k: int,
     config: Config,
+    index: "Index | None" = None,
 ) -> pa.Table:
     """Best `k` allowed videos of each user, whatever the form of the model; see the other functions."""
-    given = {"users": users, "known": known, "k": k, "config": config}
-    by: Callable[..., pa.Table] = by_embeddings
+    given: dict[str, Any] = {"users": users, "known": known, "k": k, "config": config}
+    by: Callable[..., pa.Table] = partial(by_embeddings, index=index)
     if hasattr(fitted, "axis"):
         by = by_neighbours
     elif hasattr(fitted, "trend_known"):
@@ -124,8 +136,56 @@ def best(
     return by(fitted, **given)
 
 
+def index(
+    fitted: Embeddings,
+    *,
+    users: Ints,
+    known: Knowledge,
+    k: int,
+    config: Config,
+    rng: np.random.Generator,
+) -> "Index | None":
+    """An index of a model's videos for `by_embeddings`; None where comparing all is as well.
+
+    Args:
+        fitted: The vectors.
+        users: user_idx who will be ranked for; some of them say whether enough is found.
+        known: What the fit has seen.
+        k: Length of a list.
+        config: From how many videos on, and what is enough.
+        rng: Draws the users.
+
+    Raises:
+        MicrorecError: A known user's or video's vector is not finite.
+    """
+    users = np.unique(users)
+    users = users[fitted.user_known[users]]
+    many = int((known.eligible & fitted.video_known).sum()) > config.exact_up_to
+    # Of one dimension all lists are one list, and codes of 4 bits tell few videos apart.
+    if not many or fitted.video.shape[1] == 1 or len(users) < config.sampled:
+        return None
+    from microrec.candidates import approximate
+
+    _check_finite(fitted)
+    sample = np.sort(rng.choice(users, config.sampled, replace=False))
+    return approximate.index(
+        _catalogue(fitted, known),
+        fitted.user,
+        sample=sample,
+        seen=known.barred,
+        k=k,
+        least=config.least_recall,
+    )
+
+
 def by_embeddings(
-    fitted: Embeddings, *, users: Ints, known: Knowledge, k: int, config: Config
+    fitted: Embeddings,
+    *,
+    users: Ints,
+    known: Knowledge,
+    k: int,
+    config: Config,
+    index: "Index | None" = None,
 ) -> pa.Table:
     """Best `k` allowed videos of each user the model knows, by inner product.
 
@@ -135,6 +195,7 @@ def by_embeddings(
         known: What the fit has seen; seen and ineligible videos never appear.
         k: Length of a list; shorter where fewer videos are allowed.
         config: Block size.
+        index: Of the model's videos; they are compared one by one if there is none.
 
     Returns:
         `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by
@@ -152,6 +213,8 @@ def by_embeddings(
 
     users = np.asarray(users)
     users = users[fitted.user_known[users]]
+    if index is not None and len(users):
+        return rows_of(*index.ranked(fitted.user, users=np.unique(users), seen=known.barred, k=k))
     if len(users) * known.n_videos >= TILED:
         return _tiled(fitted, users=users, known=known, k=k, config=config)
     return _ranked(score, users=users, known=known, k=k, config=config)
@@ -300,9 +363,8 @@ def _tiled(
     from microrec.candidates import topk  # numba: half a second that few pairs do not repay
 
     _check_length(k)
-    catalogue = topk.Catalogue.of(fitted.video, known.eligible & fitted.video_known)
     found = topk.ranked(
-        catalogue,
+        _catalogue(fitted, known),
         fitted.user,
         users=np.unique(users),
         seen=known.barred,
@@ -310,6 +372,13 @@ def _tiled(
         threads=config.threads,
     )
     return pa.concat_tables([_empty(), *(rows_of(*lists) for lists in found)])
+
+
+def _catalogue(fitted: Embeddings, known: Knowledge) -> "Catalogue":
+    """The videos that may be proposed."""
+    from microrec.candidates.topk import Catalogue
+
+    return Catalogue.of(fitted.video, known.eligible & fitted.video_known)
 
 
 def _pruned(scores: Floats, k: int) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Whether a published list is the one that brute force gives, and what the gate says of that."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,8 @@ from microrec.oracle.sources import Told
 GATE = "oracle"
 SHOWN = 5
 """Users that are named."""
+ERRORS = 2.0
+"""Standard errors by which recall must be below what is asked before it counts as too low."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Verdict:
     n_users: int
     n_unlike: Mapping[str, int]
     """By source: users whose stored list is not what the artefact says."""
+    recall: Mapping[str, Floats] = field(default_factory=dict)
+    """By source that searches an index: share of the exact list that each user's stored list holds."""
 
 
 def drawn(user_ids: Iterable[str], n: int, rng: np.random.Generator) -> list[str]:
@@ -69,7 +73,7 @@ def check(night: Night, published: pa.Table, user_ids: Sequence[str]) -> Verdict
     rungs = lists.ladder(night)
     near = lists.clusters(night.alike, night.rules.diversity.collapse, n_videos=len(night.video_id))
     users = [night.user_idx[user_id] for user_id in user_ids if user_id in night.user_idx]
-    settled, unlike = settle(night, users)
+    settled, unlike, recall = settle(night, users)
     found = rows_of(published, user_ids)
     places = {video_id: video for video, video_id in enumerate(night.video_id)}
     differences = {}
@@ -82,28 +86,40 @@ def check(night: Night, published: pa.Table, user_ids: Sequence[str]) -> Verdict
             words = first_doubt(night, user, found[user_id], places)
         if words is not None:
             differences[user_id] = words
-    return Verdict(differences, len(user_ids), unlike)
+    return Verdict(differences, len(user_ids), unlike, recall)
 
 
 def settle(
     night: Night, users: Sequence[int]
-) -> tuple[dict[int, dict[str, Stored]], dict[str, int]]:
-    """The lists of all sources of some users, and how many stored ones by source are not theirs."""
+) -> tuple[dict[int, dict[str, Stored]], dict[str, int], dict[str, Floats]]:
+    """The lists of all sources of some users, how many stored ones by source are not theirs, and recalls.
+
+    A source that searches an index may have missed videos: its list is the stored one, if that is true.
+    """
     found: dict[int, dict[str, Stored]] = {user: {} for user in users}
     unlike = dict.fromkeys([*night.models, *night.rankers], 0)
+    shares: dict[str, list[float]] = {source: [] for source in night.searched}
     for source in night.models:
         for user in users:
             said = sources.told(night, source, user).allowed(sources.unseen(night.facts, user))
             stored = night.stored[source].get(user)
-            found[user][source], same = sources.settle(said, stored, night.rules.depth)
+            searched = source in night.searched
+            found[user][source], same = sources.settle(
+                said, stored, night.rules.depth, searched=searched
+            )
             unlike[source] += not same
+            if searched:
+                share = (
+                    sources.recall(said, found[user][source], night.rules.depth) if same else 0.0
+                )
+                shares[source].append(share)
     proposed = {user: _union(found[user].values()) for user in users}
     for source in night.rankers:
         for user, said in _ranked(night, source, proposed).items():
             stored = night.stored[source].get(user)
             found[user][source], same = sources.settle(said, stored, night.rules.depth)
             unlike[source] += not same
-    return found, unlike
+    return found, unlike, {source: np.array(some) for source, some in shares.items()}
 
 
 def variants(
@@ -199,6 +215,24 @@ def result(verdict: Verdict) -> Result:
         words.append(f"stored lists of a source that are not what its artefact says: {unlike}")
     status = "pass" if n and agree == n else "fail"
     return Result(GATE, "hold", status, share, 1.0, "; ".join(words))
+
+
+def recalled(verdict: Verdict, least: float) -> list[Result]:
+    """Gates of severity hold for the sources that search an index: failed where they surely find too little.
+
+    Args:
+        verdict: what came out.
+        least: share of the exact lists that must be found.
+    """
+    results = []
+    for source, shares in sorted(verdict.recall.items()):
+        n = len(shares)
+        mean = float(shares.mean()) if n else 0.0
+        error = float(shares.std(ddof=1)) / n**0.5 if n > 1 else 0.0
+        status = "pass" if n and mean + ERRORS * error >= least else "fail"
+        words = f"share of the exact lists of {n} users that the index of {source} found, +- {error:.4f}"
+        results.append(Result(f"recall_{source}", "hold", status, mean, least, words))
+    return results
 
 
 def rows_of(published: pa.Table, user_ids: Sequence[str]) -> dict[str, list[Published]]:

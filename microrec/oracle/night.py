@@ -127,6 +127,7 @@ class Rules:
     depth: int
     """Length of a source's list."""
     trend_share: float
+    exact_up_to: int
     blend: blend.Config
     ladder: ladder.Config
     diversity: diversity.Config
@@ -148,6 +149,8 @@ class Night:
     facts: Facts
     models: dict[str, fitted.Fitted]
     """By source; those whose candidates the night has."""
+    searched: frozenset[str]
+    """Sources that may search an index instead of comparing all videos."""
     exact: dict[str, Floats]
     """Vectors of the videos in float64, of the models that have some."""
     rankers: dict[str, Scorer]
@@ -203,11 +206,10 @@ def read(house: Warehouse, day: dt.date, user_ids: Collection[str], config: Conf
         author=videos["author_id"].to_pylist(),
         facts=facts,
         models=loaded,
-        exact={
-            source: model.video.astype(np.float64)
-            for source, model in loaded.items()
-            if isinstance(model, fitted.Embeddings | fitted.Trends)
-        },
+        searched=frozenset(
+            source for source, model in loaded.items() if _searches(model, facts, rules)
+        ),
+        exact=_exact(loaded),
         rankers={s: _scorer(house, day, model) for s, model in ranked.items() if s in there},
         stored={source: _stored(house, day, source, asked) for source in there},
         booster=_booster(house, day),
@@ -311,6 +313,22 @@ def alike_in_each(edges: pa.Table, n_videos: int) -> dict[str, Alike]:
     return {name: alike(some, n_videos) for name, some in of_each.items()}
 
 
+def _searches(model: fitted.Fitted, facts: Facts, rules: Rules) -> bool:
+    """Whether a model's lists may come from an index."""
+    if not isinstance(model, fitted.Embeddings) or model.video.shape[1] == 1:
+        return False
+    return int((facts.eligible & model.video_known).sum()) > rules.exact_up_to
+
+
+def _exact(models: Mapping[str, fitted.Fitted]) -> dict[str, Floats]:
+    """Vectors of the videos in float64, by source."""
+    return {
+        source: model.video.astype(np.float64)
+        for source, model in models.items()
+        if isinstance(model, fitted.Embeddings | fitted.Trends)
+    }
+
+
 def _served(users: pa.Table, suppressed: pa.Table) -> dict[str, int]:
     """user_idx of everyone who may have a list."""
     out = set(suppressed["user_id"].to_pylist())
@@ -324,11 +342,12 @@ def _end(day: dt.date) -> dt.datetime:
 
 
 def _rules(config: Config) -> Rules:
-    night = recipe.night()
+    night, found = recipe.night(), recipe.section("candidates.retrieval", retrieval.Config)
     return Rules(
         k=night.k,
         depth=night.k * night.overfetch,
-        trend_share=recipe.section("candidates.retrieval", retrieval.Config).trend_share,
+        trend_share=found.trend_share,
+        exact_up_to=found.exact_up_to,
         blend=recipe.section("candidates.blend", blend.Config),
         ladder=recipe.section("candidates.ladder", ladder.Config),
         diversity=recipe.section("candidates.diversity", diversity.Config),

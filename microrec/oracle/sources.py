@@ -128,19 +128,22 @@ def _by_trends(night: Night, source: str, model: Trends, user: int) -> Told:
     )
 
 
-def settle(said: Told, stored: Stored | None, k: int) -> tuple[Stored, bool]:
+def settle(
+    said: Told, stored: Stored | None, k: int, *, searched: bool = False
+) -> tuple[Stored, bool]:
     """A source's list of one user, its ties told apart as the stored one tells them.
 
     Args:
         said: of the videos that are allowed.
         stored: what the table holds.
         k: length of a list.
+        searched: whether the source searches an index, which may miss some of the best.
 
     Returns:
         The list, and whether it is the stored one.
     """
     witness = stored or NOTHING
-    if could_be(said, witness, k):
+    if (is_true if searched else could_be)(said, witness, k):
         return witness, True
     videos = brute(said, k)
     return Stored(videos, said.score[videos].astype(np.float32).astype(np.float64)), False
@@ -164,17 +167,46 @@ def could_be(said: Told, stored: Stored, k: int) -> bool:
         stored: the list.
         k: length of a list.
     """
-    listed = stored.video
+    if not is_true(said, stored, k):
+        return False
     there = np.zeros(len(said.score), dtype=np.bool_)
-    there[listed] = True
+    there[stored.video] = True
+    return _nothing_better(said, there, full=len(stored.video) == k)
+
+
+def is_true(said: Told, stored: Stored, k: int) -> bool:
+    """Whether a list is as long as it can be and holds no wrong video, score or order; it may leave better ones out.
+
+    Args:
+        said: of the videos that are allowed.
+        stored: the list.
+        k: length of a list.
+    """
+    listed = stored.video
     least, most = min(k, int(said.must.sum())), min(k, int(said.may.sum()))
-    if not least <= len(listed) <= most or int(there.sum()) < len(listed):
+    if not least <= len(listed) <= most or len(np.unique(listed)) < len(listed):
         return False
     if not said.may[listed].all():
         return False
     if (np.abs(stored.score - said.score[listed]) > said.slack[listed]).any():
         return False
-    return _in_order(said, listed) and _nothing_better(said, there, full=len(listed) == k)
+    return _in_order(said, listed)
+
+
+def recall(said: Told, stored: Stored, k: int) -> float:
+    """Share of the best k that a stored list holds, or videos as good; 1 where there is none to find.
+
+    Args:
+        said: of the videos that are allowed.
+        stored: the list.
+        k: length of a list.
+    """
+    best = said.best(k)
+    if not len(best):
+        return 1.0
+    low = (said.score - said.slack)[best[-1]]
+    mine = stored.video[(said.score + said.slack)[stored.video] >= low]
+    return min(len(np.unique(mine)), len(best)) / len(best)
 
 
 def _in_order(said: Told, listed: Ints) -> bool:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from microrec import recipe
@@ -231,7 +232,14 @@ def _priced(told: Told, evening: Evening, trees: Any) -> None:
 
 def weights(evening: Evening, trees: Any) -> pa.Table:
     """How much each source decides, by history."""
-    lists = hybrid.some_users(evening.lists, 2000, rng=np.random.default_rng(0))
+    users = np.unique(
+        np.concatenate([filters.column(rows, "user_idx") for rows in evening.lists.values()])
+    )
+    drawn = pa.array(np.random.default_rng(0).permutation(users)[:2000])
+    lists = {
+        name: rows.filter(pc.is_in(rows["user_idx"], value_set=drawn))
+        for name, rows in evening.lists.items()
+    }
     closed = recipe.section("candidates.blend", blend.Config)
     some = hybrid.pairs(lists, facts=evening.facts, closed=closed)
     history = evening.night.case.known.history

@@ -457,20 +457,6 @@ def random_lists(generator: np.random.Generator, n_users: int) -> dict[str, pa.T
     return found
 
 
-def test_some_users_keep_all_their_candidates() -> None:
-    lists = random_lists(np.random.default_rng(0), 40)
-    some = hybrid.some_users(lists, 12, rng=np.random.default_rng(3))
-    users = {u for rows in some.values() for u in rows["user_idx"].to_pylist()}
-    assert len(users) == 12
-    for name, rows in lists.items():
-        kept = [row for row in rows.to_pylist() if row["user_idx"] in users]
-        assert some[name].to_pylist() == kept
-    again = hybrid.some_users(lists, 12, rng=np.random.default_rng(3))
-    assert again == some
-    assert hybrid.some_users(lists, 12, rng=np.random.default_rng(4)) != some
-    assert hybrid.some_users(lists, 40, rng=np.random.default_rng(4)) == lists
-
-
 def test_what_is_said_of_pairs_does_not_depend_on_blocks() -> None:
     generator = np.random.default_rng(1)
     lists = random_lists(generator, 23)
