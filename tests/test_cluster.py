@@ -20,16 +20,24 @@ import pytest
 
 from microrec.settings import HOME
 from microrec.synth.world import Config, generate
-from microrec.tables import landing
+from microrec.tables import kuairand, landing
 from microrec.tables.arrow import Warehouse
 
 pytestmark = [pytest.mark.cluster]
 
-DAY = dt.date(2026, 1, 3)
-JOBS = ("validate_events", "build_watch_graph", "build_user_graph")
-TABLES = ("users", "video_nodes", "watch_edges", "user_edges")
+JOBS = ("validate_events", "build_watch_graph", "build_modality_graph", "build_user_graph")
+TABLES = (
+    "rejected_events",
+    "videos",
+    "video_features",
+    "users",
+    "video_nodes",
+    "watch_edges",
+    "modality_edges",
+    "user_edges",
+)
 WORKERS = 2
-PATIENCE = 600
+PATIENCE = 1200
 
 
 def free_port() -> int:
@@ -100,14 +108,28 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     started.stop()
 
 
-def start(job: str, place: Path, warehouse: str, **more: str) -> subprocess.Popen[bytes]:
+@pytest.fixture(params=["planted", pytest.param("real", marks=pytest.mark.realdata)])
+def day(tmp_path: Path, request: pytest.FixtureRequest) -> dt.date:
+    """A landing zone, and the night that is made of it: a small planted one, or KuaiRand's of eleven arrival days."""
+    if request.param == "real":
+        source = request.getfixturevalue("real_data") / "kuairand_pure"
+        kuairand.import_files(source, str(tmp_path / "landing"))
+        return dt.date(2022, 5, 4)
+    world = generate(Config(users=150, videos=150, days=3), np.random.default_rng(3))
+    landing.write_world(str(tmp_path / "landing"), world.parts)
+    return dt.date(2026, 1, 3)
+
+
+def start(
+    job: str, day: dt.date, place: Path, warehouse: str, **more: str
+) -> subprocess.Popen[bytes]:
     settings = {
         "MICROREC_LANDING": str(place / "landing"),
         "MICROREC_WAREHOUSE": str(place / warehouse),
         "MICROREC_SPARK_SHUFFLE_PARTITIONS": "4",
         **more,
     }
-    command = [sys.executable, "-m", f"jobs.{job}", "--day", str(DAY)]
+    command = [sys.executable, "-m", f"jobs.{job}", "--day", str(day)]
     log = (place / f"{warehouse}-{job}.log").open("wb")
     return subprocess.Popen(
         command, cwd=HOME, env={**os.environ, **settings}, stdout=log, stderr=log
@@ -115,12 +137,11 @@ def start(job: str, place: Path, warehouse: str, **more: str) -> subprocess.Pope
 
 
 def test_a_cluster_that_loses_a_worker_writes_the_same_rows(
-    tmp_path: Path, cluster: Cluster
+    day: dt.date, tmp_path: Path, cluster: Cluster
 ) -> None:
-    world = generate(Config(users=150, videos=150, days=3), np.random.default_rng(3))
-    landing.write_world(str(tmp_path / "landing"), world.parts)
     for job in JOBS:
-        assert start(job, tmp_path, "here", MICROREC_SPARK_MASTER="local[2]").wait(PATIENCE) == 0
+        alone = start(job, day, tmp_path, "here", MICROREC_SPARK_MASTER="local[2]")
+        assert alone.wait(PATIENCE) == 0, (tmp_path / f"here-{job}.log").read_text()[-3000:]
     options = {
         "spark.executor.memory": "1g",
         "spark.driver.host": "127.0.0.1",
@@ -131,7 +152,7 @@ def test_a_cluster_that_loses_a_worker_writes_the_same_rows(
         "MICROREC_SPARK_OPTIONS": json.dumps(options),
     }
     for job in JOBS:
-        running = start(job, tmp_path, "there", **there)
+        running = start(job, day, tmp_path, "there", **there)
         if job == "build_watch_graph":
             cluster.wait(lambda state: sum(one["coresused"] for one in state["workers"]) == WORKERS)
             time.sleep(5)
@@ -141,5 +162,6 @@ def test_a_cluster_that_loses_a_worker_writes_the_same_rows(
     cluster.wait(lambda state: state["aliveworkers"] == WORKERS - 1)
     here, far = (Warehouse.open(str(tmp_path / name)) for name in ("here", "there"))
     for table in TABLES:
-        assert far.digest(table, day=DAY) == here.digest(table, day=DAY), table
+        assert far.digest(table, day=day) == here.digest(table, day=day), table
+    assert far.digest("events", arrived_on=day) == here.digest("events", arrived_on=day)
     shutil.rmtree(tmp_path / "work", ignore_errors=True)
