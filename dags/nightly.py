@@ -9,6 +9,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 |---|---|---|---|
 | wait_for_late_rows | the clock | | a scheduled run waits `grace_hours` of the recipe after its day has ended; others do not |
 | resolve_day | the run | | a manual run named no day: trigger it again with `day`, or use Backfill |
+| plan_night | names of landing files, nights, releases | nights | nothing changed since the day's release: all that follows is skipped, unless the run says `force` |
 | validate_events | landing zone | events, rejected_events, videos, video_features, clip_features, suppressed_users, metrics | the message names the table, day and file; deliver it again and clear the task |
 | build_watch_graph | events, videos | users, video_nodes, watch_edges, clip_edges | |
 | build_modality_graph | video_features | modality_edges | |
@@ -38,6 +39,11 @@ and that before a backfill (`dags/plugins`, AIRFLOW__CORE__PLUGINS_FOLDER).
 
 **A bad release.** `microrec rollback --to DAY --reason WHY` makes an earlier one the latest.
 
+**Once more.** A day whose release stands and whose raw files, recipe and code are as they were is not made again:
+`microrec plan --from D --to D` says what a backfill would make, and why. `force` makes it in any case. `models` makes do
+with some of the recipe's models. `promote` releases a night that a gate finds not good enough (never one with wrong lists,
+or a source that knows too much) and keeps the reason beside the release.
+
 **A past day.** Use Backfill, or trigger with the parameter `day`. It gets a release of its own; the latest release
 stays the one with the greatest day.
 """
@@ -53,6 +59,7 @@ from submit import (
     announce_release,
     grace_hours,
     models,
+    plan_night,
     rankers,
     resolve_day,
     trained,
@@ -84,7 +91,27 @@ with DAG(
             type=["null", "string"],
             format="date",
             description="UTC day; only for manual runs",
-        )
+        ),
+        "models": Param(
+            [],
+            type="array",
+            items={"type": "string", "enum": trained()},
+            uniqueItems=True,
+            examples=trained(),
+            description="make do with these and popularity; all models of the recipe if left empty",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            description="train and make everything again though nothing changed",
+        ),
+        "promote": Param(
+            None,
+            type=["null", "string"],
+            minLength=10,
+            maxLength=500,
+            description="why this night shall be released though a gate finds it not good enough",
+        ),
     },
     default_args={
         "owner": "data platform",
@@ -102,7 +129,8 @@ with DAG(
         task_id="wait_for_late_rows", hours=grace_hours(), poke_interval=300, timeout=86_400
     )
     day = resolve_day()
-    chain(wait, day)
+    planned = plan_night(day)
+    chain(wait, day, planned)
 
     def job(name: str, **options: str) -> Job:
         """A task named as its job. What it follows may be skipped: a recipe need not have rankers."""
@@ -113,7 +141,7 @@ with DAG(
         """A task mapped over models."""
         place = {"pool": POOLS[name]} if name in POOLS else {}
         named = {"task_id": name, "job": name, "map_index_template": "{{ task.model }}"}
-        each = Job.partial(day=day, fit=fit, **named, **place)
+        each = Job.partial(day=day, fit=fit, trigger_rule="none_failed", **named, **place)
         return each.expand(model=over)
 
     def fitted(fit: str) -> tuple[MappedOperator, Job]:
@@ -139,6 +167,7 @@ with DAG(
     publish_release = job("publish_release")
 
     chain(
+        planned,
         validate_events,
         build_watch_graph,
         others,

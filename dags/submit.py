@@ -1,7 +1,9 @@
 """How a job's name becomes a process: `python -m jobs.<name> --day D` in the checkout this file lies in."""
 
+import contextlib
 import json
 import os
+import re
 import sys
 import tomllib
 from datetime import UTC, date, datetime, timedelta
@@ -16,8 +18,12 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 HOME = Path(__file__).resolve().parent.parent
 EX_DATAERR = 65
 """Exit status of a job whose data or configuration is at fault: trying again would not help."""
+NOTHING_TO_DO = 99
+"""Exit status of the plan of a night whose release stands."""
 GRACE_HOURS = 2.0
 """Hours after the end of a day before its scheduled night starts, unless the recipe says `grace_hours`."""
+FLOOR = "popularity"
+"""The model every night has."""
 RELEASES = Asset("microrec://releases")
 """Changes when the latest release moves; the event's `extra` has `day` and `release`."""
 
@@ -105,25 +111,80 @@ def resolve_day(**context: Any) -> str:
     interval before its logical date, or none.
 
     Raises:
-        AirflowFailException: no day is given, or it is not a date.
+        AirflowFailException: no day is given, it is not a date, or it has not ended.
     """
     given, run = context["params"].get("day"), context["dag_run"]
     start, end = run.data_interval_start, run.data_interval_end
     if given:
-        return _as_day(given).isoformat()
+        return _ended(_as_day(given)).isoformat()
     one_day = start is not None and end is not None and end - start == timedelta(days=1)
     if str(run.run_type.value) == "manual" or not one_day or (start.hour, start.minute) != (0, 0):
         raise AirflowFailException(
             f"run {run.run_id} names no day: give the parameter `day` (YYYY-MM-DD), or use Backfill for past days"
         )
-    return str(start.date().isoformat())
+    return _ended(start.date()).isoformat()
+
+
+def _ended(day: date) -> date:
+    """A day of which nothing is still to come.
+
+    Raises:
+        AirflowFailException: it has not ended.
+    """
+    today = datetime.now(UTC).date()
+    if day >= today:
+        raise AirflowFailException(f"day {day} has not ended: it is {today} (UTC)")
+    return day
+
+
+@task.short_circuit(retries=2)
+def plan_night(day: Any, **context: Any) -> bool:
+    """Whether the night is to be made; if its release stands and is made of the same, all that follows is skipped.
+
+    Raises:
+        AirflowFailException: the release was withdrawn and would be made of the same again.
+        AirflowException: any other failure.
+    """
+    words = ["-m", "jobs.plan_night", "--day", day, *(["--force"] if _forced(context) else [])]
+    result = run_in_checkout(words, of_run(context))
+    if result.exit_code == NOTHING_TO_DO:
+        return False
+    _raise_if_failed("plan_night", day, result)
+    return True
+
+
+def _raise_if_failed(job: str, day: Any, result: SubprocessResult) -> None:
+    """Tell Airflow how a job ended: its last line, and whether it is to be tried again."""
+    said = result.output.rpartition(" ERROR __main__ ")[2]
+    if result.exit_code == EX_DATAERR:
+        raise AirflowFailException(f"{job} refused day {day}: {said}")
+    if result.exit_code != 0:
+        raise AirflowException(f"{job} ended with exit status {result.exit_code}: {said}")
+
+
+def _forced(context: Any) -> bool:
+    return bool(context["params"].get("force"))
+
+
+def of_run(context: Any) -> dict[str, str]:
+    """What a run says of itself and was asked for, as the environment of its jobs."""
+    asked = {
+        "MICROREC_MODELS": json.dumps(context["params"].get("models") or []),
+        "MICROREC_PROMOTE": context["params"].get("promote") or "",
+    }
+    return {
+        "MICROREC_RUN_ID": context["run_id"],
+        "MICROREC_ATTEMPT": str(context["ti"].try_number),
+        **{name: value for name, value in asked.items() if value not in ("", "[]")},
+    }
 
 
 def _as_day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise AirflowFailException(f"parameter day={text!r} is not a date (YYYY-MM-DD)") from error
+    # Python reads `20260104` and `2026-W01-7`, too.
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        with contextlib.suppress(ValueError):
+            return date.fromisoformat(text)
+    raise AirflowFailException(f"parameter day={text[:40]!r} is not a date (YYYY-MM-DD)")
 
 
 class Command(BaseOperator):
@@ -182,28 +243,24 @@ class Job(BaseOperator):
         """Run the process to its end.
 
         Raises:
+            AirflowSkipException: the run was asked for other models.
             AirflowFailException: the data or the configuration is at fault (exit status 65); not tried again.
             AirflowException: any other failure.
         """
+        asked = context["params"].get("models")
+        if self.model and asked and self.model not in (*asked, FLOOR):
+            raise AirflowSkipException(f"the run was asked for {', '.join(asked)}")
         options = {"--day": self.day, "--fit": self.fit, "--model": self.model}
         words = [
             word for option, value in options.items() if value for word in (option, str(value))
         ]
-        run = {
-            "MICROREC_RUN_ID": context["run_id"],
-            "MICROREC_ATTEMPT": str(context["ti"].try_number),
-        }
         self._hook = SubprocessHook()
         result = self._hook.run_command(
             [sys.executable, "-m", f"jobs.{self.job}", *words],
-            env={**os.environ, **run, "GX_ANALYTICS_ENABLED": "false"},
+            env={**os.environ, **of_run(context), "GX_ANALYTICS_ENABLED": "false"},
             cwd=str(HOME),
         )
-        said = result.output.rpartition(" ERROR __main__ ")[2]
-        if result.exit_code == EX_DATAERR:
-            raise AirflowFailException(f"{self.job} refused day {self.day}: {said}")
-        if result.exit_code != 0:
-            raise AirflowException(f"{self.job} ended with exit status {result.exit_code}: {said}")
+        _raise_if_failed(self.job, self.day, result)
 
     def on_kill(self) -> None:
         """End the job's whole process group: Python and its JVM."""

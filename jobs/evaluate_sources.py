@@ -4,15 +4,15 @@ Reads: candidates of fit trial, users, video_nodes, watch_edges, suppressed_user
 and the metrics (stage evaluation) of the day before; also modality_edges where the recipe asks for
 variety or exploration.
 Writes: metrics (stage evaluation) and gate_results (fit trial) of the day; then, if a gate of severity
-hold failed, ends with GateHeld. Judged are final lists, not models; a learned blend that is shown to be
-worse than the closed form gives way to it.
+hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned
+blend that is shown to be worse than the closed form gives way to it.
 """
 
 from functools import partial
 
 import numpy as np
 
-from microrec import job, proposals, recipe, yesterday
+from microrec import job, promotion, proposals, recipe, yesterday
 from microrec.candidates import filters
 from microrec.evaluation import contest, gate, ranking, report, truth
 from microrec.evaluation.lists import by_idx
@@ -52,7 +52,7 @@ def main(day: job.Day) -> None:
     judged += gate.guardrails(figures, churn=churn, config=asks)
     results = gate.table([*judged, gate.verdict(judged)])
     house.write("gate_results", results, day=day, fit=fit)
-    gate.require(results, day=day, fit=fit)
+    promotion.require(results, day=day, fit=fit)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 Reads: recommendations, fallback_recommendations, rewatch_recommendations, user_trends, clip_interest, exit_points,
 blend_weights, gate_results (fits trial and oracle), users, video_nodes, watch_edges, suppressed_users of the day.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
-severity hold failed in any fit and Great Expectations agrees, the day's row of releases. Else, or if the same
-rows were withdrawn, it ends with GateHeld, CheckFailed or, if no oracle was asked, MissingDay, and the
-release before stands. The last line it logs says whether the latest release moved.
+severity hold failed in any fit that no reason overrules, and Great Expectations agrees, the day's row of
+releases. Else, or if the same rows were withdrawn, it ends with GateHeld, CheckFailed or, if no oracle was
+asked, MissingDay, and the release before stands. The last line it logs says whether the latest moved.
 """
 
 import logging
 
-from microrec import job, recipe
+from microrec import job, promotion, recipe
 from microrec.evaluation import gate, lists, report
 from microrec.release import reader, record, rollback
 from microrec.tables import arrow, expectations
@@ -24,8 +24,10 @@ FIGURES = ("metrics", "gate_results")
 def main(day: job.Day) -> None:
     """Publish the day."""
     night, house = recipe.night(), arrow.Warehouse.open()
-    for fit in ("trial", "oracle"):
-        gate.require(house.read("gate_results", day=day, fit=fit), day=day, fit=fit)
+    reasons = [
+        promotion.require(house.read("gate_results", day=day, fit=fit), day=day, fit=fit)
+        for fit in ("trial", "oracle")
+    ]
     mine = house.read("recommendations", day=day)
     shared = house.read("fallback_recommendations", day=day)
     tables = {name: house.read(name, day=day) for name in NIGHT}
@@ -44,8 +46,7 @@ def main(day: job.Day) -> None:
         rows = read[name] if name in read else house.read(name, day=day)
         evaluated = expectations.require(house.table(name).contract, rows, scope=f"day={day}")
         logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
-    author = house.author
-    row = record.record(house, day=day, run_id=author.run_id, code_version=author.code_version)
+    row = record.record(house, day=day, reason=reasons[0])
     rollback.refuse_withdrawn(row, house=house, day=day)
     house.write("releases", row, day=day)
     moved = reader.latest().day == day

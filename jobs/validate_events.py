@@ -43,17 +43,17 @@ def main(day: job.Day) -> None:
         tallies = counts.tally(lines, judged, tables, suppressed).collect()
         for one in days:
             logger.info("validated arrived_on=%s %s", one, counts.checked(tallies, one))
-        events = signals.viewings(judged, config)
-        house.write("events", events, replace=[{"arrived_on": one} for one in days])
-        rejected = rules.rejected(judged)
-        house.write("rejected_events", rejected, replace=[{"day": one} for one in days])
+        words = [landing.stamp(zone, counts.LINES, one, back=late) for one in days]
+        arrived = [{"arrived_on": one} for one in days]
+        house.write("events", signals.viewings(judged, config), replace=arrived, made_with=words)
+        house.write("rejected_events", rules.rejected(judged), replace=[{"day": d} for d in days])
         house.write("videos", catalogue.videos(tables["raw_videos"]), day=day)
         vectors = catalogue.video_features(tables["raw_video_features"])
         house.write("video_features", vectors, day=day)
         house.write("clip_features", catalogue.clip_features(tables["raw_clip_features"]), day=day)
         house.write("suppressed_users", suppressed, day=day)
-        metrics = house.session.createDataFrame(counts.metrics(tallies, day))
-        house.write("metrics", metrics, day=day, stage="events")
+        rows = house.session.createDataFrame(counts.metrics(tallies, day))
+        house.write("metrics", rows, day=day, stage="events")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ microrec world       write a planted world into a landing zone
 microrec import      write public data into a landing zone
 microrec warm        once per installation: compile what nights would compile, archive what Spark would load
 microrec night       run the nightly DAG for a day
+microrec plan        say which days a backfill would make again, and why
 microrec show        print rows of a table
 microrec releases    list releases
 microrec rollback    make an earlier release the latest
@@ -25,10 +26,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from microrec import job
+from microrec import arguments, job
 from microrec.errors import MicrorecError
-from microrec.settings import HOME, settings
+from microrec.settings import HOME, redacted, settings
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
@@ -39,8 +41,19 @@ plots = typer.Typer(no_args_is_help=True, help="Draw what a night says.")
 app.add_typer(plots, name="plot")
 
 Landing = Annotated[Path, typer.Option("--landing", help="Root of the raw files.")]
-Warehouse = Annotated[Path | None, typer.Option("--warehouse", help="Root of the tables.")]
-Video = Annotated[str, typer.Option("--video", help="A video_id.")]
+Warehouse = Annotated[
+    str | None,
+    typer.Option(
+        "--warehouse",
+        parser=arguments.root,
+        metavar="ROOT",
+        help="Root of the tables: a folder or the URI of a place in an object store.",
+    ),
+]
+Video = Annotated[
+    str,
+    typer.Option("--video", parser=arguments.identifier, metavar="ID", help="A video_id."),
+]
 Picture = Annotated[
     Path, typer.Option("--out", help="Picture to write; its ending says which kind.")
 ]
@@ -48,6 +61,11 @@ Picture = Annotated[
 console = Console(highlight=False)
 WIDE = 1000
 """Characters of a line that nobody looks at in a terminal, at most."""
+
+
+def _day(name: str, words: str) -> Any:
+    """An option that is a day."""
+    return typer.Option(name, parser=arguments.day, metavar="YYYY-MM-DD", help=words)
 
 
 @app.command()
@@ -110,16 +128,41 @@ def night(
     from microrec import night as nightly
 
     _require_java()
-    environment = {
-        "MICROREC_LANDING": str((landing or Path(settings().landing)).resolve()),
-        "MICROREC_WAREHOUSE": str((warehouse or Path(settings().warehouse)).resolve()),
-    }
-    succeeded = nightly.run(day, airflow_home=_airflow_home(), environment=environment)
+    places = _places(landing, warehouse)
+    succeeded = nightly.run(day, airflow_home=_airflow_home(), environment=places)
     settings.cache_clear()
     if not succeeded:
         console.print(f"night {day}: FAILED; the previous release stands", style="bold red")
         sys.exit(1)
     _report(day)
+
+
+@app.command()
+def plan(
+    first: Annotated[dt.date, _day("--from", "First day.")],
+    last: Annotated[dt.date, _day("--to", "Last day.")],
+    landing: Annotated[
+        Path | None, typer.Option("--landing", help="Root of the raw files.")
+    ] = None,
+    warehouse: Warehouse = None,
+) -> None:
+    """Say what a backfill of these days would make, and why; it changes nothing.
+
+    Days are looked at one by one: what changes one changes those after it that its blend learns from, too.
+    """
+    from microrec import plan as planned
+    from microrec.tables.arrow import Warehouse as House
+
+    _quiet()
+    os.environ |= _places(landing, warehouse)
+    settings.cache_clear()
+    house = House.open()
+    rows: list[dict[str, object]] = []
+    for back in range((last - first).days + 1):
+        day = first + dt.timedelta(days=back)
+        why = planned.news(house, day, planned.of(house, day))
+        rows.append({"day": day, "plan": "make" if why else "skip", "because": "; ".join(why)})
+    _print_rows("plan", ["day", "plan", "because"], rows)
 
 
 @app.command()
@@ -139,12 +182,30 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8080) -> 
 
 @app.command()
 def show(
-    table: Annotated[str, typer.Argument(help="Name of a table, such as recommendations.")],
+    table: Annotated[
+        str,
+        typer.Argument(
+            parser=arguments.table,
+            metavar="TABLE",
+            help="Name of a table, such as recommendations.",
+        ),
+    ],
     day: Annotated[
-        str | None, typer.Option("--day", help="Day; the greatest that is committed if left out.")
+        dt.date | None,
+        typer.Option(
+            "--day",
+            parser=arguments.day,
+            metavar="YYYY-MM-DD",
+            help="Day; the greatest that is committed if left out.",
+        ),
     ] = None,
-    user: Annotated[str | None, typer.Option("--user", help="Rows of one user_id.")] = None,
-    limit: Annotated[int, typer.Option("--limit", help="At most so many rows.")] = 20,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user", parser=arguments.identifier, metavar="ID", help="Rows of one user_id."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many rows.")] = 20,
     warehouse: Warehouse = None,
 ) -> None:
     """Print rows of a table; result tables come from their day's release, whatever was written since."""
@@ -152,9 +213,7 @@ def show(
 
     _quiet()
     where = str(warehouse) if warehouse else None
-    rows = reader.rows_of(
-        table, day=dt.date.fromisoformat(day) if day else None, user_id=user, warehouse=where
-    )
+    rows = reader.rows_of(table, day=day, user_id=user, warehouse=where)
     _print_rows(
         f"{table}: {rows.num_rows} rows", rows.column_names, rows.slice(0, limit).to_pylist()
     )
@@ -183,8 +242,24 @@ def releases(
 
 @app.command()
 def rollback(
-    to: Annotated[str, typer.Option("--to", help="Id or day of the release to follow.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept beside the withdrawn ones.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            parser=arguments.release,
+            metavar="RELEASE",
+            help="Id or day of the release to follow.",
+        ),
+    ],
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            parser=arguments.words,
+            metavar="WORDS",
+            help="Why; kept beside the withdrawn ones.",
+        ),
+    ],
     warehouse: Warehouse = None,
 ) -> None:
     """Make an earlier release the latest: those of later days are withdrawn, and stay so until they change."""
@@ -201,7 +276,13 @@ def rollback(
 @app.command()
 def watch(
     now: Annotated[
-        str | None, typer.Option("--now", help="Instant, ISO 8601; this one if left out.")
+        dt.datetime | None,
+        typer.Option(
+            "--now",
+            parser=arguments.instant,
+            metavar="INSTANT",
+            help="ISO 8601; this one if left out.",
+        ),
     ] = None,
     warehouse: Warehouse = None,
 ) -> None:
@@ -214,12 +295,12 @@ def watch(
 
     _quiet()
     where = str(warehouse) if warehouse else None
-    at = dt.datetime.fromisoformat(now) if now else dt.datetime.now(dt.UTC)
+    at = now or dt.datetime.now(dt.UTC)
     partitions = House.open(where).partitions("users")
     found = outside.findings(
         reader.every(where),
         {dt.date.fromisoformat(str(one["day"])) for one in partitions},
-        now=at if at.tzinfo else at.replace(tzinfo=dt.UTC),
+        now=at,
         config=recipe.section("release.watch", outside.Config),
     )
     if found:
@@ -248,7 +329,9 @@ def vacuum(
 
 @plots.command()
 def clips(
-    user: Annotated[str, typer.Option("--user", help="A user_id.")],
+    user: Annotated[
+        str, typer.Option("--user", parser=arguments.identifier, metavar="ID", help="A user_id.")
+    ],
     video: Video,
     day: job.Day,
     out: Picture = Path("clips.png"),
@@ -296,6 +379,14 @@ def weights(day: job.Day, out: Picture = Path("weights.png"), warehouse: Warehou
     console.print(f"{title}: {out}")
 
 
+def _places(landing: Path | None, warehouse: str | None) -> dict[str, str]:
+    """Settings of where the raw files and the tables are."""
+    return {
+        "MICROREC_LANDING": str((landing or Path(settings().landing)).resolve()),
+        "MICROREC_WAREHOUSE": warehouse or arguments.root(settings().warehouse),
+    }
+
+
 def _report(day: dt.date) -> None:
     """What a night ends with: the release, metrics against the floor, one user's list, where it all lies."""
     from microrec.release import reader
@@ -335,7 +426,8 @@ def _print_rows(title: str, columns: list[str], rows: list[dict[str, object]]) -
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column == columns[0])
     for row in rows:
-        table.add_row(*[_text(row.get(column)) for column in columns])
+        # As it is: brackets in an id are no markup, and no character of it moves the cursor.
+        table.add_row(*[Text(arguments.plain(_text(row.get(column)))) for column in columns])
     # Into a file or a pipe lines are as long as they are: folded ids cannot be searched for.
     unfolded = Console(highlight=False, width=WIDE)
     (console if console.is_terminal else unfolded).print(table)
@@ -375,7 +467,7 @@ def main() -> None:
         app()
     except MicrorecError as error:
         # In one line: a task's alert is the last line that was printed.
-        words = f"{type(error).__name__}: {error}"
+        words = arguments.one_line(redacted(f"{type(error).__name__}: {error}"))
         console.print(words, style="bold red", markup=False, soft_wrap=True)
         sys.exit(job.EX_DATAERR)
 

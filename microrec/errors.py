@@ -31,3 +31,7 @@ class GateHeld(MicrorecError):
 
 class RecipeError(MicrorecError):
     """The recipe has an unknown section or key, or a value outside its range."""
+
+
+class BadArgument(MicrorecError):
+    """A day, name, id or root from outside is not one; nothing was looked for under it."""

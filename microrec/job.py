@@ -1,12 +1,14 @@
 """How a job starts and ends: options, logs, exit status, the figures an operator asks for.
 
 A job is `python -m jobs.<name> --day D`. It exits 0 when its tables are committed, 65 (EX_DATAERR) when the data or
-the configuration is at fault - trying again would not help - and 1 on a defect or a passing fault.
+the configuration is at fault - trying again would not help - and 1 on a defect or a passing fault. Planning a
+night (`jobs.plan_night`) may also end with 99: its release stands, there is nothing to do.
 """
 
 import datetime as dt
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -14,24 +16,43 @@ from typing import Annotated
 
 import psutil
 import typer
+from typer.exceptions import TyperException
 
-from microrec.errors import MicrorecError
+from microrec import arguments
+from microrec.errors import BadArgument, MicrorecError
+from microrec.settings import Redacted
 
 EX_DATAERR = 65
+NOTHING_TO_DO = 99
+"""Exit status of the plan of a night whose release stands."""
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 Day = Annotated[
     dt.date,
-    typer.Option(
-        "--day", parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="UTC day of the night."
-    ),
+    typer.Option("--day", parser=arguments.day, metavar="YYYY-MM-DD", help="UTC day of the night."),
 ]
 Fit = Annotated[
-    str, typer.Option("--fit", help="trial (D held out) or final (all days through D).")
+    str,
+    typer.Option(
+        "--fit",
+        parser=arguments.fit,
+        metavar="FIT",
+        help="trial (D held out) or final (all days through D).",
+    ),
 ]
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Also where nothing in the recipe reads what is written.")
 ]
-Model = Annotated[str, typer.Option("--model", help="Name of the model, as in the recipe.")]
+Force = Annotated[bool, typer.Option("--force", help="Also where nothing has changed.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        parser=arguments.model,
+        metavar="NAME",
+        help="Name of the model, as in the recipe.",
+    ),
+]
 
 # torch's threads spin while they wait for one another: on 2 busy cores a training took 34 CPU seconds, with this 10,
 # to the same bits. Said here because it must be said before torch is imported.
@@ -49,26 +70,37 @@ def start(main: Callable[..., None]) -> None:
     began = time.monotonic()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    refused: MicrorecError | None = None
+    failed: Exception | None = None
     try:
         app(standalone_mode=False)
     except MicrorecError as error:
-        refused = error
+        failed = error
+    except TyperException as error:
+        failed = BadArgument(error.format_message())
+    except Exception as error:
+        logger.exception("%s", type(error).__name__)
+        failed = error
     finally:
         logger.info("seconds=%.1f peak_mb=%d", time.monotonic() - began, _peak_megabytes())
-    if refused is not None:
-        logger.error("%s: %s", type(refused).__name__, refused)
-        sys.exit(EX_DATAERR)
+    if failed is not None:
+        said = arguments.one_line(in_one_line(failed))
+        logger.error("%s: %s", type(failed).__name__, said)
+        sys.exit(EX_DATAERR if isinstance(failed, MicrorecError) else 1)
+
+
+def in_one_line(error: Exception) -> str:
+    """What an error says, without colours and Java's stack; of what it was caused by the innermost."""
+    lines = [line.strip() for line in COLOUR.sub("", str(error)).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("at ", "... "))]
+    causes = [line for line in said if line.startswith("Caused by: ")]
+    return " ".join([*said[:1], *causes[-1:]] if causes else said)
 
 
 def configure_logs() -> None:
     """One line per fact on standard error; libraries speak only when something is wrong."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for ours in ("microrec", "jobs", "__main__"):
         logging.getLogger(ours).setLevel(logging.INFO)
 

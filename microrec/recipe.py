@@ -21,9 +21,13 @@ from pydantic import (
 from microrec.errors import RecipeError
 from microrec.settings import settings
 
+FLOOR = "popularity"
+"""The model every night has: the gate compares with it."""
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
-SECTIONS = frozenset({"night", "events", "graphs", "models", "candidates", "evaluation", "release"})
+SECTIONS = frozenset(
+    {"night", "landing", "events", "graphs", "models", "candidates", "evaluation", "release"}
+)
 
 
 class Night(BaseModel):
@@ -104,5 +108,21 @@ def section(name: str, config: type[ConfigT]) -> ConfigT:
 
 
 def night() -> Night:
-    """The section all stages share."""
-    return section("night", Night)
+    """The section all stages share, with no more models than the run was asked for.
+
+    Raises:
+        RecipeError: a key is unknown or a value is outside its range, or the recipe has no such model.
+    """
+    whole, asked = section("night", Night), settings().models
+    if not asked:
+        return whole
+    strangers = sorted({*asked} - {*whole.trained})
+    if strangers:
+        raise RecipeError(f"MICROREC_MODELS: {strangers} not among the recipe's {whole.trained}")
+    kept = {*asked, FLOOR}
+    return whole.model_copy(
+        update={
+            "models": [one for one in whole.models if one in kept],
+            "rankers": [one for one in whole.rankers if one in kept],
+        }
+    )

@@ -21,6 +21,7 @@ def call(job: str, day: dt.date, **options: Any) -> None:
 
 def run_trial(day: dt.date) -> None:
     """Everything before the gate."""
+    call("plan_night", day, force=True)
     for job in BEFORE_MODELS:
         call(job, day)
     fit_and_select(day, "trial")

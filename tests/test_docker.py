@@ -17,6 +17,8 @@ from microrec.settings import HOME, Settings
 
 DOCKER = HOME / "docker"
 SECRETS = ("POSTGRES_PASSWORD", "ADMIN_PASSWORD", "FERNET_KEY", "API_SECRET_KEY", "JWT_SECRET")
+STORE = "MICROREC_STORAGE_OPTIONS"
+"""May hold a secret, and need not."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def compose() -> dict[str, Any]:
 def test_nothing_starts_with_a_default_password(compose: dict[str, Any]) -> None:
     text = (DOCKER / "compose.yaml").read_text()
     asked = set(re.findall(r"\$\{(\w+):\?", text))
-    assert asked == set(SECRETS)
+    assert asked == {*SECRETS, STORE}
     for name in SECRETS:
         uses = re.findall(rf"\$\{{{name}(.)", text)
         assert set(uses) == {":"}, f"{name} is required wherever it is used"
@@ -79,7 +81,7 @@ def test_compose_validates_where_there_is_a_compose() -> None:
     command = os.environ.get("MICROREC_COMPOSE") or shutil.which("docker-compose")
     if command is None:
         pytest.skip("no docker-compose here (MICROREC_COMPOSE names one)")
-    values = {**os.environ, **dict.fromkeys(SECRETS, "x")}
+    values = {**os.environ, **dict.fromkeys(SECRETS, "x"), STORE: "{}"}
     words = [command, "-f", str(DOCKER / "compose.yaml"), "config", "-q"]
     found = subprocess.run(words, env=values, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr

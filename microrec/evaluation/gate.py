@@ -85,6 +85,10 @@ class Result:
 LEARNED_NOT_WORSE = "learned_not_worse"
 """The gate that decides between the learned blend and the closed form."""
 
+JUDGEMENTS = ("better_than_popularity", "champion", "collapsed_sources", "dead_sources")
+"""Gates that say a night is not good enough: somebody may know better. Of the others none can be overruled: they say
+that lists are wrong, or that a source knows what it may not know."""
+
 LAWS = (
     Check("rows", "rows of the lists", "SELECT count(*) FROM lists", "rows", "at least"),
     Check(
@@ -398,26 +402,33 @@ def table(results: Sequence[Result]) -> pa.Table:
     return pa.table(columns)
 
 
-def require(results: pa.Table, *, day: dt.date, fit: str) -> None:
+def require(results: pa.Table, *, day: dt.date, fit: str, promoted: str | None = None) -> list[str]:
     """Hold the night if a gate of severity hold failed.
 
     Args:
         results: `gate_results` rows.
         day: Day they are about.
         fit: Fit they are about.
+        promoted: Why the gates of `JUDGEMENTS` do not count, if somebody has said so.
+
+    Returns:
+        Those that failed and did not count.
 
     Raises:
         GateHeld: Names every failed gate; nothing is published, the previous release stands.
     """
-    failed = [
-        f"{row['gate']} ({row['detail']})"
+    failed = {
+        row["gate"]: f"{row['gate']} ({row['detail']})"
         for row in results.to_pylist()
         if row["severity"] == "hold" and row["status"] != "pass"
-    ]
+    }
+    excused = sorted(set(JUDGEMENTS) & set(failed)) if promoted else []
+    failed = {name: words for name, words in failed.items() if name not in excused}
     if failed:
         raise GateHeld(
-            f"gate_results[day={day} fit={fit}]: {len(failed)} failed: {'; '.join(sorted(failed))}"
+            f"gate_results[day={day} fit={fit}]: {len(failed)} failed: {'; '.join(sorted(failed.values()))}"
         )
+    return excused
 
 
 def _compare(one: Check, observed: float | None, *, config: Config, prefix: str) -> Result:

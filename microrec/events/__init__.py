@@ -31,4 +31,7 @@ Decided:
 - Consent errs on the side of the user: an opt-out or erasure with an unreadable time counts from its
   delivery, an opt-in with one does not count.
 - A broken vector never hides an older whole one.
+- Ids are any text up to 512 characters, and only ever compared. What becomes part of a path (a
+  modality) is a plain word. Numbers and instants that an engine or a consumer could not count with
+  are unreadable: no line makes a later stage overflow.
 """

@@ -7,17 +7,27 @@ Every `judge_*` gives each delivered row a `rule`: why it is left out, or null w
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from microrec.events.parse import flag, instant_or_date, text, unreadable, whole_number
+from microrec.events.parse import (
+    flag,
+    instant_or_date,
+    length_ms,
+    text,
+    too_long,
+    unreadable,
+    whole_number,
+)
 
 SUPERSEDED = "superseded"
+MODALITY = r"\A[a-z][a-z0-9_]{0,63}\z"
+"""It becomes the name of a folder. `$` would let a line break pass."""
 
 
 def judge_videos(delivered: DataFrame) -> DataFrame:
     """Type the rows of `raw_videos` and find how long each of them was the video's state.
 
     Grain: one delivered row. `since` is its landing day, `until` the next day on which the video was
-    delivered (null for the state in force). Rules: malformed_line, missing_video, bad_published_at,
-    bad_duration, bad_eligible, superseded. Of several rows of one day one stands: not eligible goes
+    delivered (null for the state in force). Rules: malformed_line, missing_video, long_value,
+    bad_published_at, bad_duration, bad_eligible, superseded. Of several rows of one day one stands: not eligible goes
     before eligible, so that a withdrawal is not lost; the rest is decided by content.
     """
     order = ["published_at", "duration_ms", "author_id", "caption", "tags"]
@@ -55,8 +65,8 @@ def videos(judged_videos: DataFrame) -> DataFrame:
 def judge_video_features(delivered: DataFrame) -> DataFrame:
     """Type the rows of `raw_video_features` and choose the last whole vector of each video and modality.
 
-    Grain: one delivered row. Rules: malformed_line, missing_video, bad_modality (not a plain lower-case
-    word), missing_encoder, missing_vector, not_finite, wrong_length (not the length most videos'
+    Grain: one delivered row. Rules: malformed_line, missing_video, long_value, bad_modality (not a plain
+    lower-case word), missing_encoder, missing_vector, not_finite, wrong_length (not the length most videos'
     last vectors of the modality have), superseded.
     """
     modality = F.lower(F.trim("modality"))
@@ -69,7 +79,8 @@ def judge_video_features(delivered: DataFrame) -> DataFrame:
         _first(
             ("malformed_line", F.col("malformed")),
             ("missing_video", text(F.col("video_id")).isNull()),
-            ("bad_modality", ~F.coalesce(modality.rlike("^[a-z][a-z0-9_]*$"), F.lit(False))),
+            ("long_value", too_long("video_id", "encoder_version")),
+            ("bad_modality", ~F.coalesce(modality.rlike(MODALITY), F.lit(False))),
             ("missing_encoder", text(F.col("encoder_version")).isNull()),
             *_vector_rules(),
         ).alias("rule"),
@@ -87,7 +98,7 @@ def video_features(judged: DataFrame) -> DataFrame:
 def judge_clip_features(delivered: DataFrame) -> DataFrame:
     """Type the rows of `raw_clip_features` and choose the last whole vector of each clip.
 
-    Grain: one delivered row. Rules: malformed_line, missing_video, bad_clip (number or bounds missing,
+    Grain: one delivered row. Rules: malformed_line, missing_video, long_value, bad_clip (number or bounds missing,
     unreadable, negative or empty), missing_vector, not_finite, wrong_length, superseded.
     """
     numbers = delivered.select(
@@ -105,6 +116,7 @@ def judge_clip_features(delivered: DataFrame) -> DataFrame:
     rule = _first(
         ("malformed_line", F.col("malformed")),
         ("missing_video", F.col("video_id").isNull()),
+        ("long_value", too_long("video_id")),
         ("bad_clip", ~F.coalesce(sound, F.lit(False))),
         *_vector_rules(),
     )
@@ -120,7 +132,7 @@ def clip_features(judged: DataFrame) -> DataFrame:
 
 
 def _typed_videos(delivered: DataFrame) -> DataFrame:
-    published, length = instant_or_date(F.col("published_at")), whole_number(F.col("duration_ms"))
+    published, length = instant_or_date(F.col("published_at")), length_ms(F.col("duration_ms"))
     return delivered.select(
         F.col("day").alias("since"),
         text(F.col("video_id")).alias("video_id"),
@@ -133,6 +145,7 @@ def _typed_videos(delivered: DataFrame) -> DataFrame:
         _first(
             ("malformed_line", F.col("malformed")),
             ("missing_video", text(F.col("video_id")).isNull()),
+            ("long_value", too_long("video_id", "author_id")),
             ("bad_published_at", unreadable(F.col("published_at"), published)),
             ("bad_duration", unreadable(F.col("duration_ms"), length) | (length < 0)),
             ("bad_eligible", flag(F.col("eligible")).isNull()),

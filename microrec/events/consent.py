@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from microrec.events.parse import instant, text
+from microrec.events.parse import instant, text, too_long
 
 KINDS = ("opt_out", "opt_in", "erase")
 
@@ -13,7 +13,7 @@ def judge_requests(delivered: DataFrame) -> DataFrame:
 
     Grain: one delivered row. A request was made at the latest when it was delivered: a later time (a
     wrong clock), or an unreadable one, becomes the end of the landing day, except that an opt-in
-    with an unreadable time does not count. Rules: malformed_line, missing_user, unknown_kind,
+    with an unreadable time does not count. Rules: malformed_line, missing_user, long_value, unknown_kind,
     bad_timestamp.
     """
     kind, made = F.lower(F.trim("kind")), instant(F.col("requested_at"))
@@ -21,6 +21,7 @@ def judge_requests(delivered: DataFrame) -> DataFrame:
     rules = [
         ("malformed_line", F.col("malformed")),
         ("missing_user", text(F.col("user_id")).isNull()),
+        ("long_value", too_long("user_id")),
         ("unknown_kind", ~F.coalesce(kind.isin(*KINDS), F.lit(False))),
         ("bad_timestamp", (kind == "opt_in") & made.isNull()),
     ]

@@ -7,15 +7,23 @@ read; `unreadable` tells the last apart, so that a rule can refuse the line.
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from microrec.arguments import MAX_ID
+
 FLAGS = ("liked", "shared", "followed", "commented", "disliked")
 
 _TIME = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?"
-_DATE = r"\d{4}-\d{2}-\d{2}"
+# No year, with its offset, before 1 or after 9999: Spark can count those, Python and most other readers cannot.
+_DATE = r"(?!0000|0001.*\+|9999-..-..[T ][^-]*-)\d{4}-\d{2}-\d{2}"
 
 
 def text(raw: Column) -> Column:
     """The text as it is; null where it is blank."""
     return F.when(F.trim(raw) != "", raw)
+
+
+def too_long(*names: str) -> Column:
+    """Whether one of the texts is longer than any id: every table after this one would carry it."""
+    return F.greatest(F.lit(0), *[F.length(name) for name in names]) > MAX_ID
 
 
 def unreadable(raw: Column, value: Column) -> Column:
@@ -46,10 +54,21 @@ def instant_or_date(raw: Column) -> Column:
 
 
 def whole_number(raw: Column) -> Column:
-    """A bigint; `1200.0`, as pandas writes integers beside nulls, is 1200."""
+    """A bigint of up to 15 digits; `1200.0`, as pandas writes integers beside nulls, is 1200.
+
+    JSON cannot carry more digits for sure, and sums of a few such numbers would overflow.
+    """
     trimmed = F.trim(raw)
     digits = F.regexp_replace(trimmed, r"\.0+$", "")
-    return F.when(trimmed.rlike(r"^[+-]?\d+(\.0+)?$"), digits.try_cast("bigint"))
+    return F.when(trimmed.rlike(r"^[+-]?0*\d{1,15}(\.0+)?$"), digits.try_cast("bigint"))
+
+
+def length_ms(raw: Column) -> Column:
+    """A length in milliseconds, 0 and negative ones too; null beyond 2^31, 24 days.
+
+    So the number of a video's clips and any sum of lengths can be counted.
+    """
+    return whole_number(raw).try_cast("int").cast("bigint")
 
 
 def flag(raw: Column) -> Column:
@@ -66,7 +85,7 @@ def interactions(lines: DataFrame) -> DataFrame:
     it gives none or 0), `bad_duration` and `bad_flag` say that an optional value cannot be read,
     `content` is a digest of what was viewed, `event_id` the producers' or else that digest.
     """
-    stated = whole_number(F.col("duration_ms"))
+    stated = length_ms(F.col("duration_ms"))
     bad_flag = F.lit(False)
     for name in FLAGS:
         bad_flag = bad_flag | unreadable(F.col(name), flag(F.col(name)))
@@ -75,6 +94,7 @@ def interactions(lines: DataFrame) -> DataFrame:
         "file",
         "line",
         "malformed",
+        "too_long",
         text(F.col("user_id")).alias("user_id"),
         text(F.col("video_id")).alias("video_id"),
         instant(F.col("started_at")).alias("started_at"),

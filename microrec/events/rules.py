@@ -12,8 +12,9 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from microrec.events.config import Config
-from microrec.events.parse import FLAGS
+from microrec.events.parse import FLAGS, too_long
 
+TEXTS = ("user_id", "video_id", "session_id", "surface", "event_id")
 CONFLICT, DUPLICATE = "event_id_conflict", "duplicate"
 
 
@@ -21,7 +22,9 @@ def _of_a_line(config: Config, lateness_days: int) -> list[tuple[str, Column]]:
     event_day = F.to_date("started_at")
     days_late = F.date_diff(F.col("arrived_on"), event_day)
     return [
+        ("line_too_long", F.col("too_long")),
         ("malformed_line", F.col("malformed")),
+        ("long_value", too_long(*TEXTS)),
         ("missing_user", F.col("user_id").isNull()),
         ("missing_video", F.col("video_id").isNull()),
         ("bad_timestamp", F.col("started_at").isNull()),
@@ -69,7 +72,8 @@ def judge(
         "rule",
         "event_id",
         "corrects",
-        "user_id",
+        # Nobody has an id of such a length: no refused line puts one into a table.
+        F.when(~too_long("user_id"), F.col("user_id")).alias("user_id"),
         "video_id",
         "started_at",
         "watch_ms",

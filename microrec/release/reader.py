@@ -58,7 +58,9 @@ class Release:
     house: Warehouse
     status: str = RELEASED
     reason: str | None = None
-    """Why it was withdrawn."""
+    """Why it was withdrawn, or released though a gate held it."""
+    inputs: str | None = None
+    """What it was made of, in a word."""
 
     @property
     def id(self) -> str:

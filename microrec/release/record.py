@@ -19,7 +19,7 @@ PIN = pa.struct(
 """One pinned table."""
 
 
-def record(house: Warehouse, *, day: dt.date, run_id: str, code_version: str) -> pa.Table:
+def record(house: Warehouse, *, day: dt.date, reason: str | None = None) -> pa.Table:
     """The `releases` row of a day, from what is committed now; the row expires with its first list.
 
     Raises:
@@ -28,14 +28,23 @@ def record(house: Warehouse, *, day: dt.date, run_id: str, code_version: str) ->
     pins = [_pin(house, table, day) for table in RESULTS]
     lists = house.read("recommendations", day=day, version=pins[0].version)
     columns = {
-        "run_id": pa.array([run_id], pa.string()),
-        "code_version": pa.array([code_version], pa.string()),
+        "run_id": pa.array([house.author.run_id], pa.string()),
+        "code_version": pa.array([house.author.code_version], pa.string()),
         "tables": pa.array([[vars(pin) for pin in pins]], pa.list_(PIN)),
         "valid_until": pa.array([pc.min(lists["valid_until"]).as_py()], pa.timestamp("us", "UTC")),
         "status": pa.array([RELEASED], pa.string()),
-        "reason": pa.array([None], pa.string()),
+        "reason": pa.array([reason], pa.string()),
+        "inputs": pa.array([_inputs(house, day)], pa.string()),
     }
     return pa.table(columns)
+
+
+def _inputs(house: Warehouse, day: dt.date) -> str | None:
+    """What the night was made of, if it was planned."""
+    if not house.exists("nights", day=day):
+        return None
+    word: str = house.read("nights", day=day)["inputs"][0].as_py()
+    return word
 
 
 def _pin(house: Warehouse, table: str, day: dt.date) -> Pin:

@@ -93,7 +93,7 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         kept = _equal(where or {}, opened.contract.file_schema)
         tables = [opened.contract.schema.empty_table().select(wanted)]
         for values, files in self.snapshot(table, version=version, **partition).parts:
-            paths = [path.split("://", 1)[-1] for path in files]
+            paths = [opened.inside(path) for path in files]
             stored = [name for name in wanted if name not in opened.contract.partition]
             part = ds.dataset(
                 paths, schema=opened.contract.file_schema, filesystem=filesystem

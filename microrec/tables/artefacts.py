@@ -1,21 +1,33 @@
 """Model artefacts: folders of files beside the tables, immutable once written, found through the `models` table."""
 
+import atexit
 import datetime as dt
 import hashlib
 import shutil
+import tempfile
 import uuid
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
+import pyarrow.fs as fs
 
+from microrec import arguments
 from microrec.errors import MissingDay
+from microrec.tables import layout
+from microrec.tables.commit import filesystem
 
 
 class Artefacts:
-    """Saves and opens artefact folders under `<warehouse>/artefacts` (a file system the torch jobs share)."""
+    """Saves and opens artefact folders under `<warehouse>/artefacts`.
+
+    Models are made and read in folders. Those of a warehouse in an object store are copied there whole, before the row
+    that names them is written, and copied back into a folder of the process that opens them.
+    """
 
     root: str
+    options: Mapping[str, str]
     read: Callable[..., pa.Table]
 
     def save_artefact(
@@ -27,23 +39,27 @@ class Artefacts:
             The folder relative to the warehouse, and the SHA-256 of its files. The folder's name ends with its digest,
             so the same model of the same day is stored once.
         """
-        parent = self._folder(day, fit, model)
+        parent = self._here() / _folder(day, fit, model)
         staging = parent / f"_staging-{uuid.uuid4().hex}"
         staging.mkdir(parents=True)
         save(staging)
         digest = folder_digest(staging)
-        final = parent / digest[:16]
-        if final.exists():
+        final = f"{_folder(day, fit, model)}/{digest[:16]}"
+        if self._is_remote():
+            fs.copy_files(str(staging), final, fs.LocalFileSystem(), self._store())
             shutil.rmtree(staging)
         else:
-            staging.rename(final)
+            _put(staging, Path(self.root, final), digest)
         shutil.rmtree(self.checkpoint_folder(day=day, fit=fit, model=model), ignore_errors=True)
-        return str(final.relative_to(self.root)), digest
+        return final, digest
 
     def checkpoint_folder(self, *, day: object, fit: str, model: str) -> Path:
-        """Where a training may leave its state until its artefact is saved; who tries again finds it there."""
+        """Where a training may leave its state until its artefact is saved; who tries again finds it there.
+
+        Beside an object store that is a folder of this machine: another one begins again.
+        """
         # Absolute: the processes of a training on a cluster start elsewhere.
-        return self._folder(day, fit, model).absolute() / "_checkpoint"
+        return (self._here() / _folder(day, fit, model)).absolute() / "_checkpoint"
 
     def find_artefact(self, *, day: object, fit: str, model: str) -> Path:
         """The artefact that a row of `models` points to, checked as by `open_artefact`.
@@ -60,7 +76,15 @@ class Artefacts:
         Raises:
             MissingDay: the folder is gone or its content has changed.
         """
-        folder = Path(self.root) / path
+        within = PurePosixPath(path)
+        inside = within.parts[:1] == ("artefacts",) and ".." not in within.parts
+        if self._is_remote():
+            folder = _copied(self.root, tuple(self.options.items()), path) if inside else Path()
+        else:
+            folder = Path(self.root) / path
+            inside &= folder.resolve().is_relative_to(Path(self.root, "artefacts").resolve())
+        if not inside:
+            raise MissingDay(f"artefact {arguments.shown(path)}: not among those of {self.root}")
         if not folder.is_dir():
             raise MissingDay(f"artefact {path}: no such folder in {self.root}")
         if folder_digest(folder) != digest:
@@ -73,18 +97,74 @@ class Artefacts:
         self, *, before: dt.date, untouched_since: dt.datetime, dry_run: bool
     ) -> list[str]:
         """Delete all folders of days before one in which nothing has changed since an instant; gives the days."""
-        days = []
-        for folder in sorted((Path(self.root) / "artefacts").glob("day=*")):
-            day = folder.name.removeprefix("day=")
-            changed = max(one.stat().st_mtime for one in [folder, *folder.rglob("*")])
-            if dt.date.fromisoformat(day) < before and changed <= untouched_since.timestamp():
-                days.append(day)
-                if not dry_run:
-                    shutil.rmtree(folder)
+        store, root = filesystem(self.root, self.options)
+        found = fs.FileSelector(f"{root}/artefacts", recursive=True, allow_not_found=True)
+        changed: dict[str, float] = {}
+        for one in store.get_file_info(found):
+            inside = one.path[len(root) :].lstrip("/").split("/")
+            if len(inside) > 1 and inside[1].startswith("day="):
+                day, at = inside[1].removeprefix("day="), one.mtime
+                changed[day] = max(changed.get(day, 0), at.timestamp() if at else 0)
+        days = [
+            day
+            for day, at in sorted(changed.items())
+            if arguments.day(day) < before and at <= untouched_since.timestamp()
+        ]
+        for day in days if not dry_run else ():
+            store.delete_dir(f"{root}/artefacts/day={day}")
         return days
 
-    def _folder(self, day: object, fit: str, model: str) -> Path:
-        return Path(self.root) / "artefacts" / f"day={day}" / f"fit={fit}" / f"model={model}"
+    def _is_remote(self) -> bool:
+        return "://" in self.root
+
+    def _store(self) -> fs.FileSystem:
+        return filesystem(self.root, self.options)[0]
+
+    def _here(self) -> Path:
+        """The warehouse, or the folder of this machine that stands for one in an object store."""
+        if not self._is_remote():
+            return Path(self.root)
+        word = hashlib.sha256(self.root.encode()).hexdigest()[:16]
+        return Path.home() / ".cache" / "microrec" / word
+
+
+def _folder(day: object, fit: str, model: str) -> str:
+    return f"artefacts/{layout.branch({'day': str(day), 'fit': fit, 'model': model})}"
+
+
+def _put(staging: Path, final: Path, digest: str) -> None:
+    """Make a folder final; one that was spoilt gives way, one that is whole stays."""
+    if final.is_dir() and folder_digest(final) == digest:
+        shutil.rmtree(staging)
+        return
+    if final.exists():
+        spoilt = staging.with_name(f"{staging.name}-spoilt")
+        final.rename(spoilt)
+        shutil.rmtree(spoilt)
+    staging.rename(final)
+
+
+@cache
+def _copied(root: str, options: tuple[tuple[str, str], ...], path: str) -> Path:
+    """A copy of a folder of an object store, until this process ends.
+
+    Raises:
+        MissingDay: the folder has no file.
+    """
+    scratch = tempfile.TemporaryDirectory(prefix="microrec-artefact-")
+    atexit.register(scratch.cleanup)
+    store, here = filesystem(root, dict(options))
+    selector = fs.FileSelector(f"{here}/{path}", recursive=True, allow_not_found=True)
+    folder = Path(scratch.name, "artefact")
+    for one in store.get_file_info(selector):
+        if one.type == fs.FileType.File:
+            place = folder / one.path.split(f"{path}/", 1)[1]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with store.open_input_stream(one.path) as stream:
+                place.write_bytes(stream.read())
+    if not folder.is_dir():
+        raise MissingDay(f"artefact {path}: no such folder in {root}")
+    return folder
 
 
 def folder_digest(folder: Path) -> str:

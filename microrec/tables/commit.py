@@ -10,7 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ import pyarrow.fs as fs
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from microrec.errors import CommitConflict, ContractViolation
@@ -35,6 +36,8 @@ Scope = Mapping[str, str]
 MAX_TRIES = 20
 HISTORY_DEPTH = 200
 """Commits of a table's history that are searched: for a newer attempt of the same run, for how a scope was made."""
+RUN_LENGTH = 100
+"""Characters of a run's id in the name of its folder; names end at 255 bytes, ids of runs do not."""
 SCOPES = " | "
 
 
@@ -54,6 +57,16 @@ def show(scope: Scope) -> str:
 def covers(scope: Scope, partition: Mapping[str, str | None]) -> bool:
     """Whether a file's partition values fall into the scope."""
     return all(partition.get(name) == value for name, value in scope.items())
+
+
+def filesystem(root: str, options: Mapping[str, str]) -> tuple[fs.FileSystem, str]:
+    """Arrow filesystem of a place, and the place in it.
+
+    In an object store it is deltalake's own, so that files and log are reached with the same options.
+    """
+    if "://" in root:
+        return fs.PyFileSystem(DeltaStorageHandler(root, dict(options))), ""
+    return fs.LocalFileSystem(), root
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Table:
 
     uri: str
     contract: Contract
-    options: Mapping[str, str]
+    options: Mapping[str, str] = field(repr=False)
 
     def open(self, version: int | None = None) -> DeltaTable | None:
         """The Delta table at a version (default: now), or None if nothing was ever committed."""
@@ -105,17 +118,18 @@ class Table:
 
     def filesystem(self) -> tuple[fs.FileSystem, str]:
         """Arrow filesystem of the table and the table's folder in it."""
-        if "://" in self.uri:
-            filesystem, root = fs.FileSystem.from_uri(self.uri)
-            return filesystem, root
-        return fs.LocalFileSystem(), self.uri
+        return filesystem(self.uri, self.options)
+
+    def inside(self, file: str) -> str:
+        """Where a file of a snapshot lies in `filesystem`."""
+        return f"{self.filesystem()[1]}{file.removeprefix(self.uri)}"
 
     def attempt_folder(self, author: Author) -> str:
         """A new folder, relative to the table, that no other attempt writes to.
 
         Its name has no `=`: readers that take `key=value` folders for columns (Polars) would find one too many.
         """
-        run = re.sub(r"[^A-Za-z0-9._-]", "-", author.run_id)
+        run = re.sub(r"[^A-Za-z0-9._-]", "-", author.run_id)[:RUN_LENGTH]
         return f"attempt-{run}-{uuid.uuid4().hex[:12]}"
 
     def collect(self, folder: str, scopes: Sequence[Scope]) -> Staged:
@@ -161,20 +175,12 @@ class Table:
             The version of the table that has them.
 
         Raises:
-            CommitConflict: a newer attempt of the same run has committed, or the log stayed contended.
+            CommitConflict: a newer attempt of the same run has committed.
+            CommitFailedError: the log stayed contended.
         """
-        properties = CommitProperties(
-            custom_metadata={
-                "run_id": author.run_id,
-                "attempt": str(author.attempt),
-                "code_version": author.code_version,
-                "scope": SCOPES.join(map(show, scopes)),
-                "rows": str(staged.rows),
-                "made_with": json.dumps(dict(zip(map(show, scopes), made_with, strict=False))),
-            }
-        )
-        for _ in range(MAX_TRIES):
-            table = self.open()
+        properties, tries = self._properties(staged, scopes, author, made_with), MAX_TRIES
+        while True:
+            table, tries = self.open(), tries - 1
             try:
                 if table is None:
                     self._create(staged, properties)
@@ -188,13 +194,30 @@ class Table:
                         list(self.contract.partition),
                         commit_properties=properties,
                     )
+                break
             except (CommitFailedError, FileExistsError):
-                continue
-            committed = self.open()
-            assert committed is not None
-            return int(committed.version())
-        raise CommitConflict(
-            f"{self.contract.table}[{show(scopes[0])}]: the log stayed contended, {MAX_TRIES} tries"
+                if not tries:
+                    raise
+        committed = self.open()
+        assert committed is not None
+        return int(committed.version())
+
+    @staticmethod
+    def _properties(
+        staged: Staged, scopes: Sequence[Scope], author: Author, made_with: Sequence[str]
+    ) -> CommitProperties:
+        return CommitProperties(
+            custom_metadata={
+                "run_id": author.run_id,
+                "attempt": str(author.attempt),
+                "code_version": author.code_version,
+                "scope": SCOPES.join(map(show, scopes)),
+                "rows": str(staged.rows),
+                "made_with": json.dumps(dict(zip(map(show, scopes), made_with, strict=False))),
+            },
+            # deltalake would put a commit that removes nothing behind whatever came between: a new day of two
+            # attempts would have the rows of both, and a late one would have passed the fence.
+            max_commit_retries=0,
         )
 
     def made_with(self, scopes: Sequence[Scope]) -> list[str | None]:
@@ -231,10 +254,12 @@ class Table:
             raise FileExistsError(self.uri) from error
 
     def _fence(self, table: DeltaTable, scopes: Sequence[Scope], author: Author) -> None:
-        scope = SCOPES.join(map(show, scopes))
+        wanted = set(map(show, scopes))
         for entry in table.history(HISTORY_DEPTH):
-            same = entry.get("run_id") == author.run_id and entry.get("scope") == scope
+            shared = wanted.intersection(str(entry.get("scope", "")).split(SCOPES))
+            same = entry.get("run_id") == author.run_id and shared
             if same and int(entry.get("attempt", 0)) > author.attempt:
+                scope = SCOPES.join(sorted(shared))
                 raise CommitConflict(
                     f"{self.contract.table}[{scope}]: attempt {author.attempt} of run {author.run_id} is late, "
                     f"attempt {entry['attempt']} has committed"
@@ -258,6 +283,7 @@ class Table:
         footer = pq.read_metadata(filesystem.open_input_file(info.path))
         values = dict(part.split("=", 1) for part in relative.split("/")[1:-1])
         partition = {k: None if v == NULL_PARTITION else unquote(v) for k, v in values.items()}
+        layout.check_values(partition)
         stamp = int(info.mtime_ns // 1_000_000) if info.mtime_ns else 0
         statistics = layout.statistics(footer, self.contract)
         return AddAction(relative, info.size, partition, stamp, True, statistics)

@@ -14,6 +14,9 @@ Text formats, as `write` lays them down and as readers have to expect them:
   `timestamp[us, UTC]`;
 - the last line ends with a newline: a text file that does not was cut off.
 
+Producers are not trusted. A link that leads out of the landing zone, a pipe or a device, a name that ends a line in a
+log, and a file that inflates beyond `Limits` are refused, each by name.
+
 The bytes of a file depend on its rows alone (the gzip header carries no time): writing a day twice
 changes nothing.
 """
@@ -25,6 +28,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -32,8 +36,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
 
-from microrec.errors import LandingError
+from microrec import arguments
+from microrec.errors import BadArgument, LandingError
 
 TABLES = (
     "raw_interactions",
@@ -47,6 +53,37 @@ KINDS = ("parquet", "jsonl", "jsonl.gz", "csv", "csv.gz")
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
 _CHUNK = 1 << 20
 _BATCH_ROWS = 10_000
+_READ_ROWS = 65_536
+_NESTED_ROWS = 1_024
+_TEXT = "BYTE_ARRAY"
+_BATCH_BYTES = 1 << 26
+
+
+class Limits(BaseModel):
+    """What a landing file may hold (section `[landing]` of the recipe); a night refuses a file with more."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file_bytes: int = Field(default=64 * 2**30, ge=1)
+    """Bytes of a file as it is read: inflated, decoded."""
+    ratio: int = Field(default=200, ge=1)
+    """So many times its size on disk a file may grow, once it is beyond `free_bytes`. Logs grow five to fifty times."""
+    free_bytes: int = Field(default=256 * 2**20, ge=1)
+    """Up to here a file may grow as it likes: a small file of equal lines is no bomb."""
+    value_bytes: int = Field(default=16 * 2**20, ge=_CHUNK)
+    """Bytes of a line or of a Parquet value: Spark holds one whole. What is shorter and longer than `line_bytes` is
+    refused alone."""
+    line_bytes: int = Field(default=2**20, ge=1)
+    """Bytes of a line or row that is read; a longer one is rejected (`line_too_long`), and its beginning kept."""
+    columns: int = Field(default=1000, ge=1)
+    """Columns of a Parquet file."""
+
+    def allowed(self, size: int) -> int:
+        """Bytes that a file of some bytes on disk may grow to."""
+        return min(self.file_bytes, max(self.free_bytes, self.ratio * size))
+
+
+DEFAULT = Limits()
 
 
 class Part(Protocol):
@@ -83,7 +120,7 @@ def days(landing: str, table: str) -> list[dt.date]:
     Raises:
         LandingError: a folder beside the days, or a file of an unknown kind.
     """
-    root = Path(landing) / table
+    root = _table_folder(landing, table)
     if not root.is_dir():
         return []
     found = [_day_of(folder) for folder in root.iterdir() if not _is_hidden(folder)]
@@ -94,15 +131,30 @@ def files(landing: str, table: str, day: dt.date) -> list[Path]:
     """Data files that arrived on a day, sorted by name; empty if none did.
 
     Raises:
-        LandingError: an entry is a folder or has none of the endings of `KINDS`.
+        LandingError: an entry is a folder, has none of the endings of `KINDS`, leads out of the landing zone, is no
+            plain file, or has a name that cannot be read or logged.
     """
     folder = _folder(landing, table, day)
     if not folder.is_dir():
         return []
     found = sorted(path for path in folder.iterdir() if not _is_hidden(path))
+    zone = Path(landing).resolve()
     for path in found:
         kind_of(path)
+        _refuse_strange(path, zone)
     return found
+
+
+def stamp(landing: str, table: str, day: dt.date, *, back: int = 0) -> str:
+    """One word for what arrived on a day and on so many days before: names, sizes and times of the files.
+
+    Raises:
+        LandingError: as `files`.
+    """
+    days_ = [day - dt.timedelta(days=ago) for ago in range(back + 1)]
+    found = [(path, path.stat()) for one in days_ for path in files(landing, table, one)]
+    words = [f"{_short(path)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in found]
+    return sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def kind_of(path: Path) -> str:
@@ -119,24 +171,24 @@ def kind_of(path: Path) -> str:
     raise LandingError(f"{_short(path)}: unknown kind of file, expected one of {', '.join(KINDS)}")
 
 
-def verify(path: Path) -> None:
-    """Reads a file to its end, in constant memory, and says so if that cannot be done.
+def verify(path: Path, limits: Limits = DEFAULT) -> None:
+    """Reads a file to its end, in constant memory, and says so if that cannot be done or it is beyond the limits.
 
     A gzip stream is inflated (its checksum covers every byte); a Parquet file is decoded batch by
     batch (with page checksums where the writer left them). This costs one pass. The alternative is
     a night that fails half way or, for text, one that is short and does not fail at all.
 
     Raises:
-        LandingError: the file is empty, truncated or corrupt; the message names file and reason.
+        LandingError: the file is empty, truncated, corrupt or a bomb; the message names file and reason.
     """
     kind = kind_of(path)
     size = path.stat().st_size
     if size == 0:
         raise LandingError(f"{_short(path)}: the file has zero bytes")
     if kind == "parquet":
-        _verify_parquet(path, size)
+        _verify_parquet(path, size, limits)
     else:
-        _verify_text(path)
+        _verify_text(path, size, limits)
 
 
 def write(
@@ -268,15 +320,41 @@ def _write_part(landing: str, part: Part) -> Path:
     return write_lines(landing, part.table, part.day, spliced, kind=part.kind, name=part.name)
 
 
+def _table_folder(landing: str, table: str) -> Path:
+    if "://" in landing:
+        raise LandingError(
+            f"landing {landing.split('://')[0]}://...: a landing zone is a folder; mount the bucket or copy the day"
+        )
+    if not landing.strip():
+        raise LandingError("landing: no folder is named (MICROREC_LANDING)")
+    if table not in TABLES:
+        raise LandingError(f"{arguments.shown(table)}: not one of {', '.join(TABLES)}")
+    return Path(landing) / table
+
+
 def _folder(landing: str, table: str, day: dt.date) -> Path:
-    return Path(landing) / table / f"day={day.isoformat()}"
+    return _table_folder(landing, table) / f"day={day.isoformat()}"
 
 
 def _day_of(folder: Path) -> dt.date:
     try:
-        return dt.date.fromisoformat(folder.name.removeprefix("day="))
-    except ValueError as error:
+        # Exactly: a folder `day=20260101` would be taken for a day that is looked for under another name.
+        return arguments.day(folder.name.removeprefix("day=") * folder.name.startswith("day="))
+    except BadArgument as error:
         raise LandingError(f"{_short(folder)}: not a folder day=YYYY-MM-DD") from error
+
+
+def _refuse_strange(path: Path, zone: Path) -> None:
+    """What a reader would follow out of the zone, wait for without end, misread or log as two lines."""
+    name = path.name
+    if arguments.plain(name) != name or ":" in name:
+        raise LandingError(
+            f"{_short(path)}: control characters, `:` or bytes that are no UTF-8 in its name"
+        )
+    if not path.resolve().is_relative_to(zone):
+        raise LandingError(f"{_short(path)}: a link that leads out of the landing zone")
+    if not path.is_file():
+        raise LandingError(f"{_short(path)}: not a plain file")
 
 
 def _is_hidden(path: Path) -> bool:
@@ -285,15 +363,25 @@ def _is_hidden(path: Path) -> bool:
 
 def _short(path: Path) -> str:
     """Table, day and file: enough to find it, whatever the landing zone is called."""
-    return "/".join(path.parts[-3:])
+    return arguments.plain("/".join(path.parts[-3:]))
 
 
-def _verify_text(path: Path) -> None:
-    last = b""
+def _verify_text(path: Path, size: int, limits: Limits) -> None:
+    last, total, open_line = b"", 0, 0
+    allowed = limits.allowed(size)
     try:
         with _open_text(path) as stream:
             while chunk := stream.read(_CHUNK):
-                last = chunk
+                last, total = chunk, total + len(chunk)
+                if total > allowed:
+                    raise _bomb(path, size, allowed)
+                # A line within a chunk is no longer than the chunk: only those across chunks are measured.
+                first = chunk.find(b"\n")
+                open_line += len(chunk) if first < 0 else first
+                if open_line > limits.value_bytes:
+                    raise _too_long(path, "line", limits)
+                if first >= 0:
+                    open_line = len(chunk) - chunk.rfind(b"\n") - 1
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise LandingError(f"{_short(path)}: truncated or corrupt gzip ({error})") from error
     if not last:
@@ -302,17 +390,32 @@ def _verify_text(path: Path) -> None:
         raise LandingError(f"{_short(path)}: cut off in the middle of its last line (no newline)")
 
 
+def _bomb(path: Path, size: int, allowed: int) -> LandingError:
+    return LandingError(
+        f"{_short(path)}: its {size} bytes grow beyond {allowed} as it is read; if it is sound, have it delivered in"
+        " parts or raise file_bytes or ratio in [landing] of the recipe"
+    )
+
+
+def _too_long(path: Path, what: str, limits: Limits) -> LandingError:
+    return LandingError(
+        f"{_short(path)}: a {what} of more than {limits.value_bytes} bytes; if it is sound, raise value_bytes in"
+        " [landing] of the recipe"
+    )
+
+
 def _open_text(path: Path) -> IO[bytes] | gzip.GzipFile:
     if path.name.endswith(".gz"):
         return gzip.open(path, "rb")
     return path.open("rb")
 
 
-def _verify_parquet(path: Path, size: int) -> None:
+def _verify_parquet(path: Path, size: int, limits: Limits) -> None:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        texts = _texts(path, pq.read_metadata(path), size, limits)
+        with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as file:
             _check_offsets(path, file.metadata, size)
-            n_rows = sum(batch.num_rows for batch in file.iter_batches(batch_size=_BATCH_ROWS))
+            n_rows = _read_all(path, file, size, limits)
             if n_rows != file.metadata.num_rows:
                 raise LandingError(
                     f"{_short(path)}: {n_rows} rows, its footer says {file.metadata.num_rows}"
@@ -320,6 +423,71 @@ def _verify_parquet(path: Path, size: int) -> None:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise LandingError(f"{_short(path)}: truncated or corrupt Parquet ({reason})") from error
+
+
+def _texts(path: Path, metadata: pq.FileMetaData, size: int, limits: Limits) -> list[str]:
+    """Flat columns of bytes, which are read as a dictionary: a text that is named a billion times is held once.
+
+    Raises:
+        LandingError: what the footer says is beyond the limits.
+    """
+    allowed, declared = limits.allowed(size), 0
+    if metadata.num_columns > limits.columns:
+        raise LandingError(
+            f"{_short(path)}: {metadata.num_columns} columns, more than {limits.columns}"
+        )
+    for group in (metadata.row_group(number) for number in range(metadata.num_row_groups)):
+        for column in (group.column(position) for position in range(metadata.num_columns)):
+            # A run of equal numbers takes no bytes in the file and all of them in memory.
+            width = _WIDTHS.get(column.physical_type, 0)
+            declared += max(column.total_uncompressed_size, column.num_values * width)
+        if declared > allowed:
+            raise _bomb(path, size, allowed)
+    columns = [metadata.schema.column(position) for position in range(metadata.num_columns)]
+    return [one.path for one in columns if one.physical_type == _TEXT and "." not in one.path]
+
+
+def _read_all(path: Path, file: pq.ParquetFile, size: int, limits: Limits) -> int:
+    """Decode a file and count its rows."""
+    n_rows, total, allowed = 0, 0, limits.allowed(size)
+    for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
+        n_rows += batch.num_rows
+        for n_bytes, longest in map(_measured, batch.columns):
+            total += n_bytes
+            if longest > limits.value_bytes:
+                raise _too_long(path, "value", limits)
+        if total > allowed:
+            raise _bomb(path, size, allowed)
+    return n_rows
+
+
+def _measured(column: pa.Array) -> tuple[int, int]:
+    """Bytes of all values of a column, each counted as often as it is named, and of the longest text."""
+    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = column.flatten()
+    if not pa.types.is_dictionary(column.type):
+        return column.nbytes, 0
+    lengths = pc.binary_length(column.dictionary)
+    named = pc.sum(lengths.take(column.indices)).as_py()
+    return named or 0, pc.max(lengths).as_py() or 0
+
+
+def _rows_at_once(metadata: pq.FileMetaData) -> int:
+    """Rows of a batch: fewer where rows are long lists, or lists of texts, which no dictionary holds."""
+    columns = [metadata.schema.column(position) for position in range(metadata.num_columns)]
+    nested = any(one.physical_type == _TEXT and "." in one.path for one in columns)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    values = [
+        group.column(position).num_values / max(group.num_rows, 1)
+        for group in groups
+        for position in range(metadata.num_columns)
+    ]
+    most = _NESTED_ROWS if nested else _READ_ROWS
+    return max(1, min(most, int(_BATCH_BYTES / 8 / max([*values, 1]))))
+
+
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
+"""Bytes of a value in memory."""
 
 
 def _check_offsets(path: Path, metadata: pq.FileMetaData, size: int) -> None:

@@ -18,11 +18,12 @@ import json
 import math
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from microrec import arguments
+from microrec.errors import ContractViolation
 from microrec.tables.contract import Contract
 
 ROW_GROUP = 131_072
@@ -45,11 +46,28 @@ def order(contract: Contract) -> list[str]:
 
 
 def branch(values: Mapping[str, str | None]) -> str:
-    """Folder of a partition, as every reader of Hive-style paths expects it: `day=2026-01-04/fit=trial`."""
+    """Folder of a partition, as every reader of Hive-style paths expects it: `day=2026-01-04/fit=trial`.
+
+    Raises:
+        ContractViolation: a value would not be the same in every engine's notation of paths, or leads elsewhere.
+    """
+    check_values(values)
     return "/".join(
-        f"{name}={NULL_PARTITION if value is None else quote(value)}"
-        for name, value in values.items()
+        f"{name}={NULL_PARTITION if value is None else value}" for name, value in values.items()
     )
+
+
+def check_values(values: Mapping[str, str | None]) -> None:
+    """Refuse partition values that are more than a plain word.
+
+    Raises:
+        ContractViolation: naming column and value.
+    """
+    for name, value in values.items():
+        if value is not None and not arguments.is_value(value):
+            raise ContractViolation(
+                f"partition {name}={arguments.shown(value)}: letters, digits, `_`, `.` and `-`, at most 128"
+            )
 
 
 def group_rows(rows: pa.Table) -> int:

@@ -5,6 +5,8 @@ number in JSON or Parquet is its text, a Parquet instant is ISO-8601. Only array
 vectors) are typed, as their contract declares. Parsing and refusing rows is the events stage's
 business; refusing files is done here.
 
+No name of a file is a pattern, and no line is longer than `landing.Limits` say: of a longer one the beginning is kept.
+
 Text formats hold one record a line; a CSV record does not span lines. A CSV header or a Parquet
 schema with an unknown column, or without a required one, is an error; a JSON line may lack keys
 (the row rules see to it) and its unknown keys stay in `line`.
@@ -14,6 +16,7 @@ import csv
 import datetime as dt
 import functools
 import gzip
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,13 +26,21 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
+from microrec import arguments, recipe
 from microrec.errors import LandingError
 from microrec.settings import settings
 from microrec.tables import contract, landing
 from microrec.tables.contract import Contract
+from microrec.tables.landing import Limits
+from microrec.tables.session import literal
 
 OPTIONAL = frozenset({"raw_video_features", "raw_clip_features", "raw_privacy_requests"})
 """Tables a producer may have none of."""
+
+KEPT = 1000
+"""Characters of a line that is too long."""
+NAMED = 5
+"""Faults of a header that are named one by one."""
 
 _ISO = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"
 
@@ -54,7 +65,7 @@ def read(session: SparkSession, zone: str, table: str, day: dt.date) -> DataFram
     Grain: one delivered line. Columns: the contract's without `day` (array columns typed, all others
     string), `line` (the text of the line; for Parquet the row as JSON), `file` (relative to the
     landing zone), `malformed` (the line is not a record of its format, its other columns mean
-    nothing).
+    nothing), `too_long` (it was not read, and `line` is its beginning).
 
     Raises:
         LandingError: the day has no file, or a file is truncated or has the wrong columns.
@@ -88,7 +99,8 @@ def read_days(session: SparkSession, zone: str, table: str, days: Sequence[dt.da
         *_parquet_frames(session, promised, _of_kind(paths, "parquet")),
     ]
     if not frames:
-        nothing = session.range(0).select(F.lit("").alias("line"), F.lit("").alias("path"))
+        empty = [F.lit("").alias("line"), F.lit("").alias("path"), F.lit(False).alias("too_long")]
+        nothing = session.range(0).select(*empty)
         frames = [_shaped(nothing, promised, {}, malformed=F.lit(True))]
     return functools.reduce(DataFrame.unionByName, frames)
 
@@ -97,12 +109,17 @@ def _verified_files(zone: str, table: str, day: dt.date) -> list[Path]:
     files = landing.files(zone, table, day)
     if not files:
         raise LandingError(f"{table}[{day}]: no file arrived in {zone}")
+    limits = _limits()
     for path in files:
         try:
-            landing.verify(path)
+            landing.verify(path, limits)
         except LandingError as error:
             raise LandingError(f"{table}[{day}]: {error}") from error
     return files
+
+
+def _limits() -> Limits:
+    return recipe.section("landing", Limits)
 
 
 def _of_kind(paths: Iterable[Path], kind: str) -> list[Path]:
@@ -124,7 +141,7 @@ def _json_frames(session: SparkSession, promised: Contract, paths: list[Path]) -
     lines = _text_lines(session, paths).withColumn("parsed", parsed)
     values = {name: F.col(f"parsed.record.{name}") for name in names}
     malformed = F.col("parsed.broken").isNotNull() | F.col("parsed.record").isNull()
-    return [_shaped(lines, promised, values, malformed=F.col("garbled") | malformed)]
+    return [_shaped(lines, promised, values, malformed=_unread(malformed))]
 
 
 def _csv_frames(session: SparkSession, promised: Contract, paths: list[Path]) -> list[DataFrame]:
@@ -137,7 +154,10 @@ def _csv_frames(session: SparkSession, promised: Contract, paths: list[Path]) ->
 def _csv_frame(
     session: SparkSession, promised: Contract, header: str, paths: list[Path]
 ) -> DataFrame:
-    names = [name.strip() for name in next(csv.reader([header]))]
+    try:
+        names = [name.strip() for name in next(csv.reader([header]))]
+    except csv.Error as error:
+        raise LandingError(f"{_where(promised, paths[0])}: header: {error}") from error
     _check_columns(promised, names, paths[0])
     fields = ", ".join(f"{name} string" for name in [*names, "broken"])
     options = {"columnNameOfCorruptRecord": "broken", "escape": '"'}
@@ -148,7 +168,7 @@ def _csv_frame(
     )
     values = {name: F.col(f"parsed.{name}") for name in names}
     malformed = F.col("parsed.broken").isNotNull() | (F.trim("line") == "")
-    return _shaped(lines, promised, values, malformed=F.col("garbled") | malformed)
+    return _shaped(lines, promised, values, malformed=_unread(malformed))
 
 
 def _header(path: Path) -> str:
@@ -184,14 +204,15 @@ def _parquet_frame(
                 f" as {declared[name]}"
             )
         values[name] = text
-    rows = session.read.parquet(*map(str, paths)).select(
+    rows = session.read.parquet(*[literal(str(path)) for path in paths]).select(
         *[value.alias(name) for name, value in values.items()],
         F.to_json(F.struct(*[value.alias(name) for name, value in values.items()])).alias("line"),
         F.col("_metadata.file_path").alias("path"),
     )
+    rows = _cut(rows, F.col("line"))
     columns = {name: F.col(name) for name in values}
     typed = frozenset(name for name in values if _is_list(types[name]))
-    return _shaped(rows, promised, columns, malformed=F.lit(False), typed=typed)
+    return _shaped(rows, promised, columns, malformed=F.col("too_long"), typed=typed)
 
 
 def _as_text(value: Column, found: pa.DataType, declared: pa.DataType) -> Column | None:
@@ -221,11 +242,13 @@ def _is_list(found: pa.DataType) -> bool:
 
 def _check_columns(promised: Contract, names: list[str], path: Path) -> None:
     required = [c.name for c in promised.columns if c.required and c.name != "day"]
-    wrong = [f"unknown column {name!r}" for name in names if name not in promised.schema.names]
-    wrong += [f"missing column {name!r}" for name in required if name not in names]
-    wrong += [f"column {name!r} appears twice" for name in set(names) if names.count(name) > 1]
+    found, known = Counter(names), set(promised.schema.names)
+    wrong = [f"unknown column {arguments.shown(name)}" for name in names if name not in known]
+    wrong += [f"missing column {name!r}" for name in required if name not in found]
+    wrong += [f"column {arguments.shown(name)} appears twice" for name, n in found.items() if n > 1]
     if wrong:
-        raise LandingError(f"{_where(promised, path)}: {'; '.join(wrong)}")
+        more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        raise LandingError(f"{_where(promised, path)}: {'; '.join(wrong[:NAMED])}{more}")
 
 
 def _where(promised: Contract, path: Path) -> str:
@@ -233,12 +256,27 @@ def _where(promised: Contract, path: Path) -> str:
 
 
 def _text_lines(session: SparkSession, paths: list[Path]) -> DataFrame:
-    """Columns line, garbled (the bytes are not UTF-8) and path."""
-    return session.read.text([str(path) for path in paths]).select(
-        F.make_valid_utf8("value").alias("line"),
-        (~F.is_valid_utf8("value")).alias("garbled"),
-        F.col("_metadata.file_path").alias("path"),
+    """Columns line, garbled (the bytes are not UTF-8), too_long and path."""
+    lines = session.read.text([literal(str(path)) for path in paths]).select(
+        F.col("value").alias("line"), F.col("_metadata.file_path").alias("path")
     )
+    return _cut(lines, F.col("line")).select(
+        F.make_valid_utf8("line").alias("line"),
+        (~F.is_valid_utf8("line")).alias("garbled"),
+        "too_long",
+        "path",
+    )
+
+
+def _cut(rows: DataFrame, line: Column) -> DataFrame:
+    """Rows with `too_long`, and of such a line only the beginning, so that nobody parses or keeps it."""
+    too_long = F.octet_length(line) > _limits().line_bytes
+    shorter = F.when(too_long, F.substring(line, 1, KEPT)).otherwise(line)
+    return rows.withColumn("too_long", too_long).withColumn("line", shorter)
+
+
+def _unread(malformed: Column) -> Column:
+    return F.col("garbled") | F.col("too_long") | malformed
 
 
 def _shaped(
@@ -263,7 +301,12 @@ def _shaped(
     file = F.regexp_extract(path, rf"({promised.table}/day=[^/]+/[^/]+)$", 1)
     day = F.regexp_extract(file, "/day=([^/]+)/", 1).try_cast("date")
     return rows.select(
-        day.alias("day"), *columns, "line", file.alias("file"), malformed.alias("malformed")
+        day.alias("day"),
+        *columns,
+        "line",
+        file.alias("file"),
+        malformed.alias("malformed"),
+        "too_long",
     )
 
 

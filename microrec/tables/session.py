@@ -13,16 +13,18 @@ them, on disk if they outgrow its memory.
 
 import logging
 import os
+import re
 import shlex
 import sys
 
 from pyspark.sql import SparkSession
 
-from microrec.settings import Settings, settings
+from microrec.settings import SECRET, Settings, settings
 from microrec.tables import archive
 
 Options = tuple[tuple[str, str, str], ...]
 """Option, value, reason."""
+HADOOP = "spark.hadoop."
 
 EVERYWHERE: Options = (
     (
@@ -86,6 +88,11 @@ EVERYWHERE: Options = (
         "for the same reason no second rename of every file, a copy on object stores",
     ),
     ("spark.ui.showConsoleProgress", "false", "logs are read later, not watched"),
+    (
+        "spark.redaction.regex",
+        SECRET,
+        "Spark's own word would show an Azure account key or a Google private key in its UI",
+    ),
 )
 
 LOCAL: Options = (
@@ -152,12 +159,28 @@ def session() -> SparkSession:
     if _one_machine(here.spark_master):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName("microrec").master(here.spark_master)
-    for name, value in options(here).items():
-        builder = builder.config(name, value)
+    chosen = options(here)
+    # Options stand on the command line of the JVM, which everybody on the machine can list.
+    hidden = {name for name in chosen if name.startswith(HADOOP) and re.search(SECRET, name)}
+    for name in chosen.keys() - hidden:
+        builder = builder.config(name, chosen[name])
     spark = builder.getOrCreate()
+    for name in hidden:
+        file_systems = spark.sparkContext._jsc.hadoopConfiguration()
+        file_systems.set(name.removeprefix(HADOOP), chosen[name])
     spark.sparkContext.setLogLevel("ERROR")
     logging.getLogger("py4j").setLevel(logging.WARNING)
     return spark
+
+
+def hadoop(uri: str) -> str:
+    """A place as Spark's file systems name it: that of S3 is `s3a`, of Google `gs`, of Azure `abfss`."""
+    return re.sub("^s3://", "s3a://", uri)
+
+
+def literal(path: str) -> str:
+    """A path as Spark reads it without taking any of its characters for a pattern."""
+    return re.sub(r"([*?\[\]{}\\])", r"\\\1", path)
 
 
 def _one_machine(master: str) -> bool:

@@ -1,4 +1,18 @@
-"""The warehouse as Spark sees it: the engine of the events and graphs jobs."""
+"""The warehouse as Spark sees it: the engine of the events and graphs jobs.
+
+A warehouse in S3 needs what pyspark's wheel does not have: `org.apache.hadoop:hadoop-aws` of the Hadoop that it ships
+(3.4.2 in pyspark 4.1) with the AWS SDK it asks for (`software.amazon.awssdk:bundle`). In MICROREC_SPARK_OPTIONS:
+
+    {"spark.jars.packages": "org.apache.hadoop:hadoop-aws:3.4.2"}
+
+or `spark.jars` with both files where no repository can be reached; `spark.hadoop.fs.s3a.endpoint`,
+`.endpoint.region` and `.path.style.access` for a store other than Amazon's. Credentials are best left to the
+environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, an instance's role), which deltalake reads too; as
+`spark.hadoop.fs.s3a.access.key` and `.secret.key` they are kept from the JVM's command line. Google's needs
+`gcs-connector`, Azure's `hadoop-azure` of the same version. `s3://` becomes `s3a://` here; the log, the audit and all
+other engines go through deltalake with MICROREC_STORAGE_OPTIONS. `fileoutputcommitter` 2 is safe there: an attempt's
+folder is read by nobody, and the log names only the files of a write that ended.
+"""
 
 import datetime as dt
 import functools
@@ -16,6 +30,7 @@ from microrec.errors import ContractViolation, MissingDay
 from microrec.tables import layout, warehouse
 from microrec.tables.commit import Scope, Table
 from microrec.tables.layout import NULL_PARTITION
+from microrec.tables.session import hadoop, literal
 from microrec.tables.session import session as session
 from microrec.tables.warehouse import Part, fingerprint, words
 
@@ -66,7 +81,8 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
     def _scan_files(self, table: str, parts: Sequence[Part]) -> DataFrame:
         contract = self.table(table).contract
         files = [file for values, files in parts for file in _checked(values, files)]
-        stored = self.session.read.schema(from_arrow_schema(contract.file_schema)).parquet(*files)
+        paths = [literal(hadoop(file)) for file in files]
+        stored = self.session.read.schema(from_arrow_schema(contract.file_schema)).parquet(*paths)
         declared = from_arrow_schema(contract.schema)
         values = {
             name: _of_path(name, {values[name] for values, _ in parts})
@@ -222,7 +238,7 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         laid_out = together.sortWithinPartitions(*dynamic, *layout.order(contract))
         inside = layout.branch({n: constants[n] for n in contract.partition if n in constants})
         files = laid_out.write.option("parquet.block.row.count.limit", layout.ROW_GROUP)
-        files.partitionBy(*dynamic).parquet(f"{opened.uri}/{folder}/{inside}".rstrip("/"))
+        files.partitionBy(*dynamic).parquet(hadoop(f"{opened.uri}/{folder}/{inside}".rstrip("/")))
 
 
 def _of_path(name: str, found: set[str | None]) -> Column:

@@ -4,7 +4,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Generic, Self, TypeVar
 
 import pyarrow as pa
 
+from microrec import arguments
 from microrec.errors import MissingDay
 from microrec.settings import settings
 from microrec.tables import contract
@@ -43,16 +44,20 @@ class Warehouse(ABC, Generic[Frame]):
     root: str
     schemas: Path
     author: Author
-    options: Mapping[str, str]
+    options: Mapping[str, str] = field(repr=False)
+    """Credentials and endpoints of the object store: never shown."""
 
     @classmethod
     def open(cls, root: str | None = None) -> Self:
-        """The warehouse the settings name (or the one at `root`)."""
+        """The warehouse the settings name (or the one at `root`).
+
+        Raises:
+            BadArgument: the root is neither a folder nor the URI of an object store.
+        """
         here = settings()
         author = Author(here.run_id, here.attempt, distribution_version("microrec"))
-        uri = root or here.warehouse
-        absolute = uri if "://" in uri else str(Path(uri).resolve())
-        return cls(absolute, here.schemas, author, here.storage_options)
+        place = arguments.root(here.warehouse if root is None else root)
+        return cls(place, here.schemas, author, here.storage_options)
 
     def table(self, name: str) -> Table:
         """Folder, contract and log of a table.

@@ -1,5 +1,6 @@
 """Policy of the DAG: it parses without the heavy engines, explains itself, and every task is a job of ours."""
 
+import copy
 import datetime as dt
 import json
 import re
@@ -54,9 +55,9 @@ def jobs_of(dag: Any) -> dict[str, dict[str, Any]]:
 def test_every_task_is_a_file_of_jobs_and_every_job_a_task(nightly: Any) -> None:
     files = {path.stem for path in (HOME / "jobs").glob("*.py")} - {"__init__"}
     tasks = jobs_of(nightly)
-    assert {arguments["job"] for arguments in tasks.values()} == files
+    assert {arguments["job"] for arguments in tasks.values()} | {"plan_night"} == files
     assert all(task_id.split(".")[-1] == arguments["job"] for task_id, arguments in tasks.items())
-    others = {"wait_for_late_rows", "resolve_day", "announce_release"}
+    others = {"wait_for_late_rows", "resolve_day", "plan_night", "announce_release"}
     assert set(nightly.task_ids) - set(tasks) == others
 
 
@@ -187,6 +188,9 @@ def _instant(text: str | None) -> Any:
         ("scheduled", "2026-01-04T02:00", "2026-01-05T02:00", None, None),
         ("scheduled", "2026-01-04T00:00", "2026-01-04T00:00", None, None),
         ("manual", None, None, "yesterday", None),
+        ("manual", None, None, "20260104", None),
+        ("manual", None, None, "2999-01-04", None),
+        ("backfill", "2999-01-04T00:00", "2999-01-05T00:00", None, None),
     ],
 )
 def test_which_day_a_run_is_for(
@@ -225,7 +229,8 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
 
     monkeypatch.setattr(submit.SubprocessHook, "run_command", run_command)
     job = submit.Job(task_id="t", job="train_model", day="2026-01-04", fit="trial", model="content")
-    context = {"run_id": "night-7", "ti": SimpleNamespace(try_number=2)}
+    asked = {"models": ["content", "ease"], "promote": "the floor was broken on that day"}
+    context = {"run_id": "night-7", "ti": SimpleNamespace(try_number=2), "params": asked}
     if error:
         with pytest.raises(Exception, match=r"train_model .*: GateHeld: gate_results") as raised:
             job.execute(context)
@@ -236,6 +241,128 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
         "-m", "jobs.train_model", "--day", "2026-01-04", "--fit", "trial", "--model", "content",
     ]  # fmt: skip
     assert (said["env"]["MICROREC_RUN_ID"], said["env"]["MICROREC_ATTEMPT"]) == ("night-7", "2")
+    assert json.loads(said["env"]["MICROREC_MODELS"]) == asked["models"]
+    assert said["env"]["MICROREC_PROMOTE"] == asked["promote"]
+
+
+@pytest.mark.parametrize("asked", [["video_neighbours"], [], None])
+def test_a_run_asked_for_some_models_makes_do_with_them_and_the_floor(
+    asked: list[str] | None, nightly: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import submit
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    ran: list[str] = []
+
+    def run_command(self: Any, command: list[str], **how: Any) -> Any:
+        ran.append(command[-1])
+        assert ("MICROREC_MODELS" in how["env"]) is bool(asked)
+        return SimpleNamespace(exit_code=0, output="")
+
+    monkeypatch.setattr(submit.SubprocessHook, "run_command", run_command)
+    context = {"run_id": "r", "ti": SimpleNamespace(try_number=1), "params": {"models": asked}}
+    for model in ("content", "popularity", "video_neighbours"):
+        job = submit.Job(task_id="t", job="train_model", day="d", fit="trial", model=model)
+        if asked and model == "content":
+            with pytest.raises(AirflowSkipException, match="video_neighbours"):
+                job.execute(context)
+        else:
+            job.execute(context)
+    assert ran == [*["content"] * (not asked), "popularity", "video_neighbours"]
+    for task in nightly.tasks:
+        before = {one for one in task.upstream_task_ids if one.endswith("train_model")}
+        assert not before or task.trigger_rule == "none_failed", "a skipped model stops nobody"
+
+
+@pytest.mark.parametrize(
+    ("status", "force", "outcome"),
+    [(0, False, True), (0, True, True), (99, False, False), (65, False, "AirflowFailException")],
+)
+def test_a_night_whose_release_stands_is_skipped_unless_forced(
+    status: int, force: bool, outcome: Any, nightly: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import submit
+
+    from microrec import job
+
+    assert submit.NOTHING_TO_DO == job.NOTHING_TO_DO
+    said: list[list[str]] = []
+
+    def run(words: list[str], environment: dict[str, str]) -> Any:
+        said.append(words)
+        return SimpleNamespace(exit_code=status, output="x ERROR __main__ GateHeld: withdrawn")
+
+    monkeypatch.setattr(submit, "run_in_checkout", run)
+    plan = nightly.task_dict["plan_night"]
+    context = {"run_id": "r", "ti": SimpleNamespace(try_number=1), "params": {"force": force}}
+    if isinstance(outcome, str):
+        with pytest.raises(
+            Exception, match="plan_night refused day d: GateHeld: withdrawn"
+        ) as raised:
+            plan.python_callable("d", **context)
+        assert type(raised.value).__name__ == outcome
+    else:
+        assert plan.python_callable("d", **context) is outcome
+    assert said == [["-m", "jobs.plan_night", "--day", "d", *["--force"] * force]]
+    assert plan.ignore_downstream_trigger_rules, "also what runs whether or not others were skipped"
+    rest = set(nightly.task_ids) - {"wait_for_late_rows", "resolve_day", "plan_night"}
+    assert {one.task_id for one in plan.get_flat_relatives(upstream=False)} == rest
+
+
+@pytest.mark.parametrize(
+    ("conf", "valid"),
+    [
+        ({}, True),
+        ({"day": "2026-01-04", "models": ["popularity"], "force": True}, True),
+        ({"promote": "the day before was a holiday"}, True),
+        ({"day": "04.01.2026"}, False),
+        ({"day": "2026-01-04; rm -rf /"}, False),
+        ({"models": ["no_such_model"]}, False),
+        ({"models": "popularity"}, False),
+        ({"force": "yes"}, False),
+        ({"promote": "because"}, False),
+    ],
+)
+def test_what_a_run_is_asked_for_is_validated(
+    conf: dict[str, Any], valid: bool, nightly: Any
+) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    params = copy.deepcopy(nightly.params)
+    if valid:
+        params.update(conf)
+        params.validate()
+    else:
+        with pytest.raises(ParamValidationError, match=str(*conf)):
+            params.update(conf)
+
+
+def test_every_template_renders_and_no_secret_is_in_it(
+    dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROREC_STORAGE_OPTIONS", '{"aws_secret_access_key": "planted-secret"}')
+    monkeypatch.setenv("MICROREC_ALERT_URL", "https://planted-secret/")
+    rendered = []
+    for dag in dags.values():
+        context = {
+            "params": dag.params.dump(),
+            "ti": SimpleNamespace(xcom_pull=lambda **_: "2026-01-04", map_index=-1),
+            "run_id": "r",
+            "triggering_asset_events": {},
+        }
+        for task in dag.tasks:
+            fields = getattr(task, "template_fields", ())
+            values = getattr(task, "partial_kwargs", None) or vars(task)
+            for field in fields:
+                value = values.get(field)
+                if type(value).__name__ == "PlainXComArg":
+                    value = "2026-01-04"
+                text = dag.get_template_env().from_string(str(value)).render(**context)
+                rendered.append(text)
+                assert "{{" not in text
+                assert "planted-secret" not in text
+    assert "30" in " ".join(rendered), "the weeks' vacuum keeps so many releases"
+    assert len(rendered) > 40
 
 
 def test_heavy_jobs_have_pools_that_are_declared_and_no_two_trainings_run_at_once(

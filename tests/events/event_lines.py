@@ -55,11 +55,11 @@ def later(days: int, day: dt.date = MONDAY) -> dt.date:
 
 
 def rows(spark: SparkSession, table: str, *changes: dict[str, Any]) -> DataFrame:
-    """One raw row per change of the default row; `day`, `line`, `file` and `malformed` may be set."""
+    """One raw row per change of the default row; `day`, `line`, `file`, `malformed` and `too_long` may be set."""
     default = COLUMNS[table]
     complete = []
     for number, change in enumerate(changes):
-        unknown = set(change) - {*default, "day", "line", "file", "malformed"}
+        unknown = set(change) - {*default, "day", "line", "file", "malformed", "too_long"}
         assert not unknown, unknown
         day = change.get("day", MONDAY)
         row = {
@@ -67,12 +67,13 @@ def rows(spark: SparkSession, table: str, *changes: dict[str, Any]) -> DataFrame
             "line": json.dumps([number, change], default=str),
             "file": f"{table}/day={day}/part-0.jsonl",
             "malformed": False,
+            "too_long": False,
             **default,
             **change,
         }
         complete.append(tuple(row.values()))
-    names = ["day", "line", "file", "malformed", *default]
-    types = {"day": "date", "malformed": "boolean", **TYPES}
+    names = ["day", "line", "file", "malformed", "too_long", *default]
+    types = {"day": "date", "malformed": "boolean", "too_long": "boolean", **TYPES}
     ddl = ", ".join(f"{name} {types.get(name, 'string')}" for name in names)
     return spark.createDataFrame(complete, ddl)
 

@@ -69,11 +69,14 @@ def test_broken_requests_are_refused_by_name(spark: SparkSession) -> None:
         {"kind": None},
         {"kind": "forget"},
         {"kind": "opt_in", "requested_at": "once"},
+        {"kind": "opt_in", "requested_at": "9999-12-31T23:59:59-14:00"},
+        {"user_id": "u" * 513},
     ]
     judged = consent.judge_requests(rows(spark, "raw_privacy_requests", *changes))
     assert Counter(row.rule for row in judged.collect()) == {
         "malformed_line": 1,
         "missing_user": 1,
         "unknown_kind": 2,
-        "bad_timestamp": 1,
+        "bad_timestamp": 2,
+        "long_value": 1,
     }

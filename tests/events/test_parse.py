@@ -24,12 +24,21 @@ INSTANTS = {
     "2026-01-05": None,  # no time of day
     "10:00:00": None,  # Spark would take the date from the clock
     "2026-02-30T10:00:00Z": None,
+    "9999-12-31T23:59:59Z": "9999-12-31T23:59:59.000000",
+    "9999-12-31T23:59:59-00:01": None,  # no year of Python's, Arrow's or a consumer's
+    "0000-06-01T00:00:00Z": None,
+    "0001-01-01T00:00:00+00:01": None,
+    "0001-01-01T00:00:00Z": "0001-01-01T00:00:00.000000",
+    "\u0662\u0660\u0662\u0666-01-05T10:00:00Z": None,
     "2026-01-05T25:00:00Z": None,
     "yesterday": None,
     "": None,
 }
 NUMBERS = {"12": 12, "-3": -3, "+4": 4, "1200.0": 1200, " 7 ": 7, "007": 7, "1200.5": None,
-           "1e3": None, "12ms": None, "99999999999999999999": None, "": None}  # fmt: skip
+           "1e3": None, "12ms": None, "99999999999999999999": None, "": None,
+           "999999999999999": 10**15 - 1, "1000000000000000": None, "-9223372036854775808": None,
+           "0000000000000000007": 7,
+           "\u0665": None, "1e999999999": None}  # fmt: skip
 FLAGS = {"1": True, "0": False, "true": True, "FALSE": False, "1.0": True, " 0 ": False,
          "2": None, "yes": None, "": None}  # fmt: skip
 

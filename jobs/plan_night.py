@@ -1,0 +1,36 @@
+"""Say what the night is made of, and whether its release was made of the same.
+
+Reads: names of landing files, events, metrics and candidates of earlier nights (that they are there), nights, releases.
+Writes: nights of the day, if the night is to be made. If its release stands and is made of the same, it ends with
+status 99: there is nothing to do. If it was withdrawn and would be made of the same again, it ends with GateHeld.
+"""
+
+import logging
+import sys
+
+from microrec import job, plan
+from microrec.errors import GateHeld
+from microrec.tables import arrow
+
+logger = logging.getLogger(__name__)
+
+
+def main(day: job.Day, force: job.Force = False) -> None:
+    """Plan the night."""
+    house = arrow.Warehouse.open()
+    mine = plan.of(house, day)
+    news = plan.news(house, day, mine)
+    if not force and news and news[0].startswith("withdrawn"):
+        raise GateHeld(
+            f"releases[day={day}]: {news[0]}; nothing of what it is made of has changed: change it, make the"
+            " release the latest by `microrec rollback --to`, or run the night with `force`"
+        )
+    if not force and not news:
+        logger.info("plan day=%s inputs=%s unchanged: the release stands", day, mine.word)
+        sys.exit(job.NOTHING_TO_DO)
+    house.write("nights", mine.row(), day=day)
+    logger.info("plan day=%s inputs=%s because: %s", day, mine.word, "; ".join(news) or "forced")
+
+
+if __name__ == "__main__":
+    job.start(main)

@@ -1,0 +1,325 @@
+"""A warehouse in an object store, against an S3 server of this machine (moto): the promises of a folder, kept there.
+
+Spark is not asked here: pyspark's wheel has no `hadoop-aws` (`microrec/tables/spark.py` says what it takes). That its
+code path names the right places is tested with its own file system in the place of S3's.
+"""
+
+import datetime as dt
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pyarrow as pa
+import pytest
+from test_commit import DAY, NEXT, edges, users
+
+from microrec import cli
+from microrec.errors import CheckFailed, CommitConflict, MissingDay
+from microrec.release import reader, retention
+from microrec.settings import settings
+from microrec.tables import artefacts, commit, session, spark
+from microrec.tables.arrow import Warehouse
+
+ROOT = "s3://bucket/teams/house"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Address of an S3 server with an empty memory."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(f"{address}/moto-api/", process)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError("moto's server did not answer")
+
+
+@pytest.fixture
+def bucket(server: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty bucket that settings, deltalake and boto3 reach with the same words."""
+    urllib.request.urlopen(
+        urllib.request.Request(f"{server}/moto-api/reset", method="POST"), timeout=30
+    ).close()
+    options = {
+        "AWS_ACCESS_KEY_ID": "a key", "AWS_SECRET_ACCESS_KEY": "a word", "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": server, "AWS_ALLOW_HTTP": "true",
+    }  # fmt: skip
+    monkeypatch.setenv("MICROREC_WAREHOUSE", ROOT)
+    monkeypatch.setenv("MICROREC_STORAGE_OPTIONS", json.dumps(options))
+    monkeypatch.setenv("HOME", str(place / "home"))
+    monkeypatch.chdir(place)  # what takes the URI for a path would make a folder `s3:` here
+    settings.cache_clear()
+    client = boto3.client(
+        "s3", endpoint_url=server, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )  # fmt: skip
+    client.create_bucket(Bucket="bucket")
+    yield client
+    assert not (place / "s3:").exists()
+    assert not (place / "warehouse").exists()
+
+
+def keys(bucket: Any) -> list[str]:
+    return [one["Key"] for one in bucket.list_objects_v2(Bucket="bucket").get("Contents", [])]
+
+
+def test_days_are_written_replaced_read_and_missed_as_in_a_folder(bucket: Any) -> None:
+    house = Warehouse.open()
+    assert house.partitions("users") == []
+    with pytest.raises(MissingDay, match=rf"users\[day=2026-01-04\].* in {ROOT}"):
+        house.read("users", day=DAY)
+    first = house.write("users", users(3), day=DAY)
+    before = house.digest("users", day=DAY)
+    house.write("users", users(5), day=DAY, made_with=["k=10"])
+    house.write("users", users(2), day=NEXT)
+    assert house.read("users", day=DAY, columns=["user_id"]).num_rows == 5
+    assert house.read("users", day=DAY, where={"user_id": "u004"}).num_rows == 1
+    assert house.read("users").num_rows == 7
+    assert house.read("users", day=DAY, version=first).num_rows == 3
+    assert house.digest("users", day=DAY, version=first) == before != house.digest("users", day=DAY)
+    assert house.partitions("users") == [{"day": str(DAY)}, {"day": str(NEXT)}]
+    assert house.exists("users", day=NEXT)
+    assert not house.exists("users", day=dt.date(2020, 1, 1))
+    assert house.count("users", day=DAY) == 5
+    assert house.made_with("users", day=DAY) == "k=10"
+    assert [one["scope"] for one in house.table("users").open().history(2)] == [
+        f"day={NEXT}", f"day={DAY}",
+    ]  # fmt: skip
+    house.write("watch_edges", edges(["train", "holdout"]), day=DAY)
+    house.write("watch_edges", edges([]), day=DAY)
+    assert house.read("watch_edges", day=DAY).num_rows == 0
+    assert all(key.startswith("teams/house/") for key in keys(bucket))
+    local = Warehouse(str(Path("local").resolve()), house.schemas, house.author, {})
+    local.write("users", users(3), day=DAY)
+    assert local.digest("users", day=DAY) == before, "the same rows, wherever they lie"
+
+
+def test_a_broken_rule_leaves_the_old_day(bucket: Any) -> None:
+    house = Warehouse.open()
+    house.write("users", users(3), day=DAY)
+    with pytest.raises(CheckFailed, match="unique"):
+        house.write("users", pa.concat_tables([users(3), users(1)]), day=DAY)
+    assert house.read("users", day=DAY).num_rows == 3
+
+
+def test_a_late_attempt_may_not_commit_and_a_contended_log_is_tried_again(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for attempt in ("2", "1"):
+        monkeypatch.setenv("MICROREC_ATTEMPT", attempt)
+        settings.cache_clear()
+        if attempt == "2":
+            Warehouse.open().write("users", users(3), day=DAY)
+    with pytest.raises(CommitConflict, match="attempt 1 of run manual is late"):
+        Warehouse.open().write("users", users(9), day=DAY)
+
+    monkeypatch.setenv("MICROREC_RUN_ID", "another")
+    settings.cache_clear()
+    house, fence, raced = Warehouse.open(), commit.Table._fence, []
+
+    def beaten(self: commit.Table, *rest: Any) -> None:
+        """Another writer commits the same version between our look at the log and our commit."""
+        fence(self, *rest)
+        if not raced:
+            raced.append(True)
+            house.write("users", users(7, prefix="theirs"), day=DAY)
+
+    monkeypatch.setattr(commit.Table, "_fence", beaten)
+    house.write("users", users(4, prefix="ours"), day=DAY)
+    assert raced
+    ids = house.read("users", day=DAY)["user_id"].to_pylist()
+    assert ids == [f"ours{n:03}" for n in range(4)], "the last one's, whole, and nobody else's"
+
+
+def test_two_first_writers_make_one_table(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    create, raced = commit.Table._create, []
+
+    def beaten(self: commit.Table, *rest: Any) -> None:
+        if not raced:
+            raced.append(True)
+            Warehouse.open().write("users", users(2), day=NEXT)
+        create(self, *rest)
+
+    monkeypatch.setattr(commit.Table, "_create", beaten)
+    house = Warehouse.open()
+    house.write("users", users(3), day=DAY)
+    assert [house.count("users", day=day) for day in (DAY, NEXT)] == [3, 2]
+
+
+def test_artefacts_are_copied_there_and_back(bucket: Any, place: Path) -> None:
+    house = Warehouse.open()
+
+    def save(folder: Path) -> None:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "vectors").write_bytes(b"\x00" * 3_000_000)
+        (folder / "config.json").write_text("{}")
+
+    path, digest = house.save_artefact(day=DAY, fit="trial", model="content", save=save)
+    assert path == f"artefacts/day={DAY}/fit=trial/model=content/{digest[:16]}"
+    assert [key for key in keys(bucket) if "artefacts" in key] == [
+        f"teams/house/{path}/config.json", f"teams/house/{path}/inner/vectors",
+    ]  # fmt: skip
+    assert not list((place / "home").rglob("*.json")), "what was copied is not kept beside it"
+    artefacts._copied.cache_clear()
+    folder = house.open_artefact(path, digest)
+    assert (folder / "inner" / "vectors").stat().st_size == 3_000_000
+    assert house.save_artefact(day=DAY, fit="trial", model="content", save=save) == (path, digest)
+    for missing in ("artefacts/day=2026-01-04/nothing", "../artefacts", "artefacts/../x", "/etc"):
+        with pytest.raises(MissingDay, match=r"no such folder|not among those"):
+            house.open_artefact(missing, digest)
+    artefacts._copied.cache_clear()
+    bucket.put_object(Bucket="bucket", Key=f"teams/house/{path}/config.json", Body=b"[]")
+    with pytest.raises(MissingDay, match="does not have the digest"):
+        house.open_artefact(path, digest)
+    long_past = {"before": NEXT, "untouched_since": dt.datetime(2000, 1, 1, tzinfo=dt.UTC)}
+    assert house.forget_artefacts(**long_past, dry_run=False) == []
+    ahead = {"before": NEXT, "untouched_since": dt.datetime(2999, 1, 1, tzinfo=dt.UTC)}
+    assert house.forget_artefacts(**ahead, dry_run=True) == [str(DAY)]
+    assert keys(bucket)
+    assert house.forget_artefacts(**ahead, dry_run=False) == [str(DAY)]
+    assert keys(bucket) == []
+
+
+UNTIL = dt.datetime(2026, 1, 8, tzinfo=dt.UTC)
+WORDS = {"fit": "final", "severity": "hold", "status": "pass", "source": "content"}
+
+
+def filled(house: Warehouse, table: str, n_rows: int) -> pa.Table:
+    """Rows that obey the contract: what may be null is, all else is any value."""
+    values = {"string": "x", "int32": 1, "int64": 1, "float": 1.0, "double": 1.0, "bool": True}
+    columns = {}
+    for field in house.table(table).contract.schema:
+        default = UNTIL if pa.types.is_timestamp(field.type) else values.get(str(field.type))
+        value = None if field.nullable else WORDS.get(field.name, default)
+        columns[field.name] = pa.array([value] * n_rows, field.type)
+    columns.pop("day")
+    if "user_id" in columns:
+        columns["user_id"] = pa.array([f"u{n}" for n in range(n_rows)], pa.string())
+    return pa.table(columns)
+
+
+def publish(house: Warehouse, day: dt.date, n_rows: int) -> None:
+    """A release of a day whose result tables have a row or none, but for recommendations."""
+    full = {"recommendations": n_rows, "fallback_recommendations": 1, "gate_results": 1}
+    pins = []
+    for table in reader.RESULTS:
+        house.write(table, filled(house, table, full.get(table, 0)), day=day)
+        digest = house.digest(table, day=day)
+        pins.append(vars(reader.Pin(table, house.version(table), full.get(table, 0), digest)))
+    row = filled(house, "releases", 1)
+    for name, value in (("tables", pins), ("status", reader.RELEASED)):
+        place = row.schema.get_field_index(name)
+        row = row.set_column(place, name, pa.array([value], row.schema.field(name).type))
+    house.write("releases", row, day=day)
+
+
+def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["microrec", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    said = capsys.readouterr()
+    assert ended.value.code == 0, said
+    return said.out
+
+
+def test_releases_are_read_verified_rolled_back_and_cleaned_up(
+    bucket: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = Warehouse.open()
+    publish(house, DAY, 3)
+    publish(house, NEXT, 4)
+    monkeypatch.delenv("MICROREC_WAREHOUSE")
+    settings.cache_clear()
+    good, bad = reader.of(DAY, ROOT), reader.latest(ROOT)
+    assert bad.read("recommendations").num_rows == 4
+    assert good.to_pandas("recommendations", user_id="u1").shape[0] == 1
+    good.verify()
+    there = ("--warehouse", f"{ROOT}/")
+    assert json.loads(typed(capsys, "releases", "--latest", *there)) == {
+        "day": str(NEXT), "release": bad.id,
+    }  # fmt: skip
+    assert bad.id in typed(capsys, "releases", *there)
+    assert "recommendations: 3 rows" in typed(
+        capsys, "show", "recommendations", "--day", str(DAY), *there
+    )
+    said = typed(capsys, "rollback", "--to", str(DAY), "--reason", "one author", *there)
+    assert f"withdrawn: {NEXT}" in said
+    assert good.id in said
+    assert reader.latest(ROOT) == good
+    rows = house.read("recommendations", day=NEXT).drop_columns(["day"])
+    house.write("recommendations", rows, day=NEXT)  # nobody pins the version in between
+    house.write("recommendations", rows, day=NEXT)
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
+    before = set(keys(bucket))
+    gone = retention.vacuum(house, hours=0, keep=30, now=now)["recommendations"]
+    assert len(gone) == 1
+    assert before - set(keys(bucket)) >= {f"teams/house/recommendations/{gone[0]}"}
+    good.verify()
+    bad.verify()
+    assert "would be deleted" in typed(capsys, "vacuum", "--dry-run", *there)
+
+
+def test_sparks_places_are_those_its_file_systems_know(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which paths Spark is given to read; Spark itself only writes them down."""
+    assert session.hadoop("s3://bucket/a/s3://b") == "s3a://bucket/a/s3://b"
+    for other in ("s3a://bucket/a", "gs://bucket/a", "abfss://box@host/a", "/srv/s3://x"):
+        assert session.hadoop(other) == other
+    Warehouse.open().write("users", users(3), day=DAY)
+    asked: list[str] = []
+
+    class Told:
+        read = property(lambda self: self)
+        schema = lambda self, _: self  # noqa: E731
+
+        def parquet(self, *paths: str) -> Any:
+            asked.extend(paths)
+            raise InterruptedError
+
+    monkeypatch.setattr(spark, "session", lambda: Told())
+    house = spark.Warehouse.open()
+    with pytest.raises(InterruptedError):
+        house.read("users", day=DAY)
+    (path,) = asked
+    assert path.startswith("s3a://bucket/teams/house/users/attempt-manual-")
+    assert f"/day={DAY}/" in path
+
+    class Rows:
+        """Stands for a frame: every step of a write gives itself, the last one is told the folder."""
+
+        def __getattr__(self, name: str) -> Any:
+            return asked.append if name == "parquet" else SimpleNamespace if name == "x" else self
+
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            return self
+
+    opened = house.table("watch_edges")
+    house._stage(opened, "attempt-1", Rows(), {"day": str(DAY)})
+    assert asked[-1] == f"s3a://bucket/teams/house/watch_edges/attempt-1/day={DAY}"

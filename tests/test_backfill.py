@@ -1,0 +1,214 @@
+"""Days in any order: each is made of no more than itself says, and what is made of the same is not made again.
+
+In this process, one JVM; tests/ui shows the same through Airflow.
+"""
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nights import BEFORE_MODELS, call, fit_and_select, run_night
+from typer.testing import CliRunner
+
+from microrec import cli, job, plan
+from microrec.errors import GateHeld, MicrorecError
+from microrec.release import reader, rollback
+from microrec.settings import settings
+from microrec.synth.world import Config, generate
+from microrec.tables import landing
+from microrec.tables.arrow import Warehouse
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+FIRST = dt.date(2026, 1, 1)
+DAYS = [FIRST + dt.timedelta(days=number) for number in (3, 4, 5)]
+FIGURES = ("metrics", "gate_results")
+"""Result tables that compare a night with the day before, if that has a release."""
+RECIPE = """
+[night]
+window_days = 4
+k = 10
+models = ["popularity", "video_neighbours"]
+
+[candidates.hybrid]
+nights = 3
+least_nights = 1
+least_positives = 20
+least_in_leaf = 20
+trees = 20
+explained = 10
+
+[evaluation.gate]
+better_than_popularity = -1.0
+worse_than_champion = 1.0
+source_kept = 0.0
+"""
+
+
+class Place:
+    """A landing zone, a warehouse and a recipe that jobs called from now on use."""
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+        self.root, self.zone, self.recipe = root, root / "landing", root / "recipe.toml"
+        patch.setenv("MICROREC_LANDING", str(self.zone))
+        patch.setenv("MICROREC_WAREHOUSE", str(root / "warehouse"))
+        patch.setenv("MICROREC_RECIPE", str(self.recipe))
+        settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def forwards(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[Path]:
+    """Three days made one after the other."""
+    root, patch = tmp_path_factory.mktemp("forwards"), pytest.MonkeyPatch()
+    (root / "recipe.toml").write_text(RECIPE)
+    world = generate(Config(users=80, videos=120, days=6), np.random.default_rng(2))
+    place = Place(root, patch)
+    landing.write_world(str(place.zone), world.parts)
+    assert backfill(DAYS) == DAYS
+    yield root
+    patch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def made(forwards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A copy of it that a test may change."""
+    shutil.copytree(forwards, tmp_path, dirs_exist_ok=True)
+    yield Place(tmp_path, monkeypatch)
+    settings.cache_clear()
+
+
+def lists(day: dt.date) -> dict[str, str]:
+    """Content of what a day publishes, but for the comparison with the day before."""
+    pins = reader.of(day).tables
+    return {name: pin.digest for name, pin in pins.items() if name not in FIGURES}
+
+
+def planned(day: dt.date) -> bool:
+    """Plan a night as the DAG does: whether there is something to do."""
+    try:
+        call("plan_night", day)
+    except SystemExit as done:
+        code = done.code
+    else:
+        return True
+    assert code == job.NOTHING_TO_DO
+    return False
+
+
+def backfill(days: list[dt.date]) -> list[dt.date]:
+    """Make the days that are to be made, in this order."""
+    made = []
+    for day in days:
+        if planned(day):
+            run_night(day)
+            made.append(day)
+    return made
+
+
+def at_once(days: list[dt.date]) -> None:
+    """Make several days task by task, each task for one day after the other."""
+    steps = ["plan_night", *BEFORE_MODELS, "trial", "evaluate_sources", "final"]
+    steps += ["select_recommendations", "describe_trends", "describe_clips"]
+    for step in [*steps, "check_recommendations", "publish_release"]:
+        for day in days:
+            if step in ("trial", "final"):
+                fit_and_select(day, step)
+            else:
+                call(step, day)
+
+
+def test_any_order_and_once_more_gives_what_forwards_gives(made: Place) -> None:
+    """The blend learns from the nights before: they must be there, but not have been made in their order."""
+    house = Warehouse.open()
+    methods = [
+        set(house.read("blend_weights", day=day, fit="trial")["method"].to_pylist()) for day in DAYS
+    ]
+    assert methods == [{"closed_form"}, {"learned"}, {"learned"}]
+    wanted, whole = {day: lists(day) for day in DAYS}, reader.latest()
+    assert backfill(DAYS) == [], "nothing has changed"
+    assert reader.latest() == whole
+    shutil.rmtree(made.root / "warehouse")
+    at_once(DAYS[:0:-1])
+    assert backfill([DAYS[0]]) == [DAYS[0]]
+    assert reader.latest().day == DAYS[-1], "an earlier day never becomes the latest"
+    assert lists(DAYS[0]) == wanted[DAYS[0]]
+    assert lists(DAYS[-1]) != wanted[DAYS[-1]], "it had fewer teachers"
+    assert [news(day) for day in DAYS] == [[], ["taught_by changed"], ["taught_by changed"]]
+    assert backfill(DAYS) == DAYS[1:], "only what would come out otherwise"
+    assert {day: lists(day) for day in DAYS} == wanted
+    assert backfill(DAYS[::-1]) == []
+
+
+def news(day: dt.date) -> list[str]:
+    """Why a day would be made."""
+    house = Warehouse.open()
+    return plan.news(house, day, plan.of(house, day))
+
+
+def test_what_makes_a_night_new(made: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thing it is made of, one at a time; what comes after the day is none of them."""
+    day = DAYS[1]
+    assert not planned(day)
+    for file in sorted(made.zone.rglob(f"day={DAYS[2]}/*")):
+        file.write_bytes(file.read_bytes())  # delivered again, but a day later
+    made.recipe.write_text("# a remark\n" + made.recipe.read_text())
+    assert not planned(day)
+    for table, word in (("raw_interactions", "events"), ("raw_videos", "catalogue")):
+        (file, *_) = sorted((made.zone / table / f"day={day}").iterdir())
+        before = file.stat()
+        file.write_bytes(file.read_bytes())
+        assert news(day) == [f"{word} changed"]
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert news(day) == []
+    for old, new in (("k = 10", "k = 9"), ("trees = 20", "trees = 21")):
+        made.recipe.write_text(made.recipe.read_text().replace(old, new))
+        assert news(day) == ["recipe changed"]
+        made.recipe.write_text(made.recipe.read_text().replace(new, old))
+    monkeypatch.setenv("MICROREC_MODELS", '["popularity"]')
+    settings.cache_clear()
+    assert news(day) == ["recipe changed"]
+    monkeypatch.delenv("MICROREC_MODELS")
+    settings.cache_clear()
+    monkeypatch.setattr(plan, "code", lambda: "another")
+    assert news(day) == ["code changed"]
+    call("plan_night", DAYS[0])
+    assert "taught_by changed" in news(day), "by a night that is made of something else"
+    call("plan_night", day)
+    assert news(day) == ["begun again since its release"]
+
+
+def test_a_withdrawn_night_is_not_made_of_the_same_again(made: Place) -> None:
+    rollback.to(str(DAYS[1]), reason="one author everywhere")
+    with pytest.raises(GateHeld, match=r"withdrawn: one author everywhere.*force"):
+        call("plan_night", DAYS[2])
+    call("plan_night", DAYS[2], force=True)
+
+
+def test_a_day_before_any_data_is_refused_and_nothing_is_published(made: Place) -> None:
+    before, day = reader.every(), FIRST - dt.timedelta(days=30)
+    assert planned(day)
+    with pytest.raises(MicrorecError, match=rf"raw_interactions\[{day}\]: nothing arrived"):
+        call("validate_events", day)
+    assert reader.every() == before
+
+
+def test_the_dry_run_says_what_and_why_and_changes_nothing(made: Place) -> None:
+    versions = {name: Warehouse.open().partitions(name) for name in ("nights", "releases")}
+    (file, *_) = sorted((made.zone / "raw_interactions" / f"day={DAYS[1]}").iterdir())
+    file.write_bytes(file.read_bytes())
+    words = ["plan", "--from", str(DAYS[0]), "--to", str(DAYS[2])]
+    places = ["--landing", str(made.zone), "--warehouse", str(made.root / "warehouse")]
+    said = CliRunner().invoke(cli.app, [*words, *places])
+    assert said.exit_code == 0
+    rows = [line.split("│")[1:-1] for line in said.output.splitlines() if "│" in line]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        [str(DAYS[0]), "skip", ""],
+        [str(DAYS[1]), "make", "events changed"],
+        [str(DAYS[2]), "make", "events changed"],  # duplicates are looked for among the days before
+    ]
+    assert {name: Warehouse.open().partitions(name) for name in versions} == versions
