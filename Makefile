@@ -7,10 +7,10 @@ MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help night test test-cluster check format ui java clean
+.PHONY: help night test test-cluster test-faults test-ui browser check format ui java clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 .venv/.ready: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "microrec needs Python 3.11: set PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -31,11 +31,26 @@ night: java .venv/.warm ## generate a planted world and run its last night throu
 	.venv/bin/microrec world --landing $(WORLD)/landing --seed 1 --users 400 --videos 800 --days 8
 	.venv/bin/microrec night --day 2026-01-08 --landing $(WORLD)/landing --warehouse $(WORLD)/warehouse
 
-test: java .venv/.warm check ## everything CI runs: style, types, import rules, tests
+test: java .venv/.warm check ## style, types, import rules, tests (CI runs test-ui after it)
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-cluster: java .venv/.warm ## the Spark jobs on a standalone cluster that loses a worker
 	.venv/bin/python -m pytest -m cluster tests/test_cluster.py
+
+test-faults: java .venv/.warm ## every job of a night killed at every point, late attempts, a full disk
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m faults tests/test_faults.py
+
+# What the operator's tests need beside Python.
+browser:
+	@command -v chromium >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+	  { echo "make test-ui needs Chromium and Postgres: install them (apt install chromium postgresql)" >&2; exit 1; }
+
+.venv/.ui: .venv/.ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ui]'
+	@touch $@
+
+test-ui: java browser .venv/.warm .venv/.ui ## an operator backfills: Airflow on Postgres, headless Chromium
+	.venv/bin/python -m pytest -m ui tests/ui
 
 check: .venv/.ready
 	.venv/bin/ruff check .

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from airflow_servers import NIGHTLY, Airflow
 
 from microrec.night import airflow_environment
 from microrec.release import reader
@@ -27,6 +28,7 @@ RECIPE = """
 window_days = 5
 k = 20
 models = ["popularity", "video_neighbours"]
+grace_hours = 1e6  # the scheduled night that un-pausing starts waits, in no worker's place
 """
 
 
@@ -72,6 +74,24 @@ def test_a_night_ends_with_its_release(operator: dict[str, Any]) -> None:
     release = reader.latest(operator["warehouse"])
     assert str(release.day) == DAY
     release.verify()
+
+
+def test_a_backfill_of_that_day_through_the_scheduler_is_green_and_moves_nothing(
+    operator: dict[str, Any],
+) -> None:
+    before = reader.latest(operator["warehouse"])
+    place, settings = operator["place"], operator["environment"]
+    with Airflow(place, settings, home=place / "airflow", light=True) as airflow:
+        airflow.api.patch(NIGHTLY, json={"is_paused": False}).raise_for_status()
+        told = airflow.announced()
+        airflow.backfill(DAY, DAY, reprocess_behavior="completed")
+        runs = airflow.backfilled()
+        assert {day: run["state"] for day, run in runs.items()} == {DAY: "success"}, airflow.story()
+        assert airflow.announced() == told
+    assert [str(one.day) for one in reader.every(operator["warehouse"])] == [DAY]
+    after = reader.latest(operator["warehouse"])
+    assert after.id == before.id
+    after.verify()
 
 
 def test_a_day_without_raw_rows_turns_red_and_the_release_stands(operator: dict[str, Any]) -> None:
