@@ -37,8 +37,8 @@ test: java .venv/.warm check ## style, types, import rules, tests (CI runs test-
 test-cluster: java .venv/.warm ## the Spark jobs on a standalone cluster that loses a worker
 	.venv/bin/python -m pytest -m cluster tests/test_cluster.py
 
-test-faults: java .venv/.warm ## every job of a night killed at every point, late attempts, a full disk
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m faults tests/test_faults.py
+test-faults: java browser .venv/.warm .venv/.ui ## every job killed at every point, late attempts, a full disk, Airflow's parts
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m faults tests/test_faults.py tests/ui/test_airflow_faults.py
 
 # What the operator's tests need beside Python.
 browser:

@@ -4,8 +4,8 @@ Once a week `microrec vacuum` deletes files that no table and none of the last `
 what failed attempts left, models of nights long past. What a kept release pins stays, a withdrawn one's too. To see
 first what would go: trigger it with `dry_run`.
 
-Airflow's own records are not its business: Airflow 3 shields its database from tasks. Where the scheduler runs, have
-`airflow db clean --clean-before-timestamp ... --skip-archive --yes` run now and then.
+Airflow's own records are not its business, as Airflow 3 shields its database from tasks: the service `cleaner` of
+docker/compose.yaml deletes those older than 90 days each day, and `microrec ui` does when it starts.
 
 **When it is red.** Nothing that anybody reads is half-deleted; clear the task.
 """

@@ -116,7 +116,12 @@ def resolve_day(**context: Any) -> str:
     given, run = context["params"].get("day"), context["dag_run"]
     start, end = run.data_interval_start, run.data_interval_end
     if given:
-        return _ended(_as_day(given)).isoformat()
+        day = _as_day(given)
+        if str(run.run_type.value) == "backfill" and day != run.logical_date.date():
+            raise AirflowFailException(
+                f"run {run.run_id} is the backfill of {run.logical_date.date()}: leave `day` empty there"
+            )
+        return _ended(day).isoformat()
     one_day = start is not None and end is not None and end - start == timedelta(days=1)
     if str(run.run_type.value) == "manual" or not one_day or (start.hour, start.minute) != (0, 0):
         raise AirflowFailException(

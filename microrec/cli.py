@@ -59,6 +59,8 @@ Picture = Annotated[
 ]
 
 console = Console(highlight=False)
+RECORDS = dt.timedelta(days=90)
+"""How long `microrec ui` keeps Airflow's records of runs: tasks cannot reach its database."""
 WIDE = 1000
 """Characters of a line that nobody looks at in a terminal, at most."""
 
@@ -171,11 +173,20 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8080) -> 
     from microrec import night as nightly
 
     _require_java()
-    console.print(f"Airflow will answer on http://localhost:{port} in about a minute; no password")
+    kept = _airflow_home() / "simple_auth_manager_passwords.json.generated"
+    console.print(
+        f"Airflow will answer on http://localhost:{port} in about a minute: user operator,"
+    )
+    console.print(f"password in {kept}")
     # `airflow standalone` starts its parts as `airflow ...`: the one beside this interpreter.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | nightly.ui_environment(_airflow_home(), port) | {"PATH": path}
-    for words in (["db", "migrate"], ["pools", "import", str(HOME / "dags" / "pools.json")]):
+    old = (dt.datetime.now(dt.UTC) - RECORDS).isoformat()
+    for words in (
+        ["db", "migrate"],
+        ["db", "clean", "--clean-before-timestamp", old, "--skip-archive", "--yes"],
+        ["pools", "import", str(HOME / "dags" / "pools.json")],
+    ):
         subprocess.run([sys.executable, "-m", "airflow", *words], env=environment, check=True)
     os.execve(sys.executable, [sys.executable, "-m", "airflow", "standalone"], environment)
 

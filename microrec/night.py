@@ -43,13 +43,14 @@ def airflow_environment(home: Path) -> dict[str, str]:
 
 
 def ui_environment(home: Path, port: int) -> dict[str, str]:
-    """Airflow's settings for a server on this machine's loopback, open to whoever can reach it: for one's own desk."""
+    """Airflow's settings for a server on this machine's loopback, with one user, whose password it makes up."""
     return airflow_environment(home) | {
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "operator:admin",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
     }
 

@@ -25,7 +25,8 @@ from microrec.tables.arrow import Warehouse
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 FIRST = dt.date(2026, 1, 1)
-DAYS = [FIRST + dt.timedelta(days=number) for number in (3, 4, 5)]
+DAYS = [FIRST + dt.timedelta(days=number) for number in (3, 4)]
+AFTER = FIRST + dt.timedelta(days=5)
 FIGURES = ("metrics", "gate_results")
 """Result tables that compare a night with the day before, if that has a release."""
 RECIPE = """
@@ -62,7 +63,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def forwards(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[Path]:
-    """Three days made one after the other."""
+    """Two days made one after the other."""
     root, patch = tmp_path_factory.mktemp("forwards"), pytest.MonkeyPatch()
     (root / "recipe.toml").write_text(RECIPE)
     world = generate(Config(users=80, videos=120, days=6), np.random.default_rng(2))
@@ -128,17 +129,16 @@ def test_any_order_and_once_more_gives_what_forwards_gives(made: Place) -> None:
     methods = [
         set(house.read("blend_weights", day=day, fit="trial")["method"].to_pylist()) for day in DAYS
     ]
-    assert methods == [{"closed_form"}, {"learned"}, {"learned"}]
+    assert methods == [{"closed_form"}, {"learned"}]
     wanted, whole = {day: lists(day) for day in DAYS}, reader.latest()
     assert backfill(DAYS) == [], "nothing has changed"
     assert reader.latest() == whole
     shutil.rmtree(made.root / "warehouse")
-    at_once(DAYS[:0:-1])
-    assert backfill([DAYS[0]]) == [DAYS[0]]
+    at_once(DAYS[::-1])
     assert reader.latest().day == DAYS[-1], "an earlier day never becomes the latest"
     assert lists(DAYS[0]) == wanted[DAYS[0]]
     assert lists(DAYS[-1]) != wanted[DAYS[-1]], "it had fewer teachers"
-    assert [news(day) for day in DAYS] == [[], ["taught_by changed"], ["taught_by changed"]]
+    assert [news(day) for day in DAYS] == [[], ["taught_by changed"]]
     assert backfill(DAYS) == DAYS[1:], "only what would come out otherwise"
     assert {day: lists(day) for day in DAYS} == wanted
     assert backfill(DAYS[::-1]) == []
@@ -154,7 +154,7 @@ def test_what_makes_a_night_new(made: Place, monkeypatch: pytest.MonkeyPatch) ->
     """Each thing it is made of, one at a time; what comes after the day is none of them."""
     day = DAYS[1]
     assert not planned(day)
-    for file in sorted(made.zone.rglob(f"day={DAYS[2]}/*")):
+    for file in sorted(made.zone.rglob(f"day={AFTER}/*")):
         file.write_bytes(file.read_bytes())  # delivered again, but a day later
     made.recipe.write_text("# a remark\n" + made.recipe.read_text())
     assert not planned(day)
@@ -183,10 +183,10 @@ def test_what_makes_a_night_new(made: Place, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_withdrawn_night_is_not_made_of_the_same_again(made: Place) -> None:
-    rollback.to(str(DAYS[1]), reason="one author everywhere")
+    rollback.to(str(DAYS[0]), reason="one author everywhere")
     with pytest.raises(GateHeld, match=r"withdrawn: one author everywhere.*force"):
-        call("plan_night", DAYS[2])
-    call("plan_night", DAYS[2], force=True)
+        call("plan_night", DAYS[1])
+    call("plan_night", DAYS[1], force=True)
 
 
 def test_a_day_before_any_data_is_refused_and_nothing_is_published(made: Place) -> None:
@@ -201,7 +201,7 @@ def test_the_dry_run_says_what_and_why_and_changes_nothing(made: Place) -> None:
     versions = {name: Warehouse.open().partitions(name) for name in ("nights", "releases")}
     (file, *_) = sorted((made.zone / "raw_interactions" / f"day={DAYS[1]}").iterdir())
     file.write_bytes(file.read_bytes())
-    words = ["plan", "--from", str(DAYS[0]), "--to", str(DAYS[2])]
+    words = ["plan", "--from", str(DAYS[0]), "--to", str(AFTER)]
     places = ["--landing", str(made.zone), "--warehouse", str(made.root / "warehouse")]
     said = CliRunner().invoke(cli.app, [*words, *places])
     assert said.exit_code == 0
@@ -209,6 +209,6 @@ def test_the_dry_run_says_what_and_why_and_changes_nothing(made: Place) -> None:
     assert [[cell.strip() for cell in row] for row in rows] == [
         [str(DAYS[0]), "skip", ""],
         [str(DAYS[1]), "make", "events changed"],
-        [str(DAYS[2]), "make", "events changed"],  # duplicates are looked for among the days before
+        [str(AFTER), "make", "no release"],
     ]
     assert {name: Warehouse.open().partitions(name) for name in versions} == versions

@@ -189,6 +189,8 @@ def _instant(text: str | None) -> Any:
         ("scheduled", "2026-01-04T00:00", "2026-01-04T00:00", None, None),
         ("manual", None, None, "yesterday", None),
         ("manual", None, None, "20260104", None),
+        ("backfill", "2026-01-04T00:00", "2026-01-05T00:00", "2026-01-04", "2026-01-04"),
+        ("backfill", "2026-01-04T00:00", "2026-01-05T00:00", "2026-01-03", None),
         ("manual", None, None, "2999-01-04", None),
         ("backfill", "2999-01-04T00:00", "2999-01-05T00:00", None, None),
     ],
@@ -203,6 +205,7 @@ def test_which_day_a_run_is_for(
         run_type=SimpleNamespace(value=kind),
         data_interval_start=_instant(start),
         data_interval_end=_instant(end),
+        logical_date=_instant(start),
     )
     resolve = nightly.task_dict["resolve_day"].python_callable
     if expected is None:

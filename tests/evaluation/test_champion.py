@@ -36,6 +36,17 @@ def test_churn_is_the_mean_share_of_new_videos_of_users_who_have_both_lists() ->
     assert champion.churn(lists({0: [1]}), lists({1: [1]})) is None
 
 
+def test_churn_has_the_same_bits_each_time() -> None:
+    """Enough users for several threads, of whose fractions no sum is exact."""
+    rng, n = np.random.default_rng(0), 50_000
+    user, rank = np.repeat(np.arange(n), 7), np.tile(np.arange(1, 8), n)
+    some = [
+        pa.table({"user_idx": user, "rank": rank, "video_idx": rng.integers(12, size=7 * n)})
+        for _ in range(2)
+    ]
+    assert len({champion.churn(*some) for _ in range(8)}) == 1
+
+
 def figure(value: float, low: float, high: float, part: str = "all") -> Figure:
     return Figure(f"{BLEND}-minus-{CHAMPION}", "ndcg@20", part, value, 100, low, high)
 

@@ -16,9 +16,13 @@ from microrec.models.data import Graph, build_graph
 from microrec.models.fitted import Trained
 from microrec.models.runtime import Runtime
 
-pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="no GPU that torch can use (a CPU build, or none there)"
-)
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not torch.cuda.is_available(),
+        reason="no GPU that torch can use (a CPU build, or none there)",
+    ),
+]
 
 TOLERANCE = 1e-3
 """Rounding, after some epochs of Adam: sums are added up in another order."""

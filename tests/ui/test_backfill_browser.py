@@ -1,0 +1,292 @@
+"""An operator backfills: from the dialog of Airflow's pages, by REST and by command; with a login, on Postgres."""
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from airflow_servers import NIGHTLY, PATIENCE, USER, Airflow
+
+from microrec.release import reader
+from microrec.settings import HOME
+from microrec.synth.world import Config, generate
+from microrec.tables import landing
+from microrec.tables.arrow import Warehouse
+
+pytestmark = [pytest.mark.ui]
+
+SHOTS = Path(os.environ.get("MICROREC_UI_SCREENSHOTS", HOME / "var" / "ui-screenshots"))
+FIRST, LAST = "2026-01-03", "2026-01-05"
+DAYS = [FIRST, "2026-01-04", LAST]
+FIGURES = {"metrics", "gate_results"}
+ALL_GREEN = dict.fromkeys(DAYS, "success")
+BEFORE_ANY, AFTER_ALL = "2025-12-30", str(dt.date.today() + dt.timedelta(days=30))
+
+# Un-pausing starts the night of yesterday as well, which has no rows: it may fail at once.
+RECIPE = """
+[night]
+window_days = 5
+k = 10
+models = ["popularity", "video_neighbours"]
+grace_hours = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the tables of a planted world will be; landing zone and recipe lie beside it."""
+    place = tmp_path_factory.mktemp("backfill")
+    (place / "recipe.toml").write_text(RECIPE)
+    world = generate(Config(users=150, videos=150, days=5), np.random.default_rng(5))
+    landing.write_world(str(place / "landing"), world.parts)
+    return str(place / "warehouse")
+
+
+@pytest.fixture(scope="module")
+def airflow(warehouse: str) -> Iterator[Airflow]:
+    place = Path(warehouse).parent
+    settings = {
+        "MICROREC_RECIPE": str(place / "recipe.toml"),
+        "MICROREC_LANDING": str(place / "landing"),
+        "MICROREC_WAREHOUSE": warehouse,
+    }
+    with Airflow(place, settings, light=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(airflow: Airflow) -> Iterator[Any]:
+    """A page of headless Chromium, logged in."""
+    from playwright.sync_api import sync_playwright
+
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        opened = browser.new_page(viewport={"width": 1400, "height": 1100})
+        opened.set_default_timeout(90_000)
+        opened.goto(airflow.url)
+        opened.fill("input[name=username]", USER)
+        opened.fill("input[name=password]", airflow.password())
+        opened.click("button[type=submit]")
+        opened.get_by_role("button", name="Browse").wait_for()
+        yield opened
+        browser.close()
+
+
+def fill_in(page: Any) -> None:
+    """The dialog, from the DAG's page to what it says it will do."""
+    page.get_by_test_id("trigger-dag-button").click()
+    choose(page, "backfill")
+    for name, day in (("From", FIRST), ("To", LAST)):
+        page.get_by_text("Select date and time").first.click()
+        page.get_by_role("textbox", name=name, exact=True).fill(day.replace("-", "/"))
+        time = page.get_by_placeholder("HH:mm").locator("visible=true").last
+        time.fill("00:00")
+        time.press("Enter")
+    choose(page, "none")
+    page.get_by_text(f"{len(DAYS)} runs will be triggered.").wait_for()
+
+
+def choose(page: Any, value: str) -> None:
+    radio = page.locator(f"input[type=radio][value={value}]")
+    radio.locator("xpath=ancestor::label").click()
+
+
+def contents(warehouse: str) -> set[tuple[str, str, str]]:
+    """Day, table and digest of every result table of every release; of figures the rows, to see which differ."""
+    house, found = Warehouse.open(warehouse), set()
+    for day in reader.days(warehouse):
+        for table in reader.RESULTS:
+            if table in FIGURES:
+                rows = house.read(table, day=day).to_pylist()
+                found |= {(str(day), table, str(row)) for row in rows}
+            else:
+                found.add((str(day), table, house.digest(table, day=day)))
+    return found
+
+
+def versions(warehouse: str) -> dict[str, int]:
+    """Of the recommendations each day's release pins: more, if they were written again."""
+    releases = reader.every(warehouse)
+    return {str(one.day): one.tables["recommendations"].version for one in releases}
+
+
+def states(runs: dict[str, Any]) -> dict[str, str]:
+    return {day: run["state"] for day, run in runs.items()}
+
+
+@pytest.fixture(scope="module")
+def backfill(airflow: Airflow, page: Any, warehouse: str) -> dict[str, Any]:
+    """Three days from the dialog, which also un-pauses the DAG: the request, the runs, what was published."""
+    page.goto(f"{airflow.url}/dags/nightly")
+    fill_in(page)
+    page.screenshot(path=SHOTS / "1-dialog.png")
+    with page.expect_response(f"{airflow.url}/api/v2/backfills") as asked:
+        page.get_by_role("button", name="Run Backfill").click()
+    assert asked.value.ok, asked.value.text()
+    page.goto("about:blank")  # it would go on asking for news
+    runs = airflow.backfilled(3 * PATIENCE)
+    return {
+        "asked": asked.value.request.post_data_json,
+        "runs": runs,
+        "contents": contents(warehouse),
+        "told": airflow.announced(),
+    }
+
+
+def test_nobody_comes_in_without_the_password(airflow: Airflow) -> None:
+    assert httpx.get(f"{airflow.url}/api/v2/dags").status_code == 401
+    with pytest.raises(httpx.HTTPStatusError, match="401"):
+        airflow.log_in("not the password")
+    assert airflow.api.get("/api/v2/dags").status_code == 200
+
+
+def rehearsed(airflow: Airflow, behaviour: str) -> list[str]:
+    """Days a backfill would run, by the dry run."""
+    asked = {
+        "dag_id": "nightly",
+        "from_date": f"{FIRST}T00:00:00Z",
+        "to_date": f"{LAST}T00:00:00Z",
+        "reprocess_behavior": behaviour,
+    }
+    answer = airflow.api.post("/api/v2/backfills/dry_run", json=asked).raise_for_status()
+    return [one["logical_date"][:10] for one in answer.json()["backfills"]]
+
+
+def test_the_dry_run_names_three_days_and_runs_none(airflow: Airflow) -> None:
+    assert rehearsed(airflow, "none") == DAYS
+    assert airflow.runs() == {}
+
+
+def test_three_days_from_the_dialog_are_three_releases(
+    airflow: Airflow, backfill: dict[str, Any], warehouse: str
+) -> None:
+    runs = backfill["runs"]
+    assert states(runs) == ALL_GREEN, airflow.story()
+    assert [str(day) for day in reader.days(warehouse)] == DAYS
+    for release in reader.every(warehouse):
+        release.verify()
+        assert release.run_id == runs[str(release.day)]["dag_run_id"]
+    assert str(reader.latest(warehouse).day) == LAST
+
+
+def test_the_days_ran_in_their_order_one_after_another(backfill: dict[str, Any]) -> None:
+    assert backfill["asked"]["max_active_runs"] == 1
+    first, second, third = (backfill["runs"][day] for day in DAYS)
+    assert first["end_date"] <= second["start_date"]
+    assert second["end_date"] <= third["start_date"]
+
+
+def test_consumers_were_woken_once_for_each_move_of_the_latest(
+    backfill: dict[str, Any], warehouse: str
+) -> None:
+    moves = [{"day": str(one.day), "release": one.id} for one in reader.every(warehouse)]
+    assert len(moves) == len(DAYS)
+    assert backfill["told"] == moves
+
+
+def test_the_pages_show_green_runs_and_the_operators_page(
+    airflow: Airflow, page: Any, backfill: dict[str, Any]
+) -> None:
+    page.goto(f"{airflow.url}/dags/nightly/runs?run_type=backfill")
+    page.get_by_role("row").filter(has_text="backfill__").nth(len(DAYS) - 1).wait_for()
+    rows = page.get_by_role("row").filter(has_text="backfill__").all_inner_texts()
+    assert len(rows) == len(DAYS)
+    assert all("Success" in row for row in rows), rows
+    page.screenshot(path=SHOTS / "2-runs.png")
+    page.get_by_test_id("markdown-button").click()
+    page.get_by_role("dialog").get_by_text("When it fails.").wait_for()
+    page.screenshot(path=SHOTS / "3-doc.png")
+
+
+def by_rest(airflow: Airflow) -> list[str]:
+    airflow.backfill(FIRST, LAST, reprocess_behavior="completed")
+    return DAYS
+
+
+def by_command(airflow: Airflow) -> list[str]:
+    airflow.wait(airflow.idle, "the backfill before is closed")
+    range_ = ("--from-date", FIRST, "--to-date", LAST, "--max-active-runs", "1")
+    again = ("--reprocess-behavior", "completed")
+    airflow.command("backfill", "create", "--dag-id", "nightly", *range_, *again)
+    return DAYS
+
+
+def by_force(airflow: Airflow) -> list[str]:
+    """Two days, one of them the latest: an unchanged day is not made again otherwise."""
+    more = {"reprocess_behavior": "completed", "dag_run_conf": {"force": True}}
+    airflow.backfill(DAYS[1], LAST, **more)
+    return DAYS[1:]
+
+
+@pytest.mark.parametrize("ask", [by_rest, by_command, by_force])
+def test_the_same_days_again_publish_the_same_rows_and_wake_nobody(
+    airflow: Airflow, backfill: dict[str, Any], warehouse: str, ask: Any
+) -> None:
+    before, version = airflow.backfilled(), versions(warehouse)
+    assert rehearsed(airflow, "none") == []
+    assert rehearsed(airflow, "completed") == DAYS
+    asked = ask(airflow)
+    after = airflow.backfilled(3 * PATIENCE)
+    assert states(after) == ALL_GREEN, airflow.story()
+    ran = [day for day in DAYS if after[day]["start_date"] > before[day]["end_date"]]
+    assert ran == asked
+    if ask is by_force:
+        assert all(versions(warehouse)[day] > version[day] for day in asked)
+    assert contents(warehouse) ^ backfill["contents"] == set()
+    for release in reader.every(warehouse):
+        release.verify()
+    assert str(reader.latest(warehouse).day) == LAST
+    assert airflow.announced() == backfill["told"]
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({}, "names no day: give the parameter `day` (YYYY-MM-DD), or use Backfill"),
+        ({"day": AFTER_ALL}, f"day {AFTER_ALL} has not ended"),
+        ({"day": BEFORE_ANY}, f"refused day {BEFORE_ANY}"),
+    ],
+)
+def test_a_run_by_hand_for_no_day_or_one_without_rows_is_refused_and_publishes_nothing(
+    airflow: Airflow,
+    backfill: dict[str, Any],
+    warehouse: str,
+    conf: dict[str, str],
+    message: str,
+) -> None:
+    run = airflow.trigger(conf)
+    assert airflow.ended(run) == "failed"
+    (said,) = airflow.failures(run).values()
+    assert message in said
+    assert contents(warehouse) ^ backfill["contents"] == set()
+    assert airflow.announced() == backfill["told"]
+
+
+def test_a_day_that_is_none_is_refused_before_there_is_a_run(
+    airflow: Airflow, backfill: dict[str, Any]
+) -> None:
+    runs = airflow.runs()
+    answer = airflow.api.post(
+        f"{NIGHTLY}/dagRuns", json={"logical_date": None, "conf": {"day": "soon"}}
+    )
+    assert answer.status_code == 400
+    assert "date" in answer.text
+    assert airflow.runs().keys() == runs.keys()
+
+
+def test_the_night_that_unpausing_started_found_no_rows(
+    airflow: Airflow, backfill: dict[str, Any]
+) -> None:
+    run = next(name for name in airflow.runs() if name.startswith("scheduled__"))
+    assert airflow.ended(run) == "failed"
+    yesterday = airflow.runs()[run]["logical_date"][:10]
+    (said,) = airflow.failures(run).values()
+    assert f"raw_interactions[{yesterday}]: nothing arrived on this day" in said
