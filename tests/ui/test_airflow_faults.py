@@ -78,13 +78,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[De
         airflow.wait(airflow.runs, "the scheduled run is there")
         assert airflow.ended(next(iter(airflow.runs()))) == "failed"
         yield Desk(airflow, place / "warehouse", reader.of(DAY, here["MICROREC_WAREHOUSE"]).id)
-    for left in processes("AIRFLOW_HOME", airflow.home):  # workers of a scheduler that was killed
-        left.kill()
 
 
 def the_scheduler(airflow: Airflow) -> None:
-    """Its process alone: the workers it had started go on."""
+    """Its process alone: the workers it had started go on, and stay when all is done."""
     scheduler = named(airflow, "scheduler")
+    airflow.closing.callback(kill_group, scheduler.process.pid)
     os.kill(scheduler.process.pid, signal.SIGKILL)
     scheduler.process.wait()
 
@@ -92,7 +91,7 @@ def the_scheduler(airflow: Airflow) -> None:
 def the_scheduler_and_its_workers(airflow: Airflow) -> None:
     """As when a container dies; the job, in a session of its own, is left and nobody waits for it."""
     scheduler = named(airflow, "scheduler")
-    os.killpg(scheduler.process.pid, signal.SIGKILL)
+    kill_group(scheduler.process.pid)
     scheduler.process.wait()
 
 
@@ -101,6 +100,11 @@ def the_database(airflow: Airflow) -> None:
     postgres = named(airflow, "postgres")
     postgres.process.send_signal(signal.SIGQUIT)
     postgres.process.wait(timeout=60)
+
+
+def kill_group(number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(number, signal.SIGKILL)
 
 
 def named(airflow: Airflow, name: str) -> Part:
@@ -139,19 +143,12 @@ def ended(airflow: Airflow, run: str) -> str:
     raise AssertionError(f"{run} did not end\n{airflow.story()}")
 
 
-def processes(name: str, value: Path) -> Iterator[psutil.Process]:
-    """Those whose environment says so."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(name) == str(value):
-                yield process
-
-
 def job_of(task: str, warehouse: Path) -> psutil.Process | None:
     """The process of a task's job."""
-    for process in processes("MICROREC_WAREHOUSE", warehouse):
+    for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if f"jobs.{task}" in process.cmdline():
+            here = process.environ().get("MICROREC_WAREHOUSE") == str(warehouse)
+            if here and f"jobs.{task}" in process.cmdline():
                 return process
     return None
 
