@@ -160,7 +160,7 @@ def plan_night(day: Any, **context: Any) -> bool:
 
 def _raise_if_failed(job: str, day: Any, result: SubprocessResult) -> None:
     """Tell Airflow how a job ended: its last line, and whether it is to be tried again."""
-    said = result.output.rpartition(" ERROR __main__ ")[2]
+    said = re.split(r" ERROR \S+ ", result.output, maxsplit=1)[-1]
     if result.exit_code == EX_DATAERR:
         raise AirflowFailException(f"{job} refused day {day}: {said}")
     if result.exit_code != 0:

@@ -227,7 +227,7 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
 
     def run_command(self: Any, command: list[str], **how: Any) -> Any:
         said.update(command=command, **how)
-        output = "2026-01-05 ERROR __main__ GateHeld: gate_results[day=2026-01-04]"
+        output = "2026-01-05 ERROR microrec.job GateHeld: gate_results[day=2026-01-04]"
         return SimpleNamespace(exit_code=status, output=output)
 
     monkeypatch.setattr(submit.SubprocessHook, "run_command", run_command)
@@ -235,7 +235,9 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
     asked = {"models": ["content", "ease"], "promote": "the floor was broken on that day"}
     context = {"run_id": "night-7", "ti": SimpleNamespace(try_number=2), "params": asked}
     if error:
-        with pytest.raises(Exception, match=r"train_model .*: GateHeld: gate_results") as raised:
+        with pytest.raises(
+            Exception, match=r"^train_model [a-z0-9 -]*: GateHeld: gate_results"
+        ) as raised:
             job.execute(context)
         assert type(raised.value).__name__ == error
     else:
@@ -293,7 +295,9 @@ def test_a_night_whose_release_stands_is_skipped_unless_forced(
 
     def run(words: list[str], environment: dict[str, str]) -> Any:
         said.append(words)
-        return SimpleNamespace(exit_code=status, output="x ERROR __main__ GateHeld: withdrawn")
+        return SimpleNamespace(
+            exit_code=status, output="2026-01-05 ERROR microrec.job GateHeld: withdrawn"
+        )
 
     monkeypatch.setattr(submit, "run_in_checkout", run)
     plan = nightly.task_dict["plan_night"]
