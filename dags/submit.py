@@ -22,6 +22,8 @@ NOTHING_TO_DO = 99
 """Exit status of the plan of a night whose release stands."""
 GRACE_HOURS = 2.0
 """Hours after the end of a day before its scheduled night starts, unless the recipe says `grace_hours`."""
+MAKE = "make"
+"""What `plan_night` tells: whether the night is to be made."""
 FLOOR = "popularity"
 """The model every night has."""
 RELEASES = Asset("microrec://releases")
@@ -152,10 +154,12 @@ def plan_night(day: Any, **context: Any) -> bool:
     """
     words = ["-m", "jobs.plan_night", "--day", day, *(["--force"] if _forced(context) else [])]
     result = run_in_checkout(words, of_run(context))
-    if result.exit_code == NOTHING_TO_DO:
-        return False
-    _raise_if_failed("plan_night", day, result)
-    return True
+    make = bool(result.exit_code != NOTHING_TO_DO)
+    if make:
+        _raise_if_failed("plan_night", day, result)
+    # Airflow's short circuit does not reach tasks that are mapped already: they ask.
+    context["ti"].xcom_push(key=MAKE, value=make)
+    return make
 
 
 def _raise_if_failed(job: str, day: Any, result: SubprocessResult) -> None:
@@ -248,10 +252,12 @@ class Job(BaseOperator):
         """Run the process to its end.
 
         Raises:
-            AirflowSkipException: the run was asked for other models.
+            AirflowSkipException: the night need not be made, or the run was asked for other models.
             AirflowFailException: the data or the configuration is at fault (exit status 65); not tried again.
             AirflowException: any other failure.
         """
+        if self.model and context["ti"].xcom_pull(task_ids="plan_night", key=MAKE) is False:
+            raise AirflowSkipException("the release stands")
         asked = context["params"].get("models")
         if self.model and asked and self.model not in (*asked, FLOOR):
             raise AirflowSkipException(f"the run was asked for {', '.join(asked)}")

@@ -233,7 +233,7 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
     monkeypatch.setattr(submit.SubprocessHook, "run_command", run_command)
     job = submit.Job(task_id="t", job="train_model", day="2026-01-04", fit="trial", model="content")
     asked = {"models": ["content", "ease"], "promote": "the floor was broken on that day"}
-    context = {"run_id": "night-7", "ti": SimpleNamespace(try_number=2), "params": asked}
+    context = {"run_id": "night-7", "ti": instance(2), "params": asked}
     if error:
         with pytest.raises(
             Exception, match=r"^train_model [a-z0-9 -]*: GateHeld: gate_results"
@@ -248,6 +248,16 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
     assert (said["env"]["MICROREC_RUN_ID"], said["env"]["MICROREC_ATTEMPT"]) == ("night-7", "2")
     assert json.loads(said["env"]["MICROREC_MODELS"]) == asked["models"]
     assert said["env"]["MICROREC_PROMOTE"] == asked["promote"]
+
+
+def instance(try_number: int = 1) -> Any:
+    """A task instance that remembers what was told."""
+    told: dict[str, Any] = {}
+    return SimpleNamespace(
+        try_number=try_number,
+        xcom_push=lambda key, value: told.update({key: value}),
+        xcom_pull=lambda task_ids, key: told.get(key),
+    )
 
 
 @pytest.mark.parametrize("asked", [["video_neighbours"], [], None])
@@ -265,7 +275,7 @@ def test_a_run_asked_for_some_models_makes_do_with_them_and_the_floor(
         return SimpleNamespace(exit_code=0, output="")
 
     monkeypatch.setattr(submit.SubprocessHook, "run_command", run_command)
-    context = {"run_id": "r", "ti": SimpleNamespace(try_number=1), "params": {"models": asked}}
+    context = {"run_id": "r", "ti": instance(), "params": {"models": asked}}
     for model in ("content", "popularity", "video_neighbours"):
         job = submit.Job(task_id="t", job="train_model", day="d", fit="trial", model=model)
         if asked and model == "content":
@@ -287,10 +297,11 @@ def test_a_night_whose_release_stands_is_skipped_unless_forced(
     status: int, force: bool, outcome: Any, nightly: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import submit
+    from airflow.sdk.exceptions import AirflowSkipException
 
-    from microrec import job
+    from microrec import job as jobs
 
-    assert submit.NOTHING_TO_DO == job.NOTHING_TO_DO
+    assert submit.NOTHING_TO_DO == jobs.NOTHING_TO_DO
     said: list[list[str]] = []
 
     def run(words: list[str], environment: dict[str, str]) -> Any:
@@ -301,7 +312,8 @@ def test_a_night_whose_release_stands_is_skipped_unless_forced(
 
     monkeypatch.setattr(submit, "run_in_checkout", run)
     plan = nightly.task_dict["plan_night"]
-    context = {"run_id": "r", "ti": SimpleNamespace(try_number=1), "params": {"force": force}}
+    ti = instance()
+    context = {"run_id": "r", "ti": ti, "params": {"force": force}}
     if isinstance(outcome, str):
         with pytest.raises(
             Exception, match="plan_night refused day d: GateHeld: withdrawn"
@@ -310,6 +322,14 @@ def test_a_night_whose_release_stands_is_skipped_unless_forced(
         assert type(raised.value).__name__ == outcome
     else:
         assert plan.python_callable("d", **context) is outcome
+        job = submit.Job(task_id="t", job="train_model", day="d", fit="trial", model="content")
+        monkeypatch.setattr(submit.SubprocessHook, "run_command", lambda *_, **__: done)
+        done = SimpleNamespace(exit_code=0, output="")
+        if outcome:
+            job.execute(context)
+        else:  # mapped tasks are there before the plan is made, and the short circuit does not reach them
+            with pytest.raises(AirflowSkipException, match="the release stands"):
+                job.execute(context)
     assert said == [["-m", "jobs.plan_night", "--day", "d", *["--force"] * force]]
     assert plan.ignore_downstream_trigger_rules, "also what runs whether or not others were skipped"
     rest = set(nightly.task_ids) - {"wait_for_late_rows", "resolve_day", "plan_night"}
