@@ -1,7 +1,7 @@
 """Check what was written, as written, and make it the day's release.
 
 Reads: recommendations, fallback_recommendations, rewatch_recommendations, user_trends, clip_interest, exit_points,
-blend_weights, gate_results (fits trial and oracle), users, video_nodes, watch_edges, suppressed_users of the day.
+blend_weights, gate_results (fits trial and oracle), nights, users, video_nodes, watch_edges, suppressed_users of D.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
 severity hold failed in any fit that no reason overrules, and Great Expectations agrees, the day's row of
 releases. Else, or if the same rows were withdrawn, it ends with GateHeld, CheckFailed or, if no oracle was
@@ -10,7 +10,7 @@ asked, MissingDay, and the release before stands. The last line it logs says whe
 
 import logging
 
-from microrec import job, promotion, recipe
+from microrec import job, plan, promotion, recipe
 from microrec.evaluation import gate, lists, report
 from microrec.release import reader, record, rollback
 from microrec.tables import arrow, expectations
@@ -46,7 +46,7 @@ def main(day: job.Day) -> None:
         rows = read[name] if name in read else house.read(name, day=day)
         evaluated = expectations.require(house.table(name).contract, rows, scope=f"day={day}")
         logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
-    row = record.record(house, day=day, reason=reasons[0])
+    row = record.record(house, day=day, inputs=plan.kept(house, day), reason=reasons[0])
     rollback.refuse_withdrawn(row, house=house, day=day)
     house.write("releases", row, day=day)
     moved = reader.latest().day == day

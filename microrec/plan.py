@@ -91,11 +91,23 @@ def news(house: Warehouse, day: dt.date, mine: Inputs) -> list[str]:
     if release.inputs == mine.word:
         return [] if release.status == reader.RELEASED else [f"withdrawn: {release.reason}"]
     if release.inputs is None or not house.exists("nights", day=day):
-        return ["made of nobody knows what"]
+        return ["made of nobody knows what: without a plan, or something changed in its course"]
     (before,) = house.read("nights", day=day).to_pylist()
     if before["inputs"] != release.inputs:
         return ["begun again since its release"]
     return [f"{name} changed" for name, word in mine._asdict().items() if before[name] != word]
+
+
+def kept(house: Warehouse, day: dt.date) -> str | None:
+    """The word a night was planned with; None if it has no plan, or is by now made of something else.
+
+    So a release never says that it was made of what changed in its night's course: a file delivered again, a recipe
+    mended before a task was cleared, a teacher that came late.
+    """
+    if not house.exists("nights", day=day):
+        return None
+    word: str = house.read("nights", day=day)["inputs"][0].as_py()
+    return word if word == of(house, day).word else None
 
 
 def _events(house: Warehouse, zone: str, day: dt.date) -> list[str]:

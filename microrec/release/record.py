@@ -19,8 +19,16 @@ PIN = pa.struct(
 """One pinned table."""
 
 
-def record(house: Warehouse, *, day: dt.date, reason: str | None = None) -> pa.Table:
+def record(
+    house: Warehouse, *, day: dt.date, inputs: str | None = None, reason: str | None = None
+) -> pa.Table:
     """The `releases` row of a day, from what is committed now; the row expires with its first list.
+
+    Args:
+        house: has the result tables.
+        day: whose release it is.
+        inputs: word for what the night was made of, if that is known.
+        reason: why it is released though a gate held it.
 
     Raises:
         MissingDay: A result table of the day is not committed.
@@ -34,17 +42,9 @@ def record(house: Warehouse, *, day: dt.date, reason: str | None = None) -> pa.T
         "valid_until": pa.array([pc.min(lists["valid_until"]).as_py()], pa.timestamp("us", "UTC")),
         "status": pa.array([RELEASED], pa.string()),
         "reason": pa.array([reason], pa.string()),
-        "inputs": pa.array([_inputs(house, day)], pa.string()),
+        "inputs": pa.array([inputs], pa.string()),
     }
     return pa.table(columns)
-
-
-def _inputs(house: Warehouse, day: dt.date) -> str | None:
-    """What the night was made of, if it was planned."""
-    if not house.exists("nights", day=day):
-        return None
-    word: str = house.read("nights", day=day)["inputs"][0].as_py()
-    return word
 
 
 def _pin(house: Warehouse, table: str, day: dt.date) -> Pin:

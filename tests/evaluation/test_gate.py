@@ -118,6 +118,25 @@ def test_the_message_names_every_failed_gate() -> None:
         assert name in str(held.value)
 
 
+def test_a_reason_overrules_judgements_and_nothing_else() -> None:
+    """Every gate that is no judgement still holds, alone or beside one; without a reason all do."""
+
+    def held(*names: str) -> pa.Table:
+        return gate.table([gate.Result(name, "hold", "fail", 0.0, 1.0, "") for name in names])
+
+    told = {"day": DAY, "fit": "trial"}
+    judgements = sorted(gate.JUDGEMENTS)
+    assert gate.require(held(*judgements), promoted="a holiday", **told) == judgements
+    assert gate.require(held(), promoted="a holiday", **told) == []
+    for name in judgements:
+        with pytest.raises(GateHeld, match=name):
+            gate.require(held(name), **told)
+    laws = [law.name for law in gate.LAWS]
+    for name in (*laws, *(f"fallback_{law}" for law in laws), "too_good", "oracle", "recall_ease"):
+        with pytest.raises(GateHeld, match=rf"1 failed: {name}"):
+            gate.require(held(name, *judgements), promoted="a holiday", **told)
+
+
 def test_thresholds_can_be_relaxed_but_laws_cannot() -> None:
     relaxed = gate.Config(users_covered=0.5, k_filled=0.5)
     lists = pa.Table.from_pylist(CLEAN[:2], SCHEMA)

@@ -404,12 +404,39 @@ def test_sabotage_of_a_source_holds_the_night(
     assert reader.latest(house.root).day == earlier
 
 
-def test_a_blend_that_is_not_better_is_held(house: arrow.Warehouse) -> None:
-    """Shuffled vectors: the night ends red with its verdict written, and there is no release."""
+def shuffle(house: arrow.Warehouse) -> None:
+    """The vectors: everybody is offered what the other half likes."""
     for fit in ("trial", "final"):
         wrong = np.eye(2, dtype=np.float32)[np.arange(1, N_VIDEOS + 1) % 2]
         right = np.eye(2, dtype=np.float32)[np.arange(N_USERS) % 2]
         train(house, DAY, fit, "content", right, wrong)
+
+
+def test_a_blend_that_is_not_better_is_released_for_a_reason_that_is_kept(
+    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shuffle(house)
+    monkeypatch.setenv("MICROREC_PROMOTE", "the floor was broken on that day")
+    settings.cache_clear()
+    night()
+    release = reader.latest(house.root)
+    assert release.reason == "the floor was broken on that day"
+    verdict = release.to_pandas("gate_results").set_index(["fit", "gate"])["status"]
+    assert verdict["trial", "better_than_popularity"] == "fail", "it is told as it was"
+
+
+def test_a_night_that_passes_has_no_reason_though_one_was_given(
+    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROREC_PROMOTE", "the floor was broken on that day")
+    settings.cache_clear()
+    night()
+    assert reader.latest(house.root).reason is None
+
+
+def test_a_blend_that_is_not_better_is_held(house: arrow.Warehouse) -> None:
+    """Shuffled vectors: the night ends red with its verdict written, and there is no release."""
+    shuffle(house)
     with pytest.raises(GateHeld, match="better_than_popularity"):
         night()
     verdict = house.read("gate_results", day=DAY, fit="trial")
