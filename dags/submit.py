@@ -9,6 +9,7 @@ import tomllib
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from airflow.providers.standard.hooks.subprocess import SubprocessHook, SubprocessResult
 from airflow.sdk import Asset, BaseOperator, Context, task
@@ -183,9 +184,17 @@ def of_run(context: Any) -> dict[str, str]:
     }
     return {
         "MICROREC_RUN_ID": context["run_id"],
-        "MICROREC_ATTEMPT": str(context["ti"].try_number),
+        "MICROREC_ATTEMPT": str(_set_up(context["ti"].id)),
         **{name: value for name, value in asked.items() if value not in ("", "[]")},
     }
+
+
+def _set_up(attempt: UUID) -> int:
+    """When Airflow set up this try (milliseconds): it is in the id, a UUID of version 7 that each try has for itself.
+
+    Numbers of tries would not do: they begin anew where a run is deleted and made again under its id.
+    """
+    return attempt.int >> 80
 
 
 def _as_day(text: str) -> date:

@@ -52,6 +52,8 @@ def ui_environment(home: Path, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "operator:admin",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # On a busy machine the end of a task is noticed with its next heartbeat: five seconds for each, by default.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     }
 
 

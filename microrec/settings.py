@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     run_id: str = "manual"
     """Run that writes, kept in every commit."""
     attempt: int = Field(default=1, ge=1)
-    """Try number within the run; a late earlier attempt may not commit over a newer one."""
+    """Place among the tries of the run, greater for later ones; a late earlier one may not commit over a newer one."""
     storage_options: dict[str, str] = Field(default={}, repr=False)
     """Credentials and endpoints for an object store, as deltalake takes them."""
 

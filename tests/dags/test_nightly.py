@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -233,7 +234,7 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
     monkeypatch.setattr(submit.SubprocessHook, "run_command", run_command)
     job = submit.Job(task_id="t", job="train_model", day="2026-01-04", fit="trial", model="content")
     asked = {"models": ["content", "ease"], "promote": "the floor was broken on that day"}
-    context = {"run_id": "night-7", "ti": instance(2), "params": asked}
+    context = {"run_id": "night-7", "ti": instance(), "params": asked}
     if error:
         with pytest.raises(
             Exception, match=r"^train_model [a-z0-9 -]*: GateHeld: gate_results"
@@ -245,16 +246,29 @@ def test_a_jobs_exit_status_decides_whether_it_is_tried_again(
     assert said["command"][1:] == [
         "-m", "jobs.train_model", "--day", "2026-01-04", "--fit", "trial", "--model", "content",
     ]  # fmt: skip
-    assert (said["env"]["MICROREC_RUN_ID"], said["env"]["MICROREC_ATTEMPT"]) == ("night-7", "2")
+    assert said["env"]["MICROREC_RUN_ID"] == "night-7"
     assert json.loads(said["env"]["MICROREC_MODELS"]) == asked["models"]
     assert said["env"]["MICROREC_PROMOTE"] == asked["promote"]
 
 
-def instance(try_number: int = 1) -> Any:
+def test_a_later_try_is_a_later_attempt_also_of_a_run_that_was_made_again() -> None:
+    """By the id Airflow gives each try: a run that is deleted and made again begins at try 1."""
+    import submit
+
+    tries = [instance() for _ in range(20)]
+    attempts = [submit.of_run({"run_id": "night", "ti": ti, "params": {}}) for ti in tries]
+    numbers = [int(one["MICROREC_ATTEMPT"]) for one in attempts]
+    assert numbers == sorted(numbers)
+    assert abs(numbers[0] / 1000 - time.time()) < 60
+
+
+def instance() -> Any:
     """A task instance that remembers what was told."""
+    from airflow.models.taskinstance import uuid7
+
     told: dict[str, Any] = {}
     return SimpleNamespace(
-        try_number=try_number,
+        id=uuid7(),
         xcom_push=lambda key, value: told.update({key: value}),
         xcom_pull=lambda task_ids, key: told.get(key),
     )
