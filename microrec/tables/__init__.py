@@ -6,8 +6,8 @@ version, with exactly the declared types.
 Write = align, stage, audit, commit.
   align    the columns and types are exactly the contract's; an extra, missing or retyped column is refused
   stage    Parquet files under `<table>/attempt-<run>-<random>/`; invisible to every Delta reader
-  audit    one SQL query over the staged files (DuckDB) counts, for every expectation of the contract, the rows that
-           break it, and the duplicate keys: one pass, no JVM, no import of Great Expectations
+  audit    SQL over the staged files (DuckDB) counts, for every expectation of the contract, the rows that break it,
+           and the duplicate keys, in one pass each: no JVM, no import of Great Expectations
   commit   one Delta transaction adds the files and removes the earlier files of the same scope; it carries run,
            attempt and code version. A conflict reloads the log and tries again; a late attempt is refused.
 

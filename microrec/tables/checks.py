@@ -1,6 +1,6 @@
-"""The audit: every expectation of a contract, counted in one SQL query over the staged rows.
+"""The audit: every expectation of a contract, counted by SQL over the staged rows.
 
-The vocabulary is Great Expectations'; the engine is DuckDB over Arrow, which streams the staged files once and needs
+The vocabulary is Great Expectations'; the engine is DuckDB over Arrow, which streams the staged files and needs
 neither a JVM nor Great Expectations' import. `tests/tables/test_expectations.py` proves that both give the same
 verdicts.
 """
@@ -8,7 +8,7 @@ verdicts.
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,9 @@ from microrec.errors import CheckFailed, ContractViolation
 from microrec.tables.contract import Contract, Rule
 
 MEMORY = "2GB"
-"""What an audit may hold, whatever the number of rows."""
+"""What an audit may hold beside a scan, whatever the number of rows."""
+KEYS = 50_000_000
+"""Rows whose keys are held against one another at a time: from some 150 million on the disk is of no help."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def audit(contract: Contract, rows: ds.Dataset | pa.Table, *, scope: str) -> lis
 
     Raises:
         CheckFailed: one line per broken `fail` rule, with table, scope, rule and count.
-        ContractViolation: a rule has a type the audit does not know, or was not evaluated.
+        ContractViolation: a rule has a type the audit does not know.
     """
     verdicts = evaluate(contract, rows)
     broken = [v for v in verdicts if v.broken]
@@ -65,22 +67,23 @@ def audit(contract: Contract, rows: ds.Dataset | pa.Table, *, scope: str) -> lis
 def evaluate(contract: Contract, rows: ds.Dataset | pa.Table) -> list[Verdict]:
     """Count the rows that break each rule. Declared = built = evaluated, or an error.
 
-    One pass over the rows, and one for each rule of uniqueness; what does not fit into MEMORY goes to disk.
+    One pass over the rows, then for each rule of uniqueness one for every KEYS of them, each after the other: a scan
+    holds up to a gigabyte ahead of what reads it. What does not fit into MEMORY goes to disk.
     """
-    built = [(rule, _sql(rule)) for rule in contract.rules]
-    if not built:
-        return []
-    query = "SELECT " + ", ".join(sql for _, sql in built) + " FROM staged"
+    rules = contract.rules
+    alone = [n for n, rule in enumerate(rules) if rule.type in _UNIQUE]
+    together = [n for n in range(len(rules)) if n not in alone]
+    query = f"SELECT {', '.join(['count(*)', *(_sql(rules[n]) for n in together)])} FROM staged"
     with tempfile.TemporaryDirectory(prefix="microrec-audit-") as scratch:
         options = {"memory_limit": MEMORY, "temp_directory": scratch}
         with duckdb.connect(config=options) as connection:
             connection.register("staged", rows)
-            counts = connection.execute(query).fetchall()[0]
-    if not len(contract.rules) == len(built) == len(counts):
-        raise ContractViolation(
-            f"{contract.table}: {len(contract.rules)} rules declared, {len(built)} built"
-        )
-    return [Verdict(rule, int(count or 0)) for (rule, _), count in zip(built, counts, strict=True)]
+            number, *found = connection.execute(query).fetchall()[0]
+            counts = dict(zip(together, found, strict=True))
+            for n in alone:
+                queries = _repeated(rules[n].kwargs, shares=number // KEYS + 1)
+                counts[n] = sum(connection.execute(one).fetchall()[0][0] for one in queries)
+    return [Verdict(rule, int(counts[n] or 0)) for n, rule in enumerate(rules)]
 
 
 def _sql(rule: Rule) -> str:
@@ -136,14 +139,17 @@ def _in_set(kwargs: Mapping[str, Any]) -> str:
     return _count_where(f"NOT {_missing(column)} AND {_name(column)} NOT IN ({allowed})")
 
 
-def _unique(kwargs: Mapping[str, Any]) -> str:
-    """Rows less the distinct ones, which a subquery counts: unlike `count(DISTINCT ...)` it can use the disk."""
-    if "column" in kwargs:
-        column = _name(kwargs["column"])
-        distinct = f"SELECT DISTINCT {column} FROM staged WHERE {column} IS NOT NULL"
-        return f"count({column}) - (SELECT count(*) FROM ({distinct}))"
-    distinct = f"SELECT DISTINCT {', '.join(map(_name, kwargs['column_list']))} FROM staged"
-    return f"count(*) - (SELECT count(*) FROM ({distinct}))"
+def _repeated(kwargs: Mapping[str, Any], *, shares: int) -> Iterator[str]:
+    """Queries of the rows beyond the first of each key, one for each share of the keys: equal ones have one hash.
+
+    A single column counts where it is there; of several, null is a value like others.
+    """
+    key = ", ".join(map(_name, kwargs.get("column_list") or [kwargs["column"]]))
+    present = f"{key} IS NOT NULL" if "column" in kwargs else "TRUE"
+    for share in range(shares):
+        where = f"{present} AND hash({key}) % {shares} = {share}"
+        keys = f"SELECT count(*) AS n FROM staged WHERE {where} GROUP BY {key}"
+        yield f"SELECT coalesce(sum(n - 1), 0) FROM ({keys})"
 
 
 def _greater(kwargs: Mapping[str, Any]) -> str:
@@ -157,12 +163,11 @@ def _row_count(kwargs: Mapping[str, Any]) -> str:
     return f"CASE WHEN {_bounds('count(*)', kwargs)} THEN 0 ELSE 1 END"
 
 
+_UNIQUE = {"expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique"}
 _EXPECTATIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "expect_column_values_to_not_be_null": _not_null,
     "expect_column_values_to_be_between": _between,
     "expect_column_values_to_be_in_set": _in_set,
-    "expect_column_values_to_be_unique": _unique,
-    "expect_compound_columns_to_be_unique": _unique,
     "expect_column_pair_values_a_to_be_greater_than_b": _greater,
     "expect_table_row_count_to_be_between": _row_count,
 }

@@ -1,6 +1,7 @@
 """The audit and Great Expectations agree, rule by rule, on every contract, on good rows and on bad ones."""
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,26 @@ def test_a_fail_rule_stops_with_table_scope_rule_and_count(tmp_path: Path) -> No
         CheckFailed, match=r"users\[day=2026-01-04\] .*between\(degree, min_value=1\): 1 rows"
     ):
         checks.audit(promise, as_table(promise, rows), scope="day=2026-01-04")
+
+
+@pytest.mark.parametrize("keys", [1, 3, 10**6])
+def test_keys_that_repeat_are_counted_whatever_share_they_fall_into(
+    keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten users, of whom one is there twice, one three times, and two have no id."""
+    monkeypatch.setattr(checks, "KEYS", keys)
+    numbers = [*range(10), 4, 7, 7]
+    ids = [f"u{number}" if number < 8 else None for number in numbers]
+    rows = pa.table({"user_idx": pa.array(numbers, pa.int32()), "user_id": ids})
+    one = Rule("expect_column_values_to_be_unique", {"column": "user_id"}, "fail")
+    both = Rule(
+        "expect_compound_columns_to_be_unique", {"column_list": ["user_id", "user_idx"]}, "fail"
+    )
+    users = replace(contract.load(SCHEMAS, "users"), rules=(one, both))
+    assert [v.broken for v in checks.evaluate(users, rows)] == [3, 3]
+    nobody = rows.set_column(0, "user_idx", pa.array([0] * len(rows), pa.int32()))
+    assert [v.broken for v in checks.evaluate(users, nobody)] == [3, 4]
+    assert [v.broken for v in checks.evaluate(users, rows.slice(0, 0))] == [0, 0]
 
 
 def test_nan_counts_as_missing() -> None:
