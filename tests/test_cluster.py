@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from airflow_servers import Part, free_port
 
 from microrec.settings import HOME
 from microrec.synth.world import Config, generate
@@ -40,12 +40,6 @@ WORKERS = 2
 PATIENCE = 1200
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 class Cluster:
     """A master and its workers."""
 
@@ -53,7 +47,7 @@ class Cluster:
         self.folder = folder
         self.port, self.ui = free_port(), free_port()
         self.url = f"spark://127.0.0.1:{self.port}"
-        self.nodes: list[subprocess.Popen[bytes]] = []
+        self.nodes: list[Part] = []
         ports = ("--host", "127.0.0.1", "--webui-port")
         self.start("master", "--port", str(self.port), *ports, str(self.ui))
         self.wait(lambda state: state["status"] == "ALIVE")
@@ -65,12 +59,9 @@ class Cluster:
     def start(self, *words: str) -> None:
         here = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
         here |= {"SPARK_WORKER_DIR": str(self.folder / "work")}
-        log = (self.folder / f"node-{len(self.nodes)}.log").open("wb")
+        log = self.folder / f"node-{len(self.nodes)}.log"
         command = [str(HOME / "docker" / "spark.sh"), *words]
-        node = subprocess.Popen(
-            command, env={**os.environ, **here}, stdout=log, stderr=log, start_new_session=True
-        )
-        self.nodes.append(node)
+        self.nodes.append(Part(command, log, env={**os.environ, **here}))
 
     def state(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ui}/json/", timeout=10) as answer:
@@ -89,16 +80,15 @@ class Cluster:
 
     def kill_a_worker(self) -> None:
         """The process, its executor and that one's Python, with -9."""
-        head = psutil.Process(self.nodes[-1].pid)
+        worker = self.nodes[-1].process
+        head = psutil.Process(worker.pid)
         for process in [head, *head.children(recursive=True)]:
             process.send_signal(signal.SIGKILL)
-        self.nodes[-1].wait()
+        worker.wait()
 
     def stop(self) -> None:
         for node in self.nodes:
-            if node.poll() is None:
-                os.killpg(node.pid, signal.SIGKILL)
-                node.wait()
+            node.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -84,18 +84,19 @@ def test_a_backfill_of_that_day_through_the_scheduler_is_green_and_moves_nothing
     place = operator["place"]
     with Airflow(place, settings, home=place / "airflow", light=True) as airflow:
         airflow.api.patch(NIGHTLY, json={"is_paused": False}).raise_for_status()
-        told = airflow.announced()
+        told, (run,) = airflow.announced(), airflow.runs()
+        first = {task["task_id"]: task["id"] for task in airflow.tasks(run)}
         airflow.backfill(DAY, DAY, reprocess_behavior="completed")
         runs = airflow.backfilled()
         assert {day: run["state"] for day, run in runs.items()} == {DAY: "success"}, airflow.story()
         assert airflow.announced() == told
+        assert runs[DAY]["dag_run_id"] == run
         planning = {"wait_for_late_rows", "resolve_day", "plan_night"}
-        others = {
-            task["state"]
-            for task in airflow.tasks(runs[DAY]["dag_run_id"])
-            if task["task_id"] not in planning
-        }
+        tasks = airflow.tasks(run)
+        others = {task["state"] for task in tasks if task["task_id"] not in planning}
         assert others == {"skipped"}, "the release stands: nothing else has to run"
+        again = {task["task_id"]: task["id"] for task in tasks}
+        assert all(first[task] < again[task] for task in planning), "the fence goes by these ids"
     assert [str(one.day) for one in reader.every(operator["warehouse"])] == [DAY]
     after = reader.latest(operator["warehouse"])
     assert after.id == before.id
