@@ -17,19 +17,20 @@ logger = logging.getLogger(__name__)
 
 def main(day: job.Day, force: job.Force = False) -> None:
     """Plan the night."""
-    house = arrow.Warehouse.open()
-    mine = plan.of(house, day)
-    news = plan.news(house, day, mine)
-    if not force and news and news[0].startswith("withdrawn"):
+    warehouse = arrow.Warehouse.open()
+    inputs = plan.current_inputs(warehouse, day)
+    reasons = plan.stale_reasons(warehouse, day, inputs)
+    if not force and reasons and reasons[0].startswith("withdrawn"):
         raise GateHeld(
-            f"releases[day={day}]: {news[0]}; nothing of what it is made of has changed: change it, make the"
+            f"releases[day={day}]: {reasons[0]}; nothing of what it is made of has changed: change it, make the"
             " release the latest by `microrec rollback --to`, or run the night with `force`"
         )
-    if not force and not news:
-        logger.info("plan day=%s inputs=%s unchanged: the release stands", day, mine.word)
+    if not force and not reasons:
+        logger.info("plan day=%s inputs=%s unchanged: the release stands", day, inputs.digest)
         sys.exit(job.NOTHING_TO_DO)
-    house.write("nights", mine.row(), day=day)
-    logger.info("plan day=%s inputs=%s because: %s", day, mine.word, "; ".join(news) or "forced")
+    warehouse.write("nights", inputs.row(), day=day)
+    why = "; ".join(reasons) or "forced"
+    logger.info("plan day=%s inputs=%s because: %s", day, inputs.digest, why)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main(day: job.Day) -> None:
         rows = read[name] if name in read else house.read(name, day=day)
         evaluated = expectations.require(house.table(name).contract, rows, scope=f"day={day}")
         logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
-    row = record.record(house, day=day, inputs=plan.kept(house, day), reason=reasons[0])
+    row = record.record(house, day=day, inputs=plan.planned_inputs(house, day), reason=reasons[0])
     rollback.refuse_withdrawn(row, house=house, day=day)
     house.write("releases", row, day=day)
     moved = reader.latest().day == day

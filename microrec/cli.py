@@ -162,7 +162,7 @@ def plan(
     rows: list[dict[str, object]] = []
     for back in range((last - first).days + 1):
         day = first + dt.timedelta(days=back)
-        why = planned.news(house, day, planned.of(house, day))
+        why = planned.stale_reasons(house, day, planned.current_inputs(house, day))
         rows.append({"day": day, "plan": "make" if why else "skip", "because": "; ".join(why)})
     _print_rows("plan", ["day", "plan", "because"], rows)
 

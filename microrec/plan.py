@@ -1,27 +1,32 @@
-"""What a night is made of, in words: a night whose words are those of its release need not be made again.
+"""What a night is made of: a night that would be made of the same as its release need not be made again.
 
-    events     what the arrival days of its window were validated from: names, sizes and times of their files
-    catalogue  the files of videos, features and privacy requests that arrived through the day
-    recipe     every value of it, and the models the run was asked for
-    code       microrec, jobs and contracts
-    taught_by  the nights before it that its blend learns from, by their own words
+| input | what is digested |
+|---|---|
+| `events` | files that the arrival days of the window were validated from: names, sizes, times |
+| `catalogue` | files of videos, features and privacy requests that arrived through the day |
+| `recipe` | every value of the recipe, and the models the run was asked for |
+| `code` | what microrec, its jobs and its contracts do (`core.code_digest`) |
+| `packages` | versions of the packages that make rows |
+| `processor` | architecture and vector instruction sets |
+| `taught_by` | the nights before this one that its blend learns from, by their own inputs |
 
-Equal words mean equal rows of the result tables, but for the comparison with the release of the day before in
-`metrics` and `gate_results`. Different words need not mean different rows: a file that was delivered again as it
-was has another time. A night that was taught by fewer nights than there are now, as after a backfill that went
-backwards, has other words than it would have now; running the days once more, forwards, settles that.
+Equal inputs mean equal rows of the result tables, but for the comparison with the release of the day before in
+`metrics` and `gate_results`. Different inputs need not mean different rows: a file that was delivered again as it was
+has another time. A night that learned from fewer nights than there are now, as after a backfill in descending order,
+has other inputs than it would have now; running the days once more, in ascending order, settles that.
 """
 
 import datetime as dt
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from microrec import proposals, recipe
 from microrec.candidates import hybrid
+from microrec.core import code_digest
 from microrec.release import reader
 from microrec.settings import HOME, settings
 from microrec.tables import landing
@@ -29,108 +34,157 @@ from microrec.tables.arrow import Warehouse
 
 INTERACTIONS = "raw_interactions"
 UNKNOWN = "unknown"
-"""What is said of a night or a day that left no word."""
+"""Inputs of a night that left none."""
 
 
-class Inputs(NamedTuple):
-    """One word for each thing a night is made of."""
+class NightInputs(NamedTuple):
+    """What a night is made of, one digest or text each."""
 
     events: str
     catalogue: str
     recipe: str
     code: str
+    packages: str
+    """JSON object, version by package."""
+    processor: str
     taught_by: str
+    code_parts: str
+    """JSON object, digest by package of ours; tells which code changed and is not part of the digest."""
 
     @property
-    def word(self) -> str:
-        """One for all."""
-        return _word(self)
+    def digest(self) -> str:
+        """One digest of all that rows depend on: 16 hexadecimal characters."""
+        return _digest(self[:-1])
 
     def row(self) -> pa.Table:
-        """Of `nights`."""
-        return pa.Table.from_pylist([{**self._asdict(), "inputs": self.word}])
+        """Return the row of `nights`, without the day."""
+        return pa.Table.from_pylist([{**self._asdict(), "inputs": self.digest}])
 
 
-def of(house: Warehouse, day: dt.date) -> Inputs:
-    """What a night would be made of if it was made now."""
-    night, zone = recipe.night(), settings().landing
-    return Inputs(
-        events=_word(_events(house, zone, day)),
-        catalogue=_word(
-            landing.stamp(zone, table, one)
+def current_inputs(warehouse: Warehouse, day: dt.date) -> NightInputs:
+    """Return what a night would be made of if it was made now.
+
+    Args:
+        warehouse: has the nights before.
+        day: of the night.
+
+    Returns:
+        The inputs, by kind.
+
+    Raises:
+        LandingError: a landing folder holds what is no data file.
+        RecipeError: the recipe cannot be read.
+    """
+    night = recipe.night()
+    zone = settings().landing
+    return NightInputs(
+        events=_digest(_event_stamps(warehouse, zone, day)),
+        catalogue=_digest(
+            landing.stamp(zone, table, arrived)
             for table in landing.TABLES
             if table != INTERACTIONS
-            for one in landing.days(zone, table)
-            if one <= day
+            for arrived in landing.days(zone, table)
+            if arrived <= day
         ),
-        recipe=_word([json.dumps(recipe.load(settings().recipe), sort_keys=True), *night.models]),
-        code=code(),
-        taught_by=_word(_teachers(house, day)),
+        recipe=_digest([json.dumps(recipe.load(settings().recipe), sort_keys=True), *night.models]),
+        code=code_digest.total_digest(HOME, settings().schemas),
+        packages=_json(code_digest.package_versions()),
+        processor=code_digest.processor(),
+        taught_by=_digest(_teachers(warehouse, day)),
+        code_parts=_json(code_digest.code_digests(HOME, settings().schemas)),
     )
 
 
-def code() -> str:
-    """What the rows are computed by."""
-    folders = [HOME / "microrec", HOME / "jobs", settings().schemas]
-    files = (file for folder in folders for file in sorted(folder.rglob("*")))
-    kept = [file for file in files if file.suffix in (".py", ".yaml")]
-    return _word(sha256(file.read_bytes()).hexdigest() for file in kept)
-
-
-def news(house: Warehouse, day: dt.date, mine: Inputs) -> list[str]:
-    """Why a night is to be made: what is new since its release, in words; nothing if its release stands.
+def stale_reasons(warehouse: Warehouse, day: dt.date, current: NightInputs) -> list[str]:
+    """Return why a night is to be made, one reason an entry; none if its release stands.
 
     Args:
-        house: has the releases.
+        warehouse: has the releases and what they were made of.
         day: of the night.
-        mine: what it would be made of.
+        current: what it would be made of.
+
+    Returns:
+        Reasons such as `recipe changed` or `packages changed: lightgbm 4.6.0 -> 4.7.0`.
     """
-    release = {one.day: one for one in reader.every(house.root)}.get(day)
+    releases = {release.day: release for release in reader.every(warehouse.root)}
+    release = releases.get(day)
     if release is None:
         return ["no release"]
-    if release.inputs == mine.word:
-        return [] if release.status == reader.RELEASED else [f"withdrawn: {release.reason}"]
-    if release.inputs is None or not house.exists("nights", day=day):
-        return ["made of nobody knows what: without a plan, or something changed in its course"]
-    (before,) = house.read("nights", day=day).to_pylist()
+    if release.inputs == current.digest:
+        stands = release.status == reader.RELEASED
+        return [] if stands else [f"withdrawn: {release.reason}"]
+    if release.inputs is None or not warehouse.exists("nights", day=day):
+        return ["inputs unknown: made without a plan, or an input changed while the night ran"]
+    (before,) = warehouse.read("nights", day=day).to_pylist()
     if before["inputs"] != release.inputs:
         return ["begun again since its release"]
-    return [f"{name} changed" for name, word in mine._asdict().items() if before[name] != word]
+    return [
+        f"{name} changed{_details(name, before, current)}"
+        for name, value in current._asdict().items()
+        if name != "code_parts" and before[name] != value
+    ]
 
 
-def kept(house: Warehouse, day: dt.date) -> str | None:
-    """The word a night was planned with; None if it has no plan, or is by now made of something else.
+def planned_inputs(warehouse: Warehouse, day: dt.date) -> str | None:
+    """Return the digest a night was planned with, for its release.
 
-    So a release never says that it was made of what changed in its night's course: a file delivered again, a recipe
-    mended before a task was cleared, a teacher that came late.
+    A release must not claim inputs that changed while the night ran: a file delivered again, a recipe mended before a
+    task was cleared, a night that finished meanwhile and would have taught the blend.
+
+    Args:
+        warehouse: has the plan.
+        day: of the night.
+
+    Returns:
+        The digest; None if the night has no plan, or would by now be made of something else.
     """
-    if not house.exists("nights", day=day):
+    if not warehouse.exists("nights", day=day):
         return None
-    word: str = house.read("nights", day=day)["inputs"][0].as_py()
-    return word if word == of(house, day).word else None
+    planned: str = warehouse.read("nights", day=day)["inputs"][0].as_py()
+    return planned if planned == current_inputs(warehouse, day).digest else None
 
 
-def _events(house: Warehouse, zone: str, day: dt.date) -> list[str]:
-    """By arrival day: what its events were made from, or would be if no night has validated it."""
+def _details(name: str, before: Mapping[str, Any], current: NightInputs) -> str:
+    """Which package, instruction set or part of the code differs, where that is known."""
+    if name == "processor":
+        return f": {before[name]} -> {current.processor}"
+    if name == "packages":
+        changes = code_digest.differences(json.loads(before[name]), json.loads(current.packages))
+        return f": {', '.join(changes)}"
+    if name == "code":
+        parts = json.loads(current.code_parts)
+        changes = code_digest.differences(json.loads(before["code_parts"]), parts)
+        return f": {', '.join(change.split()[0] for change in changes)}"
+    return ""
+
+
+def _event_stamps(warehouse: Warehouse, zone: str, day: dt.date) -> list[str]:
+    """By arrival day: the stamp its events were made from, or would be if no night has validated it."""
     night = recipe.night()
     days = [day - dt.timedelta(days=back) for back in range(night.window_days)]
-    stamps = [landing.stamp(zone, INTERACTIONS, one, back=night.lateness_days) for one in days]
-    there = house.made_with_each("events", [{"arrived_on": one} for one in days])
+    stamps = [landing.stamp(zone, INTERACTIONS, each, back=night.lateness_days) for each in days]
+    committed = warehouse.made_with_each("events", [{"arrived_on": each} for each in days])
     # The night validates its own day in any case.
-    return [stamps[0], *(kept or new for kept, new in zip(there[1:], stamps[1:], strict=True))]
+    older = zip(committed[1:], stamps[1:], strict=True)
+    return [stamps[0], *(kept or new for kept, new in older)]
 
 
-def _teachers(house: Warehouse, day: dt.date) -> list[str]:
+def _teachers(warehouse: Warehouse, day: dt.date) -> list[str]:
     """The nights whose held-out days teach the blend: none if it learns nothing."""
-    night, config = recipe.night(), recipe.section("candidates.hybrid", hybrid.Config)
-    days = proposals.nights(house, night.sources, last=day, fit="trial")[: config.nights]
+    night = recipe.night()
+    config = recipe.section("candidates.hybrid", hybrid.Config)
+    days = proposals.nights(warehouse, night.sources, last=day, fit="trial")[: config.nights]
     if len(days) + 1 < config.least_nights:  # the day itself teaches the final fit
         return []
-    known = {}
-    if house.partitions("nights"):
-        known = {row["day"]: row["inputs"] for row in house.read("nights").to_pylist()}
-    return [f"{one} {known.get(one, UNKNOWN)}" for one in days]
+    inputs_of = {}
+    if warehouse.partitions("nights"):
+        inputs_of = {row["day"]: row["inputs"] for row in warehouse.read("nights").to_pylist()}
+    return [f"{each} {inputs_of.get(each, UNKNOWN)}" for each in days]
 
 
-def _word(parts: Iterable[str]) -> str:
+def _json(values: Mapping[str, str]) -> str:
+    return json.dumps(dict(values), sort_keys=True)
+
+
+def _digest(parts: Iterable[str]) -> str:
     return sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -15,9 +15,10 @@ from nights import BEFORE_MODELS, call, fit_and_select, run_night
 from typer.testing import CliRunner
 
 from microrec import cli, job, plan
+from microrec.core import code_digest
 from microrec.errors import GateHeld, MicrorecError
 from microrec.release import reader, rollback
-from microrec.settings import settings
+from microrec.settings import HOME, settings
 from microrec.synth.world import Config, generate
 from microrec.tables import landing
 from microrec.tables.arrow import Warehouse
@@ -140,7 +141,7 @@ def test_any_order_and_once_more_gives_what_forwards_gives(made: Place) -> None:
     assert lists(DAYS[-1]) != wanted[DAYS[-1]], "it had fewer teachers"
     first, (second,) = (news(day) for day in DAYS)
     assert first == []
-    assert second.startswith("made of nobody knows what"), "its teacher came in its course"
+    assert second.startswith("inputs unknown"), "its teacher came in its course"
     assert backfill(DAYS) == DAYS[1:], "only what would come out otherwise"
     assert {day: lists(day) for day in DAYS} == wanted
     assert backfill(DAYS[::-1]) == []
@@ -149,7 +150,7 @@ def test_any_order_and_once_more_gives_what_forwards_gives(made: Place) -> None:
 def news(day: dt.date) -> list[str]:
     """Why a day would be made."""
     house = Warehouse.open()
-    return plan.news(house, day, plan.of(house, day))
+    return plan.stale_reasons(house, day, plan.current_inputs(house, day))
 
 
 def test_what_makes_a_night_new(made: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,12 +177,34 @@ def test_what_makes_a_night_new(made: Place, monkeypatch: pytest.MonkeyPatch) ->
     assert news(day) == ["recipe changed"]
     monkeypatch.delenv("MICROREC_MODELS")
     settings.cache_clear()
-    monkeypatch.setattr(plan, "code", lambda: "another")
-    assert news(day) == ["code changed"]
+    monkeypatch.setattr(code_digest, "total_digest", lambda *_: "another")
     call("plan_night", DAYS[0])
     assert "taught_by changed" in news(day), "by a night that is made of something else"
     call("plan_night", day)
     assert news(day) == ["begun again since its release"]
+
+
+def test_stale_reasons_other_software_or_machine_names_it(
+    made: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = DAYS[1]
+    assert news(day) == []
+    with monkeypatch.context() as other_packages:
+        installed = code_digest.package_versions()
+        other_packages.setattr(
+            code_digest, "package_versions", lambda: {**installed, "lightgbm": "99.0"}
+        )
+        was = installed["lightgbm"]
+        assert news(day) == [f"packages changed: lightgbm {was} -> 99.0"]
+    with monkeypatch.context() as other_machine:
+        here = code_digest.processor()
+        other_machine.setattr(code_digest, "processor", lambda: "aarch64 sve2")
+        assert news(day) == [f"processor changed: {here} -> aarch64 sve2"]
+    parts = code_digest.code_digests(HOME, settings().schemas)
+    monkeypatch.setattr(code_digest, "total_digest", lambda *_: "another")
+    changed = {**parts, "microrec.candidates": "another"}
+    monkeypatch.setattr(code_digest, "code_digests", lambda *_: changed)
+    assert news(day) == ["code changed: microrec.candidates"]
 
 
 def test_a_release_does_not_say_it_was_made_of_what_changed_in_its_course(made: Place) -> None:
