@@ -20,35 +20,37 @@ from microrec.tables import arrow
 
 def main(day: job.Day, fit: job.Fit) -> None:
     """Learn and order."""
-    house, night = arrow.Warehouse.open(), recipe.night()
+    warehouse, night = arrow.Warehouse.open(), recipe.night()
     config = recipe.section("candidates.hybrid", hybrid.Config)
     rng = np.random.default_rng(seed := registry.seed(night.seed, day=day, model=hybrid.SOURCE))
-    days = proposals.nights(house, night.sources, last=day, fit=fit)[: config.nights]
-    some = [proposals.examples(house, one, config=config, rng=rng) for one in days]
-    found = proposals.known(house, day=day, fit=fit)
-    there = [house.exists("candidates", day=day, fit=fit, source=one) for one in night.sources]
+    days = proposals.nights(warehouse, night.sources, last=day, fit=fit)[: config.nights]
+    some = [proposals.examples(warehouse, one, config=config, rng=rng) for one in days]
+    found = proposals.known(warehouse, day=day, fit=fit)
+    there = [warehouse.exists("candidates", day=day, fit=fit, source=one) for one in night.sources]
     usable = some if all(there) else []  # the trees read every source
     booster = hybrid.fit(usable, night.sources, config=config)
-    asked = proposals.asked(house, found, day=day, fit=fit)
+    asked = proposals.asked(warehouse, found, day=day, fit=fit)
     explained = rng.permutation(asked)[: config.explained]
-    pairs = proposals.some_pairs(house, found, explained, day=day, fit=fit)
+    pairs = proposals.some_pairs(warehouse, found, explained, day=day, fit=fit)
     if booster is None:
-        house.write_empty("models", day=day, fit=fit, model=hybrid.SOURCE)
-        house.write_empty("candidates", day=day, fit=fit, source=hybrid.SOURCE)
+        warehouse.write_empty("models", day=day, fit=fit, model=hybrid.SOURCE)
+        warehouse.write_empty("candidates", day=day, fit=fit, source=hybrid.SOURCE)
         closed = recipe.section("candidates.blend", blend.Config)
         told = hybrid.closed_effects(pairs, closed, history=found.known.history)
     else:
         save = partial(hybrid.save, booster)
-        path, digest = house.save_artefact(day=day, fit=fit, model=hybrid.SOURCE, save=save)
+        path, digest = warehouse.save_artefact(day=day, fit=fit, model=hybrid.SOURCE, save=save)
         row = proposals.learned_from(found, days, some)
         row |= {"config": config.model_dump_json(), "seed": seed, "path": path, "digest": digest}
-        house.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=hybrid.SOURCE)
-        ask = partial(proposals.in_learned_order, house, found, booster, day=day, fit=fit)
+        warehouse.write(
+            "models", pa.Table.from_pylist([row]), day=day, fit=fit, model=hybrid.SOURCE
+        )
+        ask = partial(proposals.in_learned_order, warehouse, found, booster, day=day, fit=fit)
         shards.write("candidates", ask, asked, day=day, fit=fit, source=hybrid.SOURCE)
         told = hybrid.effects(booster, pairs)
     weights = hybrid.weights(told, pairs.user, history=found.known.history, buckets=truth.BUCKETS)
     method = pa.repeat("closed_form" if booster is None else "learned", weights.num_rows)
-    house.write("blend_weights", weights.append_column("method", method), day=day, fit=fit)
+    warehouse.write("blend_weights", weights.append_column("method", method), day=day, fit=fit)
 
 
 if __name__ == "__main__":

@@ -24,34 +24,36 @@ def main(day: job.Day) -> None:
     Raises:
         MissingDay: the day's features were not validated, or its nodes were not built.
     """
-    config, house = recipe.section("graphs.modality", Config), spark.Warehouse.open()
-    word = made_with.word(FORMAT, config, house.fingerprint(*INPUTS, day=day))
-    tonight = night(house, day)
-    plan = chosen(house, day, tonight, config)
+    config, warehouse = recipe.section("graphs.modality", Config), spark.Warehouse.open()
+    word = made_with.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
+    tonight = night(warehouse, day)
+    plan = chosen(warehouse, day, tonight, config)
     logger.info("table=modality_edges %s", plan)
     edges = modality.modality_edges(*tonight[:2], n_videos=tonight[2], config=config, plan=plan)
-    house.write("modality_edges", edges, day=day, made_with=[word])
+    warehouse.write("modality_edges", edges, day=day, made_with=[word])
 
-    written = house.read("modality_edges", day=day)
+    written = warehouse.read("modality_edges", day=day)
     figures = modality.measured(*tonight[:2], written, n_videos=tonight[2], config=config)
-    house.write("metrics", measures.table(house.session, figures), day=day, stage="modality_graph")
+    warehouse.write(
+        "metrics", measures.table(warehouse.session, figures), day=day, stage="modality_graph"
+    )
 
 
-def night(house: spark.Warehouse, day: dt.date) -> Night:
+def night(warehouse: spark.Warehouse, day: dt.date) -> Night:
     """What a day's graphs are made of."""
-    features, nodes = (house.read(table, day=day) for table in INPUTS)
-    return Night(features, nodes, house.count("video_nodes", day=day))
+    features, nodes = (warehouse.read(table, day=day) for table in INPUTS)
+    return Night(features, nodes, warehouse.count("video_nodes", day=day))
 
 
-def chosen(house: spark.Warehouse, day: dt.date, tonight: Night, config: Config) -> reuse.Plan:
+def chosen(warehouse: spark.Warehouse, day: dt.date, tonight: Night, config: Config) -> reuse.Plan:
     """What to take of yesterday's lists, if they are what would be built now."""
     before = day - dt.timedelta(days=1)
-    word = made_with.word(FORMAT, config, house.fingerprint(*INPUTS, day=before))
-    found = made_with.difference(house.made_with("modality_edges", day=before), word)
+    word = made_with.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
+    found = made_with.difference(warehouse.made_with("modality_edges", day=before), word)
     if reasons := (*modality.obstacles(config), *found):
         return reuse.Plan(reasons)
-    edges = house.read("modality_edges", day=before)
-    return modality.plan(tonight, night(house, before), edges, config=config)
+    edges = warehouse.read("modality_edges", day=before)
+    return modality.plan(tonight, night(warehouse, before), edges, config=config)
 
 
 if __name__ == "__main__":

@@ -30,20 +30,20 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
         return
     config = recipe.section("graphs.sequences", sequences.Config)
     correlation = recipe.section("graphs.user_edges", pearson.Config)
-    house, days = spark.Warehouse.open(), recipe.night().window_days
+    warehouse, days = spark.Warehouse.open(), recipe.night().window_days
     at = cuts.cuts(day, n_days=config.example_days)
-    users, video_nodes = house.read("users", day=day), house.read("video_nodes", day=day)
-    viewings = nodes.indexed(house.read_events(day=day, days=days), users, video_nodes)
-    house.write("exposures", sequences.exposures(viewings, cuts=at), day=day)
+    users, video_nodes = warehouse.read("users", day=day), warehouse.read("video_nodes", day=day)
+    viewings = nodes.indexed(warehouse.read_events(day=day, days=days), users, video_nodes)
+    warehouse.write("exposures", sequences.exposures(viewings, cuts=at), day=day)
 
     # What several branches start from is kept, or each of them would read and join it all again.
-    wanted = sequences.wanted(house.read("exposures", day=day), users, cuts=at).cache()
-    watches = house.read_daily_watches(day=day, days=days)
+    wanted = sequences.wanted(warehouse.read("exposures", day=day), users, cuts=at).cache()
+    watches = warehouse.read_daily_watches(day=day, days=days)
     faded = recipe.section("graphs.watch", watch.Config)
     pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=faded).cache()
-    n_users = house.count("users", day=day)
+    n_users = warehouse.count("users", day=day)
     earlier = cuts.networks(pairs, wanted, n_users=n_users, config=correlation)
-    network = earlier.unionByName(cuts.served(house.read("user_edges", day=day), day=day))
+    network = earlier.unionByName(cuts.served(warehouse.read("user_edges", day=day), day=day))
 
     positive = sequences.positive_viewings(viewings, config=config).cache()
     touches = sequences.touches(positive, cuts=at).cache()
@@ -51,9 +51,11 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     others = sequences.from_successors(touches, near, wanted, config=config)
     histories = sequences.histories(positive, wanted, cuts=at)
     rows = sequences.sequences(wanted, histories, near.unionByName(others))
-    house.write("sequences", rows, day=day)
-    figures = sequences.measured(house.read("sequences", day=day))
-    house.write("metrics", measures.table(house.session, figures), day=day, stage="sequences")
+    warehouse.write("sequences", rows, day=day)
+    figures = sequences.measured(warehouse.read("sequences", day=day))
+    warehouse.write(
+        "metrics", measures.table(warehouse.session, figures), day=day, stage="sequences"
+    )
 
 
 if __name__ == "__main__":

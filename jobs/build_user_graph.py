@@ -22,31 +22,33 @@ def main(day: job.Day) -> None:
     Raises:
         MissingDay: the day's watch graph was not built.
     """
-    config, house = recipe.section("graphs.user_edges", pearson.Config), spark.Warehouse.open()
-    word = made_with.word(FORMAT, config, house.fingerprint(*INPUTS, day=day))
-    tonight = night(house, day, config)
-    edges = user_edges.networks(tonight, chosen(house, day, tonight, config), config=config)
-    house.write("user_edges", edges, day=day, replace=FITS, made_with=[word, word])
-    network = house.read("user_edges", day=day)  # to compute it is the dear part of this job
+    config, warehouse = recipe.section("graphs.user_edges", pearson.Config), spark.Warehouse.open()
+    word = made_with.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
+    tonight = night(warehouse, day, config)
+    edges = user_edges.networks(tonight, chosen(warehouse, day, tonight, config), config=config)
+    warehouse.write("user_edges", edges, day=day, replace=FITS, made_with=[word, word])
+    network = warehouse.read("user_edges", day=day)  # to compute it is the dear part of this job
     figures = user_edges.measured(tonight, network, config=config)
-    house.write("metrics", measures.table(house.session, figures), day=day, stage="user_graph")
+    warehouse.write(
+        "metrics", measures.table(warehouse.session, figures), day=day, stage="user_graph"
+    )
 
 
-def night(house: spark.Warehouse, day: dt.date, config: pearson.Config) -> Night:
+def night(warehouse: spark.Warehouse, day: dt.date, config: pearson.Config) -> Night:
     """What a day's networks are made of."""
-    tables = [house.read(table, day=day) for table in INPUTS]
-    return Night.of(*tables, n_users=house.count("users", day=day), config=config)
+    tables = [warehouse.read(table, day=day) for table in INPUTS]
+    return Night.of(*tables, n_users=warehouse.count("users", day=day), config=config)
 
 
-def chosen(house: spark.Warehouse, day: dt.date, now: Night, config: pearson.Config) -> Plans:
+def chosen(warehouse: spark.Warehouse, day: dt.date, now: Night, config: pearson.Config) -> Plans:
     """What to take of yesterday's lists, if they are what would be built now."""
     before = day - dt.timedelta(days=1)
-    word = made_with.word(FORMAT, config, house.fingerprint(*INPUTS, day=before))
-    found = made_with.difference(house.made_with("user_edges", day=before, fit=SOURCE), word)
+    word = made_with.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
+    found = made_with.difference(warehouse.made_with("user_edges", day=before, fit=SOURCE), word)
     if reasons := (*user_edges.obstacles(config), *found):
         return {scope["fit"]: reuse.Plan(reasons) for scope in FITS}
-    edges = house.read("user_edges", day=before, fit=SOURCE)
-    return user_edges.plans(now, night(house, before, config), edges, config=config)
+    edges = warehouse.read("user_edges", day=before, fit=SOURCE)
+    return user_edges.plans(now, night(warehouse, before, config), edges, config=config)
 
 
 if __name__ == "__main__":

@@ -25,33 +25,38 @@ def main(day: job.Day) -> None:
     """
     watch_config = recipe.section("graphs.watch", watch.Config)
     clips_config = recipe.section("graphs.clips", clips.Config)
-    house, days = spark.Warehouse.open(), recipe.night().window_days
-    aggregate(house, day, days=days, config=clips_config)
+    warehouse, days = spark.Warehouse.open(), recipe.night().window_days
+    aggregate(warehouse, day, days=days, config=clips_config)
 
-    watches, videos = house.read_daily_watches(day=day, days=days), house.read("videos", day=day)
+    watches, videos = (
+        warehouse.read_daily_watches(day=day, days=days),
+        warehouse.read("videos", day=day),
+    )
     parts = watch.parts(watches, day=day, config=watch_config).persist()
-    house.write("users", nodes.users(parts), day=day)
-    house.write("video_nodes", nodes.video_nodes(videos, parts, config=clips_config), day=day)
+    warehouse.write("users", nodes.users(parts), day=day)
+    warehouse.write("video_nodes", nodes.video_nodes(videos, parts, config=clips_config), day=day)
 
     # The indices are read back: numbering is a global sort, and both edge tables need it.
-    users, video_nodes = house.read("users", day=day), house.read("video_nodes", day=day)
+    users, video_nodes = warehouse.read("users", day=day), warehouse.read("video_nodes", day=day)
     pairs, pair_days = (nodes.indexed(rows, users, video_nodes) for rows in (parts, watches))
-    house.write("watch_edges", watch.watch_edges(pairs), day=day, replace=SPLITS)
-    house.write("clip_edges", clips.clip_edges(pair_days, day=day), day=day, replace=SPLITS)
+    warehouse.write("watch_edges", watch.watch_edges(pairs), day=day, replace=SPLITS)
+    warehouse.write("clip_edges", clips.clip_edges(pair_days, day=day), day=day, replace=SPLITS)
     parts.unpersist()
 
 
-def aggregate(house: spark.Warehouse, day: dt.date, *, days: int, config: clips.Config) -> None:
+def aggregate(warehouse: spark.Warehouse, day: dt.date, *, days: int, config: clips.Config) -> None:
     """Build the window's daily aggregates that are not there, or not what they would be now."""
-    events = house.arrivals("events", day=day, days=days)
-    committed = house.arrivals_made_with("daily_watches", day=day, days=days)
+    events = warehouse.arrivals("events", day=day, days=days)
+    committed = warehouse.arrivals_made_with("daily_watches", day=day, days=days)
     plan = daily.plan(events, committed, config=config)
     logger.info("table=daily_watches %s", plan)
     if plan.build:
-        read = [house.read_arrivals("events", of) for of in (plan.fresh, plan.late, plan.earlier)]
+        read = [
+            warehouse.read_arrivals("events", of) for of in (plan.fresh, plan.late, plan.earlier)
+        ]
         rows = daily.daily_watches(*read, config=config)
         scopes = [{"day": of, "arrived_on": arrived_on} for of, arrived_on in plan.build]
-        house.write("daily_watches", rows, replace=scopes, made_with=list(plan.build.values()))
+        warehouse.write("daily_watches", rows, replace=scopes, made_with=list(plan.build.values()))
 
 
 if __name__ == "__main__":

@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 
 def main(day: job.Day) -> None:
     """Check the published lists of the users that are drawn."""
-    house, config = arrow.Warehouse.open(), recipe.section("evaluation.oracle", night.Config)
-    published = house.read("recommendations", day=day)
+    warehouse, config = arrow.Warehouse.open(), recipe.section("evaluation.oracle", night.Config)
+    published = warehouse.read("recommendations", day=day)
     rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"oracle"])
     users = compare.drawn(published["user_id"].to_pylist(), config.users, rng)
-    verdict = compare.check(night.read(house, day, users, config), published, users)
+    verdict = compare.check(night.read(warehouse, day, users, config), published, users)
     for source, n in verdict.n_unlike.items():
         level = logging.WARNING if n else logging.INFO
         logger.log(level, "oracle day=%s source=%s users=%d unlike=%d", day, source, len(users), n)
     least = recipe.section("candidates.retrieval", retrieval.Config).least_recall
     judged = gate.table([compare.result(verdict), *compare.recalled(verdict, least)])
-    house.write("gate_results", judged, day=day, fit="oracle")
+    warehouse.write("gate_results", judged, day=day, fit="oracle")
     gate.require(judged, day=day, fit="oracle")
 
 

@@ -22,17 +22,17 @@ logger = logging.getLogger(__name__)
 
 def main(day: job.Day) -> None:
     """Describe the clips by the final fit."""
-    night, house = recipe.night(), arrow.Warehouse.open()
+    night, warehouse = recipe.night(), arrow.Warehouse.open()
     if MODEL not in night.trained:
         for table in TABLES:
             logger.info("%s day=%s rows=0 reason=no_%s_in_the_recipe", table, day, MODEL)
-            house.write_empty(table, day=day)
+            warehouse.write_empty(table, day=day)
         return
-    tables, graph = networks.learned(house, MODEL, day=day, fit="final")
+    tables, graph = networks.learned(warehouse, MODEL, day=day, fit="final")
     device = settings().device
-    network = networks.network(house, MODEL, graph, day=day, fit="final", device=device)
+    network = networks.network(warehouse, MODEL, graph, day=day, fit="final", device=device)
     seen, known = clip_interest.clips_of(graph), clips.catalogue(tables["video_nodes"])
-    served = filters.served(tables["users"], house.read("suppressed_users", day=day))
+    served = filters.served(tables["users"], warehouse.read("suppressed_users", day=day))
     of_users = clip_counts.Counts(seen).of_users(served, np.full(len(served), seen.today))
     found = clips.segments(
         served,
@@ -43,8 +43,8 @@ def main(day: job.Day) -> None:
     curves = clips.curves(clip_interest.audience(network, graph, found.sample), found)
     reached, left = clips.counts(seen.edges.clip, seen.edges.through, seen.n_clips)
     rows = clips.interest(curves[clips.EVERYONE], known, reached=reached, left=left)
-    house.write("clip_interest", rows, day=day)
-    house.write("exit_points", clips.exits(curves, known), day=day)
+    warehouse.write("clip_interest", rows, day=day)
+    warehouse.write("exit_points", clips.exits(curves, known), day=day)
 
 
 if __name__ == "__main__":

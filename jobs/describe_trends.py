@@ -19,23 +19,23 @@ logger = logging.getLogger(__name__)
 
 def main(day: job.Day) -> None:
     """Describe the trends of the final fit."""
-    house = arrow.Warehouse.open()
+    warehouse = arrow.Warehouse.open()
     if MODEL not in recipe.night().trained:
         logger.info("user_trends day=%s rows=0 reason=no_%s_in_the_recipe", day, MODEL)
-        house.write_empty("user_trends", day=day)
+        warehouse.write_empty("user_trends", day=day)
         return
-    tables, graph = networks.learned(house, MODEL, day=day, fit="final")
+    tables, graph = networks.learned(warehouse, MODEL, day=day, fit="final")
     device = settings().device
-    network = networks.network(house, MODEL, graph, day=day, fit="final", device=device)
+    network = networks.network(warehouse, MODEL, graph, day=day, fit="final", device=device)
     rows = trends.describe(
         multi_trend.members(network, graph),
         users=tables["users"],
-        served=filters.served(tables["users"], house.read("suppressed_users", day=day)),
-        known=trends.catalogue(tables["video_nodes"], house.read("videos", day=day)),
+        served=filters.served(tables["users"], warehouse.read("suppressed_users", day=day)),
+        known=trends.catalogue(tables["video_nodes"], warehouse.read("videos", day=day)),
         until=filters.horizon(day, "final"),
         config=recipe.section("candidates.trends", trends.Config),
     )
-    house.write("user_trends", rows, day=day)
+    warehouse.write("user_trends", rows, day=day)
 
 
 if __name__ == "__main__":

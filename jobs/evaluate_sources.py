@@ -21,12 +21,12 @@ from microrec.tables import arrow
 
 def main(day: job.Day) -> None:
     """Evaluate the trial fit."""
-    night, house, fit = recipe.night(), arrow.Warehouse.open(), "trial"
-    found = proposals.read(house, night.sources, day=day, fit=fit)
+    night, warehouse, fit = recipe.night(), arrow.Warehouse.open(), "trial"
+    found = proposals.read(warehouse, night.sources, day=day, fit=fit)
     right, known = truth.truth(found.edges, found.videos), found.known
-    served = filters.served(found.users, house.read("suppressed_users", day=day))
+    served = filters.served(found.users, warehouse.read("suppressed_users", day=day))
     asked = np.intersect1d(served, right.users)
-    select = proposals.selection(house, found, users=asked, day=day, fit=fit)
+    select = proposals.selection(warehouse, found, users=asked, day=day, fit=fit)
     asks = recipe.section("evaluation.gate", gate.Config)
     config = recipe.section("evaluation.ranking", ranking.Config)
     rng = np.random.default_rng(night.seed)
@@ -37,7 +37,7 @@ def main(day: job.Day) -> None:
     before = yesterday.lists(found, day=day)
     lists, judged, churn = contest.held(ours, before, right, gain=gain, config=asks)
     figures = ranking.measure({**found.lists, **lists}, right, config=config, generator=rng)
-    house.write("metrics", report.table(figures), day=day, stage="evaluation")
+    warehouse.write("metrics", report.table(figures), day=day, stage="evaluation")
     subject = by_idx(
         lists[report.BLEND],
         users=asked,
@@ -47,11 +47,11 @@ def main(day: job.Day) -> None:
     )
     judged += [*gate.check(subject, config=asks), gate.better_than_popularity(figures, config=asks)]
     judged += [gate.alive(found.lists), gate.plausible(figures, config=asks)]
-    then = yesterday.figures(house, asks.metric, day=day)
+    then = yesterday.figures(warehouse, asks.metric, day=day)
     judged.append(gate.steady(figures, then, config=asks))
     judged += gate.guardrails(figures, churn=churn, config=asks)
     results = gate.table([*judged, gate.verdict(judged)])
-    house.write("gate_results", results, day=day, fit=fit)
+    warehouse.write("gate_results", results, day=day, fit=fit)
     promotion.require(results, day=day, fit=fit)
 
 

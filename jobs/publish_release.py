@@ -23,32 +23,34 @@ FIGURES = ("metrics", "gate_results")
 
 def main(day: job.Day) -> None:
     """Publish the day."""
-    night, house = recipe.night(), arrow.Warehouse.open()
+    night, warehouse = recipe.night(), arrow.Warehouse.open()
     reasons = [
-        promotion.require(house.read("gate_results", day=day, fit=fit), day=day, fit=fit)
+        promotion.require(warehouse.read("gate_results", day=day, fit=fit), day=day, fit=fit)
         for fit in ("trial", "oracle")
     ]
-    mine = house.read("recommendations", day=day)
-    shared = house.read("fallback_recommendations", day=day)
-    tables = {name: house.read(name, day=day) for name in NIGHT}
+    mine = warehouse.read("recommendations", day=day)
+    shared = warehouse.read("fallback_recommendations", day=day)
+    tables = {name: warehouse.read(name, day=day) for name in NIGHT}
     asks = recipe.section("evaluation.gate", gate.Config)
     own = night.authors_are_users
     everyones = lists.by_id(mine, night=tables, k=night.k, authors_are_users=own)
     judged = gate.check(everyones, config=asks)
     anyones = lists.fallback(shared, videos=tables["video_nodes"], k=night.k)
     judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
-    house.write("gate_results", gate.table(judged), day=day, fit="final")
+    warehouse.write("gate_results", gate.table(judged), day=day, fit="final")
     figures = report.release(mine, shared)
-    house.write("metrics", report.table(figures), day=day, stage="release")
+    warehouse.write("metrics", report.table(figures), day=day, stage="release")
     gate.require(gate.table(judged), day=day, fit="final")
     read = {"recommendations": mine, "fallback_recommendations": shared}
     for name in (name for name in reader.RESULTS if name not in FIGURES):
-        rows = read[name] if name in read else house.read(name, day=day)
-        evaluated = expectations.require(house.table(name).contract, rows, scope=f"day={day}")
+        rows = read[name] if name in read else warehouse.read(name, day=day)
+        evaluated = expectations.require(warehouse.table(name).contract, rows, scope=f"day={day}")
         logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
-    row = record.record(house, day=day, inputs=plan.planned_inputs(house, day), reason=reasons[0])
-    rollback.refuse_withdrawn(row, house=house, day=day)
-    house.write("releases", row, day=day)
+    row = record.record(
+        warehouse, day=day, inputs=plan.planned_inputs(warehouse, day), reason=reasons[0]
+    )
+    rollback.refuse_withdrawn(row, warehouse=warehouse, day=day)
+    warehouse.write("releases", row, day=day)
     moved = reader.latest().day == day
     logger.info("release day=%s id=%s latest=%s", day, reader.of(day).id, moved)
 

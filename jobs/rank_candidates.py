@@ -23,13 +23,15 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """
     if model not in registry.SCORING:
         raise RecipeError(f"night.rankers: {model!r} is not one of {', '.join(registry.SCORING)}")
-    house = arrow.Warehouse.open()
-    _, graph = networks.learned(house, model, day=day, fit=fit)
-    network = networks.network(house, model, graph, day=day, fit=fit, device=settings().device)
+    warehouse = arrow.Warehouse.open()
+    _, graph = networks.learned(warehouse, model, day=day, fit=fit)
+    network = networks.network(warehouse, model, graph, day=day, fit=fit, device=settings().device)
     module: Any = registry.model(model)
     score = partial(module.scores, network, graph)
-    ask = partial(proposals.in_order_of, house, score, day=day, fit=fit)
-    asked = proposals.asked(house, proposals.known(house, day=day, fit=fit), day=day, fit=fit)
+    ask = partial(proposals.in_order_of, warehouse, score, day=day, fit=fit)
+    asked = proposals.asked(
+        warehouse, proposals.known(warehouse, day=day, fit=fit), day=day, fit=fit
+    )
     shards.write("candidates", ask, asked, day=day, fit=fit, source=recipe.ranked_by(model))
 
 

@@ -20,14 +20,14 @@ from microrec.tables import arrow
 
 def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """Select the candidates of one model."""
-    night, house = recipe.night(), arrow.Warehouse.open()
-    learned = fitted.load(house.find_artefact(day=day, fit=fit, model=model))
+    night, warehouse = recipe.night(), arrow.Warehouse.open()
+    learned = fitted.load(warehouse.find_artefact(day=day, fit=fit, model=model))
     if isinstance(learned, fitted.Ranker):
         raise RecipeError(
             f"model {model!r} proposes nothing: name it in night.rankers, not in night.models"
         )
-    found = proposals.known(house, day=day, fit=fit)
-    asked = proposals.asked(house, found, day=day, fit=fit)
+    found = proposals.known(warehouse, day=day, fit=fit)
+    asked = proposals.asked(warehouse, found, day=day, fit=fit)
     how: dict[str, Any] = {
         "known": found.known,
         "k": night.k * night.overfetch,

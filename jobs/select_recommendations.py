@@ -18,17 +18,17 @@ from microrec.tables import arrow
 
 def main(day: job.Day) -> None:
     """Blend, filter and fill for all users of the day."""
-    night, house = recipe.night(), arrow.Warehouse.open()
-    found = proposals.known(house, day=day, fit="final")
-    trusted = gate.trusts_learned(house.read("gate_results", day=day, fit="trial"))
-    users = filters.served(found.users, house.read("suppressed_users", day=day))
+    night, warehouse = recipe.night(), arrow.Warehouse.open()
+    found = proposals.known(warehouse, day=day, fit="final")
+    trusted = gate.trusts_learned(warehouse.read("gate_results", day=day, fit="trial"))
+    users = filters.served(found.users, warehouse.read("suppressed_users", day=day))
     until = filters.horizon(day, "final") + dt.timedelta(hours=night.valid_hours)
-    ask = partial(proposals.recommended, house, found, day=day, trusted=trusted, until=until)
+    ask = partial(proposals.recommended, warehouse, found, day=day, trusted=trusted, until=until)
     shards.write("recommendations", ask, users, day=day)
     shared = ladder.fallback(proposals.rungs(found, day=day, fit="final"), night.k)
     nodes = {"user": found.users, "video": found.videos}
     rows = final.with_ids(shared, nodes={"video": found.videos}, valid_until=until)
-    house.write("fallback_recommendations", rows, day=day)
+    warehouse.write("fallback_recommendations", rows, day=day)
     again = rewatch.lanes(
         found.edges,
         users=users,
@@ -37,7 +37,7 @@ def main(day: job.Day) -> None:
         config=recipe.section("candidates.rewatch", rewatch.Config),
     )
     rows = final.with_ids(again, nodes=nodes, valid_until=until)
-    house.write("rewatch_recommendations", rows, day=day)
+    warehouse.write("rewatch_recommendations", rows, day=day)
 
 
 if __name__ == "__main__":

@@ -22,21 +22,21 @@ from microrec.tables import arrow
 
 def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """Train one model."""
-    house, night, module = arrow.Warehouse.open(), recipe.night(), registry.model(model)
-    tables, graph = networks.learned(house, model, day=day, fit=fit)
+    warehouse, night, module = arrow.Warehouse.open(), recipe.night(), registry.model(model)
+    tables, graph = networks.learned(warehouse, model, day=day, fit=fit)
     config: Any = recipe.section(f"models.{model}", module.Config)
     if fit == "final" and "epochs" in module.Config.model_fields:
-        (trial,) = house.read("models", day=day, fit="trial", model=model).to_pylist()
+        (trial,) = warehouse.read("models", day=day, fit="trial", model=model).to_pylist()
         config = config.model_copy(update={"epochs": json.loads(trial["metrics"])["epochs"]})
     seed, before = registry.seed(night.seed, day=day, model=model), day - dt.timedelta(days=1)
-    find = partial(house.find_artefact, day=before, model=model)
-    read = partial(house.read, day=before)
+    find = partial(warehouse.find_artefact, day=before, model=model)
+    read = partial(warehouse.read, day=before)
     start = runtime.starts(config, str(before), nodes=tables, find=find, read=read)
-    checkpoints = house.checkpoint_folder(day=day, fit=fit, model=model)
+    checkpoints = warehouse.checkpoint_folder(day=day, fit=fit, model=model)
     run = runtime.Runtime(settings().device, checkpoints, start)
     trained = distribute.fit(model, graph, config, np.random.default_rng(seed), run)
     save = partial(fitted.save, trained, config=config)
-    path, digest = house.save_artefact(day=day, fit=fit, model=model, save=save)
+    path, digest = warehouse.save_artefact(day=day, fit=fit, model=model, save=save)
     row = {
         "config": config.model_dump_json(),
         "seed": seed,
@@ -49,7 +49,7 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
         "path": path,
         "digest": digest,
     }
-    house.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=model)
+    warehouse.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=model)
 
 
 if __name__ == "__main__":

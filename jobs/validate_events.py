@@ -22,10 +22,14 @@ logger = logging.getLogger(__name__)
 
 def main(day: job.Day) -> None:
     """Validate the arrival days of a night's window, and its catalogue and consent."""
-    night, config, zone = recipe.night(), recipe.section("events", Config), settings().landing
-    house, late = Warehouse.open(), night.lateness_days
-    landed = landing.days(zone, counts.LINES)
-    done = [one for one in landed if house.exists("rejected_events", day=one)]
+    night, config, landing_root = (
+        recipe.night(),
+        recipe.section("events", Config),
+        settings().landing,
+    )
+    warehouse, late = Warehouse.open(), night.lateness_days
+    landed = landing.days(landing_root, counts.LINES)
+    done = [one for one in landed if warehouse.exists("rejected_events", day=one)]
     plan = arrivals.plan(
         day, landed=landed, committed=done, window_days=night.window_days, lateness_days=late
     )
@@ -33,9 +37,11 @@ def main(day: job.Day) -> None:
     with ExitStack() as kept:
         tables = {}
         for name, judge in {**catalogue.JUDGES, **consent.JUDGES}.items():
-            tables[name] = judge(raw.read_through(house.session, zone, name, day)).persist()
+            tables[name] = judge(
+                raw.read_through(warehouse.session, landing_root, name, day)
+            ).persist()
             kept.callback(tables[name].unpersist)
-        lines = raw.read_days(house.session, zone, counts.LINES, plan.read)
+        lines = raw.read_days(warehouse.session, landing_root, counts.LINES, plan.read)
         states, typed = catalogue.states(tables["raw_videos"]), parse.interactions(lines)
         judged = rules.judge(typed, states, days=days, config=config, lateness_days=late).persist()
         kept.callback(judged.unpersist)
@@ -43,17 +49,23 @@ def main(day: job.Day) -> None:
         tallies = counts.tally(lines, judged, tables, suppressed).collect()
         for one in days:
             logger.info("validated arrived_on=%s %s", one, counts.checked(tallies, one))
-        words = [landing.stamp(zone, counts.LINES, one, back=late) for one in days]
+        words = [landing.stamp(landing_root, counts.LINES, one, back=late) for one in days]
         arrived = [{"arrived_on": one} for one in days]
-        house.write("events", signals.viewings(judged, config), replace=arrived, made_with=words)
-        house.write("rejected_events", rules.rejected(judged), replace=[{"day": d} for d in days])
-        house.write("videos", catalogue.videos(tables["raw_videos"]), day=day)
+        warehouse.write(
+            "events", signals.viewings(judged, config), replace=arrived, made_with=words
+        )
+        warehouse.write(
+            "rejected_events", rules.rejected(judged), replace=[{"day": d} for d in days]
+        )
+        warehouse.write("videos", catalogue.videos(tables["raw_videos"]), day=day)
         vectors = catalogue.video_features(tables["raw_video_features"])
-        house.write("video_features", vectors, day=day)
-        house.write("clip_features", catalogue.clip_features(tables["raw_clip_features"]), day=day)
-        house.write("suppressed_users", suppressed, day=day)
-        rows = house.session.createDataFrame(counts.metrics(tallies, day))
-        house.write("metrics", rows, day=day, stage="events")
+        warehouse.write("video_features", vectors, day=day)
+        warehouse.write(
+            "clip_features", catalogue.clip_features(tables["raw_clip_features"]), day=day
+        )
+        warehouse.write("suppressed_users", suppressed, day=day)
+        rows = warehouse.session.createDataFrame(counts.metrics(tallies, day))
+        warehouse.write("metrics", rows, day=day, stage="events")
 
 
 if __name__ == "__main__":

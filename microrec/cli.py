@@ -82,11 +82,13 @@ def world(
     import numpy as np
 
     from microrec.synth.world import Config, generate
-    from microrec.tables import landing as zone
+    from microrec.tables import landing as landing_root
 
     config = Config(users=users, videos=videos, days=days)
     planted = generate(config, np.random.default_rng(seed))
-    zone.write_world(str(landing), planted.parts, truth=planted.truth.model_dump(mode="json"))
+    landing_root.write_world(
+        str(landing), planted.parts, truth=planted.truth.model_dump(mode="json")
+    )
     console.print(f"planted world: {users} users, {videos} videos, {days} days in {landing}")
 
 
@@ -158,11 +160,11 @@ def plan(
     _quiet()
     os.environ |= _places(landing, warehouse)
     settings.cache_clear()
-    house = House.open()
+    opened = House.open()
     rows: list[dict[str, object]] = []
     for back in range((last - first).days + 1):
         day = first + dt.timedelta(days=back)
-        why = planned.stale_reasons(house, day, planned.current_inputs(house, day))
+        why = planned.stale_reasons(opened, day, planned.current_inputs(opened, day))
         rows.append({"day": day, "plan": "make" if why else "skip", "because": "; ".join(why)})
     _print_rows("plan", ["day", "plan", "because"], rows)
 
@@ -224,7 +226,7 @@ def show(
 
     _quiet()
     where = str(warehouse) if warehouse else None
-    rows = reader.rows_of(table, day=day, user_id=user, warehouse=where)
+    rows = reader.rows_of(table, day=day, user_id=user, root=where)
     _print_rows(
         f"{table}: {rows.num_rows} rows", rows.column_names, rows.slice(0, limit).to_pylist()
     )
@@ -279,7 +281,7 @@ def rollback(
 
     _quiet()
     where = str(warehouse) if warehouse else None
-    withdrawn = back.to(to, reason=reason, warehouse=where)
+    withdrawn = back.to(to, reason=reason, root=where)
     console.print(f"withdrawn: {', '.join(map(str, withdrawn)) or 'none'}")
     console.print(f"latest:    {reader.latest(where).id}")
 
@@ -331,9 +333,9 @@ def vacuum(
     from microrec.tables.arrow import Warehouse as House
 
     _quiet()
-    house = House.open(str(warehouse) if warehouse else None)
+    opened = House.open(str(warehouse) if warehouse else None)
     now = dt.datetime.now(dt.UTC)
-    found = retention.vacuum(house, hours=hours, keep=keep, now=now, dry_run=dry_run)
+    found = retention.vacuum(opened, hours=hours, keep=keep, now=now, dry_run=dry_run)
     rows = [{"table": name, "deleted": len(files)} for name, files in found.items()]
     _print_rows("would be deleted" if dry_run else "deleted", ["table", "deleted"], rows)
 

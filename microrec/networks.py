@@ -18,24 +18,24 @@ class Learned(NamedTuple):
     graph: Graph
 
 
-def learned(house: Warehouse, model: str, *, day: dt.date, fit: str) -> Learned:
+def learned(warehouse: Warehouse, model: str, *, day: dt.date, fit: str) -> Learned:
     """Read what a fit of a model learns from.
 
     Raises:
         MissingDay: a table has no rows of the day.
     """
     needed = data.reads(registry.tables(model), fit)
-    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
+    tables = {name: warehouse.read(name, day=day, **part) for name, part in needed.items()}
     return Learned(tables, data.build_graph(tables, fit=fit))
 
 
 def network(
-    house: Warehouse, model: str, graph: Graph, *, day: dt.date, fit: str, device: str
+    warehouse: Warehouse, model: str, graph: Graph, *, day: dt.date, fit: str, device: str
 ) -> Any:
     """The network of a fit, restored.
 
     Args:
-        house: has its artefact.
+        warehouse: has its artefact.
         model: one of `registry.SCORING`.
         graph: what it was fitted to.
         day: of the night.
@@ -47,5 +47,5 @@ def network(
     """
     from microrec.models import exposures
 
-    folder = house.find_artefact(day=day, fit=fit, model=model)
+    folder = warehouse.find_artefact(day=day, fit=fit, model=model)
     return exposures.load(model, folder, graph, device=device)

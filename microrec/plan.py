@@ -76,14 +76,14 @@ def current_inputs(warehouse: Warehouse, day: dt.date) -> NightInputs:
         RecipeError: the recipe cannot be read.
     """
     night = recipe.night()
-    zone = settings().landing
+    landing_root = settings().landing
     return NightInputs(
-        events=_digest(_event_stamps(warehouse, zone, day)),
+        events=_digest(_event_stamps(warehouse, landing_root, day)),
         catalogue=_digest(
-            landing.stamp(zone, table, arrived)
+            landing.stamp(landing_root, table, arrived)
             for table in landing.TABLES
             if table != INTERACTIONS
-            for arrived in landing.days(zone, table)
+            for arrived in landing.days(landing_root, table)
             if arrived <= day
         ),
         recipe=_digest([json.dumps(recipe.load(settings().recipe), sort_keys=True), *night.models]),
@@ -158,11 +158,13 @@ def _details(name: str, before: Mapping[str, Any], current: NightInputs) -> str:
     return ""
 
 
-def _event_stamps(warehouse: Warehouse, zone: str, day: dt.date) -> list[str]:
+def _event_stamps(warehouse: Warehouse, landing_root: str, day: dt.date) -> list[str]:
     """By arrival day: the stamp its events were made from, or would be if no night has validated it."""
     night = recipe.night()
     days = [day - dt.timedelta(days=back) for back in range(night.window_days)]
-    stamps = [landing.stamp(zone, INTERACTIONS, each, back=night.lateness_days) for each in days]
+    stamps = [
+        landing.stamp(landing_root, INTERACTIONS, each, back=night.lateness_days) for each in days
+    ]
     committed = warehouse.made_with_each("events", [{"arrived_on": each} for each in days])
     # The night validates its own day in any case.
     older = zip(committed[1:], stamps[1:], strict=True)

@@ -30,7 +30,7 @@ class UserClips:
     """Rows of `clip_edges` of the pair, of all days the night looks at."""
 
 
-def of_user(user_id: str, video_id: str, day: dt.date, warehouse: str | None = None) -> UserClips:
+def of_user(user_id: str, video_id: str, day: dt.date, root: str | None = None) -> UserClips:
     """What the final fit of a night predicts of one user and one video, and what it was told of them.
 
     Raises:
@@ -42,17 +42,17 @@ def of_user(user_id: str, video_id: str, day: dt.date, warehouse: str | None = N
     from microrec import networks
     from microrec.models import clip_graph, clip_interest
 
-    house = arrow.Warehouse.open(warehouse)
-    if not house.exists("models", day=day, fit="final", model=MODEL):
-        raise MissingDay(f"models[day={day}]: no {MODEL} was fitted that night in {house.root}")
-    tables, graph = networks.learned(house, MODEL, day=day, fit="final")
+    warehouse = arrow.Warehouse.open(root)
+    if not warehouse.exists("models", day=day, fit="final", model=MODEL):
+        raise MissingDay(f"models[day={day}]: no {MODEL} was fitted that night in {warehouse.root}")
+    tables, graph = networks.learned(warehouse, MODEL, day=day, fit="final")
     user = _index(tables["users"], "users", "user", user_id, day)
     video = _index(tables["video_nodes"], "video_nodes", "video", video_id, day)
     seen = clip_interest.clips_of(graph)
     _, clip = seen.of(np.array([video]))
     if not len(clip):
         raise MicrorecError(f"video_nodes[day={day}]: length of video {video_id} is not known")
-    network = networks.network(house, MODEL, graph, day=day, fit="final", device="cpu").eval()
+    network = networks.network(warehouse, MODEL, graph, day=day, fit="final", device="cpu").eval()
     today = np.full(len(clip), seen.today)
     asked = clip_graph.Reader(seen, network.config).pairs(np.full(len(clip), user), clip, today)
     with torch.no_grad():
@@ -64,15 +64,13 @@ def of_user(user_id: str, video_id: str, day: dt.date, warehouse: str | None = N
     return UserClips(seen.end_ms[clip], interest, viewings.sort_by(order))
 
 
-def of_video(
-    video_id: str, day: dt.date, warehouse: str | None = None
-) -> tuple[pa.Table, pa.Table]:
+def of_video(video_id: str, day: dt.date, root: str | None = None) -> tuple[pa.Table, pa.Table]:
     """The released rows of `clip_interest` and of `exit_points` of one video.
 
     Raises:
         MissingDay: the day has no release, or its release tells nothing of the video.
     """
-    release = reader.of(day, warehouse)
+    release = reader.of(day, root)
     everything = release.read(MODEL)
     if not everything.num_rows:
         raise MissingDay(f"{MODEL}[day={day}]: empty, the night had no {MODEL} model")

@@ -47,23 +47,23 @@ class Proposals(NamedTuple):
     """The learned order, if the night has one."""
 
 
-def read(house: Warehouse, sources: Sequence[str], *, day: dt.date, fit: str) -> Proposals:
+def read(warehouse: Warehouse, sources: Sequence[str], *, day: dt.date, fit: str) -> Proposals:
     """Read what the sources propose; one that is not there is missed in the log.
 
     Raises:
         MissingDay: a graph table has no rows of the day.
     """
-    return with_lists(house, known(house, day=day, fit=fit), sources, day=day, fit=fit)
+    return with_lists(warehouse, known(warehouse, day=day, fit=fit), sources, day=day, fit=fit)
 
 
-def known(house: Warehouse, *, day: dt.date, fit: str) -> Proposals:
+def known(warehouse: Warehouse, *, day: dt.date, fit: str) -> Proposals:
     """What a fit knows, without any list yet.
 
     Raises:
         MissingDay: a graph table has no rows of the day.
     """
-    users, edges = house.read("users", day=day), house.read("watch_edges", day=day)
-    videos = house.read("video_nodes", day=day)
+    users, edges = warehouse.read("users", day=day), warehouse.read("watch_edges", day=day)
+    videos = warehouse.read("video_nodes", day=day)
     authors = users if recipe.night().authors_are_users else None
     told = filters.knowledge(
         edges, videos, n_users=users.num_rows, fit=fit, day=day, authors=authors
@@ -71,20 +71,20 @@ def known(house: Warehouse, *, day: dt.date, fit: str) -> Proposals:
     return Proposals(users, edges, videos, told, {}, None)
 
 
-def asked(house: Warehouse, found: Proposals, *, day: dt.date, fit: str) -> Ints:
+def asked(warehouse: Warehouse, found: Proposals, *, day: dt.date, fit: str) -> Ints:
     """user_idx whom a fit proposes something to, ascending: in the trial only those who can be evaluated.
 
     Raises:
         MissingDay: suppressed_users has no rows of the day.
     """
-    served = filters.served(found.users, house.read("suppressed_users", day=day))
+    served = filters.served(found.users, warehouse.read("suppressed_users", day=day))
     if fit == "final":
         return served
     return np.intersect1d(served, filters.viewers(found.edges, "holdout"))
 
 
 def with_lists(
-    house: Warehouse,
+    warehouse: Warehouse,
     found: Proposals,
     sources: Sequence[str],
     *,
@@ -96,12 +96,14 @@ def with_lists(
     some = None if users is None else {"user_idx": spanned(users)}
     lists = {}
     for source in sorted({*sources, hybrid.SOURCE}):
-        if house.exists("candidates", day=day, fit=fit, source=source):
-            lists[source] = house.read("candidates", where=some, day=day, fit=fit, source=source)
+        if warehouse.exists("candidates", day=day, fit=fit, source=source):
+            lists[source] = warehouse.read(
+                "candidates", where=some, day=day, fit=fit, source=source
+            )
         elif source in sources:
             logger.warning("blend day=%s fit=%s missing_source=%s", day, fit, source)
     learned = lists.pop(hybrid.SOURCE, None)
-    if learned is not None and not house.count(
+    if learned is not None and not warehouse.count(
         "candidates", day=day, fit=fit, source=hybrid.SOURCE
     ):
         learned = None
@@ -114,7 +116,7 @@ def spanned(users: Ints) -> range:
 
 
 def recommended(
-    house: Warehouse,
+    warehouse: Warehouse,
     found: Proposals,
     *,
     day: dt.date,
@@ -125,7 +127,7 @@ def recommended(
     """The final lists of some users.
 
     Args:
-        house: has the night's tables.
+        warehouse: has the night's tables.
         found: what the final fit knows.
         day: of the night.
         trusted: whether the learned order counts, if there is one.
@@ -135,12 +137,12 @@ def recommended(
     Returns:
         Rows of `recommendations`.
     """
-    part = with_lists(house, found, recipe.night().sources, day=day, fit="final", users=users)
+    part = with_lists(warehouse, found, recipe.night().sources, day=day, fit="final", users=users)
     learned = part.learned if trusted else None
     method = "closed_form" if learned is None else "learned"
     logger.info("blend day=%s fit=final method=%s users=%d", day, method, len(users))
-    select = selection(house, part, users=users, day=day, fit="final")
-    rows = with_evidence(house, part, select(learned), day=day)
+    select = selection(warehouse, part, users=users, day=day, fit="final")
+    rows = with_evidence(warehouse, part, select(learned), day=day)
     nodes = {"user": found.users, "video": found.videos, "evidence_video": found.videos}
     return final.with_ids(rows, nodes=nodes, valid_until=until)
 
@@ -154,12 +156,12 @@ def rungs(found: Proposals, *, day: dt.date, fit: str) -> dict[str, NDArray[np.i
 
 
 def selection(
-    house: Warehouse, found: Proposals, *, users: Ints, day: dt.date, fit: str
+    warehouse: Warehouse, found: Proposals, *, users: Ints, day: dt.date, fit: str
 ) -> Callable[[pa.Table | None], pa.Table]:
     """How final lists are made of the proposals, by the recipe.
 
     Args:
-        house: has the night's tables.
+        warehouse: has the night's tables.
         found: what is proposed.
         users: user_idx of everyone who gets a list.
         day: of the night.
@@ -172,7 +174,7 @@ def selection(
         MissingDay: variety or exploration is asked for and there are no modality_edges.
     """
     steps = ladder.climb(rungs(found, day=day, fit=fit))
-    base = _shaping(house, found, day=day, fit=fit)
+    base = _shaping(warehouse, found, day=day, fit=fit)
 
     def select(learned: pa.Table | None) -> pa.Table:
         return final.select(
@@ -187,14 +189,16 @@ def selection(
     return select
 
 
-def _shaping(house: Warehouse, found: Proposals, *, day: dt.date, fit: str) -> final.Shaping:
+def _shaping(warehouse: Warehouse, found: Proposals, *, day: dt.date, fit: str) -> final.Shaping:
     """The recipe's weights, variety and exploration."""
     plain = final.Shaping(recipe.section("candidates.blend", blend.Config))
     varied = recipe.section("candidates.diversity", diversity.Config)
     explored = recipe.section("candidates.exploration", exploration.Config)
     if not varied.active and not explored.places:
         return plain
-    like = diversity.likeness(house.read("modality_edges", day=day), found.videos, config=varied)
+    like = diversity.likeness(
+        warehouse.read("modality_edges", day=day), found.videos, config=varied
+    )
     if varied.active:
         plain = replace(plain, variety=final.Variety(varied, like))
     if explored.places:
@@ -214,15 +218,17 @@ def discovery(
     return final.Discovery(config, like, order, rng.random(found.users.num_rows))
 
 
-def with_evidence(house: Warehouse, found: Proposals, rows: pa.Table, *, day: dt.date) -> pa.Table:
+def with_evidence(
+    warehouse: Warehouse, found: Proposals, rows: pa.Table, *, day: dt.date
+) -> pa.Table:
     """The rows of final lists with what speaks for each.
 
     Raises:
         MissingDay: a source of the lists has no artefact, or there are no modality_edges.
     """
-    edges = house.read("modality_edges", day=day)
+    edges = warehouse.read("modality_edges", day=day)
     names = [name for name in recipe.night().models if name in found.lists]
-    places = ((name, house.find_artefact(day=day, fit="final", model=name)) for name in names)
+    places = ((name, warehouse.find_artefact(day=day, fit="final", model=name)) for name in names)
     models = ((name, fitted.load(place)) for name, place in places)
     alike = evidence.by_modality(edges, n_videos=found.videos.num_rows)
     return evidence.add(rows, models, known=found.known, alike=alike)
@@ -233,7 +239,9 @@ def facts(found: Proposals, *, day: dt.date, fit: str) -> hybrid.Facts:
     return hybrid.facts(found.edges, found.videos, known=found.known, fit=fit, day=day)
 
 
-def nights(house: Warehouse, sources: Sequence[str], *, last: dt.date, fit: str) -> list[dt.date]:
+def nights(
+    warehouse: Warehouse, sources: Sequence[str], *, last: dt.date, fit: str
+) -> list[dt.date]:
     """Measured nights whose day a fit may know, with the candidates of all sources, newest first.
 
     A night's trial holds its own day out, so it learns from the nights before; its final fit may
@@ -247,27 +255,29 @@ def nights(house: Warehouse, sources: Sequence[str], *, last: dt.date, fit: str)
     return [
         one
         for one in days
-        if house.exists("metrics", day=one, stage="evaluation")
-        and all(house.exists("candidates", day=one, fit="trial", source=name) for name in sources)
+        if warehouse.exists("metrics", day=one, stage="evaluation")
+        and all(
+            warehouse.exists("candidates", day=one, fit="trial", source=name) for name in sources
+        )
     ]
 
 
 def examples(
-    house: Warehouse, day: dt.date, *, config: hybrid.Config, rng: np.random.Generator
+    warehouse: Warehouse, day: dt.date, *, config: hybrid.Config, rng: np.random.Generator
 ) -> hybrid.Examples:
     """What a night teaches: what its sources proposed for its held-out day, and what came of it."""
-    found = known(house, day=day, fit="trial")
+    found = known(warehouse, day=day, fit="trial")
     right, told = truth.truth(found.edges, found.videos), facts(found, day=day, fit="trial")
     parts = []
     for users in shards.in_parts(np.arange(found.users.num_rows)):
-        for pairs in _pairs(house, found, told, users, day=day, fit="trial"):
+        for pairs in _pairs(warehouse, found, told, users, day=day, fit="trial"):
             liked = hybrid.liked(pairs, right.users[right.row], right.video)
             parts.append(hybrid.examples(pairs, liked, config=config, rng=rng))
     return hybrid.together(parts)
 
 
 def in_learned_order(
-    house: Warehouse,
+    warehouse: Warehouse,
     found: Proposals,
     booster: lightgbm.Booster,
     *,
@@ -278,7 +288,7 @@ def in_learned_order(
     """`candidates` rows of some users, all that is proposed to them in the learned order.
 
     Args:
-        house: has the candidates.
+        warehouse: has the candidates.
         found: what the fit knows.
         booster: the learned blend.
         day: of the night.
@@ -286,12 +296,12 @@ def in_learned_order(
         users: user_idx of consecutive users, ascending.
     """
     told, k = facts(found, day=day, fit=fit), recipe.night().k * recipe.night().overfetch
-    blocks = _pairs(house, found, told, users, day=day, fit=fit)
+    blocks = _pairs(warehouse, found, told, users, day=day, fit=fit)
     return pa.concat_tables(hybrid.order(booster, pairs, k=k) for pairs in blocks)
 
 
 def in_order_of(
-    house: Warehouse,
+    warehouse: Warehouse,
     score: Callable[[Ints, Ints], NDArray[np.floating]],
     *,
     day: dt.date,
@@ -301,7 +311,7 @@ def in_order_of(
     """`candidates` rows of some users, all that the night's models propose to them in the order of one more score.
 
     Args:
-        house: has the candidates.
+        warehouse: has the candidates.
         score: of pairs, user_idx [n] and video_idx [n].
         day: of the night.
         fit: trial or final.
@@ -313,7 +323,7 @@ def in_order_of(
     """
     night, some = recipe.night(), {"user_idx": spanned(users)}
     lists = {
-        source: house.read("candidates", where=some, day=day, fit=fit, source=source)
+        source: warehouse.read("candidates", where=some, day=day, fit=fit, source=source)
         for source in night.models
     }
     pairs = reranking.union(lists)
@@ -321,13 +331,15 @@ def in_order_of(
 
 
 def some_pairs(
-    house: Warehouse, found: Proposals, users: Ints, *, day: dt.date, fit: str
+    warehouse: Warehouse, found: Proposals, users: Ints, *, day: dt.date, fit: str
 ) -> hybrid.Pairs:
     """All that is proposed to some users, who need not be consecutive."""
     parts = []
     for part in shards.in_parts(np.arange(found.users.num_rows)):
         mine = np.intersect1d(users, part)
-        lists = with_lists(house, found, recipe.night().sources, day=day, fit=fit, users=mine).lists
+        lists = with_lists(
+            warehouse, found, recipe.night().sources, day=day, fit=fit, users=mine
+        ).lists
         drawn = pa.array(mine)
         parts.append(
             {name: rows.filter(pc.is_in(rows["user_idx"], drawn)) for name, rows in lists.items()}
@@ -338,7 +350,7 @@ def some_pairs(
 
 
 def _pairs(
-    house: Warehouse,
+    warehouse: Warehouse,
     found: Proposals,
     told: hybrid.Facts,
     users: Ints,
@@ -349,7 +361,9 @@ def _pairs(
     """All that is proposed to consecutive users, some of them at a time."""
     config = recipe.section("candidates.hybrid", hybrid.Config)
     closed = recipe.section("candidates.blend", blend.Config)
-    lists = with_lists(house, found, recipe.night().sources, day=day, fit=fit, users=users).lists
+    lists = with_lists(
+        warehouse, found, recipe.night().sources, day=day, fit=fit, users=users
+    ).lists
     for block in hybrid.in_blocks(lists, size=config.block_users):
         yield hybrid.pairs(block, facts=told, closed=closed)
 

@@ -57,10 +57,10 @@ def write(table: str, ask: Ask, users: Ints, **scope: Any) -> None:
         return
     from microrec.tables import spark  # seconds, that one task does not need
 
-    house = spark.Warehouse.open()
-    columns = [one for one in house.table(table).contract.schema if one.name not in scope]
-    rows = spread(house.session, ask, parts, schema=pa.schema(columns), tasks=tasks)
-    house.write(table, rows, **scope)
+    warehouse = spark.Warehouse.open()
+    columns = [one for one in warehouse.table(table).contract.schema if one.name not in scope]
+    rows = spread(warehouse.session, ask, parts, schema=pa.schema(columns), tasks=tasks)
+    warehouse.write(table, rows, **scope)
 
 
 def in_parts(users: Ints) -> list[Ints]:

@@ -19,12 +19,12 @@ def lists(found: Proposals, *, day: dt.date) -> pa.Table | None:
     return champion.listed(released, users=found.users, videos=found.videos)
 
 
-def figures(house: Warehouse, metric: str, *, day: dt.date) -> dict[str, float]:
+def figures(warehouse: Warehouse, metric: str, *, day: dt.date) -> dict[str, float]:
     """A metric of every list of the trial of the day before, by name; empty if there was none."""
     before = day - dt.timedelta(days=1)
-    if not house.exists("metrics", day=before, stage="evaluation"):
+    if not warehouse.exists("metrics", day=before, stage="evaluation"):
         return {}
-    rows = house.read("metrics", day=before, stage="evaluation").to_pylist()
+    rows = warehouse.read("metrics", day=before, stage="evaluation").to_pylist()
     return {
         row["name"]: row["value"]
         for row in rows

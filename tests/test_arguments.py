@@ -157,8 +157,14 @@ def test_a_job_refuses_in_its_last_line_and_is_not_tried_again(
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_readers_of_tables_look_nowhere_else(place: Path, name: str) -> None:
-    house = Warehouse.open()
-    for read in (house.read, house.partitions, house.version, house.digest, reader.rows_of):
+    warehouse = Warehouse.open()
+    for read in (
+        warehouse.read,
+        warehouse.partitions,
+        warehouse.version,
+        warehouse.digest,
+        reader.rows_of,
+    ):
         with pytest.raises(ContractViolation, match="not the name of a table"):
             read(name)
     with pytest.raises(LandingError, match="not one of raw_interactions"):
@@ -168,17 +174,19 @@ def test_readers_of_tables_look_nowhere_else(place: Path, name: str) -> None:
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_partition_values_lead_nowhere(place: Path, value: str) -> None:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     empty = (
-        house.table("models").contract.schema.empty_table().drop_columns(["day", "fit", "model"])
+        warehouse.table("models")
+        .contract.schema.empty_table()
+        .drop_columns(["day", "fit", "model"])
     )
     for values in ({"fit": value, "model": "content"}, {"fit": "trial", "model": value}):
         with pytest.raises(ContractViolation, match="letters, digits"):
-            house.write("models", empty, day=DAY, **values)
+            warehouse.write("models", empty, day=DAY, **values)
         with pytest.raises(ContractViolation, match="letters, digits"):
-            house.save_artefact(day=DAY, save=lambda folder: None, **values)
+            warehouse.save_artefact(day=DAY, save=lambda folder: None, **values)
         with pytest.raises(MissingDay):
-            house.read("models", day=DAY, **values)
+            warehouse.read("models", day=DAY, **values)
     assert not (place / "warehouse").exists() or not list((place / "warehouse").rglob("*.parquet"))
 
 
@@ -208,12 +216,12 @@ def test_ids_of_any_kind_are_found_by_the_reader_as_they_are(place: Path) -> Non
             "first_seen": pa.array([0] * len(ids), pa.timestamp("us", tz="UTC")),
         }
     )
-    house = Warehouse.open()
-    house.write("users", rows, day=DAY)
-    assert house.read("users", day=DAY)["user_id"].to_pylist() == ids
+    warehouse = Warehouse.open()
+    warehouse.write("users", rows, day=DAY)
+    assert warehouse.read("users", day=DAY)["user_id"].to_pylist() == ids
     for number, id_ in enumerate(ids):
         for found in (
-            house.read("users", day=DAY, where={"user_id": id_}),
+            warehouse.read("users", day=DAY, where={"user_id": id_}),
             reader.rows_of("users", user_id=id_),
         ):
             assert found["user_idx"].to_pylist() == [number]
@@ -270,7 +278,7 @@ def test_a_folder_named_by_a_run_is_short_enough(
 ) -> None:
     monkeypatch.setenv("MICROREC_RUN_ID", "manual__../../" + "r" * 240)
     settings.cache_clear()
-    house = Warehouse.open()
-    house.write_empty("suppressed_users", day=DAY)
+    warehouse = Warehouse.open()
+    warehouse.write_empty("suppressed_users", day=DAY)
     (folder,) = (place / "warehouse" / "suppressed_users").glob("attempt-*")
     assert len(folder.name) < 130

@@ -126,9 +126,10 @@ def at_once(days: list[dt.date]) -> None:
 
 def test_any_order_and_once_more_gives_what_forwards_gives(made: Place) -> None:
     """The blend learns from the nights before: they must be there, but not have been made in their order."""
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     methods = [
-        set(house.read("blend_weights", day=day, fit="trial")["method"].to_pylist()) for day in DAYS
+        set(warehouse.read("blend_weights", day=day, fit="trial")["method"].to_pylist())
+        for day in DAYS
     ]
     assert methods == [{"closed_form"}, {"learned"}]
     wanted, whole = {day: lists(day) for day in DAYS}, reader.latest()
@@ -149,8 +150,8 @@ def test_any_order_and_once_more_gives_what_forwards_gives(made: Place) -> None:
 
 def news(day: dt.date) -> list[str]:
     """Why a day would be made."""
-    house = Warehouse.open()
-    return plan.stale_reasons(house, day, plan.current_inputs(house, day))
+    warehouse = Warehouse.open()
+    return plan.stale_reasons(warehouse, day, plan.current_inputs(warehouse, day))
 
 
 def test_what_makes_a_night_new(made: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -681,15 +681,15 @@ def test_the_floor_of_clicks_is_the_smoothed_share_of_positives() -> None:
 
 
 def test_a_larger_world_has_copies_of_users_who_watch_other_videos(tmp_path: Path) -> None:
-    zone = tmp_path / "raw_interactions" / "day=2026-01-01"
-    zone.mkdir(parents=True)
+    landing_root = tmp_path / "raw_interactions" / "day=2026-01-01"
+    landing_root.mkdir(parents=True)
     generator = np.random.default_rng(2)
     lines = [f"{u},{min(int(v), 39)}" for u in range(50) for v in generator.exponential(9, size=8)]
-    (zone / "log.csv.gz").write_bytes(
+    (landing_root / "log.csv.gz").write_bytes(
         gzip.compress(("user_id,video_id\n" + "\n".join(lines)).encode())
     )
     sequences.multiply(tmp_path, 3, np.random.default_rng(0))
-    rows = pd.read_csv(zone / "log.csv.gz", dtype=str)
+    rows = pd.read_csv(landing_root / "log.csv.gz", dtype=str)
     assert len(rows) == 3 * 400
     assert rows["user_id"].nunique() == 3 * 50
     first = rows[~rows["user_id"].str.contains("-")]
@@ -718,16 +718,18 @@ def test_what_a_night_left_out_is_still_to_be_built(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nights, "BEFORE_MODELS", ("build_sequences",))
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     assert nights.missing(LAST) == ["build_sequences"]
-    house.write_empty("metrics", day=LAST, stage="sequences")
+    warehouse.write_empty("metrics", day=LAST, stage="sequences")
     assert nights.missing(LAST) == ["build_sequences"]
-    schema = house.table("metrics").contract.file_schema
+    schema = warehouse.table("metrics").contract.file_schema
     one = {"name": "sequences", "metric": "rows", "slice": "all", "value": 1.0, "n": 1}
     filled = [{name: one.get(name) for name in schema.names}]
-    house.write("metrics", pa.Table.from_pylist(filled, schema=schema), day=LAST, stage="sequences")
+    warehouse.write(
+        "metrics", pa.Table.from_pylist(filled, schema=schema), day=LAST, stage="sequences"
+    )
     assert nights.missing(LAST) == []
-    house.write_empty("metrics", day=LAST, stage="sequences")
+    warehouse.write_empty("metrics", day=LAST, stage="sequences")
     assert nights.missing(LAST) == ["build_sequences"], "the row is gone"
 
 

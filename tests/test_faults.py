@@ -144,15 +144,15 @@ def place_of(table: str, scope: Scope) -> Place:
     return table, "/".join(f"{name}={value}" for name, value in scope.items())
 
 
-def state(house: Warehouse, places: list[Place]) -> State:
+def state(warehouse: Warehouse, places: list[Place]) -> State:
     """What readers find now. A release is known by its id: its versions differ with the number of commits."""
     found = {}
     for table, path in places:
         scope = dict(word.split("=", 1) for word in path.split("/"))
         try:
-            found[table, path] = house.digest(table, **scope)
+            found[table, path] = warehouse.digest(table, **scope)
             if table == "releases":
-                found[table, path] = reader.of(DAY, house.root).id
+                found[table, path] = reader.of(DAY, warehouse.root).id
         except MissingDay:
             found[table, path] = MISSING
     return found
@@ -174,21 +174,21 @@ def recorded(writes: list[tuple[str, list[Scope]]]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def settled(root: Path, zone: Path, *, attempt: int = 1) -> Iterator[None]:
+def settled(root: Path, landing_root: Path, *, attempt: int = 1) -> Iterator[None]:
     """Jobs called in this process work there, as an attempt of one run."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(root, zone, attempt=attempt).items():
+        for name, value in environment(root, landing_root, attempt=attempt).items():
             patch.setenv(name, value)
         settings.cache_clear()
         yield
     settings.cache_clear()
 
 
-def environment(root: Path, zone: Path, *, attempt: int = 1) -> dict[str, str]:
+def environment(root: Path, landing_root: Path, *, attempt: int = 1) -> dict[str, str]:
     return {
         "MICROREC_WAREHOUSE": str(root),
-        "MICROREC_LANDING": str(zone),
-        "MICROREC_RECIPE": str(zone.parent / "recipe.toml"),
+        "MICROREC_LANDING": str(landing_root),
+        "MICROREC_RECIPE": str(landing_root.parent / "recipe.toml"),
         "MICROREC_RUN_ID": f"night-of-{DAY}",
         "MICROREC_ATTEMPT": str(attempt),
     }
@@ -206,7 +206,7 @@ def first_delivery(part: Part) -> Part:
 class Night:
     """A night that nothing disturbed."""
 
-    zone: Path
+    landing_root: Path
     root: Path
     writes: Writes
     state: State
@@ -221,14 +221,14 @@ class Nights:
     after: Night
 
 
-def undisturbed(zone: Path, root: Path) -> Night:
+def undisturbed(landing_root: Path, root: Path) -> Night:
     writes: Writes = {}
-    with settled(root, zone):
+    with settled(root, landing_root):
         for one in NIGHT:
             with recorded(writes.setdefault(one, [])):
                 call(one.job, DAY, **one.options)
         places = {place_of(t, s) for made in writes.values() for t, scopes in made for s in scopes}
-        return Night(zone, root, writes, state(Warehouse.open(), sorted(places)))
+        return Night(landing_root, root, writes, state(Warehouse.open(), sorted(places)))
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ class Walk:
         self.latest = reader.latest(str(self.root)).id if start is not None else None
 
     @property
-    def house(self) -> Warehouse:
+    def warehouse(self) -> Warehouse:
         return Warehouse.open(str(self.root))
 
     def reach(self, task: Call) -> None:
@@ -291,12 +291,12 @@ class Walk:
 
     def check(self) -> None:
         """Readers find what they must, every model can be opened, and the latest release is whole."""
-        found = state(self.house, list(self.expected))
+        found = state(self.warehouse, list(self.expected))
         unlike = {place: found[place] for place in found if found[place] != self.expected[place]}
         assert not unlike, "neither the old rows nor those of the undisturbed night"
-        if self.house.exists("models", day=DAY):
-            for row in self.house.read("models", day=DAY).to_pylist():
-                self.house.open_artefact(row["path"], row["digest"])
+        if self.warehouse.exists("models", day=DAY):
+            for row in self.warehouse.read("models", day=DAY).to_pylist():
+                self.warehouse.open_artefact(row["path"], row["digest"])
         if self.latest is None:
             assert reader.days(str(self.root)) == []
         else:
@@ -428,12 +428,12 @@ def woken_late(walk: Walk, task: Call) -> None:
     late = walk.start(task, "stop", "fenced", tables[-1])
     late.stopped()
     walk.run(task, attempt=2)
-    versions = {table: walk.house.version(table) for table in tables}
+    versions = {table: walk.warehouse.version(table) for table in tables}
     late.goes_on()
     assert late.ended() == EX_DATAERR, late.said()
     assert "CommitConflict: " in late.last_line()
     assert f"attempt 1 of run night-of-{DAY} is late" in late.last_line()
-    assert {table: walk.house.version(table) for table in tables} == versions
+    assert {table: walk.warehouse.version(table) for table in tables} == versions
 
 
 ON_A_NEW_DAY = [

@@ -59,16 +59,18 @@ def _arrange(
     settings.cache_clear()
     if (case / "landing").is_dir():
         shutil.copytree(case / "landing", place / "landing")
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     for file in sorted((case / "warehouse").glob("*.yaml")):
-        contract = house.table(file.stem).contract
+        contract = warehouse.table(file.stem).contract
         rows = yaml.safe_load(file.read_text()) or []
         complete = [{name: row.get(name) for name in contract.schema.names} for row in rows]
         table = pa.Table.from_pylist(
             [_typed(row) for row in complete], schema=_nullable(contract.schema)
         )
         scopes = {tuple((name, row[name]) for name in contract.partition) for row in complete}
-        house.write(file.stem, table, replace=[dict(scope) for scope in sorted(scopes, key=str)])
+        warehouse.write(
+            file.stem, table, replace=[dict(scope) for scope in sorted(scopes, key=str)]
+        )
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:
@@ -87,8 +89,8 @@ def _typed(row: Any) -> Any:
 
 
 def _rows_of(table: str) -> list[dict[str, Any]]:
-    house = Warehouse.open()
-    rows = house.read(table).to_pylist() if house.partitions(table) else []
+    warehouse = Warehouse.open()
+    rows = warehouse.read(table).to_pylist() if warehouse.partitions(table) else []
     return rows
 
 

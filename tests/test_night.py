@@ -81,8 +81,10 @@ TABLES = [
 
 def digests(day: dt.date) -> dict[str, str]:
     """Content of every table of a night; `events` by the day of arrival."""
-    house = Warehouse.open()
-    return {t: house.digest(t, **{"arrived_on" if t == "events" else "day": day}) for t in TABLES}
+    warehouse = Warehouse.open()
+    return {
+        t: warehouse.digest(t, **{"arrived_on" if t == "events" else "day": day}) for t in TABLES
+    }
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +110,11 @@ def world(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[d
 
 
 def test_rows_in_are_accepted_rejected_or_duplicates_as_planted(world: dict[str, Any]) -> None:
-    house, truth = Warehouse.open(), world["truth"]
+    warehouse, truth = Warehouse.open(), world["truth"]
     for number in range(1, DAYS):
         day = FIRST + dt.timedelta(days=number)
-        rejected = house.read("rejected_events", day=day).to_pandas()
-        accepted = house.read("events", arrived_on=day).num_rows
+        rejected = warehouse.read("rejected_events", day=day).to_pandas()
+        accepted = warehouse.read("events", arrived_on=day).num_rows
         delivered = sum(truth.delivered[day].values())
         assert accepted + len(rejected) == delivered
         assert accepted == truth.count(day, "accepted")
@@ -121,10 +123,10 @@ def test_rows_in_are_accepted_rejected_or_duplicates_as_planted(world: dict[str,
 
 
 def test_everyone_has_exactly_k_distinct_unseen_eligible_videos(world: dict[str, Any]) -> None:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     lists = reader.of(LAST).to_pandas("recommendations")
     window = [LAST - dt.timedelta(days=back) for back in range(5)]
-    events = pd.concat([house.read("events", day=day).to_pandas() for day in window])
+    events = pd.concat([warehouse.read("events", day=day).to_pandas() for day in window])
     suppressed = set(world["truth"].suppressed[LAST])
     expected = set(events["user_id"]) - suppressed
     assert set(lists["user_id"]) == expected
@@ -157,18 +159,18 @@ def test_a_ranking_model_orders_what_all_sources_propose(
     fit: str, model: str, world: dict[str, Any]
 ) -> None:
     """Each user's list against the network, asked for that user alone."""
-    house, night = Warehouse.open(), recipe.night()
-    found = house.read("candidates", day=LAST, fit=fit, source=f"ranked_by_{model}").to_pandas()
+    warehouse, night = Warehouse.open(), recipe.night()
+    found = warehouse.read("candidates", day=LAST, fit=fit, source=f"ranked_by_{model}").to_pandas()
     lists = pd.concat(
-        house.read("candidates", day=LAST, fit=fit, source=source).to_pandas()
+        warehouse.read("candidates", day=LAST, fit=fit, source=source).to_pandas()
         for source in night.models
     )
     assert set(found["user_idx"]) == set(lists["user_idx"])
     needed = data.reads(registry.tables(model), fit)
-    tables = {name: house.read(name, day=LAST, **part) for name, part in needed.items()}
+    tables = {name: warehouse.read(name, day=LAST, **part) for name, part in needed.items()}
     graph = data.build_graph(tables, fit=fit)
-    (row,) = house.read("models", day=LAST, fit=fit, model=model).to_pylist()
-    folder = house.open_artefact(row["path"], row["digest"])
+    (row,) = warehouse.read("models", day=LAST, fit=fit, model=model).to_pylist()
+    folder = warehouse.open_artefact(row["path"], row["digest"])
     network = exposures.load(model, folder, graph, device="cpu").eval()
     for user in sorted(set(found["user_idx"]))[::20]:
         proposed = np.unique(lists[lists["user_idx"] == user]["video_idx"]).astype(np.int64)
@@ -186,9 +188,9 @@ def test_a_ranking_model_orders_what_all_sources_propose(
 def test_trends_are_told_of_everyone_who_may_be_served(world: dict[str, Any]) -> None:
     rows = reader.latest().to_pandas("user_trends")
     suppressed = set(world["truth"].suppressed[LAST])
-    house = Warehouse.open()
-    users = house.read("users", day=LAST).to_pandas().set_index("user_idx")["user_id"]
-    sequences = house.read("sequences", day=LAST).to_pandas()
+    warehouse = Warehouse.open()
+    users = warehouse.read("users", day=LAST).to_pandas().set_index("user_idx")["user_id"]
+    sequences = warehouse.read("sequences", day=LAST).to_pandas()
     last = sequences[sequences["cut_at"] == sequences["cut_at"].max()]
     known = last[last["history"].str.len() + last["future"].str.len() > 0]
     assert set(rows["user_id"]) == set(users.loc[known["user_idx"]]) - suppressed
@@ -240,20 +242,21 @@ def test_an_earlier_night_gets_its_own_release_and_moves_nobody(world: dict[str,
 def test_the_held_out_day_does_not_reach_the_trial_models(world: dict[str, Any]) -> None:
     """The leak canary: turn every signal of the last day around; what was trained without it must not change."""
     place: Path = world["place"]
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     names = ["popularity", "content", "user_neighbours", "video_neighbours"]
     before = {
-        n: house.read("models", day=LAST, fit="trial", model=n)["digest"][0].as_py() for n in names
+        n: warehouse.read("models", day=LAST, fit="trial", model=n)["digest"][0].as_py()
+        for n in names
     }
-    lists = {n: house.digest("candidates", day=LAST, fit="trial", source=n) for n in names}
-    sings = house.read("models", day=LAST, fit="final", model="popularity")["digest"][0].as_py()
-    edges = house.read("watch_edges", day=LAST, split="holdout")
+    lists = {n: warehouse.digest("candidates", day=LAST, fit="trial", source=n) for n in names}
+    sings = warehouse.read("models", day=LAST, fit="final", model="popularity")["digest"][0].as_py()
+    edges = warehouse.read("watch_edges", day=LAST, split="holdout")
     flipped = edges.drop_columns(["day", "split"]).to_pandas()
     flipped[["n_positive", "n_negative"]] = flipped[["n_negative", "n_positive"]].to_numpy()
     flipped["weight"] = 9.0
     schema = pa.schema([f for f in edges.schema if f.name not in ("day", "split")])
-    version = house.version("watch_edges")
-    house.write(
+    version = warehouse.version("watch_edges")
+    warehouse.write(
         "watch_edges",
         pa.Table.from_pandas(flipped, schema=schema, preserve_index=False),
         day=LAST,
@@ -262,16 +265,20 @@ def test_the_held_out_day_does_not_reach_the_trial_models(world: dict[str, Any])
     try:
         for name in names:
             call("train_model", LAST, fit="trial", model=name)
-            after = house.read("models", day=LAST, fit="trial", model=name)["digest"][0].as_py()
+            after = warehouse.read("models", day=LAST, fit="trial", model=name)["digest"][0].as_py()
             assert after == before[name]
             call("select_candidates", LAST, fit="trial", model=name)
-            assert house.digest("candidates", day=LAST, fit="trial", source=name) == lists[name]
+            assert warehouse.digest("candidates", day=LAST, fit="trial", source=name) == lists[name]
         call("train_model", LAST, fit="final", model="popularity")
-        final = house.read("models", day=LAST, fit="final", model="popularity")["digest"][0].as_py()
+        final = warehouse.read("models", day=LAST, fit="final", model="popularity")["digest"][
+            0
+        ].as_py()
         assert final != sings, "the canary itself must be able to sing"
     finally:
-        back = house.read("watch_edges", day=LAST, split="holdout", version=version)
-        house.write("watch_edges", back.drop_columns(["day", "split"]), day=LAST, split="holdout")
+        back = warehouse.read("watch_edges", day=LAST, split="holdout", version=version)
+        warehouse.write(
+            "watch_edges", back.drop_columns(["day", "split"]), day=LAST, split="holdout"
+        )
         call("train_model", LAST, fit="final", model="popularity")
     assert place.exists()
 
@@ -288,9 +295,11 @@ def test_a_day_without_raw_rows_is_refused_and_the_release_stands(world: dict[st
 def test_a_truncated_file_is_refused_and_the_release_stands(world: dict[str, Any]) -> None:
     before = reader.latest()
     tomorrow = LAST + dt.timedelta(days=1)
-    zone = world["place"] / "landing" / "raw_interactions"
-    folder = zone / f"day={tomorrow}"
-    source = next(path for path in sorted(zone.glob("day=*/*")) if path.name.endswith(".gz"))
+    landing_root = world["place"] / "landing" / "raw_interactions"
+    folder = landing_root / f"day={tomorrow}"
+    source = next(
+        path for path in sorted(landing_root.glob("day=*/*")) if path.name.endswith(".gz")
+    )
     folder.mkdir()
     (folder / source.name).write_bytes(source.read_bytes()[:-100])
     try:

@@ -117,8 +117,8 @@ def test_a_day_without_raw_rows_turns_red_and_the_release_stands(operator: dict[
 def test_kill_9_while_a_spark_job_writes_leaves_the_old_day_and_the_next_run_repairs(
     operator: dict[str, Any],
 ) -> None:
-    house = Warehouse.open(operator["warehouse"])
-    before, version = house.digest("users", day=DAY), house.version("users")
+    warehouse = Warehouse.open(operator["warehouse"])
+    before, version = warehouse.digest("users", day=DAY), warehouse.version("users")
     folder = Path(operator["warehouse"]) / "users"
     attempts = set(folder.glob("attempt-*"))
     command = [sys.executable, "-m", "jobs.build_watch_graph", "--day", DAY]
@@ -136,10 +136,10 @@ def test_kill_9_while_a_spark_job_writes_leaves_the_old_day_and_the_next_run_rep
         time.sleep(0.01)
     os.killpg(writer.pid, signal.SIGKILL)
     writer.wait(timeout=60)
-    assert house.version("users") == version
-    assert house.digest("users", day=DAY) == before
+    assert warehouse.version("users") == version
+    assert warehouse.digest("users", day=DAY) == before
     reader.latest(operator["warehouse"]).verify()
     again = subprocess.run(command, env=operator["environment"], cwd=HOME, timeout=600, check=False)
     assert again.returncode == 0
-    assert house.version("users") == version + 1
-    assert house.digest("users", day=DAY) == before
+    assert warehouse.version("users") == version + 1
+    assert warehouse.digest("users", day=DAY) == before

@@ -94,10 +94,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     settings.cache_clear()
     (place / "recipe.toml").write_text(RECIPE + LEARNED)
-    house = arrow.Warehouse.open()
+    warehouse = arrow.Warehouse.open()
     for back in (2, 1, 0):
         day = DAY - dt.timedelta(days=back)
-        plant(house, day, seed=back)
+        plant(warehouse, day, seed=back)
         fit_and_select(day, "trial")
         call("evaluate_sources", day)
     fit_and_select(DAY, "final")
@@ -108,7 +108,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def house(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
+def warehouse(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
     """A copy of it that a test may spoil."""
     shutil.copytree(made, place, dirs_exist_ok=True)
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
@@ -116,7 +116,7 @@ def house(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.War
     return arrow.Warehouse.open()
 
 
-def plant(house: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
+def plant(warehouse: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
     """The graph tables of a day; some videos are young, some are users' own or must not be shown, one user left."""
     world = worlds.viewings(seed, n_users=N_USERS, n_videos=N_VIDEOS)
     end = dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC) + dt.timedelta(days=1)
@@ -135,9 +135,9 @@ def plant(house: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
     watched = watched.set_column(column, "undone", undone)
     for name, rows in {**world, "video_nodes": nodes, "watch_edges": watched}.items():
         for part in [{"fit": "trial"}, {"fit": "final"}] if name == "user_edges" else [{}]:
-            house.write(name, complete(name, rows, {"day", *part}), day=day, **part)
+            warehouse.write(name, complete(name, rows, {"day", *part}), day=day, **part)
     gone = {"user_id": ["u0007"], "kind": ["opt_out"], "requested_at": pa.array([end - DAY_LONG])}
-    house.write("suppressed_users", pa.table(gone), day=day)
+    warehouse.write("suppressed_users", pa.table(gone), day=day)
 
 
 def complete(table: str, rows: pa.Table, without: set[str]) -> pa.Table:
@@ -155,18 +155,18 @@ def complete(table: str, rows: pa.Table, without: set[str]) -> pa.Table:
     return pa.table(columns)
 
 
-def verdict(house: arrow.Warehouse) -> compare.Verdict:
+def verdict(warehouse: arrow.Warehouse) -> compare.Verdict:
     """What the oracle says of everybody."""
-    published = house.read("recommendations", day=DAY)
+    published = warehouse.read("recommendations", day=DAY)
     users = compare.drawn(published["user_id"].to_pylist(), N_USERS, np.random.default_rng(0))
-    return compare.check(night.read(house, DAY, users, night.Config()), published, users)
+    return compare.check(night.read(warehouse, DAY, users, night.Config()), published, users)
 
 
 def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
-    house: arrow.Warehouse,
+    warehouse: arrow.Warehouse,
 ) -> None:
     """The world is worth it: every source, all kinds of rows, and ties that float32 tells apart."""
-    published = house.read("recommendations", day=DAY).to_pandas()
+    published = warehouse.read("recommendations", day=DAY).to_pandas()
     assert published["user_id"].nunique() == N_USERS - 1
     kinds = set(published["source"])
     assert {"exploration", "content", "multi_trend", "ranked_by_multi_trend"} <= kinds
@@ -175,11 +175,11 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
     assert len(claims) == 4
     assert published[claims].notna().sum().min() > N_USERS / 3
     call("check_recommendations", DAY)
-    (row,) = house.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    (row,) = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
     assert (row["observed"], row["threshold"]) == (1.0, 1.0)
-    assert night.read(house, DAY, [], night.Config()).booster is not None
-    said = verdict(house)
+    assert night.read(warehouse, DAY, [], night.Config()).booster is not None
+    said = verdict(warehouse)
     assert said.n_users == N_USERS - 1
     assert not said.differences
     assert not any(said.n_unlike.values())
@@ -187,7 +187,7 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
 
 @pytest.mark.spark
 def test_lists_are_the_same_in_parts_and_by_spark(
-    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where Spark was started with another recipe in the environment."""
     from microrec.tables.session import session
@@ -195,13 +195,13 @@ def test_lists_are_the_same_in_parts_and_by_spark(
     with pytest.MonkeyPatch.context() as others:
         others.setenv("MICROREC_RECIPE", str(HOME / "microrec.toml"))
         session()
-    whole = digests(house)
+    whole = digests(warehouse)
     monkeypatch.setattr(shards, "USERS_AT_ONCE", 17)
     for tasks in (1, 2):
-        propensities_of_one(house)
+        propensities_of_one(warehouse)
         for source in ("content", "ranked_by_multi_trend", hybrid.SOURCE):
-            house.write_empty("candidates", day=DAY, fit="final", source=source)
-        spoiled = digests(house)
+            warehouse.write_empty("candidates", day=DAY, fit="final", source=source)
+        spoiled = digests(warehouse)
         assert spoiled["lists"] != whole["lists"]
         assert spoiled["all"] != whole["all"]
         monkeypatch.setenv("MICROREC_RANK_TASKS", str(tasks))
@@ -210,58 +210,58 @@ def test_lists_are_the_same_in_parts_and_by_spark(
         call("rank_candidates", DAY, fit="final", model="multi_trend")
         call("blend_candidates", DAY, fit="final")
         call("select_recommendations", DAY)
-        assert digests(house) == whole, f"{tasks} task(s)"
+        assert digests(warehouse) == whole, f"{tasks} task(s)"
 
 
-def digests(house: arrow.Warehouse) -> dict[str, str]:
+def digests(warehouse: arrow.Warehouse) -> dict[str, str]:
     """What is asked for part by part."""
     final = {"day": DAY, "fit": "final"}
     return {
-        "lists": house.digest("recommendations", day=DAY),
-        "weights": house.digest("blend_weights", **final),
-        "all": house.digest("candidates", **final),
+        "lists": warehouse.digest("recommendations", day=DAY),
+        "weights": warehouse.digest("blend_weights", **final),
+        "all": warehouse.digest("candidates", **final),
     }
 
 
 @pytest.mark.parametrize("shape", sorted(OTHERS))
 def test_agrees_with_everybody_in_the_closed_form_and_other_shapes(
-    house: arrow.Warehouse, shape: str
+    warehouse: arrow.Warehouse, shape: str
 ) -> None:
-    trust_closed_form(house)
+    trust_closed_form(warehouse)
     settings().recipe.write_text(RECIPE + OTHERS[shape])
-    before = lists(house)
+    before = lists(warehouse)
     call("select_recommendations", DAY)
-    assert differing(before, lists(house)), "another recipe gives other lists"
-    said = verdict(house)
+    assert differing(before, lists(warehouse)), "another recipe gives other lists"
+    said = verdict(warehouse)
     assert said.n_users == N_USERS - 1
     assert not said.differences
 
 
-def trust_closed_form(house: arrow.Warehouse) -> None:
+def trust_closed_form(warehouse: arrow.Warehouse) -> None:
     """The trial finds the learned blend worse."""
-    judged = house.read("gate_results", day=DAY, fit="trial").drop_columns(["day", "fit"])
+    judged = warehouse.read("gate_results", day=DAY, fit="trial").drop_columns(["day", "fit"])
     learned = pc.equal(judged["gate"], "learned_not_worse")
     at = judged.schema.get_field_index("status")
     status = pc.if_else(learned, "fail", judged["status"])
-    house.write("gate_results", judged.set_column(at, "status", status), day=DAY, fit="trial")
+    warehouse.write("gate_results", judged.set_column(at, "status", status), day=DAY, fit="trial")
 
 
-def test_a_source_without_candidates_is_missed_by_both(house: arrow.Warehouse) -> None:
+def test_a_source_without_candidates_is_missed_by_both(warehouse: arrow.Warehouse) -> None:
     settings().recipe.write_text((RECIPE + LEARNED).replace('"content",', '"content", "ease",'))
     call("blend_candidates", DAY, fit="final")
     call("select_recommendations", DAY)
-    assert not verdict(house).differences
+    assert not verdict(warehouse).differences
 
 
-def test_a_blend_of_other_sources_is_refused(house: arrow.Warehouse) -> None:
+def test_a_blend_of_other_sources_is_refused(warehouse: arrow.Warehouse) -> None:
     """The recipe has changed since the blend was learned."""
     settings().recipe.write_text((RECIPE + LEARNED).replace('"content",', '"content", "ease",'))
     with pytest.raises(MicrorecError, match=r"asked for .*points_ease"):
-        verdict(house)
+        verdict(warehouse)
 
 
-def lists(house: arrow.Warehouse) -> pd.DataFrame:
-    rows = house.read("recommendations", day=DAY).drop_columns(["day"]).to_pandas()
+def lists(warehouse: arrow.Warehouse) -> pd.DataFrame:
+    rows = warehouse.read("recommendations", day=DAY).drop_columns(["day"]).to_pandas()
     return rows.sort_values(["user_id", "rank"], ignore_index=True)
 
 
@@ -277,11 +277,11 @@ def differing(before: pd.DataFrame, after: pd.DataFrame) -> set[str]:
     return {u for u in users if not of_user[0].get(u, nobody).equals(of_user[1].get(u, nobody))}
 
 
-def spoil(house: arrow.Warehouse, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+def spoil(warehouse: arrow.Warehouse, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     """Change the published rows behind everybody's back."""
-    schema = house.read("recommendations", day=DAY).drop_columns(["day"]).schema
-    rows = change(lists(house))
-    house.write(
+    schema = warehouse.read("recommendations", day=DAY).drop_columns(["day"]).schema
+    rows = change(lists(warehouse))
+    warehouse.write(
         "recommendations", pa.Table.from_pandas(rows, schema, preserve_index=False), day=DAY
     )
 
@@ -292,7 +292,7 @@ def at(rows: pd.DataFrame, user: str, rank: int) -> int:
     return int(place)
 
 
-def two_rows_swapped(house: arrow.Warehouse) -> None:
+def two_rows_swapped(warehouse: arrow.Warehouse) -> None:
     """But for rank and score, which stay."""
 
     def change(rows: pd.DataFrame) -> pd.DataFrame:
@@ -302,13 +302,13 @@ def two_rows_swapped(house: arrow.Warehouse) -> None:
             rows.loc[pair, what] = rows.loc[pair[::-1], what].to_numpy()
         return rows
 
-    spoil(house, change)
+    spoil(warehouse, change)
 
 
-def a_seen_video(house: arrow.Warehouse) -> None:
+def a_seen_video(warehouse: arrow.Warehouse) -> None:
     """For the first user's third place."""
-    seen = house.read("watch_edges", day=DAY).filter(pc.field("user_idx") == 0)
-    nodes = house.read("video_nodes", day=DAY).sort_by("video_idx")
+    seen = warehouse.read("watch_edges", day=DAY).filter(pc.field("user_idx") == 0)
+    nodes = warehouse.read("video_nodes", day=DAY).sort_by("video_idx")
 
     def change(rows: pd.DataFrame) -> pd.DataFrame:
         rows.loc[at(rows, "u0000", 3), "video_id"] = nodes["video_id"][
@@ -316,18 +316,18 @@ def a_seen_video(house: arrow.Warehouse) -> None:
         ].as_py()
         return rows
 
-    spoil(house, change)
+    spoil(warehouse, change)
 
 
-def an_own_video(house: arrow.Warehouse) -> None:
+def an_own_video(warehouse: arrow.Warehouse) -> None:
     """For its author's third place."""
-    spoil(house, lambda rows: _set(rows, at(rows, OWNER, 3), "video_id", own_video(house)))
+    spoil(warehouse, lambda rows: _set(rows, at(rows, OWNER, 3), "video_id", own_video(warehouse)))
 
 
-def own_video(house: arrow.Warehouse) -> str:
+def own_video(warehouse: arrow.Warehouse) -> str:
     """An eligible video of the owner that the owner has not seen."""
-    nodes = house.read("video_nodes", day=DAY).to_pandas().set_index("video_idx")
-    edges = house.read("watch_edges", day=DAY).to_pandas()
+    nodes = warehouse.read("video_nodes", day=DAY).to_pandas().set_index("video_idx")
+    edges = warehouse.read("watch_edges", day=DAY).to_pandas()
     mine = nodes[(nodes["author_id"] == OWNER) & nodes["eligible"]]
     seen = edges.loc[edges["user_idx"] == int(OWNER[1:]), "video_idx"]
     return str(mine.loc[~mine.index.isin(seen), "video_id"].iloc[0])
@@ -338,64 +338,64 @@ def _set(rows: pd.DataFrame, place: int, column: str, value: object) -> pd.DataF
     return rows
 
 
-def test_an_own_video_is_not_shown_even_where_everything_is(house: arrow.Warehouse) -> None:
-    trust_closed_form(house)
+def test_an_own_video_is_not_shown_even_where_everything_is(warehouse: arrow.Warehouse) -> None:
+    trust_closed_form(warehouse)
     everything = RECIPE.replace(f"k = {K}", f"k = {N_VIDEOS}")
     settings().recipe.write_text(everything)
     call("select_recommendations", DAY)
-    shown = lists(house)
-    mine = own_video(house)
+    shown = lists(warehouse)
+    mine = own_video(warehouse)
     assert (shown["video_id"] == mine).sum() > N_USERS / 3, "others see it"
     assert mine not in set(shown.loc[shown["user_id"] == OWNER, "video_id"])
     settings().recipe.write_text(everything.replace("authors_are_users = true", ""))
     call("select_recommendations", DAY)
-    shown = lists(house)
+    shown = lists(warehouse)
     assert mine in set(shown.loc[shown["user_id"] == OWNER, "video_id"])
 
 
 def set_one(column: str, value: object, *, explored: bool = False) -> Sabotage:
     """Another value in one row of the table that has one."""
 
-    def sabotage(house: arrow.Warehouse) -> None:
+    def sabotage(warehouse: arrow.Warehouse) -> None:
         def change(rows: pd.DataFrame) -> pd.DataFrame:
             wanted = (rows["source"] == "exploration") == explored
             place = rows.index[wanted & rows[column].notna()][17]
             rows.loc[place, column] = value
             return rows
 
-        spoil(house, change)
+        spoil(warehouse, change)
 
     return sabotage
 
 
-def claim_of_the_explored(house: arrow.Warehouse) -> None:
+def claim_of_the_explored(warehouse: arrow.Warehouse) -> None:
     """Where there is nothing to claim."""
 
     def change(rows: pd.DataFrame) -> pd.DataFrame:
         rows.loc[rows.index[rows["source"] == "exploration"][3], "evidence_viewers"] = 1
         return rows
 
-    spoil(house, change)
+    spoil(warehouse, change)
 
 
-def propensities_of_one(house: arrow.Warehouse) -> None:
+def propensities_of_one(warehouse: arrow.Warehouse) -> None:
     """As if nothing had been explored."""
-    spoil(house, lambda rows: rows.assign(propensity=1.0))
+    spoil(warehouse, lambda rows: rows.assign(propensity=1.0))
 
 
-def lists_of_another(house: arrow.Warehouse) -> None:
+def lists_of_another(warehouse: arrow.Warehouse) -> None:
     """Two users have each other's."""
     names = {"u0010": "u0011", "u0011": "u0010"}
-    spoil(house, lambda rows: rows.assign(user_id=rows["user_id"].replace(names)))
+    spoil(warehouse, lambda rows: rows.assign(user_id=rows["user_id"].replace(names)))
 
 
-def rows_missing(house: arrow.Warehouse) -> None:
-    spoil(house, lambda rows: rows[(rows["user_id"] != "u0005") | (rows["rank"] < K)])
+def rows_missing(warehouse: arrow.Warehouse) -> None:
+    spoil(warehouse, lambda rows: rows[(rows["user_id"] != "u0005") | (rows["rank"] < K)])
 
 
-def artefact_shuffled(house: arrow.Warehouse) -> None:
+def artefact_shuffled(warehouse: arrow.Warehouse) -> None:
     """After the candidates are made."""
-    folder = house.find_artefact(day=DAY, fit="final", model="content")
+    folder = warehouse.find_artefact(day=DAY, fit="final", model="content")
     model = fitted.load(folder)
     assert isinstance(model, fitted.Embeddings)
     order = np.random.default_rng(4).permutation(N_VIDEOS)
@@ -403,11 +403,11 @@ def artefact_shuffled(house: arrow.Warehouse) -> None:
         model.user, model.video[order], model.user_known, model.video_known[order]
     )
     save = partial(fitted.save, fitted.Trained(wrong, {}), config=retrieval.Config())
-    path, digest = house.save_artefact(day=DAY, fit="final", model="content", save=save)
-    (row,) = house.read("models", day=DAY, fit="final", model="content").to_pylist()
+    path, digest = warehouse.save_artefact(day=DAY, fit="final", model="content", save=save)
+    (row,) = warehouse.read("models", day=DAY, fit="final", model="content").to_pylist()
     row = {name: row[name] for name in row if name not in ("day", "fit", "model")}
     rows = pa.Table.from_pylist([{**row, "path": path, "digest": digest}])
-    house.write("models", rows, day=DAY, fit="final", model="content")
+    warehouse.write("models", rows, day=DAY, fit="final", model="content")
 
 
 def remade(
@@ -415,12 +415,12 @@ def remade(
 ) -> Sabotage:
     """Spoil the candidates of a source, then let the night go on."""
 
-    def sabotage(house: arrow.Warehouse) -> None:
+    def sabotage(warehouse: arrow.Warehouse) -> None:
         where = {"day": DAY, "fit": "final", "source": source}
-        rows = house.read("candidates", **where).drop_columns(list(where))
+        rows = warehouse.read("candidates", **where).drop_columns(list(where))
         frame = change(rows.to_pandas().sort_values(["user_idx", "rank"], ignore_index=True))
         spoiled = pa.Table.from_pandas(frame, rows.schema, preserve_index=False)
-        house.write("candidates", spoiled, **where)
+        warehouse.write("candidates", spoiled, **where)
         for model in recipe.night().rankers if source in recipe.night().models else []:
             call("rank_candidates", DAY, fit="final", model=model)
         call("blend_candidates", DAY, fit="final")
@@ -442,12 +442,12 @@ def constant(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(rank=rows.groupby("user_idx").cumcount() + 1)
 
 
-def list_of_a_suppressed_user(house: arrow.Warehouse) -> None:
+def list_of_a_suppressed_user(warehouse: arrow.Warehouse) -> None:
     def change(rows: pd.DataFrame) -> pd.DataFrame:
         theirs = rows[rows["user_id"] == "u0008"].assign(user_id="u0007")
         return pd.concat([rows, theirs], ignore_index=True)
 
-    spoil(house, change)
+    spoil(warehouse, change)
 
 
 SABOTAGES: dict[str, Sabotage] = {
@@ -477,10 +477,10 @@ SABOTAGES: dict[str, Sabotage] = {
 
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_sabotage_holds_the_night(
-    house: arrow.Warehouse, name: str, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named are exactly the users whose rows are not what they were."""
-    before, said = lists(house), []
+    before, said = lists(warehouse), []
     real = compare.check
 
     def check(*arguments: Any) -> compare.Verdict:
@@ -488,10 +488,10 @@ def test_sabotage_holds_the_night(
         return said[0]
 
     monkeypatch.setattr(compare, "check", check)
-    SABOTAGES[name](house)
+    SABOTAGES[name](warehouse)
     with pytest.raises(GateHeld, match=r"fit=oracle.*brute force") as held:
         call("check_recommendations", DAY)
-    changed, found = differing(before, lists(house)), set(said[0].differences)
+    changed, found = differing(before, lists(warehouse)), set(said[0].differences)
     logger.info("%s: changed %d, found %d", name, len(changed), len(found))
     if name == "shuffled artefact":
         assert not changed, "it was shuffled after the lists were made"
@@ -499,17 +499,17 @@ def test_sabotage_holds_the_night(
     else:
         assert found == changed
     assert f"user {min(found)} rank" in str(held.value)
-    (row,) = house.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    (row,) = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert (row["severity"], row["status"]) == ("hold", "fail")
     assert row["observed"] == pytest.approx(1 - len(found) / said[0].n_users)
 
 
 def test_a_night_that_the_oracle_was_not_asked_of_or_holds_is_not_published(
-    house: arrow.Warehouse,
+    warehouse: arrow.Warehouse,
 ) -> None:
     with pytest.raises(MissingDay, match=r"gate_results.*oracle"):
         call("publish_release", DAY)
-    two_rows_swapped(house)
+    two_rows_swapped(warehouse)
     with pytest.raises(GateHeld):
         call("check_recommendations", DAY)
     with pytest.raises(GateHeld, match="fit=oracle"):
@@ -520,29 +520,29 @@ SEARCHED = "[candidates.retrieval]\nexact_up_to = 50\nsampled = 20\n"
 
 
 def test_a_source_that_searches_an_index_is_held_against_exact_lists(
-    house: arrow.Warehouse,
+    warehouse: arrow.Warehouse,
 ) -> None:
     settings().recipe.write_text(RECIPE + LEARNED + SEARCHED)
     call("select_candidates", DAY, fit="final", model="content")
     call("check_recommendations", DAY)
-    judged = {row["gate"]: row for row in house.read("gate_results", day=DAY).to_pylist()}
+    judged = {row["gate"]: row for row in warehouse.read("gate_results", day=DAY).to_pylist()}
     assert judged["recall_content"]["status"] == "pass"
     assert judged["recall_content"]["observed"] > 0.99
     assert "recall_popularity" not in judged, "of one dimension"
-    remade(without_the_first(house), "content")(house)
+    remade(without_the_first(warehouse), "content")(warehouse)
     with pytest.raises(GateHeld, match="recall_content"):
         call("check_recommendations", DAY)
-    judged = {row["gate"]: row for row in house.read("gate_results", day=DAY).to_pylist()}
+    judged = {row["gate"]: row for row in warehouse.read("gate_results", day=DAY).to_pylist()}
     assert judged["oracle"]["status"] == "pass", "what is listed is true"
     assert 0.9 < judged["recall_content"]["observed"] < 0.99
-    remade(constant, "content")(house)
-    assert verdict(house).n_unlike["content"] > N_USERS / 2, "what is listed is not true"
+    remade(constant, "content")(warehouse)
+    assert verdict(warehouse).n_unlike["content"] > N_USERS / 2, "what is listed is not true"
 
 
-def without_the_first(house: arrow.Warehouse) -> Callable[[pd.DataFrame], pd.DataFrame]:
+def without_the_first(warehouse: arrow.Warehouse) -> Callable[[pd.DataFrame], pd.DataFrame]:
     """What an index gives that misses everybody's best video: the lists are as long as before."""
-    known = proposals.known(house, day=DAY, fit="final").known
-    model = fitted.load(house.find_artefact(day=DAY, fit="final", model="content"))
+    known = proposals.known(warehouse, day=DAY, fit="final").known
+    model = fitted.load(warehouse.find_artefact(day=DAY, fit="final", model="content"))
 
     def change(rows: pd.DataFrame) -> pd.DataFrame:
         users, config = rows["user_idx"].unique(), retrieval.Config()
@@ -567,11 +567,11 @@ def test_nobody_to_compare_is_not_a_pass() -> None:
 
 
 def test_both_videos_are_right_where_the_random_number_is_at_their_border(
-    house: arrow.Warehouse,
+    warehouse: arrow.Warehouse,
 ) -> None:
     """A little further only one is."""
     users = ["u0001"]
-    known = night.read(house, DAY, users, night.Config())
+    known = night.read(warehouse, DAY, users, night.Config())
     user = known.user_idx["u0001"]
     settled, _, _ = compare.settle(known, [user])
     made = partial(

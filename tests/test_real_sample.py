@@ -35,10 +35,10 @@ def night(
     """The trial half of a night on one user in `SHARE`."""
     place = tmp_path_factory.mktemp("real")
     kuairand.import_files(real_data / "kuairand_pure", str(place / "whole"))
-    zone = place / "landing"
-    (place / "whole").rename(zone)
-    for day in landing.days(str(zone), "raw_interactions"):
-        for path in landing.files(str(zone), "raw_interactions", day):
+    landing_root = place / "landing"
+    (place / "whole").rename(landing_root)
+    for day in landing.days(str(landing_root), "raw_interactions"):
+        for path in landing.files(str(landing_root), "raw_interactions", day):
             text = csv.ConvertOptions(column_types={"user_id": pa.string()})
             rows = csv.read_csv(path, convert_options=text)
             digest = [
@@ -52,7 +52,7 @@ def night(
     )
     patch = pytest.MonkeyPatch()
     patch.setenv("MICROREC_WAREHOUSE", str(place / "warehouse"))
-    patch.setenv("MICROREC_LANDING", str(zone))
+    patch.setenv("MICROREC_LANDING", str(landing_root))
     patch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     settings.cache_clear()
     run_trial(DAY)
@@ -61,9 +61,9 @@ def night(
     settings.cache_clear()
 
 
-def positives(house: Warehouse, n_users: int, n_videos: int) -> np.ndarray:
+def positives(warehouse: Warehouse, n_users: int, n_videos: int) -> np.ndarray:
     """The trial's positive edges, dense."""
-    edges = house.read("watch_edges", day=DAY)
+    edges = warehouse.read("watch_edges", day=DAY)
     edges = edges.filter(pc.is_in(edges["split"], pa.array(SPLITS))).filter(
         pc.greater(pc.field("n_positive"), 0)
     )
@@ -72,8 +72,10 @@ def positives(house: Warehouse, n_users: int, n_videos: int) -> np.ndarray:
     return dense
 
 
-def sizes(house: Warehouse) -> tuple[int, int]:
-    return house.read("users", day=DAY).num_rows, house.read("video_nodes", day=DAY).num_rows
+def sizes(warehouse: Warehouse) -> tuple[int, int]:
+    return warehouse.read("users", day=DAY).num_rows, warehouse.read(
+        "video_nodes", day=DAY
+    ).num_rows
 
 
 def test_pearson_of_every_neighbour_is_brute_forces(night: Warehouse) -> None:

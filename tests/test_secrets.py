@@ -44,9 +44,9 @@ def clean(text: str) -> bool:
 
 
 def test_nothing_that_has_secrets_shows_them(planted: Path) -> None:
-    house = Warehouse.open()
-    assert house.options == STORAGE
-    for thing in (settings(), house, house.table("users"), (house,), {"a": settings()}):
+    warehouse = Warehouse.open()
+    assert warehouse.options == STORAGE
+    for thing in (settings(), warehouse, warehouse.table("users"), (warehouse,), {"a": settings()}):
         assert clean(f"{thing!r} {thing}")
 
 

@@ -22,7 +22,7 @@ WHERE = {"day": DAY, "fit": "trial", "source": "content"}
 
 
 @pytest.fixture
-def house(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
+def warehouse(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
     monkeypatch.setattr(shards, "USERS_AT_ONCE", 7)
     return arrow.Warehouse.open()
 
@@ -51,47 +51,47 @@ def ask(kind: str = "vectors") -> shards.Ask:
     return partial(retrieval.best, fitted, known=known, k=K, config=retrieval.Config())
 
 
-def stored(house: arrow.Warehouse) -> pa.Table:
-    return house.read("candidates", **WHERE).drop_columns([*WHERE])
+def stored(warehouse: arrow.Warehouse) -> pa.Table:
+    return warehouse.read("candidates", **WHERE).drop_columns([*WHERE])
 
 
 @pytest.mark.parametrize("kind", ["vectors", "lists"])
-def test_parts_are_the_whole(house: arrow.Warehouse, kind: str) -> None:
+def test_parts_are_the_whole(warehouse: arrow.Warehouse, kind: str) -> None:
     users = np.delete(np.arange(N_USERS), [3, 20])
     shards.write("candidates", ask(kind), users, **WHERE)
     whole = ask(kind)(users=users)
     assert whole.num_rows > 150
-    found = stored(house).sort_by([("user_idx", "ascending"), ("rank", "ascending")])
+    found = stored(warehouse).sort_by([("user_idx", "ascending"), ("rank", "ascending")])
     assert found.to_pylist() == whole.to_pylist()
-    (part,) = house.snapshot("candidates", **WHERE).parts
+    (part,) = warehouse.snapshot("candidates", **WHERE).parts
     assert len(part[1]) == len(shards.in_parts(users)) == 6
 
 
 @pytest.mark.spark
 def test_spark_writes_the_same_rows(
-    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users = np.arange(N_USERS)
     shards.write("candidates", ask(), users, **WHERE)
-    before = house.digest("candidates", **WHERE)
-    house.write_empty("candidates", **WHERE)
+    before = warehouse.digest("candidates", **WHERE)
+    warehouse.write_empty("candidates", **WHERE)
     monkeypatch.setenv("MICROREC_RANK_TASKS", "3")
     settings.cache_clear()
     shards.write("candidates", ask(), users, **WHERE)
-    assert house.digest("candidates", **WHERE) == before
+    assert warehouse.digest("candidates", **WHERE) == before
     shards.write("candidates", ask(), users[:0], **WHERE)
-    assert stored(house).num_rows == 0
+    assert stored(warehouse).num_rows == 0
 
 
-def test_nobody_is_an_empty_partition(house: arrow.Warehouse) -> None:
+def test_nobody_is_an_empty_partition(warehouse: arrow.Warehouse) -> None:
     shards.write("candidates", ask(), np.arange(N_USERS), **WHERE)
     shards.write("candidates", ask(), np.arange(0), **WHERE)
-    assert stored(house).num_rows == 0
+    assert stored(warehouse).num_rows == 0
 
 
-def test_a_part_that_breaks_the_contract_leaves_what_was_there(house: arrow.Warehouse) -> None:
+def test_a_part_that_breaks_the_contract_leaves_what_was_there(warehouse: arrow.Warehouse) -> None:
     shards.write("candidates", ask(), np.arange(N_USERS), **WHERE)
-    before = house.digest("candidates", **WHERE)
+    before = warehouse.digest("candidates", **WHERE)
 
     def twice(*, users: np.ndarray) -> pa.Table:
         rows = ask()(users=users)
@@ -99,13 +99,13 @@ def test_a_part_that_breaks_the_contract_leaves_what_was_there(house: arrow.Ware
 
     with pytest.raises(CheckFailed, match="unique"):
         shards.write("candidates", twice, np.arange(N_USERS), **WHERE)
-    assert house.digest("candidates", **WHERE) == before
+    assert warehouse.digest("candidates", **WHERE) == before
 
 
-def test_only_the_part_that_is_written_is_held(house: arrow.Warehouse) -> None:
+def test_only_the_part_that_is_written_is_held(warehouse: arrow.Warehouse) -> None:
     """A part is asked for when the one before it is on disk."""
     counted = []
-    folder = Path(house.root) / "candidates"
+    folder = Path(warehouse.root) / "candidates"
 
     def asked(*, users: np.ndarray) -> pa.Table:
         counted.append(len(list(folder.rglob("*.parquet"))))

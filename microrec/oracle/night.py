@@ -168,11 +168,11 @@ class Night:
     """By user_idx."""
 
 
-def read(house: Warehouse, day: dt.date, user_ids: Collection[str], config: Config) -> Night:
+def read(warehouse: Warehouse, day: dt.date, user_ids: Collection[str], config: Config) -> Night:
     """Read a night.
 
     Args:
-        house: the warehouse.
+        warehouse: the warehouse.
         day: of the night.
         user_ids: whose candidates are wanted.
         config: of the oracle.
@@ -181,22 +181,24 @@ def read(house: Warehouse, day: dt.date, user_ids: Collection[str], config: Conf
         MissingDay: a table or an artefact of the night is not there.
     """
     rules, night = _rules(config), recipe.night()
-    users, videos = house.read("users", day=day), house.read("video_nodes", day=day)
+    users, videos = warehouse.read("users", day=day), warehouse.read("video_nodes", day=day)
     videos = videos.sort_by("video_idx")
-    served = _served(users, house.read("suppressed_users", day=day))
+    served = _served(users, warehouse.read("suppressed_users", day=day))
     asked = [served[user_id] for user_id in user_ids if user_id in served]
     own = uploads(users, videos) if night.authors_are_users else []
-    edges = house.read("watch_edges", day=day)
+    edges = warehouse.read("watch_edges", day=day)
     facts = count(edges, videos, users.num_rows, until=_end(day), own=own)
-    there = [s for s in night.sources if house.exists("candidates", day=day, fit="final", source=s)]
+    there = [
+        s for s in night.sources if warehouse.exists("candidates", day=day, fit="final", source=s)
+    ]
     loaded = {
-        source: fitted.load(house.find_artefact(day=day, fit="final", model=source))
+        source: fitted.load(warehouse.find_artefact(day=day, fit="final", model=source))
         for source in night.models
         if source in there
     }
     ranked = {recipe.ranked_by(model): model for model in night.rankers}
     shaped = rules.diversity.active or rules.exploration.places > 0
-    near = house.read("modality_edges", day=day)
+    near = warehouse.read("modality_edges", day=day)
     seed = [night.seed, day.toordinal()]
     new, uniform = _newcomers(facts, rules.exploration, users.num_rows, seed)
     return Night(
@@ -210,9 +212,9 @@ def read(house: Warehouse, day: dt.date, user_ids: Collection[str], config: Conf
             source for source, model in loaded.items() if _searches(model, facts, rules)
         ),
         exact=_exact(loaded),
-        rankers={s: _scorer(house, day, model) for s, model in ranked.items() if s in there},
-        stored={source: _stored(house, day, source, asked) for source in there},
-        booster=_booster(house, day),
+        rankers={s: _scorer(warehouse, day, model) for s, model in ranked.items() if s in there},
+        stored={source: _stored(warehouse, day, source, asked) for source in there},
+        booster=_booster(warehouse, day),
         alike=alike(near if shaped else None, videos.num_rows),
         by_modality=alike_in_each(near, videos.num_rows),
         new=new,
@@ -371,11 +373,11 @@ def _newcomers(
     return order, rng.random(n_users)
 
 
-def _scorer(house: Warehouse, day: dt.date, model: str) -> Scorer:
+def _scorer(warehouse: Warehouse, day: dt.date, model: str) -> Scorer:
     """What a ranking model of the final fit says of pairs."""
-    graph = networks.learned(house, model, day=day, fit="final").graph
+    graph = networks.learned(warehouse, model, day=day, fit="final").graph
     device = settings().device
-    network = networks.network(house, model, graph, day=day, fit="final", device=device)
+    network = networks.network(warehouse, model, graph, day=day, fit="final", device=device)
     module: Any = registry.model(model)
 
     def score(users: Ints, videos: Ints) -> Floats:
@@ -385,10 +387,10 @@ def _scorer(house: Warehouse, day: dt.date, model: str) -> Scorer:
 
 
 def _stored(
-    house: Warehouse, day: dt.date, source: str, asked: Collection[int]
+    warehouse: Warehouse, day: dt.date, source: str, asked: Collection[int]
 ) -> dict[int, Stored]:
     """The lists that the table holds for the asked users."""
-    rows = house.read("candidates", day=day, fit="final", source=source)
+    rows = warehouse.read("candidates", day=day, fit="final", source=source)
     rows = rows.filter(pc.is_in(rows["user_idx"], value_set=pa.array(asked, pa.int32())))
     rows = rows.sort_by([("user_idx", "ascending"), ("rank", "ascending")])
     user, video = _integers(rows["user_idx"]), _integers(rows["video_idx"])
@@ -401,16 +403,16 @@ def _stored(
     }
 
 
-def _booster(house: Warehouse, day: dt.date) -> lightgbm.Booster | None:
+def _booster(warehouse: Warehouse, day: dt.date) -> lightgbm.Booster | None:
     """The trees, if the night has some that order something and the trial has not found them worse."""
     where: dict[str, Any] = {"day": day, "fit": "final", "source": hybrid.SOURCE}
-    if not house.exists("candidates", **where) or not house.count("candidates", **where):
+    if not warehouse.exists("candidates", **where) or not warehouse.count("candidates", **where):
         return None
-    judged = house.read("gate_results", day=day, fit="trial").to_pylist()
+    judged = warehouse.read("gate_results", day=day, fit="trial").to_pylist()
     said = {row["status"] for row in judged if row["gate"] == gate.LEARNED_NOT_WORSE}
     if "pass" not in said:
         return None
-    folder = house.find_artefact(day=day, fit="final", model=hybrid.SOURCE)
+    folder = warehouse.find_artefact(day=day, fit="final", model=hybrid.SOURCE)
     return hybrid.load(folder, recipe.night().sources)
 
 

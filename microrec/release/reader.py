@@ -1,6 +1,6 @@
 """Find a release with `latest` or `of`, then `read`, `to_pandas` or `to_polars` its tables.
 
-`warehouse` is the folder or object-store URI of the tables; without one, what the settings name.
+`root` is the folder or object-store URI of the tables; without one, what the settings name.
 """
 
 import datetime as dt
@@ -55,7 +55,7 @@ class Release:
     code_version: str
     valid_until: dt.datetime
     tables: dict[str, Pin]
-    house: Warehouse
+    warehouse: Warehouse
     status: str = RELEASED
     reason: str | None = None
     """Why it was withdrawn, or released though a gate held it."""
@@ -83,7 +83,7 @@ class Release:
             CheckFailed: The table does not have the rows it was published with.
         """
         pin = self._pin(table)
-        rows = self.house.read(table, day=self.day, version=pin.version)
+        rows = self.warehouse.read(table, day=self.day, version=pin.version)
         if rows.num_rows != pin.rows:
             raise CheckFailed(
                 f"{table}[day={self.day}]: {rows.num_rows} rows at version {pin.version},"
@@ -117,7 +117,7 @@ class Release:
             CheckFailed: A table's content is not what was published.
         """
         for pin in self.tables.values():
-            found = self.house.digest(pin.table, day=self.day, version=pin.version)
+            found = self.warehouse.digest(pin.table, day=self.day, version=pin.version)
             if found != pin.digest:
                 raise CheckFailed(
                     f"{pin.table}[day={self.day}]: digest {found} at version {pin.version},"
@@ -133,49 +133,50 @@ class Release:
         return self.tables[table]
 
 
-def every(warehouse: str | None = None) -> list[Release]:
+def every(root: str | None = None) -> list[Release]:
     """All releases by day, the withdrawn ones too."""
-    house = Warehouse.open(warehouse)
-    if not house.partitions("releases"):
+    warehouse = Warehouse.open(root)
+    if not warehouse.partitions("releases"):
         return []
-    rows = house.read("releases").sort_by("day").to_pylist()
+    rows = warehouse.read("releases").sort_by("day").to_pylist()
     return [
         Release(
-            **{**row, "tables": {pin["table"]: Pin(**pin) for pin in row["tables"]}}, house=house
+            **{**row, "tables": {pin["table"]: Pin(**pin) for pin in row["tables"]}},
+            warehouse=warehouse,
         )
         for row in rows
     ]
 
 
-def days(warehouse: str | None = None) -> list[dt.date]:
+def days(root: str | None = None) -> list[dt.date]:
     """Days that have a release which is not withdrawn, in order."""
-    return [one.day for one in every(warehouse) if one.status == RELEASED]
+    return [one.day for one in every(root) if one.status == RELEASED]
 
 
-def of(day: dt.date, warehouse: str | None = None) -> Release:
+def of(day: dt.date, root: str | None = None) -> Release:
     """The release of a day.
 
     Raises:
         MissingDay: The day has no release, or it was withdrawn.
     """
-    found = {one.day: one for one in every(warehouse)}
+    found = {one.day: one for one in every(root)}
     if day not in found:
-        raise MissingDay(f"releases[day={day}]: no release in {Warehouse.open(warehouse).root}")
+        raise MissingDay(f"releases[day={day}]: no release in {Warehouse.open(root).root}")
     if found[day].status == WITHDRAWN:
         raise MissingDay(f"releases[day={day}]: withdrawn: {found[day].reason}")
     return found[day]
 
 
-def latest(warehouse: str | None = None) -> Release:
+def latest(root: str | None = None) -> Release:
     """The release of the greatest day that has one which is not withdrawn, whenever it was made.
 
     Raises:
         MissingDay: There is no release at all.
     """
-    found = days(warehouse)
+    found = days(root)
     if not found:
-        raise MissingDay(f"releases: no release in {Warehouse.open(warehouse).root}")
-    return of(found[-1], warehouse)
+        raise MissingDay(f"releases: no release in {Warehouse.open(root).root}")
+    return of(found[-1], root)
 
 
 def rows_of(
@@ -183,7 +184,7 @@ def rows_of(
     *,
     day: dt.date | None = None,
     user_id: str | None = None,
-    warehouse: str | None = None,
+    root: str | None = None,
 ) -> pa.Table:
     """Rows of any table for a person to look at: a result table as released, another as committed.
 
@@ -191,28 +192,28 @@ def rows_of(
         table: Name of the table.
         day: The greatest day there is, if left out.
         user_id: Only this user's rows; `user_idx` is looked up in the day's users.
-        warehouse: Folder or object-store URI of the tables.
+        root: Folder or object-store URI of the tables.
 
     Raises:
         MissingDay: The table has no such day, or the day no such user.
     """
-    house = Warehouse.open(warehouse)
-    committed = days(warehouse) if table in RESULTS else _days_of(house, table)
+    warehouse = Warehouse.open(root)
+    committed = days(root) if table in RESULTS else _days_of(warehouse, table)
     day = day or (committed[-1] if committed else None)
     if day is None:
-        raise MissingDay(f"{table}: no day is committed in {house.root}")
-    rows = of(day, warehouse).read(table) if table in RESULTS else house.read(table, day=day)
+        raise MissingDay(f"{table}: no day is committed in {warehouse.root}")
+    rows = of(day, root).read(table) if table in RESULTS else warehouse.read(table, day=day)
     if user_id is None:
         return rows
     if "user_id" in rows.column_names:
         return rows.filter(pc.equal(rows["user_id"], user_id))
-    users = house.read("users", day=day)
+    users = warehouse.read("users", day=day)
     known = users.filter(pc.equal(users["user_id"], user_id))["user_idx"]
     if not len(known) or "user_idx" not in rows.column_names:
         raise MissingDay(f"{table}[day={day}]: no rows of user {user_id}")
     return rows.filter(pc.equal(rows["user_idx"], known[0]))
 
 
-def _days_of(house: Warehouse, table: str) -> list[dt.date]:
+def _days_of(warehouse: Warehouse, table: str) -> list[dt.date]:
     """Days committed in a table, in order."""
-    return sorted({dt.date.fromisoformat(str(one["day"])) for one in house.partitions(table)})
+    return sorted({dt.date.fromisoformat(str(one["day"])) for one in warehouse.partitions(table)})

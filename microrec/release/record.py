@@ -20,12 +20,12 @@ PIN = pa.struct(
 
 
 def record(
-    house: Warehouse, *, day: dt.date, inputs: str | None = None, reason: str | None = None
+    warehouse: Warehouse, *, day: dt.date, inputs: str | None = None, reason: str | None = None
 ) -> pa.Table:
     """The `releases` row of a day, from what is committed now; the row expires with its first list.
 
     Args:
-        house: has the result tables.
+        warehouse: has the result tables.
         day: whose release it is.
         inputs: word for what the night was made of, if that is known.
         reason: why it is released though a gate held it.
@@ -33,11 +33,11 @@ def record(
     Raises:
         MissingDay: A result table of the day is not committed.
     """
-    pins = [_pin(house, table, day) for table in RESULTS]
-    lists = house.read("recommendations", day=day, version=pins[0].version)
+    pins = [_pin(warehouse, table, day) for table in RESULTS]
+    lists = warehouse.read("recommendations", day=day, version=pins[0].version)
     columns = {
-        "run_id": pa.array([house.author.run_id], pa.string()),
-        "code_version": pa.array([house.author.code_version], pa.string()),
+        "run_id": pa.array([warehouse.author.run_id], pa.string()),
+        "code_version": pa.array([warehouse.author.code_version], pa.string()),
         "tables": pa.array([[vars(pin) for pin in pins]], pa.list_(PIN)),
         "valid_until": pa.array([pc.min(lists["valid_until"]).as_py()], pa.timestamp("us", "UTC")),
         "status": pa.array([RELEASED], pa.string()),
@@ -47,9 +47,9 @@ def record(
     return pa.table(columns)
 
 
-def _pin(house: Warehouse, table: str, day: dt.date) -> Pin:
+def _pin(warehouse: Warehouse, table: str, day: dt.date) -> Pin:
     """Version, rows and digest of a day of a table, all of the same version."""
-    version = house.version(table)
-    rows = house.read(table, day=day, version=version)
-    digest = house.digest(table, day=day, version=version)
+    version = warehouse.version(table)
+    rows = warehouse.read(table, day=day, version=version)
+    digest = warehouse.digest(table, day=day, version=version)
     return Pin(table=table, version=version, rows=rows.num_rows, digest=digest)

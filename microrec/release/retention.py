@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def vacuum(
-    house: Warehouse, *, hours: int, keep: int, now: dt.datetime, dry_run: bool = False
+    warehouse: Warehouse, *, hours: int, keep: int, now: dt.datetime, dry_run: bool = False
 ) -> dict[str, list[str]]:
     """Delete files that no kept version of a table has, and artefacts of nights before the kept ones.
 
@@ -19,7 +19,7 @@ def vacuum(
     a table, so a replaced day goes when the last kept version that had it does.
 
     Args:
-        house: the warehouse.
+        warehouse: the warehouse.
         hours: files younger than this stay, so that nothing is taken from an attempt in progress.
         keep: how many releases keep what they pin.
         now: the instant, with a time zone.
@@ -28,17 +28,17 @@ def vacuum(
     Returns:
         Names of what was (or would be) deleted, by table; `artefacts` for days of models.
     """
-    kept = reader.every(house.root)[-keep:]
+    kept = reader.every(warehouse.root)[-keep:]
     pins = [pin for release in kept for pin in release.tables.values()]
     found = {}
-    for table in house.tables():
+    for table in warehouse.tables():
         pinned = {pin.version for pin in pins if pin.table == table}
-        found[table] = house.table(table).vacuum(hours=hours, keep=pinned, dry_run=dry_run)
+        found[table] = warehouse.table(table).vacuum(hours=hours, keep=pinned, dry_run=dry_run)
         logger.info("vacuum table=%s files=%d dry_run=%s", table, len(found[table]), dry_run)
     if kept:
         since = now - dt.timedelta(hours=hours)
         first = kept[0].day
-        found["artefacts"] = house.forget_artefacts(
+        found["artefacts"] = warehouse.forget_artefacts(
             before=first, untouched_since=since, dry_run=dry_run
         )
         logger.info("vacuum artefacts=%d dry_run=%s", len(found["artefacts"]), dry_run)

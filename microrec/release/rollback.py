@@ -12,13 +12,13 @@ from microrec.release.reader import RELEASED, WITHDRAWN, Release
 from microrec.tables.arrow import Warehouse
 
 
-def to(release: str, *, reason: str, warehouse: str | None = None) -> list[dt.date]:
+def to(release: str, *, reason: str, root: str | None = None) -> list[dt.date]:
     """Make a release the latest: those of later days are withdrawn, it is itself if it was, in one commit.
 
     Args:
         release: id or day of the release that consumers shall follow.
         reason: why; it is kept beside each withdrawn release.
-        warehouse: folder or object-store URI of the tables.
+        root: folder or object-store URI of the tables.
 
     Returns:
         The days that were withdrawn.
@@ -28,13 +28,13 @@ def to(release: str, *, reason: str, warehouse: str | None = None) -> list[dt.da
     """
     if not reason.strip():
         raise MicrorecError("rollback: give a reason")
-    releases = reader.every(warehouse)
+    releases = reader.every(root)
     target = _named(release, releases)
     later = [one.day for one in releases if one.day > target.day and one.status == RELEASED]
     if not later and target.status == RELEASED:
         raise MicrorecError(f"rollback: {target.id} is the latest release already")
-    house, changed = Warehouse.open(warehouse), [target.day, *later]
-    rows = house.read("releases").sort_by("day")
+    warehouse, changed = Warehouse.open(root), [target.day, *later]
+    rows = warehouse.read("releases").sort_by("day")
     rows = rows.filter(pc.is_in(rows["day"], value_set=pa.array(changed, pa.date32())))
     told = {
         "status": [RELEASED, *[WITHDRAWN] * len(later)],
@@ -43,22 +43,22 @@ def to(release: str, *, reason: str, warehouse: str | None = None) -> list[dt.da
     for name, words in told.items():
         place = rows.schema.get_field_index(name)
         rows = rows.set_column(place, name, pa.array(words, pa.string()))
-    house.write("releases", rows, replace=[{"day": day} for day in changed])
+    warehouse.write("releases", rows, replace=[{"day": day} for day in changed])
     return later
 
 
-def refuse_withdrawn(row: pa.Table, *, house: Warehouse, day: dt.date) -> None:
+def refuse_withdrawn(row: pa.Table, *, warehouse: Warehouse, day: dt.date) -> None:
     """A withdrawn release does not come back by itself.
 
     Args:
         row: of `releases`, to be written.
-        house: has the releases.
+        warehouse: has the releases.
         day: whose release it is.
 
     Raises:
         GateHeld: the same content was withdrawn.
     """
-    before = {one.day: one for one in reader.every(house.root)}.get(day)
+    before = {one.day: one for one in reader.every(warehouse.root)}.get(day)
     if before is None or before.status == RELEASED:
         return
     (pins,) = row["tables"].to_pylist()

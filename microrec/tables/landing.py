@@ -138,10 +138,10 @@ def files(landing: str, table: str, day: dt.date) -> list[Path]:
     if not folder.is_dir():
         return []
     found = sorted(path for path in folder.iterdir() if not _is_hidden(path))
-    zone = Path(landing).resolve()
+    landing_root = Path(landing).resolve()
     for path in found:
         kind_of(path)
-        _refuse_strange(path, zone)
+        _refuse_strange(path, landing_root)
     return found
 
 
@@ -344,14 +344,14 @@ def _day_of(folder: Path) -> dt.date:
         raise LandingError(f"{_short(folder)}: not a folder day=YYYY-MM-DD") from error
 
 
-def _refuse_strange(path: Path, zone: Path) -> None:
+def _refuse_strange(path: Path, landing_root: Path) -> None:
     """What a reader would follow out of the zone, wait for without end, misread or log as two lines."""
     name = path.name
     if arguments.plain(name) != name or ":" in name:
         raise LandingError(
             f"{_short(path)}: control characters, `:` or bytes that are no UTF-8 in its name"
         )
-    if not path.resolve().is_relative_to(zone):
+    if not path.resolve().is_relative_to(landing_root):
         raise LandingError(f"{_short(path)}: a link that leads out of the landing zone")
     if not path.is_file():
         raise LandingError(f"{_short(path)}: not a plain file")

@@ -45,21 +45,21 @@ NAMED = 5
 _ISO = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"
 
 
-def require(zone: str, table: str, day: dt.date) -> None:
+def require(landing_root: str, table: str, day: dt.date) -> None:
     """Refuse a day that is not ready: no file, or a file that cannot be read to its end.
 
     Args:
-        zone: root of the landing zone.
+        landing_root: root of the landing zone.
         table: landing table.
         day: UTC day of arrival.
 
     Raises:
         LandingError: naming table and day, and the file where there is one.
     """
-    _verified_files(zone, table, day)
+    _verified_files(landing_root, table, day)
 
 
-def read(session: SparkSession, zone: str, table: str, day: dt.date) -> DataFrame:
+def read(session: SparkSession, landing_root: str, table: str, day: dt.date) -> DataFrame:
     """Lines that arrived on one day.
 
     Grain: one delivered line. Columns: the contract's without `day` (array columns typed, all others
@@ -70,29 +70,31 @@ def read(session: SparkSession, zone: str, table: str, day: dt.date) -> DataFram
     Raises:
         LandingError: the day has no file, or a file is truncated or has the wrong columns.
     """
-    return read_days(session, zone, table, [day]).drop("day")
+    return read_days(session, landing_root, table, [day]).drop("day")
 
 
-def read_through(session: SparkSession, zone: str, table: str, day: dt.date) -> DataFrame:
+def read_through(session: SparkSession, landing_root: str, table: str, day: dt.date) -> DataFrame:
     """Lines that arrived on any day up to `day`, which is a column; none for an absent optional table.
 
     Raises:
         LandingError: nothing arrived for a table that is not in `OPTIONAL`, or a file is at fault.
     """
-    days = [arrived for arrived in landing.days(zone, table) if arrived <= day]
+    days = [arrived for arrived in landing.days(landing_root, table) if arrived <= day]
     if not days and table not in OPTIONAL:
-        raise LandingError(f"{table}[{day}]: nothing arrived up to this day in {zone}")
-    return read_days(session, zone, table, days)
+        raise LandingError(f"{table}[{day}]: nothing arrived up to this day in {landing_root}")
+    return read_days(session, landing_root, table, days)
 
 
-def read_days(session: SparkSession, zone: str, table: str, days: Sequence[dt.date]) -> DataFrame:
+def read_days(
+    session: SparkSession, landing_root: str, table: str, days: Sequence[dt.date]
+) -> DataFrame:
     """Lines that arrived on the given days, in one scan per format; as `read`, with the column `day`.
 
     Raises:
         LandingError: a day has no file, or a file is truncated or has the wrong columns.
     """
     promised = contract.load(settings().schemas, table)
-    paths = [path for day in days for path in _verified_files(zone, table, day)]
+    paths = [path for day in days for path in _verified_files(landing_root, table, day)]
     frames = [
         *_json_frames(session, promised, _of_kind(paths, "jsonl")),
         *_csv_frames(session, promised, _of_kind(paths, "csv")),
@@ -105,10 +107,10 @@ def read_days(session: SparkSession, zone: str, table: str, days: Sequence[dt.da
     return functools.reduce(DataFrame.unionByName, frames)
 
 
-def _verified_files(zone: str, table: str, day: dt.date) -> list[Path]:
-    files = landing.files(zone, table, day)
+def _verified_files(landing_root: str, table: str, day: dt.date) -> list[Path]:
+    files = landing.files(landing_root, table, day)
     if not files:
-        raise LandingError(f"{table}[{day}]: no file arrived in {zone}")
+        raise LandingError(f"{table}[{day}]: no file arrived in {landing_root}")
     limits = _limits()
     for path in files:
         try:

@@ -280,9 +280,9 @@ def _complete(known: clips.Clips, edges: clips.ClipEdges, of: trends.Shown) -> N
 
 def read(day: dt.date, fit: str) -> Graph:
     """A night's graph with its clips."""
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     needed = data.reads(clip_interest.TABLES, fit)
-    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
+    tables = {name: warehouse.read(name, day=day, **part) for name, part in needed.items()}
     return data.build_graph(tables, fit=fit)
 
 

@@ -127,7 +127,7 @@ def main() -> None:
 def plant(world: World) -> None:
     """Commit the history day by day, as its nights would have, and what the next night needs."""
     world.enter()
-    house = spark.Warehouse.open()
+    warehouse = spark.Warehouse.open()
     past = [world.night - dt.timedelta(days=age) for age in range(world.history, 0, -1)]
     for day in past:
         deliver(world, day)
@@ -135,7 +135,7 @@ def plant(world: World) -> None:
         commit("rejected_events", [], day=day)
         commit("suppressed_users", [], day=day)
         commit("videos", [{"video_id": v, "eligible": True} for v in names("v", N_VIDEOS)], day=day)
-    known = house.arrivals("events", day=past[-1], days=world.history) if past else {}
+    known = warehouse.arrivals("events", day=past[-1], days=world.history) if past else {}
     words = daily.plan(known, {}, config=CONFIG).build
     for day in past:
         parts = world.partitions(day)
@@ -149,16 +149,16 @@ def plant(world: World) -> None:
 def deliver(world: World, arrived_on: dt.date) -> None:
     """Commit the events that arrive on a day."""
     parts = [world.rows("events", part) for part in world.partitions(arrived_on)]
-    house = arrow.Warehouse.open()
-    house.write("events", pa.concat_tables(parts), replace=[{"arrived_on": arrived_on}])
+    warehouse = arrow.Warehouse.open()
+    warehouse.write("events", pa.concat_tables(parts), replace=[{"arrived_on": arrived_on}])
 
 
 def commit(table: str, rows: Sequence[Mapping[str, Any]], *, day: dt.date) -> None:
     """Commit a day of a small table."""
-    house = arrow.Warehouse.open()
-    schema = house.table(table).contract.file_schema
+    warehouse = arrow.Warehouse.open()
+    schema = warehouse.table(table).contract.file_schema
     filled = [{name: row.get(name) for name in schema.names} for row in rows]
-    house.write(table, pa.Table.from_pylist(filled, schema=schema), day=day)
+    warehouse.write(table, pa.Table.from_pylist(filled, schema=schema), day=day)
 
 
 @functools.lru_cache(maxsize=4)
@@ -252,18 +252,18 @@ def measured(worlds: Sequence[World], repeats: int) -> dict[int, list[Figures]]:
 
 def night(world: World) -> Figures:
     """Seconds of the two steps, and what they read."""
-    house, days = spark.Warehouse.open(), recipe.night().window_days
+    warehouse, days = spark.Warehouse.open(), recipe.night().window_days
     plan_began = time.perf_counter()
-    events = house.arrivals("events", day=world.night, days=days)
-    committed = house.arrivals_made_with("daily_watches", day=world.night, days=days)
+    events = warehouse.arrivals("events", day=world.night, days=days)
+    committed = warehouse.arrivals_made_with("daily_watches", day=world.night, days=days)
     plan = daily.plan(events, committed, config=CONFIG)
     began = time.perf_counter()
-    build_watch_graph.aggregate(house, world.night, days=days, config=CONFIG)
+    build_watch_graph.aggregate(warehouse, world.night, days=days, config=CONFIG)
     halfway = time.perf_counter()
     build_watch_graph.main(day=world.night)
     ended = time.perf_counter()
     read = {*plan.fresh, *plan.late, *plan.earlier}
-    window = house.arrivals("daily_watches", day=world.night, days=days)
+    window = warehouse.arrivals("daily_watches", day=world.night, days=days)
     return {
         "plan": began - plan_began,
         "aggregate": halfway - began,
@@ -289,10 +289,10 @@ def megabytes(table: str, partitions: Collection[Arrival]) -> float:
 
 def check(world: World) -> None:
     """What the night built is what was planted."""
-    house = arrow.Warehouse.open()
+    warehouse = arrow.Warehouse.open()
     order = [("user_id", "ascending"), ("video_id", "ascending")]
     for part in world.partitions(world.night):
-        built = house.read("daily_watches", day=part[0], arrived_on=part[1]).sort_by(order)
+        built = warehouse.read("daily_watches", day=part[0], arrived_on=part[1]).sort_by(order)
         planted = world.rows("daily_watches", part).select(built.schema.names).sort_by(order)
         if not built.equals(planted.cast(built.schema)):
             raise AssertionError(f"{world.history} days: other rows than planted in {part}")

@@ -100,12 +100,12 @@ def _of(found: hybrid.Pairs, kept: NDArray[np.bool_]) -> hybrid.Pairs:
 
 def read(day: dt.date, models: Sequence[str]) -> Evening:
     """Fit and ask all models of a night."""
-    night, house = nights.read(day), Warehouse.open()
+    night, warehouse = nights.read(day), Warehouse.open()
     lists = {
         name: nights.candidates(night, nights.fit(night, nights.released(name), 0).fitted)
         for name in models
     }
-    edges, videos = house.read("watch_edges", day=day), house.read("video_nodes", day=day)
+    edges, videos = warehouse.read("watch_edges", day=day), warehouse.read("video_nodes", day=day)
     facts = hybrid.facts(edges, videos, known=night.case.known, fit="trial", day=day)
     closed = recipe.section("candidates.blend", blend.Config)
     pairs, right = hybrid.pairs(lists, facts=facts, closed=closed), night.case.truth
@@ -151,8 +151,11 @@ def prices(
     evening: Evening, trees: Any
 ) -> tuple[dict[str, pa.Table], diversity.Likeness, NDArray[np.bool_]]:
     """The hybrid's lists under each knob, what videos have in common, and which are new."""
-    day, house = evening.night.day, Warehouse.open()
-    edges, videos = house.read("modality_edges", day=day), house.read("video_nodes", day=day)
+    day, warehouse = evening.night.day, Warehouse.open()
+    edges, videos = (
+        warehouse.read("modality_edges", day=day),
+        warehouse.read("video_nodes", day=day),
+    )
     base = replace(evening.shaping, learned=evening.order(trees))
     found = {HYBRID: evening.select(base)}
     for name, knob in KNOBS.items():

@@ -136,12 +136,12 @@ def build(days: Sequence[dt.date], *, land: Callable[[], Any]) -> bool:
 
 def missing(day: dt.date) -> list[str]:
     """The day's jobs whose tables are not there: a job, and all that build on it."""
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     for number, job in enumerate(BEFORE_MODELS):
         last = LAST_WRITTEN[job]
         # What a night leaves out is committed without rows, its metrics too; every other stage has some.
-        there = house.exists(**last, day=day)
-        if not there or (last["table"] == "metrics" and not house.count(**last, day=day)):
+        there = warehouse.exists(**last, day=day)
+        if not there or (last["table"] == "metrics" and not warehouse.count(**last, day=day)):
             return [*BEFORE_MODELS[number:]]
     return []
 
@@ -164,15 +164,15 @@ def _claim(warehouse: Path) -> None:
 
 def read(day: dt.date) -> Night:
     """The trial of a day, as `train_model`, `select_candidates` and `evaluate_sources` see it."""
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     needed = reads((*WITH_SEQUENCES, *CLIP_TABLES), "trial")
-    tables = {name: house.read(name, day=day, **part) for name, part in needed.items()}
+    tables = {name: warehouse.read(name, day=day, **part) for name, part in needed.items()}
     users, edges, videos = (tables[name] for name in ("users", "watch_edges", "video_nodes"))
     known = filters.knowledge(edges, videos, n_users=users.num_rows, fit="trial", day=day)
     right = truth.truth(edges, videos)
     steps = recipe.section("candidates.ladder", ladder.Config)
     rungs = ladder.rungs(edges, videos, known=known, fit="trial", day=day, config=steps)
-    served = filters.served(users, house.read("suppressed_users", day=day))
+    served = filters.served(users, warehouse.read("suppressed_users", day=day))
     return Night(
         day,
         build_graph(tables, fit="trial"),
@@ -436,13 +436,13 @@ def prepare(asked: argparse.Namespace) -> tuple[list[dt.date], dt.date]:
         The measured days, and the one before them, on which configurations are chosen.
     """
     warehouse = (asked.warehouse or asked.out / "warehouse").resolve()
-    zone = warehouse / "landing"
-    os.environ.update(MICROREC_WAREHOUSE=str(warehouse), MICROREC_LANDING=str(zone))
+    landing_root = warehouse / "landing"
+    os.environ.update(MICROREC_WAREHOUSE=str(warehouse), MICROREC_LANDING=str(landing_root))
     settings.cache_clear()
     days = [asked.through - dt.timedelta(days=back) for back in reversed(range(asked.nights))]
     before = days[0] - dt.timedelta(days=1)
     needed = [before, *days] if asked.budget else days
-    if build(needed, land=lambda: kuairand.import_files(asked.data, str(zone))):
+    if build(needed, land=lambda: kuairand.import_files(asked.data, str(landing_root))):
         _end_spark()
     return days, before
 

@@ -104,11 +104,11 @@ def commit_watches(matrix: csr_matrix, root: Path) -> None:
         "last_at": pa.repeat(pa.scalar(last, pa.timestamp("us", "UTC")), n),
     }
     splits = [{"split": split} for split in ("train", "validation", "holdout")]
-    house = arrow.Warehouse.open(str(root))
-    _commit(house, "watch_edges", pa.table(columns), replace=splits)
+    warehouse = arrow.Warehouse.open(str(root))
+    _commit(warehouse, "watch_edges", pa.table(columns), replace=splits)
     users = {"user_idx": pa.array(range(rows.shape[0]), pa.int32())}
     users["user_id"] = pc.cast(users["user_idx"], pa.string())
-    _commit(house, "users", pa.table(users))
+    _commit(warehouse, "users", pa.table(users))
 
 
 def commit_vectors(vectors: NDArray[np.float32], root: Path) -> None:
@@ -118,27 +118,27 @@ def commit_vectors(vectors: NDArray[np.float32], root: Path) -> None:
     n, d = vectors.shape
     ids = [f"v{number:07d}" for number in range(n)]
     flat = pa.array(vectors.ravel())
-    house = arrow.Warehouse.open(str(root))
+    warehouse = arrow.Warehouse.open(str(root))
     features = {
         "modality": pa.repeat(pa.scalar(MODALITY), n),
         "video_id": pa.array(ids),
         "encoder_version": pa.repeat(pa.scalar("1"), n),
         "vector": pa.ListArray.from_arrays(np.arange(0, n * d + 1, d, dtype=np.int32), flat),
     }
-    _commit(house, "video_features", pa.table(features))
+    _commit(warehouse, "video_features", pa.table(features))
     nodes = {"video_idx": pa.array(range(n), pa.int32()), "video_id": pa.array(ids)}
-    _commit(house, "video_nodes", pa.table(nodes))
+    _commit(warehouse, "video_nodes", pa.table(nodes))
 
 
-def _commit(house: Any, table: str, rows: pa.Table, **options: Any) -> None:
+def _commit(warehouse: Any, table: str, rows: pa.Table, **options: Any) -> None:
     """Write rows of a day in the contract's types; columns that are missing get a neutral value."""
-    schema = house.table(table).contract.schema
+    schema = warehouse.table(table).contract.schema
     for field in schema:
         if field.name != "day" and field.name not in rows.column_names:
             rows = rows.append_column(field, _neutral(field, rows.num_rows))
     names = [name for name in schema.names if name != "day"]
     wanted = pa.schema([schema.field(name) for name in names])
-    house.write(table, rows.select(names).cast(wanted), day=DAY, **options)
+    warehouse.write(table, rows.select(names).cast(wanted), day=DAY, **options)
 
 
 def _neutral(field: pa.Field, n: int) -> pa.Array:
@@ -156,8 +156,8 @@ def pearson_process(root: str, *, k: int, threads: int, **config: Any) -> None:
     """Read the watch graph, one kernel call, write the user graph."""
     from microrec.tables import arrow
 
-    house = arrow.Warehouse.open(root)
-    edges = house.read("watch_edges", columns=["user_idx", "video_idx"], day=DAY)
+    warehouse = arrow.Warehouse.open(root)
+    edges = warehouse.read("watch_edges", columns=["user_idx", "video_idx"], day=DAY)
     user, video = (edges[name].to_numpy() for name in ("user_idx", "video_idx"))
     matrix = csr_matrix((np.ones(len(user)), (user, video)))
     kernel = pearson_capped if config.get("hub_cap") else pearson_kernel
@@ -170,7 +170,7 @@ def pearson_process(root: str, *, k: int, threads: int, **config: Any) -> None:
         "rank": pa.array(found["rank"], pa.int32()),
         "fit": pa.repeat(pa.scalar(FIT), len(found["idx"])),
     }
-    _commit(house, "user_edges", pa.table(columns), replace=FITS)
+    _commit(warehouse, "user_edges", pa.table(columns), replace=FITS)
 
 
 def process_ready(root: str, *, k: int, threads: int, **config: Any) -> None:
@@ -216,14 +216,14 @@ def pearson_stage(root: str, *, k: int, threads: int, **config: Any) -> None:
     from microrec.graphs import pearson, user_edges
     from microrec.tables import spark
 
-    house = spark.Warehouse.open(root)
-    watched, n_users = house.read("watch_edges", day=DAY), house.count("users", day=DAY)
+    warehouse = spark.Warehouse.open(root)
+    watched, n_users = warehouse.read("watch_edges", day=DAY), warehouse.count("users", day=DAY)
     chosen = pearson.Config(k=k, **config)
     n_videos = user_edges.population(watched, fit=FIT, config=chosen)
     network = user_edges.user_edges(
         watched, fit=FIT, n_users=n_users, n_videos=n_videos, config=chosen
     )
-    house.write("user_edges", network, day=DAY, replace=FITS)
+    warehouse.write("user_edges", network, day=DAY, replace=FITS)
 
 
 def modality_stage(root: str, *, k: int, threads: int) -> None:
@@ -231,11 +231,14 @@ def modality_stage(root: str, *, k: int, threads: int) -> None:
     from microrec.graphs import modality
     from microrec.tables import spark
 
-    house = spark.Warehouse.open(root)
-    features, nodes = house.read("video_features", day=DAY), house.read("video_nodes", day=DAY)
-    n_videos = house.count("video_nodes", day=DAY)
+    warehouse = spark.Warehouse.open(root)
+    features, nodes = (
+        warehouse.read("video_features", day=DAY),
+        warehouse.read("video_nodes", day=DAY),
+    )
+    n_videos = warehouse.count("video_nodes", day=DAY)
     edges = modality.modality_edges(features, nodes, n_videos=n_videos, config=modality.Config(k=k))
-    house.write("modality_edges", edges, day=DAY)
+    warehouse.write("modality_edges", edges, day=DAY)
 
 
 def user_edges_written(root: str, *, k: int, threads: int, **config: Any) -> Edges:

@@ -169,11 +169,11 @@ def read_back(world: World, **_: object) -> Edges:
     """The lists of the first users, out of the table."""
     from microrec.tables import arrow
 
-    house = arrow.Warehouse.open()
-    snapshot = house.snapshot("candidates", **PARTITION)
+    warehouse = arrow.Warehouse.open()
+    snapshot = warehouse.snapshot("candidates", **PARTITION)
     files = [file for _, some in snapshot.parts for file in some]
     named = pc.field("user_idx") < CHECKED
-    rows = ds.dataset(files, schema=house.table("candidates").contract.file_schema)
+    rows = ds.dataset(files, schema=warehouse.table("candidates").contract.file_schema)
     found = rows.to_table(["user_idx", "video_idx", "score"], filter=named)
     return _as_edges(found) | {"rows": np.array([snapshot.rows])}
 

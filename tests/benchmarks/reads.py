@@ -45,25 +45,25 @@ FEW = 10_000
 """Answers with fewer rows are compared in every turn."""
 
 
-def microrec(house: Warehouse, table: str, asked: Question) -> pa.Table:
+def microrec(warehouse: Warehouse, table: str, asked: Question) -> pa.Table:
     """Our reader: partitions by the log, rows by the row groups' bounds."""
-    partition = house.table(table).contract.partition
+    partition = warehouse.table(table).contract.partition
     where = {name: value for name, value in asked.items() if name not in partition}
     days = {name: value for name, value in asked.items() if name in partition}
-    return house.read(table, where=where, **days)
+    return warehouse.read(table, where=where, **days)
 
 
-def polars(house: Warehouse, table: str, asked: Question) -> pa.Table:
+def polars(warehouse: Warehouse, table: str, asked: Question) -> pa.Table:
     """Polars, lazily: it skips files by the log and row groups by their footers."""
-    lazy = pl.scan_delta(f"{house.root}/{table}").filter(
+    lazy = pl.scan_delta(f"{warehouse.root}/{table}").filter(
         *[pl.col(name) == value for name, value in asked.items()]
     )
     return lazy.collect().to_arrow()
 
 
-def duck(house: Warehouse, table: str, asked: Question) -> pa.Table:
+def duck(warehouse: Warehouse, table: str, asked: Question) -> pa.Table:
     """DuckDB over the files the log names: row groups by their footers."""
-    files = [path for _, paths in house.snapshot(table).parts for path in paths]
+    files = [path for _, paths in warehouse.snapshot(table).parts for path in paths]
     where = " AND ".join(f'"{name}" = ?' for name in asked) or "TRUE"
     query = f"SELECT * FROM read_parquet(?, hive_partitioning = true) WHERE {where}"
     return duckdb.connect().sql(query, params=[files, *asked.values()]).to_arrow_table()
@@ -101,10 +101,10 @@ def copies(rows: pa.Table, key: str, times: int) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def write(house: Warehouse, table: str, rows: pa.Table) -> float:
+def write(warehouse: Warehouse, table: str, rows: pa.Table) -> float:
     """Commit the rows day by day; median seconds of staging them all, which is where layouts differ."""
     days = pc.unique(rows["day"]).to_pylist()
-    others = [name for name in house.table(table).contract.partition if name != "day"]
+    others = [name for name in warehouse.table(table).contract.partition if name != "day"]
     seconds: list[float] = []
     stage = Warehouse._stage
 
@@ -118,13 +118,13 @@ def write(house: Warehouse, table: str, rows: pa.Table) -> float:
             for day in days:
                 mine = rows.filter(pc.equal(rows["day"], day)).drop_columns(["day"])
                 parts = mine.select(others).group_by(others).aggregate([]).to_pylist()
-                house.write(table, mine, replace=parts if others else None, day=day)
+                warehouse.write(table, mine, replace=parts if others else None, day=day)
     return statistics.median(np.reshape(seconds, (3, -1)).sum(axis=1).tolist())
 
 
-def on_disk(house: Warehouse, table: str) -> dict[str, tuple[float, str]]:
+def on_disk(warehouse: Warehouse, table: str) -> dict[str, tuple[float, str]]:
     """Bytes, files and row groups of what is committed."""
-    files = [path for _, paths in house.snapshot(table).parts for path in paths]
+    files = [path for _, paths in warehouse.snapshot(table).parts for path in paths]
     groups = sum(pq.read_metadata(path).num_row_groups for path in files)
     size = sum(Path(path).stat().st_size for path in files)
     return {
@@ -156,10 +156,10 @@ def measure(
         asked = questions[run % len(questions)]
         right: pa.Table | None = None
         for name, reader in READERS.items():
-            for kind, house in houses.items():
+            for kind, warehouse in houses.items():
                 gc.collect()
                 before, began = asked_bytes(), time.perf_counter()
-                found = reader(house, table, asked)
+                found = reader(warehouse, table, asked)
                 seconds, read = time.perf_counter() - began, asked_bytes() - before
                 right = found if right is None else right
                 # Later turns ask for another user, but the same days: once is enough for these.
@@ -183,10 +183,10 @@ def both(rows: pa.Table, table: str, folder: str) -> tuple[dict[str, Warehouse],
     """Write the rows in both layouts: the warehouses, and what they take on disk."""
     houses = {name: Warehouse.open(f"{folder}/{name}") for name in ("sorted", "plain")}
     results = []
-    for name, house in houses.items():
+    for name, warehouse in houses.items():
         with plain() if name == "plain" else ExitStack():
-            seconds = write(house, table, rows)
-        told = {**on_disk(house, table), "write_seconds": (seconds, "s")}
+            seconds = write(warehouse, table, rows)
+        told = {**on_disk(warehouse, table), "write_seconds": (seconds, "s")}
         results += [
             report.row("reads", f"{name} layout", metric, f"{table}, on disk", value, unit=unit)
             for metric, (value, unit) in told.items()

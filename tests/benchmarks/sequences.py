@@ -55,13 +55,13 @@ class Cost:
     megabytes: float
 
 
-def multiply(zone: Path, copies: int, generator: np.random.Generator) -> None:
+def multiply(landing_root: Path, copies: int, generator: np.random.Generator) -> None:
     """Add copies of every user to a landing zone, in place."""
     text = csv.ConvertOptions(column_types={"user_id": pa.string(), "video_id": pa.string()})
     paths = [
         path
-        for day in landing.days(str(zone), "raw_interactions")
-        for path in landing.files(str(zone), "raw_interactions", day)
+        for day in landing.days(str(landing_root), "raw_interactions")
+        for path in landing.files(str(landing_root), "raw_interactions", day)
     ]
     logs = [csv.read_csv(path, convert_options=text) for path in paths]
     videos = pa.concat_tables([one.select(["video_id"]) for one in logs])

@@ -91,8 +91,10 @@ class Measured:
 
 def shown(night: Night) -> Shown:
     """What was shown on the held-out day."""
-    house, day = Warehouse.open(), night.day
-    tables = {name: house.read(name, day=day) for name in ("sequences", "exposures", "video_nodes")}
+    warehouse, day = Warehouse.open(), night.day
+    tables = {
+        name: warehouse.read(name, day=day) for name in ("sequences", "exposures", "video_nodes")
+    }
     whole = build(tables, fit="final", n_users=night.graph.n_users)
     trial = logged.sequences_of(night.graph)
     cut = int(trial.cut_at.max())

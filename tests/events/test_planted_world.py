@@ -27,29 +27,29 @@ def test_what_was_planted_is_found(place: Path, spark: object) -> None:
     landing.write_world(str(place / "landing"), world.parts)
     night = max(world.truth.delivered)
     validate_events.main(day=night)
-    house, truth = Warehouse.open(), world.truth
+    warehouse, truth = Warehouse.open(), world.truth
 
-    assert verdicts(house) == planted_verdicts(truth)
-    suppressed = house.read("suppressed_users", day=night).to_pylist()
+    assert verdicts(warehouse) == planted_verdicts(truth)
+    suppressed = warehouse.read("suppressed_users", day=night).to_pylist()
     assert {row["user_id"]: row["kind"] for row in suppressed} == truth.suppressed[night]
-    videos = house.read("videos", day=night).to_pylist()
+    videos = warehouse.read("videos", day=night).to_pylist()
     assert len(videos) == truth.n_videos[night]
     ineligible = [row["video_id"] for row in videos if not row["eligible"]]
     assert sorted(ineligible) == sorted(truth.ineligible[night])
     for modality, planted in truth.vectors.items():
-        rows = house.read("video_features", day=night, modality=modality).to_pylist()
+        rows = warehouse.read("video_features", day=night, modality=modality).to_pylist()
         absent = {row["video_id"] for row in videos} - {row["video_id"] for row in rows}
         assert absent == {*planted["missing"], *planted["broken"]}
         zero = [row["video_id"] for row in rows if not any(row["vector"])]
         assert sorted(zero) == sorted(planted["zero"])
 
 
-def verdicts(house: Warehouse) -> dict[str, Counter[str]]:
+def verdicts(warehouse: Warehouse) -> dict[str, Counter[str]]:
     """Lines by arrival day and verdict."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in house.read("events").to_pylist():
+    for row in warehouse.read("events").to_pylist():
         found[str(row["arrived_on"])]["accepted"] += 1
-    for row in house.read("rejected_events").to_pylist():
+    for row in warehouse.read("rejected_events").to_pylist():
         found[str(row["day"])][row["rule"]] += 1
     return dict(found)
 

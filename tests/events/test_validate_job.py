@@ -22,13 +22,13 @@ TABLES = ("events", "rejected_events", "videos", "suppressed_users", "metrics")
 
 
 @pytest.fixture
-def zone(place: Path) -> str:
+def landing_root(place: Path) -> str:
     """Four days of interactions, some late, some twice, some bad; one day of videos."""
-    zone, pick = str(place / "landing"), random.Random(6)
+    landing_root, pick = str(place / "landing"), random.Random(6)
     videos = [
         json.dumps({"video_id": f"v{n}", "duration_ms": 9000, "eligible": 1}) for n in range(3)
     ]
-    landing.write_lines(zone, "raw_videos", later(-9), videos, kind="jsonl")
+    landing.write_lines(landing_root, "raw_videos", later(-9), videos, kind="jsonl")
     sent: list[str] = []
     for day in DAYS:
         fresh = [
@@ -44,18 +44,18 @@ def zone(place: Path) -> str:
         ]
         lines = fresh + pick.sample([*sent, *fresh], 8)
         sent += fresh
-        landing.write_lines(zone, "raw_interactions", day, lines, kind="jsonl.gz")
-    return zone
+        landing.write_lines(landing_root, "raw_interactions", day, lines, kind="jsonl.gz")
+    return landing_root
 
 
 def content() -> dict[str, list[Any]]:
-    house = Warehouse.open()
-    tables = {name: house.read(name).to_pylist() for name in TABLES}
+    warehouse = Warehouse.open()
+    tables = {name: warehouse.read(name).to_pylist() for name in TABLES}
     return {name: sorted(map(str, rows)) for name, rows in tables.items()}
 
 
 def test_nights_in_any_order_and_again_give_the_same_rows(
-    zone: str, place: Path, spark: object, monkeypatch: pytest.MonkeyPatch
+    landing_root: str, place: Path, spark: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validate_events.main(day=DAYS[-1])
     at_once = content()
@@ -74,10 +74,10 @@ def test_nights_in_any_order_and_again_give_the_same_rows(
 
 
 def every_line_is_an_event_or_rejected() -> None:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     for day in DAYS:
-        n_events = house.read("events", arrived_on=day).num_rows
-        n_rejected = house.read("rejected_events", day=day).num_rows
+        n_events = warehouse.read("events", arrived_on=day).num_rows
+        n_rejected = warehouse.read("rejected_events", day=day).num_rows
         assert n_events + n_rejected == 28
         assert n_rejected
 
@@ -88,30 +88,30 @@ def refuse(day: dt.date, message: str) -> None:
     assert not any(Warehouse.open().partitions(table) for table in TABLES)
 
 
-def remove(zone: str, day: dt.date) -> None:
-    for path in landing.files(zone, "raw_interactions", day):
+def remove(landing_root: str, day: dt.date) -> None:
+    for path in landing.files(landing_root, "raw_interactions", day):
         path.unlink()
 
 
-def test_a_night_without_raw_rows_is_refused(zone: str, spark: object) -> None:
+def test_a_night_without_raw_rows_is_refused(landing_root: str, spark: object) -> None:
     refuse(later(1), r"raw_interactions\[2026-01-06\]: nothing arrived")
     header = "user_id,video_id,started_at,watch_ms"
-    landing.write_lines(zone, "raw_interactions", later(1), [header], kind="csv")
+    landing.write_lines(landing_root, "raw_interactions", later(1), [header], kind="csv")
     refuse(later(1), r"raw_interactions\[2026-01-06\].*no line")
 
 
-def test_a_gap_in_the_window_is_refused(zone: str, spark: object) -> None:
-    remove(zone, DAYS[1])
+def test_a_gap_in_the_window_is_refused(landing_root: str, spark: object) -> None:
+    remove(landing_root, DAYS[1])
     refuse(DAYS[-1], r"raw_interactions\[2026-01-03\]")
 
 
-def test_a_truncated_file_of_the_window_is_refused(zone: str, spark: object) -> None:
-    (path,) = landing.files(zone, "raw_interactions", DAYS[1])
+def test_a_truncated_file_of_the_window_is_refused(landing_root: str, spark: object) -> None:
+    (path,) = landing.files(landing_root, "raw_interactions", DAYS[1])
     path.write_bytes(path.read_bytes()[:-12])
     refuse(DAYS[-1], r"raw_interactions\[2026-01-03\].*part-0.jsonl.gz")
 
 
-def test_a_night_without_a_catalogue_is_refused(zone: str, spark: object) -> None:
-    (path,) = landing.files(zone, "raw_videos", later(-9))
+def test_a_night_without_a_catalogue_is_refused(landing_root: str, spark: object) -> None:
+    (path,) = landing.files(landing_root, "raw_videos", later(-9))
     path.unlink()
     refuse(DAYS[-1], r"raw_videos\[2026-01-05\]: nothing arrived")

@@ -351,10 +351,11 @@ COMPARED = {
 
 
 def built(night: dt.date) -> dict[str, list[Any]]:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     return {
         table: sorted(
-            tuple(row[name] for name in columns) for row in house.read(table, day=night).to_pylist()
+            tuple(row[name] for name in columns)
+            for row in warehouse.read(table, day=night).to_pylist()
         )
         for table, columns in COMPARED.items()
     }
@@ -367,8 +368,8 @@ def aggregates() -> list[str]:
 
 def arrive(rows: list[dict[str, Any]], days: list[dt.date]) -> None:
     """Commit the arrival days, as `validate_events` would."""
-    house = Warehouse.open()
-    schema = house.table("events").contract.schema
+    warehouse = Warehouse.open()
+    schema = warehouse.table("events").contract.schema
     filled = {
         "watch_ratio": 1.0, "n_replays": 0, "skipped": False,
         **dict.fromkeys(("liked", "shared", "followed", "commented"), False),
@@ -377,14 +378,14 @@ def arrive(rows: list[dict[str, Any]], days: list[dt.date]) -> None:
     table = pa.Table.from_pylist(
         [{name: row.get(name) for name in schema.names} for row in arrived], schema=schema
     )
-    house.write("events", table, replace=[{"arrived_on": day} for day in days])
+    warehouse.write("events", table, replace=[{"arrived_on": day} for day in days])
     for day in days:
-        refused = house.table("rejected_events").contract.file_schema.empty_table()
-        house.write("rejected_events", refused, day=day)
+        refused = warehouse.table("rejected_events").contract.file_schema.empty_table()
+        warehouse.write("rejected_events", refused, day=day)
 
 
 def catalogue_and_consent() -> None:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     for night in NIGHTS:
         videos = [{"video_id": f"v{n}", "eligible": True} for n in range(4)]
         asked = [
@@ -392,9 +393,9 @@ def catalogue_and_consent() -> None:
             for user in SUPPRESSED[night]
         ]
         for table, rows in (("videos", videos), ("suppressed_users", asked)):
-            schema = house.table(table).contract.file_schema
+            schema = warehouse.table(table).contract.file_schema
             filled = [{name: row.get(name) for name in schema.names} for row in rows]
-            house.write(table, pa.Table.from_pylist(filled, schema=schema), day=night)
+            warehouse.write(table, pa.Table.from_pylist(filled, schema=schema), day=night)
 
 
 @pytest.fixture

@@ -296,15 +296,15 @@ def somewhere(place: Path, interpreted: None, monkeypatch: pytest.MonkeyPatch) -
 
 
 def commit(name: str, rows: list[dict[str, Any]], day: dt.date) -> None:
-    house = Warehouse.open()
-    contract = house.table(name).contract
+    warehouse = Warehouse.open()
+    contract = warehouse.table(name).contract
     full = [{"day": day, **row} for row in rows]
     table = pa.Table.from_pylist(
         [{column: row.get(column) for column in contract.schema.names} for row in full],
         schema=contract.schema,
     )
     scopes = sorted({tuple((part, row[part]) for part in contract.partition) for row in full})
-    house.write(name, table, replace=[dict(scope) for scope in scopes])
+    warehouse.write(name, table, replace=[dict(scope) for scope in scopes])
 
 
 def commit_vectors(now: Vectors, day: dt.date) -> None:
@@ -324,11 +324,11 @@ def commit_likes(now: Likes, day: dt.date) -> None:
     seen = {"degree": 1, "first_seen": at, "eligible": True, "clip_ends_ms": []}
     for table, place, kind in (("users", 0, "user"), ("video_nodes", 1, "video")):
         commit(table, [{**seen, **row} for row in index({p[place] for p in now}, kind)], day)
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     for table in ("rejected_events", "suppressed_users"):
-        house.write(table, house.table(table).contract.file_schema.empty_table(), day=day)
-    schema = house.table("events").contract.schema
-    house.write("events", schema.empty_table(), replace=[{"day": day, "arrived_on": day}])
+        warehouse.write(table, warehouse.table(table).contract.file_schema.empty_table(), day=day)
+    schema = warehouse.table("events").contract.schema
+    warehouse.write("events", schema.empty_table(), replace=[{"day": day, "arrived_on": day}])
 
 
 def built(table: str) -> list[str]:

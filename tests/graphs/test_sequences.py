@@ -403,13 +403,18 @@ def test_nothing_is_built_where_no_model_of_the_recipe_reads_it(
     (place / "recipe.toml").write_text('[night]\nmodels = ["popularity"]\n')
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     settings.cache_clear()
-    house = arrow.Warehouse.open()
+    warehouse = arrow.Warehouse.open()
     for table in ("sequences", "exposures"):
         with pytest.raises(MissingDay):
-            house.read(table, day=DAY)
+            warehouse.read(table, day=DAY)
     build_sequences.main(day=DAY)
-    assert [house.read(table, day=DAY).num_rows for table in ("sequences", "exposures")] == [0, 0]
-    assert house.read("metrics", day=DAY, stage="sequences").num_rows == 0, "nor of an earlier run"
+    assert [warehouse.read(table, day=DAY).num_rows for table in ("sequences", "exposures")] == [
+        0,
+        0,
+    ]
+    assert warehouse.read("metrics", day=DAY, stage="sequences").num_rows == 0, (
+        "nor of an earlier run"
+    )
     (place / "recipe.toml").write_text('[night]\nmodels = ["popularity"]\nrankers = ["din"]\n')
     with pytest.raises(MissingDay, match="users"):
         build_sequences.main(day=DAY)

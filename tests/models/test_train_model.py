@@ -32,7 +32,7 @@ STARTS = (("search", "trial"), ("refit", "final"))
 
 
 @pytest.fixture
-def house(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
+def warehouse(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
     """The clusters in a warehouse, and a recipe that trains little."""
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     settings.cache_clear()
@@ -48,14 +48,16 @@ def recipe(more: str = "") -> None:
     settings().recipe.write_text(f"[models.preference_gcn]\n{small}{more}")
 
 
-def write(house: arrow.Warehouse, day: dt.date, world: Mapping[str, pa.Table]) -> None:
+def write(warehouse: arrow.Warehouse, day: dt.date, world: Mapping[str, pa.Table]) -> None:
     """The world's tables as those of a day."""
     for name, rows in world.items():
         if name == "user_edges":
             for fit in FITS:
-                house.write(name, complete(name, rows, without=("day", "fit")), day=day, fit=fit)
+                warehouse.write(
+                    name, complete(name, rows, without=("day", "fit")), day=day, fit=fit
+                )
         else:
-            house.write(name, complete(name, rows, without=("day",)), day=day)
+            warehouse.write(name, complete(name, rows, without=("day",)), day=day)
 
 
 def world_before() -> dict[str, pa.Table]:
@@ -95,13 +97,13 @@ def complete(table: str, rows: pa.Table, *, without: tuple[str, ...]) -> pa.Tabl
     return pa.table(columns)
 
 
-def row_of(house: arrow.Warehouse, fit: str, model: str, day: dt.date = DAY) -> dict:
-    (row,) = house.read("models", day=day, fit=fit, model=model).to_pylist()
+def row_of(warehouse: arrow.Warehouse, fit: str, model: str, day: dt.date = DAY) -> dict:
+    (row,) = warehouse.read("models", day=day, fit=fit, model=model).to_pylist()
     return row
 
 
-def learned(house: arrow.Warehouse, fit: str, day: dt.date = DAY) -> dict[str, np.ndarray]:
-    folder = house.find_artefact(day=day, fit=fit, model="preference_gcn")
+def learned(warehouse: arrow.Warehouse, fit: str, day: dt.date = DAY) -> dict[str, np.ndarray]:
+    folder = warehouse.find_artefact(day=day, fit=fit, model="preference_gcn")
     return fitted.load_parameters(folder)
 
 
@@ -122,55 +124,55 @@ def end_after(monkeypatch: pytest.MonkeyPatch, phase: str, epoch: int) -> None:
     monkeypatch.setattr(Checkpoint, "save", save_and_end)
 
 
-def test_a_trial_leaves_a_row_and_an_artefact(house: arrow.Warehouse) -> None:
+def test_a_trial_leaves_a_row_and_an_artefact(warehouse: arrow.Warehouse) -> None:
     train_model.main(day=DAY, fit="trial", model="content")
-    row = row_of(house, "trial", "content")
+    row = row_of(warehouse, "trial", "content")
     assert row["first_day"] == dt.date(2025, 12, 22)
     assert row["last_day"] == dt.date(2026, 1, 3)
     assert (row["n_users"], row["n_videos"]) == (60, 90)
     assert json.loads(row["metrics"])["modalities"] == ["textual", "visual"]
-    model = fitted.load(house.open_artefact(row["path"], row["digest"]))
+    model = fitted.load(warehouse.open_artefact(row["path"], row["digest"]))
     assert isinstance(model, fitted.Embeddings)
     assert len(model.user) == 60
 
 
-def test_the_same_job_again_leaves_the_same(house: arrow.Warehouse) -> None:
+def test_the_same_job_again_leaves_the_same(warehouse: arrow.Warehouse) -> None:
     train_model.main(day=DAY, fit="trial", model="preference_gcn")
-    first = row_of(house, "trial", "preference_gcn")
+    first = row_of(warehouse, "trial", "preference_gcn")
     train_model.main(day=DAY, fit="trial", model="preference_gcn")
-    assert row_of(house, "trial", "preference_gcn") == first
+    assert row_of(warehouse, "trial", "preference_gcn") == first
 
 
-def test_final_trains_for_the_epochs_of_its_trial(house: arrow.Warehouse) -> None:
+def test_final_trains_for_the_epochs_of_its_trial(warehouse: arrow.Warehouse) -> None:
     with pytest.raises(MissingDay):
         train_model.main(day=DAY, fit="final", model="preference_gcn")
     train_model.main(day=DAY, fit="trial", model="preference_gcn")
     train_model.main(day=DAY, fit="final", model="preference_gcn")
-    trial = json.loads(row_of(house, "trial", "preference_gcn")["metrics"])
-    final = row_of(house, "final", "preference_gcn")
+    trial = json.loads(row_of(warehouse, "trial", "preference_gcn")["metrics"])
+    final = row_of(warehouse, "final", "preference_gcn")
     assert final["last_day"] == DAY
     assert json.loads(final["config"])["epochs"] == trial["epochs"]
     assert "validation_recall@20" not in json.loads(final["metrics"])
 
 
 @pytest.mark.parametrize("model", ["din", "dnn", "multi_trend", "sasrec"])
-def test_models_of_sequences_read_theirs(house: arrow.Warehouse, model: str) -> None:
-    write(house, DAY, worlds.viewings(3))
+def test_models_of_sequences_read_theirs(warehouse: arrow.Warehouse, model: str) -> None:
+    write(warehouse, DAY, worlds.viewings(3))
     settings().recipe.write_text(f"[models.{model}]\ndim = 4\nmax_epochs = 3\nbatch_size = 256\n")
     for fit in FITS:
         train_model.main(day=DAY, fit=fit, model=model)
-    trial, final = (row_of(house, fit, model) for fit in FITS)
+    trial, final = (row_of(warehouse, fit, model) for fit in FITS)
     found = json.loads(trial["metrics"])
     assert set(found) == {"epochs", "validation", "recalls", "losses", "loss"}
     assert json.loads(final["config"])["epochs"] == found["epochs"]
     assert set(json.loads(final["metrics"])) == {"epochs", "loss"}
-    folder = house.open_artefact(final["path"], final["digest"])
+    folder = warehouse.open_artefact(final["path"], final["digest"])
     kind = {"multi_trend": "Trends", "sasrec": "Embeddings"}.get(model, "Ranker")
     assert type(fitted.load(folder)).__name__ == kind
     assert len(fitted.load_parameters(folder)["videos.video_id"]) == final["n_videos"]
 
 
-def test_refuses_an_unknown_model(house: arrow.Warehouse) -> None:
+def test_refuses_an_unknown_model(warehouse: arrow.Warehouse) -> None:
     with pytest.raises(RecipeError, match="no_such"):
         train_model.main(day=DAY, fit="trial", model="no_such")
 
@@ -179,14 +181,14 @@ def test_refuses_an_unknown_model(house: arrow.Warehouse) -> None:
 def test_a_retry_goes_on_and_leaves_the_same(
     phase: str,
     epoch: int,
-    house: arrow.Warehouse,
+    warehouse: arrow.Warehouse,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     train(DAY, "trial")
-    undisturbed = row_of(house, "trial", "preference_gcn")
+    undisturbed = row_of(warehouse, "trial", "preference_gcn")
     assert json.loads(undisturbed["metrics"])["epochs"] > 1, "so that there is more to the refit"
-    checkpoints = house.checkpoint_folder(day=DAY, fit="trial", model="preference_gcn")
+    checkpoints = warehouse.checkpoint_folder(day=DAY, fit="trial", model="preference_gcn")
     assert not checkpoints.exists()
     with monkeypatch.context() as patch:
         end_after(patch, phase, epoch)
@@ -196,69 +198,71 @@ def test_a_retry_goes_on_and_leaves_the_same(
     caplog.set_level(logging.INFO)
     train(DAY, "trial")
     assert f"{phase}.safetensors epoch={epoch}" in caplog.text
-    assert row_of(house, "trial", "preference_gcn") == undisturbed
+    assert row_of(warehouse, "trial", "preference_gcn") == undisturbed
     (only,) = checkpoints.parent.iterdir()
     assert only.name == undisturbed["digest"][:16]
 
 
-def test_warm_start_takes_over_what_the_day_before_learned(house: arrow.Warehouse) -> None:
-    write(house, BEFORE, world_before())
+def test_warm_start_takes_over_what_the_day_before_learned(warehouse: arrow.Warehouse) -> None:
+    write(warehouse, BEFORE, world_before())
     train(BEFORE, "trial", "final")
     # At this rate nothing is learned any more: what a fit ends with is what it started from.
     recipe("warm_start = true\nlearning_rate = 1e-12\n")
     train(DAY, "trial", "final")
-    metrics = {fit: json.loads(row_of(house, fit, "preference_gcn")["metrics"]) for fit in FITS}
+    metrics = {fit: json.loads(row_of(warehouse, fit, "preference_gcn")["metrics"]) for fit in FITS}
     assert metrics["trial"]["warm_from"] == {"search": str(BEFORE), "refit": str(BEFORE)}
     assert metrics["final"]["warm_from"] == {"refit": str(BEFORE)}
-    earlier = learned(house, "final", BEFORE)
-    assert not np.allclose(earlier["video_id"], learned(house, "trial", BEFORE)["video_id"])
+    earlier = learned(warehouse, "final", BEFORE)
+    assert not np.allclose(earlier["video_id"], learned(warehouse, "trial", BEFORE)["video_id"])
     for fit in FITS:
-        now = learned(house, fit)
+        now = learned(warehouse, fit)
         for rows, new in (("user_id", NEW_USER), ("video_id", NEW_VIDEO)):
             assert len(now[rows]) == len(earlier[rows]) + 1
             np.testing.assert_allclose(np.delete(now[rows], new, axis=0), earlier[rows], atol=1e-9)
             assert np.isfinite(now[rows][new]).all()
-    again = row_of(house, "final", "preference_gcn")
+    again = row_of(warehouse, "final", "preference_gcn")
     train(DAY, "final")
-    assert row_of(house, "final", "preference_gcn") == again
+    assert row_of(warehouse, "final", "preference_gcn") == again
 
 
 def test_a_search_starts_from_the_fit_that_has_not_seen_its_validation_part(
-    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Runtime] = []
     fit = distribute.fit
     monkeypatch.setattr(distribute, "fit", lambda *args: given.append(args[-1]) or fit(*args))
-    write(house, BEFORE, world_before())
+    write(warehouse, BEFORE, world_before())
     train(BEFORE, "trial", "final")
     assert not given[-1].yesterday
     recipe("warm_start = true\n")
     train(DAY, "trial")
     starts = given[-1].yesterday
-    seen = {phase: row_of(house, of, "preference_gcn", BEFORE)["last_day"] for phase, of in STARTS}
+    seen = {
+        phase: row_of(warehouse, of, "preference_gcn", BEFORE)["last_day"] for phase, of in STARTS
+    }
     assert seen == {"search": DAY - dt.timedelta(days=2), "refit": DAY - dt.timedelta(days=1)}
     for phase, of in STARTS:
-        expected = learned(house, of, BEFORE)
+        expected = learned(warehouse, of, BEFORE)
         assert starts[phase].parameters.keys() == expected.keys()
         np.testing.assert_array_equal(starts[phase].parameters["video_id"], expected["video_id"])
     assert starts["search"].user.tolist() == [*range(7), -1, *range(7, 59)]
 
 
 def test_without_a_day_before_it_starts_cold(
-    house: arrow.Warehouse, caplog: pytest.LogCaptureFixture
+    warehouse: arrow.Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(DAY, "trial")
-    cold = learned(house, "trial")
+    cold = learned(warehouse, "trial")
     recipe("warm_start = true\n")
     caplog.set_level(logging.INFO)
     train(DAY, "trial")
     assert "warm_start phase=search cold: models[day=2026-01-03" in caplog.text
-    assert json.loads(row_of(house, "trial", "preference_gcn")["metrics"])["warm_from"] == {}
-    np.testing.assert_array_equal(learned(house, "trial")["video_id"], cold["video_id"])
+    assert json.loads(row_of(warehouse, "trial", "preference_gcn")["metrics"])["warm_from"] == {}
+    np.testing.assert_array_equal(learned(warehouse, "trial")["video_id"], cold["video_id"])
 
 
 def test_trains_on_the_device_of_the_settings(
-    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROREC_DEVICE", "no_such_device")
     settings.cache_clear()

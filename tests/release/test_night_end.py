@@ -56,7 +56,7 @@ fresh_length = 3
 
 
 @pytest.fixture
-def house(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
+def warehouse(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
     """A warehouse as training leaves it."""
     (place / "recipe.toml").write_text(RECIPE)
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
@@ -66,30 +66,30 @@ def house(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
     return opened
 
 
-def plant(house: arrow.Warehouse, day: dt.date) -> None:
+def plant(warehouse: arrow.Warehouse, day: dt.date) -> None:
     """Users, videos, edges, suppressed users and two fitted models of a day."""
-    house.write("users", users(), day=day)
-    house.write("video_nodes", videos(), day=day)
-    house.write("watch_edges", watches(), day=day)
+    warehouse.write("users", users(), day=day)
+    warehouse.write("video_nodes", videos(), day=day)
+    warehouse.write("watch_edges", watches(), day=day)
     suppressed = {
         "user_id": ["u03"],
         "kind": ["opt_out"],
         "requested_at": pa.array([MIDNIGHT], pa.timestamp("us", "UTC")),
     }
-    house.write("suppressed_users", pa.table(suppressed), day=day)
-    house.write_empty("modality_edges", day=day)
+    warehouse.write("suppressed_users", pa.table(suppressed), day=day)
+    warehouse.write_empty("modality_edges", day=day)
     parity = np.eye(2, dtype=np.float32)
     number = np.arange(1, N_VIDEOS + 1, dtype=np.float32)[:, None]
     for fit in ("trial", "final"):
         train(
-            house,
+            warehouse,
             day,
             fit,
             "content",
             parity[np.arange(N_USERS) % 2],
             parity[np.arange(N_VIDEOS) % 2] * (1 - number / 1000),
         )
-        train(house, day, fit, "popularity", np.ones((N_USERS, 1), np.float32), number)
+        train(warehouse, day, fit, "popularity", np.ones((N_USERS, 1), np.float32), number)
 
 
 def users() -> pa.Table:
@@ -142,7 +142,12 @@ def watches() -> pa.Table:
 
 
 def train(
-    house: arrow.Warehouse, day: dt.date, fit: str, model: str, user: np.ndarray, video: np.ndarray
+    warehouse: arrow.Warehouse,
+    day: dt.date,
+    fit: str,
+    model: str,
+    user: np.ndarray,
+    video: np.ndarray,
 ) -> None:
     """Save vectors as a fitted model."""
     vectors = fitted.Embeddings(
@@ -151,7 +156,7 @@ def train(
         user_known=np.ones(N_USERS, np.bool_),
         video_known=np.ones(N_VIDEOS, np.bool_),
     )
-    path, digest = house.save_artefact(
+    path, digest = warehouse.save_artefact(
         day=day,
         fit=fit,
         model=model,
@@ -171,7 +176,7 @@ def train(
         "path": path,
         "digest": digest,
     }
-    house.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=model)
+    warehouse.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=model)
 
 
 def night(day: dt.date = DAY) -> None:
@@ -189,9 +194,9 @@ def night(day: dt.date = DAY) -> None:
     publish_release.main(day=day)
 
 
-def test_a_night_ends_in_a_release(house: arrow.Warehouse) -> None:
+def test_a_night_ends_in_a_release(warehouse: arrow.Warehouse) -> None:
     night()
-    release = reader.latest(house.root)
+    release = reader.latest(warehouse.root)
     assert release.day == DAY
     assert set(release.tables) == {
         "recommendations",
@@ -239,31 +244,31 @@ def test_a_night_ends_in_a_release(house: arrow.Warehouse) -> None:
 
 
 def test_again_gives_the_same_digests_and_an_old_day_does_not_move_latest(
-    house: arrow.Warehouse,
+    warehouse: arrow.Warehouse,
 ) -> None:
     night()
-    first = reader.latest(house.root)
+    first = reader.latest(warehouse.root)
     night()
-    again = reader.latest(house.root)
+    again = reader.latest(warehouse.root)
     assert {t: (p.rows, p.digest) for t, p in first.tables.items()} == {
         t: (p.rows, p.digest) for t, p in again.tables.items()
     }
     assert first.read("recommendations").equals(again.read("recommendations"))
     earlier = DAY - dt.timedelta(days=1)
-    plant(house, earlier)
+    plant(warehouse, earlier)
     night(earlier)
-    assert reader.days(house.root) == [earlier, DAY]
-    assert reader.latest(house.root).day == DAY
-    assert reader.of(earlier, house.root).read("recommendations").num_rows == K * (N_USERS - 1)
+    assert reader.days(warehouse.root) == [earlier, DAY]
+    assert reader.latest(warehouse.root).day == DAY
+    assert reader.of(earlier, warehouse.root).read("recommendations").num_rows == K * (N_USERS - 1)
 
 
 def test_a_rollback_withdraws_later_releases_until_they_change(
-    house: arrow.Warehouse, caplog: pytest.LogCaptureFixture
+    warehouse: arrow.Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     earlier = DAY - dt.timedelta(days=1)
     night()
-    plant(house, earlier)
+    plant(warehouse, earlier)
     night(earlier)
     good, bad = reader.of(earlier), reader.latest()
     lines = [line for line in caplog.messages if line.startswith("release day=")]
@@ -287,10 +292,10 @@ def test_a_rollback_withdraws_later_releases_until_they_change(
     with pytest.raises(GateHeld, match="has the same rows again"):
         publish_release.main(day=DAY)
     assert reader.latest() == good
-    rows = house.read("recommendations", day=DAY).drop_columns(["day"])
+    rows = warehouse.read("recommendations", day=DAY).drop_columns(["day"])
     place = rows.schema.get_field_index("reason")
     words = pa.array(["other words"] * rows.num_rows)
-    house.write("recommendations", rows.set_column(place, "reason", words), day=DAY)
+    warehouse.write("recommendations", rows.set_column(place, "reason", words), day=DAY)
     publish_release.main(day=DAY)
     assert reader.latest().day == DAY
     assert reader.latest().id != bad.id
@@ -299,37 +304,37 @@ def test_a_rollback_withdraws_later_releases_until_they_change(
     assert (reader.latest().day, reader.latest().reason) == (DAY, None)
 
 
-def test_vacuum_keeps_what_a_kept_release_pins_and_nothing_else(house: arrow.Warehouse) -> None:
+def test_vacuum_keeps_what_a_kept_release_pins_and_nothing_else(warehouse: arrow.Warehouse) -> None:
     vacuum = partial(retention.vacuum, now=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5))
     earlier = DAY - dt.timedelta(days=1)
-    plant(house, earlier)
+    plant(warehouse, earlier)
     night(earlier)
     night()
     first = reader.of(earlier)
-    rows = house.read("recommendations", day=earlier).drop_columns(["day"])
-    between = house.write("recommendations", rows, day=earlier)  # nobody pins this version
-    house.write("recommendations", rows, day=earlier)
-    folder = Path(house.root)
+    rows = warehouse.read("recommendations", day=earlier).drop_columns(["day"])
+    between = warehouse.write("recommendations", rows, day=earlier)  # nobody pins this version
+    warehouse.write("recommendations", rows, day=earlier)
+    folder = Path(warehouse.root)
     stale = folder / "recommendations" / "attempt-died-0" / "part-0.parquet"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"half a file")
 
     def files(version: int) -> list[Path]:
-        parts = house.snapshot("recommendations", day=earlier, version=version).parts
+        parts = warehouse.snapshot("recommendations", day=earlier, version=version).parts
         return [Path(file) for _, some in parts for file in some]
 
     pinned, passed = files(first.tables["recommendations"].version), files(between)
     assert set(pinned).isdisjoint(passed)
-    assert not vacuum(house, hours=1, keep=30)["recommendations"], "all are young"
-    would = vacuum(house, hours=0, keep=30, dry_run=True)["recommendations"]
+    assert not vacuum(warehouse, hours=1, keep=30)["recommendations"], "all are young"
+    would = vacuum(warehouse, hours=0, keep=30, dry_run=True)["recommendations"]
     assert {Path(name).name for name in would} == {one.name for one in (stale, *passed)}
     assert stale.exists()
-    vacuum(house, hours=0, keep=30)
+    vacuum(warehouse, hours=0, keep=30)
     assert not any(one.exists() for one in (stale, *passed))
     assert all(one.exists() for one in pinned)
     first.verify()
     reader.latest().verify()
-    assert vacuum(house, hours=0, keep=1)["artefacts"] == [str(earlier)]
+    assert vacuum(warehouse, hours=0, keep=1)["artefacts"] == [str(earlier)]
     assert [one.name for one in (folder / "artefacts").iterdir()] == [f"day={DAY}"]
     reader.latest().verify()
 
@@ -343,12 +348,12 @@ least_in_leaf = 1
 
 
 def test_the_next_night_learns_from_the_one_before_and_is_held_against_its_release(
-    house: arrow.Warehouse, place: Path, caplog: pytest.LogCaptureFixture
+    warehouse: arrow.Warehouse, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (place / "recipe.toml").write_text(RECIPE + LEARNING)
     unmeasured, earlier = (DAY - dt.timedelta(days=back) for back in (2, 1))
     for day in (unmeasured, earlier):
-        plant(house, day)
+        plant(warehouse, day)
     for model in MODELS:
         select_candidates.main(day=unmeasured, fit="trial", model=model)
     with caplog.at_level("INFO"):
@@ -356,25 +361,25 @@ def test_the_next_night_learns_from_the_one_before_and_is_held_against_its_relea
         night()
     assert f"blend day={earlier} fit=final method=closed_form" in caplog.text, "not judged yet"
     assert f"blend day={DAY} fit=final method=learned" in caplog.text
-    judged = house.read("gate_results", day=DAY, fit="trial").to_pylist()
+    judged = warehouse.read("gate_results", day=DAY, fit="trial").to_pylist()
     gates = {row["gate"]: row for row in judged}
     assert gates["learned_not_worse"]["status"] == "pass"
     assert gates["champion"]["status"] == "pass"
     assert gates["champion"]["observed"] > 0, "yesterday's list cannot have what yesterday showed"
     assert 0 < gates["churn"]["observed"] <= 1
     assert gates["verdict"]["detail"].startswith("PROMOTE")
-    before = house.read("gate_results", day=earlier, fit="trial")["gate"].to_pylist()
+    before = warehouse.read("gate_results", day=earlier, fit="trial")["gate"].to_pylist()
     assert not {"learned_not_worse", "champion", "churn"} & set(before)
     for fit in ("trial", "final"):
-        weights = house.read("blend_weights", day=DAY, fit=fit)
+        weights = warehouse.read("blend_weights", day=DAY, fit=fit)
         assert set(weights["method"].to_pylist()) == {"learned"}
-    (row,) = house.read("models", day=DAY, fit="trial", model="hybrid").to_pylist()
+    (row,) = warehouse.read("models", day=DAY, fit="trial", model="hybrid").to_pylist()
     assert (row["first_day"], row["last_day"]) == (earlier, earlier), "not from its own day"
-    (row,) = house.read("models", day=DAY, fit="final", model="hybrid").to_pylist()
+    (row,) = warehouse.read("models", day=DAY, fit="final", model="hybrid").to_pylist()
     assert (row["first_day"], row["last_day"]) == (earlier, DAY)
-    first = house.digest("candidates", day=DAY, fit="trial", source="hybrid")
+    first = warehouse.digest("candidates", day=DAY, fit="trial", source="hybrid")
     blend_candidates.main(day=DAY, fit="trial")
-    again = house.digest("candidates", day=DAY, fit="trial", source="hybrid")
+    again = warehouse.digest("candidates", day=DAY, fit="trial", source="hybrid")
     assert again == first, "measured by now, the day still does not teach its own trial"
 
 
@@ -390,56 +395,56 @@ def shuffled(user: np.ndarray, video: np.ndarray) -> tuple[np.ndarray, np.ndarra
     ("sabotage", "gate"), [(constant, "dead_sources"), (shuffled, "collapsed_sources")]
 )
 def test_sabotage_of_a_source_holds_the_night(
-    house: arrow.Warehouse, sabotage: Callable[..., Any], gate: str
+    warehouse: arrow.Warehouse, sabotage: Callable[..., Any], gate: str
 ) -> None:
     earlier = DAY - dt.timedelta(days=1)
-    plant(house, earlier)
+    plant(warehouse, earlier)
     night(earlier)
     parity = np.eye(2, dtype=np.float32)
     slope = 1 - np.arange(1, N_VIDEOS + 1, dtype=np.float32)[:, None] / 1000
     right = parity[np.arange(N_USERS) % 2], parity[np.arange(N_VIDEOS) % 2] * slope
-    train(house, DAY, "trial", "content", *sabotage(*right))
+    train(warehouse, DAY, "trial", "content", *sabotage(*right))
     with pytest.raises(GateHeld, match=f"{gate} .*: content"):
         night()
-    assert reader.latest(house.root).day == earlier
+    assert reader.latest(warehouse.root).day == earlier
 
 
-def shuffle(house: arrow.Warehouse) -> None:
+def shuffle(warehouse: arrow.Warehouse) -> None:
     """The vectors: everybody is offered what the other half likes."""
     for fit in ("trial", "final"):
         wrong = np.eye(2, dtype=np.float32)[np.arange(1, N_VIDEOS + 1) % 2]
         right = np.eye(2, dtype=np.float32)[np.arange(N_USERS) % 2]
-        train(house, DAY, fit, "content", right, wrong)
+        train(warehouse, DAY, fit, "content", right, wrong)
 
 
 def test_a_blend_that_is_not_better_is_released_for_a_reason_that_is_kept(
-    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shuffle(house)
+    shuffle(warehouse)
     monkeypatch.setenv("MICROREC_PROMOTE", "the floor was broken on that day")
     settings.cache_clear()
     night()
-    release = reader.latest(house.root)
+    release = reader.latest(warehouse.root)
     assert release.reason == "the floor was broken on that day"
     verdict = release.to_pandas("gate_results").set_index(["fit", "gate"])["status"]
     assert verdict["trial", "better_than_popularity"] == "fail", "it is told as it was"
 
 
 def test_a_night_that_passes_has_no_reason_though_one_was_given(
-    house: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROREC_PROMOTE", "the floor was broken on that day")
     settings.cache_clear()
     night()
-    assert reader.latest(house.root).reason is None
+    assert reader.latest(warehouse.root).reason is None
 
 
-def test_a_blend_that_is_not_better_is_held(house: arrow.Warehouse) -> None:
+def test_a_blend_that_is_not_better_is_held(warehouse: arrow.Warehouse) -> None:
     """Shuffled vectors: the night ends red with its verdict written, and there is no release."""
-    shuffle(house)
+    shuffle(warehouse)
     with pytest.raises(GateHeld, match="better_than_popularity"):
         night()
-    verdict = house.read("gate_results", day=DAY, fit="trial")
+    verdict = warehouse.read("gate_results", day=DAY, fit="trial")
     assert "fail" in verdict["status"].to_pylist()
     select_recommendations.main(day=DAY)
     for model in MODELS:
@@ -447,32 +452,34 @@ def test_a_blend_that_is_not_better_is_held(house: arrow.Warehouse) -> None:
     with pytest.raises(GateHeld, match="fit=trial"):
         publish_release.main(day=DAY)
     with pytest.raises(MissingDay):
-        reader.latest(house.root)
+        reader.latest(warehouse.root)
 
 
 def test_a_table_changed_behind_the_stage_is_held_and_the_release_before_stands(
-    house: arrow.Warehouse,
+    warehouse: arrow.Warehouse,
 ) -> None:
     """The gate reads the table, not what the stage meant to write."""
     night()
-    before = reader.latest(house.root)
-    lists = house.read("recommendations", day=DAY)
+    before = reader.latest(warehouse.root)
+    lists = warehouse.read("recommendations", day=DAY)
     seen = pc.if_else(
         pc.and_(pc.equal(lists["user_id"], "u00"), pc.equal(lists["rank"], 2)),
         "v02",
         lists["video_id"],
     )
     at = lists.schema.get_field_index("video_id")
-    house.write("recommendations", lists.set_column(at, "video_id", seen).drop(["day"]), day=DAY)
+    warehouse.write(
+        "recommendations", lists.set_column(at, "video_id", seen).drop(["day"]), day=DAY
+    )
     with pytest.raises(GateHeld, match="seen"):
         publish_release.main(day=DAY)
-    stands = reader.latest(house.root)
+    stands = reader.latest(warehouse.root)
     assert stands == before
     assert stands.read("recommendations").equals(lists)
 
 
 def test_a_missing_source_is_tolerated_and_logged(
-    house: arrow.Warehouse, caplog: pytest.LogCaptureFixture
+    warehouse: arrow.Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     for model in MODELS:
         select_candidates.main(day=DAY, fit="trial", model=model)
@@ -486,10 +493,10 @@ def test_a_missing_source_is_tolerated_and_logged(
     describe_trends.main(day=DAY)
     describe_clips.main(day=DAY)
     publish_release.main(day=DAY)
-    assert reader.latest(house.root).day == DAY
+    assert reader.latest(warehouse.root).day == DAY
 
 
-def with_clips(house: arrow.Warehouse) -> None:
+def with_clips(warehouse: arrow.Warehouse) -> None:
     """A fitted `clip_interest`: three clips a video, which users of even number watch to the end."""
     settings().recipe.write_text(
         RECIPE.replace("[night]", '[night]\nrankers = ["clip_interest"]')
@@ -498,7 +505,7 @@ def with_clips(house: arrow.Warehouse) -> None:
     nodes, ends = videos(), [[5000, 10_000, 12_000]] * (N_VIDEOS - 1) + [[]]
     place = nodes.schema.get_field_index("clip_ends_ms")
     ends = pa.array(ends, pa.list_(pa.int64()))
-    house.write("video_nodes", nodes.set_column(place, "clip_ends_ms", ends), day=DAY)
+    warehouse.write("video_nodes", nodes.set_column(place, "clip_ends_ms", ends), day=DAY)
     rows = [
         {**pair, "clip_no": clip, "sign": 1 if stays or not clip else -1}
         for pair in watches().select(["split", "user_idx", "video_idx"]).to_pylist()
@@ -513,35 +520,37 @@ def with_clips(house: arrow.Warehouse) -> None:
         at = edges.schema.get_field_index(name)
         edges = edges.set_column(at, name, edges[name].cast(pa.int32()))
     weight = pa.array([1.0] * len(rows))
-    house.write("clip_edges", edges.append_column("weight", weight), day=DAY)
+    warehouse.write("clip_edges", edges.append_column("weight", weight), day=DAY)
     for name in ("clip_features", "video_features", "modality_edges"):
-        house.write_empty(name, day=DAY)
+        warehouse.write_empty(name, day=DAY)
     for fit in ("trial", "final"):
-        house.write_empty("user_edges", day=DAY, fit=fit)
+        warehouse.write_empty("user_edges", day=DAY, fit=fit)
         train_model.main(day=DAY, fit=fit, model="clip_interest")
 
 
-def test_clips_are_told_by_the_final_fit_for_all_who_are_served(house: arrow.Warehouse) -> None:
-    with_clips(house)
+def test_clips_are_told_by_the_final_fit_for_all_who_are_served(warehouse: arrow.Warehouse) -> None:
+    with_clips(warehouse)
     night()
     needed = data.reads(registry.tables("clip_interest"), "final")
-    tables = {name: house.read(name, day=DAY, **part) for name, part in needed.items()}
+    tables = {name: warehouse.read(name, day=DAY, **part) for name, part in needed.items()}
     graph = data.build_graph(tables, fit="final")
-    folder = house.find_artefact(day=DAY, fit="final", model="clip_interest")
+    folder = warehouse.find_artefact(day=DAY, fit="final", model="clip_interest")
     network = exposures.load("clip_interest", folder, graph, device="cpu")
-    served = filters.served(users(), house.read("suppressed_users", day=DAY))
+    served = filters.served(users(), warehouse.read("suppressed_users", day=DAY))
     (everyone,) = clip_interest.audience(network, graph, [served])
-    told = reader.rows_of("clip_interest", warehouse=house.root).to_pandas()
+    told = reader.rows_of("clip_interest", warehouse=warehouse.root).to_pandas()
     told = told.sort_values(["video_id", "clip_no"])
     assert told["interest"].to_numpy() == pytest.approx(everyone, abs=1e-6)
     assert set(told["video_id"]) == {f"v{i:02}" for i in range(N_VIDEOS - 1)}
-    typed = CliRunner().invoke(cli.app, ["show", "clip_interest", "--warehouse", str(house.root)])
+    typed = CliRunner().invoke(
+        cli.app, ["show", "clip_interest", "--warehouse", str(warehouse.root)]
+    )
     assert f"clip_interest: {len(told)} rows" in typed.output
     first = told[told["video_id"] == "v01"]
     assert first["n_reached"].tolist() == [5, 5, 0]
     assert first["n_left"].tolist() == [0, 5, 0]
     assert first["is_predicted"].tolist() == [False, False, True]
-    exits = reader.latest(house.root).to_pandas("exit_points")
+    exits = reader.latest(warehouse.root).to_pandas("exit_points")
     assert set(exits.groupby("segment").size()) == {N_VIDEOS - 1}
     ends = exits.groupby("segment")["expected_watch_ms"].mean()
     assert ends["leaves_early"] < ends["__global__"] < ends["stays"]
@@ -549,14 +558,14 @@ def test_clips_are_told_by_the_final_fit_for_all_who_are_served(house: arrow.War
     assert whole.to_numpy() == pytest.approx(everyone[2::3], abs=1e-6)
 
 
-def test_clips_are_drawn_by_the_final_fit_and_as_released(house: arrow.Warehouse) -> None:
-    with_clips(house)
+def test_clips_are_drawn_by_the_final_fit_and_as_released(warehouse: arrow.Warehouse) -> None:
+    with_clips(warehouse)
     night()
     found = plot_data.of_user("u01", "v01", DAY)
     needed = data.reads(registry.tables("clip_interest"), "final")
-    tables = {name: house.read(name, day=DAY, **part) for name, part in needed.items()}
+    tables = {name: warehouse.read(name, day=DAY, **part) for name, part in needed.items()}
     graph = data.build_graph(tables, fit="final")
-    folder = house.find_artefact(day=DAY, fit="final", model="clip_interest")
+    folder = warehouse.find_artefact(day=DAY, fit="final", model="clip_interest")
     network = exposures.load("clip_interest", folder, graph, device="cpu")
     known = clip_interest.known(network, graph)
     ((_, _, chance),) = clip_interest.stays(network, known, np.array([1]), np.array([1]))
@@ -571,7 +580,7 @@ def test_clips_are_drawn_by_the_final_fit_and_as_released(house: arrow.Warehouse
     assert clips["n_reached"].to_pylist() == [5, 5, 0]
     assert set(exits["segment"].to_pylist()) == {"__global__", "leaves_early", "typical", "stays"}
     for asked in (["clips", "--user", "u01"], ["retention"]):
-        png = Path(house.root) / f"{asked[0]}.png"
+        png = Path(warehouse.root) / f"{asked[0]}.png"
         typed = ["plot", *asked, "--video", "v01", "--day", str(DAY), "--out", str(png)]
         result = CliRunner().invoke(cli.app, typed)
         assert result.exit_code == 0, result.output
@@ -586,11 +595,13 @@ def test_clips_are_drawn_by_the_final_fit_and_as_released(house: arrow.Warehouse
         plot_data.of_video("v29", DAY)
 
 
-def test_reader_speaks_pandas_and_polars_and_names_what_is_missing(house: arrow.Warehouse) -> None:
+def test_reader_speaks_pandas_and_polars_and_names_what_is_missing(
+    warehouse: arrow.Warehouse,
+) -> None:
     with pytest.raises(MissingDay, match="release"):
-        reader.latest(house.root)
+        reader.latest(warehouse.root)
     night()
-    release = reader.of(DAY, house.root)
+    release = reader.of(DAY, warehouse.root)
     assert release.to_pandas("recommendations", user_id="u01").shape[0] == K
     assert release.to_polars("recommendations", user_id="u01").height == K
     assert release.read("recommendations", user_id="stranger").num_rows == 0
@@ -599,14 +610,14 @@ def test_reader_speaks_pandas_and_polars_and_names_what_is_missing(house: arrow.
     with pytest.raises(ValueError, match="time zone"):
         release.expired(dt.datetime(2026, 1, 10))
     with pytest.raises(MissingDay, match="2025-01-01"):
-        reader.of(dt.date(2025, 1, 1), house.root)
+        reader.of(dt.date(2025, 1, 1), warehouse.root)
     with pytest.raises(MissingDay, match="watch_edges"):
         release.read("watch_edges")
 
 
-def test_reader_refuses_a_table_that_is_not_what_was_published(house: arrow.Warehouse) -> None:
+def test_reader_refuses_a_table_that_is_not_what_was_published(warehouse: arrow.Warehouse) -> None:
     night()
-    release = reader.latest(house.root)
+    release = reader.latest(warehouse.root)
     pins = dict(release.tables)
     pin = pins["recommendations"]
     broken = reader.Pin(pin.table, pin.version, pin.rows + 1, "0" * 64)

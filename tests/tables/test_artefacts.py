@@ -25,26 +25,26 @@ def save(folder: Path) -> None:
 
 def test_what_is_saved_again_mends_a_folder_that_was_spoilt(tmp_path: Path) -> None:
     """A machine that loses its power may keep a name and lose what was written under it."""
-    house = Folders(tmp_path)
-    path, digest = house.save_artefact(**SCOPE, save=save)
+    warehouse = Folders(tmp_path)
+    path, digest = warehouse.save_artefact(**SCOPE, save=save)
     file = tmp_path / path / "parameters"
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(MissingDay, match="does not have the digest"):
-        house.open_artefact(path, digest)
-    assert house.save_artefact(**SCOPE, save=save) == (path, digest)
-    house.open_artefact(path, digest)
+        warehouse.open_artefact(path, digest)
+    assert warehouse.save_artefact(**SCOPE, save=save) == (path, digest)
+    warehouse.open_artefact(path, digest)
 
 
 def test_who_fails_while_saving_leaves_what_was_there(tmp_path: Path) -> None:
-    house = Folders(tmp_path)
-    path, digest = house.save_artefact(**SCOPE, save=save)
+    warehouse = Folders(tmp_path)
+    path, digest = warehouse.save_artefact(**SCOPE, save=save)
 
     def fail(folder: Path) -> None:
         (folder / "parameters").write_bytes(b"\2")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        house.save_artefact(**SCOPE, save=fail)
-    house.open_artefact(path, digest)
+        warehouse.save_artefact(**SCOPE, save=fail)
+    warehouse.open_artefact(path, digest)
     names = {one.name for one in (tmp_path / path).parent.iterdir()}
     assert {name for name in names if not name.startswith("_staging-")} == {Path(path).name}

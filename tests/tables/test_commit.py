@@ -51,52 +51,52 @@ def edges(splits: list[str]) -> pa.Table:
 
 
 def test_a_rewritten_day_replaces_itself_and_nothing_else(place: Path) -> None:
-    house = Warehouse.open()
-    house.write("users", users(3), day=DAY)
-    house.write("users", users(2), day=NEXT)
-    house.write("users", users(5), day=DAY)
-    assert house.read("users", day=DAY).num_rows == 5
-    assert house.read("users", day=NEXT).num_rows == 2
-    assert house.partitions("users") == [{"day": "2026-01-04"}, {"day": "2026-01-05"}]
+    warehouse = Warehouse.open()
+    warehouse.write("users", users(3), day=DAY)
+    warehouse.write("users", users(2), day=NEXT)
+    warehouse.write("users", users(5), day=DAY)
+    assert warehouse.read("users", day=DAY).num_rows == 5
+    assert warehouse.read("users", day=NEXT).num_rows == 2
+    assert warehouse.partitions("users") == [{"day": "2026-01-04"}, {"day": "2026-01-05"}]
 
 
 def test_an_old_version_stays_readable(place: Path) -> None:
-    house = Warehouse.open()
-    first = house.write("users", users(3), day=DAY)
-    house.write("users", users(5), day=DAY)
-    assert house.read("users", day=DAY, version=first).num_rows == 3
+    warehouse = Warehouse.open()
+    first = warehouse.write("users", users(3), day=DAY)
+    warehouse.write("users", users(5), day=DAY)
+    assert warehouse.read("users", day=DAY, version=first).num_rows == 3
 
 
 def test_a_missing_day_is_an_error_that_names_table_and_day(place: Path) -> None:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     with pytest.raises(MissingDay, match=r"users\[day=2026-01-04\]"):
-        house.read("users", day=DAY)
-    house.write("users", users(3), day=NEXT)
+        warehouse.read("users", day=DAY)
+    warehouse.write("users", users(3), day=NEXT)
     with pytest.raises(MissingDay, match=r"users\[day=2026-01-04\]"):
-        house.read("users", day=DAY)
+        warehouse.read("users", day=DAY)
 
 
 def test_an_empty_day_is_committed_and_leaves_no_old_rows(place: Path) -> None:
-    house = Warehouse.open()
-    house.write("watch_edges", edges(["train", "holdout"]), day=DAY)
-    house.write("watch_edges", edges([]), day=DAY)
-    assert house.exists("watch_edges", day=DAY)
-    assert house.read("watch_edges", day=DAY).num_rows == 0
+    warehouse = Warehouse.open()
+    warehouse.write("watch_edges", edges(["train", "holdout"]), day=DAY)
+    warehouse.write("watch_edges", edges([]), day=DAY)
+    assert warehouse.exists("watch_edges", day=DAY)
+    assert warehouse.read("watch_edges", day=DAY).num_rows == 0
 
 
 def test_several_scopes_in_one_commit_and_an_empty_one_is_marked(place: Path) -> None:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     rows = edges(["train", "train"])
     rows = rows.append_column("day", pa.array([DAY] * 2, pa.date32()))
-    house.write(
+    warehouse.write(
         "watch_edges",
         rows,
         replace=[{"day": DAY, "split": "train"}, {"day": DAY, "split": "holdout"}],
     )
-    assert house.read("watch_edges", day=DAY, split="train").num_rows == 2
-    assert house.read("watch_edges", day=DAY, split="holdout").num_rows == 0
+    assert warehouse.read("watch_edges", day=DAY, split="train").num_rows == 2
+    assert warehouse.read("watch_edges", day=DAY, split="holdout").num_rows == 0
     with pytest.raises(MissingDay, match="split=validation"):
-        house.read("watch_edges", day=DAY, split="validation")
+        warehouse.read("watch_edges", day=DAY, split="validation")
 
 
 @pytest.mark.parametrize(
@@ -124,42 +124,42 @@ def test_several_scopes_in_one_commit_and_an_empty_one_is_marked(place: Path) ->
     ids=["extra", "missing", "retyped", "duplicate", "null", "rule"],
 )
 def test_what_breaks_the_contract_leaves_the_old_day(place: Path, spoil, error, words) -> None:  # type: ignore[no-untyped-def]
-    house = Warehouse.open()
-    house.write("users", users(7), day=DAY)
-    before = (house.version("users"), house.digest("users", day=DAY))
+    warehouse = Warehouse.open()
+    warehouse.write("users", users(7), day=DAY)
+    before = (warehouse.version("users"), warehouse.digest("users", day=DAY))
     with pytest.raises(error, match=words):
-        house.write("users", spoil(users(3)), day=DAY)
-    assert (house.version("users"), house.digest("users", day=DAY)) == before
+        warehouse.write("users", spoil(users(3)), day=DAY)
+    assert (warehouse.version("users"), warehouse.digest("users", day=DAY)) == before
 
 
 def test_rows_outside_the_scope_are_refused(place: Path) -> None:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     rows = edges(["train", "holdout"]).append_column("day", pa.array([DAY] * 2, pa.date32()))
     with pytest.raises(ContractViolation, match="outside"):
-        house.write("watch_edges", rows, replace=[{"day": DAY, "split": "train"}])
+        warehouse.write("watch_edges", rows, replace=[{"day": DAY, "split": "train"}])
 
 
 def test_digest_ignores_row_order_and_sees_every_value(place: Path) -> None:
-    house = Warehouse.open()
-    house.write("users", users(5), day=DAY)
-    first = house.digest("users", day=DAY)
-    house.write("users", users(5).take([4, 2, 0, 1, 3]), day=DAY)
-    assert house.digest("users", day=DAY) == first
-    house.write("users", users(5, prefix="v"), day=DAY)
-    assert house.digest("users", day=DAY) != first
+    warehouse = Warehouse.open()
+    warehouse.write("users", users(5), day=DAY)
+    first = warehouse.digest("users", day=DAY)
+    warehouse.write("users", users(5).take([4, 2, 0, 1, 3]), day=DAY)
+    assert warehouse.digest("users", day=DAY) == first
+    warehouse.write("users", users(5, prefix="v"), day=DAY)
+    assert warehouse.digest("users", day=DAY) != first
 
 
 def test_ids_that_look_like_numbers_stay_text(place: Path) -> None:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
     rows = users(1).set_column(1, "user_id", pa.array(["007"]))
-    house.write("users", rows, day=DAY)
-    assert house.read("users", day=DAY).column("user_id").to_pylist() == ["007"]
+    warehouse.write("users", rows, day=DAY)
+    assert warehouse.read("users", day=DAY).column("user_id").to_pylist() == ["007"]
 
 
 def test_other_readers_of_delta_see_the_same_rows(place: Path) -> None:
-    house = Warehouse.open()
-    house.write("users", users(3), day=DAY)
-    house.write("users", users(4), day=DAY)
+    warehouse = Warehouse.open()
+    warehouse.write("users", users(3), day=DAY)
+    warehouse.write("users", users(4), day=DAY)
     assert pl.read_delta(f"{place}/warehouse/users").height == 4
 
 
@@ -176,16 +176,16 @@ def test_the_commit_says_who_and_what(place: Path, monkeypatch: pytest.MonkeyPat
 def test_a_late_attempt_may_not_commit_over_a_newer_one(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def house(run: str, attempt: int) -> Warehouse:
+    def warehouse(run: str, attempt: int) -> Warehouse:
         monkeypatch.setenv("MICROREC_RUN_ID", run)
         monkeypatch.setenv("MICROREC_ATTEMPT", str(attempt))
         settings.cache_clear()
         return Warehouse.open()
 
-    house("night", 2).write("users", users(3), day=DAY)
+    warehouse("night", 2).write("users", users(3), day=DAY)
     with pytest.raises(CommitConflict, match="attempt 1 of run night is late"):
-        house("night", 1).write("users", users(9), day=DAY)
-    house("next-night", 1).write("users", users(4), day=DAY)
+        warehouse("night", 1).write("users", users(9), day=DAY)
+    warehouse("next-night", 1).write("users", users(4), day=DAY)
     assert Warehouse.open().read("users", day=DAY).num_rows == 4
 
 
@@ -230,9 +230,9 @@ Warehouse.open().write("users", users(9), day=DAY)
 def test_kill_9_between_stage_and_commit_leaves_the_old_day_and_the_next_run_repairs(
     place: Path,
 ) -> None:
-    house = Warehouse.open()
-    house.write("users", users(3), day=DAY)
-    before = house.digest("users", day=DAY)
+    warehouse = Warehouse.open()
+    warehouse.write("users", users(3), day=DAY)
+    before = warehouse.digest("users", day=DAY)
     script = KILLED.format(tests=str(Path(__file__).parent))
     writer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
@@ -241,14 +241,14 @@ def test_kill_9_between_stage_and_commit_leaves_the_old_day_and_the_next_run_rep
     writer.wait(timeout=30)
     staged = list(Path(place, "warehouse", "users").glob("attempt-*/**/*.parquet"))
     assert len(staged) == 2, "the dead writer's file lies there, and nobody reads it"
-    assert house.digest("users", day=DAY) == before
-    house.write("users", users(9), day=DAY)
-    assert house.read("users", day=DAY).num_rows == 9
+    assert warehouse.digest("users", day=DAY) == before
+    warehouse.write("users", users(9), day=DAY)
+    assert warehouse.read("users", day=DAY).num_rows == 9
 
 
 def test_readers_never_see_half_a_day(place: Path) -> None:
-    house = Warehouse.open()
-    house.write("users", users(2), day=DAY)
+    warehouse = Warehouse.open()
+    warehouse.write("users", users(2), day=DAY)
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_commit import *\n"
@@ -257,7 +257,7 @@ def test_readers_never_see_half_a_day(place: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", script])
     seen, until = set(), time.monotonic() + 120
     while writer.poll() is None and time.monotonic() < until:
-        seen.add(house.read("users", day=DAY).num_rows)
+        seen.add(warehouse.read("users", day=DAY).num_rows)
     assert writer.returncode == 0
     assert seen <= {2, 5}
 
@@ -276,14 +276,14 @@ def test_the_logs_schema_is_the_contracts(place: Path) -> None:
 
 
 def test_a_scope_remembers_what_it_was_last_made_with(place: Path) -> None:
-    house = Warehouse.open()
-    assert house.made_with("users", day=DAY) is None
-    house.write("users", users(3), day=DAY, made_with=["k=10"])
-    house.write("users", users(3), day=NEXT, made_with=["k=20"])
-    assert house.made_with("users", day=DAY) == "k=10"
-    house.write("users", users(3), day=DAY)
-    assert house.made_with("users", day=DAY) is None
+    warehouse = Warehouse.open()
+    assert warehouse.made_with("users", day=DAY) is None
+    warehouse.write("users", users(3), day=DAY, made_with=["k=10"])
+    warehouse.write("users", users(3), day=NEXT, made_with=["k=20"])
+    assert warehouse.made_with("users", day=DAY) == "k=10"
+    warehouse.write("users", users(3), day=DAY)
+    assert warehouse.made_with("users", day=DAY) is None
     parts = [{"split": "train"}, {"split": "holdout"}]
-    house.write("watch_edges", edges(["train"]), day=DAY, replace=parts, made_with=["a", "b"])
-    assert house.made_with("watch_edges", day=DAY, split="train") == "a"
-    assert house.made_with("watch_edges", day=DAY, split="holdout") == "b"
+    warehouse.write("watch_edges", edges(["train"]), day=DAY, replace=parts, made_with=["a", "b"])
+    assert warehouse.made_with("watch_edges", day=DAY, split="train") == "a"
+    assert warehouse.made_with("watch_edges", day=DAY, split="holdout") == "b"

@@ -27,22 +27,22 @@ PAIR = {
 
 
 def arrive(table: str, arrived_on: dt.date, default: dict[str, Any], *rows: dict[str, Any]) -> None:
-    house = arrow.Warehouse.open()
-    schema = house.table(table).contract.schema
+    warehouse = arrow.Warehouse.open()
+    schema = warehouse.table(table).contract.schema
     complete = [default | {"arrived_on": arrived_on} | row for row in rows]
     filled = [{name: row.get(name) for name in schema.names} for row in complete]
     frame = pa.Table.from_pylist(filled, schema=schema)
-    house.write(table, frame, replace=[{"arrived_on": arrived_on}])
+    warehouse.write(table, frame, replace=[{"arrived_on": arrived_on}])
     for marked in ("rejected_events", "suppressed_users"):
-        empty = house.table(marked).contract.file_schema.empty_table()
-        house.write(marked, empty, day=arrived_on)
+        empty = warehouse.table(marked).contract.file_schema.empty_table()
+        warehouse.write(marked, empty, day=arrived_on)
 
 
 def suppress(user: str, night: dt.date) -> None:
-    house = arrow.Warehouse.open()
+    warehouse = arrow.Warehouse.open()
     row = {"user_id": user, "kind": "erase", "requested_at": NOON}
-    schema = house.table("suppressed_users").contract.file_schema
-    house.write("suppressed_users", pa.Table.from_pylist([row], schema=schema), day=night)
+    schema = warehouse.table("suppressed_users").contract.file_schema
+    warehouse.write("suppressed_users", pa.Table.from_pylist([row], schema=schema), day=night)
 
 
 def events(night: dt.date, days: int = 7) -> list[tuple[str, int]]:
@@ -159,10 +159,10 @@ def test_exactly_the_partitions_that_are_asked_for_are_read(
 def test_partitions_remember_what_they_were_made_with(place: Path, spark: SparkSession) -> None:
     arrive("daily_watches", SUNDAY, PAIR, {"day": SUNDAY})
     arrive("daily_watches", MONDAY, PAIR, {"day": SUNDAY}, {"day": MONDAY})
-    house = arrow.Warehouse.open()
-    rows = house.read("daily_watches", day=SUNDAY, arrived_on=MONDAY)
+    warehouse = arrow.Warehouse.open()
+    rows = warehouse.read("daily_watches", day=SUNDAY, arrived_on=MONDAY)
     scope = {"day": SUNDAY, "arrived_on": MONDAY}
-    house.write("daily_watches", rows, replace=[scope], made_with=["word"])
+    warehouse.write("daily_watches", rows, replace=[scope], made_with=["word"])
     assert _house().arrivals_made_with("daily_watches", day=MONDAY, days=7) == {
         (SUNDAY, SUNDAY): None,
         (SUNDAY, MONDAY): "word",

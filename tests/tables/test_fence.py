@@ -82,12 +82,12 @@ def test_a_late_attempt_that_writes_fewer_days_is_late_for_each_of_them(
 def test_a_log_that_cannot_be_written_is_not_called_a_conflict(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = attempt(monkeypatch, 1)
-    house.write("users", users(1), day=DAY)
+    warehouse = attempt(monkeypatch, 1)
+    warehouse.write("users", users(1), day=DAY)
 
     def full(*_: object, **__: object) -> None:
         raise CommitFailedError(os.strerror(28))
 
     monkeypatch.setattr(commit.DeltaTable, "create_write_transaction", full)
     with pytest.raises(CommitFailedError, match="No space left"):
-        house.write("users", users(3), day=DAY)
+        warehouse.write("users", users(3), day=DAY)

@@ -27,47 +27,47 @@ TABLE = "raw_interactions"
 TIGHT = Limits(free_bytes=3 * 2**20, file_bytes=5 * 2**20, ratio=2, value_bytes=2**20)
 
 
-def lay(zone: Path, name: str, content: bytes = b"{}\n") -> Path:
-    path = zone / TABLE / f"day={DAY}" / name
+def lay(landing_root: Path, name: str, content: bytes = b"{}\n") -> Path:
+    path = landing_root / TABLE / f"day={DAY}" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
 
 
-def refuse(zone: Path, message: str) -> None:
+def refuse(landing_root: Path, message: str) -> None:
     with pytest.raises(LandingError, match=message) as refused:
-        landing.files(str(zone), TABLE, DAY)
+        landing.files(str(landing_root), TABLE, DAY)
     assert str(refused.value).isprintable()
 
 
 def test_links_that_lead_out_are_refused_and_others_are_followed(tmp_path: Path) -> None:
-    zone, outside = tmp_path / "zone", tmp_path / "outside"
+    landing_root, outside = tmp_path / "zone", tmp_path / "outside"
     lay(outside, "secret.jsonl")
-    folder = lay(zone, "a.jsonl").parent
+    folder = lay(landing_root, "a.jsonl").parent
     (folder / "b.jsonl").symlink_to(folder / "a.jsonl")
-    (tmp_path / "mounted").symlink_to(zone)
+    (tmp_path / "mounted").symlink_to(landing_root)
     assert len(landing.files(str(tmp_path / "mounted"), TABLE, DAY)) == 2
     for target in (outside / TABLE / f"day={DAY}" / "secret.jsonl", "/etc/hostname", "/dev/zero"):
         link = folder / "c.jsonl"
         link.symlink_to(target)
-        refuse(zone, r"c\.jsonl: a link that leads out of the landing zone")
+        refuse(landing_root, r"c\.jsonl: a link that leads out of the landing zone")
         link.unlink()
     (folder / "c.jsonl").symlink_to(folder / "gone")
-    refuse(zone, r"c\.jsonl: not a plain file")
+    refuse(landing_root, r"c\.jsonl: not a plain file")
 
 
 @pytest.mark.parametrize("linked", ["", TABLE, f"{TABLE}/day={DAY}"], ids=["none", "table", "day"])
 def test_a_folder_that_leads_out_is_refused(tmp_path: Path, linked: str) -> None:
-    zone, outside = tmp_path / "zone", tmp_path / "outside"
+    landing_root, outside = tmp_path / "zone", tmp_path / "outside"
     lay(outside, "a.jsonl")
-    (zone / linked).parent.mkdir(parents=True, exist_ok=True)
-    (zone / linked).symlink_to(outside / linked)
+    (landing_root / linked).parent.mkdir(parents=True, exist_ok=True)
+    (landing_root / linked).symlink_to(outside / linked)
     if linked:
-        refuse(zone, "leads out of the landing zone")
+        refuse(landing_root, "leads out of the landing zone")
         with pytest.raises(LandingError, match="leads out"):
-            landing.days(str(zone), TABLE)
+            landing.days(str(landing_root), TABLE)
     else:
-        assert landing.days(str(zone), TABLE) == [DAY], (
+        assert landing.days(str(landing_root), TABLE) == [DAY], (
             "the zone itself may be a link: the operator's"
         )
 
@@ -148,20 +148,20 @@ def test_a_bomb_is_refused_before_it_is_held(tmp_path: Path) -> None:
 
 
 def test_limits_are_the_recipes(tmp_path: Path, place: Path, spark: SparkSession) -> None:
-    zone = place / "landing"
-    lay(zone, "a.jsonl", b"{}\n" * 2**20)
+    landing_root = place / "landing"
+    lay(landing_root, "a.jsonl", b"{}\n" * 2**20)
     recipe = tmp_path / "recipe.toml"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MICROREC_RECIPE", str(recipe))
         settings.cache_clear()
         recipe.write_text("[landing]\nfile_bytes = 1000\n")
         with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-05\].*beyond 1000"):
-            raw.require(str(zone), TABLE, DAY)
+            raw.require(str(landing_root), TABLE, DAY)
         recipe.write_text("[landing]\nfile_byte = 1000\n")
         with pytest.raises(RecipeError, match="file_byte"):
-            raw.require(str(zone), TABLE, DAY)
+            raw.require(str(landing_root), TABLE, DAY)
     settings.cache_clear()
-    raw.require(str(zone), TABLE, DAY)
+    raw.require(str(landing_root), TABLE, DAY)
 
 
 PATTERNS = (
@@ -189,13 +189,13 @@ def test_a_file_is_read_as_itself_whatever_its_name(
     place: Path, spark: SparkSession, kind: str
 ) -> None:
     """Spark takes a name with `*` for a pattern: the neighbours' rows would count twice."""
-    zone = place / "{a,b}*"
+    landing_root = place / "{a,b}*"
     for number, name in enumerate([*PATTERNS, "axb", "a", "b"]):
         rows = pa.table(
             {n: [str(number)] for n in ("user_id", "video_id", "started_at", "watch_ms")}
         )
-        landing.write(str(zone), TABLE, DAY, rows, kind=kind, name=name)
-    found = raw.read(spark, str(zone), TABLE, DAY).select("file", "user_id").collect()
+        landing.write(str(landing_root), TABLE, DAY, rows, kind=kind, name=name)
+    found = raw.read(spark, str(landing_root), TABLE, DAY).select("file", "user_id").collect()
     assert sorted((row.file, row.user_id) for row in found) == sorted(
         (f"{TABLE}/day={DAY}/{name}.{kind}", str(number))
         for number, name in enumerate([*PATTERNS, "axb", "a", "b"])
@@ -273,32 +273,34 @@ FEATURES = ("visual", "visual\n", "../visual", "v" * 300, "__hive_default_partit
 
 
 @pytest.fixture
-def zone(place: Path) -> Path:
+def landing_root(place: Path) -> Path:
     """A day with all of that in it."""
-    zone = str(place / "landing")
+    landing_root = str(place / "landing")
     good = [line(user_id=id_) for id_ in IDS] + [line(video_id="../v'2")]
-    landing.write_lines(zone, TABLE, DAY, [*good, *LINES], kind="jsonl.gz")
+    landing.write_lines(landing_root, TABLE, DAY, [*good, *LINES], kind="jsonl.gz")
     csv = [
         "user_id,video_id,started_at,watch_ms",
         'u1,"v1,2026-01-05T10:00:00Z,5',
         "u\x00,v1," + "," * 9,
     ]
-    landing.write_lines(zone, TABLE, DAY, csv, kind="csv")
+    landing.write_lines(landing_root, TABLE, DAY, csv, kind="csv")
     wide = pa.table(
         {**{k: [str(v)] for k, v in json.loads(line()).items()}, "surface": ["s" * 2_000_000]}
     )
-    landing.write(zone, TABLE, DAY, wide, kind="parquet")
-    landing.write_lines(zone, "raw_videos", DAY, [json.dumps(one) for one in VIDEOS], kind="jsonl")
+    landing.write(landing_root, TABLE, DAY, wide, kind="parquet")
+    landing.write_lines(
+        landing_root, "raw_videos", DAY, [json.dumps(one) for one in VIDEOS], kind="jsonl"
+    )
     vectors = [
         json.dumps({"video_id": "v1", "modality": name, "encoder_version": "1", "vector": [1, 2]})
         for name in FEATURES
     ]
-    landing.write_lines(zone, "raw_video_features", DAY, vectors, kind="jsonl")
+    landing.write_lines(landing_root, "raw_video_features", DAY, vectors, kind="jsonl")
     requests = [
         {"user_id": "../u8", "kind": "opt_out", "requested_at": "9999-12-31T23:59:59-14:00"},
         {"user_id": "x'; --", "kind": "erase", "requested_at": "0000-01-01T00:00:00Z"},
     ]
-    landing.write_lines(zone, "raw_privacy_requests", DAY, map_json(requests), kind="jsonl")
+    landing.write_lines(landing_root, "raw_privacy_requests", DAY, map_json(requests), kind="jsonl")
     return place
 
 
@@ -307,12 +309,12 @@ def map_json(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.spark
-def test_a_day_of_harm_is_a_day_of_rejected_lines(zone: Path, spark: SparkSession) -> None:
+def test_a_day_of_harm_is_a_day_of_rejected_lines(landing_root: Path, spark: SparkSession) -> None:
     validate_events.main(day=DAY)
-    house = Warehouse.open()
-    events = house.read("events", day=DAY)["user_id"].to_pylist()
+    warehouse = Warehouse.open()
+    events = warehouse.read("events", day=DAY)["user_id"].to_pylist()
     assert sorted(events) == sorted([*IDS, "u1"])
-    rejected = house.read("rejected_events", day=DAY).to_pylist()
+    rejected = warehouse.read("rejected_events", day=DAY).to_pylist()
     found = {row["line"]: row["rule"] for row in rejected if row["file"].endswith(".jsonl.gz")}
     kept = {
         (text[: raw.KEPT] if rule == "line_too_long" else text): rule
@@ -326,17 +328,17 @@ def test_a_day_of_harm_is_a_day_of_rejected_lines(zone: Path, spark: SparkSessio
         "malformed_line"
     ] * 2
     assert max(len(row["user_id"] or "") for row in rejected) <= 512
-    assert {row["video_id"] for row in house.read("videos", day=DAY).to_pylist()} == {
+    assert {row["video_id"] for row in warehouse.read("videos", day=DAY).to_pylist()} == {
         "v1",
         "../v'2",
     }
-    assert house.partitions("video_features") == [
+    assert warehouse.partitions("video_features") == [
         {"day": str(DAY), "modality": "visual"},
     ]
-    suppressed = house.read("suppressed_users", day=DAY).to_pylist()
+    suppressed = warehouse.read("suppressed_users", day=DAY).to_pylist()
     assert {row["user_id"] for row in suppressed} == {"../u8", "x'; --"}
     assert {row["requested_at"].date() for row in suppressed} == {DAY}, "not before, not after"
     for id_ in IDS:
-        assert house.read("events", day=DAY, where={"user_id": id_}).num_rows == 1
-    folders = {path.name for path in (zone / "warehouse" / "events").rglob("*=*")}
+        assert warehouse.read("events", day=DAY, where={"user_id": id_}).num_rows == 1
+    folders = {path.name for path in (landing_root / "warehouse" / "events").rglob("*=*")}
     assert folders == {f"day={DAY}", f"arrived_on={DAY}"}

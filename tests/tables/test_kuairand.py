@@ -53,23 +53,23 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def zone(tmp_path: Path) -> str:
+def landing_root(tmp_path: Path) -> str:
     return str(tmp_path / "landing")
 
 
-def interactions(zone: str, day: dt.date) -> list[dict[str, str]]:
+def interactions(landing_root: str, day: dt.date) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
-    for path in landing.files(zone, "raw_interactions", day):
+    for path in landing.files(landing_root, "raw_interactions", day):
         landing.verify(path)
         with gzip.open(path, "rt", newline="") as stream:
             rows += csv.DictReader(stream)
     return rows
 
 
-def delivered(zone: str, table: str) -> dict[dt.date, list[dict[str, object]]]:
+def delivered(landing_root: str, table: str) -> dict[dt.date, list[dict[str, object]]]:
     found = {}
-    for day in landing.days(zone, table):
-        (path,) = landing.files(zone, table, day)
+    for day in landing.days(landing_root, table):
+        (path,) = landing.files(landing_root, table, day)
         landing.verify(path)
         rows = pq.read_table(path, partitioning=None)
         contract.load(HOME / "schemas", table).check_schema(rows.schema, without=frozenset({"day"}))
@@ -77,8 +77,8 @@ def delivered(zone: str, table: str) -> dict[dt.date, list[dict[str, object]]]:
     return found
 
 
-def test_counts_are_by_table_and_day(source: Path, zone: str) -> None:
-    assert kuairand.import_files(source, zone) == {
+def test_counts_are_by_table_and_day(source: Path, landing_root: str) -> None:
+    assert kuairand.import_files(source, landing_root) == {
         "raw_interactions/day=2022-04-24": 1,
         "raw_interactions/day=2022-04-25": 4,
         "raw_interactions/day=2022-04-26": 1,
@@ -93,9 +93,9 @@ def test_counts_are_by_table_and_day(source: Path, zone: str) -> None:
     }
 
 
-def test_a_line_becomes_a_row_of_its_utc_day(source: Path, zone: str) -> None:
-    kuairand.import_files(source, zone)
-    (row,) = interactions(zone, APRIL_24)
+def test_a_line_becomes_a_row_of_its_utc_day(source: Path, landing_root: str) -> None:
+    kuairand.import_files(source, landing_root)
+    (row,) = interactions(landing_root, APRIL_24)
     assert row == {
         "user_id": "07",
         "video_id": "1",
@@ -118,9 +118,9 @@ def test_a_line_becomes_a_row_of_its_utc_day(source: Path, zone: str) -> None:
     ]
 
 
-def test_dirt_of_the_source_stays(source: Path, zone: str) -> None:
-    kuairand.import_files(source, zone)
-    rows = interactions(zone, APRIL_25)
+def test_dirt_of_the_source_stays(source: Path, landing_root: str) -> None:
+    kuairand.import_files(source, landing_root)
+    rows = interactions(landing_root, APRIL_25)
     assert rows[0] == rows[1]  # an exact duplicate with a length of 0
     assert rows[0]["duration_ms"] == "0"
     assert (rows[0]["followed"], rows[0]["commented"], rows[0]["liked"]) == (
@@ -133,13 +133,13 @@ def test_dirt_of_the_source_stays(source: Path, zone: str) -> None:
 
 
 def test_videos_come_when_they_are_uploaded_but_never_after_they_are_watched(
-    source: Path, zone: str, caplog: pytest.LogCaptureFixture
+    source: Path, landing_root: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="microrec.tables.kuairand")
-    kuairand.import_files(source, zone)
+    kuairand.import_files(source, landing_root)
     days = {
         day: [row["video_id"] for row in rows]
-        for day, rows in delivered(zone, "raw_videos").items()
+        for day, rows in delivered(landing_root, "raw_videos").items()
     }
     # 3 is uploaded on the 26th and watched on the 25th; 1 is older than the logs; 5 nobody watched
     assert days == {APRIL_24: ["1"], APRIL_25: ["2", "3"], APRIL_26: ["4"], APRIL_30: ["5"]}
@@ -147,9 +147,9 @@ def test_videos_come_when_they_are_uploaded_but_never_after_they_are_watched(
     assert "landed raw_videos/day=2022-04-25 rows=2" in caplog.text
 
 
-def test_a_video_row(source: Path, zone: str) -> None:
-    kuairand.import_files(source, zone)
-    rows = [row for rows in delivered(zone, "raw_videos").values() for row in rows]
+def test_a_video_row(source: Path, landing_root: str) -> None:
+    kuairand.import_files(source, landing_root)
+    rows = [row for rows in delivered(landing_root, "raw_videos").values() for row in rows]
     assert rows[0] == {
         "video_id": "1",
         "author_id": "10",
@@ -164,9 +164,9 @@ def test_a_video_row(source: Path, zone: str) -> None:
     assert [row["tags"] for row in rows] == [["3", "39"], ["3"], [], ["3", "5"], ["5"]]
 
 
-def test_tag_vectors_by_hand(source: Path, zone: str) -> None:
-    kuairand.import_files(source, zone)
-    rows = [row for rows in delivered(zone, "raw_video_features").values() for row in rows]
+def test_tag_vectors_by_hand(source: Path, landing_root: str) -> None:
+    kuairand.import_files(source, landing_root)
+    rows = [row for rows in delivered(landing_root, "raw_video_features").values() for row in rows]
     assert [row["video_id"] for row in rows] == ["1", "2", "4", "5"]
     assert {row["modality"] for row in rows} == {"tags"}
     (version,) = {row["encoder_version"] for row in rows}
@@ -188,56 +188,58 @@ def test_the_encoder_version_follows_the_weights() -> None:
     assert kuairand.tag_vectors([[], []])[0] == [None, None]
 
 
-def test_importing_again_changes_no_byte(source: Path, zone: str) -> None:
-    kuairand.import_files(source, zone)
-    before = {path: path.read_bytes() for path in Path(zone).rglob("*.*") if path.is_file()}
-    kuairand.import_files(source, zone)
-    assert before == {p: p.read_bytes() for p in Path(zone).rglob("*.*") if p.is_file()}
+def test_importing_again_changes_no_byte(source: Path, landing_root: str) -> None:
+    kuairand.import_files(source, landing_root)
+    before = {path: path.read_bytes() for path in Path(landing_root).rglob("*.*") if path.is_file()}
+    kuairand.import_files(source, landing_root)
+    assert before == {p: p.read_bytes() for p in Path(landing_root).rglob("*.*") if p.is_file()}
 
 
-def test_it_does_not_mix_with_other_files(source: Path, zone: str) -> None:
+def test_it_does_not_mix_with_other_files(source: Path, landing_root: str) -> None:
     rows = pa.table({"user_id": ["u"]})
-    landing.write(zone, "raw_interactions", APRIL_24, rows, kind="csv")
+    landing.write(landing_root, "raw_interactions", APRIL_24, rows, kind="csv")
     with pytest.raises(LandingError, match=r"day=2022-04-24/part-0\.csv: .* already holds 1 other"):
-        kuairand.import_files(source, zone)
-    assert landing.days(zone, "raw_videos") == []
+        kuairand.import_files(source, landing_root)
+    assert landing.days(landing_root, "raw_videos") == []
 
 
 @pytest.mark.parametrize(
     ("file", "column"),
     [("log_standard_4_22_to_5_08_pure.csv", "is_hate"), ("video_features_basic_pure.csv", "tag")],
 )
-def test_a_missing_column_is_named(source: Path, zone: str, file: str, column: str) -> None:
+def test_a_missing_column_is_named(source: Path, landing_root: str, file: str, column: str) -> None:
     path = source / file
     path.write_text(path.read_text().replace(column, "other", 1))
     with pytest.raises(LandingError, match=rf"{file}: no column '{column}'"):
-        kuairand.import_files(source, zone)
-    assert not Path(zone).exists()
+        kuairand.import_files(source, landing_root)
+    assert not Path(landing_root).exists()
 
 
-def test_missing_files_are_named(source: Path, zone: str) -> None:
+def test_missing_files_are_named(source: Path, landing_root: str) -> None:
     (source / "video_features_basic_pure.csv").rename(source / "kept")
     with pytest.raises(LandingError, match="0 files video_features_basic"):
-        kuairand.import_files(source, zone)
+        kuairand.import_files(source, landing_root)
     (source / "kept").rename(source / "video_features_basic_pure.csv")
     for path in source.glob("log_standard*"):
         path.unlink()
     with pytest.raises(LandingError, match=r"no log_standard_\*"):
-        kuairand.import_files(source, zone)
+        kuairand.import_files(source, landing_root)
 
 
-def test_a_file_that_is_there_twice_is_refused(source: Path, zone: str) -> None:
+def test_a_file_that_is_there_twice_is_refused(source: Path, landing_root: str) -> None:
     (source / "log_standard_20220425.csv").write_text(FIRST)
     with pytest.raises(LandingError, match=r"both log_standard_20220425\.csv and"):
-        kuairand.import_files(source, zone)
+        kuairand.import_files(source, landing_root)
 
 
-def test_a_cut_off_source_is_refused_before_anything_is_written(source: Path, zone: str) -> None:
+def test_a_cut_off_source_is_refused_before_anything_is_written(
+    source: Path, landing_root: str
+) -> None:
     path = source / "log_standard_20220425.csv.gz"
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(LandingError, match=r"log_standard_20220425\.csv\.gz: truncated"):
-        kuairand.import_files(source, zone)
-    assert not Path(zone).exists()
+        kuairand.import_files(source, landing_root)
+    assert not Path(landing_root).exists()
 
 
 @pytest.mark.parametrize(
@@ -250,19 +252,19 @@ def test_a_cut_off_source_is_refused_before_anything_is_written(source: Path, zo
     ],
 )
 def test_unreadable_values_are_named_with_their_file(
-    source: Path, zone: str, file: str, old: str, new: str, reason: str
+    source: Path, landing_root: str, file: str, old: str, new: str, reason: str
 ) -> None:
     path = source / file
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(LandingError, match=rf"{file}: .*{reason}"):
-        kuairand.import_files(source, zone)
-    assert not Path(zone).exists()
+        kuairand.import_files(source, landing_root)
+    assert not Path(landing_root).exists()
 
 
 @pytest.mark.realdata
-def test_the_real_logs_arrive_whole(real_data: Path, zone: str) -> None:
+def test_the_real_logs_arrive_whole(real_data: Path, landing_root: str) -> None:
     source = real_data / "kuairand_pure"
-    counts = kuairand.import_files(source, zone)
+    counts = kuairand.import_files(source, landing_root)
     totals: Counter[str] = Counter()
     for where, n_rows in counts.items():
         totals[where.split("/")[0]] += n_rows
@@ -276,8 +278,8 @@ def test_the_real_logs_arrive_whole(real_data: Path, zone: str) -> None:
         with gzip.open(path) as stream:
             n_lines += sum(1 for _ in stream) - 1
     assert n_lines == 185_061
-    days = landing.days(zone, "raw_interactions")
+    days = landing.days(landing_root, "raw_interactions")
     assert (days[0], days[-1], len(days)) == (dt.date(2022, 4, 24), dt.date(2022, 5, 5), 12)
-    assert sum(len(interactions(zone, day)) for day in days) == n_lines
-    (vectors,) = delivered(zone, "raw_video_features").values()
+    assert sum(len(interactions(landing_root, day)) for day in days) == n_lines
+    (vectors,) = delivered(landing_root, "raw_video_features").values()
     assert {len(row["vector"]) for row in vectors} == {46}

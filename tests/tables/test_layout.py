@@ -59,7 +59,7 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def house(tmp_path: Path, schemas: Path) -> arrow.Warehouse:
+def warehouse(tmp_path: Path, schemas: Path) -> arrow.Warehouse:
     return arrow.Warehouse(str(tmp_path / "warehouse"), schemas, AUTHOR, {})
 
 
@@ -185,9 +185,9 @@ def test_readers_that_skip_files_find_the_rows_of_a_full_scan(
     schemas: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    house = arrow.Warehouse(str(tmp_path_factory.mktemp("warehouse")), schemas, AUTHOR, {})
+    warehouse = arrow.Warehouse(str(tmp_path_factory.mktemp("warehouse")), schemas, AUTHOR, {})
     table = table_of(found, schemas, partition=True)
-    house.write("marks", table, replace=[{"day": DAY}, {"day": NEXT}])
+    warehouse.write("marks", table, replace=[{"day": DAY}, {"day": NEXT}])
     for column in LITERALS:
         present = [mark[column] for mark in found if mark[column] is not None]
         wanted = data.draw(st.sampled_from(present) if present else values[column])
@@ -197,18 +197,18 @@ def test_readers_that_skip_files_find_the_rows_of_a_full_scan(
                 for row in table.select(["id", column]).to_pylist()
                 if row[column] is not None and holds(ordered(row[column]), ordered(wanted))
             ]
-            assert found_by_readers(house, column, sign, wanted) == [sorted(right)] * 3
+            assert found_by_readers(warehouse, column, sign, wanted) == [sorted(right)] * 3
         missing = [2 - number for number, mark in enumerate(found) if mark[column] is None]
-        delta = DeltaTable(f"{house.root}/marks").to_pyarrow_dataset()
+        delta = DeltaTable(f"{warehouse.root}/marks").to_pyarrow_dataset()
         rows = delta.to_table(filter=pc.field(column).is_null())
         assert sorted(rows["id"].to_pylist()) == sorted(missing)
 
 
-def found_by_readers(house: arrow.Warehouse, column: str, sign: str, wanted: Any) -> list[Any]:
+def found_by_readers(warehouse: arrow.Warehouse, column: str, sign: str, wanted: Any) -> list[Any]:
     """Ids that three readers of Delta find: deltalake's Arrow dataset, its SQL engine, Polars."""
-    where, holds = f"{house.root}/marks", ASKED[sign]
+    where, holds = f"{warehouse.root}/marks", ASKED[sign]
     delta = DeltaTable(where)
-    kind = house.table("marks").contract.schema.field(column).type
+    kind = warehouse.table("marks").contract.schema.field(column).type
     rows = delta.to_pyarrow_dataset().to_table(
         filter=holds(pc.field(column), pa.scalar(wanted, kind))
     )
@@ -218,13 +218,15 @@ def found_by_readers(house: arrow.Warehouse, column: str, sign: str, wanted: Any
     return [sorted(one["id"].to_pylist()) for one in (rows, answer, frame.to_arrow())]
 
 
-def test_readers_do_not_open_files_that_cannot_match(house: arrow.Warehouse, schemas: Path) -> None:
+def test_readers_do_not_open_files_that_cannot_match(
+    warehouse: arrow.Warehouse, schemas: Path
+) -> None:
     found = [{"score": float(number), "note": f"n{number % 2}"} for number in range(6)]
     table = table_of(found, schemas, partition=True)
-    house.write("marks", table, replace=[{"day": DAY}, {"day": NEXT}])
-    (gone,) = Path(house.root).glob("marks/*/day=2026-01-05/*.parquet")
+    warehouse.write("marks", table, replace=[{"day": DAY}, {"day": NEXT}])
+    (gone,) = Path(warehouse.root).glob("marks/*/day=2026-01-05/*.parquet")
     gone.unlink()
-    assert found_by_readers(house, "note", "=", "n0") == [[-2, 0, 2]] * 3
+    assert found_by_readers(warehouse, "note", "=", "n0") == [[-2, 0, 2]] * 3
 
 
 def shuffled(number: int, schemas: Path) -> pa.Table:
@@ -234,10 +236,10 @@ def shuffled(number: int, schemas: Path) -> pa.Table:
     return table_of(found, schemas, partition=True).take(pa.array(places))
 
 
-def files_of(house: arrow.Warehouse, day: dt.date) -> list[list[tuple[int, int, int]]]:
+def files_of(warehouse: arrow.Warehouse, day: dt.date) -> list[list[tuple[int, int, int]]]:
     """Of each file of a day and each of its row groups: rows, least and greatest id."""
     found = []
-    for _, paths in house.snapshot("marks", day=day).parts:
+    for _, paths in warehouse.snapshot("marks", day=day).parts:
         for path in paths:
             footer = pq.read_metadata(path)
             groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
@@ -252,23 +254,23 @@ def lie_in_order(files: list[list[tuple[int, int, int]]]) -> bool:
 
 
 def test_arrow_writes_a_day_in_key_order_and_cuts_what_is_large(
-    house: arrow.Warehouse, schemas: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, schemas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "ROW_GROUP", 20)
     table, days = shuffled(200, schemas), [{"day": DAY}, {"day": NEXT}]
-    house.write("marks", table, replace=days)
-    (one,) = files_of(house, DAY)
+    warehouse.write("marks", table, replace=days)
+    (one,) = files_of(warehouse, DAY)
     assert [rows for rows, _, _ in one] == [20] * 5
     assert lie_in_order([one])
     # The first group fills a file, whatever it holds.
     monkeypatch.setattr(layout, "FILE_BYTES", 1)
-    house.write("marks", table, replace=days)
-    assert [len(file) for file in files_of(house, DAY)] == [1] * 5
-    assert lie_in_order(files_of(house, DAY))
+    warehouse.write("marks", table, replace=days)
+    assert [len(file) for file in files_of(warehouse, DAY)] == [1] * 5
+    assert lie_in_order(files_of(warehouse, DAY))
     assert (
-        house.read("marks")
+        warehouse.read("marks")
         .sort_by("id")
-        .equals(table.sort_by("id").cast(house.read("marks").schema))
+        .equals(table.sort_by("id").cast(warehouse.read("marks").schema))
     )
 
 
@@ -281,25 +283,25 @@ def test_wide_rows_make_small_row_groups(schemas: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.spark
 def test_spark_writes_each_day_as_one_file_in_key_order(
-    house: arrow.Warehouse, schemas: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, schemas: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "ROW_GROUP", 20)
     rows = spark.createDataFrame(shuffled(200, schemas)).repartition(5, "id")
-    theirs = engine.Warehouse(house.root, schemas, AUTHOR, {})
+    theirs = engine.Warehouse(warehouse.root, schemas, AUTHOR, {})
     theirs.write("marks", rows, replace=[{"day": DAY}, {"day": NEXT}])
     for day in (DAY, NEXT):
-        (one,) = files_of(house, day)
+        (one,) = files_of(warehouse, day)
         assert [rows for rows, _, _ in one] == [20] * 5
         assert lie_in_order([one])
     # A day that all rows share is no column of the frame: Spark would forget the order over it.
     theirs.write("marks", rows.where(F.col("day") == DAY).drop("day"), day=DAY)
-    (one,) = files_of(house, DAY)
+    (one,) = files_of(warehouse, DAY)
     assert lie_in_order([one])
 
 
 @pytest.mark.spark
 def test_a_large_day_from_spark_is_cut_where_its_rows_came_in_ranges(
-    house: arrow.Warehouse, schemas: Path, spark: SparkSession
+    warehouse: arrow.Warehouse, schemas: Path, spark: SparkSession
 ) -> None:
     size = "spark.sql.adaptive.advisoryPartitionSizeInBytes"
     usual = spark.conf.get(size)
@@ -308,35 +310,35 @@ def test_a_large_day_from_spark_is_cut_where_its_rows_came_in_ranges(
     rows = spark.range(0, 4000, numPartitions=8).selectExpr(*columns)
     try:
         spark.conf.set(size, "50k")
-        engine.Warehouse(house.root, schemas, AUTHOR, {}).write("marks", rows, day=DAY)
+        engine.Warehouse(warehouse.root, schemas, AUTHOR, {}).write("marks", rows, day=DAY)
     finally:
         spark.conf.set(size, usual)
-    files = files_of(house, DAY)
+    files = files_of(warehouse, DAY)
     assert len(files) > 2
     assert lie_in_order(sorted(files, key=lambda file: file[0][1]))
 
 
 def test_a_reader_of_one_key_gets_its_rows_and_no_others(
-    house: arrow.Warehouse, schemas: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: arrow.Warehouse, schemas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "ROW_GROUP", 20)
     table = shuffled(200, schemas)
-    house.write("marks", table, replace=[{"day": DAY}, {"day": NEXT}])
-    found = house.read("marks", where={"id": -7}, columns=["day", "id", "vector"])
+    warehouse.write("marks", table, replace=[{"day": DAY}, {"day": NEXT}])
+    found = warehouse.read("marks", where={"id": -7}, columns=["day", "id", "vector"])
     right = table.filter(pc.equal(table["id"], -7)).select(["day", "id", "vector"])
     assert found.to_pylist() == right.to_pylist()
-    assert house.read("marks", where={"id": -7, "score": 1.0}).num_rows == 0
-    assert house.read("marks", where={"id": 10_000}, day=DAY).num_rows == 0
-    some = house.read("marks", where={"id": range(-7, 12)}, columns=["day", "id", "vector"])
+    assert warehouse.read("marks", where={"id": -7, "score": 1.0}).num_rows == 0
+    assert warehouse.read("marks", where={"id": 10_000}, day=DAY).num_rows == 0
+    some = warehouse.read("marks", where={"id": range(-7, 12)}, columns=["day", "id", "vector"])
     between = pc.and_(pc.greater_equal(table["id"], -7), pc.less(table["id"], 12))
     wanted = table.filter(between).select(["day", "id", "vector"]).to_pylist()
     assert len(wanted) > 3
     assert sorted(map(str, some.to_pylist())) == sorted(map(str, wanted))
 
 
-def test_a_column_of_vectors_is_a_matrix(house: arrow.Warehouse, schemas: Path) -> None:
-    house.write("marks", shuffled(10, schemas).drop_columns(["day"]), day=DAY)
-    vectors = house.read("marks", day=DAY)["vector"]
+def test_a_column_of_vectors_is_a_matrix(warehouse: arrow.Warehouse, schemas: Path) -> None:
+    warehouse.write("marks", shuffled(10, schemas).drop_columns(["day"]), day=DAY)
+    vectors = warehouse.read("marks", day=DAY)["vector"]
     fixed = vectors.cast(pa.list_(pa.float32(), 2)).combine_chunks()
     matrix = fixed.flatten().to_numpy(zero_copy_only=True).reshape(len(fixed), -1)
     assert matrix.tolist() == vectors.to_pylist()

@@ -89,42 +89,46 @@ def keys(bucket: Any) -> list[str]:
 
 
 def test_days_are_written_replaced_read_and_missed_as_in_a_folder(bucket: Any) -> None:
-    house = Warehouse.open()
-    assert house.partitions("users") == []
+    warehouse = Warehouse.open()
+    assert warehouse.partitions("users") == []
     with pytest.raises(MissingDay, match=rf"users\[day=2026-01-04\].* in {ROOT}"):
-        house.read("users", day=DAY)
-    first = house.write("users", users(3), day=DAY)
-    before = house.digest("users", day=DAY)
-    house.write("users", users(5), day=DAY, made_with=["k=10"])
-    house.write("users", users(2), day=NEXT)
-    assert house.read("users", day=DAY, columns=["user_id"]).num_rows == 5
-    assert house.read("users", day=DAY, where={"user_id": "u004"}).num_rows == 1
-    assert house.read("users").num_rows == 7
-    assert house.read("users", day=DAY, version=first).num_rows == 3
-    assert house.digest("users", day=DAY, version=first) == before != house.digest("users", day=DAY)
-    assert house.partitions("users") == [{"day": str(DAY)}, {"day": str(NEXT)}]
-    assert house.exists("users", day=NEXT)
-    assert not house.exists("users", day=dt.date(2020, 1, 1))
-    assert house.count("users", day=DAY) == 5
-    assert house.made_with("users", day=DAY) == "k=10"
-    assert [one["scope"] for one in house.table("users").open().history(2)] == [
+        warehouse.read("users", day=DAY)
+    first = warehouse.write("users", users(3), day=DAY)
+    before = warehouse.digest("users", day=DAY)
+    warehouse.write("users", users(5), day=DAY, made_with=["k=10"])
+    warehouse.write("users", users(2), day=NEXT)
+    assert warehouse.read("users", day=DAY, columns=["user_id"]).num_rows == 5
+    assert warehouse.read("users", day=DAY, where={"user_id": "u004"}).num_rows == 1
+    assert warehouse.read("users").num_rows == 7
+    assert warehouse.read("users", day=DAY, version=first).num_rows == 3
+    assert (
+        warehouse.digest("users", day=DAY, version=first)
+        == before
+        != warehouse.digest("users", day=DAY)
+    )
+    assert warehouse.partitions("users") == [{"day": str(DAY)}, {"day": str(NEXT)}]
+    assert warehouse.exists("users", day=NEXT)
+    assert not warehouse.exists("users", day=dt.date(2020, 1, 1))
+    assert warehouse.count("users", day=DAY) == 5
+    assert warehouse.made_with("users", day=DAY) == "k=10"
+    assert [one["scope"] for one in warehouse.table("users").open().history(2)] == [
         f"day={NEXT}", f"day={DAY}",
     ]  # fmt: skip
-    house.write("watch_edges", edges(["train", "holdout"]), day=DAY)
-    house.write("watch_edges", edges([]), day=DAY)
-    assert house.read("watch_edges", day=DAY).num_rows == 0
+    warehouse.write("watch_edges", edges(["train", "holdout"]), day=DAY)
+    warehouse.write("watch_edges", edges([]), day=DAY)
+    assert warehouse.read("watch_edges", day=DAY).num_rows == 0
     assert all(key.startswith("teams/house/") for key in keys(bucket))
-    local = Warehouse(str(Path("local").resolve()), house.schemas, house.author, {})
+    local = Warehouse(str(Path("local").resolve()), warehouse.schemas, warehouse.author, {})
     local.write("users", users(3), day=DAY)
     assert local.digest("users", day=DAY) == before, "the same rows, wherever they lie"
 
 
 def test_a_broken_rule_leaves_the_old_day(bucket: Any) -> None:
-    house = Warehouse.open()
-    house.write("users", users(3), day=DAY)
+    warehouse = Warehouse.open()
+    warehouse.write("users", users(3), day=DAY)
     with pytest.raises(CheckFailed, match="unique"):
-        house.write("users", pa.concat_tables([users(3), users(1)]), day=DAY)
-    assert house.read("users", day=DAY).num_rows == 3
+        warehouse.write("users", pa.concat_tables([users(3), users(1)]), day=DAY)
+    assert warehouse.read("users", day=DAY).num_rows == 3
 
 
 def test_a_late_attempt_may_not_commit_and_a_contended_log_is_tried_again(
@@ -140,19 +144,19 @@ def test_a_late_attempt_may_not_commit_and_a_contended_log_is_tried_again(
 
     monkeypatch.setenv("MICROREC_RUN_ID", "another")
     settings.cache_clear()
-    house, fence, raced = Warehouse.open(), commit.Table._fence, []
+    warehouse, fence, raced = Warehouse.open(), commit.Table._fence, []
 
     def beaten(self: commit.Table, *rest: Any) -> None:
         """Another writer commits the same version between our look at the log and our commit."""
         fence(self, *rest)
         if not raced:
             raced.append(True)
-            house.write("users", users(7, prefix="theirs"), day=DAY)
+            warehouse.write("users", users(7, prefix="theirs"), day=DAY)
 
     monkeypatch.setattr(commit.Table, "_fence", beaten)
-    house.write("users", users(4, prefix="ours"), day=DAY)
+    warehouse.write("users", users(4, prefix="ours"), day=DAY)
     assert raced
-    ids = house.read("users", day=DAY)["user_id"].to_pylist()
+    ids = warehouse.read("users", day=DAY)["user_id"].to_pylist()
     assert ids == [f"ours{n:03}" for n in range(4)], "the last one's, whole, and nobody else's"
 
 
@@ -166,42 +170,45 @@ def test_two_first_writers_make_one_table(bucket: Any, monkeypatch: pytest.Monke
         create(self, *rest)
 
     monkeypatch.setattr(commit.Table, "_create", beaten)
-    house = Warehouse.open()
-    house.write("users", users(3), day=DAY)
-    assert [house.count("users", day=day) for day in (DAY, NEXT)] == [3, 2]
+    warehouse = Warehouse.open()
+    warehouse.write("users", users(3), day=DAY)
+    assert [warehouse.count("users", day=day) for day in (DAY, NEXT)] == [3, 2]
 
 
 def test_artefacts_are_copied_there_and_back(bucket: Any, place: Path) -> None:
-    house = Warehouse.open()
+    warehouse = Warehouse.open()
 
     def save(folder: Path) -> None:
         (folder / "inner").mkdir()
         (folder / "inner" / "vectors").write_bytes(b"\x00" * 3_000_000)
         (folder / "config.json").write_text("{}")
 
-    path, digest = house.save_artefact(day=DAY, fit="trial", model="content", save=save)
+    path, digest = warehouse.save_artefact(day=DAY, fit="trial", model="content", save=save)
     assert path == f"artefacts/day={DAY}/fit=trial/model=content/{digest[:16]}"
     assert [key for key in keys(bucket) if "artefacts" in key] == [
         f"teams/house/{path}/config.json", f"teams/house/{path}/inner/vectors",
     ]  # fmt: skip
     assert not list((place / "home").rglob("*.json")), "what was copied is not kept beside it"
     artefacts._copied.cache_clear()
-    folder = house.open_artefact(path, digest)
+    folder = warehouse.open_artefact(path, digest)
     assert (folder / "inner" / "vectors").stat().st_size == 3_000_000
-    assert house.save_artefact(day=DAY, fit="trial", model="content", save=save) == (path, digest)
+    assert warehouse.save_artefact(day=DAY, fit="trial", model="content", save=save) == (
+        path,
+        digest,
+    )
     for missing in ("artefacts/day=2026-01-04/nothing", "../artefacts", "artefacts/../x", "/etc"):
         with pytest.raises(MissingDay, match=r"no such folder|not among those"):
-            house.open_artefact(missing, digest)
+            warehouse.open_artefact(missing, digest)
     artefacts._copied.cache_clear()
     bucket.put_object(Bucket="bucket", Key=f"teams/house/{path}/config.json", Body=b"[]")
     with pytest.raises(MissingDay, match="does not have the digest"):
-        house.open_artefact(path, digest)
+        warehouse.open_artefact(path, digest)
     long_past = {"before": NEXT, "untouched_since": dt.datetime(2000, 1, 1, tzinfo=dt.UTC)}
-    assert house.forget_artefacts(**long_past, dry_run=False) == []
+    assert warehouse.forget_artefacts(**long_past, dry_run=False) == []
     ahead = {"before": NEXT, "untouched_since": dt.datetime(2999, 1, 1, tzinfo=dt.UTC)}
-    assert house.forget_artefacts(**ahead, dry_run=True) == [str(DAY)]
+    assert warehouse.forget_artefacts(**ahead, dry_run=True) == [str(DAY)]
     assert keys(bucket)
-    assert house.forget_artefacts(**ahead, dry_run=False) == [str(DAY)]
+    assert warehouse.forget_artefacts(**ahead, dry_run=False) == [str(DAY)]
     assert keys(bucket) == []
 
 
@@ -209,11 +216,11 @@ UNTIL = dt.datetime(2026, 1, 8, tzinfo=dt.UTC)
 WORDS = {"fit": "final", "severity": "hold", "status": "pass", "source": "content"}
 
 
-def filled(house: Warehouse, table: str, n_rows: int) -> pa.Table:
+def filled(warehouse: Warehouse, table: str, n_rows: int) -> pa.Table:
     """Rows that obey the contract: what may be null is, all else is any value."""
     values = {"string": "x", "int32": 1, "int64": 1, "float": 1.0, "double": 1.0, "bool": True}
     columns = {}
-    for field in house.table(table).contract.schema:
+    for field in warehouse.table(table).contract.schema:
         default = UNTIL if pa.types.is_timestamp(field.type) else values.get(str(field.type))
         value = None if field.nullable else WORDS.get(field.name, default)
         columns[field.name] = pa.array([value] * n_rows, field.type)
@@ -223,19 +230,19 @@ def filled(house: Warehouse, table: str, n_rows: int) -> pa.Table:
     return pa.table(columns)
 
 
-def publish(house: Warehouse, day: dt.date, n_rows: int) -> None:
+def publish(warehouse: Warehouse, day: dt.date, n_rows: int) -> None:
     """A release of a day whose result tables have a row or none, but for recommendations."""
     full = {"recommendations": n_rows, "fallback_recommendations": 1, "gate_results": 1}
     pins = []
     for table in reader.RESULTS:
-        house.write(table, filled(house, table, full.get(table, 0)), day=day)
-        digest = house.digest(table, day=day)
-        pins.append(vars(reader.Pin(table, house.version(table), full.get(table, 0), digest)))
-    row = filled(house, "releases", 1)
+        warehouse.write(table, filled(warehouse, table, full.get(table, 0)), day=day)
+        digest = warehouse.digest(table, day=day)
+        pins.append(vars(reader.Pin(table, warehouse.version(table), full.get(table, 0), digest)))
+    row = filled(warehouse, "releases", 1)
     for name, value in (("tables", pins), ("status", reader.RELEASED)):
         place = row.schema.get_field_index(name)
         row = row.set_column(place, name, pa.array([value], row.schema.field(name).type))
-    house.write("releases", row, day=day)
+    warehouse.write("releases", row, day=day)
 
 
 def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -251,9 +258,9 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_releases_are_read_verified_rolled_back_and_cleaned_up(
     bucket: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = Warehouse.open()
-    publish(house, DAY, 3)
-    publish(house, NEXT, 4)
+    warehouse = Warehouse.open()
+    publish(warehouse, DAY, 3)
+    publish(warehouse, NEXT, 4)
     monkeypatch.delenv("MICROREC_WAREHOUSE")
     settings.cache_clear()
     good, bad = reader.of(DAY, ROOT), reader.latest(ROOT)
@@ -272,12 +279,12 @@ def test_releases_are_read_verified_rolled_back_and_cleaned_up(
     assert f"withdrawn: {NEXT}" in said
     assert good.id in said
     assert reader.latest(ROOT) == good
-    rows = house.read("recommendations", day=NEXT).drop_columns(["day"])
-    house.write("recommendations", rows, day=NEXT)  # nobody pins the version in between
-    house.write("recommendations", rows, day=NEXT)
+    rows = warehouse.read("recommendations", day=NEXT).drop_columns(["day"])
+    warehouse.write("recommendations", rows, day=NEXT)  # nobody pins the version in between
+    warehouse.write("recommendations", rows, day=NEXT)
     now = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
     before = set(keys(bucket))
-    gone = retention.vacuum(house, hours=0, keep=30, now=now)["recommendations"]
+    gone = retention.vacuum(warehouse, hours=0, keep=30, now=now)["recommendations"]
     assert len(gone) == 1
     assert before - set(keys(bucket)) >= {f"teams/house/recommendations/{gone[0]}"}
     good.verify()
@@ -304,9 +311,9 @@ def test_sparks_places_are_those_its_file_systems_know(
             raise InterruptedError
 
     monkeypatch.setattr(spark, "session", lambda: Told())
-    house = spark.Warehouse.open()
+    warehouse = spark.Warehouse.open()
     with pytest.raises(InterruptedError):
-        house.read("users", day=DAY)
+        warehouse.read("users", day=DAY)
     (path,) = asked
     assert path.startswith("s3a://bucket/teams/house/users/attempt-manual-")
     assert f"/day={DAY}/" in path
@@ -320,6 +327,6 @@ def test_sparks_places_are_those_its_file_systems_know(
         def __call__(self, *_: Any, **__: Any) -> Any:
             return self
 
-    opened = house.table("watch_edges")
-    house._stage(opened, "attempt-1", Rows(), {"day": str(DAY)})
+    opened = warehouse.table("watch_edges")
+    warehouse._stage(opened, "attempt-1", Rows(), {"day": str(DAY)})
     assert asked[-1] == f"s3a://bucket/teams/house/watch_edges/attempt-1/day={DAY}"

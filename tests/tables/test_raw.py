@@ -74,9 +74,9 @@ def test_every_format_gives_the_same_values(
 ) -> None:
     found = {}
     for kind in landing.KINDS:
-        zone = str(place / kind)
-        landing.write(zone, table, MONDAY, rows, kind=kind)
-        frame = raw.read(spark, zone, table, MONDAY)
+        landing_root = str(place / kind)
+        landing.write(landing_root, table, MONDAY, rows, kind=kind)
+        frame = raw.read(spark, landing_root, table, MONDAY)
         assert set(rows.column_names) < set(frame.columns)
         assert "day" not in frame.columns
         found[kind] = values(frame)
@@ -99,9 +99,9 @@ def test_values_are_the_text_that_was_delivered(spark: SparkSession, place: Path
 
 def test_vectors_are_typed_whatever_the_format(spark: SparkSession, place: Path) -> None:
     for kind in landing.KINDS:
-        zone = str(place / kind)
-        landing.write(zone, "raw_video_features", MONDAY, VECTORS, kind=kind)
-        whole, broken = values(raw.read(spark, zone, "raw_video_features", MONDAY))
+        landing_root = str(place / kind)
+        landing.write(landing_root, "raw_video_features", MONDAY, VECTORS, kind=kind)
+        whole, broken = values(raw.read(spark, landing_root, "raw_video_features", MONDAY))
         np.testing.assert_array_equal(np.float32(whole["vector"]), np.float32([0.1, 1e-30]))
         assert np.isnan(broken["vector"][0])
         assert not broken["malformed"]
@@ -109,13 +109,13 @@ def test_vectors_are_typed_whatever_the_format(spark: SparkSession, place: Path)
 
 def test_numbers_in_json_and_parquet_are_their_text(spark: SparkSession, place: Path) -> None:
     """pandas makes floats of integers beside nulls, and ids of numbers lose nothing."""
-    zone = lay(place, '{"user_id": 7, "watch_ms": 12.5, "liked": 1, "surface": {"a": [1]}}')
+    landing_root = lay(place, '{"user_id": 7, "watch_ms": 12.5, "liked": 1, "surface": {"a": [1]}}')
     pandas = {
         "user_id": [8], "video_id": ["v"], "started_at": [1767607200000.0],
         "watch_ms": [1200.0], "duration_ms": [float("nan")],
     }  # fmt: skip
-    landing.write(zone, TABLE, MONDAY, pa.table(pandas), kind="parquet")
-    found = {row["user_id"]: row for row in values(raw.read(spark, zone, TABLE, MONDAY))}
+    landing.write(landing_root, TABLE, MONDAY, pa.table(pandas), kind="parquet")
+    found = {row["user_id"]: row for row in values(raw.read(spark, landing_root, TABLE, MONDAY))}
     assert [found["7"][name] for name in ("watch_ms", "liked", "surface")] == [
         "12.5",
         "1",
@@ -132,8 +132,8 @@ MALFORMED_JSON = ['{"user_id": "u1"', "[]", '[{"user_id": "u1"}]', "5", "null", 
 
 def test_a_json_line_that_is_not_one_object_is_malformed(spark: SparkSession, place: Path) -> None:
     good = ['{"user_id": "u1", "unknown": {"deep": 1}}', "{}"]
-    zone = lay(place, *MALFORMED_JSON, *good)
-    found = raw.read(spark, zone, TABLE, MONDAY).select("line", "malformed").collect()
+    landing_root = lay(place, *MALFORMED_JSON, *good)
+    found = raw.read(spark, landing_root, TABLE, MONDAY).select("line", "malformed").collect()
     assert sorted(row.line for row in found if row.malformed) == sorted(MALFORMED_JSON)
     assert sorted(row.line for row in found if not row.malformed) == sorted(good)
 
@@ -143,8 +143,8 @@ def test_a_csv_line_with_too_few_or_too_many_fields_is_malformed(
 ) -> None:
     bad = ["u1,v1,t", "u1,v1,t,1,2", "", '"u1,v1,t,1']
     good = ["007,v1,t,1", ",,,", '"a,b",v1,t,1', '"a ""b""",v1,t,1', "# u,v1,t,1"]
-    zone = lay(place, "user_id,video_id,started_at,watch_ms", *bad, *good, kind="csv")
-    found = raw.read(spark, zone, TABLE, MONDAY).collect()
+    landing_root = lay(place, "user_id,video_id,started_at,watch_ms", *bad, *good, kind="csv")
+    found = raw.read(spark, landing_root, TABLE, MONDAY).collect()
     assert sorted(row.line for row in found if row.malformed) == sorted(bad)
     users = {row.line: row.user_id for row in found if not row.malformed}
     assert users == dict(zip(good, ["007", None, "a,b", 'a "b"', "# u"], strict=True))
@@ -172,9 +172,9 @@ def test_bytes_that_are_not_utf8_make_the_line_malformed(spark: SparkSession, pl
 
 
 def test_line_and_file_say_where_a_row_came_from(spark: SparkSession, place: Path) -> None:
-    zone = lay(place / "a b", '{"user_id": "u1"}', name="part 1+2 ü")
-    landing.write(zone, TABLE, MONDAY, VIEWINGS.slice(0, 1), kind="parquet")
-    found = {row.user_id: row for row in raw.read(spark, zone, TABLE, MONDAY).collect()}
+    landing_root = lay(place / "a b", '{"user_id": "u1"}', name="part 1+2 ü")
+    landing.write(landing_root, TABLE, MONDAY, VIEWINGS.slice(0, 1), kind="parquet")
+    found = {row.user_id: row for row in raw.read(spark, landing_root, TABLE, MONDAY).collect()}
     assert found["u1"].file == "raw_interactions/day=2026-01-05/part 1+2 ü.jsonl"
     assert found["u1"].line == '{"user_id": "u1"}'
     assert found["007"].file == "raw_interactions/day=2026-01-05/part-0.parquet"
@@ -185,7 +185,9 @@ def test_line_and_file_say_where_a_row_came_from(spark: SparkSession, place: Pat
 
 
 def test_columns_may_come_in_any_order_from_any_file(spark: SparkSession, place: Path) -> None:
-    zone = lay(place, "user_id,video_id,started_at,watch_ms", "u1,v1,t,1", kind="csv", name="a")
+    landing_root = lay(
+        place, "user_id,video_id,started_at,watch_ms", "u1,v1,t,1", kind="csv", name="a"
+    )
     lay(
         place,
         "\ufeffwatch_ms,surface,started_at,video_id,user_id",
@@ -193,18 +195,23 @@ def test_columns_may_come_in_any_order_from_any_file(spark: SparkSession, place:
         kind="csv",
         name="b",
     )
-    first, second = values(raw.read(spark, zone, TABLE, MONDAY))
+    first, second = values(raw.read(spark, landing_root, TABLE, MONDAY))
     assert (first["user_id"], first["watch_ms"], first["surface"]) == ("u1", "1", None)
     assert (second["user_id"], second["watch_ms"], second["surface"]) == ("u2", "2", "s")
 
 
 def test_days_keep_their_folder(spark: SparkSession, place: Path) -> None:
-    zone = str(place)
+    landing_root = str(place)
     for day, kind in [(MONDAY, "csv"), (TUESDAY, "jsonl.gz"), (dt.date(2026, 1, 7), "csv")]:
-        landing.write(zone, TABLE, day, VIEWINGS, kind=kind)
-    counted = raw.read_days(spark, zone, TABLE, [MONDAY, TUESDAY]).groupBy("day").count().collect()
+        landing.write(landing_root, TABLE, day, VIEWINGS, kind=kind)
+    counted = (
+        raw.read_days(spark, landing_root, TABLE, [MONDAY, TUESDAY])
+        .groupBy("day")
+        .count()
+        .collect()
+    )
     assert {row.day: row["count"] for row in counted} == {MONDAY: 4, TUESDAY: 4}
-    assert raw.read_through(spark, zone, TABLE, TUESDAY).count() == 8
+    assert raw.read_through(spark, landing_root, TABLE, TUESDAY).count() == 8
 
 
 @pytest.mark.parametrize(
@@ -218,11 +225,11 @@ def test_days_keep_their_folder(spark: SparkSession, place: Path) -> None:
 def test_a_file_with_other_columns_is_refused(
     spark: SparkSession, place: Path, header: str, message: str
 ) -> None:
-    zone = lay(place, header, kind="csv")
+    landing_root = lay(place, header, kind="csv")
     with pytest.raises(
         LandingError, match=rf"raw_interactions\[2026-01-05\]: file part-0.csv.*{message}"
     ):
-        raw.read(spark, zone, TABLE, MONDAY)
+        raw.read(spark, landing_root, TABLE, MONDAY)
     empty = {name: pa.array([], pa.string()) for name in header.split(",")}
     if len(empty) == len(header.split(",")):
         landing.write(str(place / "b"), TABLE, MONDAY, pa.table(empty), kind="parquet")
@@ -250,25 +257,25 @@ def test_a_parquet_type_without_a_text_is_refused(
 
 
 def test_a_day_without_files_is_refused(spark: SparkSession, place: Path) -> None:
-    zone = lay(place, "{}")
+    landing_root = lay(place, "{}")
     for refuse in (
-        lambda: raw.require(zone, TABLE, TUESDAY),
-        lambda: raw.read(spark, zone, TABLE, TUESDAY),
-        lambda: raw.read_days(spark, zone, TABLE, [MONDAY, TUESDAY]),
+        lambda: raw.require(landing_root, TABLE, TUESDAY),
+        lambda: raw.read(spark, landing_root, TABLE, TUESDAY),
+        lambda: raw.read_days(spark, landing_root, TABLE, [MONDAY, TUESDAY]),
     ):
         with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-06\]: no file"):
             refuse()
-    landing.path_of(zone, TABLE, TUESDAY, kind="csv").parent.mkdir()
+    landing.path_of(landing_root, TABLE, TUESDAY, kind="csv").parent.mkdir()
     with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-06\]: no file"):
-        raw.require(zone, TABLE, TUESDAY)
+        raw.require(landing_root, TABLE, TUESDAY)
 
 
 def test_a_truncated_file_is_refused(spark: SparkSession, place: Path) -> None:
-    zone = lay(place, *["{}"] * 1000, kind="jsonl.gz")
-    path = landing.path_of(zone, TABLE, MONDAY, kind="jsonl.gz")
+    landing_root = lay(place, *["{}"] * 1000, kind="jsonl.gz")
+    path = landing.path_of(landing_root, TABLE, MONDAY, kind="jsonl.gz")
     path.write_bytes(gzip.compress(path.read_bytes())[:-9])
     with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-05\].*part-0.jsonl.gz"):
-        raw.require(zone, TABLE, MONDAY)
+        raw.require(landing_root, TABLE, MONDAY)
 
 
 def test_an_optional_table_may_be_absent_and_another_may_not(

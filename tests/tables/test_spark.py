@@ -23,17 +23,17 @@ def frame(session: SparkSession, rows: pa.Table) -> DataFrame:
 def test_what_spark_writes_arrow_reads_and_the_other_way_round(
     place: Path, spark: SparkSession
 ) -> None:
-    house = _house()
-    house.write("watch_edges", frame(spark, edges(["train", "holdout", "train"])), day=DAY)
+    warehouse = _house()
+    warehouse.write("watch_edges", frame(spark, edges(["train", "holdout", "train"])), day=DAY)
     theirs = arrow.Warehouse.open()
     first = theirs.digest("watch_edges", day=DAY)
     theirs.write("watch_edges", edges(["train", "holdout", "train"]), day=DAY)
     assert theirs.digest("watch_edges", day=DAY) == first
-    read = house.read("watch_edges", day=DAY)
+    read = warehouse.read("watch_edges", day=DAY)
     assert read.columns == theirs.table("watch_edges").contract.schema.names
     assert dict(read.dtypes)["day"] == "date"
     assert sorted(row.split for row in read.collect()) == ["holdout", "train", "train"]
-    assert house.read("watch_edges", day=DAY, split="holdout").count() == 1
+    assert warehouse.read("watch_edges", day=DAY, split="holdout").count() == 1
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_what_breaks_the_contract_leaves_the_old_day(
 def test_a_missing_day_is_an_error_and_an_empty_one_is_not(
     place: Path, spark: SparkSession
 ) -> None:
-    house = _house()
+    warehouse = _house()
     with pytest.raises(MissingDay, match=r"watch_edges\[day=2026-01-04\]"):
-        house.read("watch_edges", day=DAY)
-    house.write("watch_edges", frame(spark, edges(["train"])), day=DAY)
-    house.write("watch_edges", frame(spark, edges(["train"])).limit(0), day=DAY)
-    assert house.read("watch_edges", day=DAY).count() == 0
+        warehouse.read("watch_edges", day=DAY)
+    warehouse.write("watch_edges", frame(spark, edges(["train"])), day=DAY)
+    warehouse.write("watch_edges", frame(spark, edges(["train"])).limit(0), day=DAY)
+    assert warehouse.read("watch_edges", day=DAY).count() == 0
 
 
 def event(user: str, day: dt.date, arrived: dt.date) -> dict[str, Any]:
@@ -83,29 +83,33 @@ def event(user: str, day: dt.date, arrived: dt.date) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def arrive(house: arrow.Warehouse, arrived: dt.date, *events: dict[str, Any]) -> None:
-    schema = pa.schema([pa.field(f.name, f.type) for f in house.table("events").contract.schema])
-    house.write(
+def arrive(warehouse: arrow.Warehouse, arrived: dt.date, *events: dict[str, Any]) -> None:
+    schema = pa.schema(
+        [pa.field(f.name, f.type) for f in warehouse.table("events").contract.schema]
+    )
+    warehouse.write(
         "events",
         pa.Table.from_pylist(list(events), schema=schema),
         replace=[{"arrived_on": arrived}],
     )
-    refused = house.table("rejected_events").contract.file_schema.empty_table()
-    house.write("rejected_events", refused, day=arrived)
+    refused = warehouse.table("rejected_events").contract.file_schema.empty_table()
+    warehouse.write("rejected_events", refused, day=arrived)
 
 
 def test_the_reader_of_events_sees_the_window_as_it_was_known_that_day(
     place: Path, spark: SparkSession
 ) -> None:
-    house = arrow.Warehouse.open()
+    warehouse = arrow.Warehouse.open()
     before = DAY - dt.timedelta(days=1)
-    arrive(house, before, event("early", before, before))
-    arrive(house, DAY, event("late", before, DAY), event("now", DAY, DAY), event("gone", DAY, DAY))
-    arrive(house, NEXT, event("later", DAY, NEXT), event("tomorrow", NEXT, NEXT))
+    arrive(warehouse, before, event("early", before, before))
+    arrive(
+        warehouse, DAY, event("late", before, DAY), event("now", DAY, DAY), event("gone", DAY, DAY)
+    )
+    arrive(warehouse, NEXT, event("later", DAY, NEXT), event("tomorrow", NEXT, NEXT))
     asked = dt.datetime.combine(DAY, dt.time(9), tzinfo=dt.UTC)
-    schema = house.table("suppressed_users").contract.file_schema
+    schema = warehouse.table("suppressed_users").contract.file_schema
     row = {"user_id": "gone", "kind": "erase", "requested_at": asked}
-    house.write("suppressed_users", pa.Table.from_pylist([row], schema=schema), day=DAY)
+    warehouse.write("suppressed_users", pa.Table.from_pylist([row], schema=schema), day=DAY)
 
     def seen(days: int) -> list[str]:
         return sorted(row.user_id for row in _house().read_events(day=DAY, days=days).collect())

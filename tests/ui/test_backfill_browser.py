@@ -117,13 +117,13 @@ def contents(warehouse: str) -> set[tuple[str, str, str]]:
 
     Not the figures of the scheduled night: the day before it had no release yet when it ran.
     """
-    house, found = Warehouse.open(warehouse), set()
+    opened, found = Warehouse.open(warehouse), set()
     for day in map(str, reader.days(warehouse)):
         for table in reader.RESULTS:
             if table not in FIGURES:
-                found.add((day, table, house.digest(table, day=day)))
+                found.add((day, table, opened.digest(table, day=day)))
             elif day != SCHEDULED:
-                rows = house.read(table, day=day).to_pylist()
+                rows = opened.read(table, day=day).to_pylist()
                 found |= {(day, table, str(row)) for row in rows}
     return found
 
