@@ -8,9 +8,10 @@ Writes: modality_edges, metrics (stage modality_graph)
 import datetime as dt
 import logging
 
-from microrec import job, recipe
-from microrec.graphs import made_with, measures, modality, reuse
-from microrec.graphs.modality import FORMAT, Config, Night
+from microrec.config import recipe
+from microrec.graphs.similarity import measures, modality_edges, provenance, reuse
+from microrec.graphs.similarity.modality_edges import FORMAT, Config, Night
+from microrec.runner import job
 from microrec.tables import spark
 
 logger = logging.getLogger(__name__)
@@ -25,15 +26,17 @@ def main(day: job.Day) -> None:
         MissingDay: the day's features were not validated, or its nodes were not built.
     """
     config, warehouse = recipe.section("graphs.modality", Config), spark.Warehouse.open()
-    word = made_with.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
+    word = provenance.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
     tonight = night(warehouse, day)
     plan = chosen(warehouse, day, tonight, config)
     logger.info("table=modality_edges %s", plan)
-    edges = modality.modality_edges(*tonight[:2], n_videos=tonight[2], config=config, plan=plan)
+    edges = modality_edges.modality_edges(
+        *tonight[:2], n_videos=tonight[2], config=config, plan=plan
+    )
     warehouse.write("modality_edges", edges, day=day, made_with=[word])
 
     written = warehouse.read("modality_edges", day=day)
-    figures = modality.measured(*tonight[:2], written, n_videos=tonight[2], config=config)
+    figures = modality_edges.measured(*tonight[:2], written, n_videos=tonight[2], config=config)
     warehouse.write(
         "metrics", measures.table(warehouse.session, figures), day=day, stage="modality_graph"
     )
@@ -48,12 +51,12 @@ def night(warehouse: spark.Warehouse, day: dt.date) -> Night:
 def chosen(warehouse: spark.Warehouse, day: dt.date, tonight: Night, config: Config) -> reuse.Plan:
     """What to take of yesterday's lists, if they are what would be built now."""
     before = day - dt.timedelta(days=1)
-    word = made_with.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
-    found = made_with.difference(warehouse.made_with("modality_edges", day=before), word)
-    if reasons := (*modality.obstacles(config), *found):
+    word = provenance.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
+    found = provenance.difference(warehouse.made_with("modality_edges", day=before), word)
+    if reasons := (*modality_edges.obstacles(config), *found):
         return reuse.Plan(reasons)
     edges = warehouse.read("modality_edges", day=before)
-    return modality.plan(tonight, night(warehouse, before), edges, config=config)
+    return modality_edges.plan(tonight, night(warehouse, before), edges, config=config)
 
 
 if __name__ == "__main__":

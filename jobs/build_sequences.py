@@ -7,9 +7,12 @@ Writes: exposures, sequences, metrics (stage sequences); no rows if no model of 
 
 import logging
 
-from microrec import job, recipe
-from microrec.graphs import cuts, measures, nodes, pearson, sequences, watch
+from microrec.config import recipe
+from microrec.graphs.sequences import cuts, sequences
+from microrec.graphs.similarity import measures, pearson
+from microrec.graphs.watch import nodes, watch_edges
 from microrec.models import registry
+from microrec.runner import job
 from microrec.tables import arrow, spark
 
 logger = logging.getLogger(__name__)
@@ -39,7 +42,7 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     # What several branches start from is kept, or each of them would read and join it all again.
     wanted = sequences.wanted(warehouse.read("exposures", day=day), users, cuts=at).cache()
     watches = warehouse.read_daily_watches(day=day, days=days)
-    faded = recipe.section("graphs.watch", watch.Config)
+    faded = recipe.section("graphs.watch", watch_edges.Config)
     pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=faded).cache()
     n_users = warehouse.count("users", day=day)
     earlier = cuts.networks(pairs, wanted, n_users=n_users, config=correlation)

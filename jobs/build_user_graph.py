@@ -7,9 +7,10 @@ Writes: user_edges, metrics (stage user_graph)
 
 import datetime as dt
 
-from microrec import job, recipe
-from microrec.graphs import made_with, measures, pearson, reuse, user_edges
-from microrec.graphs.user_edges import FORMAT, SOURCE, Night, Plans
+from microrec.config import recipe
+from microrec.graphs.similarity import measures, pearson, provenance, reuse, user_edges
+from microrec.graphs.similarity.user_edges import FORMAT, SOURCE, Night, Plans
+from microrec.runner import job
 from microrec.tables import spark
 
 FITS = [{"fit": "trial"}, {"fit": "final"}]
@@ -23,7 +24,7 @@ def main(day: job.Day) -> None:
         MissingDay: the day's watch graph was not built.
     """
     config, warehouse = recipe.section("graphs.user_edges", pearson.Config), spark.Warehouse.open()
-    word = made_with.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
+    word = provenance.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
     tonight = night(warehouse, day, config)
     edges = user_edges.networks(tonight, chosen(warehouse, day, tonight, config), config=config)
     warehouse.write("user_edges", edges, day=day, replace=FITS, made_with=[word, word])
@@ -43,8 +44,8 @@ def night(warehouse: spark.Warehouse, day: dt.date, config: pearson.Config) -> N
 def chosen(warehouse: spark.Warehouse, day: dt.date, now: Night, config: pearson.Config) -> Plans:
     """What to take of yesterday's lists, if they are what would be built now."""
     before = day - dt.timedelta(days=1)
-    word = made_with.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
-    found = made_with.difference(warehouse.made_with("user_edges", day=before, fit=SOURCE), word)
+    word = provenance.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
+    found = provenance.difference(warehouse.made_with("user_edges", day=before, fit=SOURCE), word)
     if reasons := (*user_edges.obstacles(config), *found):
         return {scope["fit"]: reuse.Plan(reasons) for scope in FITS}
     edges = warehouse.read("user_edges", day=before, fit=SOURCE)

@@ -8,8 +8,9 @@ Writes: daily_watches, users, video_nodes, watch_edges, clip_edges
 import datetime as dt
 import logging
 
-from microrec import job, recipe
-from microrec.graphs import clips, daily, nodes, watch
+from microrec.config import recipe
+from microrec.graphs.watch import clip_edges, daily, nodes, watch_edges
+from microrec.runner import job
 from microrec.tables import spark
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ def main(day: job.Day) -> None:
     Raises:
         MissingDay: the day's events or videos were not validated.
     """
-    watch_config = recipe.section("graphs.watch", watch.Config)
-    clips_config = recipe.section("graphs.clips", clips.Config)
+    watch_config = recipe.section("graphs.watch", watch_edges.Config)
+    clips_config = recipe.section("graphs.clips", clip_edges.Config)
     warehouse, days = spark.Warehouse.open(), recipe.night().window_days
     aggregate(warehouse, day, days=days, config=clips_config)
 
@@ -32,19 +33,23 @@ def main(day: job.Day) -> None:
         warehouse.read_daily_watches(day=day, days=days),
         warehouse.read("videos", day=day),
     )
-    parts = watch.parts(watches, day=day, config=watch_config).persist()
+    parts = watch_edges.parts(watches, day=day, config=watch_config).persist()
     warehouse.write("users", nodes.users(parts), day=day)
     warehouse.write("video_nodes", nodes.video_nodes(videos, parts, config=clips_config), day=day)
 
     # The indices are read back: numbering is a global sort, and both edge tables need it.
     users, video_nodes = warehouse.read("users", day=day), warehouse.read("video_nodes", day=day)
     pairs, pair_days = (nodes.indexed(rows, users, video_nodes) for rows in (parts, watches))
-    warehouse.write("watch_edges", watch.watch_edges(pairs), day=day, replace=SPLITS)
-    warehouse.write("clip_edges", clips.clip_edges(pair_days, day=day), day=day, replace=SPLITS)
+    warehouse.write("watch_edges", watch_edges.watch_edges(pairs), day=day, replace=SPLITS)
+    warehouse.write(
+        "clip_edges", clip_edges.clip_edges(pair_days, day=day), day=day, replace=SPLITS
+    )
     parts.unpersist()
 
 
-def aggregate(warehouse: spark.Warehouse, day: dt.date, *, days: int, config: clips.Config) -> None:
+def aggregate(
+    warehouse: spark.Warehouse, day: dt.date, *, days: int, config: clip_edges.Config
+) -> None:
     """Build the window's daily aggregates that are not there, or not what they would be now."""
     events = warehouse.arrivals("events", day=day, days=days)
     committed = warehouse.arrivals_made_with("daily_watches", day=day, days=days)

@@ -8,10 +8,14 @@ import logging
 
 import numpy as np
 
-from microrec import job, networks, recipe
-from microrec.candidates import clips, filters
-from microrec.models import clip_counts, clip_interest, registry
-from microrec.settings import settings
+from microrec.config import recipe
+from microrec.config.settings import settings
+from microrec.core import knowledge
+from microrec.insights import clips
+from microrec.models import registry
+from microrec.models.clip import clip_counts, clip_interest
+from microrec.pipeline import networks
+from microrec.runner import job
 from microrec.tables import arrow
 
 MODEL = "clip_interest"
@@ -32,7 +36,7 @@ def main(day: job.Day) -> None:
     device = settings().device
     network = networks.network(warehouse, MODEL, graph, day=day, fit="final", device=device)
     seen, known = clip_interest.clips_of(graph), clips.catalogue(tables["video_nodes"])
-    served = filters.served(tables["users"], warehouse.read("suppressed_users", day=day))
+    served = knowledge.served(tables["users"], warehouse.read("suppressed_users", day=day))
     of_users = clip_counts.Counts(seen).of_users(served, np.full(len(served), seen.today))
     found = clips.segments(
         served,

@@ -6,10 +6,13 @@ Writes: user_trends of the day; no rows if the recipe has no model of trends.
 
 import logging
 
-from microrec import job, networks, recipe
-from microrec.candidates import filters, trends
-from microrec.models import multi_trend
-from microrec.settings import settings
+from microrec.config import recipe
+from microrec.config.settings import settings
+from microrec.core import knowledge
+from microrec.insights import trends
+from microrec.models.sequence import multi_trend
+from microrec.pipeline import networks
+from microrec.runner import job
 from microrec.tables import arrow
 
 MODEL = "multi_trend"
@@ -30,9 +33,9 @@ def main(day: job.Day) -> None:
     rows = trends.describe(
         multi_trend.members(network, graph),
         users=tables["users"],
-        served=filters.served(tables["users"], warehouse.read("suppressed_users", day=day)),
+        served=knowledge.served(tables["users"], warehouse.read("suppressed_users", day=day)),
         known=trends.catalogue(tables["video_nodes"], warehouse.read("videos", day=day)),
-        until=filters.horizon(day, "final"),
+        until=knowledge.horizon(day, "final"),
         config=recipe.section("candidates.trends", trends.Config),
     )
     warehouse.write("user_trends", rows, day=day)

@@ -12,10 +12,12 @@ from functools import partial
 
 import numpy as np
 
-from microrec import job, promotion, proposals, recipe, yesterday
-from microrec.candidates import filters
+from microrec.config import recipe
+from microrec.core import knowledge
 from microrec.evaluation import contest, gate, ranking, report, truth
-from microrec.evaluation.lists import by_idx
+from microrec.evaluation.subjects import by_idx
+from microrec.pipeline import last_release, promotion, proposals
+from microrec.runner import job
 from microrec.tables import arrow
 
 
@@ -24,7 +26,7 @@ def main(day: job.Day) -> None:
     night, warehouse, fit = recipe.night(), arrow.Warehouse.open(), "trial"
     found = proposals.read(warehouse, night.sources, day=day, fit=fit)
     right, known = truth.truth(found.edges, found.videos), found.known
-    served = filters.served(found.users, warehouse.read("suppressed_users", day=day))
+    served = knowledge.served(found.users, warehouse.read("suppressed_users", day=day))
     asked = np.intersect1d(served, right.users)
     select = proposals.selection(warehouse, found, users=asked, day=day, fit=fit)
     asks = recipe.section("evaluation.gate", gate.Config)
@@ -34,7 +36,7 @@ def main(day: job.Day) -> None:
     ours = {report.CLOSED_FORM: select(None)}
     if found.learned is not None:
         ours[report.LEARNED] = select(found.learned)
-    before = yesterday.lists(found, day=day)
+    before = last_release.lists(found, day=day)
     lists, judged, churn = contest.held(ours, before, right, gain=gain, config=asks)
     figures = ranking.measure({**found.lists, **lists}, right, config=config, generator=rng)
     warehouse.write("metrics", report.table(figures), day=day, stage="evaluation")
@@ -47,7 +49,7 @@ def main(day: job.Day) -> None:
     )
     judged += [*gate.check(subject, config=asks), gate.better_than_popularity(figures, config=asks)]
     judged += [gate.alive(found.lists), gate.plausible(figures, config=asks)]
-    then = yesterday.figures(warehouse, asks.metric, day=day)
+    then = last_release.figures(warehouse, asks.metric, day=day)
     judged.append(gate.steady(figures, then, config=asks))
     judged += gate.guardrails(figures, churn=churn, config=asks)
     results = gate.table([*judged, gate.verdict(judged)])

@@ -8,8 +8,9 @@ status 99: there is nothing to do. If it was withdrawn and would be made of the 
 import logging
 import sys
 
-from microrec import job, plan
 from microrec.errors import GateHeld
+from microrec.pipeline import night_inputs
+from microrec.runner import job
 from microrec.tables import arrow
 
 logger = logging.getLogger(__name__)
@@ -18,8 +19,8 @@ logger = logging.getLogger(__name__)
 def main(day: job.Day, force: job.Force = False) -> None:
     """Plan the night."""
     warehouse = arrow.Warehouse.open()
-    inputs = plan.current_inputs(warehouse, day)
-    reasons = plan.stale_reasons(warehouse, day, inputs)
+    inputs = night_inputs.current_inputs(warehouse, day)
+    reasons = night_inputs.stale_reasons(warehouse, day, inputs)
     if not force and reasons and reasons[0].startswith("withdrawn"):
         raise GateHeld(
             f"releases[day={day}]: {reasons[0]}; nothing of what it is made of has changed: change it, make the"

@@ -10,9 +10,11 @@ asked, MissingDay, and the release before stands. The last line it logs says whe
 
 import logging
 
-from microrec import job, plan, promotion, recipe
-from microrec.evaluation import gate, lists, report
+from microrec.config import recipe
+from microrec.evaluation import gate, report, subjects
+from microrec.pipeline import night_inputs, promotion
 from microrec.release import reader, record, rollback
+from microrec.runner import job
 from microrec.tables import arrow, expectations
 
 logger = logging.getLogger(__name__)
@@ -33,9 +35,9 @@ def main(day: job.Day) -> None:
     tables = {name: warehouse.read(name, day=day) for name in NIGHT}
     asks = recipe.section("evaluation.gate", gate.Config)
     own = night.authors_are_users
-    everyones = lists.by_id(mine, night=tables, k=night.k, authors_are_users=own)
+    everyones = subjects.by_id(mine, night=tables, k=night.k, authors_are_users=own)
     judged = gate.check(everyones, config=asks)
-    anyones = lists.fallback(shared, videos=tables["video_nodes"], k=night.k)
+    anyones = subjects.fallback(shared, videos=tables["video_nodes"], k=night.k)
     judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
     warehouse.write("gate_results", gate.table(judged), day=day, fit="final")
     figures = report.release(mine, shared)
@@ -47,7 +49,7 @@ def main(day: job.Day) -> None:
         evaluated = expectations.require(warehouse.table(name).contract, rows, scope=f"day={day}")
         logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
     row = record.record(
-        warehouse, day=day, inputs=plan.planned_inputs(warehouse, day), reason=reasons[0]
+        warehouse, day=day, inputs=night_inputs.planned_inputs(warehouse, day), reason=reasons[0]
     )
     rollback.refuse_withdrawn(row, warehouse=warehouse, day=day)
     warehouse.write("releases", row, day=day)

@@ -7,10 +7,12 @@ Writes: candidates of (day, fit, source = ranked_by_<model>).
 from functools import partial
 from typing import Any
 
-from microrec import job, networks, proposals, recipe, shards
+from microrec.config import recipe
+from microrec.config.settings import settings
 from microrec.errors import RecipeError
 from microrec.models import registry
-from microrec.settings import settings
+from microrec.pipeline import networks, proposals
+from microrec.runner import job, shards
 from microrec.tables import arrow
 
 

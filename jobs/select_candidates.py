@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from microrec import job, proposals, recipe, shards
-from microrec.candidates import retrieval
+from microrec.candidates.retrieval import exact
+from microrec.config import recipe
+from microrec.core import fitted
 from microrec.errors import RecipeError
-from microrec.models import fitted, registry
+from microrec.models import registry
+from microrec.pipeline import proposals
+from microrec.runner import job, shards
 from microrec.tables import arrow
 
 
@@ -31,12 +34,12 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     how: dict[str, Any] = {
         "known": found.known,
         "k": night.k * night.overfetch,
-        "config": recipe.section("candidates.retrieval", retrieval.Config),
+        "config": recipe.section("candidates.retrieval", exact.Config),
     }
     if isinstance(learned, fitted.Embeddings):
         rng = np.random.default_rng(registry.seed(night.seed, day=day, model=model))
-        how["index"] = retrieval.index(learned, users=asked, rng=rng, **how)
-    ask = partial(retrieval.best, learned, **how)
+        how["index"] = exact.index(learned, users=asked, rng=rng, **how)
+    ask = partial(exact.best, learned, **how)
     shards.write("candidates", ask, asked, day=day, fit=fit, source=model)
 
 

@@ -10,9 +10,12 @@ last unless the recipe asks for it.
 import datetime as dt
 from functools import partial
 
-from microrec import job, proposals, recipe, shards
-from microrec.candidates import filters, final, ladder, rewatch
+from microrec.candidates.lists import fill, ladder, rewatch
+from microrec.config import recipe
+from microrec.core import knowledge
 from microrec.evaluation import gate
+from microrec.pipeline import proposals
+from microrec.runner import job, shards
 from microrec.tables import arrow
 
 
@@ -21,22 +24,22 @@ def main(day: job.Day) -> None:
     night, warehouse = recipe.night(), arrow.Warehouse.open()
     found = proposals.known(warehouse, day=day, fit="final")
     trusted = gate.trusts_learned(warehouse.read("gate_results", day=day, fit="trial"))
-    users = filters.served(found.users, warehouse.read("suppressed_users", day=day))
-    until = filters.horizon(day, "final") + dt.timedelta(hours=night.valid_hours)
+    users = knowledge.served(found.users, warehouse.read("suppressed_users", day=day))
+    until = knowledge.horizon(day, "final") + dt.timedelta(hours=night.valid_hours)
     ask = partial(proposals.recommended, warehouse, found, day=day, trusted=trusted, until=until)
     shards.write("recommendations", ask, users, day=day)
     shared = ladder.fallback(proposals.rungs(found, day=day, fit="final"), night.k)
     nodes = {"user": found.users, "video": found.videos}
-    rows = final.with_ids(shared, nodes={"video": found.videos}, valid_until=until)
+    rows = fill.with_ids(shared, nodes={"video": found.videos}, valid_until=until)
     warehouse.write("fallback_recommendations", rows, day=day)
     again = rewatch.lanes(
         found.edges,
         users=users,
         known=found.known,
-        until=filters.horizon(day, "final"),
+        until=knowledge.horizon(day, "final"),
         config=recipe.section("candidates.rewatch", rewatch.Config),
     )
-    rows = final.with_ids(again, nodes=nodes, valid_until=until)
+    rows = fill.with_ids(again, nodes=nodes, valid_until=until)
     warehouse.write("rewatch_recommendations", rows, day=day)
 
 

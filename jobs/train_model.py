@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from microrec import distribute, job, networks, recipe
-from microrec.models import fitted, registry, runtime
-from microrec.settings import settings
+from microrec.config import recipe
+from microrec.config.settings import settings
+from microrec.core import fitted
+from microrec.models import registry
+from microrec.models.training import runtime
+from microrec.pipeline import networks
+from microrec.runner import job, processes
 from microrec.tables import arrow
 
 
@@ -34,7 +38,7 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     start = runtime.starts(config, str(before), nodes=tables, find=find, read=read)
     checkpoints = warehouse.checkpoint_folder(day=day, fit=fit, model=model)
     run = runtime.Runtime(settings().device, checkpoints, start)
-    trained = distribute.fit(model, graph, config, np.random.default_rng(seed), run)
+    trained = processes.fit(model, graph, config, np.random.default_rng(seed), run)
     save = partial(fitted.save, trained, config=config)
     path, digest = warehouse.save_artefact(day=day, fit=fit, model=model, save=save)
     row = {

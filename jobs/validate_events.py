@@ -10,11 +10,12 @@ Writes: events, rejected_events (arrival days of the window no night validated y
 import logging
 from contextlib import ExitStack
 
-from microrec import job, recipe
+from microrec.config import recipe
+from microrec.config.settings import settings
 from microrec.events import arrivals, catalogue, consent, counts, parse, rules, signals
 from microrec.events.config import Config
-from microrec.settings import settings
-from microrec.tables import landing, raw
+from microrec.landing import readers, zone
+from microrec.runner import job
 from microrec.tables.spark import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def main(day: job.Day) -> None:
         settings().landing,
     )
     warehouse, late = Warehouse.open(), night.lateness_days
-    landed = landing.days(landing_root, counts.LINES)
+    landed = zone.days(landing_root, counts.LINES)
     done = [one for one in landed if warehouse.exists("rejected_events", day=one)]
     plan = arrivals.plan(
         day, landed=landed, committed=done, window_days=night.window_days, lateness_days=late
@@ -38,10 +39,10 @@ def main(day: job.Day) -> None:
         tables = {}
         for name, judge in {**catalogue.JUDGES, **consent.JUDGES}.items():
             tables[name] = judge(
-                raw.read_through(warehouse.session, landing_root, name, day)
+                readers.read_through(warehouse.session, landing_root, name, day)
             ).persist()
             kept.callback(tables[name].unpersist)
-        lines = raw.read_days(warehouse.session, landing_root, counts.LINES, plan.read)
+        lines = readers.read_days(warehouse.session, landing_root, counts.LINES, plan.read)
         states, typed = catalogue.states(tables["raw_videos"]), parse.interactions(lines)
         judged = rules.judge(typed, states, days=days, config=config, lateness_days=late).persist()
         kept.callback(judged.unpersist)
@@ -49,7 +50,7 @@ def main(day: job.Day) -> None:
         tallies = counts.tally(lines, judged, tables, suppressed).collect()
         for one in days:
             logger.info("validated arrived_on=%s %s", one, counts.checked(tallies, one))
-        words = [landing.stamp(landing_root, counts.LINES, one, back=late) for one in days]
+        words = [zone.stamp(landing_root, counts.LINES, one, back=late) for one in days]
         arrived = [{"arrived_on": one} for one in days]
         warehouse.write(
             "events", signals.viewings(judged, config), replace=arrived, made_with=words

@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from microrec.settings import HOME, settings
+from microrec.config.settings import HOME, settings
 
 # Small data: few partitions, and no more than the two cores there are.
 os.environ.update(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from microrec.settings import settings
+from microrec.config.settings import settings
 from microrec.tables.artefacts import Artefacts
 from microrec.tables.commit import Table
 

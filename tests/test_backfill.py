@@ -11,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nights import BEFORE_MODELS, call, fit_and_select, run_night
 from typer.testing import CliRunner
 
-from microrec import cli, job, plan
+from microrec.cli import app
+from microrec.config.settings import HOME, settings
 from microrec.core import code_digest
 from microrec.errors import GateHeld, MicrorecError
+from microrec.landing import zone
+from microrec.pipeline import night_inputs
 from microrec.release import reader, rollback
-from microrec.settings import HOME, settings
+from microrec.runner import job
 from microrec.synth.world import Config, generate
-from microrec.tables import landing
 from microrec.tables.arrow import Warehouse
+from tests.worlds.nights import BEFORE_MODELS, call, fit_and_select, run_night
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -69,7 +71,7 @@ def forwards(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterato
     (root / "recipe.toml").write_text(RECIPE)
     world = generate(Config(users=80, videos=120, days=6), np.random.default_rng(2))
     place = Place(root, patch)
-    landing.write_world(str(place.zone), world.parts)
+    zone.write_world(str(place.zone), world.parts)
     assert backfill(DAYS) == DAYS
     yield root
     patch.undo()
@@ -151,7 +153,7 @@ def test_any_order_and_once_more_gives_what_forwards_gives(made: Place) -> None:
 def news(day: dt.date) -> list[str]:
     """Why a day would be made."""
     warehouse = Warehouse.open()
-    return plan.stale_reasons(warehouse, day, plan.current_inputs(warehouse, day))
+    return night_inputs.stale_reasons(warehouse, day, night_inputs.current_inputs(warehouse, day))
 
 
 def test_what_makes_a_night_new(made: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +245,7 @@ def test_the_dry_run_says_what_and_why_and_changes_nothing(made: Place) -> None:
     file.write_bytes(file.read_bytes())
     words = ["plan", "--from", str(DAYS[0]), "--to", str(AFTER)]
     places = ["--landing", str(made.zone), "--warehouse", str(made.root / "warehouse")]
-    said = CliRunner().invoke(cli.app, [*words, *places])
+    said = CliRunner().invoke(app.app, [*words, *places])
     assert said.exit_code == 0
     rows = [line.split("│")[1:-1] for line in said.output.splitlines() if "│" in line]
     assert [[cell.strip() for cell in row] for row in rows] == [

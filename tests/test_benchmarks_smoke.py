@@ -20,22 +20,21 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
-from microrec import recipe
-from microrec.candidates import hybrid as hybrid_candidates
-from microrec.candidates import retrieval
+from microrec.candidates.ranking import learned_blend as hybrid_candidates
+from microrec.candidates.retrieval import exact
+from microrec.config import recipe
+from microrec.config.recipe import night as recipe_night
+from microrec.config.settings import settings
+from microrec.core.fitted import Embeddings, Trained
 from microrec.errors import GateHeld, RecipeError
 from microrec.evaluation import ranking
 from microrec.evaluation.report import FLOOR
+from microrec.landing import zone
 from microrec.models import registry
-from microrec.models.auc import grouped_auc
-from microrec.models.data import Graph, build_graph
-from microrec.models.fitted import Embeddings, Trained
-from microrec.recipe import night as recipe_night
-from microrec.settings import settings
+from microrec.models.inputs.graph_arrays import Graph, build_graph
+from microrec.models.sequence.auc import grouped_auc
 from microrec.synth.world import Config, generate
-from microrec.tables import landing
 from microrec.tables.arrow import Warehouse
-from tests import clip_worlds, trend_worlds
 from tests.benchmarks import (
     clips,
     graphs,
@@ -52,6 +51,8 @@ from tests.benchmarks import (
     trends,
 )
 from tests.benchmarks import ranking as many_users
+from tests.worlds import clips as clip_worlds
+from tests.worlds import trends as trend_worlds
 
 
 def figures(out: Path, metric: str) -> dict[tuple[str, str], Any]:
@@ -105,7 +106,7 @@ def test_many_users_are_ranked_right_in_every_way(tmp_path: Path) -> None:
 def test_a_list_with_a_seen_video_or_another_score_is_not_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retrieval, "TILED", retrieval.TILED)  # which the way below sets
+    monkeypatch.setattr(exact, "TILED", exact.TILED)  # which the way below sets
     world = many_users.planted(30, 400, 8)
     truth = many_users.Truth(world, np.arange(30), 10)
     found = many_users.dense(world, k=10, threads=1)
@@ -468,7 +469,7 @@ def planted(place: Path, spark: object, monkeypatch: pytest.MonkeyPatch) -> Path
     (place / "recipe.toml").write_text(NIGHTS)
     world = generate(Config(users=100, videos=120, days=5), np.random.default_rng(3))
     truth = world.truth.model_dump(mode="json")
-    landing.write_world(str(place / "landing"), world.parts, truth=truth)
+    zone.write_world(str(place / "landing"), world.parts, truth=truth)
     return place
 
 

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from airflow_servers import Part, free_port
 
-from microrec.settings import HOME
+from microrec.config.settings import HOME
+from microrec.landing import zone
+from microrec.landing.importers import kuairand
 from microrec.synth.world import Config, generate
-from microrec.tables import kuairand, landing
 from microrec.tables.arrow import Warehouse
+from tests.ui.airflow_servers import Part, free_port
 
 pytestmark = [pytest.mark.cluster]
 
@@ -106,7 +107,7 @@ def day(tmp_path: Path, request: pytest.FixtureRequest) -> dt.date:
         kuairand.import_files(source, str(tmp_path / "landing"))
         return dt.date(2022, 5, 4)
     world = generate(Config(users=150, videos=150, days=3), np.random.default_rng(3))
-    landing.write_world(str(tmp_path / "landing"), world.parts)
+    zone.write_world(str(tmp_path / "landing"), world.parts)
     return dt.date(2026, 1, 3)
 
 

@@ -13,7 +13,7 @@ import pyspark
 import pytest
 import yaml
 
-from microrec.settings import HOME, Settings
+from microrec.config.settings import HOME, Settings
 
 DOCKER = HOME / "docker"
 SECRETS = ("POSTGRES_PASSWORD", "ADMIN_PASSWORD", "FERNET_KEY", "API_SECRET_KEY", "JWT_SECRET")

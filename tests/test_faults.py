@@ -19,20 +19,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fault_points
 import numpy as np
 import pyarrow as pa
 import pytest
-from nights import call
 
+from microrec.config.settings import HOME, settings
 from microrec.errors import MissingDay
-from microrec.job import EX_DATAERR
+from microrec.landing import zone
 from microrec.release import reader
-from microrec.settings import HOME, settings
+from microrec.runner.job import EX_DATAERR
 from microrec.synth.world import Config, Part, generate
-from microrec.tables import landing
 from microrec.tables.arrow import Warehouse
 from microrec.tables.commit import Scope, Table
+from tests import fault_points
+from tests.worlds.nights import call
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
 
@@ -238,10 +238,10 @@ def nights(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Nights:
     (place / "recipe.toml").write_text(RECIPE)
     config = Config(users=100, videos=100, days=DAYS, first_day=FIRST)
     world = generate(config, np.random.default_rng(3))
-    landing.write_world(str(place / "second"), world.parts)
+    zone.write_world(str(place / "second"), world.parts)
     first = [first_delivery(part) for part in world.parts]
     filled = [part for part in first if part.rows is None or part.rows.num_rows]
-    landing.write_world(str(place / "first"), filled)
+    zone.write_world(str(place / "first"), filled)
     before = undisturbed(place / "first", place / "before")
     shutil.copytree(place / "before", place / "after")
     return Nights(place, before, undisturbed(place / "second", place / "after"))

@@ -19,7 +19,7 @@ import pytest
 import tomli_w
 import yaml
 
-from microrec.settings import settings
+from microrec.config.settings import settings
 from microrec.tables.arrow import Warehouse
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from microrec.settings import HOME
+from microrec.config.settings import HOME
 
 SOURCES = sorted(
     path for folder in ("microrec", "jobs", "dags") for path in (HOME / folder).rglob("*.py")

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from airflow_servers import NIGHTLY, Airflow
 
-from microrec.night import airflow_environment
+from microrec.cli.local_airflow import airflow_environment
+from microrec.config.settings import HOME
+from microrec.landing import zone
 from microrec.release import reader
-from microrec.settings import HOME
 from microrec.synth.world import Config, generate
-from microrec.tables import landing
 from microrec.tables.arrow import Warehouse
+from tests.ui.airflow_servers import NIGHTLY, Airflow
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -37,7 +37,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     place = tmp_path_factory.mktemp("operator")
     (place / "recipe.toml").write_text(RECIPE)
     world = generate(Config(users=300, videos=300, days=5), np.random.default_rng(5))
-    landing.write_world(str(place / "landing"), world.parts)
+    zone.write_world(str(place / "landing"), world.parts)
     environment = {
         **os.environ,
         **airflow_environment(place / "airflow"),

@@ -16,23 +16,27 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import worlds
 from hypothesis import given
 from hypothesis import strategies as st
-from nights import call, fit_and_select
 
-from microrec import proposals, recipe, shards
-from microrec.candidates import diversity, exploration, hybrid, retrieval
+from microrec.candidates.lists import diversity, exploration
+from microrec.candidates.ranking import learned_blend
+from microrec.candidates.retrieval import exact as retrieval
+from microrec.config import recipe
+from microrec.config.settings import HOME, settings
+from microrec.core import fitted
 from microrec.errors import GateHeld, MicrorecError, MissingDay
-from microrec.models import fitted
-from microrec.oracle import compare, night, sources
+from microrec.oracle import compare, inputs, sources
 from microrec.oracle import lists as oracle_lists
-from microrec.oracle.night import Stored
+from microrec.oracle.inputs import Stored
 from microrec.oracle.sources import Told
-from microrec.settings import HOME, settings
+from microrec.pipeline import oracle_inputs, proposals
+from microrec.runner import shards
 from microrec.tables import arrow, contract
+from tests.worlds import logs
+from tests.worlds.nights import call, fit_and_select
 
-DAY = worlds.NIGHT
+DAY = logs.NIGHT
 DAY_LONG = dt.timedelta(days=1)
 N_USERS, N_VIDEOS, K = 60, 90, 10
 OWNER = "u0009"
@@ -118,7 +122,7 @@ def warehouse(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow
 
 def plant(warehouse: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
     """The graph tables of a day; some videos are young, some are users' own or must not be shown, one user left."""
-    world = worlds.viewings(seed, n_users=N_USERS, n_videos=N_VIDEOS)
+    world = logs.viewings(seed, n_users=N_USERS, n_videos=N_VIDEOS)
     end = dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC) + dt.timedelta(days=1)
     hours = [None if video % 7 == 0 else 13 * video - 20 for video in range(N_VIDEOS)]
     published = [None if ago is None else end - dt.timedelta(hours=ago) for ago in hours]
@@ -159,7 +163,9 @@ def verdict(warehouse: arrow.Warehouse) -> compare.Verdict:
     """What the oracle says of everybody."""
     published = warehouse.read("recommendations", day=DAY)
     users = compare.drawn(published["user_id"].to_pylist(), N_USERS, np.random.default_rng(0))
-    return compare.check(night.read(warehouse, DAY, users, night.Config()), published, users)
+    return compare.check(
+        oracle_inputs.read(warehouse, DAY, users, inputs.Config()), published, users
+    )
 
 
 def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
@@ -178,7 +184,7 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
     (row,) = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
     assert (row["observed"], row["threshold"]) == (1.0, 1.0)
-    assert night.read(warehouse, DAY, [], night.Config()).booster is not None
+    assert oracle_inputs.read(warehouse, DAY, [], inputs.Config()).booster is not None
     said = verdict(warehouse)
     assert said.n_users == N_USERS - 1
     assert not said.differences
@@ -190,7 +196,7 @@ def test_lists_are_the_same_in_parts_and_by_spark(
     warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where Spark was started with another recipe in the environment."""
-    from microrec.tables.session import session
+    from microrec.spark.session import session
 
     with pytest.MonkeyPatch.context() as others:
         others.setenv("MICROREC_RECIPE", str(HOME / "microrec.toml"))
@@ -199,7 +205,7 @@ def test_lists_are_the_same_in_parts_and_by_spark(
     monkeypatch.setattr(shards, "USERS_AT_ONCE", 17)
     for tasks in (1, 2):
         propensities_of_one(warehouse)
-        for source in ("content", "ranked_by_multi_trend", hybrid.SOURCE):
+        for source in ("content", "ranked_by_multi_trend", learned_blend.SOURCE):
             warehouse.write_empty("candidates", day=DAY, fit="final", source=source)
         spoiled = digests(warehouse)
         assert spoiled["lists"] != whole["lists"]
@@ -571,7 +577,7 @@ def test_both_videos_are_right_where_the_random_number_is_at_their_border(
 ) -> None:
     """A little further only one is."""
     users = ["u0001"]
-    known = night.read(warehouse, DAY, users, night.Config())
+    known = oracle_inputs.read(warehouse, DAY, users, inputs.Config())
     user = known.user_idx["u0001"]
     settled, _, _ = compare.settle(known, [user])
     made = partial(
@@ -709,7 +715,7 @@ def test_likeness_and_clusters_are_those_of_the_lists(seed: int, collapse: float
     videos = {"video_idx": range(12), "author_id": pa.nulls(12, pa.string())}
     config = diversity.Config(collapse=collapse)
     right = diversity.likeness(pa.table(columns), pa.table(videos), config=config)
-    mine = night.alike(pa.table(columns), 12)
+    mine = inputs.alike(pa.table(columns), 12)
     dense = np.zeros((12, 12), dtype=np.float32)
     for video in range(12):
         others, similarity = mine.of(video)
@@ -734,15 +740,19 @@ def test_chances_and_draws_are_those_of_the_lists(
     assert oracle_lists.draw(chance, uniform) == drawn[drawn >= 0].tolist()
 
 
+CANDIDATES = {f"microrec.candidates.{room}" for room in ("lists", "ranking", "retrieval")}
+
+
 def test_the_oracle_takes_from_candidates_only_configs_names_and_the_stored_trees() -> None:
     """Else a mistake there would be made twice."""
     allowed = {"Config", "RUNGS", "SOURCE", "EXPLORED", "load"}
     used = set()
-    for path in (HOME / "microrec" / "oracle").glob("*.py"):
+    reading = HOME / "microrec" / "pipeline" / "oracle_inputs.py"
+    for path in [*(HOME / "microrec" / "oracle").glob("*.py"), reading]:
         tree = ast.parse(path.read_text())
         modules = set()
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == "microrec.candidates":
+            if isinstance(node, ast.ImportFrom) and node.module in CANDIDATES:
                 modules |= {alias.asname or alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and "candidates" in (node.module or ""):
                 used |= {alias.name for alias in node.names}

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pytest
-from nights import call, run_trial
 
+from microrec.config.settings import settings
+from microrec.core import fitted
 from microrec.errors import GateHeld
-from microrec.models import fitted
-from microrec.settings import settings
-from microrec.tables import kuairand, landing
+from microrec.landing import zone
+from microrec.landing.importers import kuairand
 from microrec.tables.arrow import Warehouse
+from tests.worlds.nights import call, run_trial
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.realdata]
 
@@ -37,8 +38,8 @@ def night(
     kuairand.import_files(real_data / "kuairand_pure", str(place / "whole"))
     landing_root = place / "landing"
     (place / "whole").rename(landing_root)
-    for day in landing.days(str(landing_root), "raw_interactions"):
-        for path in landing.files(str(landing_root), "raw_interactions", day):
+    for day in zone.days(str(landing_root), "raw_interactions"):
+        for path in zone.files(str(landing_root), "raw_interactions", day):
             text = csv.ConvertOptions(column_types={"user_id": pa.string()})
             rows = csv.read_csv(path, convert_options=text)
             digest = [

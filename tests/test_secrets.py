@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from microrec import job
+from microrec.config.settings import HOME, SECRET, Redacted, Settings, redacted, settings
 from microrec.errors import BadArgument
-from microrec.settings import HOME, SECRET, Redacted, Settings, redacted, settings
-from microrec.tables import session
+from microrec.runner import job
+from microrec.spark import session
 from microrec.tables.arrow import Warehouse
 
 DAY = dt.date(2026, 1, 4)
@@ -142,7 +142,7 @@ def test_names_of_secrets_are_known() -> None:
 
 STARTED = """
 import os, psutil
-from microrec.tables.session import session
+from microrec.spark.session import session
 spark = session()
 children = psutil.Process().children(recursive=True)
 running = [one for one in children if one.status() != psutil.STATUS_ZOMBIE]

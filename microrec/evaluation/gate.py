@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from microrec.errors import GateHeld
-from microrec.evaluation.lists import Lists
 from microrec.evaluation.report import BLEND, CHAMPION, DIFFERENCE, FLOOR, OURS, Figure
+from microrec.evaluation.subjects import Lists
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -7,7 +7,7 @@ read; `unreadable` tells the last apart, so that a rule can refuse the line.
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from microrec.arguments import MAX_ID
+from microrec.core.arguments import MAX_ID
 
 FLAGS = ("liked", "shared", "followed", "commented", "disliked")
 

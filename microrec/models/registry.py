@@ -10,27 +10,28 @@ from typing import Any, Protocol, cast
 import numpy as np
 from pydantic import BaseModel
 
+from microrec.core.fitted import Trained
 from microrec.errors import RecipeError
-from microrec.models.data import TABLES, Graph
-from microrec.models.fitted import Trained
+from microrec.models.inputs.graph_arrays import TABLES, Graph
 
-NAMES = (
-    "clip_interest",
-    "content",
-    "din",
-    "dnn",
-    "ease",
-    "lightgcn",
-    "mmgcn",
-    "multi_trend",
-    "popularity",
-    "preference_gcn",
-    "rp3beta",
-    "sasrec",
-    "user_neighbours",
-    "video_neighbours",
-)
-"""Every model, one module of this package each."""
+FAMILIES = {
+    "clip_interest": "clip",
+    "content": "basic",
+    "din": "sequence",
+    "dnn": "sequence",
+    "ease": "neighbours",
+    "lightgcn": "graph",
+    "mmgcn": "graph",
+    "multi_trend": "sequence",
+    "popularity": "basic",
+    "preference_gcn": "graph",
+    "rp3beta": "neighbours",
+    "sasrec": "sequence",
+    "user_neighbours": "neighbours",
+    "video_neighbours": "neighbours",
+}
+"""Every model, and the package its module lies in."""
+NAMES = tuple(FAMILIES)
 OF_SEQUENCES = ("din", "dnn", "multi_trend", "sasrec")
 """Models that read `sequences` and `exposures`."""
 SCORING = ("clip_interest", "din", "dnn", "multi_trend")
@@ -57,7 +58,7 @@ def model(name: str) -> Model:
     """
     if name not in NAMES:
         raise RecipeError(f"model {name!r} is not one of {', '.join(NAMES)}")
-    return cast(Model, importlib.import_module(f"microrec.models.{name}"))
+    return cast(Model, importlib.import_module(f"microrec.models.{FAMILIES[name]}.{name}"))
 
 
 def tables(name: str) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 
 from microrec.evaluation.gate import Result
 from microrec.oracle import evidence, lists, sources
+from microrec.oracle.inputs import Bools, Floats, Ints, ListInputs, Stored
 from microrec.oracle.lists import Row
-from microrec.oracle.night import Bools, Floats, Ints, Night, Stored
 from microrec.oracle.sources import Told
 
 GATE = "oracle"
@@ -62,7 +62,7 @@ def drawn(user_ids: Iterable[str], n: int, rng: np.random.Generator) -> list[str
     return [every[at] for at in np.sort(some)]
 
 
-def check(night: Night, published: pa.Table, user_ids: Sequence[str]) -> Verdict:
+def check(night: ListInputs, published: pa.Table, user_ids: Sequence[str]) -> Verdict:
     """Compare the lists of some users.
 
     Args:
@@ -90,7 +90,7 @@ def check(night: Night, published: pa.Table, user_ids: Sequence[str]) -> Verdict
 
 
 def settle(
-    night: Night, users: Sequence[int]
+    night: ListInputs, users: Sequence[int]
 ) -> tuple[dict[int, dict[str, Stored]], dict[str, int], dict[str, Floats]]:
     """The lists of all sources of some users, how many stored ones by source are not theirs, and recalls.
 
@@ -123,7 +123,7 @@ def settle(
 
 
 def variants(
-    night: Night, user: int, settled: lists.Lists, rungs: Mapping[int, str], near: list[int]
+    night: ListInputs, user: int, settled: lists.Lists, rungs: Mapping[int, str], near: list[int]
 ) -> Iterator[list[Row]]:
     """What a user's list may be: the same again where the random number is not at the border of two videos."""
     rules = night.rules
@@ -142,7 +142,7 @@ def variants(
 
 
 def first_difference(
-    published: Sequence[Published], wanted: Iterable[list[Row]], night: Night
+    published: Sequence[Published], wanted: Iterable[list[Row]], night: ListInputs
 ) -> str | None:
     """Where a list first differs from the first it may be, in words; None if it is one of them."""
     words = []
@@ -154,7 +154,7 @@ def first_difference(
 
 
 def first_doubt(
-    night: Night, user: int, published: Sequence[Published], places: Mapping[str, int]
+    night: ListInputs, user: int, published: Sequence[Published], places: Mapping[str, int]
 ) -> str | None:
     """The first claim of a right list that is not true, in words; None if all are.
 
@@ -171,7 +171,9 @@ def first_doubt(
     return None
 
 
-def difference(published: Sequence[Published], rows: Sequence[Row], night: Night) -> str | None:
+def difference(
+    published: Sequence[Published], rows: Sequence[Row], night: ListInputs
+) -> str | None:
     """Where a published list first differs, in words; None if it does not.
 
     Args:
@@ -249,7 +251,7 @@ def _union(of_sources: Iterable[Stored]) -> Ints:
     return np.unique(np.concatenate([np.empty(0, np.int64), *(one.video for one in of_sources)]))
 
 
-def _ranked(night: Night, source: str, proposed: Mapping[int, Ints]) -> dict[int, Told]:
+def _ranked(night: ListInputs, source: str, proposed: Mapping[int, Ints]) -> dict[int, Told]:
     """What a ranking model says of what the models propose, by user."""
     pairs = [(user, video) for user, some in proposed.items() for video in some.tolist()]
     users, videos = np.array(pairs, dtype=np.int64).reshape(-1, 2).T

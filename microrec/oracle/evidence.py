@@ -5,8 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from microrec.models.fitted import Embeddings, Fitted, NeighbourLists, Trends
-from microrec.oracle.night import Floats, Night
+from microrec.core.fitted import Embeddings, Fitted, NeighbourLists, Trends
+from microrec.oracle.inputs import Floats, ListInputs
 
 
 class Claim(Protocol):
@@ -33,7 +33,7 @@ class Claim(Protocol):
         """Where the two videos are most alike."""
 
 
-def doubt(night: Night, user: int, video: int, claim: Claim) -> str | None:
+def doubt(night: ListInputs, user: int, video: int, claim: Claim) -> str | None:
     """What is not true of a row, in words; None if all is.
 
     Args:
@@ -64,7 +64,7 @@ def doubt(night: Night, user: int, video: int, claim: Claim) -> str | None:
     return None
 
 
-def similar(night: Night, model: Fitted | None, user: int, video: int) -> dict[int, float]:
+def similar(night: ListInputs, model: Fitted | None, user: int, video: int) -> dict[int, float]:
     """How similar a source finds the videos that a user likes to another."""
     liked = night.facts.liked.of(user).tolist()
     if isinstance(model, NeighbourLists) and model.axis == "video":
@@ -79,7 +79,7 @@ def similar(night: Night, model: Fitted | None, user: int, video: int) -> dict[i
     return {}
 
 
-def likers(night: Night, model: Fitted | None, user: int, video: int) -> int | None:
+def likers(night: ListInputs, model: Fitted | None, user: int, video: int) -> int | None:
     """How many of a user's neighbours like a video, or of all users if the list is everyone's."""
     if isinstance(model, NeighbourLists) and model.axis == "user":
         near = slice(model.indptr[user], model.indptr[user + 1])
@@ -97,7 +97,7 @@ def scores(model: Trends, user: int, video: int) -> dict[int, float]:
     return {trend: float(model.user[user, trend].astype(np.float64) @ vector) for trend in there}
 
 
-def modality(night: Night, one: int | None, other: int) -> str | None:
+def modality(night: ListInputs, one: int | None, other: int) -> str | None:
     """Where two videos are most alike, the first by name of equals."""
     if one is None:
         return None

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from microrec.candidates.final import EXPLORED
-from microrec.candidates.ladder import RUNGS
-from microrec.oracle.night import Alike, Floats, Night, Rules, Stored
+from microrec.candidates.lists.fill import EXPLORED
+from microrec.candidates.lists.ladder import RUNGS
+from microrec.oracle.inputs import Alike, Floats, ListInputs, Rules, Stored
 from microrec.oracle.sources import unseen
 
 TIE = 1e-12
@@ -48,7 +48,7 @@ class Row:
     propensity: float = 1.0
 
 
-def ladder(night: Night) -> dict[int, str]:
+def ladder(night: ListInputs) -> dict[int, str]:
     """Rung of every eligible video, in the order in which they fill a list."""
     facts, config = night.facts, night.rules.ladder
     may = [video for video, eligible in enumerate(facts.eligible) if eligible]
@@ -99,7 +99,7 @@ def fuse(lists: Lists, history: int, rules: Rules) -> dict[int, Proposal]:
     return found
 
 
-def chances(lists: Lists, night: Night, user: int) -> dict[int, float]:
+def chances(lists: Lists, night: ListInputs, user: int) -> dict[int, float]:
     """The learned chance of each video that has one of the first places; nothing without trees."""
     if night.booster is None:
         return {}
@@ -119,7 +119,7 @@ def chances(lists: Lists, night: Night, user: int) -> dict[int, float]:
     }
 
 
-def features(lists: Lists, videos: list[int], night: Night, user: int) -> dict[str, Floats]:
+def features(lists: Lists, videos: list[int], night: ListInputs, user: int) -> dict[str, Floats]:
     """What the trees read of each video, by name.
 
     Args:
@@ -156,7 +156,7 @@ def standard(scores: list[float]) -> list[float]:
     return [(s - mean) / (spread or 1.0) for s in scores]
 
 
-def fill(lists: Lists, night: Night, user: int, rungs: Mapping[int, str], n: int) -> list[Row]:
+def fill(lists: Lists, night: ListInputs, user: int, rungs: Mapping[int, str], n: int) -> list[Row]:
     """The user's n best: what the sources propose, then the ladder.
 
     Args:
@@ -185,7 +185,7 @@ def fill(lists: Lists, night: Night, user: int, rungs: Mapping[int, str], n: int
     return rows[:n]
 
 
-def vary(pool: list[Row], night: Night, near: list[int]) -> list[Row]:
+def vary(pool: list[Row], night: ListInputs, near: list[int]) -> list[Row]:
     """A list picked out of a longer one, place by place.
 
     Args:
@@ -235,7 +235,7 @@ def relevance(pool: list[Row]) -> list[float | None]:
     return [(score - low) / spread + equal if score > 0 else None for score in scores]
 
 
-def explore(rows: list[Row], night: Night, user: int, uniform: float) -> list[Row]:
+def explore(rows: list[Row], night: ListInputs, user: int, uniform: float) -> list[Row]:
     """The list with new videos at some of its places.
 
     Args:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from microrec.models.fitted import Embeddings, Fitted, NeighbourLists, Trends
-from microrec.oracle.night import NOTHING, Bools, Facts, Floats, Ints, Night, Stored
+from microrec.core.fitted import Embeddings, Fitted, NeighbourLists, Trends
+from microrec.oracle.inputs import NOTHING, Bools, Facts, Floats, Ints, ListInputs, Stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def unseen(facts: Facts, user: int) -> Bools:
     return videos
 
 
-def told(night: Night, source: str, user: int) -> Told:
+def told(night: ListInputs, source: str, user: int) -> Told:
     """What a model says of every video, seen ones included."""
     model: Fitted = night.models[source]
     tolerance = night.rules.oracle.tolerance
@@ -108,7 +108,7 @@ def by_neighbours(model: NeighbourLists, facts: Facts, user: int, *, tolerance: 
     return Told(score, slack, must=score > slack, may=score > -slack)
 
 
-def _by_trends(night: Night, source: str, model: Trends, user: int) -> Told:
+def _by_trends(night: ListInputs, source: str, model: Trends, user: int) -> Told:
     """The largest of the inner products with the user's trends, each of which has a quota."""
     tolerance, videos = night.rules.oracle.tolerance, night.exact[source]
     trends = [

@@ -5,7 +5,7 @@ import datetime as dt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from microrec import arguments
+from microrec.core import messages
 from microrec.errors import GateHeld, MicrorecError
 from microrec.release import reader
 from microrec.release.reader import RELEASED, WITHDRAWN, Release
@@ -77,4 +77,4 @@ def _named(release: str, releases: list[Release]) -> Release:
         if release in (one.id, str(one.day)):
             return one
     known = ", ".join(one.id for one in releases[-5:]) or "none"
-    raise MicrorecError(f"rollback: no release {arguments.shown(release)}; the last ones: {known}")
+    raise MicrorecError(f"rollback: no release {messages.shown(release)}; the last ones: {known}")

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.fs as fs
 
-from microrec import arguments
+from microrec.core import arguments, messages
 from microrec.errors import MissingDay
 from microrec.tables import layout
 from microrec.tables.commit import filesystem
@@ -84,7 +84,7 @@ class Artefacts:
             folder = Path(self.root) / path
             inside &= folder.resolve().is_relative_to(Path(self.root, "artefacts").resolve())
         if not inside:
-            raise MissingDay(f"artefact {arguments.shown(path)}: not among those of {self.root}")
+            raise MissingDay(f"artefact {messages.shown(path)}: not among those of {self.root}")
         if not folder.is_dir():
             raise MissingDay(f"artefact {path}: no such folder in {self.root}")
         if folder_digest(folder) != digest:

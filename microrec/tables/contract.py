@@ -9,7 +9,7 @@ import pyarrow as pa
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard
 
-from microrec import arguments
+from microrec.core import arguments, messages
 from microrec.errors import ContractViolation
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
@@ -149,7 +149,7 @@ def load(folder: Path, table: str) -> Contract:
         ContractViolation: there is no such contract, or it does not parse as ODCS v3.
     """
     if not arguments.is_name(table):
-        raise ContractViolation(f"{arguments.shown(table)}: not the name of a table")
+        raise ContractViolation(f"{messages.shown(table)}: not the name of a table")
     path = folder / f"{table}.yaml"
     if not path.is_file():
         raise ContractViolation(f"{table}: no contract at {path}")

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from microrec import arguments
+from microrec.core import arguments, messages
 from microrec.errors import ContractViolation
 from microrec.tables.contract import Contract
 
@@ -66,7 +66,7 @@ def check_values(values: Mapping[str, str | None]) -> None:
     for name, value in values.items():
         if value is not None and not arguments.is_value(value):
             raise ContractViolation(
-                f"partition {name}={arguments.shown(value)}: letters, digits, `_`, `.` and `-`, at most 128"
+                f"partition {name}={messages.shown(value)}: letters, digits, `_`, `.` and `-`, at most 128"
             )
 
 

@@ -27,11 +27,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
 from microrec.errors import ContractViolation, MissingDay
+from microrec.spark.session import hadoop, literal
+from microrec.spark.session import session as session
 from microrec.tables import layout, warehouse
 from microrec.tables.commit import Scope, Table
 from microrec.tables.layout import NULL_PARTITION
-from microrec.tables.session import hadoop, literal
-from microrec.tables.session import session as session
 from microrec.tables.warehouse import Part, fingerprint, words
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from typing import Generic, Self, TypeVar
 
 import pyarrow as pa
 
-from microrec import arguments
+from microrec.config.settings import settings
+from microrec.core import arguments
 from microrec.errors import MissingDay
-from microrec.settings import settings
 from microrec.tables import contract
 from microrec.tables.commit import Author, Scope, Table, as_scope, covers, show
 

@@ -34,11 +34,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from microrec import recipe
-from microrec.candidates import reranking
-from microrec.models import clip_interest, clips, data, lightgcn, registry
-from microrec.models.clip_interest import Viewings
-from microrec.models.data import Edges, Graph, Neighbours
+from microrec.candidates.ranking import candidate_union
+from microrec.config import recipe
+from microrec.models import registry
+from microrec.models.clip import clip_interest
+from microrec.models.clip.clip_interest import Viewings
+from microrec.models.graph import lightgcn
+from microrec.models.inputs import clip_arrays, graph_arrays
+from microrec.models.inputs.graph_arrays import Edges, Graph, Neighbours
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import nights, quality, report, spaces, trends, tuning
 from tests.benchmarks.report import Row, row
@@ -78,7 +81,7 @@ class Left:
     who: NDArray[np.str_]
 
     @property
-    def known(self) -> clips.Clips:
+    def known(self) -> clip_arrays.Clips:
         """What was reached before."""
         return clip_interest.clips_of(self.graph)
 
@@ -166,7 +169,7 @@ PRIORS: dict[str, Scorer] = {
 }
 
 
-def _places(known: clips.Clips) -> Doubles:
+def _places(known: clip_arrays.Clips) -> Doubles:
     """Share of all exits by place. [places]."""
     edges = known.edges
     left = known.number[edges.clip[~edges.through]]
@@ -196,7 +199,7 @@ def ranks(of: Left, scores: Doubles, rng: np.random.Generator) -> Doubles:
     return np.stack([(rank < 1).astype(float), (rank < 5).astype(float), gain], axis=1)
 
 
-def left_in(graph: Graph, edges: clips.ClipEdges, who: NDArray[np.str_]) -> Left:
+def left_in(graph: Graph, edges: clip_arrays.ClipEdges, who: NDArray[np.str_]) -> Left:
     """The exits among some edges, of videos the graph has clips of."""
     known = clip_interest.clips_of(graph)
     exits = edges.taken(~edges.through)
@@ -269,7 +272,9 @@ def measure(day: dt.date, chosen: Sequence[Trial], *, seeds: int) -> Measured:
     return Measured(left, exits, of, complete, scores, seconds)
 
 
-def _complete(known: clips.Clips, edges: clips.ClipEdges, of: trends.Shown) -> NDArray[np.bool_]:
+def _complete(
+    known: clip_arrays.Clips, edges: clip_arrays.ClipEdges, of: trends.Shown
+) -> NDArray[np.bool_]:
     """Whether the pair's last clip was watched through that day. [n_exposures]."""
     last = known.first[known.video[edges.clip] + 1] - 1
     ends = edges.taken((edges.clip == last) & edges.through)
@@ -281,9 +286,9 @@ def _complete(known: clips.Clips, edges: clips.ClipEdges, of: trends.Shown) -> N
 def read(day: dt.date, fit: str) -> Graph:
     """A night's graph with its clips."""
     warehouse = Warehouse.open()
-    needed = data.reads(clip_interest.TABLES, fit)
+    needed = graph_arrays.reads(clip_interest.TABLES, fit)
     tables = {name: warehouse.read(name, day=day, **part) for name, part in needed.items()}
-    return data.build_graph(tables, fit=fit)
+    return graph_arrays.build_graph(tables, fit=fit)
 
 
 def told(benchmark: str, some: Sequence[Measured]) -> list[Row]:
@@ -398,9 +403,12 @@ def rerank(days: Sequence[dt.date], trial: Trial) -> list[Row]:
         }
         rng = np.random.default_rng([0, day.toordinal(), *SUBJECT.encode()])
         _, network = fitted(night.graph, trial, rng)
-        users, videos = reranking.union(sources)
+        users, videos = candidate_union.union(sources)
         said = clip_interest.scores(network, night.graph, users, videos)
-        more = {**sources, name: reranking.by_score(users, videos, said, k=asks.k * asks.overfetch)}
+        more = {
+            **sources,
+            name: candidate_union.by_score(users, videos, said, k=asks.k * asks.overfetch),
+        }
         base = recipe.section("candidates.blend", nights.blend.Config)
         ranked = {"blend": [night.listed(nights.blended(night, sources))]}
         for weight in WEIGHTS:
@@ -427,7 +435,7 @@ class Segments:
     """SegMM's rows as a graph, and rows that are asked for."""
 
     graph: Graph
-    asked: clips.ClipEdges
+    asked: clip_arrays.ClipEdges
     who: NDArray[np.str_]
 
 
@@ -456,18 +464,18 @@ def segments(learned: pa.Table, heldout: pa.Table | None) -> Segments:
     of, place, through = of[reached], place[reached], flat[reached] > 0
     early = rows["playing_time"].to_numpy() < 5000
     weight = np.where(through, 1 / lengths[of], np.where(early[of], 1.0, 0.5))
-    edges = clips.ClipEdges(user[of], first[video[of]] + place, period[of], through, weight)
+    edges = clip_arrays.ClipEdges(user[of], first[video[of]] + place, period[of], through, weight)
     edges = edges.taken(np.lexsort((edges.clip, edges.user_idx, edges.day)))
     start = N_PERIODS if heldout is not None else N_PERIODS - HELD_PERIODS
     known = edges.taken(edges.day < start)
     nothing = np.zeros((first[-1], 0), dtype=np.float32)
-    found = clips.Clips(first, end, nothing, known, start - 1, start)
+    found = clip_arrays.Clips(first, end, nothing, known, start - 1, start)
     return Segments(
         _bare(len(who), length, found), edges.taken(edges.day >= start), who.astype(str)
     )
 
 
-def _bare(n_users: int, length: NDArray[np.int64], found: clips.Clips) -> Graph:
+def _bare(n_users: int, length: NDArray[np.int64], found: clip_arrays.Clips) -> Graph:
     """A graph of clips and nothing else."""
     n = len(length)
     nobody = Neighbours(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))

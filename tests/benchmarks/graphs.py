@@ -132,7 +132,7 @@ MODALITY = [
         "microrec approximate",
         ours.cosine_approximate,
         "approximate cosine",
-        needs=("microrec.graphs.approximate",),
+        needs=("microrec.graphs.similarity.cells",),
     ),
     Method(
         "peer: torch product and topk",

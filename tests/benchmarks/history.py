@@ -25,16 +25,16 @@ import numpy as np
 import pyarrow as pa
 
 from jobs import build_watch_graph
-from microrec import recipe
-from microrec.graphs import clips, daily
-from microrec.settings import settings
+from microrec.config import recipe
+from microrec.config.settings import settings
+from microrec.graphs.watch import clip_edges, daily
 from microrec.tables import arrow, spark
 from tests.benchmarks import report
 
 FIRST = dt.date(2024, 1, 1)
 ONE_DAY = dt.timedelta(days=1)
 N_USERS, N_VIDEOS = 20_000, 3_000
-CONFIG = clips.Config()
+CONFIG = clip_edges.Config()
 STEPS = ("plan", "aggregate", "window", "both")
 YARDSTICK = 0
 """Days of history that costs are compared with: the day alone."""

@@ -28,8 +28,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from microrec import recipe
-from microrec.candidates import blend, diversity, exploration, filters, final, hybrid
+from microrec.candidates.lists import diversity, exploration, fill
+from microrec.candidates.ranking import closed_form, learned_blend
+from microrec.config import recipe
+from microrec.core import knowledge
 from microrec.evaluation.truth import BUCKETS
 from microrec.models import registry
 from microrec.tables.arrow import Warehouse
@@ -63,38 +65,38 @@ class Evening:
 
     night: Night
     lists: dict[str, pa.Table]
-    facts: hybrid.Facts
-    pairs: hybrid.Pairs
+    facts: learned_blend.Facts
+    pairs: learned_blend.Pairs
     liked: NDArray[np.bool_]
 
     @property
-    def shaping(self) -> final.Shaping:
+    def shaping(self) -> fill.Shaping:
         """The closed form."""
-        return final.Shaping(recipe.section("candidates.blend", blend.Config))
+        return fill.Shaping(recipe.section("candidates.blend", closed_form.Config))
 
-    def select(self, shaping: final.Shaping) -> pa.Table:
+    def select(self, shaping: fill.Shaping) -> pa.Table:
         """The lists the night would publish."""
         given = {"known": self.night.case.known, "ladder": self.night.ladder}
         k = recipe.night().k
-        return final.select(self.lists, users=self.night.asked, **given, k=k, shaping=shaping)
+        return fill.select(self.lists, users=self.night.asked, **given, k=k, shaping=shaping)
 
     def examples(
-        self, config: hybrid.Config, *, users: NDArray[np.bool_] | None = None
-    ) -> hybrid.Examples:
+        self, config: learned_blend.Config, *, users: NDArray[np.bool_] | None = None
+    ) -> learned_blend.Examples:
         """What is learned from it, of some users (by user_idx) or of all."""
         found, liked = self.pairs, self.liked
         if users is not None:
             found, liked = _of(found, users[found.user]), liked[users[found.user]]
         rng = np.random.default_rng([recipe.night().seed, self.night.day.toordinal()])
-        return hybrid.examples(found, liked, config=config, rng=rng)
+        return learned_blend.examples(found, liked, config=config, rng=rng)
 
-    def order(self, trees: Any, pairs: hybrid.Pairs | None = None) -> pa.Table:
+    def order(self, trees: Any, pairs: learned_blend.Pairs | None = None) -> pa.Table:
         """The learned order."""
         night = recipe.night()
-        return hybrid.order(trees, pairs or self.pairs, k=night.k * night.overfetch)
+        return learned_blend.order(trees, pairs or self.pairs, k=night.k * night.overfetch)
 
 
-def _of(found: hybrid.Pairs, kept: NDArray[np.bool_]) -> hybrid.Pairs:
+def _of(found: learned_blend.Pairs, kept: NDArray[np.bool_]) -> learned_blend.Pairs:
     return replace(found, user=found.user[kept], video=found.video[kept], values=found.values[kept])
 
 
@@ -106,11 +108,11 @@ def read(day: dt.date, models: Sequence[str]) -> Evening:
         for name in models
     }
     edges, videos = warehouse.read("watch_edges", day=day), warehouse.read("video_nodes", day=day)
-    facts = hybrid.facts(edges, videos, known=night.case.known, fit="trial", day=day)
-    closed = recipe.section("candidates.blend", blend.Config)
-    pairs, right = hybrid.pairs(lists, facts=facts, closed=closed), night.case.truth
+    facts = learned_blend.facts(edges, videos, known=night.case.known, fit="trial", day=day)
+    closed = recipe.section("candidates.blend", closed_form.Config)
+    pairs, right = learned_blend.pairs(lists, facts=facts, closed=closed), night.case.truth
     logger.info("%s: %d pairs proposed", day, len(pairs.user))
-    liked = hybrid.liked(pairs, right.users[right.row], right.video)
+    liked = learned_blend.liked(pairs, right.users[right.row], right.video)
     return Evening(night, lists, facts, pairs, liked)
 
 
@@ -118,13 +120,13 @@ def measure(
     evening: Evening, before: Sequence[Evening], models: Sequence[str]
 ) -> tuple[dict[str, pa.Table], Any]:
     """The lists of one night by name, and the trees of its blend (None: too few nights before)."""
-    config = recipe.section("candidates.hybrid", hybrid.Config)
+    config = recipe.section("candidates.hybrid", learned_blend.Config)
     lists = {name: nights.filled(evening.night, rows) for name, rows in evening.lists.items()}
     lists[CLOSED] = evening.select(evening.shaping)
     trees = None
     for n in (2, 4, len(before)):
         some = [one.examples(config) for one in before[len(before) - min(n, len(before)) :]]
-        trees = hybrid.fit(some, models, config=config)
+        trees = learned_blend.fit(some, models, config=config)
         learned = None if trees is None else evening.order(trees)
         name = HYBRID if n == len(before) else f"{HYBRID}, {n} nights"
         lists[name] = evening.select(replace(evening.shaping, learned=learned))
@@ -134,13 +136,13 @@ def measure(
 
 def same_day(evening: Evening, models: Sequence[str]) -> pa.Table | None:
     """Each half of the users in the order that the other half teaches; None where it teaches too little."""
-    config = recipe.section("candidates.hybrid", hybrid.Config)
+    config = recipe.section("candidates.hybrid", learned_blend.Config)
     config = config.model_copy(update={"least_nights": 1})
     rng = np.random.default_rng(0)
     half = rng.random(evening.night.graph.n_users) < 0.5
     parts = []
     for mine in (half, ~half):
-        trees = hybrid.fit([evening.examples(config, users=~mine)], models, config=config)
+        trees = learned_blend.fit([evening.examples(config, users=~mine)], models, config=config)
         if trees is None:
             return None
         parts.append(evening.order(trees, _of(evening.pairs, mine[evening.pairs.user])))
@@ -160,18 +162,18 @@ def prices(
     found = {HYBRID: evening.select(base)}
     for name, knob in KNOBS.items():
         config = diversity.Config(**knob, pool=2)
-        variety = final.Variety(config, diversity.likeness(edges, videos, config=config))
+        variety = fill.Variety(config, diversity.likeness(edges, videos, config=config))
         found[name] = evening.select(replace(base, variety=variety))
     like = diversity.likeness(edges, videos, config=diversity.Config())
     known = evening.night.case.known
-    age = filters.age_days(videos, filters.horizon(day, "trial"))
+    age = knowledge.age_days(videos, knowledge.horizon(day, "trial"))
     viewers = np.diff(known.seen.tocsc().indptr)
     for places in PLACES:
         explored = exploration.Config(places=places)
         new = exploration.newcomers(age, viewers, known.eligible, config=explored)
         rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"exploration"])
         order = rng.permutation(np.flatnonzero(new))
-        discovery = final.Discovery(explored, like, order, rng.random(known.positives.shape[0]))
+        discovery = fill.Discovery(explored, like, order, rng.random(known.positives.shape[0]))
         found[f"explore {places}"] = evening.select(replace(base, discovery=discovery))
     return found, like, new
 
@@ -236,17 +238,19 @@ def _priced(told: Told, evening: Evening, trees: Any) -> None:
 def weights(evening: Evening, trees: Any) -> pa.Table:
     """How much each source decides, by history."""
     users = np.unique(
-        np.concatenate([filters.column(rows, "user_idx") for rows in evening.lists.values()])
+        np.concatenate([knowledge.column(rows, "user_idx") for rows in evening.lists.values()])
     )
     drawn = pa.array(np.random.default_rng(0).permutation(users)[:2000])
     lists = {
         name: rows.filter(pc.is_in(rows["user_idx"], value_set=drawn))
         for name, rows in evening.lists.items()
     }
-    closed = recipe.section("candidates.blend", blend.Config)
-    some = hybrid.pairs(lists, facts=evening.facts, closed=closed)
+    closed = recipe.section("candidates.blend", closed_form.Config)
+    some = learned_blend.pairs(lists, facts=evening.facts, closed=closed)
     history = evening.night.case.known.history
-    return hybrid.weights(hybrid.effects(trees, some), some.user, history=history, buckets=BUCKETS)
+    return learned_blend.weights(
+        learned_blend.effects(trees, some), some.user, history=history, buckets=BUCKETS
+    )
 
 
 def _pooled(

@@ -29,7 +29,7 @@ import psutil
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, load_npz
 
-from microrec.settings import HOME
+from microrec.config.settings import HOME
 
 Edges = Mapping[str, NDArray[Any]]
 """idx, neighbour_idx and pearson, similarity or score; n_common and rank where a method has them. Methods that find no

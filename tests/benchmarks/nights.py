@@ -40,22 +40,25 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from microrec import recipe
-from microrec.candidates import blend, filters, final, ladder, retrieval
+from microrec.candidates.lists import fill, ladder
+from microrec.candidates.ranking import closed_form
+from microrec.candidates.retrieval import exact
+from microrec.config import recipe
+from microrec.config.settings import settings
+from microrec.core import knowledge
 from microrec.errors import RecipeError
 from microrec.evaluation import ranking, truth
 from microrec.evaluation.report import BLEND
+from microrec.landing.importers import kuairand
 from microrec.models import registry
-from microrec.models.clips import TABLES as CLIP_TABLES
-from microrec.models.data import WITH_SEQUENCES, Graph, build_graph, reads
-from microrec.settings import settings
-from microrec.tables import kuairand
+from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
+from microrec.models.inputs.graph_arrays import WITH_SEQUENCES, Graph, build_graph, reads
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import quality, report, spaces, tuning
 from tests.benchmarks.quality import Case, Figures, Listed
 from tests.benchmarks.report import Row, row
 from tests.benchmarks.tuning import Run, Trial
-from tests.nights import BEFORE_MODELS, call
+from tests.worlds.nights import BEFORE_MODELS, call
 
 BENCHMARK = "nights"
 ALL = "all nights"
@@ -168,11 +171,11 @@ def read(day: dt.date) -> Night:
     needed = reads((*WITH_SEQUENCES, *CLIP_TABLES), "trial")
     tables = {name: warehouse.read(name, day=day, **part) for name, part in needed.items()}
     users, edges, videos = (tables[name] for name in ("users", "watch_edges", "video_nodes"))
-    known = filters.knowledge(edges, videos, n_users=users.num_rows, fit="trial", day=day)
+    known = knowledge.knowledge(edges, videos, n_users=users.num_rows, fit="trial", day=day)
     right = truth.truth(edges, videos)
     steps = recipe.section("candidates.ladder", ladder.Config)
     rungs = ladder.rungs(edges, videos, known=known, fit="trial", day=day, config=steps)
-    served = filters.served(users, warehouse.read("suppressed_users", day=day))
+    served = knowledge.served(users, warehouse.read("suppressed_users", day=day))
     return Night(
         day,
         build_graph(tables, fit="trial"),
@@ -200,23 +203,23 @@ def candidates(night: Night, fitted: Any) -> pa.Table:
     """What a fitted model proposes."""
     asks = recipe.night()
     given = {"users": night.asked, "known": night.case.known, "k": asks.k * asks.overfetch}
-    config = recipe.section("candidates.retrieval", retrieval.Config)
-    return retrieval.best(fitted, **given, config=config)
+    config = recipe.section("candidates.retrieval", exact.Config)
+    return exact.best(fitted, **given, config=config)
 
 
 def blended(night: Night, sources: Mapping[str, pa.Table]) -> pa.Table:
     """The lists the night would publish of these candidates."""
-    return select(night, sources, recipe.section("candidates.blend", blend.Config))
+    return select(night, sources, recipe.section("candidates.blend", closed_form.Config))
 
 
 def filled(night: Night, proposed: pa.Table) -> pa.Table:
     """The lists of a night that has one model only: its order whatever the weights, then the ladder."""
-    return select(night, {"": proposed}, blend.Config(weights={}))
+    return select(night, {"": proposed}, closed_form.Config(weights={}))
 
 
-def select(night: Night, sources: Mapping[str, pa.Table], config: blend.Config) -> pa.Table:
+def select(night: Night, sources: Mapping[str, pa.Table], config: closed_form.Config) -> pa.Table:
     given = {"known": night.case.known, "ladder": night.ladder, "k": recipe.night().k}
-    return final.select(sources, users=night.asked, **given, shaping=final.Shaping(config))
+    return fill.select(sources, users=night.asked, **given, shaping=fill.Shaping(config))
 
 
 def propose(night: Night, trial: Trial, *, seeds: int) -> Proposals:
@@ -449,7 +452,7 @@ def prepare(asked: argparse.Namespace) -> tuple[list[dt.date], dt.date]:
 
 def _end_spark() -> None:
     """The session holds a core's worth of memory that the fits can use."""
-    from microrec.tables.session import session
+    from microrec.spark.session import session
 
     session().stop()
 

@@ -28,7 +28,7 @@ MODALITY = "visual"
 
 def pearson_kernel(matrix: csr_matrix, *, k: int, threads: int, **config: Any) -> Edges:
     """One process, one thread."""
-    from microrec.graphs import pearson
+    from microrec.graphs.similarity import pearson
 
     return pearson.lists(matrix, config=pearson.Config(k=k, **{**EXACT, **config}))
 
@@ -38,8 +38,8 @@ def pearson_capped(matrix: csr_matrix, *, k: int, threads: int, **config: Any) -
 
     The worlds have no times, so which viewers of a hub stay (in the night: the latest) is drawn.
     """
-    from microrec.graphs import pearson
-    from microrec.graphs.lists import Lists
+    from microrec.graphs.similarity import pearson
+    from microrec.graphs.similarity.running_topk import Lists
 
     chosen = pearson.Config(k=k, **{**EXACT, **config})
     full = pearson.users_of(matrix)
@@ -73,16 +73,16 @@ def _within_cap(matrix: csr_matrix, hub_cap: int | None) -> csr_matrix:
 
 def cosine_kernel(vectors: NDArray[np.float32], *, k: int, threads: int) -> Edges:
     """One process, exact."""
-    from microrec.graphs import cosine
+    from microrec.graphs.similarity import cosine
 
     return cosine.lists(vectors, k=k)
 
 
 def cosine_approximate(vectors: NDArray[np.float32], *, k: int, threads: int) -> Edges:
     """One process, by microrec's approximate search."""
-    from microrec.graphs import approximate
+    from microrec.graphs.similarity import cells
 
-    return approximate.lists(vectors, k=k)
+    return cells.lists(vectors, k=k)
 
 
 def commit_watches(matrix: csr_matrix, root: Path) -> None:
@@ -185,7 +185,7 @@ def process_ready(root: str, *, k: int, threads: int, **config: Any) -> None:
 
 def pearson_ready(root: str, *, k: int, threads: int, **config: Any) -> None:
     """Start the session and, as `process_ready` does, let a few users through the kernel; no table is touched."""
-    from microrec.graphs import pearson, user_edges
+    from microrec.graphs.similarity import pearson, user_edges
     from microrec.tables.spark import session
 
     rows = session().range(4 * k).selectExpr(
@@ -199,7 +199,7 @@ def pearson_ready(root: str, *, k: int, threads: int, **config: Any) -> None:
 
 def modality_ready(root: str, *, k: int, threads: int) -> None:
     """The same for a few vectors."""
-    from microrec.graphs import modality
+    from microrec.graphs.similarity import modality_edges
     from microrec.tables.spark import session
 
     rows = session().range(4 * k).selectExpr(
@@ -207,13 +207,13 @@ def modality_ready(root: str, *, k: int, threads: int) -> None:
         "array(float(sin(id)), float(cos(id))) vector",
     )  # fmt: skip
     features, nodes = rows.drop("video_idx"), rows.select("video_id", "video_idx")
-    config = modality.Config(k=k)
-    modality.modality_edges(features, nodes, n_videos=4 * k, config=config).toArrow()
+    config = modality_edges.Config(k=k)
+    modality_edges.modality_edges(features, nodes, n_videos=4 * k, config=config).toArrow()
 
 
 def pearson_stage(root: str, *, k: int, threads: int, **config: Any) -> None:
     """Read, build and write the user graph as the night's job does."""
-    from microrec.graphs import pearson, user_edges
+    from microrec.graphs.similarity import pearson, user_edges
     from microrec.tables import spark
 
     warehouse = spark.Warehouse.open(root)
@@ -228,7 +228,7 @@ def pearson_stage(root: str, *, k: int, threads: int, **config: Any) -> None:
 
 def modality_stage(root: str, *, k: int, threads: int) -> None:
     """Read, build and write one modality's graph as the night's job does."""
-    from microrec.graphs import modality
+    from microrec.graphs.similarity import modality_edges
     from microrec.tables import spark
 
     warehouse = spark.Warehouse.open(root)
@@ -237,7 +237,9 @@ def modality_stage(root: str, *, k: int, threads: int) -> None:
         warehouse.read("video_nodes", day=DAY),
     )
     n_videos = warehouse.count("video_nodes", day=DAY)
-    edges = modality.modality_edges(features, nodes, n_videos=n_videos, config=modality.Config(k=k))
+    edges = modality_edges.modality_edges(
+        features, nodes, n_videos=n_videos, config=modality_edges.Config(k=k)
+    )
     warehouse.write("modality_edges", edges, day=DAY)
 
 

@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat
 from scipy import sparse
 
-from microrec.candidates import retrieval
-from microrec.candidates.filters import Knowledge
+from microrec.candidates.retrieval import exact
+from microrec.core.fitted import Embeddings, Fitted, Trained
+from microrec.core.knowledge import Knowledge
 from microrec.evaluation import ranking
 from microrec.evaluation.truth import BUCKETS, Truth
-from microrec.models import content, popularity, video_neighbours
-from microrec.models.data import Graph
-from microrec.models.fitted import Embeddings, Fitted, Trained
+from microrec.models.basic import content, popularity
+from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.neighbours import video_neighbours
 from tests.benchmarks.report import Row, row
 
 K = 50
@@ -96,9 +97,9 @@ def truth(
 def lists_of(fitted: Any, case: Case, *, k: int = K) -> Listed:
     """The best k videos of each evaluated user, filled up with the most viewed."""
     asked = case.truth.users[case.truth.users < case.known.positives.shape[0]]
-    given = {"users": asked, "known": case.known, "k": k, "config": retrieval.Config()}
+    given = {"users": asked, "known": case.known, "k": k, "config": exact.Config()}
     if isinstance(fitted, Fitted):
-        rows = retrieval.best(fitted, **given)
+        rows = exact.best(fitted, **given)
         return filled(ranking.matrix(rows, case.truth, k=k), case)
     return filled(_by_scores(fitted, asked, case, k), case)
 
@@ -108,7 +109,7 @@ def filled(listed: Listed, case: Case) -> Listed:
     known, n_videos = case.known, case.known.n_videos
     viewers = np.asarray(known.positives.sum(axis=0), dtype=np.float32)  # [1, n_videos]
     short = np.flatnonzero((listed == n_videos).any(axis=1))
-    for block in retrieval.blocks(short, n_videos=n_videos, block_cells=CELLS):
+    for block in exact.blocks(short, n_videos=n_videos, block_cells=CELLS):
         mine, users = listed[block], case.truth.users[block]
         scores = np.tile(viewers, (len(block), 1))
         scores[:, ~known.eligible] = -np.inf
@@ -118,7 +119,7 @@ def filled(listed: Listed, case: Case) -> Listed:
         scores[numbered] = masked
         rows, places = np.nonzero(mine < n_videos)
         scores[rows, mine[rows, places]] = -np.inf
-        rows, videos, ranks = retrieval.top(scores, mine.shape[1])
+        rows, videos, ranks = exact.top(scores, mine.shape[1])
         places = (mine < n_videos).sum(axis=1)[rows] + ranks - 1
         inside = places < mine.shape[1]
         mine[rows[inside], places[inside]] = videos[inside]
@@ -130,10 +131,10 @@ def _by_scores(fitted: Any, asked: NDArray[np.int64], case: Case, k: int) -> Lis
     """The same for a model that only scores whole rows, as `Blend` does."""
     n_videos = case.known.n_videos
     listed = np.full((len(case.truth.users), k), n_videos, dtype=np.int64)
-    for block in retrieval.blocks(asked, n_videos=n_videos, block_cells=CELLS):
+    for block in exact.blocks(asked, n_videos=n_videos, block_cells=CELLS):
         scores = fitted.scores(block, case.known)
         case.known.mask(scores, block)
-        rows, videos, ranks = retrieval.top(scores, k)
+        rows, videos, ranks = exact.top(scores, k)
         listed[np.searchsorted(case.truth.users, block)[rows], ranks - 1] = videos
     return listed
 

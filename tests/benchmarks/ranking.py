@@ -97,7 +97,7 @@ def planted(n_users: int, n_videos: int, dim: int, *, seed: int = 1) -> World:
 
 def product(world: World, *, k: int, threads: int, blocks: int = 1) -> None:
     """Every score, in the tiles of microrec; nothing is kept."""
-    from microrec.candidates import topk
+    from microrec.candidates.retrieval import tiled as topk
 
     def of_block(start: int) -> None:
         user = world.user[start : start + topk.ROWS]
@@ -122,13 +122,14 @@ def dense(world: World, *, k: int, threads: int) -> Edges:
 
 def searched(world: World, *, k: int, threads: int) -> Edges | None:
     """An index, held against exact lists of the first users it is asked for; nothing if it would not find enough."""
-    from microrec.candidates import approximate, topk
+    from microrec.candidates.retrieval import quantised
+    from microrec.candidates.retrieval import tiled as topk
 
     if not _INDEX:
         began = time.perf_counter()
         catalogue = topk.Catalogue.of(world.video, np.ones(len(world.video), np.bool_))
         sample, given = np.arange(len(world.user)), {"seen": world.seen, "k": k}
-        _INDEX.append(approximate.index(catalogue, world.user, sample=sample, least=LEAST, **given))
+        _INDEX.append(quantised.index(catalogue, world.user, sample=sample, least=LEAST, **given))
         logger.info("index: %s, %.1f s", _INDEX[0] and _INDEX[0].depth, time.perf_counter() - began)
     if _INDEX[0] is None:
         return None
@@ -143,7 +144,7 @@ _INDEX: list[Any] = []
 
 def passed_on(world: World, *, k: int, threads: int) -> None:
     """Lists that are handed on block by block, as a writer would take them: nothing is kept."""
-    from microrec.candidates import topk
+    from microrec.candidates.retrieval import tiled as topk
 
     catalogue = topk.Catalogue.of(world.video, np.ones(len(world.video), np.bool_))
     users = np.arange(len(world.user))
@@ -153,9 +154,9 @@ def passed_on(world: World, *, k: int, threads: int) -> None:
 
 def written(world: World, *, k: int, threads: int, blocks: int = 1) -> None:
     """What the job does: everybody's lists, part by part, as a checked and committed partition of `candidates`."""
-    from microrec import shards
-    from microrec.candidates import retrieval
-    from microrec.settings import settings
+    from microrec.candidates.retrieval import exact as retrieval
+    from microrec.config.settings import settings
+    from microrec.runner import shards
 
     os.environ["MICROREC_WAREHOUSE"] = tempfile.mkdtemp(prefix="warehouse-")
     settings.cache_clear()
@@ -503,7 +504,7 @@ brute force's value; `as microrec` the share of microrec's videos that are there
 
 
 def _by_embeddings(world: World, k: int, *, least: int, threads: int) -> Edges:
-    from microrec.candidates import retrieval
+    from microrec.candidates.retrieval import exact as retrieval
 
     retrieval.TILED = least
     fitted, known = _model(world)
@@ -513,12 +514,12 @@ def _by_embeddings(world: World, k: int, *, least: int, threads: int) -> Edges:
 
 def _model(world: World) -> tuple[Any, Any]:
     """The world as a fitted model and as what is known."""
-    from microrec.candidates import filters
+    from microrec.core import knowledge
 
     users, videos = (np.ones(len(part), np.bool_) for part in (world.user, world.video))
     vectors = {"user": world.user, "video": world.video}
     fitted = SimpleNamespace(**vectors, user_known=users, video_known=videos)
-    return fitted, filters.Knowledge(seen=world.seen, positives=world.seen, eligible=videos)
+    return fitted, knowledge.Knowledge(seen=world.seen, positives=world.seen, eligible=videos)
 
 
 def _as_edges(rows: pa.Table) -> dict[str, NDArray[Any]]:

@@ -1,6 +1,6 @@
 """What the user graph would cost at sizes no machine here holds: `python -m tests.benchmarks.scale --out DIR`.
 
-The exact kernel (`microrec/graphs/pearson.py`) does four kinds of work, and all follow from the sizes
+The exact kernel (`microrec/graphs/similarity/pearson.py`) does four kinds of work, and all follow from the sizes
 and the popularity of the videos alone:
 
   scan    every ordered pair of users: a counter is cleared and compared with a bound
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from microrec.graphs import pearson
+from microrec.graphs.similarity import pearson
 from tests.benchmarks import report, worlds
 
 K = 50

@@ -27,12 +27,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
+from microrec.config.settings import HOME
+from microrec.landing import zone
+from microrec.landing.importers import kuairand
 from microrec.models import registry
-from microrec.settings import HOME
-from microrec.tables import kuairand, landing
 from tests.benchmarks import report, tuning
 from tests.benchmarks.report import Row, row
-from tests.nights import BEFORE_MODELS
+from tests.worlds.nights import BEFORE_MODELS
 
 BENCHMARK = "a night of sequences"
 CLIPS = "clip_interest"
@@ -60,8 +61,8 @@ def multiply(landing_root: Path, copies: int, generator: np.random.Generator) ->
     text = csv.ConvertOptions(column_types={"user_id": pa.string(), "video_id": pa.string()})
     paths = [
         path
-        for day in landing.days(str(landing_root), "raw_interactions")
-        for path in landing.files(str(landing_root), "raw_interactions", day)
+        for day in zone.days(str(landing_root), "raw_interactions")
+        for path in zone.files(str(landing_root), "raw_interactions", day)
     ]
     logs = [csv.read_csv(path, convert_options=text) for path in paths]
     videos = pa.concat_tables([one.select(["video_id"]) for one in logs])

@@ -33,10 +33,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from scipy.sparse import csr_matrix
 
-from microrec.candidates.filters import Knowledge
-from microrec.graphs import cosine, pearson
+from microrec.core.knowledge import Knowledge
+from microrec.graphs.similarity import cosine, pearson
 from microrec.models import registry
-from microrec.models.data import Graph, build_graph
+from microrec.models.inputs.graph_arrays import Graph, build_graph
 from tests.benchmarks import quality, report, tuning
 from tests.benchmarks.quality import Case
 from tests.benchmarks.report import Row, row

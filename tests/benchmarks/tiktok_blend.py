@@ -26,8 +26,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from microrec import recipe
-from microrec.candidates import blend, hybrid, reranking, retrieval
+from microrec.candidates.ranking import candidate_union, closed_form, learned_blend
+from microrec.candidates.retrieval import exact
+from microrec.config import recipe
 from microrec.evaluation import ranking
 from tests.benchmarks import quality, report, tiktok, tuning
 from tests.benchmarks.quality import Case
@@ -66,17 +67,19 @@ def fold(world: World, rng: np.random.Generator, *, most: int) -> World:
 
 def proposed(world: World, trials: Sequence[Trial], on: Case, *, seed: int) -> dict[str, pa.Table]:
     """What every source, fitted to `train`, proposes to the users of the case."""
-    given = {"users": on.truth.users, "known": on.known, "k": K, "config": retrieval.Config()}
+    given = {"users": on.truth.users, "known": on.known, "k": K, "config": exact.Config()}
     found = {}
     for trial in trials:
         run = tiktok.fit(world, trial, seed=seed, splits=("train",), stopped=False)
-        found[trial.name] = retrieval.best(run.fitted, **given)
+        found[trial.name] = exact.best(run.fitted, **given)
         recall = quality.recall(quality.lists_of(run.fitted, on), on.truth)
         logger.info("%s, seed %d: recall@20 %.4f, %.0f s", trial.name, seed, recall, run.seconds)
     return found
 
 
-def pairs_of(sources: Mapping[str, pa.Table], on: Case, *, places: bool = False) -> hybrid.Pairs:
+def pairs_of(
+    sources: Mapping[str, pa.Table], on: Case, *, places: bool = False
+) -> learned_blend.Pairs:
     """What the blend reads; nothing has a time, so no day is the last and nothing has an age.
 
     Args:
@@ -89,36 +92,38 @@ def pairs_of(sources: Mapping[str, pa.Table], on: Case, *, places: bool = False)
     edges = pa.table({"split": pa.array([], pa.string()), "video_idx": none, "n_positive": none})
     times = pa.nulls(n_videos, pa.timestamp("us", "UTC"))
     videos = pa.table({"video_idx": np.arange(n_videos), "published_at": times})
-    facts = hybrid.facts(edges, videos, known=on.known, fit="trial", day=NO_DAY)
+    facts = learned_blend.facts(edges, videos, known=on.known, fit="trial", day=NO_DAY)
     if not places:
         facts = replace(facts, video=np.zeros_like(facts.video))
-    return hybrid.pairs(
-        sources, facts=facts, closed=recipe.section("candidates.blend", blend.Config)
+    return learned_blend.pairs(
+        sources, facts=facts, closed=recipe.section("candidates.blend", closed_form.Config)
     )
 
 
-def taught(world: World, trials: Sequence[Trial], *, seed: int, most: int) -> list[hybrid.Examples]:
+def taught(
+    world: World, trials: Sequence[Trial], *, seed: int, most: int
+) -> list[learned_blend.Examples]:
     """What the folds of a world teach."""
-    config, found = recipe.section("candidates.hybrid", hybrid.Config), []
+    config, found = recipe.section("candidates.hybrid", learned_blend.Config), []
     for number in range(FOLDS):
         rng = np.random.default_rng([seed, number])
         inner = fold(world, rng, most=most)
         on = tiktok.case(inner, inner.pairs["val"], split=f"fold {number}", seen=["train"])
         pairs = pairs_of(proposed(inner, trials, on, seed=seed), on)
-        right = hybrid.liked(pairs, on.truth.users[on.truth.row], on.truth.video)
-        found.append(hybrid.examples(pairs, right, config=config, rng=rng))
+        right = learned_blend.liked(pairs, on.truth.users[on.truth.row], on.truth.video)
+        found.append(learned_blend.examples(pairs, right, config=config, rng=rng))
     return found
 
 
-def by_other_users(pairs: hybrid.Pairs, on: Case, *, seed: int) -> pa.Table:
+def by_other_users(pairs: learned_blend.Pairs, on: Case, *, seed: int) -> pa.Table:
     """The learned order of each part of the users, as the other parts teach it."""
-    config = recipe.section("candidates.hybrid", hybrid.Config)
+    config = recipe.section("candidates.hybrid", learned_blend.Config)
     rng = np.random.default_rng(seed)
     part = rng.integers(PARTS, size=len(on.known.history))[pairs.user]
-    right = hybrid.liked(pairs, on.truth.users[on.truth.row], on.truth.video)
+    right = learned_blend.liked(pairs, on.truth.users[on.truth.row], on.truth.video)
     some = [of(pairs, part == number) for number in range(PARTS)]
     told = [
-        hybrid.examples(one, right[part == number], config=config, rng=rng)
+        learned_blend.examples(one, right[part == number], config=config, rng=rng)
         for number, one in enumerate(some)
     ]
     found = []
@@ -128,22 +133,22 @@ def by_other_users(pairs: hybrid.Pairs, on: Case, *, seed: int) -> pa.Table:
     return pa.concat_tables(found)
 
 
-def of(pairs: hybrid.Pairs, kept: np.ndarray) -> hybrid.Pairs:
+def of(pairs: learned_blend.Pairs, kept: np.ndarray) -> learned_blend.Pairs:
     """Some of the pairs."""
     return replace(pairs, user=pairs.user[kept], video=pairs.video[kept], values=pairs.values[kept])
 
 
-def ordered(pairs: hybrid.Pairs, examples: Sequence[hybrid.Examples]) -> pa.Table:
+def ordered(pairs: learned_blend.Pairs, examples: Sequence[learned_blend.Examples]) -> pa.Table:
     """The order that examples teach.
 
     Raises:
         SystemExit: they are too few.
     """
-    config = recipe.section("candidates.hybrid", hybrid.Config)
-    booster = hybrid.fit(examples, pairs.sources, config=config)
+    config = recipe.section("candidates.hybrid", learned_blend.Config)
+    booster = learned_blend.fit(examples, pairs.sources, config=config)
     if booster is None:
         raise SystemExit("too few examples to learn from")
-    return hybrid.order(booster, pairs, k=quality.K)
+    return learned_blend.order(booster, pairs, k=quality.K)
 
 
 def lists(
@@ -152,10 +157,10 @@ def lists(
     """The lists of every source and of all blends, filled up alike."""
     sources = proposed(world, trials, on, seed=seed)
     pairs = pairs_of(sources, on)
-    closed = pairs.values[:, pairs.names.index(hybrid.CLOSED_FORM)]
+    closed = pairs.values[:, pairs.names.index(learned_blend.CLOSED_FORM)]
     found = {
         **sources,
-        CLOSED: reranking.by_score(pairs.user, pairs.video, closed, k=quality.K),
+        CLOSED: candidate_union.by_score(pairs.user, pairs.video, closed, k=quality.K),
         BY_USERS: by_other_users(pairs, on, seed=seed),
         LEAK: by_other_users(pairs_of(sources, on, places=True), on, seed=seed),
     }

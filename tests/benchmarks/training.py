@@ -117,8 +117,8 @@ def microrec(folder: str, *, threads: int, batch: int, masked: bool = False) -> 
 
     import torch
 
-    from microrec.models import fitting, lightgcn, propagation
-    from microrec.models.sampling import Triples
+    from microrec.models.graph import fitting, lightgcn, propagation
+    from microrec.models.graph.sampling import Triples
 
     edges, speaks, n_videos = _edges(given.watched)
     watch = propagation.WatchGraph(edges, speaks=speaks, n_videos=n_videos)
@@ -212,7 +212,7 @@ def factorisation(folder: str, *, threads: int, batch: int) -> Work:
     import torch
     from torch.nn import functional
 
-    from microrec.models import losses
+    from microrec.models.nn import losses
 
     user, video = (torch.nn.Parameter(part) for part in _tables(given))
 
@@ -229,7 +229,7 @@ def propagation(folder: str, *, threads: int, batch: int) -> Work:
     """Products alone: all layers, there and back."""
     given = _given(folder, threads, batch)
 
-    from microrec.models import propagation
+    from microrec.models.graph import propagation
 
     graph = propagation.bipartite(given.watched)
     conv = propagation.SparseConv(propagation.sym(graph), symmetric=True)
@@ -293,10 +293,10 @@ def _tables(given: Given) -> tuple[Any, Any]:
 def _ready(given: Given, parameters: list[Any], loss: Callable[[Any], Any]) -> Work:
     import torch
 
-    from microrec.models import training
+    from microrec.models.training import loop
 
     adam = torch.optim.Adam(parameters, lr=LEARNING_RATE)
-    step = partial(training.step, adam, loss)
+    step = partial(loop.step, adam, loss)
     return _warmed(Work(step, given.triples, parameters))
 
 
@@ -307,7 +307,7 @@ def _warmed(work: Work) -> Work:
 
 def _edges(watched: csr_matrix) -> tuple[Any, NDArray[np.bool_], int]:
     """All edges as microrec has them, users of whom all speak, and the number of videos."""
-    from microrec.models.data import Edges
+    from microrec.models.inputs.graph_arrays import Edges
 
     user, video = (part.astype(np.int32) for part in watched.nonzero())
     zeros = np.zeros(len(user), np.int64)
@@ -316,7 +316,7 @@ def _edges(watched: csr_matrix) -> tuple[Any, NDArray[np.bool_], int]:
 
 
 def _sampler(watched: csr_matrix) -> Any:
-    from microrec.models.sampling import Sampler
+    from microrec.models.graph.sampling import Sampler
 
     edges, speaks, n_videos = _edges(watched)
     return Sampler(edges, speaks=speaks, n_videos=n_videos)

@@ -34,13 +34,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microrec import recipe
-from microrec.models import exposures as logged
+from microrec.config import recipe
+from microrec.core.fitted import Ranker
 from microrec.models import registry
-from microrec.models.auc import group_aucs
-from microrec.models.data import Graph
-from microrec.models.fitted import Ranker
-from microrec.models.sequences import Exposures, Steps, build
+from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.inputs.sequence_arrays import Exposures, Steps, build
+from microrec.models.sequence import exposures as logged
+from microrec.models.sequence.auc import group_aucs
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import nights, quality, report, spaces, tuning
 from tests.benchmarks.nights import Night

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from microrec.models.data import Graph
+from microrec.models.inputs.graph_arrays import Graph
 from tests.benchmarks.spaces import GRAPH
 
 SEED = 0

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from microrec.settings import HOME
+from microrec.config.settings import HOME
 
 ACTIVITY, POPULARITY, SHIFT = 0.4, 0.9, 6
 LATENT = 24

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from microrec.config.settings import HOME
 from microrec.core import code_digest
-from microrec.settings import HOME
 
 FORMULA = '''
 """A module."""

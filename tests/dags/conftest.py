@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from microrec.night import airflow_environment
-from microrec.settings import HOME
+from microrec.cli.local_airflow import airflow_environment
+from microrec.config.settings import HOME
 
 _AIRFLOW = tempfile.mkdtemp(prefix="microrec-airflow-")
 os.environ.update(airflow_environment(Path(_AIRFLOW)))

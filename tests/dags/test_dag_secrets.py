@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from microrec.settings import HOME
+from microrec.config.settings import HOME
 
 PLANTED = "PLANTEDsecret"
 SECRETS = ("MICROREC_STORAGE_OPTIONS", "MICROREC_SPARK_OPTIONS", "MICROREC_ALERT_URL")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from microrec.settings import HOME
+from microrec.config.settings import HOME
 
 BLOCKED = """
 import sys
@@ -90,8 +90,8 @@ def test_the_dag_reads_the_recipe_as_the_jobs_do(
 ) -> None:
     import submit
 
-    from microrec import recipe
-    from microrec.settings import settings
+    from microrec.config import recipe
+    from microrec.config.settings import settings
 
     path = tmp_path / "recipe.toml"
     monkeypatch.setenv("MICROREC_RECIPE", str(path))
@@ -313,7 +313,7 @@ def test_a_night_whose_release_stands_is_skipped_unless_forced(
     import submit
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from microrec import job as jobs
+    from microrec.runner import job as jobs
 
     assert submit.NOTHING_TO_DO == jobs.NOTHING_TO_DO
     said: list[list[str]] = []
@@ -461,7 +461,7 @@ def test_only_a_scheduled_run_waits_for_late_rows(
 def test_the_grace_is_the_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import submit
 
-    from microrec.recipe import Night
+    from microrec.config.recipe import Night
 
     assert Night.model_fields["grace_hours"].default == submit.GRACE_HOURS
     path = tmp_path / "recipe.toml"

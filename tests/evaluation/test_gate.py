@@ -9,8 +9,8 @@ import pytest
 
 from microrec.errors import GateHeld
 from microrec.evaluation import gate
-from microrec.evaluation.lists import by_id, by_idx, fallback
 from microrec.evaluation.report import DIFFERENCE, Figure
+from microrec.evaluation.subjects import by_id, by_idx, fallback
 
 DAY = dt.date(2026, 1, 10)
 Row = dict[str, object]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from microrec.candidates.filters import Knowledge
+from microrec.core.fitted import Embeddings, NeighbourLists
+from microrec.core.knowledge import Knowledge
 from microrec.evaluation import bootstrap
-from microrec.models.fitted import Embeddings, NeighbourLists
 from tests.benchmarks import quality
 
 N_VIDEOS = 90

@@ -3,12 +3,12 @@
 import datetime as dt
 
 import pytest
-from event_lines import MONDAY, later
 from hypothesis import given
 from hypothesis import strategies as st
 
 from microrec.errors import LandingError
 from microrec.events.arrivals import Arrivals, plan
+from tests.worlds.event_lines import MONDAY, later
 
 NIGHT = {"window_days": 4, "lateness_days": 2}
 

@@ -4,10 +4,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from event_lines import MONDAY, later, rows
 from pyspark.sql import SparkSession
 
 from microrec.events import catalogue
+from tests.worlds.event_lines import MONDAY, later, rows
 
 pytestmark = pytest.mark.spark
 

@@ -4,11 +4,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from event_lines import later, rows
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from microrec.events import consent
+from tests.worlds.event_lines import later, rows
 
 pytestmark = pytest.mark.spark
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from event_lines import MONDAY, later, lines, rows, states
 from pyspark.sql import SparkSession
 
 from microrec.errors import CheckFailed, LandingError
 from microrec.events import catalogue, consent, counts, parse, rules
 from microrec.events.config import Config
+from tests.worlds.event_lines import MONDAY, later, lines, rows, states
 
 
 def tallied(

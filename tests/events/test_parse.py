@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from event_lines import lines
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from microrec.events import parse
+from tests.worlds.event_lines import lines
 
 pytestmark = pytest.mark.spark
 

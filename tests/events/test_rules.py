@@ -6,11 +6,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from event_lines import MONDAY, later, lines, states
 from pyspark.sql import DataFrame, SparkSession
 
 from microrec.events import parse, rules
 from microrec.events.config import Config
+from tests.worlds.event_lines import MONDAY, later, lines, states
 
 pytestmark = pytest.mark.spark
 

@@ -5,11 +5,11 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from event_lines import MONDAY, later, lines, states
 from pyspark.sql import SparkSession
 
 from microrec.events import parse, rules, signals
 from microrec.events.config import Config
+from tests.worlds.event_lines import MONDAY, later, lines, states
 
 pytestmark = pytest.mark.spark
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from graph_rows import Rows, table
 from pyspark.sql import DataFrame, SparkSession
+
+from tests.worlds.graph_rows import Rows, table
 
 
 @pytest.fixture

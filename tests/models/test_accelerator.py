@@ -4,17 +4,20 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import clip_worlds
 import numpy as np
 import pytest
 import torch
-import worlds
 from torch import distributed
 
-from microrec.models import checkpoint, exposures, fitted, registry
-from microrec.models.data import Graph, build_graph
-from microrec.models.fitted import Trained
-from microrec.models.runtime import Runtime
+from microrec.core import fitted
+from microrec.core.fitted import Trained
+from microrec.models import registry
+from microrec.models.inputs.graph_arrays import Graph, build_graph
+from microrec.models.sequence import exposures
+from microrec.models.training import checkpoint
+from microrec.models.training.runtime import Runtime
+from tests.worlds import clips as clip_worlds
+from tests.worlds import logs
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,7 +49,7 @@ RANKERS = ("din", "multi_trend", "clip_interest")
 @pytest.fixture(scope="module")
 def graphs() -> dict[str, Graph]:
     """By what a model reads."""
-    tables = {"clips": clip_worlds.world(1).tables, "viewings": worlds.viewings(3)}
+    tables = {"clips": clip_worlds.world(1).tables, "viewings": logs.viewings(3)}
     return {name: build_graph(some, fit="trial") for name, some in tables.items()}
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import worlds
 
-from microrec.models import fitted, registry
-from microrec.models.data import Graph, binary_matrix, build_graph
-from microrec.models.fitted import Embeddings, Fitted, Trained
+from microrec.core import fitted
+from microrec.core.fitted import Embeddings, Fitted, Trained
+from microrec.models import registry
+from microrec.models.inputs.graph_arrays import Graph, binary_matrix, build_graph
+from tests.worlds import logs
 
 TRAINED = {"dim": 8, "epochs": 4, "learning_rate": 0.01}
 LEARNED = {"epochs": 30}
@@ -99,7 +100,7 @@ def assert_same(left: Fitted, right: Fitted) -> None:
 
 @pytest.fixture(scope="module")
 def world() -> Graph:
-    return build_graph(worlds.clusters(3), fit="trial")
+    return build_graph(logs.clusters(3), fit="trial")
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_same_generator_same_bits(
 
 @pytest.mark.parametrize("case", CASES)
 def test_row_order_changes_no_bit(case: str, trained_on: Callable[[str], Trained]) -> None:
-    other = build_graph(worlds.shuffled(worlds.clusters(3), 9), fit="trial")
+    other = build_graph(logs.shuffled(logs.clusters(3), 9), fit="trial")
     assert_same(trained_on(case).fitted, fit(case, other))
 
 
@@ -184,11 +185,11 @@ def test_saved_and_loaded(case: str, trained_on: Callable[[str], Trained], tmp_p
 
 @pytest.mark.parametrize("case", PERSONAL)
 def test_finds_the_withheld_video(case: str) -> None:
-    graph = build_graph(worlds.checkerboard(), fit="final")
+    graph = build_graph(logs.checkerboard(), fit="final")
     learned = LEARNED if CASES[case][0] in NETWORKS else {}
     dense = scores(fit(case, graph, **learned), graph)
     dense[graph.edges.user_idx, graph.edges.video_idx] = -np.inf
-    expected = [worlds.withheld(user) for user in range(graph.n_users)]
+    expected = [logs.withheld(user) for user in range(graph.n_users)]
     assert dense.argmax(axis=1).tolist() == expected
 
 
@@ -207,9 +208,7 @@ def test_a_user_without_edges_is_unknown(
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_night_without_edges_knows_nobody(case: str) -> None:
-    nobody = worlds.tables(
-        {"train": np.zeros((4, 5), dtype=bool)}, vectors=worlds.parity_vectors(5)
-    )
+    nobody = logs.tables({"train": np.zeros((4, 5), dtype=bool)}, vectors=logs.parity_vectors(5))
     model = fit(case, build_graph(nobody, fit="trial"))
     if isinstance(model, Embeddings):
         assert not (model.user @ model.video.T).any()

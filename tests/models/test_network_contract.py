@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-import worlds
 
-from microrec.models import fitting, registry
-from microrec.models.data import Graph, build_graph, pair_keys
-from microrec.models.fitting import Batch, Network
-from microrec.models.sampling import Triples
-from microrec.models.training import Schedule, step, train, validation_recall
+from microrec.models import registry
+from microrec.models.graph import fitting
+from microrec.models.graph.fitting import Batch, Network
+from microrec.models.graph.sampling import Triples
+from microrec.models.inputs.graph_arrays import Graph, build_graph, pair_keys
+from microrec.models.training.loop import Schedule, step, train, validation_recall
+from tests.worlds import logs
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lightgcn": ("lightgcn", {}),
@@ -63,7 +64,7 @@ def scores(network: Any, graph: Graph) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return build_graph(worlds.clusters(3, n_users=40, n_videos=40), fit="trial")
+    return build_graph(logs.clusters(3, n_users=40, n_videos=40), fit="trial")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -107,7 +108,7 @@ def test_two_steps_equal_a_hand_written_loop(case: str, graph: Graph) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_planted_clusters_are_recovered(case: str) -> None:
     """What was held out is found far better than by popularity."""
-    world = build_graph(worlds.clusters(11, n_users=100, n_videos=100), fit="trial")
+    world = build_graph(logs.clusters(11, n_users=100, n_videos=100), fit="trial")
     module: Any = registry.model(CASES[case][0])
     config = config_of(case, dim=16, batch_size=256, max_epochs=12, learning_rate=0.02)
     report = module.fit(world, config, np.random.default_rng(0)).report
@@ -143,7 +144,7 @@ def renumbered(world: dict[str, pa.Table], place: np.ndarray) -> dict[str, pa.Ta
 def test_numbers_of_the_videos_change_nothing(case: str) -> None:
     """The videos are numbered anew in all tables, the drawn rows and triples are those of the same
     videos: three epochs later the scores are the same, up to the order of sums."""
-    tables = worlds.clusters(5, n_users=30, n_videos=30)
+    tables = logs.clusters(5, n_users=30, n_videos=30)
     place = np.random.default_rng(0).permutation(30)
     one, other = (build_graph(t, fit="final") for t in (tables, renumbered(tables, place)))
     config = config_of(case)
@@ -198,9 +199,7 @@ def test_a_cold_video_is_found_by_the_users_of_its_cluster(case: str) -> None:
         name: (rng.standard_normal((3, 6))[video_cluster] + 0.3 * rng.standard_normal((60, 6)))
         for name in ("acoustic", "visual")
     }
-    tables = worlds.tables(
-        {"train": likes}, vectors={n: v.astype("f4") for n, v in vectors.items()}
-    )
+    tables = logs.tables({"train": likes}, vectors={n: v.astype("f4") for n, v in vectors.items()})
     world = build_graph(tables, fit="final")
     module: Any = registry.model(CASES[case][0])
     fitted = module.fit(world, config_of(case, epochs=20), np.random.default_rng(0)).fitted

@@ -10,17 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-import worlds
 
-from microrec.models import exposures as logged
-from microrec.models import fitted, registry
-from microrec.models.auc import grouped_auc
-from microrec.models.data import Graph, build_graph
-from microrec.models.exposures import Batch, Viewed, sequences_of
-from microrec.models.fitted import Embeddings, Ranker, Trained
-from microrec.models.sasrec import viewings
-from microrec.models.sequences import Exposures
-from microrec.models.training import Schedule, step, train
+from microrec.core import fitted
+from microrec.core.fitted import Embeddings, Ranker, Trained
+from microrec.models import registry
+from microrec.models.inputs.graph_arrays import Graph, build_graph
+from microrec.models.inputs.sequence_arrays import Exposures
+from microrec.models.sequence import exposures as logged
+from microrec.models.sequence.auc import grouped_auc
+from microrec.models.sequence.exposures import Batch, Viewed, sequences_of
+from microrec.models.sequence.sasrec import viewings
+from microrec.models.training.loop import Schedule, step, train
+from tests.worlds import logs
 
 SMALL = {"dim": 8, "batch_size": 128, "learning_rate": 0.01, "max_epochs": 3}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,7 +32,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sasrec-heads": ("sasrec", {"n_heads": 2, "n_blocks": 1, "softmax_videos": 30}),
 }
 SEED = 3
-WORLD = worlds.viewings(SEED, n_users=40, n_videos=60)
+WORLD = logs.viewings(SEED, n_users=40, n_videos=60)
 OF_ORDER = ("sasrec", "sasrec-heads")
 """Cases to which the order of a history says something."""
 
@@ -75,7 +76,7 @@ def batch_of(case: str, graph: Graph, config: Any) -> Batch:
 def shown_on_d(graph: Graph) -> Exposures:
     """What is shown on the day that a trial does not see, as of its start."""
     everything = sequences_of(build_graph(WORLD, fit="final")).exposures
-    late = everything.where(everything.at >= worlds.D * worlds.DAY_US)
+    late = everything.where(everything.at >= logs.D * logs.DAY_US)
     return replace(late, row=sequences_of(graph).serving[late.user_idx])
 
 
@@ -150,7 +151,7 @@ def test_same_generator_same_bits(
 
 @pytest.mark.parametrize("case", CASES)
 def test_row_order_changes_no_bit(case: str, trained_on: Callable[[str], Trained]) -> None:
-    other = build_graph(worlds.shuffled(WORLD, 9), fit="trial")
+    other = build_graph(logs.shuffled(WORLD, 9), fit="trial")
     assert_same(trained_on(case), fit(case, other))
 
 

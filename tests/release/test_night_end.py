@@ -30,12 +30,17 @@ from jobs import (
     select_recommendations,
     train_model,
 )
-from microrec import cli, plot_data
-from microrec.candidates import filters, retrieval
+from microrec.candidates.retrieval import exact
+from microrec.cli import app
+from microrec.config.settings import settings
+from microrec.core import fitted, knowledge
 from microrec.errors import CheckFailed, GateHeld, MicrorecError, MissingDay
-from microrec.models import clip_interest, data, exposures, fitted, registry
+from microrec.models import registry
+from microrec.models.clip import clip_interest
+from microrec.models.inputs import graph_arrays
+from microrec.models.sequence import exposures
+from microrec.plots import data
 from microrec.release import reader, retention, rollback
-from microrec.settings import settings
 from microrec.tables import arrow
 
 DAY = dt.date(2026, 1, 10)
@@ -160,9 +165,7 @@ def train(
         day=day,
         fit=fit,
         model=model,
-        save=lambda folder: fitted.save(
-            fitted.Trained(vectors, {}), folder, config=retrieval.Config()
-        ),
+        save=lambda folder: fitted.save(fitted.Trained(vectors, {}), folder, config=exact.Config()),
     )
     row = {
         "config": "{}",
@@ -213,9 +216,9 @@ def test_a_night_ends_in_a_release(warehouse: arrow.Warehouse) -> None:
     for described in ("user_trends", "clip_interest", "exit_points"):
         assert release.read(described).num_rows == 0, "no model of it in this recipe"
     with pytest.raises(MissingDay, match="no clip_interest was fitted"):
-        plot_data.of_user("u01", "v01", DAY)
+        data.of_user("u01", "v01", DAY)
     with pytest.raises(MissingDay, match="had no clip_interest model"):
-        plot_data.of_video("v01", DAY)
+        data.of_video("v01", DAY)
     lists = release.read("recommendations")
     expected = sorted(set(users()["user_id"].to_pylist()) - {"u03"})
     assert sorted(set(lists["user_id"].to_pylist())) == expected
@@ -531,19 +534,19 @@ def with_clips(warehouse: arrow.Warehouse) -> None:
 def test_clips_are_told_by_the_final_fit_for_all_who_are_served(warehouse: arrow.Warehouse) -> None:
     with_clips(warehouse)
     night()
-    needed = data.reads(registry.tables("clip_interest"), "final")
+    needed = graph_arrays.reads(registry.tables("clip_interest"), "final")
     tables = {name: warehouse.read(name, day=DAY, **part) for name, part in needed.items()}
-    graph = data.build_graph(tables, fit="final")
+    graph = graph_arrays.build_graph(tables, fit="final")
     folder = warehouse.find_artefact(day=DAY, fit="final", model="clip_interest")
     network = exposures.load("clip_interest", folder, graph, device="cpu")
-    served = filters.served(users(), warehouse.read("suppressed_users", day=DAY))
+    served = knowledge.served(users(), warehouse.read("suppressed_users", day=DAY))
     (everyone,) = clip_interest.audience(network, graph, [served])
     told = reader.rows_of("clip_interest", warehouse=warehouse.root).to_pandas()
     told = told.sort_values(["video_id", "clip_no"])
     assert told["interest"].to_numpy() == pytest.approx(everyone, abs=1e-6)
     assert set(told["video_id"]) == {f"v{i:02}" for i in range(N_VIDEOS - 1)}
     typed = CliRunner().invoke(
-        cli.app, ["show", "clip_interest", "--warehouse", str(warehouse.root)]
+        app.app, ["show", "clip_interest", "--warehouse", str(warehouse.root)]
     )
     assert f"clip_interest: {len(told)} rows" in typed.output
     first = told[told["video_id"] == "v01"]
@@ -561,10 +564,10 @@ def test_clips_are_told_by_the_final_fit_for_all_who_are_served(warehouse: arrow
 def test_clips_are_drawn_by_the_final_fit_and_as_released(warehouse: arrow.Warehouse) -> None:
     with_clips(warehouse)
     night()
-    found = plot_data.of_user("u01", "v01", DAY)
-    needed = data.reads(registry.tables("clip_interest"), "final")
+    found = data.of_user("u01", "v01", DAY)
+    needed = graph_arrays.reads(registry.tables("clip_interest"), "final")
     tables = {name: warehouse.read(name, day=DAY, **part) for name, part in needed.items()}
-    graph = data.build_graph(tables, fit="final")
+    graph = graph_arrays.build_graph(tables, fit="final")
     folder = warehouse.find_artefact(day=DAY, fit="final", model="clip_interest")
     network = exposures.load("clip_interest", folder, graph, device="cpu")
     known = clip_interest.known(network, graph)
@@ -576,23 +579,23 @@ def test_clips_are_drawn_by_the_final_fit_and_as_released(warehouse: arrow.Wareh
         (DAY - dt.timedelta(days=2), 0, 1),
         (DAY - dt.timedelta(days=2), 1, -1),
     ]
-    clips, exits = plot_data.of_video("v01", DAY)
+    clips, exits = data.of_video("v01", DAY)
     assert clips["n_reached"].to_pylist() == [5, 5, 0]
     assert set(exits["segment"].to_pylist()) == {"__global__", "leaves_early", "typical", "stays"}
     for asked in (["clips", "--user", "u01"], ["retention"]):
         png = Path(warehouse.root) / f"{asked[0]}.png"
         typed = ["plot", *asked, "--video", "v01", "--day", str(DAY), "--out", str(png)]
-        result = CliRunner().invoke(cli.app, typed)
+        result = CliRunner().invoke(app.app, typed)
         assert result.exit_code == 0, result.output
         assert png.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(MissingDay, match=r"users\[day=2026-01-10\]: no user stranger"):
-        plot_data.of_user("stranger", "v01", DAY)
+        data.of_user("stranger", "v01", DAY)
     with pytest.raises(MissingDay, match=r"video_nodes\[day=2026-01-10\]: no video v99"):
-        plot_data.of_user("u01", "v99", DAY)
+        data.of_user("u01", "v99", DAY)
     with pytest.raises(MicrorecError, match="length of video v29 is not known"):
-        plot_data.of_user("u01", "v29", DAY)
+        data.of_user("u01", "v29", DAY)
     with pytest.raises(MissingDay, match="no video v29"):
-        plot_data.of_video("v29", DAY)
+        data.of_video("v29", DAY)
 
 
 def test_reader_speaks_pandas_and_polars_and_names_what_is_missing(

@@ -13,10 +13,11 @@ import numpy as np
 import pydantic
 import pytest
 
-from microrec.settings import HOME
+from microrec.config.settings import HOME
+from microrec.landing import zone
 from microrec.synth import dirt, world
 from microrec.synth.viewings import SCHEMA
-from microrec.tables import contract, landing
+from microrec.tables import contract
 
 CONFIG = world.Config(users=80, videos=200, days=7)
 
@@ -153,9 +154,9 @@ def test_accepted_rows_are_the_viewings_of_all_days(small: world.World) -> None:
 
 def test_formats_rotate_through_all_kinds(small: world.World) -> None:
     interactions = [part for part in small.parts if part.table == "raw_interactions"]
-    assert {part.kind for part in interactions if part.rows is not None} == set(landing.KINDS)
-    assert set(world.KINDS) == set(landing.KINDS)
-    assert set(world.TABLES) == set(landing.TABLES)
+    assert {part.kind for part in interactions if part.rows is not None} == set(zone.KINDS)
+    assert set(world.KINDS) == set(zone.KINDS)
+    assert set(world.TABLES) == set(zone.TABLES)
     for part in interactions:
         assert (part.rows is None) <= (part.kind == "jsonl")
         assert not part.lines or part.kind != "parquet"
@@ -165,8 +166,8 @@ def test_the_same_seed_gives_the_same_bytes(small: world.World, tmp_path: Path) 
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder, one in zip(folders, (small, planted()), strict=True):
         truth = one.truth.model_dump(mode="json")
-        for path in landing.write_world(str(folder), one.parts, truth=truth)[:-1]:
-            landing.verify(path)
+        for path in zone.write_world(str(folder), one.parts, truth=truth)[:-1]:
+            zone.verify(path)
     files = [sorted(p.relative_to(folder) for p in folder.rglob("*.*")) for folder in folders]
     assert files[0] == files[1]
     for name in files[0]:

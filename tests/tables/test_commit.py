@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from microrec.config.settings import settings
 from microrec.errors import CheckFailed, CommitConflict, ContractViolation, MissingDay
-from microrec.settings import settings
 from microrec.tables.arrow import Warehouse
 
 DAY = dt.date(2026, 1, 4)

@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pytest
 
+from microrec.config.settings import HOME
 from microrec.errors import ContractViolation
-from microrec.settings import HOME
 from microrec.tables import contract
 
 SCHEMAS = HOME / "schemas"

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from microrec.config.settings import HOME
 from microrec.errors import CheckFailed
-from microrec.settings import HOME
 from microrec.tables import checks, contract
 from microrec.tables.contract import Contract, Rule
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from deltalake.exceptions import CommitFailedError
 
+from microrec.config.settings import settings
 from microrec.errors import CommitConflict
-from microrec.settings import settings
 from microrec.tables import commit
 from microrec.tables.arrow import Warehouse
 

@@ -20,14 +20,15 @@ from typing import Any
 import boto3
 import pyarrow as pa
 import pytest
-from test_commit import DAY, NEXT, edges, users
 
-from microrec import cli
+from microrec.cli import app
+from microrec.config.settings import settings
 from microrec.errors import CheckFailed, CommitConflict, MissingDay
 from microrec.release import reader, retention
-from microrec.settings import settings
-from microrec.tables import artefacts, commit, session, spark
+from microrec.spark import session
+from microrec.tables import artefacts, commit, spark
 from microrec.tables.arrow import Warehouse
+from tests.tables.test_commit import DAY, NEXT, edges, users
 
 ROOT = "s3://bucket/teams/house"
 
@@ -249,7 +250,7 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["microrec", *words])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
     said = capsys.readouterr()
     assert ended.value.code == 0, said
     return said.out

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from test_commit import DAY, NEXT, edges, users
 
 from microrec.errors import CheckFailed, ContractViolation, MissingDay
 from microrec.tables import arrow, spark
+from tests.tables.test_commit import DAY, NEXT, edges, users
 
 pytestmark = pytest.mark.spark
 

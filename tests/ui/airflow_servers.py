@@ -18,8 +18,8 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from microrec.night import ui_environment
-from microrec.settings import HOME
+from microrec.cli.local_airflow import ui_environment
+from microrec.config.settings import HOME
 
 USER = "operator"
 LOGIN = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:op"}

@@ -14,13 +14,13 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from airflow_servers import ENDED, NIGHTLY, PATIENCE, Airflow, Part
-from nights import run_night
 
+from microrec.config.settings import settings
+from microrec.landing import zone
 from microrec.release import reader
-from microrec.settings import settings
 from microrec.synth.world import Config, generate
-from microrec.tables import landing
+from tests.ui.airflow_servers import ENDED, NIGHTLY, PATIENCE, Airflow, Part
+from tests.worlds.nights import run_night
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
 
@@ -54,7 +54,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[De
     place = tmp_path_factory.mktemp("airflow-faults")
     (place / "recipe.toml").write_text(RECIPE)
     world = generate(Config(users=100, videos=100, days=DAYS), np.random.default_rng(3))
-    landing.write_world(str(place / "landing"), world.parts)
+    zone.write_world(str(place / "landing"), world.parts)
     here = {
         "MICROREC_RECIPE": str(place / "recipe.toml"),
         "MICROREC_LANDING": str(place / "landing"),

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from airflow_servers import NIGHTLY, PATIENCE, USER, Airflow
 
+from microrec.config.settings import HOME
+from microrec.landing import zone
 from microrec.release import reader
-from microrec.settings import HOME
 from microrec.synth.world import Config, generate
-from microrec.tables import landing
 from microrec.tables.arrow import Warehouse
+from tests.ui.airflow_servers import NIGHTLY, PATIENCE, USER, Airflow
 
 pytestmark = [pytest.mark.ui]
 
@@ -56,7 +56,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> str:
     (place / "recipe.toml").write_text(RECIPE)
     size = Config(users=150, videos=150, days=WORLD, first_day=TODAY - dt.timedelta(days=WORLD))
     world = generate(size, np.random.default_rng(5))
-    landing.write_world(str(place / "landing"), world.parts)
+    zone.write_world(str(place / "landing"), world.parts)
     return str(place / "warehouse")
 
 

@@ -1,0 +1,166 @@
+"""Evidence: for each row of a list, the fact of the night that speaks most for it in its source's eyes.
+
+    form of the source          evidence
+    neighbour lists of videos   video    argmax_{j in N_u} sim(j, v)
+    embeddings                  video    argmax_{j in N_u} cos(video_j, video_v)
+    neighbour lists of users    viewers  how many users w with sim(u, w) > 0 are positive about v
+    embeddings, dim = 1         viewers  how many users are positive about v: a list that is everyone's
+    trends                      trend    argmax_k <user_uk, video_v>
+
+with N_u the positive videos of u. Where there is a video, the modality is the one in which the two are
+most alike among the neighbours of `modality_edges`. Rungs of the ladder, the exploration and ranking
+networks have none. No user is ever named.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+from microrec.candidates.retrieval.exact import Embeddings, Trends
+from microrec.core.knowledge import Floats, Ints, Knowledge, column
+
+PAIRS = 1_000_000
+"""Pairs of a row and a video of its user's history looked at together."""
+NOTHING = -1
+
+
+def add(
+    rows: pa.Table,
+    models: Iterable[tuple[str, Any]],
+    *,
+    known: Knowledge,
+    alike: Mapping[str, sparse.csr_matrix],
+) -> pa.Table:
+    """Add what speaks for each row.
+
+    Args:
+        rows: Final lists: user_idx, video_idx, source, in any order.
+        models: Fitted models by source, one at a time; a ranking network is passed over.
+        known: What the fit knows.
+        alike: Similarity by modality, both directions [n_videos, n_videos], as of `by_modality`.
+
+    Returns:
+        The rows with evidence_video_idx, evidence_viewers and evidence_trend (int32) and
+        evidence_modality (string), null where there is none.
+    """
+    user, video = column(rows, "user_idx"), column(rows, "video_idx")
+    found = {name: np.full(len(user), NOTHING) for name in ("video_idx", "viewers", "trend")}
+    for source, fitted in models:
+        mine = np.flatnonzero(pc.equal(rows["source"], source))
+        for name, values in _of(fitted, user[mine], video[mine], known).items():
+            found[name][mine] = values
+    columns = {
+        f"evidence_{name}": pa.array(values, pa.int32(), mask=values == NOTHING)
+        for name, values in found.items()
+    }
+    columns["evidence_modality"] = _modality(alike, found["video_idx"], video)
+    for name, values in columns.items():
+        rows = rows.append_column(name, values)
+    return rows
+
+
+def by_modality(edges: pa.Table, *, n_videos: int) -> dict[str, sparse.csr_matrix]:
+    """Similarity of neighbours by modality in the order of the names, the larger of the two directions.
+
+    Args:
+        edges: `modality_edges` of the day.
+        n_videos: Videos of the catalogue.
+    """
+    found = {}
+    for name in sorted(pc.unique(edges["modality"]).to_pylist()):
+        some = edges.filter(pc.equal(edges["modality"], name))
+        at = (column(some, "video_idx"), column(some, "neighbour_idx"))
+        similarity = np.minimum(column(some, "similarity"), np.float32(1))
+        one_way = sparse.csr_matrix((similarity, at), shape=(n_videos, n_videos))
+        found[name] = one_way.maximum(one_way.T).tocsr()
+    return found
+
+
+def _of(fitted: Any, user: Ints, video: Ints, known: Knowledge) -> dict[str, Ints]:
+    """Evidence of the rows of one source, by kind; nothing from a form that has none."""
+    if hasattr(fitted, "axis"):
+        n = len(fitted.indptr) - 1
+        lists = (fitted.similarity, fitted.neighbour, fitted.indptr)
+        near = sparse.csr_matrix(lists, shape=(n, n), copy=True)
+        near.sort_indices()
+        if fitted.axis == "video":
+            return {"video_idx": _greatest(user, video, known, lambda j, v: _at(near, j, v))}
+        positive = known.positives.T.tocsr()[video]
+        return {"viewers": (near[user] > 0).multiply(positive > 0).getnnz(axis=1)}
+    if hasattr(fitted, "trend_known"):
+        return {"trend": _trend(fitted, user, video)}
+    if not hasattr(fitted, "user_known"):
+        return {}
+    if fitted.video.shape[1] == 1:
+        viewers = np.bincount(known.positives.indices, minlength=known.n_videos)
+        return {"viewers": viewers[video]}
+    unit = _units(fitted)
+    return {
+        "video_idx": _greatest(user, video, known, lambda j, v: (unit[j] * unit[v]).sum(axis=1))
+    }
+
+
+def _greatest(
+    user: Ints, video: Ints, known: Knowledge, similarity: Callable[[Ints, Ints], Floats]
+) -> Ints:
+    """By row the video of the user's history that is most similar, if one is: above 0; ties by video_idx.
+
+    Args:
+        user: [n_rows]
+        video: [n_rows]
+        known: Has the histories.
+        similarity: Of pairs of videos (j, v).
+    """
+    found = np.full(len(user), NOTHING)
+    length = known.history[user]
+    part = np.cumsum(length) // PAIRS
+    for some in np.split(np.arange(len(user)), np.flatnonzero(np.diff(part)) + 1):
+        history = known.positives[user[some]]
+        row, liked = np.repeat(np.arange(len(some)), length[some]), history.indices
+        value = similarity(liked, video[some][row])
+        order = np.lexsort((liked, -value, row))
+        order = order[value[order] > 0]
+        first = np.diff(row[order], prepend=-1) > 0
+        found[some[row[order][first]]] = liked[order][first]
+    return found
+
+
+def _units(fitted: Embeddings) -> Floats:
+    """Vectors of the videos at length 1; of unknown ones 0. [n_videos, dim]."""
+    vectors = np.where(fitted.video_known[:, None], fitted.video, np.float32(0))
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return unit
+
+
+def _trend(fitted: Trends, user: Ints, video: Ints) -> Ints:
+    """The trend with the largest inner product, by row; ties by its number."""
+    best, found = np.full(len(user), -np.inf), np.full(len(user), NOTHING)
+    for trend in range(fitted.user.shape[1]):
+        score = (fitted.user[user, trend] * fitted.video[video]).sum(axis=1)
+        more = fitted.trend_known[user, trend] & (score > best)
+        best[more], found[more] = score[more], trend
+    return found
+
+
+def _modality(alike: Mapping[str, sparse.csr_matrix], one: Ints, other: Ints) -> pa.Array:
+    """Modality in which pairs of videos are most alike, ties by name; null where in none or there is no pair."""
+    names = list(alike)
+    there = np.flatnonzero(one != NOTHING)
+    most, of = np.zeros(len(there)), np.full(len(one), NOTHING)
+    for number, name in enumerate(names):
+        similarity = _at(alike[name], one[there], other[there])
+        more = similarity > most
+        most[more], of[there[more]] = similarity[more], number
+    return pa.array(names, pa.string()).take(pa.array(of, mask=of == NOTHING))
+
+
+def _at(matrix: sparse.csr_matrix, rows: Ints, columns: Ints) -> Floats:
+    """Values of a matrix at pairs. [n_pairs]."""
+    if not len(rows):
+        return np.empty(0)  # scipy would answer with a matrix
+    return np.asarray(matrix[rows, columns], dtype=np.float64).ravel()

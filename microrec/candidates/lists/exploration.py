@@ -1,0 +1,218 @@
+"""New videos shown to some users with a chance that is known, so that what follows can be weighed.
+
+Of a user's new videos, n get a place. Video v is among them with the chance
+
+    pi(u, v) = min(1, n_u x size(u, v)),   sum_v pi(u, v) = n
+    size(u, v) = s / number of new videos + (1 - s) x affinity(u, v) / sum_w affinity(u, w)
+
+where n_u makes the sum right. The draw is systematic (Madow, Annals of Mathematical Statistics 1949):
+one uniform number per user, no video twice, exactly these chances. The mean outcome over all pairs of
+a user and a new video, shown or not, is then estimated by weighing what was shown with 1 / pi
+(Horvitz and Thompson, JASA 1952).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from microrec.core.knowledge import Floats, Ints
+from microrec.errors import MicrorecError
+
+CERTAIN = 1.0 - 1e-9
+"""A chance from here on is 1: sums of float64 cannot tell them apart for sure."""
+
+
+class Config(BaseModel):
+    """How many new videos are shown, where, and to whom; none by default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    places: NonNegativeInt = 0
+    """Places of each list that are given to new videos."""
+    every: PositiveInt = 10
+    """They stand at ranks every, 2 x every, ...; those for which the list is too short at its end."""
+    max_age_days: PositiveFloat = 2.0
+    """A video is new while it is younger than this ..."""
+    max_viewers: NonNegativeInt = 10
+    """... or has had no more viewers than this, however old it is."""
+    uniform_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the chance that is the same for all new videos; the rest goes by affinity. Not 0: of a
+    video without a chance nothing can be learned."""
+
+
+class Estimate(NamedTuple):
+    """Mean outcome over all pairs that had a chance."""
+
+    horvitz_thompson: float
+    """Without bias; divides by the number of pairs."""
+    self_normalised: float
+    """Divides by the sum of the weights: steadier, its bias goes with the number shown; NaN if none is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Lists of a block of users with explored videos in them. All are [n_block, k]."""
+
+    video: NDArray[np.int64]
+    """video_idx, -1 where the list has ended."""
+    explored: NDArray[np.bool_]
+    """Whether the row is an explored one."""
+    origin: NDArray[np.int64]
+    """Place it had in `explored` if it is one, else in the list before; -1 where the list has ended."""
+
+
+def newcomers(
+    age: NDArray[np.float64], viewers: Ints, eligible: NDArray[np.bool_], *, config: Config
+) -> NDArray[np.bool_]:
+    """Eligible videos that are young or have few viewers.
+
+    Args:
+        age: Days since publication, NaN where that is not known or ahead [n_videos].
+        viewers: Users with a viewing that the fit sees [n_videos].
+        eligible: May be proposed [n_videos].
+        config: What is new.
+    """
+    # NaN compares false.
+    new: NDArray[np.bool_] = eligible & (
+        (age < config.max_age_days) | (viewers <= config.max_viewers)
+    )
+    return new
+
+
+def chances(
+    affinity: Floats, allowed: NDArray[np.bool_], *, places: int, uniform_share: float
+) -> NDArray[np.float64]:
+    """Chance of each new video to be shown to each user of a block.
+
+    Args:
+        affinity: Finite; below 0 counts as 0; a user who has none above 0 has equal chances
+            [n_block, n_new].
+        allowed: Whether the video may be shown to the user, and is not in the list anyway
+            [n_block, n_new].
+        places: Videos a user is shown; fewer only where fewer are allowed.
+        uniform_share: 0..1. At 0 videos without affinity have a chance only where those with some
+            leave places empty.
+
+    Returns:
+        [n_block, n_new], 0..1, 0 where not allowed; the sum over a row is min(places, allowed videos).
+    """
+    n_allowed = allowed.sum(axis=1, keepdims=True)
+    even = allowed / np.maximum(n_allowed, 1)
+    liked = np.where(allowed, np.maximum(affinity, 0.0), 0.0).astype(np.float64)
+    total = liked.sum(axis=1, keepdims=True)
+    by_affinity = np.divide(liked, total, out=np.zeros(even.shape), where=total > 0)
+    size = uniform_share * even + (1.0 - uniform_share) * by_affinity
+    return _capped(size, allowed, np.minimum(places, n_allowed))
+
+
+def draw(found: Floats, uniforms: Floats, *, places: int) -> NDArray[np.int64]:
+    """Draw as many videos for each user as the chances add up to, each with its chance.
+
+    The chances of a user lie end to end on a line; the videos under u, u + 1, u + 2, ... are drawn.
+    Videos that are always shown are kept off the line.
+
+    Args:
+        found: `chances` [n_block, n_new].
+        uniforms: One number of each user, 0 <= u < 1 [n_block].
+        places: Of the chances.
+
+    Returns:
+        Columns of `found`, ascending, -1 where there is none [n_block, places]. The first place goes to
+        the first column: whoever wants the places drawn as well shuffles the columns of the night.
+    """
+    certain = found >= CERTAIN
+    line = np.cumsum(np.where(certain, 0.0, found), axis=1)
+    n_drawn = np.rint(line[:, -1:])  # [n_block, 1], or [n_block, 0] without new videos
+    # How many of the numbers are passed up to the end of each video: at the end of the line all.
+    passed = np.where(line >= n_drawn - (1.0 - CERTAIN), n_drawn, np.ceil(line - uniforms[:, None]))
+    drawn = certain | (np.diff(passed, axis=1, prepend=0.0) > 0)
+    positions = np.full((len(found), places), -1, dtype=np.int64)
+    row, video = np.nonzero(drawn)
+    positions[row, np.arange(len(row)) - np.searchsorted(row, row)] = video
+    return positions
+
+
+def place(videos: Ints, explored: Ints, *, every: int) -> Placed:
+    """Put explored videos into the lists, at ranks every, 2 x every, ...; the others move down.
+
+    Those for which a list is too short stand at its end, in their order. What moves beyond k is dropped.
+
+    Args:
+        videos: Lists, -1 where one has ended [n_block, k].
+        explored: video_idx, none of them in the user's list, -1 where there is none [n_block, places].
+        every: Distance of the explored.
+
+    Returns:
+        Lists of min(k, listed + explored) distinct videos.
+    """
+    n_block, k = videos.shape
+    there = explored >= 0
+    n_explored = np.minimum(there.sum(axis=1, keepdims=True), k)  # [n_block, 1]
+    length = np.minimum((videos >= 0).sum(axis=1, keepdims=True) + n_explored, k)
+    nth = np.arange(explored.shape[1])
+    rank = np.minimum((nth + 1) * every, length - n_explored + 1 + nth)  # [n_block, places]
+    row, which = np.nonzero(nth < n_explored)
+    is_explored = np.zeros((n_block, k), dtype=np.bool_)
+    is_explored[row, rank[row, which] - 1] = True
+    n_before = np.cumsum(is_explored, axis=1)
+    filled = np.arange(k) < length
+    # Where the first, second, ... that there is stands among the explored. [n_block, places]
+    place_of = np.argsort(~there, axis=1, kind="stable")
+    origin = np.where(filled, np.arange(k) - n_before, -1)
+    row, rank = np.nonzero(is_explored)
+    origin[row, rank] = place_of[row, n_before[row, rank] - 1]
+    video = np.full((n_block, k), -1, dtype=np.int64)
+    video[row, rank] = explored[row, origin[row, rank]]
+    row, rank = np.nonzero(filled & ~is_explored)
+    video[row, rank] = videos[row, origin[row, rank]]
+    return Placed(video=video, explored=is_explored, origin=origin)
+
+
+def inverse_weighted(outcome: Floats, propensity: Floats, shown: NDArray[np.bool_]) -> Estimate:
+    """Estimate the mean outcome over all pairs that had a chance from those that were shown.
+
+    Args:
+        outcome: Of each pair; anything where it was not shown [n_pairs].
+        propensity: Chance of each pair, 0..1 [n_pairs].
+        shown: Whether it was shown [n_pairs].
+
+    Raises:
+        MicrorecError: A pair was shown that had no chance, or one above 1.
+    """
+    chance = np.asarray(propensity, dtype=np.float64)[shown]
+    bad = int((~((chance > 0) & (chance <= 1))).sum())
+    if bad:
+        raise MicrorecError(f"exploration: {bad} shown pairs have no propensity above 0, up to 1")
+    n_pairs = int((propensity > 0).sum())
+    total, weight = float((outcome[shown] / chance).sum()), float((1.0 / chance).sum())
+    return Estimate(
+        horvitz_thompson=total / n_pairs if n_pairs else float("nan"),
+        self_normalised=total / weight if weight else float("nan"),
+    )
+
+
+def _capped(
+    size: Floats, allowed: NDArray[np.bool_], n_places: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Chances in proportion to size, none above 1: what would be is 1, and the others share the rest.
+
+    Args:
+        size: 0 where not allowed [n_block, n_new].
+        allowed: [n_block, n_new].
+        n_places: No more than are allowed [n_block, 1].
+    """
+    certain = np.zeros(size.shape, dtype=np.bool_)
+    while True:
+        left = n_places - certain.sum(axis=1, keepdims=True)
+        rest = np.where(certain, 0.0, size)
+        sized = (rest > 0).any(axis=1, keepdims=True)
+        rest = np.where(sized, rest, allowed & ~certain)
+        total = rest.sum(axis=1, keepdims=True)
+        found = left * np.divide(rest, total, out=np.zeros(size.shape), where=total > 0)
+        over = found >= CERTAIN
+        if not over.any():
+            return np.where(certain, 1.0, found)
+        certain |= over

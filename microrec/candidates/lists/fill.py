@@ -1,0 +1,284 @@
+"""The one final filter-and-fill: personal candidates, then the ladder, until K or nothing is left.
+
+Each block of users is one dense array of scores: what the blend says of a personal candidate (above
+0), else minus the video's place on the ladder (below 0), else -inf where the video is seen or
+ineligible. Its exact top-K *is* the list, so distinct videos, contiguous ranks, falling scores and
+"K or every allowed video" hold by construction. Variety picks K of a longer top and keeps all of
+that; explored videos then take some places, and nothing follows them.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from microrec.candidates.lists import diversity, exploration
+from microrec.candidates.lists.diversity import Likeness
+from microrec.candidates.lists.ladder import REASONS, RUNGS, Ladder
+from microrec.candidates.ranking import closed_form
+from microrec.candidates.ranking.closed_form import Fused, Ranked
+from microrec.candidates.retrieval.exact import blocks, top
+from microrec.core.knowledge import Ints, Knowledge
+from microrec.errors import MicrorecError
+
+EXPLORED = "exploration"
+"""Source of a video that is shown so that something is learned of it."""
+EXPLORED_REASON = "new, among its first viewers"
+TIE = 1e-12
+"""Share of a learned chance taken off per rank, so that the order of equal chances stands. As float32,
+in which scores are published and compared for variety, equal chances stay equal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variety:
+    """How lists are made less alike."""
+
+    diversity: diversity.Config
+    like: Likeness
+
+
+@dataclass(frozen=True, eq=False)
+class Discovery:
+    """Which new videos are shown to whom.
+
+    Shapes:
+        new: video_idx in the order in which they are drawn [n_new].
+        uniforms: one number per user, 0 <= u < 1 [n_users].
+    """
+
+    exploration: exploration.Config
+    like: Likeness
+    new: Ints
+    uniforms: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Shaping:
+    """What makes one list of the sources' many."""
+
+    weights: closed_form.Config
+    """The closed form."""
+    learned: pa.Table | None = None
+    """`candidates` rows of `hybrid`, in place of the closed form's order."""
+    variety: Variety | None = None
+    discovery: Discovery | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Lists:
+    """Lists of a block of users. All are [n_block, n]."""
+
+    video: NDArray[np.int64]
+    """video_idx, -1 where a list has ended."""
+    score: NDArray[np.float64]
+    """Falling."""
+    came: NDArray[np.int64]
+    """Position of the source or rung in the names."""
+    rank: NDArray[np.int64]
+    """The source's own rank, 0 where it has none."""
+    propensity: NDArray[np.float64]
+    """Chance with which the row is in the list."""
+
+    def at(self, places: NDArray[np.int64]) -> "_Lists":
+        """Other rows of the same lists: places [n_block, m], -1 where a list has ended."""
+        rows = np.arange(len(places))[:, None]
+        video = np.where(places >= 0, self.video[rows, places], -1)
+        return _Lists(
+            video,
+            self.score[rows, places],
+            self.came[rows, places],
+            self.rank[rows, places],
+            self.propensity[rows, places],
+        )
+
+
+def select(
+    candidates: Mapping[str, pa.Table],
+    *,
+    users: Ints,
+    known: Knowledge,
+    ladder: Ladder,
+    k: int,
+    shaping: Shaping,
+) -> pa.Table:
+    """Final list of every user.
+
+    Args:
+        candidates: `candidates` rows by source, in any order; a source may be absent or silent
+            about a user.
+        users: user_idx of everyone who gets a list.
+        known: What the fit knows; seen and ineligible videos never appear.
+        ladder: Fills the places that personal candidates leave.
+        k: Length of a list; shorter only where fewer videos are allowed.
+        shaping: What makes one list of them.
+
+    Returns:
+        One row per (user, rank), sorted: user_idx, rank, video_idx (int32), score (float32,
+        non-increasing), source (strongest source, rung, or exploration), reason, source_rank (int32,
+        the source's own rank of the video, null for rungs and exploration) and propensity (float64,
+        chance with which the row is in the list; below 1 only for exploration).
+
+    Raises:
+        MicrorecError: The learned order has a video that no source proposes to the user: it was made
+            of other candidates.
+    """
+    sources = {name: closed_form.ranked(rows) for name, rows in candidates.items()}
+    learned = None if shaping.learned is None else closed_form.ranked(shaping.learned)
+    names = [*sorted(sources), *RUNGS, EXPLORED]
+    places = -ladder.positions(known.n_videos).astype(np.float64)  # [n_videos]
+    rungs = len(sources) + ladder.rungs(known.n_videos)  # [n_videos]
+    depth = shaping.variety.diversity.pool * k if shaping.variety else k
+    parts = [_rows(np.empty(0, dtype=np.int64), _nothing(), names)]
+    for block in blocks(
+        np.unique(users), n_videos=known.n_videos, block_cells=shaping.weights.block_cells
+    ):
+        fused = closed_form.fuse(
+            sources,
+            users=block,
+            history=known.history[block],
+            n_videos=known.n_videos,
+            config=shaping.weights,
+        )
+        points = fused.points if learned is None else _chances(learned, block, fused)
+        personal = points > 0
+        scores = np.where(personal, points, places)
+        known.mask(scores, block)
+        rows, videos, ranks = top(scores, depth)
+        mine = personal[rows, videos]
+        columns = {
+            "video": videos,
+            "score": scores[rows, videos],
+            "came": np.where(mine, fused.strongest[rows, videos], rungs[videos]),
+            "rank": np.where(mine, fused.rank[rows, videos], 0),
+        }
+        found = _side_by_side(rows, ranks, columns, shape=(len(block), depth))
+        if shaping.variety:
+            found = _varied(found, k=k, variety=shaping.variety)
+        if shaping.discovery:
+            found = _discovered(
+                found, block, known=known, discovery=shaping.discovery, source=len(names) - 1
+            )
+        parts.append(_rows(block, found, names))
+    return pa.concat_tables(parts)
+
+
+def with_ids(
+    rows: pa.Table, *, nodes: Mapping[str, pa.Table], valid_until: dt.datetime
+) -> pa.Table:
+    """Replace indices by the producers' ids and add the instant at which a row expires.
+
+    Args:
+        rows: Lists with `<noun>_idx` columns; null stays null.
+        nodes: The node table of each noun (user, video; evidence_video is one of video), with
+            `<noun>_idx` 0..n-1 and `<noun>_id`.
+        valid_until: Put on every row.
+    """
+    for noun, table in nodes.items():
+        kind = noun.removeprefix("evidence_")
+        ids = table.sort_by(f"{kind}_idx")[f"{kind}_id"]
+        at = rows.schema.get_field_index(f"{noun}_idx")
+        rows = rows.set_column(at, f"{noun}_id", ids.take(rows[f"{noun}_idx"]))
+    instant = pa.scalar(valid_until, pa.timestamp("us", "UTC"))
+    return rows.append_column("valid_until", pa.repeat(instant, rows.num_rows))
+
+
+def _chances(learned: Ranked, users: Ints, fused: Fused) -> NDArray[np.float64]:
+    """The learned chances of a block, equal ones told apart in the order of their ranks."""
+    points = np.zeros(fused.points.shape)
+    rows, videos, ranks, scores = learned.of(users)
+    strange = int((fused.strongest[rows, videos] < 0).sum())
+    if strange:
+        raise MicrorecError(
+            f"candidates: {strange} videos of the learned order are proposed by no source;"
+            " run blend_candidates again"
+        )
+    points[rows, videos] = scores * (1.0 - TIE * ranks)
+    return points
+
+
+def _side_by_side(
+    rows: Ints, ranks: Ints, columns: Mapping[str, NDArray[Any]], *, shape: tuple[int, int]
+) -> _Lists:
+    """Rows of lists, one list a line."""
+    found = {name: np.full(shape, -1, dtype=values.dtype) for name, values in columns.items()}
+    for name, values in columns.items():
+        found[name][rows, ranks - 1] = values
+    return _Lists(**found, propensity=np.ones(shape))
+
+
+def _varied(found: _Lists, *, k: int, variety: Variety) -> _Lists:
+    """Pick the lists of K out of longer ones."""
+    like, config = variety.like, variety.diversity
+    scores = found.score.astype(np.float32)
+    picked = found.at(diversity.pick(found.video, scores, k=k, like=like, config=config))
+    return replace(picked, score=diversity.falling(picked.score))
+
+
+def _discovered(
+    found: _Lists, users: Ints, *, known: Knowledge, discovery: Discovery, source: int
+) -> _Lists:
+    """Give some places to new videos that the user has not seen and that are not in the list."""
+    new, config = discovery.new, discovery.exploration
+    n_places = min(config.places, found.video.shape[1])
+    if not n_places or not len(new):
+        return found
+    allowed = ~(known.barred[users][:, new].toarray() > 0)
+    column_of = np.full(known.n_videos + 1, -1)
+    column_of[new] = np.arange(len(new))
+    listed = column_of[found.video]  # -1, a list that has ended, finds the last one
+    rows, places = np.nonzero(listed >= 0)
+    allowed[rows, listed[rows, places]] = False
+    affinity = (known.positives[users] @ discovery.like.similarity[:, new]).toarray()
+    chances = exploration.chances(
+        affinity, allowed, places=n_places, uniform_share=config.uniform_share
+    )
+    drawn = exploration.draw(chances, discovery.uniforms[users], places=n_places)
+    placed = exploration.place(
+        found.video, np.where(drawn >= 0, new[drawn], -1), every=config.every
+    )
+    rows = np.arange(len(users))[:, None]
+    of_list = found.at(np.where(placed.explored, -1, placed.origin))
+    column = drawn[rows, np.where(placed.explored, placed.origin, 0)]
+    score = np.where(placed.explored, found.score[:, :1], of_list.score)
+    return _Lists(
+        video=placed.video,
+        score=diversity.falling(score),
+        came=np.where(placed.explored, source, of_list.came),
+        rank=np.where(placed.explored, 0, of_list.rank),
+        propensity=np.where(placed.explored, chances[rows, column], 1.0),
+    )
+
+
+def _rows(users: Ints, found: _Lists, names: list[str]) -> pa.Table:
+    """Arrow rows from the lists of users; `came` is a position in `names`."""
+    row, place = np.nonzero(found.video >= 0)
+    came = pa.array(found.came[row, place].astype(np.int64))
+    rank = found.rank[row, place].astype(np.int32)
+    typed = {
+        "user_idx": users[row].astype(np.int32),
+        "rank": (place + 1).astype(np.int32),
+        "video_idx": found.video[row, place].astype(np.int32),
+        "score": found.score[row, place].astype(np.float32),
+        "source": pa.array(names, pa.string()).take(came),
+        "reason": pa.array(list(map(reason, names)), pa.string()).take(came),
+        "source_rank": pa.array(rank, mask=rank == 0),
+        "propensity": found.propensity[row, place].astype(np.float64),
+    }
+    return pa.table(typed)
+
+
+def reason(source: str) -> str:
+    """Why a video of a source, a rung or the exploration is in the list, in words a product can show."""
+    return (
+        EXPLORED_REASON if source == EXPLORED else REASONS.get(source) or closed_form.reason(source)
+    )
+
+
+def _nothing() -> _Lists:
+    none = np.empty((0, 0))
+    whole = none.astype(np.int64)
+    return _Lists(whole, none, whole, whole, none)

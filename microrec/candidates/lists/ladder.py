@@ -1,0 +1,141 @@
+"""Global ordered lists: they fill what personal candidates leave, and answer for unknown users.
+
+    trend      most positive viewers on the last day the fit sees
+    fresh      newest published videos, then by popularity
+    popular    most positive viewers over the window
+    catalogue  every eligible video, by video_idx
+
+Viewers are counted, not weighted: integers do not depend on the order of rows, and one heavy viewer
+counts once.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
+
+from microrec.core.knowledge import FIT_SPLITS, Ints, Knowledge, age_days, horizon, positive_viewers
+
+RUNGS = ("trend", "fresh", "popular", "catalogue")
+"""Order in which a user's list is filled."""
+
+SEGMENTS = {
+    "__fresh__": ("fresh", "trend", "popular", "catalogue"),
+    "__global__": ("trend", "popular", "fresh", "catalogue"),
+}
+"""Order of the rungs in each fallback list."""
+
+REASONS = {
+    "trend": "trending right now",
+    "fresh": "just published",
+    "popular": "popular with everyone",
+    "catalogue": "more to discover",
+}
+"""Why a video of a rung is in the list, in words a product can show."""
+
+
+class Config(BaseModel):
+    """How many videos the short rungs offer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trend_length: NonNegativeInt = 20
+    """Videos on the trend rung: more would leave no place for the rungs below it."""
+    fresh_length: NonNegativeInt = 10
+    """Videos on the fresh rung."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Every eligible video once, in the order of filling.
+
+    Shapes:
+        video: [n_eligible] video_idx.
+        rung: [n_eligible] position in RUNGS of the rung that offers the video first.
+    """
+
+    video: NDArray[np.int64]
+    rung: NDArray[np.int16]
+
+    def positions(self, n_videos: int) -> NDArray[np.int64]:
+        """1-based place of each video, [n_videos]; n_videos + 1 where it has none."""
+        places = np.full(n_videos, n_videos + 1, dtype=np.int64)
+        places[self.video] = np.arange(1, len(self.video) + 1)
+        return places
+
+    def rungs(self, n_videos: int) -> NDArray[np.int16]:
+        """Rung of each video, [n_videos]; the last one where it has none."""
+        rungs = np.full(n_videos, len(RUNGS) - 1, dtype=np.int16)
+        rungs[self.video] = self.rung
+        return rungs
+
+
+def rungs(
+    edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day: dt.date, config: Config
+) -> dict[str, NDArray[np.int64]]:
+    """Ordered eligible videos of each rung.
+
+    Args:
+        edges: `watch_edges` of the day; splits the fit may not see are ignored.
+        videos: `video_nodes` of the day.
+        known: What the fit knows.
+        fit: trial or final.
+        day: The day of the run.
+        config: Lengths of the short rungs.
+    """
+    viewers = np.diff(known.positives.tocsc().indptr)
+    last = positive_viewers(edges, FIT_SPLITS[fit][-1], n_videos=known.n_videos)
+    age = age_days(videos, horizon(day, fit))
+    dated = known.eligible & np.isfinite(age)
+    every = np.arange(known.n_videos)
+    return {
+        "trend": _best(every[known.eligible & (last > 0)], -last, -viewers)[: config.trend_length],
+        "fresh": _best(every[dated], age, -viewers)[: config.fresh_length],
+        "popular": _best(every[known.eligible & (viewers > 0)], -viewers, -last),
+        "catalogue": every[known.eligible],
+    }
+
+
+def climb(lists: Mapping[str, Ints], order: Sequence[str] = RUNGS) -> Ladder:
+    """Join the rungs in `order`; a video stays on the first rung that offers it."""
+    video = np.concatenate([np.asarray(lists[name], dtype=np.int64) for name in order])
+    rung = np.repeat([RUNGS.index(name) for name in order], [len(lists[name]) for name in order])
+    _, first = np.unique(video, return_index=True)
+    first = np.sort(first)
+    return Ladder(video=video[first], rung=rung[first].astype(np.int16))
+
+
+def fallback(lists: Mapping[str, Ints], k: int) -> pa.Table:
+    """Lists for users nobody knows, one row per (segment, rank).
+
+    Args:
+        lists: Rungs.
+        k: Length of a list; shorter where fewer videos are eligible.
+
+    Returns:
+        segment, rank (int32), video_idx (int32), score (float32, minus the rank) and source (the
+        rung).
+    """
+    parts = []
+    for segment, order in SEGMENTS.items():
+        ladder = climb(lists, order)
+        video, rung = ladder.video[:k], ladder.rung[:k]
+        rank = np.arange(1, len(video) + 1, dtype=np.int32)
+        columns = {
+            "segment": pa.array([segment] * len(video), pa.string()),
+            "rank": rank,
+            "video_idx": video.astype(np.int32),
+            "score": -rank.astype(np.float32),
+            "source": pa.array([RUNGS[at] for at in rung], pa.string()),
+        }
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts)
+
+
+def _best(videos: Ints, first: Ints | NDArray[np.float64], second: Ints) -> NDArray[np.int64]:
+    """Videos by two ascending keys (indexed by video_idx), then by video_idx."""
+    return np.asarray(videos[np.lexsort((videos, second[videos], first[videos]))], dtype=np.int64)

@@ -1,0 +1,1 @@
+"""One order of what all sources propose: rank fusion in closed form, learned trees, or the scores of a ranker."""

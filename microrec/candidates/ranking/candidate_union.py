@@ -1,0 +1,62 @@
+"""What all sources propose to a user, in the order of one more score."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from microrec.candidates.retrieval.exact import rows_of
+from microrec.core.knowledge import Floats, Ints, column
+from microrec.errors import MicrorecError
+
+
+def union(candidates: Mapping[str, pa.Table]) -> tuple[Ints, Ints]:
+    """Every pair of a user and a video that some source proposes, once.
+
+    Args:
+        candidates: `candidates` rows by source, in any order.
+
+    Returns:
+        user_idx [n_pairs] and video_idx [n_pairs], sorted by both.
+    """
+    pairs = [
+        keys(column(rows, "user_idx"), column(rows, "video_idx")) for rows in candidates.values()
+    ]
+    key = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *pairs]))
+    return key >> 32, key & 0xFFFFFFFF
+
+
+def keys(users: Ints, videos: Ints) -> NDArray[np.int64]:
+    """One number per pair, ascending as the pairs are, [n_pairs]."""
+    return users.astype(np.int64) << 32 | videos.astype(np.int64)
+
+
+def by_score(
+    users: Ints, videos: Ints, scores: Floats, *, k: int, then: Floats | None = None
+) -> pa.Table:
+    """The best `k` of each user's pairs.
+
+    Args:
+        users: [n_pairs].
+        videos: [n_pairs].
+        scores: [n_pairs].
+        k: Length of a list; shorter where fewer are proposed.
+        then: [n_pairs] decides between equal scores, the greater first.
+
+    Returns:
+        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by
+        video_idx.
+
+    Raises:
+        MicrorecError: a score is not finite.
+    """
+    bad = int((~np.isfinite(scores)).sum())
+    if bad:
+        raise MicrorecError(f"candidates: {bad} scores of the ranking model are not finite")
+    second = np.zeros(len(users)) if then is None else then
+    order = np.lexsort((videos, -second, -scores, users))
+    users, videos, scores = users[order], videos[order], scores[order]
+    ranks = np.arange(len(users)) - np.searchsorted(users, users) + 1
+    kept = ranks <= k
+    return rows_of(users[kept], ranks[kept], videos[kept], scores[kept])

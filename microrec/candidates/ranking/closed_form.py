@@ -1,0 +1,160 @@
+"""Rank fusion of all sources, weighted by how much data the user has.
+
+    score(u, v) = sum_s w_s(n_u) / (c + rank_s(u, v))
+    w_s(n)      = warm_s * n / (n + kappa) + cold_s * kappa / (n + kappa)
+
+n_u = the user's positive edges in the fit. Reciprocal rank fusion: Cormack, Clarke and Buettcher,
+SIGIR 2009; the
+adaptive weight: models.md, section 6 (hybrid). A source that is absent simply adds nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from microrec.core.knowledge import Ints, column
+
+Share = Annotated[float, Field(ge=0)]
+
+REASONS = {
+    "popularity": "popular with everyone",
+    "content": "similar to videos you watched",
+    "user_neighbours": "liked by viewers with a taste like yours",
+    "video_neighbours": "often watched together with your videos",
+    "ease": "goes with the videos you watched, taken together",
+    "rp3beta": "watched by viewers of your videos",
+    "preference_gcn": "fits your taste",
+    "multi_trend": "fits what you have been watching lately",
+    "sasrec": "goes on from what you watched last",
+}
+"""Why a video of a source is in the list, in words a product can show; they name no other user."""
+
+OTHER_REASON = "picked for you"
+"""Reason for a source without words of its own."""
+
+
+class Weight(BaseModel):
+    """Weight of a source for users with much and with no history."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    warm: Share
+    """Weight as history grows without bound."""
+    cold: Share
+    """Weight at no history."""
+
+
+class Config(BaseModel):
+    """How sources are fused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: dict[str, Weight] = {
+        "popularity": Weight(warm=0.3, cold=1.0),
+        "content": Weight(warm=0.4, cold=0.6),
+        "user_neighbours": Weight(warm=1.0, cold=0.1),
+        "video_neighbours": Weight(warm=1.0, cold=0.1),
+        "preference_gcn": Weight(warm=1.0, cold=0.2),
+    }
+    """Weight of each source."""
+    other: Weight = Weight(warm=0.5, cold=0.2)
+    """Weight of a source that `weights` does not name."""
+    c: PositiveFloat = 60.0
+    """Flattens the difference between the first ranks."""
+    kappa: PositiveFloat = 5.0
+    """Positive edges at which a user is half warm."""
+    block_cells: PositiveInt = 4_000_000
+    """(user, video) cells fused at a time, about 26 bytes each; does not change the lists."""
+
+    def weight(self, source: str, history: Ints) -> NDArray[np.float64]:
+        """Weight of a source for users with `history` positive edges each."""
+        chosen = self.weights.get(source, self.other)
+        warmth = history / (history + self.kappa)
+        return np.asarray(chosen.warm * warmth + chosen.cold * (1.0 - warmth), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One source's candidates as arrays sorted by user, so that a block of users is a slice."""
+
+    user: Ints
+    video: Ints
+    rank: Ints
+    score: NDArray[np.float64]
+
+    def of(self, users: Ints) -> tuple[Ints, Ints, Ints, NDArray[np.float64]]:
+        """Candidates of ascending `users`: position of the user in `users`, video_idx, rank, score."""
+        start = np.searchsorted(self.user, users[0], side="left")
+        stop = np.searchsorted(self.user, users[-1], side="right")
+        user = self.user[start:stop]
+        rows = np.searchsorted(users, user)
+        wanted = users[rows] == user
+        mine = np.arange(start, stop)[wanted]
+        return rows[wanted], self.video[mine], self.rank[mine], self.score[mine]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Fused points of a block of users.
+
+    Shapes:
+        points: [n_block, n_videos], 0 where no source proposes the video.
+        strongest: [n_block, n_videos], position of the source that gave most (in name order), -1
+            where none.
+        rank: [n_block, n_videos], the place at which that source proposes the video, 0 where none.
+    """
+
+    points: NDArray[np.float64]
+    strongest: NDArray[np.int16]
+    rank: NDArray[np.int32]
+
+
+def ranked(candidates: pa.Table) -> Ranked:
+    """`candidates` rows of one source, in any order, ready to be cut by users."""
+    user = column(candidates, "user_idx")
+    order = np.argsort(user, kind="stable")
+    return Ranked(
+        user=user[order],
+        video=column(candidates, "video_idx")[order],
+        rank=column(candidates, "rank")[order],
+        score=column(candidates, "score")[order].astype(np.float64),
+    )
+
+
+def fuse(
+    sources: Mapping[str, Ranked], *, users: Ints, history: Ints, n_videos: int, config: Config
+) -> Fused:
+    """Fuse the sources for a block of users; the largest share names the source, ties by name.
+
+    Args:
+        sources: Candidates by source.
+        users: [n_block] user_idx, ascending.
+        history: [n_block] positive edges of each user.
+        n_videos: Videos of the catalogue.
+        config: Weights.
+    """
+    shape = (len(users), n_videos)
+    points = np.zeros(shape)
+    largest = np.full(shape, -1.0)  # a source without weight is still the one that proposes
+    strongest = np.full(shape, -1, dtype=np.int16)
+    best = np.zeros(shape, dtype=np.int32)
+    for position, name in enumerate(sorted(sources)):
+        rows, videos, ranks, _ = sources[name].of(users)
+        given = config.weight(name, history)[rows] / (config.c + ranks)
+        points[rows, videos] += given
+        stronger = given > largest[rows, videos]
+        rows, videos = rows[stronger], videos[stronger]
+        largest[rows, videos] = given[stronger]
+        strongest[rows, videos] = position
+        best[rows, videos] = ranks[stronger]
+    return Fused(points=points, strongest=strongest, rank=best)
+
+
+def reason(source: str) -> str:
+    """Why a video of `source` is in the list, in words a product can show."""
+    return REASONS.get(source, OTHER_REASON)

@@ -1,0 +1,426 @@
+"""The learned blend: how likely a user likes a proposed video, told by all sources together.
+
+A few shallow trees (LightGBM; Ke et al., NeurIPS 2017) read what every source says of a pair, and
+what is known of the user and the video:
+
+    points_<source>     1 / (c + rank), 0 where the source does not propose the video
+    score_<source>      the source's score as a z-score within the user's list; a video it does not
+                        propose has the least of the list
+    closed_form         the points of `blend`, the closed form
+    history             the user's positive edges (capped)
+    place, place_last_day
+                        -log(1 + videos with more positive viewers), all days and the last one: a
+                        place, not a count, as days and windows are not equally busy
+    age_days            since publication; missing where that is not known
+
+More points or a better score of a source never make a video less likely (monotone constraints), so
+what each source does can be read off.
+
+It learns from *nights*, not from users: what one held-out day liked is for a good part a matter of
+which videos that day was about. A blend taught by one day and tested on other users of the same day
+looks much better than it is (README), so examples are whole earlier nights: their trial candidates,
+and what their held-out day came to like. With fewer than `least_nights` of them the closed form
+stands.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from microrec.candidates.ranking import closed_form
+from microrec.candidates.ranking.candidate_union import by_score, keys, union
+from microrec.core.knowledge import (
+    FIT_SPLITS,
+    Ints,
+    Knowledge,
+    age_days,
+    column,
+    horizon,
+    positive_viewers,
+)
+from microrec.errors import MicrorecError
+
+Matrix = NDArray[np.float32]
+
+SOURCE = "hybrid"
+"""The source of `candidates` that holds the learned order, and the name of the artefact."""
+FILE = "blend.txt"
+OF_SOURCES = ("points_", "score_")
+CLOSED_FORM = "closed_form"
+OF_PAIRS = ("history", "place", "place_last_day", "age_days")
+MOST_HISTORY = 50.0
+LEAST = 1e-6
+"""A chance is at least this, so that every scored video counts as personal."""
+
+
+class Config(BaseModel):
+    """How the blend is learned."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    nights: int = Field(default=7, ge=0)
+    """Held-out days learned from, at most, the newest first; 0 = always the closed form."""
+    least_nights: PositiveInt = 2
+    """Held-out days below which the closed form stands."""
+    least_positives: PositiveInt = 300
+    """Liked candidates below which the closed form stands."""
+    negatives: float = Field(default=0.25, gt=0, le=1)
+    """Share of the candidates nobody liked that is learned from."""
+    trees: PositiveInt = 50
+    """Number of trees."""
+    leaves: int = Field(default=4, ge=2)
+    """Leaves of a tree."""
+    learning_rate: PositiveFloat = 0.05
+    """Shrinkage of each tree."""
+    least_in_leaf: PositiveInt = 200
+    """Candidates a leaf must hold."""
+    l2: float = Field(default=10.0, ge=0)
+    """Ridge penalty on the leaves."""
+    block_users: PositiveInt = 4096
+    """Users whose candidates are held at a time, about 100 bytes a candidate; does not change the lists."""
+    explained: PositiveInt = 2000
+    """Users, drawn, of whose candidates the weights are told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What a fit knows of users and videos.
+
+    Shapes:
+        history: [n_users] positive edges.
+        video: [n_videos, 3], the columns of `OF_PAIRS` after the first.
+    """
+
+    history: NDArray[np.int64]
+    video: Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Candidates of users, ready to be scored.
+
+    Shapes:
+        user, video: [n_pairs], sorted by both.
+        values: [n_pairs, n_features], in the order of `names(sources)`.
+    """
+
+    user: Ints
+    video: Ints
+    values: Matrix
+    sources: tuple[str, ...]
+    """In name order."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the features, in order."""
+        return names(self.sources)
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Candidates with known outcome.
+
+    Shapes:
+        values: [n_examples, n_features].
+        liked: [n_examples].
+    """
+
+    values: Matrix
+    liked: NDArray[np.bool_]
+
+
+def facts(edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day: dt.date) -> Facts:
+    """What a fit knows of users and videos.
+
+    Args:
+        edges: `watch_edges` of the day; splits the fit may not see are ignored.
+        videos: `video_nodes` of the day.
+        known: What the fit knows.
+        fit: trial or final.
+        day: The day of the run.
+    """
+    liked = np.diff(known.positives.tocsc().indptr)
+    last = positive_viewers(edges, FIT_SPLITS[fit][-1], n_videos=videos.num_rows)
+    columns = [_place(liked), _place(last), age_days(videos, horizon(day, fit))]
+    return Facts(known.history, np.stack(columns, axis=1).astype(np.float32))
+
+
+def _place(viewers: Ints) -> NDArray[np.float64]:
+    """0 for the most viewed video, the less the more videos have more viewers. [n_videos]."""
+    return -np.log1p(len(viewers) - np.searchsorted(np.sort(viewers), viewers, side="right"))
+
+
+def names(sources: Sequence[str]) -> list[str]:
+    """Names of the features, in order."""
+    told = [kind + source for source in sorted(sources) for kind in OF_SOURCES]
+    return [*told, CLOSED_FORM, *OF_PAIRS]
+
+
+def in_blocks(sources: Mapping[str, pa.Table], *, size: int) -> Iterator[dict[str, pa.Table]]:
+    """The same candidates, `size` users at a time, in the order of user_idx.
+
+    What is said of a pair depends on its user's lists alone, so pairs of blocks are those of all.
+
+    Args:
+        sources: `candidates` rows by source, in any order.
+        size: Users of a block, at most.
+    """
+    ordered = {name: rows.sort_by("user_idx") for name, rows in sources.items()}
+    user = {name: column(rows, "user_idx") for name, rows in ordered.items()}
+    users = np.unique(np.concatenate([np.empty(0, dtype=np.int32), *user.values()]))
+    if not len(users):
+        yield ordered
+    for start in range(0, len(users), size):
+        low, high = users[start], users[min(start + size, len(users)) - 1]
+        block = {}
+        for name, rows in ordered.items():
+            first = np.searchsorted(user[name], low, side="left")
+            last = np.searchsorted(user[name], high, side="right")
+            block[name] = rows.slice(first, last - first)
+        yield block
+
+
+def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: closed_form.Config) -> Pairs:
+    """Every pair that some source proposes, with all that is said of it.
+
+    Args:
+        sources: `candidates` rows by source, in any order.
+        facts: What the fit knows of users and videos.
+        closed: The closed form.
+    """
+    user, video = union(sources)
+    key = keys(user, video)
+    start = np.searchsorted(user, user)  # of each pair's user
+    columns, points = [], np.zeros(len(key))
+    for name in sorted(sources):
+        rows = sources[name]
+        at = np.searchsorted(key, keys(column(rows, "user_idx"), column(rows, "video_idx")))
+        given = np.zeros(len(key))
+        given[at] = 1.0 / (closed.c + column(rows, "rank"))
+        points += closed.weight(name, facts.history[user]) * given
+        columns += [given, _standard(at, column(rows, "score").astype(np.float64), start)]
+    columns += [points, np.minimum(facts.history[user], MOST_HISTORY), *facts.video[video].T]
+    values = np.stack(columns, axis=1).astype(np.float32)
+    return Pairs(user, video, values, tuple(sorted(sources)))
+
+
+def _standard(at: Ints, scores: NDArray[np.float64], start: Ints) -> NDArray[np.float64]:
+    """A source's scores as z-scores within each user's list; who is not in it gets its least.
+
+    Args:
+        at: [n_rows] pair of each row of the source.
+        scores: [n_rows].
+        start: [n_pairs] first pair of each pair's user.
+    """
+    n, mine = len(start), start[at]
+    count = np.maximum(np.bincount(mine, minlength=n), 1)
+    mean = np.bincount(mine, scores, minlength=n) / count
+    spread = np.sqrt(np.bincount(mine, (scores - mean[mine]) ** 2, minlength=n) / count)
+    found = (scores - mean[mine]) / np.where(spread > 0, spread, 1.0)[mine]
+    least = np.zeros(n)
+    np.minimum.at(least, mine, found)
+    all_of = least[start]
+    all_of[at] = found
+    return all_of
+
+
+def liked(found: Pairs, users: Ints, videos: Ints) -> NDArray[np.bool_]:
+    """Which pairs came to be liked.
+
+    Args:
+        found: Candidates.
+        users: [n_right] user_idx of a right pair.
+        videos: [n_right] its video_idx.
+    """
+    return np.isin(keys(found.user, found.video), keys(users, videos))
+
+
+def examples(
+    found: Pairs, right: NDArray[np.bool_], *, config: Config, rng: np.random.Generator
+) -> Examples:
+    """What is learned from one night: everything liked, and a share of the rest of the same users.
+
+    Users who came to like none of their candidates teach nothing about the order of a list.
+
+    Args:
+        found: The trial's candidates.
+        right: Which of them the held-out day liked. [n_pairs]
+        config: The share.
+        rng: Draws the others.
+    """
+    asked = np.isin(found.user, found.user[right])
+    kept = asked & (right | (rng.random(len(right)) < config.negatives))
+    return Examples(found.values[kept], right[kept])
+
+
+def together(parts: Sequence[Examples]) -> Examples:
+    """Examples of several blocks of users as those of one night."""
+    values, right = [one.values for one in parts], [one.liked for one in parts]
+    return Examples(np.concatenate(values), np.concatenate(right))
+
+
+def fit(
+    nights: Sequence[Examples], sources: Sequence[str], *, config: Config
+) -> lightgbm.Booster | None:
+    """Learn from the examples of earlier nights; None where they are too few.
+
+    Args:
+        nights: Examples of each night.
+        sources: Names of the sources.
+        config: How.
+    """
+    if len(nights) < config.least_nights:
+        return None
+    right = np.concatenate([one.liked for one in nights])
+    if right.sum() < config.least_positives:
+        return None
+    named = names(sources)
+    rising = [int(one.startswith(OF_SOURCES) or one == CLOSED_FORM) for one in named]
+    options = {
+        "objective": "binary",
+        "num_leaves": config.leaves,
+        "learning_rate": config.learning_rate,
+        "min_data_in_leaf": config.least_in_leaf,
+        "lambda_l2": config.l2,
+        "monotone_constraints": rising,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+    values = np.concatenate([one.values for one in nights])
+    data = lightgbm.Dataset(values, right.astype(np.int8), feature_name=named)
+    return lightgbm.train(options, data, num_boost_round=config.trees)
+
+
+def order(booster: lightgbm.Booster, found: Pairs, *, k: int) -> pa.Table:
+    """The best `k` candidates of each user by the learned chance, of equal ones by the closed form.
+
+    Args:
+        booster: The learned blend.
+        found: Candidates.
+        k: Length of a list.
+
+    Returns:
+        `candidates` rows; the score is the chance, in (0, 1].
+    """
+    said = (
+        booster.predict(found.values) if len(found.values) else []
+    )  # LightGBM judges no empty array
+    chance = np.maximum(np.asarray(said), LEAST)
+    closed = found.values[:, booster.feature_name().index(CLOSED_FORM)]
+    return by_score(found.user, found.video, chance, k=k, then=closed)
+
+
+def effects(booster: lightgbm.Booster, found: Pairs) -> dict[str, NDArray[np.float64]]:
+    """What each source adds to the log odds of each pair (SHAP values of trees; Lundberg et al. 2020).
+
+    What the closed form says of a pair is counted under its own name, what is known of the user and
+    the video under `known`.
+
+    Args:
+        booster: The learned blend.
+        found: Candidates.
+
+    Returns:
+        [n_pairs] by name.
+    """
+    told = np.zeros(found.values.shape)
+    if len(told):  # LightGBM explains no empty array
+        told = np.asarray(booster.predict(found.values, pred_contrib=True))[:, :-1]
+    groups: dict[str, NDArray[np.float64]] = {}
+    for place, name in enumerate(booster.feature_name()):
+        group = name.split("_", 1)[1] if name.startswith(OF_SOURCES) else name
+        group = "known" if name in OF_PAIRS else group
+        groups[group] = groups.get(group, 0.0) + told[:, place]
+    return groups
+
+
+def closed_effects(
+    found: Pairs, closed: closed_form.Config, *, history: Ints
+) -> dict[str, NDArray[np.float64]]:
+    """The points each source adds to each pair in the closed form, [n_pairs] by name.
+
+    Args:
+        found: Candidates.
+        closed: The closed form.
+        history: Positive edges of each user. [n_users]
+    """
+    return {
+        name: closed.weight(name, history[found.user]) * found.values[:, place]
+        for name in found.sources
+        for place in [found.names.index(f"points_{name}")]
+    }
+
+
+def weights(
+    effects: Mapping[str, NDArray[np.float64]],
+    user: Ints,
+    *,
+    history: Ints,
+    buckets: Sequence[tuple[str, int, int | None]],
+) -> pa.Table:
+    """How far each source spreads a user's candidates apart, as a share, by history.
+
+    Args:
+        effects: What a source adds to each pair. [n_pairs] by name.
+        user: user_idx of each pair, ascending.
+        history: Positive edges of each user. [n_users]
+        buckets: Name, least and most positive edges.
+
+    Returns:
+        bucket, source, weight (shares of a bucket add up to 1) and users; buckets without users are
+        absent.
+    """
+    users, start, count = np.unique(user, return_index=True, return_counts=True)
+    spread = np.zeros((len(users), len(effects)))
+    for place, name in enumerate(sorted(effects)):
+        mean = np.add.reduceat(effects[name], start) / count
+        square = np.add.reduceat((effects[name] - np.repeat(mean, count)) ** 2, start)
+        spread[:, place] = np.sqrt(square / count)
+    parts = []
+    for bucket, least, most in buckets:
+        n = history[users]
+        members = (n >= least) & (n <= (np.inf if most is None else most))
+        total = spread[members].sum(axis=0)
+        if not members.any() or not total.sum():
+            continue
+        columns = {
+            "bucket": pa.array([bucket] * len(effects), pa.string()),
+            "source": pa.array(sorted(effects), pa.string()),
+            "weight": pa.array(total / total.sum(), pa.float64()),
+            "users": pa.array([int(members.sum())] * len(effects), pa.int64()),
+        }
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts) if parts else _no_weights()
+
+
+def save(booster: lightgbm.Booster, folder: Path) -> None:
+    """Write the trees, as LightGBM's own text, into an artefact folder."""
+    (folder / FILE).write_text(booster.model_to_string())
+
+
+def load(folder: Path, sources: Sequence[str]) -> lightgbm.Booster:
+    """The trees of an artefact folder.
+
+    Raises:
+        MicrorecError: They were learned from other sources.
+    """
+    booster = lightgbm.Booster(model_str=(folder / FILE).read_text())
+    if booster.feature_name() != names(sources):
+        raise MicrorecError(
+            f"artefact {folder}: learned from {booster.feature_name()}, asked for {names(sources)}"
+        )
+    return booster
+
+
+def _no_weights() -> pa.Table:
+    kinds = {"bucket": pa.string(), "source": pa.string(), "weight": pa.float64()}
+    return pa.schema({**kinds, "users": pa.int64()}.items()).empty_table()

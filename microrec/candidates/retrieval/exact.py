@@ -1,0 +1,421 @@
+"""Top-k videos of a source for many users, by blocks of users: exact ones, but where videos are very many.
+
+Three forms of fitted model are understood, by structure (the models stage is not imported):
+
+    embeddings        score(u, v) = <user_u, video_v>
+    trends            score(u, v) = max_k <user_uk, video_v>
+    neighbour lists   axis user:  score(u, v) = sum_w sim(u, w) R_wv
+                      axis video: score(u, v) = sum_{j in N_u} sim(j, v) / n_u
+
+with R the positive edges, N_u the positive videos of u and n_u their number.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from scipy import sparse
+
+from microrec.core.knowledge import Floats, Ints, Knowledge
+from microrec.errors import MicrorecError
+
+if TYPE_CHECKING:  # numba and faiss: what few pairs do not repay
+    from microrec.candidates.retrieval.quantised import Index
+    from microrec.candidates.retrieval.tiled import Catalogue
+
+FEW = 0.1
+"""Share of finite scores below which sorting them all beats pruning first: numpy's partition takes ten
+times longer on rows that are mostly -inf, as those of neighbour lists are."""
+TILED = 40_000_000
+"""Pairs of a user and a video from which on `topk` is worth the time that loading its compiled code takes."""
+CHECKED = 16_384
+"""Rows looked through at a time."""
+
+
+class Config(BaseModel):
+    """How retrieval uses memory, which does not change what is found, when it searches, and how it shares lists out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    block_cells: PositiveInt = 8_000_000
+    """Scores (4 bytes each) held at a time; a block has block_cells / n_videos users. Many users are ranked by
+    embeddings in tiles of another, fixed size, see `topk`."""
+    threads: PositiveInt = 1
+    """Blocks that `topk` works on at a time, besides the threads of BLAS (OMP_NUM_THREADS): best is the number
+    of cores, with one BLAS thread."""
+    exact_up_to: PositiveInt = 1_000_000
+    """Videos from which on `approximate` searches for users of a model of embeddings, if it finds enough."""
+    least_recall: float = Field(default=0.99, gt=0, le=1)
+    """Share of the exact lists that must then be found."""
+    sampled: int = Field(default=1000, ge=2)
+    """Users whose exact lists say whether it does."""
+    trend_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of a list that a user's trends propose in equal parts; the rest goes by score alone."""
+
+
+class Embeddings(Protocol):
+    """Vectors whose inner product is the score."""
+
+    @property
+    def user(self) -> NDArray[np.float32]:
+        """[n_users, dim]."""
+
+    @property
+    def video(self) -> NDArray[np.float32]:
+        """[n_videos, dim]."""
+
+    @property
+    def user_known(self) -> NDArray[np.bool_]:
+        """[n_users], false where the model has nothing to say about the user."""
+
+    @property
+    def video_known(self) -> NDArray[np.bool_]:
+        """[n_videos], false where the model has nothing to say about the video."""
+
+
+class NeighbourLists(Protocol):
+    """Similar users of every user, or similar videos of every video, in CSR form."""
+
+    @property
+    def axis(self) -> str:
+        """Whose neighbours: user or video."""
+
+    @property
+    def indptr(self) -> NDArray[np.int64]:
+        """[n + 1], where each row's neighbours start."""
+
+    @property
+    def neighbour(self) -> NDArray[np.int32]:
+        """[n_pairs], the neighbours."""
+
+    @property
+    def similarity(self) -> NDArray[np.float32]:
+        """[n_pairs], their similarity."""
+
+
+class Trends(Protocol):
+    """Several vectors per user; the largest inner product is the score."""
+
+    @property
+    def user(self) -> NDArray[np.float32]:
+        """[n_users, n_trends, dim]."""
+
+    @property
+    def video(self) -> NDArray[np.float32]:
+        """[n_videos, dim]."""
+
+    @property
+    def trend_known(self) -> NDArray[np.bool_]:
+        """[n_users, n_trends], false where there is no such trend."""
+
+    @property
+    def video_known(self) -> NDArray[np.bool_]:
+        """[n_videos], false where the model has nothing to say about the video."""
+
+
+def best(
+    fitted: Embeddings | NeighbourLists | Trends,
+    *,
+    users: Ints,
+    known: Knowledge,
+    k: int,
+    config: Config,
+    index: "Index | None" = None,
+) -> pa.Table:
+    """Best `k` allowed videos of each user, whatever the form of the model; see the other functions."""
+    given: dict[str, Any] = {"users": users, "known": known, "k": k, "config": config}
+    by: Callable[..., pa.Table] = partial(by_embeddings, index=index)
+    if hasattr(fitted, "axis"):
+        by = by_neighbours
+    elif hasattr(fitted, "trend_known"):
+        by = by_trends
+    return by(fitted, **given)
+
+
+def index(
+    fitted: Embeddings,
+    *,
+    users: Ints,
+    known: Knowledge,
+    k: int,
+    config: Config,
+    rng: np.random.Generator,
+) -> "Index | None":
+    """An index of a model's videos for `by_embeddings`; None where comparing all is as well.
+
+    Args:
+        fitted: The vectors.
+        users: user_idx who will be ranked for; some of them say whether enough is found.
+        known: What the fit has seen.
+        k: Length of a list.
+        config: From how many videos on, and what is enough.
+        rng: Draws the users.
+
+    Raises:
+        MicrorecError: A known user's or video's vector is not finite.
+    """
+    users = np.unique(users)
+    users = users[fitted.user_known[users]]
+    many = int((known.eligible & fitted.video_known).sum()) > config.exact_up_to
+    # Of one dimension all lists are one list, and codes of 4 bits tell few videos apart.
+    if not many or fitted.video.shape[1] == 1 or len(users) < config.sampled:
+        return None
+    from microrec.candidates.retrieval import quantised
+
+    _check_finite(fitted)
+    sample = np.sort(rng.choice(users, config.sampled, replace=False))
+    return quantised.index(
+        _catalogue(fitted, known),
+        fitted.user,
+        sample=sample,
+        seen=known.barred,
+        k=k,
+        least=config.least_recall,
+    )
+
+
+def by_embeddings(
+    fitted: Embeddings,
+    *,
+    users: Ints,
+    known: Knowledge,
+    k: int,
+    config: Config,
+    index: "Index | None" = None,
+) -> pa.Table:
+    """Best `k` allowed videos of each user the model knows, by inner product.
+
+    Args:
+        fitted: The vectors.
+        users: user_idx to rank for.
+        known: What the fit has seen; seen and ineligible videos never appear.
+        k: Length of a list; shorter where fewer videos are allowed.
+        config: Block size.
+        index: Of the model's videos; they are compared one by one if there is none.
+
+    Returns:
+        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by
+        video_idx. From TILED pairs on `topk` finds them; scores may then differ in the last bits.
+
+    Raises:
+        MicrorecError: A known user's or video's vector is not finite.
+    """
+    _check_finite(fitted)
+
+    def score(block: Ints) -> Floats:
+        scores = fitted.user[block] @ fitted.video.T
+        scores[:, ~fitted.video_known] = -np.inf
+        return scores
+
+    users = np.asarray(users)
+    users = users[fitted.user_known[users]]
+    if index is not None and len(users):
+        return rows_of(*index.ranked(fitted.user, users=np.unique(users), seen=known.barred, k=k))
+    if len(users) * known.n_videos >= TILED:
+        return _tiled(fitted, users=users, known=known, k=k, config=config)
+    return _ranked(score, users=users, known=known, k=k, config=config)
+
+
+def by_neighbours(
+    fitted: NeighbourLists, *, users: Ints, known: Knowledge, k: int, config: Config
+) -> pa.Table:
+    """Best `k` allowed videos of each user by neighbourhood; only videos with a score above 0.
+
+    Args and returns as `by_embeddings`; the positive edges come from `known`.
+
+    Raises:
+        MicrorecError: A similarity is not finite.
+    """
+    bad = int((~np.isfinite(fitted.similarity)).sum())
+    if bad:
+        raise MicrorecError(f"candidates: {bad} similarities of the neighbour lists are not finite")
+    n = len(fitted.indptr) - 1
+    near = sparse.csr_matrix((fitted.similarity, fitted.neighbour, fitted.indptr), shape=(n, n))
+
+    def score(block: Ints) -> Floats:
+        if fitted.axis == "user":
+            product = near[block] @ known.positives
+        else:
+            share = 1.0 / np.maximum(known.history[block], 1)
+            product = known.positives[block] @ near
+            product = sparse.diags(share.astype(np.float32)) @ product
+        scores: Floats = product.toarray()
+        scores[scores <= 0] = -np.inf
+        return scores
+
+    return _ranked(score, users=np.asarray(users), known=known, k=k, config=config)
+
+
+def by_trends(fitted: Trends, *, users: Ints, known: Knowledge, k: int, config: Config) -> pa.Table:
+    """Best `k` allowed videos of each user who has a trend: a union of what the trends propose.
+
+    Each of a user's n trends proposes its best `trend_share` * k / n videos (rounded down); the
+    other places go to the best videos by score. The list is in the order of the score.
+
+    Args and returns as `by_embeddings`.
+
+    Raises:
+        MicrorecError: a vector is not finite.
+    """
+    _require_finite("trend", fitted.user, fitted.trend_known)
+    _require_finite("video", fitted.video, fitted.video_known)
+    users = np.unique(users)
+    users = users[fitted.trend_known[users].any(axis=1)]
+    n_trends = fitted.user.shape[1]
+    parts = [_empty()]
+    size = max(1, config.block_cells // n_trends)
+    for block in blocks(users, n_videos=known.n_videos, block_cells=size):
+        scores = np.full((len(block), known.n_videos), -np.inf, dtype=np.float32)
+        of_trends = []
+        for trend in range(n_trends):
+            mine = fitted.user[block, trend] @ fitted.video.T
+            mine[:, ~fitted.video_known] = -np.inf
+            mine[~fitted.trend_known[block, trend]] = -np.inf
+            known.mask(mine, block)
+            of_trends.append(mine)
+            np.maximum(scores, mine, out=scores)
+        quota = config.trend_share * k / fitted.trend_known[block].sum(axis=1)
+        proposed = np.zeros(scores.shape, dtype=np.bool_)
+        for mine in of_trends:
+            rows, videos, ranks = top(mine, k)
+            kept = ranks <= quota[rows]
+            proposed[rows[kept], videos[kept]] = True
+        rows, videos = _with_proposed(scores, proposed, k)
+        order = np.lexsort((videos, -scores[rows, videos], rows))
+        rows, videos = rows[order], videos[order]
+        ranks = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
+        parts.append(rows_of(block[rows], ranks, videos, scores[rows, videos]))
+    return pa.concat_tables(parts)
+
+
+def _with_proposed(
+    scores: Floats, proposed: NDArray[np.bool_], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of what is proposed and, up to k a row, of the best others."""
+    others = np.where(proposed, -np.inf, scores).astype(np.float32)
+    rows, videos, ranks = top(others, k)
+    room = k - proposed.sum(axis=1)
+    kept = ranks <= room[rows]
+    mine, theirs = np.nonzero(proposed), (rows[kept], videos[kept])
+    return np.concatenate([mine[0], theirs[0]]), np.concatenate([mine[1], theirs[1]])
+
+
+def top(scores: Floats, k: int) -> tuple[Ints, Ints, Ints]:
+    """Best `k` finite scores of each row, exactly; equal scores in the order of the columns.
+
+    Args:
+        scores: [n_rows, n_columns] without NaN; -inf is never taken.
+        k: At most this many per row.
+
+    Returns:
+        Rows, columns and 1-based ranks, sorted by row and rank.
+    """
+    taken = scores > -np.inf
+    if taken.mean() > FEW:
+        taken = _pruned(scores, min(k, scores.shape[1]))
+    rows, columns = np.nonzero(taken)
+    order = np.lexsort((columns, -scores[rows, columns], rows))
+    rows, columns = rows[order], columns[order]
+    ranks = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
+    kept = ranks <= k
+    return rows[kept], columns[kept], ranks[kept]
+
+
+def blocks(users: Ints, *, n_videos: int, block_cells: int) -> list[Ints]:
+    """Users cut into consecutive blocks of at most block_cells / n_videos (at least one) users."""
+    rows = max(1, block_cells // max(1, n_videos))
+    return [users[start : start + rows] for start in range(0, len(users), rows)]
+
+
+def rows_of(users: Ints, ranks: Ints, videos: Ints, scores: Floats) -> pa.Table:
+    """Columns in the types of the `candidates` contract."""
+    columns = {
+        "user_idx": users.astype(np.int32),
+        "rank": ranks.astype(np.int32),
+        "video_idx": videos.astype(np.int32),
+        "score": scores.astype(np.float32),
+    }
+    return pa.table(columns)
+
+
+def _ranked(
+    score: Callable[[Ints], Floats], *, users: Ints, known: Knowledge, k: int, config: Config
+) -> pa.Table:
+    """Score, mask and cut every block; one `candidates` row per (user, rank)."""
+    _check_length(k)
+    parts = [_empty()]
+    for block in blocks(np.unique(users), n_videos=known.n_videos, block_cells=config.block_cells):
+        scores = score(block)
+        known.mask(scores, block)
+        rows, videos, ranks = top(scores, k)
+        parts.append(rows_of(block[rows], ranks, videos, scores[rows, videos]))
+    return pa.concat_tables(parts)
+
+
+def _tiled(
+    fitted: Embeddings, *, users: Ints, known: Knowledge, k: int, config: Config
+) -> pa.Table:
+    """What `_ranked` gives for inner products, without ever holding a row of scores."""
+    from microrec.candidates.retrieval import (
+        tiled,  # numba: half a second that few pairs do not repay
+    )
+
+    _check_length(k)
+    found = tiled.ranked(
+        _catalogue(fitted, known),
+        fitted.user,
+        users=np.unique(users),
+        seen=known.barred,
+        k=k,
+        threads=config.threads,
+    )
+    return pa.concat_tables([_empty(), *(rows_of(*lists) for lists in found)])
+
+
+def _catalogue(fitted: Embeddings, known: Knowledge) -> "Catalogue":
+    """The videos that may be proposed."""
+    from microrec.candidates.retrieval.tiled import Catalogue
+
+    return Catalogue.of(fitted.video, known.eligible & fitted.video_known)
+
+
+def _pruned(scores: Floats, k: int) -> NDArray[np.bool_]:
+    """The best `k` of each row, of equal ones the first columns: what is left needs little sorting."""
+    least = np.partition(scores, -k, axis=1)[:, -k, None]
+    taken: NDArray[np.bool_] = scores > least
+    tied = (scores == least) & (least > -np.inf)
+    room = k - taken.sum(axis=1, keepdims=True)
+    taken |= tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= room)
+    return taken
+
+
+def _empty() -> pa.Table:
+    """No candidates, typed."""
+    none = np.empty(0, dtype=np.int64)
+    return rows_of(none, none, none, np.empty(0))
+
+
+def _check_length(k: int) -> None:
+    """Refuse lists of no length."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+
+
+def _check_finite(fitted: Embeddings) -> None:
+    """Refuse vectors that rank nothing."""
+    _require_finite("user", fitted.user, fitted.user_known)
+    _require_finite("video", fitted.video, fitted.video_known)
+
+
+def _require_finite(name: str, vectors: Floats, known: NDArray[np.bool_]) -> None:
+    """A NaN would rank above everything or nothing, silently: refuse it where it is known [...] of [..., dim]."""
+    bad = 0
+    for start in range(0, len(vectors), CHECKED):  # no copy of them all
+        some = slice(start, start + CHECKED)
+        bad += int((known[some] & ~np.isfinite(vectors[some]).all(axis=-1)).sum())
+    if bad:
+        raise MicrorecError(f"candidates: {bad} {name} vectors of the model are not finite")

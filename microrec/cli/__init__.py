@@ -1,0 +1,1 @@
+"""The `microrec` command."""

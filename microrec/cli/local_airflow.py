@@ -1,0 +1,169 @@
+"""One night in the terminal: the nightly DAG, run by Airflow in this process for one day.
+
+`DAG.test` of Airflow runs the same tasks with the same dependencies and records the run in Airflow's metadata, without
+a scheduler or a server. Each task is a process of its own, as under a scheduler.
+"""
+
+import datetime as dt
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pluggy
+from rich.console import Console
+
+from microrec.config.settings import HOME
+
+_hookimpl = pluggy.HookimplMarker("airflow")
+_JOB_LINE = re.compile(
+    r"^\S+ \[\w+\s*\] (?P<line>.*?)\s+\[airflow\.task\.hooks\.\S*SubprocessHook\]"
+)
+_OURS = re.compile(
+    r"^\S+ \S+ (?P<level>INFO|WARNING|ERROR) (?P<name>jobs|microrec|__main__)\S* (?P<text>.*)$"
+)
+
+
+def airflow_environment(home: Path) -> dict[str, str]:
+    """Airflow's settings for the embedded default: SQLite and a local folder, no examples, no telemetry."""
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(HOME / "dags" / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "2",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "5",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+
+
+def ui_environment(home: Path, port: int) -> dict[str, str]:
+    """Airflow's settings for a server on this machine's loopback, with one user, whose password it makes up."""
+    return airflow_environment(home) | {
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "operator:admin",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # On a busy machine the end of a task is noticed with its next heartbeat: five seconds for each, by default.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+    }
+
+
+def run(day: dt.date, *, airflow_home: Path, environment: Mapping[str, str]) -> bool:
+    """Run the nightly DAG for a day and show what happens.
+
+    Args:
+        day: UTC day of the night.
+        airflow_home: where Airflow keeps its metadata and the night's whole log.
+        environment: `MICROREC_*` settings for the jobs.
+
+    Returns:
+        Whether the run succeeded.
+    """
+    airflow_home.mkdir(parents=True, exist_ok=True)
+    os.environ.update(airflow_environment(airflow_home), **environment)
+    log = airflow_home / "logs" / f"night-{day}.log"
+    log.parent.mkdir(exist_ok=True)
+    console = Console(
+        file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False, soft_wrap=True
+    )
+    console.print(f"night {day}: whole log in {log}")
+    with _captured(log, console):
+        return _run_dag(day, console)
+
+
+def _run_dag(day: dt.date, console: Console) -> bool:
+    """Bring the metadata up to date, find the DAG, run it. Airflow is imported only now: it reads the environment."""
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.sdk.listener import get_listener_manager
+    from airflow.utils.db import initdb
+
+    initdb()
+    dags = HOME / "dags"
+    bag = BundleDagBag(dag_folder=dags, bundle_path=dags, bundle_name="dags-folder")
+    if bag.import_errors:
+        raise RuntimeError(f"the DAG does not load: {bag.import_errors}")
+    dag = bag.dags["nightly"]
+    get_listener_manager().add_listener(_Progress(console))  # type: ignore[no-untyped-call]
+    midnight = dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
+    finished = dag.test(logical_date=midnight, run_conf={"day": day.isoformat()})
+    return str(finished.state) == "success"
+
+
+@contextmanager
+def _captured(log: Path, console: Console) -> Iterator[None]:
+    """Send all output of Airflow and the jobs to the log; show the jobs' own lines in the terminal."""
+    outputs = [sys.stdout.fileno(), sys.stderr.fileno()]
+    saved = [os.dup(output) for output in outputs]
+    reading, writing = os.pipe()
+    for output in outputs:
+        os.dup2(writing, output)
+    os.close(writing)
+    follower = threading.Thread(target=_follow, args=(reading, log, console), daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for output, original in zip(outputs, saved, strict=True):
+            os.dup2(original, output)
+            os.close(original)
+        follower.join(timeout=5)
+
+
+def _follow(reading: int, log: Path, console: Console) -> None:
+    with os.fdopen(reading, errors="replace") as lines, log.open("w") as whole:
+        for line in lines:
+            whole.write(line)
+            whole.flush()
+            job_line = _JOB_LINE.match(line)
+            ours = _OURS.match(job_line["line"]) if job_line else None
+            if ours:
+                style = {"INFO": "dim", "WARNING": "yellow"}.get(ours["level"], "bold red")
+                console.print(f"    {ours['text']}", style=style, markup=False)
+
+
+class _Progress:
+    """Airflow listener: one line when a task starts, one when it ends. Tasks run one after another here."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+
+    @staticmethod
+    def _name(task_instance: Any) -> str:
+        index = task_instance.map_index
+        model = getattr(getattr(task_instance, "task", None), "model", None)
+        mapped = f" [{model or index}]" if index is not None and index >= 0 else ""
+        return f"{task_instance.task_id}{mapped}"
+
+    def _show(self, mark: str, task_instance: Any, style: str) -> None:
+        seconds = time.monotonic() - self._began
+        self._console.print(
+            f"{mark} {self._name(task_instance)}  {seconds:.1f} s", style=style, markup=False
+        )
+
+    @_hookimpl
+    def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
+        """A task starts."""
+        self._began = time.monotonic()
+        self._console.print(f"> {self._name(task_instance)}", markup=False)
+
+    @_hookimpl
+    def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
+        """A task ended well."""
+        self._show("ok", task_instance, "green")
+
+    @_hookimpl
+    def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
+        """A task failed."""
+        self._show("FAILED", task_instance, "bold red")

@@ -1,0 +1,120 @@
+"""Where to run: everything the environment may say, read in this one place.
+
+What to run with (models, thresholds, hyper-parameters) is the recipe's business, not the environment's.
+"""
+
+import logging
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from microrec.errors import BadArgument
+
+HOME = Path(__file__).resolve().parents[2]
+"""The checkout: schemas/, dags/ and microrec.toml lie here."""
+
+
+SECRET = r"(?i)secret|passw|token|access.?key|account.?key|private.?key|credential|signature|sas"
+"""What the name of an option has that holds a secret; Spark's own word for it is shorter (spark.redaction.regex)."""
+
+
+class Settings(BaseSettings):
+    """`MICROREC_*` environment variables, with the embedded defaults."""
+
+    # What was wrong with a setting is said without its value, which may be a secret.
+    model_config = SettingsConfigDict(
+        env_prefix="MICROREC_", frozen=True, hide_input_in_errors=True
+    )
+
+    warehouse: str = "var/warehouse"
+    """Root of the tables: a folder or an object-store URI."""
+    landing: str = "var/landing"
+    """Root of the producers' raw files."""
+    recipe: Path = HOME / "microrec.toml"
+    """The recipe file."""
+    schemas: Path = HOME / "schemas"
+    """Folder of the data contracts."""
+    spark_master: str = "local[*]"
+    """Where Spark runs; the jobs do not change with it."""
+    spark_java_options: str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    """JVM options of the driver. The default halves start-up and suits days of up to some million rows on one machine;
+    say `-XX:+UseParallelGC` for larger ones, whose long jobs repay the full compiler."""
+    spark_driver_memory: str = "4g"
+    """Heap of the driver, which is also the executor of `local[*]`."""
+    spark_shuffle_partitions: int | None = Field(default=None, ge=1)
+    """Upper bound of shuffle partitions; what suits the master (spark/session.py) if left out."""
+    spark_options: dict[str, str] = Field(default={}, repr=False)
+    """Spark options (JSON) that stand above those of spark/session.py."""
+    spark_archive: Path | None = None
+    """Where `microrec warm` keeps the JVM's classes, loaded once; beside the environment's packages if left out."""
+    device: str = "cpu"
+    """Where models that train in epochs are trained, as torch names it: `cpu`, `cuda`, `cuda:1`."""
+    train_processes: int = Field(default=1, ge=1)
+    """Processes such a training is shared by, started through Spark (runner/processes.py): the same model up to
+    rounding. More than one pays where a step takes far longer than sending all parameters around."""
+    rank_tasks: int = Field(default=1, ge=1)
+    """Spark tasks that share the ranking of all users (runner/shards.py); 1 = this process, without Spark. More pay
+    on a cluster, or where users are millions."""
+    models: list[str] = []
+    """Of the recipe's models, those this run makes do with (JSON), `popularity` always among them; all if left out."""
+    promote: str | None = None
+    """Why this run shall be released though it is not shown to be good enough (evaluation/gate.py)."""
+    run_id: str = "manual"
+    """Run that writes, kept in every commit."""
+    attempt: int = Field(default=1, ge=1)
+    """Place among the tries of the run, greater for later ones; a late earlier one may not commit over a newer one."""
+    storage_options: dict[str, str] = Field(default={}, repr=False)
+    """Credentials and endpoints for an object store, as deltalake takes them."""
+
+    @property
+    def secrets(self) -> list[str]:
+        """Values that no log line and no message may have, the longest first."""
+        options = [*self.storage_options.items(), *self.spark_options.items()]
+        return sorted(
+            {value for name, value in options if len(value) > 5 and re.search(SECRET, name)},
+            key=len,
+        )[::-1]
+
+
+@lru_cache
+def settings() -> Settings:
+    """The settings of this process (tests call `settings.cache_clear()` after changing the environment).
+
+    Raises:
+        BadArgument: a variable cannot be read; its name is told, its value is not.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{_variable(one['loc'])}: {one['msg']}" for one in error.errors())
+    except SettingsError as error:
+        wrong = str(error)
+    # Not from the error: its cause has the value.
+    raise BadArgument(f"environment: {wrong}")
+
+
+def redacted(text: str) -> str:
+    """Text without the secrets of the settings."""
+    try:
+        secrets = settings().secrets
+    except BadArgument:
+        return text
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+class Redacted(logging.Formatter):
+    """Log lines, tracebacks included, without the secrets of the settings."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return redacted(super().format(record))
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    return f"MICROREC_{str(place[0]).upper()}" if place else "MICROREC_*"

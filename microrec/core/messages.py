@@ -1,0 +1,23 @@
+"""Text from outside as messages and logs show it: cut, escaped, in one line."""
+
+import re
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that move a cursor, end a line or turn writing around."""
+
+
+def shown(value: object, width: int = 60) -> str:
+    """A value from outside as a message shows it: quoted, cut, in one line."""
+    text = str(value)
+    return f"'{plain(text[:width])}'" + (f" ({len(text)} characters)" if len(text) > width else "")
+
+
+def plain(text: str) -> str:
+    """Text that moves no cursor, ends no line and turns no writing around: such characters become escapes."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def one_line(text: str, width: int = 4000) -> str:
+    """A message in one line of bounded length: a task's alert is the last line that was printed."""
+    line = plain(" ".join(part.strip() for part in text.splitlines() if part.strip()))
+    return line if len(line) <= width else f"{line[:width]} ..."

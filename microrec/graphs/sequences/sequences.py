@@ -1,0 +1,316 @@
+"""What each user had watched as of a cut, in order, and what users like them watched next.
+
+The implicit user network's fragments of DMR (Lu et al. 2021, arXiv 2110.03902). Nothing at or after
+a row's cut is looked at, neither here nor in the network (`cuts.py`), so a model that predicts the
+viewings of a day from the rows as of its start cannot see what it predicts.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from microrec.graphs.sequences.cuts import as_of, start
+from microrec.graphs.similarity.measures import Measure, share
+from microrec.graphs.watch.sums import exact_sum
+
+HISTORY = "array<struct<video_idx:int,at:timestamp>>"
+ROW = ["user_idx", "cut_at"]
+"""The key of a row. Sorts compare the first column fastest, and there are few cuts."""
+FUTURE = "array<struct<video_idx:int,at:timestamp,weight:double>>"
+NEIGHBOURS, SUCCESSORS, NONE = SOURCES = ("neighbours", "successors", "none")
+"""Where a future is from."""
+
+
+class Config(BaseModel):
+    """Days that are learned from, lengths of the lists, and how fast a fragment fades."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    example_days: PositiveInt = 7
+    """Target days: D and those before it, whose viewings are examples."""
+    history_length: PositiveInt = 100
+    """Latest positive viewings kept per user."""
+    n_anchors: PositiveInt = 5
+    """The user's latest distinct videos that are looked up in the neighbours' sequences."""
+    fragment_length: PositiveInt = 5
+    """Positive viewings of the neighbour taken after an anchor."""
+    future_length: PositiveInt = 50
+    """Videos kept per user, by weight."""
+    tau_days: PositiveFloat = 7.0
+    """A neighbour's viewing weighs pearson * exp(-age / tau)."""
+    activity_quantile: float = Field(default=0.995, gt=0, le=1)
+    """Users with more positive viewings than this share of the users (bots) are nobody's neighbours."""
+    touch_cap: PositiveInt = 500
+    """Latest viewers of an anchor whose fragments are looked up."""
+    n_successors: PositiveInt = 10
+    """Videos taken per anchor where no neighbour has a fragment."""
+
+
+def exposures(viewings: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
+    """One row per viewing of a target day: what was shown, and the cut it is predicted as of.
+
+    Args:
+        viewings: events with user_idx and video_idx.
+        cuts: of the night.
+    """
+    cut_at = start(F.col("day"))
+    return viewings.where(cut_at.isin(list(cuts[:-1]))).select(
+        cut_at.alias("cut_at"),
+        "event_id",
+        "user_idx",
+        "video_idx",
+        "started_at",
+        "feedback",
+        "strength",
+        "watch_ms",
+        "duration_ms",
+    )
+
+
+def wanted(exposures: DataFrame, users: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
+    """The rows of `sequences`: cut_at, user_idx.
+
+    As of the start and the end of D all users, as of an earlier cut those who were shown something
+    on the day it begins.
+
+    Args:
+        exposures: of the night.
+        users: user_idx of the day.
+        cuts: of the night.
+    """
+    last = F.explode(F.array(*map(F.lit, cuts[-2:])))
+    everyone = users.select(last.alias("cut_at"), "user_idx")
+    earlier = exposures.where(F.col("cut_at") < F.lit(cuts[-2]))
+    return everyone.unionByName(earlier.select("cut_at", "user_idx").distinct())
+
+
+def positive_viewings(viewings: DataFrame, *, config: Config) -> DataFrame:
+    """One row per positive viewing (user_idx, video_idx, at), with its place among the user's.
+
+    An instant's order is that of video_idx. As time only adds to the end, what is so as of a cut
+    follows from the whole: see `as_of`.
+
+    Returns:
+        place, 1 = the user's first; next: the `fragment_length` viewings that follow; again_at: when
+        the user viewed the video again; pushed_at: when so many had followed that it leaves the
+        history.
+    """
+    # One user, video and instant is one viewing: of two rows either could be the last one.
+    distinct = (
+        viewings.where(F.col("feedback") == "positive")
+        .select("user_idx", "video_idx", F.col("started_at").alias("at"))
+        .distinct()
+    )
+    in_time = Window.partitionBy("user_idx").orderBy("at", "video_idx")
+    following = in_time.rowsBetween(1, config.fragment_length)
+    of_video = Window.partitionBy("user_idx", "video_idx").orderBy("at")
+    return distinct.select(
+        "user_idx",
+        "video_idx",
+        "at",
+        F.row_number().over(in_time).alias("place"),
+        F.collect_list(F.struct("at", "video_idx")).over(following).alias("next"),
+        F.lead("at").over(of_video).alias("again_at"),
+        F.lead("at", config.history_length).over(in_time).alias("pushed_at"),
+    )
+
+
+def sequences(wanted: DataFrame, histories: DataFrame, futures: DataFrame) -> DataFrame:
+    """The rows that are wanted; who has no history or no future has an empty list.
+
+    Args:
+        wanted: cut_at, user_idx.
+        histories: result of `histories`.
+        futures: of both sources.
+
+    Returns:
+        One row per (cut_at, user_idx).
+    """
+    return (
+        wanted.join(histories, on=ROW, how="left")
+        .join(futures, on=ROW, how="left")
+        .select(
+            *ROW,
+            F.coalesce("history", F.array().cast(HISTORY)).alias("history"),
+            F.coalesce("future", F.array().cast(FUTURE)).alias("future"),
+            F.coalesce("future_from", F.lit(NONE)).alias("future_from"),
+            F.greatest(F.array_max("history.at"), F.array_max("future.at")).alias("last_at"),
+        )
+    )
+
+
+def histories(positive: DataFrame, wanted: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
+    """One row per (cut_at, user_idx): the latest positive viewings, repeats included, oldest first."""
+    kept = as_of(positive, cuts, at=F.col("at"), until=F.col("pushed_at")).join(
+        wanted, on=ROW, how="left_semi"
+    )
+    lists = kept.groupBy(*ROW).agg(_by_time("at", "video_idx").alias("list"))
+    history = F.transform(
+        "list", lambda one: F.struct(one["video_idx"].alias("video_idx"), one["at"].alias("at"))
+    )
+    return lists.select(*ROW, history.alias("history"))
+
+
+def touches(positive: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
+    """One row per (cut_at, user_idx, video_idx): the last positive viewing, and what came next.
+
+    `recency` is 1 for the user's latest video, `n_positive` the number of the user's viewings. `next`
+    holds up to `fragment_length` later viewings; one of the very same instant takes a place but is
+    no successor and is dropped. Only the last viewing of a video counts, so one pair of users and
+    one anchor give one fragment, and it never contains its own anchor.
+    """
+    of_user = Window.partitionBy(*ROW)
+    later = F.filter("next", lambda one: (one["at"] > F.col("at")) & (one["at"] < F.col("cut_at")))
+    return as_of(positive, cuts, at=F.col("at"), until=F.col("again_at")).select(
+        "cut_at",
+        "user_idx",
+        "video_idx",
+        "at",
+        later.alias("next"),
+        F.row_number().over(of_user.orderBy(F.col("place").desc())).alias("recency"),
+        F.max("place").over(of_user).alias("n_positive"),
+    )
+
+
+def from_neighbours(
+    touches: DataFrame, network: DataFrame, wanted: DataFrame, *, config: Config
+) -> DataFrame:
+    """The futures that correlated users give.
+
+    For each anchor and each neighbour who touched it: the neighbour's fragment, each viewing with
+    weight pearson * exp(-(T - t) / tau). At most neighbours * anchors * fragment_length rows arise
+    per user.
+
+    Args:
+        touches: result of `touches`.
+        network: cut_at, user_idx, neighbour_idx and pearson, made of what was before the cut.
+        wanted: cut_at, user_idx.
+        config: lengths and decay.
+
+    Returns:
+        One row per (cut_at, user_idx) with a future: future_from, future.
+    """
+    touch = ["neighbour_idx", "video_idx", "cut_at"]
+    followed = fragments(touches, config=config).withColumnRenamed("user_idx", "neighbour_idx")
+    found = (
+        network.join(_anchors(touches, wanted, config), on=ROW, how="inner")  # several per edge
+        # Nine of ten have no fragment. The keys alone may be few enough to be broadcast.
+        .join(followed.select(*touch), on=touch, how="left_semi")
+        .join(followed, on=touch, how="inner")
+        .select(*ROW, "pearson", F.explode("next").alias("next"))
+        .select(*ROW, "pearson", "next.video_idx", "next.at")
+    )
+    weight = F.col("pearson") * _freshness(config)
+    return _futures(found.withColumn("weight", weight), touches, NEIGHBOURS, config)
+
+
+def from_successors(
+    touches: DataFrame, neighbours: DataFrame, wanted: DataFrame, *, config: Config
+) -> DataFrame:
+    """The futures that anybody gives to users without one from neighbours.
+
+    Of each anchor the `n_successors` videos with the greatest sum of exp(-(T - t) / tau) over its
+    fragments (ties by video_idx).
+
+    Args:
+        touches: result of `touches`.
+        neighbours: result of `from_neighbours`.
+        wanted: cut_at, user_idx.
+        config: lengths and decay.
+
+    Returns:
+        One row per (cut_at, user_idx) with a future: future_from, future.
+    """
+    followed = (
+        fragments(touches, config=config)
+        .select("cut_at", F.col("video_idx").alias("anchor"), F.explode("next").alias("next"))
+        .select("cut_at", "anchor", "next.video_idx", "next.at")
+    )
+    successors = followed.groupBy("anchor", "cut_at", "video_idx").agg(
+        exact_sum(_freshness(config)).alias("weight"), F.max("at").alias("at")
+    )
+    heaviest = Window.partitionBy("anchor", "cut_at").orderBy(F.col("weight").desc(), "video_idx")
+    kept = successors.withColumn("place", F.row_number().over(heaviest)).where(
+        F.col("place") <= config.n_successors
+    )
+    without = wanted.join(neighbours, on=ROW, how="left_anti")
+    anchors = _anchors(touches, without, config).withColumnRenamed("video_idx", "anchor")
+    found = anchors.join(kept, on=["anchor", "cut_at"], how="inner")  # n_successors per anchor
+    return _futures(found, touches, SUCCESSORS, config)
+
+
+def fragments(touches: DataFrame, *, config: Config) -> DataFrame:
+    """What followed the touches that are looked up: cut_at, user_idx, video_idx, next.
+
+    Those that something followed, without the ones of bots, and of a video the latest `touch_cap`
+    (ties by user_idx). With few users nobody is a bot: the quantile is a number somebody has.
+    """
+    quantile = F.expr(
+        f"percentile_disc({config.activity_quantile}) WITHIN GROUP (ORDER BY n_positive)"
+    )
+    most = touches.where(F.col("recency") == 1).groupBy("cut_at").agg(quantile.alias("most"))
+    followed = touches.join(most, on="cut_at", how="inner").where(
+        (F.col("n_positive") <= F.col("most")) & (F.size("next") > 0)
+    )
+    latest = Window.partitionBy("video_idx", "cut_at").orderBy(F.col("at").desc(), "user_idx")
+    kept = followed.withColumn("place", F.row_number().over(latest)).where(
+        F.col("place") <= config.touch_cap
+    )
+    return kept.select(*ROW, "video_idx", "next")
+
+
+def measured(sequences: DataFrame) -> list[Measure]:
+    """Per cut, the share of the rows with a future from each source."""
+    of_source = [F.count_if(F.col("future_from") == name).alias(name) for name in SOURCES]
+    cut = F.date_format("cut_at", "'cut='yyyy-MM-dd").alias("cut")
+    counted = sequences.groupBy(cut).agg(F.count("*").alias("n"), *of_source)
+    return [
+        share("sequences", f"future_from_{name}", row[name] / row["n"], row["n"])._replace(
+            slice=row["cut"]
+        )
+        for row in counted.orderBy("cut").collect()
+        for name in SOURCES
+    ]
+
+
+def _anchors(touches: DataFrame, wanted: DataFrame, config: Config) -> DataFrame:
+    latest = touches.where(F.col("recency") <= config.n_anchors)
+    return latest.join(wanted, on=ROW, how="left_semi").select(*ROW, "video_idx")
+
+
+def _freshness(config: Config) -> Column:
+    age_days = (F.unix_micros("cut_at") - F.unix_micros("at")) / F.lit(86_400e6)
+    return F.exp(-age_days / F.lit(config.tau_days))
+
+
+def _futures(found: DataFrame, touches: DataFrame, source: str, config: Config) -> DataFrame:
+    """Add the weights of a video up; of those new to the user the heaviest, by time.
+
+    `at` is the latest of those that add to a video's weight.
+    """
+    videos = found.groupBy(*ROW, "video_idx").agg(
+        exact_sum(F.col("weight")).alias("weight"), F.max("at").alias("at")
+    )
+    new = videos.join(touches, on=[*ROW, "video_idx"], how="left_anti")
+    heaviest = Window.partitionBy(*ROW).orderBy(F.col("weight").desc(), "video_idx")
+    kept = new.withColumn("place", F.row_number().over(heaviest)).where(
+        F.col("place") <= config.future_length
+    )
+    lists = kept.groupBy(*ROW).agg(_by_time("at", "video_idx", "weight").alias("list"))
+    future = F.transform(
+        "list",
+        lambda one: F.struct(
+            one["video_idx"].alias("video_idx"),
+            one["at"].alias("at"),
+            one["weight"].alias("weight"),
+        ),
+    )
+    return lists.select(*ROW, F.lit(source).alias("future_from"), future.alias("future"))
+
+
+def _by_time(*columns: str) -> Column:
+    # Not `array_sort`: it compares by a function that is interpreted.
+    return F.sort_array(F.collect_list(F.struct(*columns)))

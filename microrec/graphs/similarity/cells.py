@@ -1,0 +1,212 @@
+"""The k nearest rows by cosine where comparing all pairs takes too long: only the cells nearby are searched.
+
+An inverted file (Sivic & Zisserman 2003; the IVF index of faiss): k-means finds centres, every row lies in the cell of
+its nearest centre, and a row is compared with the rows of its `n_probes` nearest cells. With them it is compared
+exactly, as `cosine.py` does it: what can be wrong with a list is that a neighbour is missing, never a value or the
+order.
+
+Which rows a row meets depends on the two rows and the centres alone, and products with centres are exact too (unit
+vectors on the grid of `cosine.py`). So here as there neither the size nor the order of blocks changes a row. Blocks
+should hold whole cells (`Cells.homes`): a row then meets few cells of most blocks, and those at once.
+
+Centres are found by faiss (MIT) on one thread, from a sample: seeded, and the same rows give the same centres.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microrec.graphs.similarity import cosine
+from microrec.graphs.similarity.running_topk import Edges, Lists
+
+N_PROBES = 24
+"""Cells a row is compared with, its own among them."""
+MAX_CELLS = 16_384
+SAMPLED = 40
+"""Rows of the sample per cell, about; fewer leave centres that stand for nobody."""
+ITERATIONS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Centres of the cells [n_cells, n_dims], whole multiples of 1 / cosine.GRID times it, and their share of rows."""
+
+    centres: NDArray[np.float64]
+    share: NDArray[np.float64]
+    n_probes: int = N_PROBES
+
+    def probes(self, exact: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The nearest cells of unit vectors on the grid, nearest first: [n, n_probes]."""
+        n_probes = min(self.n_probes, len(self.centres))
+        found = np.empty((len(exact), n_probes), np.int32)
+        for start in range(0, len(exact), cosine.TILE):
+            near = exact[start : start + cosine.TILE] @ self.centres.T
+            best = np.argpartition(-near, n_probes - 1, axis=1)[:, :n_probes]
+            order = np.lexsort((best, -np.take_along_axis(near, best, axis=1)))
+            found[start : start + cosine.TILE] = np.take_along_axis(best, order, axis=1)
+        return found
+
+    def nearest(self, exact: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The nearest cell of each: [n]."""
+        cell: NDArray[np.int64] = np.argmax(exact @ self.centres.T, axis=1)
+        return cell
+
+    def homes(self, n_rows: int, block_size: int) -> "Homes":
+        """Cut cells into blocks: small cells share one, a large one has several.
+
+        Args:
+            n_rows: rows there are in all.
+            block_size: rows of a block, about.
+        """
+        expected = self.share * n_rows
+        n_parts = np.maximum(1, np.ceil(expected / block_size)).astype(np.int64)
+        first, block, held = np.zeros(len(expected), np.int64), 0, 0.0
+        for cell, rows in enumerate(expected):
+            if held and held + rows > block_size:
+                block, held = block + 1, 0.0
+            first[cell], held = block, held + rows
+            if n_parts[cell] > 1:
+                block, held = block + int(n_parts[cell]), 0.0
+        return Homes(first, n_parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Homes:
+    """Which blocks the rows of a cell are in: the first, and their number [n_cells]."""
+
+    first: NDArray[np.int64]
+    n_parts: NDArray[np.int64]
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks in all."""
+        return int((self.first + self.n_parts).max())
+
+    def of(self, idx: NDArray[np.int32], cell: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The block of each row [n]."""
+        return self.first[cell] + idx % self.n_parts[cell]
+
+
+class Packed(NamedTuple):
+    """Rows of a block by cell, and by the cells they are to be compared with.
+
+    Shapes:
+        rows: [n], ordered by cell, then idx; cell, start: the cells here and where their rows start, [m] and [m + 1];
+        probed_cell, probed_start: the cells probed from here likewise; prober: places in rows, by probed cell
+    """
+
+    rows: cosine.Block
+    cell: NDArray[np.int32]
+    start: NDArray[np.int64]
+    probed_cell: NDArray[np.int32]
+    probed_start: NDArray[np.int64]
+    prober: NDArray[np.int32]
+
+    @property
+    def idx(self) -> NDArray[np.int32]:
+        """Index of each row [n]."""
+        return self.rows.idx
+
+
+def n_cells(n_rows: int) -> int:
+    """Cells for so many rows: their number and the rows in those that are probed grow alike."""
+    return int(min(MAX_CELLS, max(1, round(4 * n_rows**0.5))))
+
+
+def cells(
+    sample: NDArray[np.floating], *, n_rows: int, n_probes: int = N_PROBES, seed: int
+) -> Cells:
+    """Find centres by spherical k-means.
+
+    Args:
+        sample: some of the rows [n, n_dims], in a fixed order; `SAMPLED` * `n_cells` of them are enough.
+        n_rows: rows there are in all.
+        n_probes: cells a row will be compared with.
+        seed: of the first centres.
+    """
+    import faiss
+
+    unit = cosine.block(np.arange(len(sample), dtype=np.int32), sample)
+    number = min(n_cells(n_rows), len(sample))
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # sums over rows would be cut otherwise on a machine of other size
+    try:
+        means = faiss.Kmeans(
+            unit.approximate.shape[1], number, niter=ITERATIONS, seed=seed, spherical=True,
+            min_points_per_centroid=1, max_points_per_centroid=len(sample),
+        )  # fmt: skip
+        means.train(unit.approximate)
+    finally:
+        faiss.omp_set_num_threads(threads)
+    centres = cosine.block(np.arange(number, dtype=np.int32), np.asarray(means.centroids)).exact
+    found = Cells(centres, np.ones(number) / number, n_probes)
+    own = np.bincount(found.probes(unit.exact)[:, 0], minlength=number)
+    return Cells(centres, own / len(sample), n_probes)
+
+
+def pack(rows: cosine.Block, cells: Cells) -> Packed:
+    """Order the rows of a block by cell."""
+    probes = cells.probes(rows.exact)
+    order = np.lexsort((rows.idx, probes[:, 0]))
+    probes = probes[order]
+    present, start = np.unique(probes[:, 0], return_index=True)
+    flat = probes.ravel()
+    by_cell = np.argsort(flat, kind="stable")
+    probed, probed_start = np.unique(flat[by_cell], return_index=True)
+    return Packed(
+        cosine.Block(rows.idx[order], rows.exact[order], rows.approximate[order]),
+        present,
+        np.append(start, len(order)),
+        probed,
+        np.append(probed_start, len(flat)),
+        (by_cell // probes.shape[1]).astype(np.int32),
+    )
+
+
+def compare(left: Packed, right: Packed, best: Lists) -> None:
+    """Offer the rows of each cell of a block to the rows that probe it.
+
+    Args:
+        left: the rows whose lists are kept.
+        right: the block.
+        best: lists of the left rows, changed in place.
+    """
+    _, mine, theirs = np.intersect1d(left.probed_cell, right.cell, return_indices=True)
+    for one, other in zip(mine, theirs, strict=True):
+        who = left.prober[left.probed_start[one] : left.probed_start[one + 1]]
+        cell = right.rows.rows(right.start[other], right.start[other + 1])
+        cosine.offer(left.rows, who, cell, best)
+
+
+def lists(
+    vectors: NDArray[np.floating],
+    *,
+    k: int,
+    block_size: int = 4096,
+    n_probes: int = N_PROBES,
+    seed: int = 1,
+) -> Edges:
+    """Everything in one process: the k nearest rows of every row of a matrix, as `cosine.lists` gives them."""
+    n_rows = len(vectors)
+    generator = np.random.default_rng(seed)
+    sampled = np.sort(generator.permutation(n_rows)[: SAMPLED * n_cells(n_rows)])
+    found = cells(vectors[sampled], n_rows=n_rows, n_probes=n_probes, seed=seed)
+    idx = np.arange(n_rows, dtype=np.int32)
+    cuts = range(0, n_rows, block_size)
+    exact = [cosine.block(idx[at : at + block_size], vectors[at : at + block_size]) for at in cuts]
+    cell = np.concatenate([found.nearest(one.exact) for one in exact])
+    home = found.homes(n_rows, block_size).of(idx, cell)
+    order = np.argsort(home, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(home[order])) + 1)
+    blocks = [pack(cosine.block(idx[part], vectors[part]), found) for part in parts]
+    columns = []
+    for left in blocks:
+        best = Lists.empty(len(left.idx), k)
+        for right in blocks:
+            compare(left, right, best)
+        columns.append(best.edges(left.idx, score="similarity"))
+    edges = {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
+    order = np.lexsort((edges["rank"], edges["idx"]))
+    return {name: column[order] for name, column in edges.items()}

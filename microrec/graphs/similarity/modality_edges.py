@@ -1,0 +1,353 @@
+"""Per modality, each video's nearest videos by cosine: exactly, or above a size by a search that nearly is.
+
+The frozen item-item graph of FREEDOM (Zhou et al. 2023) and LATTICE (Zhang et al. 2021).
+
+`cosine.py` and `approximate.py` compare the vectors; here is which vectors are compared.
+"""
+
+import functools
+import logging
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import IntegerType, StructField, StructType
+
+from microrec.graphs.similarity import cells as approximate
+from microrec.graphs.similarity import cosine, reuse
+from microrec.graphs.similarity.blocks import BLOCK, nearest
+from microrec.graphs.similarity.cells import Cells, Homes
+from microrec.graphs.similarity.measures import Measure, sampled, shape, share
+from microrec.graphs.similarity.reuse import FULL, Plan
+from microrec.graphs.similarity.running_topk import Edges, Lists
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Counts up with every change of this code, or the kernel's, that gives other rows."""
+SPACE = ["modality", "encoder_version", "n_dims"]
+Space = tuple[str, str, int]
+NOISE = 1e-6
+SAMPLE = 1000
+"""Videos whose lists are compared with the exact ones, about."""
+
+
+class Config(BaseModel):
+    """How many neighbours, and of what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    k: PositiveInt = 10
+    """Neighbours per video and modality, itself not among them."""
+    centred: list[str] = []
+    """Modalities whose mean vector is subtracted first; choose on validation, per modality."""
+    block_size: int = Field(default=4096, ge=1, le=65_536)
+    """Videos per block, at most: 12 bytes per dimension of each of its vectors."""
+    exact_up_to: PositiveInt = 50_000
+    """A modality with more vectors is searched approximately. At this size a core needs 7 s for all pairs of 128
+    dimensions, three times what the search needs; at 200,000 it is 110 s against 17."""
+    n_probes: PositiveInt = approximate.N_PROBES
+    """Cells the search compares a vector with; raise it if the night measures a recall below 0.99."""
+    seed: int = 1
+    """Of the search's first centres."""
+
+
+class Night(NamedTuple):
+    """What a night's graphs are made of."""
+
+    video_features: DataFrame
+    video_nodes: DataFrame
+    n_videos: int
+
+
+def modality_edges(
+    video_features: DataFrame,
+    video_nodes: DataFrame,
+    *,
+    n_videos: int,
+    config: Config,
+    plan: Plan = FULL,
+) -> DataFrame:
+    """Connect each video to its nearest videos, per modality.
+
+    Only vectors of one encoder version and one length are compared. A vector that is missing, zero
+    or not finite (before or after centring) gives no edge and takes part in no other. Only
+    similarities above 0 are kept.
+
+    Args:
+        video_features: video_id, modality, encoder_version, vector; unique on (video_id, modality).
+        video_nodes: video_id, video_idx.
+        n_videos: videos of the day, indexed from 0.
+        config: k, centring, block size, from which size on the search is approximate.
+        plan: what to take of yesterday's lists; changes no row.
+
+    Returns:
+        One row per (modality, video_idx, neighbour_idx): similarity and rank.
+    """
+    vectors = usable(video_features, video_nodes, config=config)
+    spaces = large(vectors, n_videos=n_videos, config=config)
+    searched = [_search(vectors.where(_in(space)), n, config) for space, n in spaces]
+    exact = reuse.lists(
+        _others(vectors, spaces),
+        plan,
+        lambda rows: _compare(rows, n_videos, config).drop(*SPACE[1:]),
+        score="similarity",
+        k=config.k,
+    )
+    edges = functools.reduce(
+        DataFrame.unionByName, [one.drop(*SPACE[1:]) for one in searched], exact
+    )
+    return edges.select(
+        "modality", F.col("idx").alias("video_idx"), "neighbour_idx", "similarity", "rank"
+    )
+
+
+def obstacles(config: Config) -> tuple[str, ...]:
+    """Why no night can take yesterday's lists: `centred`, a mean moves all vectors of its space."""
+    return ("centred",) if config.centred else ()
+
+
+def plan(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> Plan:
+    """Find what stands of yesterday's lists, if nothing is in the way (`obstacles`).
+
+    A video is touched, per modality, if its vector, encoder or length is not what it was, or if
+    yesterday's list was not exact. Large spaces are not asked about: they are searched as a whole.
+
+    Args:
+        tonight: the night.
+        before: the night before it.
+        edges: `modality_edges` of the night before, made of these inputs with this config.
+        config: of both nights.
+    """
+    nodes = reuse.renumbered(before.video_nodes, tonight.video_nodes, "video")
+    was = _exact(before, config).withColumnRenamed("idx", "was").join(nodes, on="was", how="inner")
+    was = was.select(*SPACE, "idx", F.col("vector").alias("vector_was"))
+    touched = ~F.col("vector").eqNullSafe(F.col("vector_was"))
+    marks = _exact(tonight, config).join(was, on=[*SPACE, "idx"], how="left")
+    marks = marks.select("modality", "idx", touched.alias("touched"))
+    lists = edges.select(
+        "modality", F.col("video_idx").alias("idx"), "neighbour_idx", "similarity", "rank"
+    )
+    moved = reuse.moved(lists, nodes)
+    return reuse.plan(reuse.changed(moved, marks, within=["modality"], k=config.k))
+
+
+def usable(video_features: DataFrame, video_nodes: DataFrame, *, config: Config) -> DataFrame:
+    """The vectors that are compared: space, idx, vector."""
+    vectors = (
+        video_features.join(video_nodes.select("video_id", "video_idx"), on="video_id", how="inner")
+        .withColumn("n_dims", F.size("vector"))
+        .where(_usable(F.col("vector")))
+        .select(*SPACE, F.col("video_idx").alias("idx"), "vector")
+    )
+    if config.centred:
+        vectors = _centred(vectors, config.centred).where(_usable(F.col("vector")))
+    return vectors
+
+
+def large(vectors: DataFrame, *, n_videos: int, config: Config) -> list[tuple[Space, int]]:
+    """Spaces that are searched approximately, with their numbers of vectors."""
+    if n_videos <= config.exact_up_to:
+        return []
+    counted = vectors.groupBy(*SPACE).agg(F.count("*").alias("n")).collect()
+    sizes = sorted(((*(row[name] for name in SPACE),), row["n"]) for row in counted)
+    return [(space, n) for space, n in sizes if n > config.exact_up_to]
+
+
+def measured(
+    video_features: DataFrame,
+    video_nodes: DataFrame,
+    edges: DataFrame,
+    *,
+    n_videos: int,
+    config: Config,
+) -> list[Measure]:
+    """Shape of every graph, and recall of those that were searched.
+
+    Args:
+        video_features: as for the edges, like the others.
+        video_nodes: likewise.
+        edges: `modality_edges`, as they were written.
+        n_videos: likewise.
+        config: likewise.
+    """
+    figures = shape(edges, name="modality")
+    vectors = usable(video_features, video_nodes, config=config)
+    for space, _ in large(vectors, n_videos=n_videos, config=config):
+        found, n = recall(vectors, edges, space=space, n_videos=n_videos, config=config)
+        figures.append(share(space[0], f"recall@{config.k}", found, n))
+        logger.info("table=modality_edges modality=%s recall=%.4f videos=%d", space[0], found, n)
+    return figures
+
+
+def recall(
+    vectors: DataFrame, edges: DataFrame, *, space: Space, n_videos: int, config: Config
+) -> tuple[float, int]:
+    """How much of the exact lists of a sample the edges have; a neighbour as near as the last counts.
+
+    Args:
+        vectors: `usable`.
+        edges: `modality_edges`, as they were written.
+        space: a large one.
+        n_videos: videos of the day.
+        config: as for the edges.
+
+    Returns:
+        The share, and the number of videos in the sample, about `SAMPLE`.
+    """
+    here = vectors.where(_in(space))
+    wanted = sampled(F.col("idx"), min(1.0, SAMPLE / n_videos))
+    exact = _compare(here.withColumn("wanted", wanted), n_videos, config)
+    lists = exact.groupBy("idx").agg(F.min("similarity").alias("last"), F.count("*").alias("n"))
+    mine = edges.where(F.col("modality") == space[0]).withColumnRenamed("video_idx", "idx")
+    found = (
+        lists.join(mine, on="idx", how="left")
+        .groupBy("idx", "n")
+        .agg(F.count_if(F.col("similarity") >= F.col("last")).alias("found"))
+    )
+    total = found.agg(F.sum(F.least("found", "n")), F.sum("n"), F.count("*")).head()
+    has, of, n = total if total is not None else (None, None, 0)
+    return (has / of if of else 1.0), n
+
+
+def _exact(night: Night, config: Config) -> DataFrame:
+    """The vectors of a night that are compared exactly."""
+    vectors = usable(night.video_features, night.video_nodes, config=config)
+    return _others(vectors, large(vectors, n_videos=night.n_videos, config=config))
+
+
+def _others(vectors: DataFrame, spaces: Sequence[tuple[Space, int]]) -> DataFrame:
+    return functools.reduce(lambda rows, one: rows.where(~_in(one[0])), spaces, vectors)
+
+
+def _compare(vectors: DataFrame, n_videos: int, config: Config) -> DataFrame:
+    return nearest(
+        vectors,
+        Similarity(config.k),
+        within=SPACE,
+        n_rows=n_videos,
+        block_size=config.block_size,
+    )
+
+
+def _search(vectors: DataFrame, n_vectors: int, config: Config) -> DataFrame:
+    """The nearest vectors of one large space."""
+    of_all = approximate.SAMPLED * approximate.n_cells(n_vectors) / n_vectors
+    sample = vectors.where(sampled(F.col("idx"), of_all)).select("idx", "vector").toArrow()
+    _, matrix = _matrix(sample)
+    cells = approximate.cells(matrix, n_rows=n_vectors, n_probes=config.n_probes, seed=config.seed)
+    homes = cells.homes(n_vectors, config.block_size)
+    schema = StructType([*vectors.schema.fields, StructField(BLOCK, IntegerType())])
+    placed = vectors.mapInArrow(partial(_placed, cells=cells, homes=homes), schema)
+    return nearest(
+        placed,
+        Search(config.k, cells),
+        within=SPACE,
+        n_rows=n_vectors,
+        block_size=config.block_size,
+        n_blocks=homes.n_blocks,
+    )
+
+
+def _placed(
+    batches: Iterator[pa.RecordBatch], *, cells: Cells, homes: Homes
+) -> Iterator[pa.RecordBatch]:
+    """Add the block of each vector's cell."""
+    for batch in batches:
+        if batch.num_rows:
+            idx, matrix = batch["idx"].to_numpy(), _flat(batch["vector"], batch.num_rows)
+            block = homes.of(idx, cells.nearest(cosine.block(idx, matrix).exact))
+            yield batch.append_column(BLOCK, pa.array(block, pa.int32()))
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """The kernel `blocks.nearest` runs."""
+
+    k: int
+    measures = "similarity float"
+
+    def pack(self, rows: pa.Table) -> Any:
+        """Vectors (idx, vector) of one length at length 1."""
+        return cosine.block(*_matrix(rows))
+
+    def index(self, packed: Any) -> Any:
+        """A block is its own index."""
+        return packed
+
+    def compare(self, packed: Any, index: Any, best: Lists) -> None:
+        """Cosines."""
+        cosine.compare(packed, index, best)
+
+    def edges(self, packed: Any, best: Lists) -> Edges:
+        """Lists as columns."""
+        columns = best.edges(packed.idx, score="similarity")
+        return {**columns, "similarity": columns["similarity"].astype(np.float32)}
+
+
+@dataclass(frozen=True)
+class Search(Similarity):
+    """The same for large spaces, among the cells nearby."""
+
+    cells: Cells
+
+    def pack(self, rows: pa.Table) -> Any:
+        """Vectors by cell."""
+        return approximate.pack(super().pack(rows), self.cells)
+
+    def compare(self, packed: Any, index: Any, best: Lists) -> None:
+        """Cosines with the rows of cells that are probed."""
+        approximate.compare(packed, index, best)
+
+
+def _matrix(rows: pa.Table) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Indices, ascending, and the vectors [n, n_dims]."""
+    rows = rows.sort_by("idx")
+    return rows["idx"].to_numpy(), _flat(rows["vector"], rows.num_rows)
+
+
+def _flat(vectors: pa.ChunkedArray | pa.Array, n_rows: int) -> NDArray[np.float32]:
+    flat: NDArray[np.float32] = pc.list_flatten(vectors).to_numpy()
+    return flat.reshape(n_rows, -1)
+
+
+def _in(space: Space) -> Column:
+    return functools.reduce(
+        operator.and_, [F.col(n) == F.lit(v) for n, v in zip(SPACE, space, strict=True)]
+    )
+
+
+def _usable(vector: Column) -> Column:
+    finite = F.forall(
+        vector, lambda x: x.isNotNull() & ~F.isnan(x) & (F.abs(x) != F.lit(float("inf")))
+    )
+    return vector.isNotNull() & finite & F.exists(vector, lambda x: x != F.lit(0.0))
+
+
+def _centred(vectors: DataFrame, modalities: list[str]) -> DataFrame:
+    """Subtract the mean vector of the space; other modalities keep theirs."""
+    parts = vectors.where(F.col("modality").isin(*modalities)).select(
+        *SPACE, F.posexplode("vector").alias("pos", "x")
+    )
+    # As float32: whatever order the rows were added in is rounded away.
+    means = parts.groupBy(*SPACE, "pos").agg(F.avg("x").cast("float").cast("double").alias("mean"))
+    ordered = F.array_sort(F.collect_list(F.struct("pos", "mean")))["mean"].alias("means")
+    # One row per space, so the right side may be sent to every task.
+    joined = vectors.join(F.broadcast(means.groupBy(*SPACE).agg(ordered)), on=SPACE, how="left")
+    precise = F.col("vector").cast("array<double>")
+    moved = F.coalesce(F.zip_with(precise, "means", _difference), precise)
+    return joined.select(*SPACE, "idx", moved.alias("vector"))
+
+
+def _difference(x: Column, mean: Column) -> Column:
+    # A vector that equals the mean must become zero, not a random direction made of rounding.
+    return F.when(F.abs(x - mean) > F.abs(mean) * F.lit(NOISE), x - mean).otherwise(F.lit(0.0))

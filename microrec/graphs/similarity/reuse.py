@@ -1,0 +1,168 @@
+"""A night's lists from yesterday's: only rows whose lists may differ are compared with all again.
+
+Let a row be *touched* if it is new or not what it was, and an entry *stand* if its neighbour is
+there and untouched. The score of two untouched rows is what it was, to the bit, and so is the order
+of ties: indices follow the order of the ids on both days. Then, for an untouched row whose list of
+yesterday
+
+- was not full: it held every row that counts. Of today's rows only touched ones can be missing;
+- was full and stands as a whole: every untouched row outside is worse than all k inside. So again
+  only touched rows can come in;
+- was full and lost an entry: what would follow in it is not known. The row is *lost*.
+
+So touched and lost rows (*stale* ones) are compared with all rows, the others with touched rows
+only, and the best k of those and of what stands are the list. Nothing here is an approximation.
+
+What does not hold for a graph (scores that change although neither row did) its own module tells:
+the night is built in full then.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from microrec.graphs.similarity.blocks import OFFERED, WANTED
+
+WORTH = 0.5
+"""A night that would compare a larger share of the pairs is built in full: rows are packed and
+shuffled twice here."""
+
+Search = Callable[[DataFrame], DataFrame]
+"""Rows, perhaps `wanted` and `offered`, to lists: within, idx, neighbour_idx, measures, rank."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is left of yesterday's lists, by today's indices.
+
+    `flags` has one row per row of today: within, idx, touched, stale. `standing` has yesterday's
+    entries that stand, of untouched rows: within, idx, neighbour_idx and the measures.
+    """
+
+    within: tuple[str, ...]
+    flags: DataFrame
+    standing: DataFrame
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Whether yesterday's lists are taken (then there is a change), or why they are not."""
+
+    reasons: tuple[str, ...] = ()
+    change: Change | None = None
+    n_rows: int = 0
+    n_touched: int = 0
+    n_lost: int = 0
+
+    def __str__(self) -> str:
+        """The plan as words of a log line; what was not counted is not told."""
+        kind, why = "incremental" if self.change else "full", ",".join(self.reasons) or "none"
+        counts = f"rows={self.n_rows} touched={self.n_touched} lost={self.n_lost} "
+        return f"plan={kind} {counts if self.n_rows else ''}reasons={why}"
+
+
+FULL = Plan()
+"""Yesterday is not asked."""
+
+
+def renumbered(before: DataFrame, today: DataFrame, name: str) -> DataFrame:
+    """The nodes of both days: was, idx.
+
+    Args:
+        before: `<name>_id` and `<name>_idx` of yesterday.
+        today: the same of today.
+        name: of the kind of nodes.
+    """
+    was = before.select(f"{name}_id", F.col(f"{name}_idx").alias("was"))
+    now = today.select(f"{name}_id", F.col(f"{name}_idx").alias("idx"))
+    return was.join(now, on=f"{name}_id", how="inner").select("was", "idx")
+
+
+def moved(lists: DataFrame, nodes: DataFrame) -> DataFrame:
+    """Yesterday's lists by today's indices; a neighbour that is gone is null.
+
+    Args:
+        lists: idx, neighbour_idx, others.
+        nodes: `renumbered`.
+    """
+    others = nodes.select(F.col("was").alias("neighbour_idx"), F.col("idx").alias("now"))
+    named = lists.withColumnRenamed("idx", "was").join(nodes, on="was", how="inner").drop("was")
+    placed = named.join(others, on="neighbour_idx", how="left").drop("neighbour_idx")
+    return placed.withColumnRenamed("now", "neighbour_idx")
+
+
+def changed(lists: DataFrame, marks: DataFrame, *, within: Sequence[str], k: int) -> Change:
+    """Find what stands of yesterday's lists.
+
+    Args:
+        lists: `moved`: within, idx, neighbour_idx, the measures, rank.
+        marks: one row per row of today: within, idx, touched.
+        within: columns that name the space.
+        k: length of a full list.
+    """
+    row, untouched = [*within, "idx"], ~F.col("touched")
+    neighbours = marks.where(untouched).select(
+        *within, F.col("idx").alias("neighbour_idx"), F.lit(True).alias("stands")
+    )
+    entries = (
+        lists.drop("rank")
+        .join(marks.where(untouched).select(*row), on=row, how="inner")
+        .join(neighbours, on=[*within, "neighbour_idx"], how="left")
+    )
+    sizes = entries.groupBy(*row).agg(F.count("*").alias("n"), F.count("stands").alias("n_stand"))
+    lost = sizes.where((F.col("n") == k) & (F.col("n_stand") < k)).select(
+        *row, F.lit(True).alias("lost")
+    )
+    stale = F.col("touched") | F.col("lost").isNotNull()
+    flags = marks.join(lost, on=row, how="left").select(*row, "touched", stale.alias("stale"))
+    return Change(tuple(within), flags, entries.where("stands").drop("stands"))
+
+
+def plan(change: Change) -> Plan:
+    """Take what stands, unless almost nothing does.
+
+    The flags are counted here and read several times later, so they stay in the cache.
+    """
+    counted = change.flags.cache().agg(F.count("*"), F.count_if("touched"), F.count_if("stale"))
+    n_rows, n_touched, n_stale = counted.head() or (0, 0, 0)
+    pairs = n_stale * n_rows + (n_rows - n_stale) * n_touched
+    worth = pairs <= WORTH * n_rows * n_rows
+    return Plan(
+        () if worth else ("touched",),
+        change if worth else None,
+        n_rows=n_rows,
+        n_touched=n_touched,
+        n_lost=n_stale - n_touched,
+    )
+
+
+def lists(rows: DataFrame, plan: Plan, search: Search, *, score: str, k: int) -> DataFrame:
+    """The lists of all rows, to the bit those of `search(rows)`.
+
+    Args:
+        rows: within, idx and what the search reads; an idx may have many rows.
+        plan: made of a change to these rows.
+        search: exact; ties by neighbour_idx.
+        score: the measure that ranks.
+        k: entries of a list, at most.
+
+    Returns:
+        As the search gives them, in any order of columns.
+    """
+    if plan.change is None:
+        return search(rows)
+    row = [*plan.change.within, "idx"]
+    flagged = rows.join(plan.change.flags, on=row, how="inner")
+    fresh = plan.change.flags.where(~F.col("stale")).select(*row)
+    entries = plan.change.standing.join(fresh, on=row, how="left_semi")
+    if plan.n_touched:
+        flags = [(~F.col("stale")).alias(WANTED), F.col("touched").alias(OFFERED)]
+        entries = entries.unionByName(search(flagged.select(*rows.columns, *flags)).drop("rank"))
+    best = Window.partitionBy(*row).orderBy(F.col(score).desc(), "neighbour_idx")
+    ranked = entries.withColumn("rank", F.row_number().over(best)).where(F.col("rank") <= k)
+    if plan.n_touched + plan.n_lost:
+        stale = flagged.select(*rows.columns, F.col("stale").alias(WANTED))
+        ranked = ranked.unionByName(search(stale))
+    return ranked

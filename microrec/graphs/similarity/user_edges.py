@@ -1,0 +1,361 @@
+"""The implicit user network: each user's most correlated users.
+
+The first stage of DMR (Lu et al. 2021, arXiv 2110.03902), exact. `pearson.py` has the formula and
+computes it; here the watch graph becomes users' vectors. N is the number of videos that somebody
+viewed positively within the fit.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from microrec.graphs.similarity import pearson, reuse
+from microrec.graphs.similarity.blocks import nearest
+from microrec.graphs.similarity.measures import Measure, sampled, shape, share
+from microrec.graphs.similarity.pearson import Block, Config, Users
+from microrec.graphs.similarity.reuse import FULL, Plan
+from microrec.graphs.similarity.running_topk import Edges, Lists
+from microrec.graphs.watch.split import FITS
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Counts up with every change of this code, or the kernel's, that gives other rows."""
+SOURCE = "final"
+"""Yesterday's fit whose lists are taken. It ends where today's `trial` does and a day before
+`final`, so to both of them it is nearer than yesterday's `trial`."""
+SAMPLE = 1000
+"""Users whose lists are compared with the exact ones where there is a cap, about."""
+Plans = Mapping[str, Plan]
+"""A plan per fit."""
+POSITIVE, UNDONE, PART = 1, 2, 4
+"""Of a mark: any positive viewing, an undo, and from here up the place of the part in time."""
+
+
+class Night(NamedTuple):
+    """What a night's networks are made of; `n_videos` is N of each fit, see `population`."""
+
+    watch_edges: DataFrame
+    users: DataFrame
+    video_nodes: DataFrame
+    n_users: int
+    n_videos: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        watch_edges: DataFrame,
+        users: DataFrame,
+        video_nodes: DataFrame,
+        *,
+        n_users: int,
+        config: Config,
+    ) -> "Night":
+        """The tables of a day, and what is counted in them."""
+        n_videos = {fit: population(watch_edges, fit=fit, config=config) for fit in FITS}
+        return cls(watch_edges, users, video_nodes, n_users, n_videos)
+
+
+def networks(tonight: Night, plans: Plans, *, config: Config) -> DataFrame:
+    """`user_edges` of both fits."""
+    edges = []
+    for fit, chosen in plans.items():
+        logger.info("table=user_edges fit=%s %s", fit, chosen)
+        n_users, n_videos = tonight.n_users, tonight.n_videos[fit]
+        watched = tonight.watch_edges
+        edges.append(
+            user_edges(
+                watched, fit=fit, n_users=n_users, n_videos=n_videos, config=config, plan=chosen
+            )
+        )
+    return reduce(DataFrame.unionByName, edges)
+
+
+def user_edges(
+    watch_edges: DataFrame,
+    *,
+    fit: str,
+    n_users: int,
+    n_videos: int,
+    config: Config,
+    plan: Plan = FULL,
+) -> DataFrame:
+    """Connect each user to the most correlated users of a fit.
+
+    Of a video with more than `hub_cap` viewers only the latest `hub_cap` (ties by user_idx) take
+    part in the dot products; the sums stay full. So n_common and pearson are exact whenever no
+    shared video is above the cap, and too low otherwise.
+
+    Args:
+        watch_edges: edges of all parts.
+        fit: name of the fit.
+        n_users: users of the day, indexed from 0.
+        n_videos: N, see `population`.
+        config: signal, thresholds, caps.
+        plan: what to take of yesterday's lists; changes no row.
+
+    Returns:
+        One row per (user_idx, neighbour_idx): fit, pearson > 0, n_common and rank.
+    """
+    edges = reuse.lists(
+        vectors(watch_edges, fit=fit, config=config),
+        plan,
+        partial(_nearest, n_users=n_users, n_videos=n_videos, config=config),
+        score="pearson",
+        k=config.k,
+    )
+    return edges.withColumnRenamed("idx", "user_idx").withColumn("fit", F.lit(fit))
+
+
+def obstacles(config: Config) -> tuple[str, ...]:
+    """Why no night can take yesterday's lists: scores that change although neither user did.
+
+    `signal`: weights fade every day. `hub_cap`: a new viewer of a video displaces another.
+    """
+    found = {"signal": config.signal != "binary", "hub_cap": config.hub_cap is not None}
+    return tuple(name for name, is_there in found.items() if is_there)
+
+
+def plans(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> Plans:
+    """Find what stands of yesterday's lists for each fit, if nothing is in the way (`obstacles`).
+
+    A user is touched if the set of the videos of their vector is not what it was. Every score
+    depends on N, so with another N no list stands: `n_videos` of the config keeps it.
+
+    Args:
+        tonight: the night.
+        before: the night before it.
+        edges: `user_edges` of its fit `SOURCE`, made of these inputs with this config.
+        config: of both nights.
+    """
+    users = reuse.renumbered(before.users, tonight.users, "user")
+    videos = reuse.renumbered(before.video_nodes, tonight.video_nodes, "video")
+    lists = reuse.moved(
+        edges.select(
+            F.col("user_idx").alias("idx"), "neighbour_idx", "pearson", "n_common", "rank"
+        ),
+        users,
+    )
+    # A video that is gone is null, and so none of today's.
+    was = (
+        _standing(_seen(before.watch_edges, SOURCE))
+        .join(users.toDF("user_idx", "idx"), on="user_idx", how="inner")
+        .join(videos.toDF("video_idx", "video"), on="video_idx", how="left")
+        .select("idx", "video")
+    )
+    found = {}
+    for fit, n_videos in tonight.n_videos.items():
+        if n_videos != before.n_videos[SOURCE]:
+            found[fit] = Plan(("n_videos",))
+        else:
+            marks = _marks(_seen(tonight.watch_edges, fit), was)
+            found[fit] = reuse.plan(reuse.changed(lists, marks, within=[], k=config.k))
+    return found
+
+
+def population(watch_edges: DataFrame, *, fit: str, config: Config) -> int:
+    """N of a fit: the config's, or the videos that somebody viewed positively, undone or not."""
+    if config.n_videos is not None:
+        return config.n_videos
+    seen = _seen(watch_edges, fit).where(F.col("n_positive") > 0)
+    return seen.select("video_idx").distinct().count()
+
+
+def vectors(
+    watch_edges: DataFrame, *, fit: str, config: Config, within: Sequence[str] = ()
+) -> DataFrame:
+    """What goes into the vectors of a fit: idx, video_idx, mark and, if used, weight and meets.
+
+    A pair has a row per part; `Correlation.pack` puts them together.
+
+    Args:
+        watch_edges: edges of all parts.
+        fit: name of the fit.
+        config: signal and hub cap.
+        within: columns that name the night, where edges are of several; they are kept.
+    """
+    seen = _seen(watch_edges, fit)
+    positive, undone = F.col("n_positive") > 0, F.col("undone")
+    mark = _place(F.col("split")) * PART + _bit(positive, POSITIVE) + _bit(undone, UNDONE)
+    columns = [F.col("user_idx").alias("idx"), F.col("video_idx"), mark.alias("mark")]
+    columns += map(F.col, within)
+    if config.signal == "weight":
+        columns.append(F.col("weight"))
+    if config.hub_cap is not None:
+        seen = _capped(seen, hub_cap=config.hub_cap, within=within)
+        columns.append(F.col("meets"))
+    return seen.where(positive | undone).select(*columns)
+
+
+def measured(night: Night, edges: DataFrame, *, config: Config) -> list[Measure]:
+    """Shape of the networks and, with a hub cap, the share of the true neighbours they keep.
+
+    Args:
+        night: the night.
+        edges: `user_edges` of both fits, as they were written.
+        config: as for the edges.
+    """
+    figures = shape(edges, name="fit")
+    if config.hub_cap is None:
+        return figures
+    exact, n_users = config.model_copy(update={"hub_cap": None}), night.n_users
+    for fit, n in night.n_videos.items():
+        wanted = sampled(F.col("idx"), min(1.0, SAMPLE / n_users))
+        of_fit = vectors(night.watch_edges, fit=fit, config=exact).withColumn("wanted", wanted)
+        true = _nearest(of_fit, n_users=n_users, n_videos=n, config=exact).select(
+            F.col("idx").alias("user_idx"), "neighbour_idx"
+        )
+        mine = edges.where(F.col("fit") == fit).select(
+            "user_idx", "neighbour_idx", F.lit(1).alias("kept")
+        )
+        joined = true.join(mine, on=["user_idx", "neighbour_idx"], how="left")
+        total = joined.agg(F.count("kept"), F.count("*"), F.count_distinct("user_idx")).head()
+        kept, of, users = total if total is not None else (0, 0, 0)
+        figures.append(share(fit, f"kept_of_exact@{config.k}", kept / of if of else 1.0, users))
+        logger.info(
+            "table=user_edges fit=%s kept_of_exact=%.4f users=%d", fit, kept / max(of, 1), users
+        )
+    return figures
+
+
+def _nearest(rows: DataFrame, *, n_users: int, n_videos: int, config: Config) -> DataFrame:
+    return nearest(
+        rows, Correlation(config, n_videos), within=[], n_rows=n_users, block_size=config.block_size
+    )
+
+
+def _place(split: Column) -> Column:
+    """1 for the earliest part."""
+    first, *others = FITS["final"]
+    place = F.when(split == first, 1)
+    for number, name in enumerate(others, start=2):
+        place = place.when(split == name, number)
+    return place
+
+
+def _bit(condition: Column, bit: int) -> Column:
+    return F.when(condition, bit).otherwise(0)
+
+
+def _seen(watch_edges: DataFrame, fit: str) -> DataFrame:
+    return watch_edges.where(F.col("split").isin(*FITS[fit]))
+
+
+def _standing(seen: DataFrame, within: Sequence[str] = ()) -> DataFrame:
+    """Pairs that count: liked, and not undone in a later part; one row each, with last_at."""
+    positive, place = F.col("n_positive") > 0, _place(F.col("split"))
+    pairs = seen.groupBy(*within, "video_idx", "user_idx").agg(
+        F.max(F.when(positive, F.col("last_at"))).alias("last_at"),
+        F.max(F.when(positive, place)).alias("liked"),
+        F.max(F.when(F.col("undone"), place)).alias("undone"),
+    )
+    return pairs.where(F.col("liked") >= F.coalesce("undone", F.lit(0)))
+
+
+def _marks(seen: DataFrame, was: DataFrame) -> DataFrame:
+    """Users with a vector: idx, touched.
+
+    Args:
+        seen: tonight's edges of a fit.
+        was: the pairs that counted yesterday: idx, video, by today's indices.
+    """
+    now = _standing(seen).select(F.col("user_idx").alias("idx"), F.col("video_idx").alias("video"))
+    told = now.withColumn("is", F.lit(True)).unionByName(was.withColumn("is", F.lit(False)))
+    pairs = told.groupBy("idx", "video").agg(
+        F.bool_or("is").alias("is"), (F.bool_and("is") | ~F.bool_or("is")).alias("differs")
+    )
+    users = pairs.groupBy("idx").agg(
+        F.bool_or("is").alias("is"), F.bool_or("differs").alias("touched")
+    )
+    return users.where("is").drop("is")
+
+
+def _capped(seen: DataFrame, *, hub_cap: int, within: Sequence[str]) -> DataFrame:
+    """The same rows; `meets` is false for all but a video's latest viewers."""
+    video, pair = [*within, "video_idx"], [*within, "video_idx", "user_idx"]
+    latest = Window.partitionBy(*video).orderBy(F.col("last_at").desc(), "user_idx")
+    viewers = _standing(seen, within).withColumn("meets", F.row_number().over(latest) <= hub_cap)
+    return seen.join(viewers.select(*pair, "meets"), on=pair, how="left")
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """The kernel `blocks.nearest` runs."""
+
+    config: Config
+    n_videos: int
+    measures = "pearson double, n_common int"
+
+    @property
+    def k(self) -> int:
+        """Neighbours per user."""
+        return self.config.k
+
+    def pack(self, rows: pa.Table) -> Users:
+        """Rows of `vectors` as vectors.
+
+        The parts of a pair are put together: what came before the latest undo does not count,
+        weights are added.
+        """
+        columns = {name: rows[name].to_numpy() for name in rows.column_names}
+        # A number per row that no other has: sorted faster than by columns, and in one way only.
+        key = columns["idx"].astype(np.uint64) << 33 | columns["video_idx"].astype(np.uint64) << 2
+        order = np.argsort(key | (columns["mark"] // PART).astype(np.uint64))
+        user, video, mark = (columns[name][order] for name in ("idx", "video_idx", "mark"))
+        ones = np.ones(len(order))
+        weight = columns["weight"][order] if "weight" in columns else ones
+        meets = columns["meets"][order] == 1 if "meets" in columns else ones > 0
+        is_first = np.ones(len(order), dtype=bool)
+        is_first[1:] = (np.diff(user) != 0) | (np.diff(video) != 0)
+        first = np.flatnonzero(is_first)
+        pair, part = np.cumsum(is_first) - 1, mark // PART
+        undone = np.maximum.reduceat(np.where(mark & UNDONE, part, 0), first)
+        counts = ((mark & POSITIVE) > 0) & (part >= undone[pair])
+        x = np.bincount(pair, weights=weight * counts, minlength=len(first)).astype(np.float64)
+        kept = (np.bincount(pair, weights=counts, minlength=len(first)) > 0) & (x > 0)
+        if self.config.signal == "binary":
+            x = np.ones_like(x)
+        return self._users(user[first][kept], video[first][kept], x[kept], meets[first][kept])
+
+    def index(self, packed: Users) -> Block:
+        """Who viewed what."""
+        return pearson.block(packed, float(self.n_videos))
+
+    def compare(self, packed: Users, index: Block, best: Lists) -> None:
+        """Correlate."""
+        n_videos = float(self.n_videos)
+        pearson.compare(packed, index, best, n_videos=n_videos, config=self.config)
+
+    def edges(self, packed: Users, best: Lists) -> Edges:
+        """Lists as columns."""
+        return best.edges(packed.idx, score="pearson", note="n_common")
+
+    def _users(
+        self,
+        user: NDArray[np.int32],
+        video: NDArray[np.int32],
+        x: NDArray[np.float64],
+        meets: NDArray[np.bool_],
+    ) -> Users:
+        """Distinct pairs in order, as vectors of the users within the activity cap."""
+        idx, n_positive = np.unique(user, return_counts=True)
+        row = np.repeat(np.arange(len(idx)), n_positive)
+        ends = np.cumsum(np.bincount(row, weights=meets, minlength=len(idx)))
+        everyone = Users(
+            idx.astype(np.int32),
+            np.concatenate([[0], ends]).astype(np.int64),
+            video[meets].astype(np.int32),
+            x[meets] if self.config.signal == "weight" else x[:0],
+            n_positive.astype(np.int32),
+            np.bincount(row, weights=x, minlength=len(idx)).astype(np.float64),
+            np.bincount(row, weights=x * x, minlength=len(idx)).astype(np.float64),
+        )
+        return everyone.where(n_positive <= self.config.activity_cap)

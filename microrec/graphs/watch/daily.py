@@ -1,0 +1,146 @@
+"""What a user and a video had to do with each other on one event day: the rows a night keeps.
+
+A partition (event day, arrival day) of `daily_watches` follows from the partitions of `events` with
+the same event day that arrived no later. A night builds those of its window whose events, clips or
+code are not the ones they were built from, and takes the others as they lie there: `plan`.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from microrec.graphs.similarity.provenance import digest
+from microrec.graphs.similarity.provenance import rule as rule_of
+from microrec.graphs.watch import clip_edges
+from microrec.graphs.watch.split import with_undone
+from microrec.graphs.watch.sums import exact_sum
+
+Arrival = tuple[dt.date, dt.date]
+"""An event day, and a day on which rows of it arrived."""
+
+FORMAT = 2
+"""Counts up with every change of this code that gives other rows from the same events."""
+
+PAIR_DAY = ["day", "as_of", "user_id", "video_id"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which partitions a night builds, and from which partitions of `events`."""
+
+    build: Mapping[Arrival, str]
+    """Partitions to build, with the word to commit them with."""
+    reuse: tuple[Arrival, ...]
+    """Partitions that are as they would be built."""
+    reasons: Mapping[str, int]
+    """Why they are built: `new`, other `events`, another `rule`, `unknown`; with their number."""
+    fresh: tuple[Arrival, ...]
+    """Partitions of `events` that are built from themselves alone: they arrived on their day."""
+    late: tuple[Arrival, ...]
+    """Partitions of `events` to build that arrived after their day."""
+    earlier: tuple[Arrival, ...]
+    """Partitions of `events` that arrived before a late one of the same event day."""
+
+    def __str__(self) -> str:
+        """The plan as words of a log line."""
+        kind = "incremental" if self.reuse or not self.build else "full"
+        why = ",".join(f"{name}:{n}" for name, n in sorted(self.reasons.items())) or "none"
+        return f"plan={kind} build={len(self.build)} reuse={len(self.reuse)} reasons={why}"
+
+
+def plan(
+    events: Mapping[Arrival, str],
+    committed: Mapping[Arrival, str | None],
+    *,
+    config: clip_edges.Config,
+) -> Plan:
+    """Compare what the aggregates would be made of with what they were made of.
+
+    Args:
+        events: the window's partitions of `events`, each with a word that changes with its rows.
+        committed: the window's partitions of `daily_watches`, each with the word it was committed
+            with. One whose events are gone is built again, and has no rows then.
+        config: how videos are cut.
+    """
+    rule = rule_of(FORMAT, config)
+    build, reuse, reasons = {}, [], Counter[str]()
+    for arrival in sorted({*events, *committed}):
+        day, arrived_on = arrival
+        known = [(of, word) for of, word in events.items() if of[0] == day and of[1] <= arrived_on]
+        word = f"{rule} {digest(*(f'{of[1]} {word}' for of, word in sorted(known)))}"
+        if committed.get(arrival) == word:
+            reuse.append(arrival)
+        else:
+            build[arrival] = word
+            reasons[_reason(arrival, committed, rule)] += 1
+    late = tuple(of for of in build if of in events and of[0] < of[1])
+    last = dict(late)
+    return Plan(
+        build=build,
+        reuse=tuple(reuse),
+        reasons=dict(reasons),
+        fresh=tuple(of for of in build if of in events and of[0] == of[1]),
+        late=late,
+        earlier=tuple(of for of in sorted(events) if of[0] in last and of[1] < last[of[0]]),
+    )
+
+
+def daily_watches(
+    fresh: DataFrame, late: DataFrame, earlier: DataFrame, *, config: clip_edges.Config
+) -> DataFrame:
+    """Aggregate viewings to pair-days, each as known by the end of an arrival day.
+
+    A partition has the pairs that are touched by what arrived on its day: a late viewing, or a
+    correction of one. Their whole day is aggregated again, from every event id's last row.
+
+    Undo beats do: positives and strength count only what came after the day's last dislike.
+
+    Args:
+        fresh: events of the partitions to build that arrived on their own day.
+        late: those of the partitions to build that arrived later.
+        earlier: what arrived before one of the late partitions, of the same event days.
+        config: how videos are cut.
+
+    Returns:
+        One row per (day, arrived_on, user_id, video_id); `clip_exits` has where each viewing left,
+        sorted, [n_views].
+    """
+    as_of = F.col("arrived_on").alias("as_of")
+    viewings = fresh.select("*", as_of).unionByName(_known(late.select("*", as_of), earlier))
+    counts = F.col("undone_at").isNull() | (F.col("started_at") > F.col("undone_at"))
+    positive, negative = (F.col("feedback") == name for name in ("positive", "negative"))
+    left = clip_edges.exit_of(F.col("watch_ms"), F.col("duration_ms"), config=config)
+    days = with_undone(viewings, "disliked", "started_at", within=PAIR_DAY).groupBy(*PAIR_DAY)
+    return days.agg(
+        F.count("*").cast("int").alias("n_views"),
+        F.count_if(positive & counts).cast("int").alias("n_positive"),
+        F.count_if(negative).cast("int").alias("n_negative"),
+        exact_sum(F.when(counts & ~negative, F.col("strength")).otherwise(0.0)).alias("strength"),
+        F.bool_or("disliked").alias("undone"),
+        F.min("started_at").alias("first_at"),
+        F.max("started_at").alias("last_at"),
+        F.array_sort(F.collect_list(left)).alias("clip_exits"),
+    ).withColumnRenamed("as_of", "arrived_on")
+
+
+def _known(late: DataFrame, earlier: DataFrame) -> DataFrame:
+    """The late rows, and what was known of the pairs they touch; of each event id the last row."""
+    touched = late.select(*PAIR_DAY).distinct()
+    before = earlier.join(touched, on=["day", "user_id", "video_id"], how="inner")
+    retold = late.unionByName(before.where(F.col("arrived_on") < F.col("as_of")))
+    told = Window.partitionBy("day", "as_of", "event_id").orderBy(F.desc("arrived_on"))
+    ranked = retold.withColumn("place", F.row_number().over(told))
+    return ranked.where(F.col("place") == 1).drop("place")
+
+
+def _reason(arrival: Arrival, committed: Mapping[Arrival, str | None], rule: str) -> str:
+    if arrival not in committed:
+        return "new"
+    word = committed[arrival]
+    if word is None:
+        return "unknown"
+    return "events" if word.startswith(f"{rule} ") else "rule"

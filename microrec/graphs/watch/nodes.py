@@ -1,0 +1,75 @@
+"""Dense node indices: 0..n-1 in the order of the string id, whatever the order of the rows.
+
+The one place that maps `*_id` to `*_idx`. An index is valid within one day's snapshot only.
+"""
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from microrec.graphs.watch import clip_edges
+
+
+def users(parts: DataFrame) -> DataFrame:
+    """Number the users of the window.
+
+    Args:
+        parts: `watch.parts`.
+
+    Returns:
+        One row per user with at least one viewing: user_idx, user_id, degree (distinct videos),
+        first_seen.
+    """
+    seen = _seen(parts, "user_id", of="video_id")
+    return _numbered(seen, "user").select("user_idx", "user_id", "degree", "first_seen")
+
+
+def video_nodes(videos: DataFrame, parts: DataFrame, *, config: clip_edges.Config) -> DataFrame:
+    """Number the videos of the catalogue; a cold one has degree 0 and no first_seen.
+
+    Args:
+        videos: the day's catalogue, unique on video_id.
+        parts: `watch.parts`.
+        config: how videos are cut.
+
+    Returns:
+        One row per video of the catalogue.
+    """
+    seen = _seen(parts, "video_id", of="user_id")
+    known = videos.select("video_id", "author_id", "published_at", "duration_ms", "eligible")
+    nodes = known.join(seen, on="video_id", how="left")
+    return _numbered(nodes, "video").select(
+        "video_idx",
+        "video_id",
+        "author_id",
+        "published_at",
+        "duration_ms",
+        "eligible",
+        F.coalesce("degree", F.lit(0)).alias("degree"),
+        "first_seen",
+        clip_edges.ends_ms(F.col("duration_ms"), config=config).alias("clip_ends_ms"),
+    )
+
+
+def indexed(rows: DataFrame, users: DataFrame, video_nodes: DataFrame) -> DataFrame:
+    """Rows with user_idx and video_idx in place of the string ids; every other column stays.
+
+    Both joins are inner and unique on the key. They lose no row: `users` is made of the same
+    window, and a viewing of a video outside the catalogue is rejected in the events stage.
+    """
+    return (
+        rows.join(users.select("user_id", "user_idx"), on="user_id", how="inner")
+        .join(video_nodes.select("video_id", "video_idx"), on="video_id", how="inner")
+        .drop("user_id", "video_id")
+    )
+
+
+def _seen(parts: DataFrame, node: str, *, of: str) -> DataFrame:
+    return parts.groupBy(node).agg(
+        F.count_distinct(of).cast("int").alias("degree"), F.min("first_at").alias("first_seen")
+    )
+
+
+def _numbered(nodes: DataFrame, kind: str) -> DataFrame:
+    # No PARTITION BY: one task sorts all ids, spilling to disk. See the stage's design note.
+    order = Window.orderBy(f"{kind}_id")
+    return nodes.withColumn(f"{kind}_idx", F.row_number().over(order) - F.lit(1))

@@ -1,0 +1,236 @@
+"""Where videos hold their viewers and where they lose them, clip by clip and by kind of user.
+
+Retention r_k is the share of those who start a video that watch its clip k through; r_0 = 1. It is
+predicted for a sample of each segment's users, and is straight within a clip:
+
+    hazard          1 - r_k / r_(k-1)
+    exit            the instant at which retention passes 1/2, or the end of the video
+    expected watch  sum over clips of length x (r_(k-1) + r_k) / 2
+
+The segments differ in how often their users leave against what clips of these places expect of anybody.
+Everybody's retention is the mean of the segments', weighted by their sizes.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from microrec.core.knowledge import Floats, Ints, column
+from microrec.errors import MicrorecError
+
+SEGMENTS = ("leaves_early", "typical", "stays")
+"""Lowest, middle and highest third of the users by how seldom they leave."""
+EVERYONE = "__global__"
+HALF = 0.5
+"""Retention at the exit point."""
+
+Numbers = TypeVar("Numbers", bound=np.generic)
+
+
+class Config(BaseModel):
+    """Whom the clips are told for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample: PositiveInt = 32
+    """Users of a segment whose retention is predicted."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Users by kind, in the order of `SEGMENTS`."""
+
+    size: NDArray[np.int64]
+    """Users of each. [n_segments]"""
+    sample: list[NDArray[np.int64]]
+    """user_idx of some of each, ascending."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The clips of all videos, in the order of video_idx and clip_no.
+
+    Shapes:
+        video_id, eligible: [n_videos]; first: [n_videos + 1]; end_ms: [n_clips]
+    """
+
+    video_id: pa.Array
+    eligible: NDArray[np.bool_]
+    first: NDArray[np.int64]
+    """Number of each video's first clip; a video of unknown length has none."""
+    end_ms: NDArray[np.int64]
+
+    @property
+    def video(self) -> NDArray[np.int64]:
+        """video_idx of each clip. [n_clips]."""
+        return np.repeat(np.arange(len(self.eligible)), np.diff(self.first))
+
+    @property
+    def number(self) -> NDArray[np.int64]:
+        """clip_no of each clip. [n_clips]."""
+        return np.arange(len(self.end_ms)) - self.first[self.video]
+
+    @property
+    def start_ms(self) -> NDArray[np.int64]:
+        """[n_clips]."""
+        return self.before(self.end_ms, first=0)
+
+    def before(self, values: NDArray[Numbers], *, first: float) -> NDArray[Numbers]:
+        """What the clip before has; `first` where there is none. [n_clips]."""
+        found = np.roll(values, 1)
+        found[self.number == 0] = first
+        return found
+
+
+def catalogue(nodes: pa.Table) -> Catalogue:
+    """The clips of the nodes.
+
+    Args:
+        nodes: `video_nodes` of the day.
+    """
+    nodes = nodes.sort_by("video_idx")
+    ends = nodes["clip_ends_ms"].combine_chunks()
+    n_clips = np.asarray(pc.list_value_length(ends), dtype=np.int64)
+    return Catalogue(
+        video_id=nodes["video_id"].combine_chunks(),
+        eligible=column(nodes, "eligible"),
+        first=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(n_clips)]),
+        end_ms=np.asarray(pc.list_flatten(ends), dtype=np.int64),
+    )
+
+
+def segments(served: Ints, stays: Floats, *, config: Config, rng: np.random.Generator) -> Segments:
+    """Cut the users at the thirds of how seldom they leave; of equals the middle one decides for all.
+
+    Args:
+        served: user_idx of everyone who counts [n_served].
+        stays: log of expected over observed exits of each; NaN, so typical, of who watched nothing
+            [n_served].
+        config: how many of each are drawn.
+        rng: draws them.
+    """
+    known = np.isfinite(stays)
+    _, value, n_equal = np.unique(stays[known], return_inverse=True, return_counts=True)
+    third = 3 * (np.cumsum(n_equal) - n_equal / 2)[value] / max(len(value), 1)
+    kind = np.ones(len(stays), dtype=np.int64)
+    kind[known] += (third > 2).astype(np.int64) - (third < 1)
+    members = [np.asarray(served, dtype=np.int64)[kind == one] for one in range(len(SEGMENTS))]
+    drawn = [
+        np.sort(rng.choice(some, min(len(some), config.sample), replace=False)) for some in members
+    ]
+    return Segments(np.array([len(some) for some in members]), drawn)
+
+
+def curves(retention: Floats, found: Segments) -> dict[str, NDArray[np.float64]]:
+    """Retention of everyone and of each segment; NaN, so no rows, where there is nobody.
+
+    Args:
+        retention: at the end of every clip, predicted for the samples [n_segments, n_clips].
+        found: the segments.
+
+    Returns:
+        By name of the segment [n_clips].
+
+    Raises:
+        MicrorecError: a prediction is not finite.
+    """
+    there = found.size > 0
+    bad = int((~np.isfinite(retention[there])).sum())
+    if bad:
+        raise MicrorecError(f"clip_interest: {bad} shares of viewers are not finite")
+    weight = found.size[there, None] / max(int(found.size.sum()), 1)
+    whole = np.where(there.any(), (weight * retention[there]).sum(axis=0), np.nan)
+    return {
+        name: np.clip(one, 0.0, 1.0)
+        for name, one in zip((EVERYONE, *SEGMENTS), (whole, *retention), strict=True)
+    }
+
+
+def counts(
+    clip: Ints, through: NDArray[np.bool_], n_clips: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Viewings that reached each clip, and of these the ones that left there.
+
+    Args:
+        clip: that was reached [n_reached].
+        through: whether it was watched through [n_reached].
+        n_clips: of all videos.
+
+    Returns:
+        [n_clips], [n_clips]
+    """
+    return np.bincount(clip, minlength=n_clips), np.bincount(clip[~through], minlength=n_clips)
+
+
+def interest(
+    retention: NDArray[np.float64], known: Catalogue, *, reached: Ints, left: Ints
+) -> pa.Table:
+    """Tell every clip of the eligible videos; one without a length is left out.
+
+    Args:
+        retention: of everyone, at the end of every clip [n_clips].
+        known: the clips.
+        reached: viewings that reached each clip [n_clips].
+        left: of these the ones that left there [n_clips].
+
+    Returns:
+        `clip_interest` rows, sorted by video and clip.
+    """
+    start, video = known.start_ms, known.video
+    shown = known.eligible[video] & (known.end_ms > start) & np.isfinite(retention)
+    here, video = retention[shown], video[shown]
+    before = np.where(np.diff(video, prepend=-1) > 0, 1.0, np.roll(here, 1))
+    passed = np.divide(here, before, out=np.zeros(len(here)), where=before > 0)
+    columns = {
+        "video_id": known.video_id.take(pa.array(video)),
+        "clip_no": known.number[shown].astype(np.int32),
+        "start_ms": start[shown],
+        "end_ms": known.end_ms[shown],
+        "interest": here,
+        "skip_hazard": np.clip(1.0 - passed, 0.0, 1.0),
+        "n_reached": reached[shown],
+        "n_left": left[shown],
+        "is_predicted": reached[shown] == 0,
+    }
+    return pa.table(columns)
+
+
+def exits(found: dict[str, NDArray[np.float64]], known: Catalogue) -> pa.Table:
+    """Tell where each segment leaves the eligible videos that have clips.
+
+    Args:
+        found: by segment, retention at the end of every clip [n_clips].
+        known: the clips.
+
+    Returns:
+        `exit_points` rows, by segment as in `found`, then by video.
+    """
+    return pa.concat_tables(_exits(name, curve, known) for name, curve in found.items())
+
+
+def _exits(segment: str, retention: NDArray[np.float64], known: Catalogue) -> pa.Table:
+    """The rows of one segment; none if nobody is in it."""
+    videos = np.flatnonzero(known.eligible & (np.diff(known.first) > 0))
+    videos = videos[np.isfinite(retention[known.first[videos]])]
+    first, last = known.first[videos], known.first[videos + 1] - 1
+    before, start = known.before(retention, first=1.0), known.start_ms
+    length = known.end_ms - start
+    under = np.flatnonzero(np.append(retention <= HALF, True))
+    clip = np.minimum(under[np.searchsorted(under, first)], last)
+    lost = np.maximum(before[clip] - retention[clip], np.finfo(np.float64).tiny)
+    part = np.minimum((before[clip] - HALF) / lost, 1.0)
+    watched = np.bincount(known.video, length * (before + retention) / 2, len(known.eligible))
+    columns = {
+        "segment": pa.array([segment] * len(videos), pa.string()),
+        "video_id": known.video_id.take(pa.array(videos)),
+        "exit_ms": np.rint(start[clip] + part * length[clip]).astype(np.int64),
+        "exit_clip_no": known.number[clip].astype(np.int32),
+        "completed": retention[last],
+        "expected_watch_ms": watched[videos],
+    }
+    return pa.table(columns)

@@ -1,0 +1,1 @@
+"""Public and customer formats written into a landing zone, one file each."""

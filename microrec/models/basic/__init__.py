@@ -1,0 +1,1 @@
+"""Models without training: popularity, and content matched to a user's profile."""

@@ -1,0 +1,1 @@
+"""The clip-level model (FRAME) and the arrays it is trained on."""

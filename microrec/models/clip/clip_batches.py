@@ -1,0 +1,275 @@
+"""Batches of the clip model: users and clips as of a day, and the neighbourhoods that were known then."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from microrec.models.clip.clip_counts import Counts
+from microrec.models.inputs.clip_arrays import ClipEdges, Clips, Ints, Ledger
+from microrec.models.nn.layers import on
+
+N_PLACES = 40
+"""Places with a row of their own; later ones share the last."""
+
+
+class Reading(Protocol):
+    """How much of the graph is read: the part of the model's `Config` that batches depend on."""
+
+    @property
+    def fan_out(self) -> tuple[int, int]:
+        """Latest clips of a user, and latest users of a clip, of each sign."""
+
+    @property
+    def half_life_days(self) -> float:
+        """An edge this old counts half."""
+
+    @property
+    def graph(self) -> bool:
+        """Whether neighbourhoods are read at all."""
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether the clips before and after are read too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Viewings:
+    """Viewings of a pair on a day, each a run of edges.
+
+    Shapes:
+        start, end: [n_viewings]
+    """
+
+    edges: ClipEdges
+    start: Ints
+    end: Ints
+
+    def __len__(self) -> int:
+        """Number of viewings."""
+        return len(self.start)
+
+    def taken(self, chosen: NDArray[Any]) -> "Viewings":
+        """Some of the viewings, by place or by mask."""
+        return Viewings(self.edges, self.start[chosen], self.end[chosen])
+
+    @property
+    def day(self) -> Ints:
+        """[n_viewings]."""
+        return self.edges.day[self.start]
+
+
+def viewings(edges: ClipEdges, clips: Clips) -> Viewings:
+    """Runs of edges of one user, video and day."""
+    video = clips.video[edges.clip]
+    new = np.ones(len(edges), dtype=np.bool_)
+    new[1:] = (np.diff(edges.day) != 0) | (np.diff(edges.user_idx) != 0) | (np.diff(video) != 0)
+    start = np.flatnonzero(new)
+    return Viewings(edges, start, np.append(start[1:], len(edges)))
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """Weighted edges from rows to groups of them; the weights of a group add up to 1.
+
+    Shapes:
+        edges: [2, n]; weight: [n]
+    """
+
+    edges: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """The clips whose rows a batch needs, each once.
+
+    Shapes:
+        videos: [n_videos]; every other: [n_rows]
+    """
+
+    videos: Tensor
+    """video_idx, each once."""
+    video: Tensor
+    """Position in `videos`."""
+    place: Tensor
+    clip: Tensor
+    before: Tensor
+    """Position of the clip before in its video among these, or -1."""
+    after: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Users and clips of a batch.
+
+    Shapes:
+        asked: [n_asked]; person, at, label, viewing: [n_pairs]; evidence: [n_pairs, N_EVIDENCE]
+    """
+
+    n_people: int
+    """Users as of a day: those of the pairs, and whoever reached an asked clip."""
+    read: Read
+    asked: Tensor
+    """Positions of the pairs' clips as of a day, each once, in `read`."""
+    of_people: tuple[Links, Links]
+    """From clips to who watched them through (+), and to who left in them (-)."""
+    of_clips: tuple[Links, Links]
+    """From people to asked clips."""
+    person: Tensor
+    at: Tensor
+    """Position in `asked`."""
+    evidence: Tensor
+    label: Tensor
+    """1 where the clip was watched through, 0 where the viewer left."""
+    viewing: Tensor
+    share: float = 1.0
+    """Of the step's viewings."""
+
+    def to(self, device: str) -> "Pairs":
+        """The same batch on a device."""
+        moved: Pairs = on(device, self)
+        return moved
+
+
+class Reader:
+    """Batches from one fit's edges."""
+
+    def __init__(self, clips: Clips, config: Reading) -> None:
+        """Sort the edges by user and by clip."""
+        self.clips, self.config, edges = clips, config, clips.edges
+        self.video, self.number = clips.video, clips.number
+        self.counts = Counts(clips)
+        self.signs = [np.flatnonzero(edges.through), np.flatnonzero(~edges.through)]
+        some = [edges.taken(one) for one in self.signs]
+        self.by_user = [Ledger.of(one.user_idx, one.day, tie=one.scattered) for one in some]
+        self.by_clip = [Ledger.of(one.clip, one.day, tie=one.scattered) for one in some]
+
+    def pairs(
+        self,
+        user: Ints,
+        clip: Ints,
+        day: Ints,
+        *,
+        label: NDArray[np.bool_] | None = None,
+        viewing: Ints | None = None,
+        share: float = 1.0,
+    ) -> Pairs:
+        """Users and clips as of a day each.
+
+        Args:
+            user: user_idx of each pair [n_pairs].
+            clip: of each pair [n_pairs].
+            day: what is before it is known [n_pairs].
+            label: whether the clip was watched through [n_pairs].
+            viewing: pairs of one viewing have the same number [n_pairs].
+            share: of the step's viewings.
+        """
+        edges, nothing = self.clips.edges, np.zeros(len(user), dtype=np.int64)
+        asked, at = np.unique(_joined(clip, day), return_inverse=True)
+        viewers = self._latest(self.by_clip, asked, self.config.fan_out[1])
+        near = [_joined(edges.user_idx[edge], _parted(asked)[1][of]) for of, edge in viewers]
+        people, person = np.unique(np.concatenate([_joined(user, day), *near]), return_inverse=True)
+        mine, *theirs = np.split(person, np.cumsum([len(user), len(near[0])]))
+        watched = self._latest(self.by_user, people, self.config.fan_out[0])
+        read = self._read(_parted(asked)[0], watched)
+        rows = [np.searchsorted(read, edges.clip[edge]) for _, edge in watched]
+        evidence = [self.counts.of_clips(*_parted(asked))[at], self.counts.of_users(user, day)]
+        return Pairs(
+            n_people=len(people),
+            read=self._rows(read),
+            asked=torch.from_numpy(np.searchsorted(read, _parted(asked)[0])),
+            of_people=self._links(rows, watched, people),
+            of_clips=self._links(theirs, viewers, asked),
+            person=torch.from_numpy(mine),
+            at=torch.from_numpy(at),
+            evidence=torch.from_numpy(np.concatenate(evidence, axis=1)),
+            label=torch.from_numpy((nothing if label is None else label).astype(np.float32)),
+            viewing=torch.from_numpy(nothing if viewing is None else viewing),
+            share=share,
+        )
+
+    def viewings(self, chosen: Viewings, *, share: float = 1.0) -> Pairs:
+        """The clips some viewings reached, as of the start of their days."""
+        n = chosen.end - chosen.start
+        viewing = np.repeat(np.arange(len(n)), n)
+        edge = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + chosen.start[viewing]
+        edges = chosen.edges
+        asked = (edges.user_idx[edge], edges.clip[edge], edges.day[edge])
+        return self.pairs(*asked, label=edges.through[edge], viewing=viewing, share=share)
+
+    def _latest(self, ledgers: Sequence[Ledger], keys: Ints, n: int) -> list[tuple[Ints, Ints]]:
+        """Of both signs the latest edges of accounts before days: place of the key, and the edge."""
+        if not self.config.graph:
+            none = np.zeros(0, dtype=np.int64)
+            return [(none, none), (none, none)]
+        found = [ledger.latest(*_parted(keys), n=n) for ledger in ledgers]
+        return [(of, sign[entry]) for sign, (of, entry) in zip(self.signs, found, strict=True)]
+
+    def _read(self, asked: Ints, watched: Sequence[tuple[Ints, Ints]]) -> Ints:
+        """Every clip that is needed, once, in order."""
+        edges = self.clips.edges
+        read = np.unique(np.concatenate([asked, *(edges.clip[edge] for _, edge in watched)]))
+        if self.config.neighbours:
+            beside = [self._beside(read, step) for step in (-1, 1)]
+            read = np.unique(np.concatenate([read, *beside]))
+        return read
+
+    def _rows(self, read: Ints) -> Read:
+        videos, video = np.unique(self.video[read], return_inverse=True)
+        place = np.minimum(self.number[read], N_PLACES - 1)
+        before, after = (self._place(read, step) for step in (-1, 1))
+        return Read(*map(torch.from_numpy, (videos, video, place, read, before, after)))
+
+    def _links(
+        self, source: Sequence[Ints], found: Sequence[tuple[Ints, Ints]], keys: Ints
+    ) -> tuple[Links, Links]:
+        """Links of both signs to the accounts of some keys."""
+        _, day = _parted(keys)
+        positive, negative = (
+            Links(
+                torch.from_numpy(np.stack([rows, of])), self._weight(edge, day[of], of, len(keys))
+            )
+            for rows, (of, edge) in zip(source, found, strict=True)
+        )
+        return positive, negative
+
+    def _weight(self, edge: Ints, day: Ints, of: Ints, n: int) -> Tensor:
+        edges = self.clips.edges
+        weight = edges.weight[edge] * 0.5 ** ((day - edges.day[edge]) / self.config.half_life_days)
+        whole = np.bincount(of, weights=weight, minlength=n)
+        return torch.from_numpy((weight / whole[of]).astype(np.float32))
+
+    def _beside(self, clip: Ints, step: int) -> Ints:
+        """The clips before or after, of those that have one."""
+        other = clip + step
+        inside = (other >= 0) & (other < self.clips.n_clips)
+        other, clip = other[inside], clip[inside]
+        found: Ints = other[self.video[other] == self.video[clip]]
+        return found
+
+    def _place(self, read: Ints, step: int) -> Ints:
+        """Position of the clip before or after among those that are read, -1 where there is none."""
+        other = read + step
+        place = np.minimum(np.searchsorted(read, other), max(len(read) - 1, 0))
+        same = (read[place] == other) & (self.video[read[place]] == self.video[read])
+        return np.where(same, place, -1)
+
+
+def blocks(n: int, size: int) -> Iterator[Ints]:
+    """0..n-1 in blocks."""
+    for start in range(0, n, size):
+        yield np.arange(start, min(start + size, n))
+
+
+def _joined(account: Ints, day: Ints) -> Ints:
+    """An account as of a day, as one number."""
+    return account << Ledger.SHIFT | day
+
+
+def _parted(key: Ints) -> tuple[Ints, Ints]:
+    return key >> Ledger.SHIFT, key & (1 << Ledger.SHIFT) - 1

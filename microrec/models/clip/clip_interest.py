@@ -1,0 +1,432 @@
+r"""FRAME: where in a video a user stays or leaves, from who watched which clips through.
+
+Shang et al. 2023, "Learning fine-grained user interests for micro-video recommendation" (SIGIR). The
+equations are those of its released code with the repairs of models.md 5.2; the evidence is ours.
+
+A viewing of day d is told from the days before d alone: its own edges are never in the graph. A+ joins
+users and clips they watched through, A- users and clips they left in, both with the edges' weights,
+faded by age; N(.) is a mean over at most `fan_out` latest edges. A clip's row is its video's row
+(`video_rows.py`, so that a video nobody watched has one), its place, and its own vector:
+
+    z = x_video + E_place + W_c v_clip
+    p = ReLU(W_1 N+(z)),   q = ReLU(W_1 N-(z))                              of users
+    g = 1/2 [ReLU(W_2 N+(p)) + ReLU(W_2 N-(q))] + W_0 z                     of clips; W_0 z is left of cold ones
+    s+ = MLP+ [g ; p ; e],   s- = MLP- [g ; q ; e],   a = sigmoid(w [p ; q ; g] + ln 4)
+    s = a s+ - (1 - a) s- + u e
+
+sigmoid(s) is the chance that who reaches the clip watches it through; 1 - sigmoid(s) is the hazard.
+The evidence e is what was counted before d: log-odds of watching through at this place, at this clip
+and in this video (each shrunk to the one before), of this user, and on how much they rest.
+
+Loss: log loss of the clips that were reached, plus within a viewing -ln sigma(s_i - s_j) of each clip i
+watched through and the clip j that was left. The score of a video is the chance that the user watches it
+to the end, or for `goal_ms`: the product over the clips.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.nn import SimpleConv
+
+from microrec.core.fitted import Ranker, Trained
+from microrec.errors import MicrorecError
+from microrec.models.clip.clip_batches import (
+    N_PLACES,
+    Links,
+    Pairs,
+    Read,
+    Reader,
+    Viewings,
+    blocks,
+    viewings,
+)
+from microrec.models.clip.clip_counts import N_EVIDENCE, OWN, RATIO
+from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
+from microrec.models.inputs.clip_arrays import Clips, Ints
+from microrec.models.inputs.graph_arrays import TABLES as GRAPH_TABLES
+from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.nn.layers import Layers, linear, normal
+from microrec.models.nn.losses import half_squares
+from microrec.models.sequence import exposures as logged
+from microrec.models.sequence.exposures import ExposureConfig, Fit, Phase
+from microrec.models.sequence.video_rows import VideoRows
+from microrec.models.training.runtime import Runtime
+
+TABLES = (*GRAPH_TABLES, *CLIP_TABLES)
+SCORED_AT_ONCE = 8192
+"""Pairs of a user and a video scored in one block: memory = this times the clips of a video."""
+ROWS_AT_ONCE = 4096
+"""Users or clips whose rows are made in one block."""
+NO_CLIPS = -100.0
+"""Score of a video of unknown length."""
+
+
+class Config(ExposureConfig):
+    """Shape of the network, and what is learned."""
+
+    dim: PositiveInt = 16
+    """Size of every row."""
+    fan_out: tuple[PositiveInt, PositiveInt] = (25, 10)
+    """Latest clips of a user, and latest users of a clip, of each sign that are read."""
+    half_life_days: PositiveFloat = 7.0
+    """An edge this old counts half."""
+    graph: bool = True
+    """Whether p, q and the users' part of g are there (ablation)."""
+    fusion: Literal["gate", "fixed", "positive"] = "gate"
+    """`fixed`: .8 s+ - .2 s-, `positive`: s+ alone, as in the released code."""
+    neighbours: bool = False
+    """Whether a clip's row also reads the clips before and after it (a convolution over the video)."""
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Share of a layer's outputs that are left out of a step."""
+    pairwise_weight: NonNegativeFloat = 0.0
+    """Of the pairs within a viewing beside the log loss; 0: chances stay chances (log loss on KuaiRand)."""
+    goal_ms: PositiveInt = 18_000
+    """Watching for so long is as good as watching to the end."""
+    batch_size: PositiveInt = 1024
+    """Viewings a step."""
+    hidden: tuple[PositiveInt, ...] = (64,)
+    """Sizes of the layers of MLP+ and MLP-."""
+    max_epochs: PositiveInt = 10
+
+
+class ClipInterest(nn.Module):
+    """The parameters and the equations.
+
+    Shapes:
+        forward: a batch -> logits of watching its pairs' clips through [n_pairs]
+    """
+
+    vector: Tensor
+
+    def __init__(
+        self, graph: Graph, viewings: Viewings, config: Config, generator: torch.Generator
+    ) -> None:
+        """Draw the parameters."""
+        super().__init__()
+        self.config, self.noise, clips = config, torch.Generator(), clips_of(graph)
+        # A viewing's edges are of one video; what it is not learned from may have others.
+        shown = clips.video[viewings.edges.clip[viewings.start]]
+        self.videos = VideoRows(graph, shown, config, generator)
+        self.place = normal(N_PLACES, config.dim, generator)
+        self.register_buffer("vector", torch.from_numpy(clips.vector), persistent=False)
+        self.own = linear(max(clips.vector.shape[1], 1), config.dim, generator, bias=False)
+        dim = config.dim
+        self.beside = nn.ModuleList(linear(dim, dim, generator, bias=False) for _ in range(2))
+        self.to_people = linear(dim, dim, generator)
+        self.to_clips = linear(dim, dim, generator)
+        self.content = linear(dim, dim, generator)
+        self.along = SimpleConv(aggr="sum")
+        sizes = (2 * dim + N_EVIDENCE, *config.hidden, 1)
+        self.positive = Layers(sizes, config.dropout, generator)
+        self.negative = Layers(sizes, config.dropout, generator)
+        self.gate = linear(3 * dim, 1, generator)
+        self.counted = linear(N_EVIDENCE, 1, generator)
+        with torch.no_grad():
+            # exp(bias) : 1 = 4 : 1, the released code's .8 and .2.
+            self.gate.bias.fill_(math.log(4))
+            # What was counted is the start; what the networks add is learned from nothing.
+            self.counted.weight.zero_()
+            self.counted.weight[0, [OWN, RATIO]] = 1.0
+            for head in (self.positive, self.negative):
+                nn.init.zeros_(cast(nn.Linear, head.layers[-1]).weight)
+
+    def forward(self, batch: Pairs) -> Tensor:
+        """Logits of the pairs."""
+        z = self.rows(batch.read)
+        p, q = self.people(batch, z)
+        g = self.clips(batch, z, p, q)
+        return self.logits(p[batch.person], q[batch.person], g[batch.at], batch.evidence)
+
+    def rows(self, read: Read) -> Tensor:
+        """Rows z of the clips that are read. [n_rows, dim]."""
+        rows = functional.embedding(read.video, self.videos(read.videos, self.noise))
+        rows = rows + functional.embedding(read.place, self.place)
+        if self.vector.shape[1]:
+            rows = rows + self.own(self.vector[read.clip])
+        if self.config.neighbours:
+            near = [
+                layer(rows[place] * (place >= 0).unsqueeze(1))
+                for layer, place in zip(self.beside, (read.before, read.after), strict=True)
+            ]
+            rows = rows + near[0] + near[1]
+        return rows
+
+    def people(self, batch: Pairs, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows p and q. [n_people, dim] each."""
+        positive, negative = batch.of_people
+        p = torch.relu(self.to_people(self._mean(z, positive, batch.n_people)))
+        q = torch.relu(self.to_people(self._mean(z, negative, batch.n_people)))
+        return p, q
+
+    def clips(self, batch: Pairs, z: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        """Rows g of the asked clips. [n_asked, dim]."""
+        n, (positive, negative) = len(batch.asked), batch.of_clips
+        liked = torch.relu(self.to_clips(self._mean(p, positive, n)))
+        left = torch.relu(self.to_clips(self._mean(q, negative, n)))
+        joined: Tensor = 0.5 * (liked + left) + self.content(z[batch.asked])
+        return joined
+
+    def logits(self, p: Tensor, q: Tensor, g: Tensor, evidence: Tensor) -> Tensor:
+        """Logits s of some pairs. [n]."""
+        stays = self.positive(torch.cat([g, p, evidence], dim=1), self.noise).squeeze(1)
+        known: Tensor = self.counted(evidence).squeeze(1)
+        if self.config.fusion == "positive":
+            joined: Tensor = stays + known
+            return joined
+        leaves = self.negative(torch.cat([g, q, evidence], dim=1), self.noise).squeeze(1)
+        share: Any = 0.8
+        if self.config.fusion == "gate":
+            share = torch.sigmoid(self.gate(torch.cat([p, q, g], dim=1))).squeeze(1)
+        joined = share * stays - (1 - share) * leaves + known
+        return joined
+
+    def loss(self, batch: Pairs) -> Tensor:
+        """Log loss of the clips, pairs within viewings, L2 of the videos' rows."""
+        logits = self(batch)
+        value = functional.binary_cross_entropy_with_logits(logits, batch.label)
+        if self.config.pairwise_weight:
+            value = value + self.config.pairwise_weight * within(logits, batch)
+        rows = functional.embedding(batch.read.videos, self.videos.video_id)
+        return value + self.config.l2 * half_squares(rows)
+
+    def _mean(self, rows: Tensor, links: Links, n: int) -> Tensor:
+        """Weighted means of rows along links. [n, dim]."""
+        found: Tensor = self.along((rows, None), links.edges, links.weight, size=(len(rows), n))
+        return found
+
+
+def within(logits: Tensor, batch: Pairs) -> Tensor:
+    """Mean of -ln sigma(s_i - s_j) over clips i watched through and the clip j left in a viewing."""
+    left = batch.label == 0
+    n = int(batch.viewing.max()) + 1
+    skipped = torch.full((n,), -1, dtype=torch.long, device=logits.device)
+    skipped[batch.viewing[left]] = torch.nonzero(left).squeeze(1)
+    against = skipped[batch.viewing]
+    pair = torch.nonzero(~left & (against >= 0)).squeeze(1)
+    if not len(pair):
+        return 0.0 * logits.sum()
+    return -functional.logsigmoid(logits[pair] - logits[against[pair]]).mean()
+
+
+def clips_of(graph: Graph) -> Clips:
+    """The clips of a graph.
+
+    Raises:
+        MicrorecError: it was made without.
+    """
+    if graph.clips is None:
+        raise MicrorecError("this model reads `clip_edges` and `clip_features`; the graph has none")
+    return graph.clips
+
+
+def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterator[Pairs]:
+    """Every viewing once, in a new order; those of a step are of one day, and share what is before."""
+    reader, size, steps = Reader(clips_of(phase.graph), config), config.batch_size, []
+    order = torch.randperm(len(phase.exposures), generator=generator).numpy()
+    day = phase.exposures.day[order]
+    for one in np.unique(day):
+        of_day = order[day == one]
+        steps += np.split(of_day, range(size, len(of_day), size))
+    shuffled = torch.randperm(len(steps), generator=generator).tolist()
+    for kept, share in logged.of_process(steps[number] for number in shuffled):
+        yield reader.viewings(phase.exposures.taken(kept), share=share)
+
+
+def build(
+    graph: Graph, viewings: Viewings, config: Config, generator: torch.Generator
+) -> ClipInterest:
+    """A fresh network that learns from these viewings."""
+    return ClipInterest(graph, viewings, config, generator)
+
+
+def fit(
+    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
+) -> Trained:
+    """Choose the number of epochs on the validation day, then fit to all the fit's viewings."""
+    clips = clips_of(graph)
+    everything = viewings(clips.edges, clips)
+    fits = Fit(config, build, runtime or Runtime(), by_days)
+    network, report = fits.in_phases(_search(graph, everything), Phase(graph, everything), rng)
+    return Trained(Ranker(), report, logged.learned(network))
+
+
+def _search(graph: Graph, everything: Viewings) -> Phase | None:
+    """The viewings before the validation day; quality: minus the log loss of that day's clips."""
+    held = clips_of(graph).validated_on
+    if held is None or not (everything.day < held).any():
+        return None
+    validation = everything.taken(everything.day == held)
+
+    def quality(network: Any) -> float:
+        reader = Reader(clips_of(graph), network.config)
+        return -log_loss(network, reader, validation)
+
+    return Phase(graph, everything.taken(everything.day < held), quality)
+
+
+@torch.no_grad()
+def log_loss(network: Any, reader: Reader, asked: Viewings) -> float:
+    """Mean log loss of the clips some viewings reached."""
+    network.eval()
+    device, total, n = next(network.parameters()).device, 0.0, 0
+    for some in blocks(len(asked), ROWS_AT_ONCE):
+        batch = reader.viewings(asked.taken(some)).to(str(device))
+        losses = functional.binary_cross_entropy_with_logits(
+            network(batch), batch.label, reduction="sum"
+        )
+        total, n = total + float(losses), n + len(batch.label)
+    return total / max(n, 1)
+
+
+def restore(
+    graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]
+) -> ClipInterest:
+    """The network of an earlier `fit` to the same graph."""
+    clips = clips_of(graph)
+    fresh = build(graph, viewings(clips.edges, clips), config, torch.Generator())
+    return logged.with_learned(fresh, parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a network makes of everybody and everything at the end of what the fit sees.
+
+    Shapes:
+        p, q: [n_users, dim]; g: [n_clips, dim]; of_user: [n_users, OF_USER]; of_clip: [n_clips, OF_CLIP]
+    """
+
+    clips: Clips
+    p: Tensor
+    q: Tensor
+    g: Tensor
+    of_user: Tensor
+    of_clip: Tensor
+
+
+@torch.no_grad()
+def known(network: ClipInterest, graph: Graph) -> Known:
+    """Rows of all users and all clips, in blocks."""
+    network.eval()
+    clips, device = clips_of(graph), str(network.gate.weight.device)
+    reader = Reader(clips, network.config)
+
+    def day(n: int) -> Ints:
+        return np.full(n, clips.today)
+
+    p, q, g = [], [], []
+    for user in blocks(graph.n_users if clips.n_clips else 0, ROWS_AT_ONCE):
+        batch = reader.pairs(user, np.zeros_like(user), day(len(user))).to(device)
+        rows = network.people(batch, network.rows(batch.read))
+        p.append(rows[0][batch.person])
+        q.append(rows[1][batch.person])
+    for clip in blocks(clips.n_clips, ROWS_AT_ONCE):
+        batch = reader.pairs(np.zeros_like(clip), clip, day(len(clip))).to(device)
+        z = network.rows(batch.read)
+        g.append(network.clips(batch, z, *network.people(batch, z))[batch.at])
+    nobody = [torch.zeros(0, network.config.dim, device=device)]
+    users, all_clips = np.arange(graph.n_users), np.arange(clips.n_clips)
+    of_user = torch.from_numpy(reader.counts.of_users(users, day(len(users))))
+    of_clip = torch.from_numpy(reader.counts.of_clips(all_clips, day(len(all_clips))))
+    return Known(
+        clips,
+        torch.cat(nobody + p),
+        torch.cat(nobody + q),
+        torch.cat(nobody + g),
+        of_user.to(device),
+        of_clip.to(device),
+    )
+
+
+@torch.no_grad()
+def stays(
+    network: ClipInterest, found: Known, user_idx: NDArray[Any], video_idx: NDArray[Any]
+) -> Iterator[tuple[Ints, Ints, NDArray[np.float64]]]:
+    """Chances that users who reach a clip of a video watch it through.
+
+    Args:
+        network: of a fit.
+        found: `known` of the same.
+        user_idx: [n_pairs].
+        video_idx: [n_pairs].
+
+    Yields:
+        Blocks of: place of the pair, the clip, ln of the chance; all clips of a pair in one block, in
+        order. A video of unknown length has none.
+    """
+    device = found.p.device
+    user_idx, video_idx = user_idx.astype(np.int64), video_idx.astype(np.int64)
+    for start in range(0, len(user_idx), SCORED_AT_ONCE):
+        block = slice(start, start + SCORED_AT_ONCE)
+        place, clip = found.clips.of(video_idx[block])
+        user = torch.from_numpy(user_idx[block][place]).to(device)
+        of = torch.from_numpy(clip).to(device)
+        evidence = torch.cat([found.of_clip[of], found.of_user[user]], dim=1)
+        logits = network.logits(found.p[user], found.q[user], found.g[of], evidence)
+        chance = functional.logsigmoid(logits.double()).cpu().numpy()
+        yield start + place, clip, chance
+
+
+def retained(place: Ints, chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ln of the chance to watch the clips up to each through: sums within a block of `stays`. [n]."""
+    new = np.flatnonzero(np.diff(place, prepend=-1))
+    total = np.cumsum(chance)
+    before = np.repeat(total[new] - chance[new], np.diff(np.append(new, len(place))))
+    return total - before
+
+
+def audience(
+    network: ClipInterest, graph: Graph, groups: Sequence[NDArray[Any]]
+) -> NDArray[np.float64]:
+    """Share of each group's users who would watch a clip through, of those who start its video.
+
+    Args:
+        network: of a fit.
+        graph: what it was fitted to.
+        groups: user_idx of each, [n_members]; one without a member has NaN.
+
+    Returns:
+        Retention at the end of every clip [n_groups, n_clips]; 1 - r_k / r_(k-1) is the hazard.
+    """
+    found = known(network, graph)
+    videos = np.arange(graph.n_videos)
+    retention = np.full((len(groups), found.clips.n_clips), np.nan)
+    for row, users in zip(retention, groups, strict=True):
+        if not len(users):
+            continue
+        row[:] = 0.0
+        user = np.tile(np.asarray(users, dtype=np.int64), len(videos))
+        for place, clip, chance in stays(network, found, user, np.repeat(videos, len(users))):
+            np.add.at(row, clip, np.exp(retained(place, chance)) / len(users))
+    return retention
+
+
+def scores(
+    network: ClipInterest, graph: Graph, user_idx: NDArray[Any], video_idx: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Ln of the chance that users watch videos to the end, or for `goal_ms`. [n_pairs].
+
+    A video of unknown length gets `NO_CLIPS`: it comes last.
+
+    Args:
+        network: of a fit.
+        graph: what it was fitted to.
+        user_idx: [n_pairs].
+        video_idx: [n_pairs].
+    """
+    found = known(network, graph)
+    clips, goal = found.clips, network.config.goal_ms
+    length = np.maximum(clips.end_ms - clips.start_ms, 1)
+    part = np.clip((goal - clips.start_ms) / length, 0, 1)
+    total = np.zeros(len(user_idx))
+    for place, clip, chance in stays(network, found, user_idx, video_idx):
+        np.add.at(total, place, part[clip] * chance)
+    cut = np.diff(clips.first)[video_idx] > 0
+    return np.where(cut, total, NO_CLIPS).astype(np.float32)

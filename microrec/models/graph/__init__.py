@@ -1,0 +1,1 @@
+"""Graph networks over users and videos, and how they are fitted."""

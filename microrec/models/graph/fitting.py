@@ -1,0 +1,381 @@
+"""How a model with rows for users and videos is fitted: the part that all graph networks share.
+
+A *search* trains on the part train alone and keeps the number of epochs after which the recall of
+the part validation was best; a *refit* trains a fresh model for that many epochs on all the edges
+of the fit. Both go through the one loop of `training.py`.
+
+Decided, and measured on both data sets that this project is developed on (README, "Quality"):
+- The edges a batch is asked to predict are left out of the graph that predicts them
+  (`mask_targets`): with them in it, a user of few videos is made of the very video that is asked
+  for, and learning ends with copying.
+- Users over the activity cap neither speak in the graph nor teach; they are served as all others.
+- `loss` is BPR as published, or the softmax over the warm videos.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, Self, TypeVar, cast
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from microrec.core.fitted import Embeddings, Trained
+from microrec.models.graph import sampling
+from microrec.models.graph.propagation import Watched, WatchGraph
+from microrec.models.graph.sampling import Sampler, Triples
+from microrec.models.inputs.graph_arrays import Bools, EarlyStopping, Edges, Graph
+from microrec.models.neighbours.activity import ActivityCap, activity_cap
+from microrec.models.nn import losses
+from microrec.models.training import parallel
+from microrec.models.training import warm_start as warm
+from microrec.models.training.checkpoint import Checkpoint, fingerprint
+from microrec.models.training.loop import History, Resume, Schedule, train, validation_recall
+from microrec.models.training.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingConfig(ActivityCap):
+    """What is learned from, and for how long: the part of a `Config` all graph networks share."""
+
+    loss: Literal["bpr", "softmax"] = "bpr"
+    """`bpr`: one unwatched video against each watched one; `softmax`: all warm videos at once."""
+    softmax_videos: PositiveInt = 10_000
+    """Most videos in the denominator of `softmax`; a fresh uniform sample each step where there are
+    more. Memory: batch_size times this, 4 bytes each, some three times."""
+    sampling: Literal["users", "edges"] = "users"
+    """Draw a user and then one of the user's videos, or an edge."""
+    mask_targets: bool = True
+    """Leave the edges of the batch out of the graph."""
+    keep_edges: float = Field(default=1.0, gt=0, le=1)
+    """Share of the edges that stay in the graph of an epoch (FREEDOM's pruning); all when ranking."""
+    l2: NonNegativeFloat = 1e-4
+    """Weight of the squared id rows of a batch."""
+    learning_rate: PositiveFloat = 5e-3
+    """Adam's."""
+    batch_size: PositiveInt = 8192
+    """Triples a step; every step propagates the whole graph. Fewer where there are fewer edges."""
+    max_epochs: PositiveInt = 100
+    """Most epochs while looking for the best number; one epoch draws as many triples as edges."""
+    patience: PositiveInt = 5
+    """Epochs in a row without a better validation recall after which the search ends."""
+    validation_k: PositiveInt = 20
+    """Length of the lists of the validation."""
+    validation_users: PositiveInt = 10_000
+    """Most users validated on; a sample where there are more."""
+    epochs: PositiveInt | None = None
+    """Set: train for exactly so many epochs (a final fit: those its trial chose)."""
+    default_epochs: PositiveInt = 20
+    """Epochs where there is neither `epochs` nor anything to validate on."""
+    members: PositiveInt = 1
+    """Networks that are fitted with draws of their own and speak with one voice: the mean of their
+    scores. Costs as many fits, and rows as many times as long."""
+    mixed_precision: bool = False
+    """Dense products in bfloat16, sparse ones and sums in float32. For accelerators: on CPUs
+    bfloat16 is the slower one."""
+    warm_start: bool = False
+    """Start from yesterday's parameters, where there are any. Rows of a night then depend on the
+    nights before it, so that backfills must run in the order of days; and what an erased user
+    taught lives on in rows of videos until a night starts cold."""
+
+    @model_validator(mode="after")
+    def _members_start_apart(self) -> Self:
+        if self.warm_start and self.members > 1:
+            raise ValueError("warm_start takes one network over: members must be 1")
+        return self
+
+
+class Network(Protocol):
+    """What a graph network offers to be fitted (torch modules; `parameters` and the rest is theirs)."""
+
+    watch: WatchGraph
+    """The graph it propagates over, with the edges it learns from."""
+
+    def __call__(self, user_idx: Tensor, watched: Watched) -> tuple[Tensor, Tensor]:
+        """Rows of those users [n, dim] and of all videos [n_videos, dim]: inner products score."""
+        ...
+
+    def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
+        """Rows before any propagation that L2 holds down. Each [n_triples, dim]."""
+        ...
+
+    def known_videos(self) -> Bools:
+        """Videos the network can say something about. [n_videos]."""
+        ...
+
+
+ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
+Build = Callable[[Graph, Edges, ConfigT, torch.Generator], Network]
+"""Makes a fresh network that learns from these edges, its parameters drawn from the generator."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """This process's part of the triples of a step, and the graph of the step.
+
+    Shapes:
+        opponents: [n_opponents] video_idx in the denominator of `softmax`, empty for `bpr`
+    """
+
+    triples: Triples
+    share: float
+    """Of the step's triples."""
+    watched: Watched
+    opponents: Tensor
+
+
+def fit(
+    graph: Graph,
+    config: ConfigT,
+    rng: np.random.Generator,
+    *,
+    build: Build[ConfigT],
+    runtime: Runtime,
+) -> Trained:
+    """Choose the number of epochs on the validation part, then fit on all the fit's edges.
+
+    Args:
+        graph: what is learned from
+        config: how
+        rng: source of every draw
+        build: makes the network
+        runtime: where to run, and from where to go on
+    """
+    search, *refits = rng.spawn(1 + config.members)
+    held = graph.early_stopping
+    report: dict[str, Any] = {"epochs": config.epochs or config.default_epochs}
+    if not _learnable(graph.edges, graph, config):
+        return Trained(_nothing_known(graph, config), report)
+    fits = Fit(graph, config, build, runtime)
+    if config.epochs is None and held and len(held.truth) and _learnable(held.edges, graph, config):
+        history = fits.search(held, search)
+        recall = f"validation_recall@{config.validation_k}"
+        report = {"epochs": history.best, recall: max(history.recalls)}
+        report |= {"recalls": history.recalls, "losses": history.losses}
+    members = [fits.refit(report["epochs"], one, n) for n, one in enumerate(refits)]
+    report["loss"] = sum(history.losses[-1] for _, history in members) / len(members)
+    if config.warm_start:
+        report["warm_from"] = {phase: one.day for phase, one in sorted(runtime.yesterday.items())}
+    first = cast(nn.Module, members[0][0])
+    parameters = {name: p.detach().cpu().numpy() for name, p in first.named_parameters()}
+    rows = [embeddings(network, graph) for network, _ in members]
+    return Trained(_side_by_side(rows), report, parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One model's fit to one graph: what its two phases have in common."""
+
+    graph: Graph
+    config: Any
+    build: Build[Any]
+    runtime: Runtime
+
+    def search(self, held: EarlyStopping, rng: np.random.Generator) -> History:
+        """Train on the training part until the recall of the validation part stops rising."""
+        config = self.config
+        people = np.unique(held.truth.user_idx)
+        if len(people) > config.validation_users:
+            people = rng.choice(people, config.validation_users, replace=False)
+        held = replace(held, truth=held.truth.where(np.isin(held.truth.user_idx, people)))
+        schedule = Schedule(config.learning_rate, config.max_epochs, config.patience)
+        return self._train("search", held.edges, rng, schedule, held)[1]
+
+    def refit(
+        self, epochs: int, rng: np.random.Generator, member: int = 0
+    ) -> tuple[Network, History]:
+        """Train on all edges for so many epochs."""
+        schedule = Schedule(self.config.learning_rate, epochs)
+        phase = f"refit-{member}" if member else "refit"
+        return self._train(phase, self.graph.edges, rng, schedule, None)
+
+    def _train(
+        self,
+        phase: str,
+        edges: Edges,
+        rng: np.random.Generator,
+        schedule: Schedule,
+        held: EarlyStopping | None,
+    ) -> tuple[Network, History]:
+        """Fit a fresh network to edges; with `held`, until its recall no longer rises."""
+        graph, config = self.graph, self.config
+        seed = int(rng.integers(2**63))
+        generator = torch.Generator().manual_seed(seed)
+        network = self.build(graph, edges, config, generator)
+        module = cast(nn.Module, network)
+        if config.warm_start and phase in self.runtime.yesterday:
+            # The user network of a trial knows the part validation, which a search may not.
+            near = graph.user_edges.first(0) if phase == "search" else graph.user_edges
+            given = replace(graph, user_edges=near)
+            warm.carry_over(module, self.runtime.yesterday[phase], given)
+        module.to(self.runtime.device)
+        network.watch.to(self.runtime.device)
+        everyone = torch.arange(graph.n_users, device=self.runtime.device)
+        # As in the night: what the network knows nothing about is not offered.
+        eligible = graph.eligible & network.known_videos()
+
+        @torch.no_grad()
+        def recall() -> float:
+            user, video = network(everyone, network.watch.whole)
+            k = config.validation_k
+            return validation_recall(user, video, cast(EarlyStopping, held), eligible=eligible, k=k)
+
+        history = train(
+            module,
+            batches=lambda: batches(network, edges, config, generator),
+            loss=lambda batch: batch_loss(network, batch, config),
+            schedule=schedule,
+            recall=recall if held else None,
+            resume=self._resume(phase, [edges, held], [str(seed), repr(schedule)], generator),
+        )
+        return network, history
+
+    def _resume(
+        self, phase: str, parts: list[Any], words: list[str], generator: torch.Generator
+    ) -> Resume | None:
+        """Where this phase leaves its state; `parts` and `words` are what only this phase is of."""
+        if self.runtime.checkpoints is None:
+            return None
+        words = [self.build.__module__, phase, self.config.model_dump_json(), *words]
+        depends_on = [self.graph, *parts, self.runtime.yesterday.get(phase)]
+        path = self.runtime.checkpoints / f"{phase}.safetensors"
+        return Resume(Checkpoint(path, fingerprint(words, depends_on)), generator)
+
+
+def speaking(edges: Edges, *, n_users: int, config: ActivityCap) -> Bools:
+    """Users within the activity cap, those without an edge included. [n_users]."""
+    n_liked = np.bincount(edges.user_idx, minlength=n_users)
+    within: Bools = n_liked <= activity_cap(n_liked.astype(np.int32), config)
+    return within
+
+
+def watch_graph(graph: Graph, edges: Edges, config: ActivityCap) -> WatchGraph:
+    """The graph that a network propagates over when it learns from `edges`."""
+    speaks = speaking(edges, n_users=graph.n_users, config=config)
+    return WatchGraph(edges, speaks=speaks, n_videos=graph.n_videos)
+
+
+def batches(
+    network: Network, edges: Edges, config: TrainingConfig, generator: torch.Generator
+) -> Iterator[Batch]:
+    """The batches of one epoch."""
+    watch = network.watch
+    device = str(watch.whole.present.device)
+    sampler = _sampler(edges, watch.n_users, watch.n_videos, config)
+    present = watch.whole.present
+    if config.keep_edges < 1:
+        present = sampling.pruned(edges, keep=config.keep_edges, generator=generator).to(device)
+    fixed = watch.whole if config.keep_edges == 1 else Watched(watch, present)
+    size = min(config.batch_size, sampler.n_edges)
+    draw = sampler.by_users if config.sampling == "users" else sampler.by_edges
+    for _ in range(-(-sampler.n_edges // size)):
+        triples = draw(size, generator).to(device)
+        watched = watch.without(present, triples.edge) if config.mask_targets else fixed
+        mine = triples.part(parallel.share())
+        opponents = _opponents(sampler, config, generator).to(device)
+        yield Batch(mine, len(mine) / size, watched, opponents)
+
+
+def batch_loss(network: Network, batch: Batch, config: TrainingConfig) -> Tensor:
+    """The loss of the batch's scores plus L2 of its id rows, times the batch's share of the step.
+
+    Rows are taken with `functional.embedding`: its gradient adds them up in a fixed order, that of
+    `rows[index]` on several threads does not.
+    """
+    triples = batch.triples
+    with torch.autocast(triples.user.device.type, torch.bfloat16, enabled=config.mixed_precision):
+        user, video = network(triples.user, batch.watched)  # [n_triples, dim], [n_videos, dim]
+        if not len(triples):  # more processes than triples: a mean over none would be 0 / 0
+            return 0.0 * (user.sum() + video.sum())
+        positive = (user * functional.embedding(triples.positive, video)).sum(dim=1)
+        if config.loss == "bpr":
+            negative = (user * functional.embedding(triples.negative, video)).sum(dim=1)
+            value = losses.bpr(positive, negative)
+        else:
+            others = user @ functional.embedding(batch.opponents, video).T
+            same = triples.positive.unsqueeze(1) == batch.opponents
+            value = losses.softmax(positive, others, same=same)
+    return batch.share * (value + config.l2 * losses.half_squares(*network.id_rows(triples)))
+
+
+@torch.no_grad()
+def embeddings(network: Network, graph: Graph) -> Embeddings:
+    """The rows of a fitted network; users without a positive video are unknown."""
+    device = network.watch.whole.present.device
+    everyone = torch.arange(graph.n_users, device=device)
+    user, video = network(everyone, network.watch.whole)
+    known = np.bincount(graph.edges.user_idx, minlength=graph.n_users) > 0
+    known_videos = network.known_videos()
+    return Embeddings(
+        user=np.where(known[:, None], user.float().cpu().numpy(), np.float32(0)),
+        video=np.where(known_videos[:, None], video.float().cpu().numpy(), np.float32(0)),
+        user_known=known,
+        video_known=known_videos,
+    )
+
+
+def _side_by_side(members: list[Embeddings]) -> Embeddings:
+    """One model whose score is the mean of the members' scores: an inner product of longer rows."""
+    if len(members) == 1:
+        return members[0]
+    video = np.concatenate([one.video for one in members], axis=1) / len(members)
+    return Embeddings(
+        user=np.concatenate([one.user for one in members], axis=1),
+        video=video.astype(np.float32),
+        user_known=members[0].user_known,
+        video_known=members[0].video_known,
+    )
+
+
+def popularity_column(watch: WatchGraph) -> nn.Parameter:
+    """ln(1 + viewers): where the learned popularity of each video starts. [n_videos, 1]."""
+    return nn.Parameter(torch.log1p(watch.whole.n_viewers).unsqueeze(1))
+
+
+def with_column(user: Tensor, video: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows one longer: by 1 for users, by `column` [n_videos, 1] for videos.
+
+    A score per video is so added for everybody, and the score is still an inner product.
+    """
+    return functional.pad(user, (0, 1), value=1.0), torch.cat([video, column], dim=1)
+
+
+def xavier(n_rows: int, n_columns: int, generator: torch.Generator) -> nn.Parameter:
+    """A Xavier-uniform matrix [n_rows, n_columns]."""
+    return nn.Parameter(
+        nn.init.xavier_uniform_(torch.empty(n_rows, n_columns), generator=generator)
+    )
+
+
+def _opponents(sampler: Sampler, config: TrainingConfig, generator: torch.Generator) -> Tensor:
+    """The videos in the denominator of a step's softmax. [n_opponents]."""
+    if config.loss == "bpr":
+        return sampler.video[:0]
+    if sampler.n_warm <= config.softmax_videos:
+        return sampler.video
+    drawn = torch.randint(sampler.n_warm, (config.softmax_videos,), generator=generator)
+    return sampler.video[drawn]
+
+
+def _sampler(edges: Edges, n_users: int, n_videos: int, config: ActivityCap) -> Sampler:
+    """Triples of the users who teach."""
+    return Sampler(edges, speaks=speaking(edges, n_users=n_users, config=config), n_videos=n_videos)
+
+
+def _learnable(edges: Edges, graph: Graph, config: ActivityCap) -> bool:
+    """Whether some user within the cap likes one video and not another."""
+    return _sampler(edges, graph.n_users, graph.n_videos, config).n_edges > 0
+
+
+def _nothing_known(graph: Graph, config: Any) -> Embeddings:
+    """For a night in which no user likes one video and not another."""
+    return Embeddings(
+        user=np.zeros((graph.n_users, config.dim), dtype=np.float32),
+        video=np.zeros((graph.n_videos, config.dim), dtype=np.float32),
+        user_known=np.zeros(graph.n_users, dtype=np.bool_),
+        video_known=np.zeros(graph.n_videos, dtype=np.bool_),
+    )

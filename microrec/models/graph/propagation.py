@@ -1,0 +1,396 @@
+"""Sparse graphs: normalised outside the layers, then a differentiable product with dense rows.
+
+    sym(A) = D_r^(-1/2) A D_c^(-1/2)        row(A) = D_r^(-1) A
+
+PyG's `LGConv` is the same layer, but normalises in every call and leaves the transpose of the
+matrix to autograd, which costs half the time of a step at our size and five times a step at a
+million edges (performance.md 5). Here both directions are compressed rows, made once; a symmetric
+matrix is its own other direction. Of the watch graph single edges can be left out for a step: its
+structure stays, only values are made anew.
+"""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+from numba import njit
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+from torch_geometric.typing import OptTensor
+
+from microrec.models.inputs.graph_arrays import Bools, Edges, Neighbours
+
+
+def sym(matrix: Any) -> Any:
+    """D_r^(-1/2) A D_c^(-1/2); rows and columns without entries stay empty. CSR [n, m]."""
+    left, right = (_power(matrix.sum(axis=axis), -0.5) for axis in (1, 0))
+    return (sp.diags_array(left) @ matrix @ sp.diags_array(right)).tocsr()
+
+
+def row(matrix: Any) -> Any:
+    """D_r^(-1) A: every row with an entry sums to 1. CSR [n, m]."""
+    return (sp.diags_array(_power(matrix.sum(axis=1), -1.0)) @ matrix).tocsr()
+
+
+def bipartite(watched: Any) -> Any:
+    """[[0, R], [R^T, 0]]: users first, then videos. CSR [n_users + n_videos] squared."""
+    return sp.block_array([[None, watched], [watched.T, None]], format="csr")
+
+
+def neighbour_matrix(pairs: Neighbours, *, n_nodes: int, keep: Any, by_similarity: bool) -> Any:
+    """Kept neighbours of every node. CSR [n_nodes, n_nodes].
+
+    Args:
+        pairs: directed neighbours
+        n_nodes: number of nodes
+        keep: nodes that may be a neighbour [n_nodes]
+        by_similarity: weigh an edge by its similarity (positive ones only) or by 1
+    """
+    kept = keep[pairs.neighbour_idx] & (pairs.similarity > 0)
+    node, neighbour = pairs.node_idx[kept], pairs.neighbour_idx[kept]
+    value = pairs.similarity[kept] if by_similarity else np.ones(int(kept.sum()))
+    return sp.csr_matrix((value, (node, neighbour)), shape=(n_nodes, n_nodes))
+
+
+class Adjacency(NamedTuple):
+    """A (n, m) and its transpose (m, n), both as CSR tensors."""
+
+    matrix: Tensor
+    transpose: Tensor
+
+    @classmethod
+    def of(cls, matrix: Any, *, symmetric: bool = False) -> "Adjacency":
+        """Both directions of a scipy CSR matrix; a symmetric one is its own transpose."""
+        forth = _csr_tensor(matrix)
+        return cls(forth, forth if symmetric else _csr_tensor(matrix.T.tocsr()))
+
+
+class AdjacencyConv(MessagePassing):  # type: ignore[misc]  # PyG ships no types to mypy here
+    """One propagation x' = A x, or b + A x, over a graph that is given with each call.
+
+    Shapes:
+        input: node rows (m, d), A of size (n, m), b (n, d); output: node rows (n, d)
+    """
+
+    def __init__(self) -> None:
+        """Messages are added up."""
+        super().__init__(aggr="sum")
+
+    def forward(self, x: Tensor, graph: Adjacency, plus: Tensor | None = None) -> Tensor:
+        """Propagate once; `plus` is b."""
+        propagated: Tensor = self.propagate(graph.matrix, x=x, transpose=graph.transpose, plus=plus)
+        return propagated
+
+    def message_and_aggregate(
+        self, adj_t: Tensor, x: Tensor, transpose: Tensor, plus: OptTensor
+    ) -> Tensor:
+        """The fused form of PyG's message passing."""
+        product: Tensor = _Product.apply(adj_t, transpose, x, plus)  # type: ignore[no-untyped-call]
+        return product
+
+
+class SparseConv(nn.Module):
+    """One propagation x' = A x over a fixed, normalised graph.
+
+    Shapes:
+        input: node rows (m, d); output: node rows (n, d) for A of size (n, m)
+    """
+
+    def __init__(self, matrix: Any, *, symmetric: bool = False) -> None:
+        """Keep both directions of a scipy CSR matrix."""
+        super().__init__()
+        self.conv, self.graph = AdjacencyConv(), Adjacency.of(matrix, symmetric=symmetric)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Propagate once."""
+        propagated: Tensor = self.conv(x, self.graph)
+        return propagated
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "SparseConv":
+        """Take the graph along when the module is moved to another device."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.graph = Adjacency(*(part.to(fn(part.values()).device) for part in self.graph))
+        return self
+
+
+class WatchGraph:
+    """R in both directions, from which a step may leave out edges.
+
+    Attention to who speaks: rows of users are made from all their edges, rows of videos only from
+    the edges of users that `speaks` names (those within the activity cap); everyone is served, few
+    decide.
+
+    Shapes:
+        edge positions are those of the `Edges` it was made of: [n_edges]
+    """
+
+    def __init__(self, edges: Edges, *, speaks: Bools, n_videos: int) -> None:
+        """Lay out both directions once; all later work is on values.
+
+        Args:
+            edges: positive edges, sorted by user and video, without duplicates
+            speaks: whose edges reach the videos [n_users]
+            n_videos: number of videos
+        """
+        self.n_users, self.n_videos = len(speaks), n_videos
+        back = np.lexsort((edges.user_idx, edges.video_idx))
+        self.user = torch.from_numpy(edges.user_idx.astype(np.int64))
+        self.video = torch.from_numpy(edges.video_idx.astype(np.int64))
+        self.speaks = torch.from_numpy(speaks[edges.user_idx].astype(np.float32))
+        self._back = torch.from_numpy(back)
+        self._forth = (_starts(edges.user_idx, self.n_users), torch.from_numpy(edges.video_idx))
+        self._across = (
+            _starts(edges.video_idx[back], n_videos),
+            torch.from_numpy(edges.user_idx[back]),
+        )
+        self.whole = Watched(self, torch.ones(len(edges)))
+        """Nothing left out."""
+
+    def to(self, device: torch.device | str) -> "WatchGraph":
+        """Move to a device, in place."""
+        for name in ("user", "video", "speaks", "_back"):
+            setattr(self, name, getattr(self, name).to(device))
+        self._forth, self._across = (
+            (starts.to(device), columns.to(device))
+            for starts, columns in (self._forth, self._across)
+        )
+        self.whole = Watched(self, self.whole.present.to(device))
+        return self
+
+    def without(self, present: Tensor, left_out: Tensor) -> "Watched":
+        """The edges that are `present` [n_edges], less the positions in `left_out`."""
+        return Watched(self, present.index_fill(0, left_out, 0.0))
+
+    def both(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """CSR [n_users, n_videos] and [n_videos, n_users] with the values of the edges."""
+        size = (self.n_users, self.n_videos)
+        return (
+            _unchecked_csr(*self._forth, values, size),
+            _unchecked_csr(*self._across, values.index_select(0, self._back), size[::-1]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """The watch graph of one step.
+
+    Shapes:
+        present: [n_edges], 1 or 0
+    """
+
+    graph: WatchGraph
+    present: Tensor
+    _made: dict[tuple[str, float, float], Adjacency] = field(default_factory=dict)
+
+    @cached_property
+    def n_liked(self) -> Tensor:
+        """Edges of each user. [n_users]."""
+        return _counts(self.graph.user, self.present, self.graph.n_users)
+
+    @cached_property
+    def n_viewers(self) -> Tensor:
+        """Edges of each video from users who speak. [n_videos]."""
+        present = self.present * self.graph.speaks
+        return _counts(self.graph.video, present, self.graph.n_videos)
+
+    def to_users(self, user_power: float, video_power: float) -> Adjacency:
+        """D_u^-user_power R D_v^-video_power. Takes video rows to user rows."""
+        return self._once("users", user_power, video_power)
+
+    def to_videos(self, user_power: float, video_power: float) -> Adjacency:
+        """D_v^-video_power R^T D_u^-user_power over who speaks. Takes user rows to video rows."""
+        return self._once("videos", user_power, video_power)
+
+    def _once(self, to: str, user_power: float, video_power: float) -> Adjacency:
+        """Made at the first call: a graph from which nothing is left out serves every step."""
+        key = (to, user_power, video_power)
+        if key not in self._made:
+            make = self._to_users if to == "users" else self._to_videos
+            self._made[key] = make(user_power, video_power)
+        return self._made[key]
+
+    def _to_users(self, user_power: float, video_power: float) -> Adjacency:
+        scale = _inverse_power(self.n_liked, user_power).index_select(0, self.graph.user)
+        if video_power:
+            powers = _inverse_power(self.n_viewers.clamp(min=1), video_power)
+            scale = scale * powers.index_select(0, self.graph.video)
+        return Adjacency(*self.graph.both(self.present * scale))
+
+    def _to_videos(self, user_power: float, video_power: float) -> Adjacency:
+        scale = _inverse_power(self.n_viewers, video_power).index_select(0, self.graph.video)
+        if user_power:
+            powers = _inverse_power(self.n_liked, user_power)
+            scale = scale * powers.index_select(0, self.graph.user)
+        forth, back = self.graph.both(self.present * self.graph.speaks * scale)
+        return Adjacency(back, forth)
+
+
+def light_gcn(
+    user: Tensor | None, video: Tensor, *, forth: Adjacency, back: Adjacency, layers: int
+) -> tuple[Tensor, Tensor]:
+    """LightGCN's propagation: the mean over the layers that have rows, for users and for videos.
+
+    Args:
+        user: rows of the users [n_users, d]; None: users have none of their own, and are what
+            reaches them from their videos
+        video: rows of the videos [n_videos, d]
+        forth: takes video rows to users [n_users, n_videos]
+        back: takes user rows to videos
+        layers: L; without rows of their own users need one at least
+    """
+    conv = AdjacencyConv()
+    if user is not None:
+        # Horner's rule, b + A (b + A (...)): a layer is added where it is made, and none is kept.
+        all_users, all_videos = user, video
+        for _ in range(layers):
+            all_users, all_videos = (
+                conv(all_videos, forth, plus=user),
+                conv(all_users, back, plus=video),
+            )
+        return all_users / (layers + 1), all_videos / (layers + 1)
+    users: list[Tensor | None] = [user]
+    videos: list[Tensor | None] = [video]
+    for _ in range(layers):
+        last_user, last_video = users[-1], videos[-1]
+        users.append(None if last_video is None else conv(last_video, forth))
+        videos.append(None if last_user is None else conv(last_user, back))
+    return _mean(users), _mean(videos)
+
+
+def _mean(layers: list[Tensor | None]) -> Tensor:
+    """Mean of the rows there are."""
+    rows = [layer for layer in layers if layer is not None]
+    total = rows[0]
+    for layer in rows[1:]:
+        total = total + layer
+    return total / len(rows)
+
+
+class _Product(torch.autograd.Function):
+    """b + A x, whose gradient is a product with the stored A^T; in float32 whatever is around it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor, plus: Tensor | None
+    ) -> Tensor:
+        ctx.transpose, ctx.dtype, ctx.added = transpose, x.dtype, plus is not None
+        return _plus_product(matrix, x, plus)  # [n, d]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor, Tensor | None]:
+        gradient = _plus_product(ctx.transpose, gradients[0], None)  # [m, d]
+        return None, None, gradient.to(ctx.dtype), gradients[0] if ctx.added else None
+
+
+def _plus_product(matrix: Tensor, x: Tensor, plus: Tensor | None) -> Tensor:
+    """A x, or b + A x. [n, d]."""
+    if x.device.type != "cpu":
+        with torch.autocast(x.device.type, enabled=False):
+            product = matrix @ x.float()
+            return product if plus is None else product.add_(plus)
+    n = matrix.shape[0]
+    out = x.new_zeros(n, x.shape[1]).float() if plus is None else plus.detach().float().clone()
+    _add_product(matrix, x.detach().float().contiguous(), out)
+    return out
+
+
+def _add_product(matrix: Tensor, x: Tensor, out: Tensor) -> None:
+    """Add A x to `out`, on as many threads as torch may use: the same bits on any number.
+
+    Threads of our own: numba's would be a second OpenMP pool beside torch's, and one spins while
+    the other works.
+    """
+    parts = (matrix.crow_indices(), matrix.col_indices(), matrix.values(), x, out)
+    arrays = tuple(part.numpy() for part in parts)
+    n_threads = torch.get_num_threads()
+    if n_threads == 1:
+        _add_rows(0, len(out), *arrays)
+        return
+    # As many entries for each thread.
+    shares = np.linspace(0, len(arrays[1]), n_threads + 1)[1:-1]
+    cuts = pairwise([0, *np.searchsorted(arrays[0], shares).tolist(), len(out)])
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(lambda cut: _add_rows(*cut, *arrays), cuts))
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _add_rows(  # noqa: PLR0913 - compiled code takes arrays, not objects
+    start: int,
+    stop: int,
+    starts: npt.NDArray[np.int32],
+    columns: npt.NDArray[np.int32],
+    values: npt.NDArray[np.float32],
+    x: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Some rows, four entries at once: a row of `out` is read and written a quarter as often.
+
+    MKL's product, which torch would call, takes 1.8 times as long.
+    """
+    for row in range(start, stop):
+        place, end = starts[row], starts[row + 1]
+        total = out[row]
+        while place + 4 <= end:
+            a, b = x[columns[place]], x[columns[place + 1]]
+            c, d = x[columns[place + 2]], x[columns[place + 3]]
+            # Read before the loop: for all the compiler knows, `out` overlaps them.
+            u, v, w, z = values[place], values[place + 1], values[place + 2], values[place + 3]
+            for j in range(len(total)):
+                total[j] += u * a[j] + v * b[j] + w * c[j] + z * d[j]
+            place += 4
+        while place < end:
+            a, u = x[columns[place]], values[place]
+            for j in range(len(total)):
+                total[j] += u * a[j]
+            place += 1
+
+
+def _starts(sorted_idx: Any, n: int) -> Tensor:
+    """Where each row of sorted indices starts. [n + 1]."""
+    counts = np.bincount(sorted_idx, minlength=n)
+    return torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+
+
+def _counts(idx: Tensor, present: Tensor, n: int) -> Tensor:
+    """Sum of `present` for each index; whole numbers, so exact in any order. [n]."""
+    return torch.zeros(n, device=idx.device).index_add_(0, idx, present)
+
+
+def _inverse_power(counts: Tensor, power: float) -> Tensor:
+    """counts^-power, 0 where there is nothing to divide by."""
+    return torch.where(counts > 0, counts.clamp(min=1e-30) ** -power, 0.0)
+
+
+def _unchecked_csr(starts: Tensor, columns: Tensor, values: Tensor, size: Any) -> Tensor:
+    """A CSR tensor of a structure that was checked when it was made."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse")
+        return torch.sparse_csr_tensor(starts, columns, values, size=size, check_invariants=False)
+
+
+def _power(sums: Any, exponent: float) -> Any:
+    """Elementwise power, 0 where there is nothing to divide by."""
+    sums = np.asarray(sums, dtype=np.float64).ravel()
+    return np.where(sums > 0, np.where(sums > 0, sums, 1.0) ** exponent, 0.0)
+
+
+def _csr_tensor(matrix: Any) -> Tensor:
+    """A scipy CSR matrix as a float32 torch one."""
+    with warnings.catch_warnings():
+        # "CSR support is in beta", once a process: products with dense rows are all we use of it.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return torch.sparse_csr_tensor(
+            # Indices stay int32 where they fit: MKL wants those, int64 is converted in each product.
+            torch.from_numpy(matrix.indptr),
+            torch.from_numpy(matrix.indices),
+            torch.from_numpy(matrix.data.astype(np.float32)),
+            size=matrix.shape,
+            check_invariants=True,
+        )

@@ -1,0 +1,1 @@
+"""Tables of a night as arrays: what a model's `fit` is given."""

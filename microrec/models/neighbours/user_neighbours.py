@@ -1,0 +1,69 @@
+"""User-based collaborative filtering: what the users most like me liked.
+
+Herlocker et al. 1999, "An algorithmic framework for performing collaborative filtering", on binary
+positive viewings; n_u = |N_u|, c = |N_u and N_w|:
+
+    score(u, v) = sum over the k nearest w of sim(u, w) R_wv
+    cosine:  sim(u, w) = c / (sqrt(n_u n_w) + shrinkage)
+    pearson: the correlation over all videos, read from the user network
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
+
+from microrec.core.fitted import NeighbourLists, Trained
+from microrec.models.inputs.graph_arrays import Doubles, Graph, Ints, binary_matrix
+from microrec.models.neighbours.nearest import neighbour_lists, product_rows
+
+
+class Config(BaseModel):
+    """Who counts as near."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    similarity: Literal["pearson", "cosine"] = "pearson"
+    """`pearson` reads the user network as it is; `cosine` is computed here."""
+    top_k: PositiveInt = 50
+    """Neighbours per user; `pearson` has no more than the network holds."""
+    shrinkage: NonNegativeFloat = 5.0
+    """Added to the denominator of `cosine`: pulls similarities from few videos towards
+    zero. Recall@20 on KuaiRand-Pure, 2022-05-03 held out: 0.037 at 0, 0.046 at 5."""
+
+
+def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
+    """List each user's neighbours; nothing is random."""
+    del rng
+    by_similarity = {"pearson": pearson_neighbours, "cosine": cosine_neighbours}
+    lists = by_similarity[config.similarity](graph, config)
+    with_neighbours = int(np.count_nonzero(np.diff(lists.indptr)))
+    return Trained(lists, {"users_with_neighbours": with_neighbours, "pairs": len(lists.neighbour)})
+
+
+def pearson_neighbours(graph: Graph, config: Config) -> NeighbourLists:
+    """The user network, nearest first, cut to the k nearest."""
+    return neighbour_lists(_network_rows(graph), axis="user", k=config.top_k)
+
+
+def cosine_neighbours(graph: Graph, config: Config) -> NeighbourLists:
+    """Exact cosine top-k by blocked sparse products; cost = sum over videos of viewers^2."""
+    watched = binary_matrix(graph.edges, n_users=graph.n_users, n_videos=graph.n_videos)
+    n_liked = np.diff(watched.indptr).astype(np.float64)
+
+    def scale(row: int, columns: Ints, common: Doubles) -> Doubles:
+        cosine: Doubles = common / (np.sqrt(n_liked[row] * n_liked[columns]) + config.shrinkage)
+        return cosine
+
+    rows = product_rows(watched, watched.T.tocsr(), scale)
+    return neighbour_lists(rows, axis="user", k=config.top_k)
+
+
+def _network_rows(graph: Graph) -> Iterator[tuple[Ints, Doubles]]:
+    """Each user's rows of the user network, users without any included."""
+    edges = graph.user_edges
+    bounds = np.searchsorted(edges.node_idx, np.arange(graph.n_users + 1))
+    for start, end in pairwise(bounds):
+        yield edges.neighbour_idx[start:end], edges.similarity[start:end]

@@ -1,0 +1,1 @@
+"""Models of sequences of exposures: DMR and its baselines."""

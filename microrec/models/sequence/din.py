@@ -1,0 +1,112 @@
+r"""DIN: what a user watched, weighed by what it says of the candidate.
+
+Zhou et al. 2018, "Deep interest network for click-through rate prediction". H: rows x_j of what the
+user watched, as of the start of the day (`video_rows.py`); c: the candidate's row.
+
+    w_j = MLP_a [c ; x_j ; c - x_j ; c x_j]                 (no softmax: many alike count for more)
+    h = sum_j w_j x_j
+    logit = MLP [c ; h ; h c ; ln(1 + |H|)]
+
+trained on logged exposures (log loss). It scores pairs and proposes nothing.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from microrec.core.fitted import Ranker, Trained
+from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.inputs.sequence_arrays import Exposures
+from microrec.models.nn.layers import Activation, Layers
+from microrec.models.sequence import exposures as logged
+from microrec.models.sequence.exposures import Batch, ExposureConfig, sequences_of
+from microrec.models.sequence.video_rows import VideoRows
+from microrec.models.training.runtime import Runtime
+
+TABLES = logged.TABLES
+scores = logged.scores
+
+
+class Config(ExposureConfig):
+    """Shape of the network."""
+
+    unit: tuple[PositiveInt, ...] = (64, 32)
+    """Sizes of the activation unit's layers."""
+    hidden: tuple[PositiveInt, ...] = (256, 128)
+    """Sizes of the head's layers."""
+    activation: Activation = "dice"
+    """Between the layers of both."""
+
+
+class Din(nn.Module):
+    """The parameters and the equations.
+
+    Shapes:
+        forward: a batch -> logits of its pairs [n_pairs]
+    """
+
+    def __init__(
+        self, graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
+    ) -> None:
+        """Draw the parameters."""
+        super().__init__()
+        self.config, self.noise = config, torch.Generator()
+        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
+        sizes = (4 * config.dim, *config.unit, 1)
+        self.unit = Layers(sizes, 0.0, generator, config.activation)
+        sizes = (3 * config.dim + 1, *config.hidden, 1)
+        self.head = Layers(sizes, config.dropout, generator, config.activation)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits of the pairs."""
+        rows = self.videos(batch.videos, self.noise)  # [n_videos_of_batch, dim]
+        candidate = functional.embedding(batch.video, rows)  # [n_pairs, dim]
+        interest = self.interest(batch, rows, candidate)
+        size = torch.log1p(batch.history.there.sum(1, keepdim=True).float())[batch.of]
+        joined = torch.cat([candidate, interest, interest * candidate, size], dim=1)
+        logit: Tensor = self.head(joined, self.noise).squeeze(1)
+        return logit
+
+    def interest(self, batch: Batch, rows: Tensor, candidate: Tensor) -> Tensor:
+        """What the history says of each pair's candidate. [n_pairs, dim].
+
+        Histories are of many lengths: the unit sees the viewings there are, one after the other.
+        """
+        there = batch.history.there[batch.of]  # [n_pairs, width]
+        lengths = there.sum(1)
+        pair = torch.arange(len(there), device=there.device).repeat_interleave(lengths)
+        query = functional.embedding(pair, candidate)  # [n_viewings, dim]
+        key = functional.embedding(batch.history.video[batch.of][there], rows)
+        weight = self.unit(torch.cat([query, key, query - key, query * key], dim=1), self.noise)
+        return torch.segment_reduce(weight * key, "sum", lengths=lengths, axis=0)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Log loss of the labels, L2 of the videos' rows."""
+        return logged.log_loss(self(batch), batch, self.videos.video_id, l2=self.config.l2)
+
+
+def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> Din:
+    """A fresh network that learns from these exposures."""
+    return Din(graph, exposures, config, generator)
+
+
+def fit(
+    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
+) -> Trained:
+    """Choose the number of epochs on the validation day, then fit to all the fit's exposures."""
+    # Dice takes averages over a step for those of all; and nothing is padded here.
+    network, report = logged.fit(
+        graph, config, rng, build=build, runtime=runtime or Runtime(), batches=logged.at_random
+    )
+    return Trained(Ranker(), report, logged.learned(network))
+
+
+def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> Din:
+    """The network of an earlier `fit` to the same graph."""
+    fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
+    return logged.with_learned(fresh, parameters)

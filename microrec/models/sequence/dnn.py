@@ -1,0 +1,90 @@
+r"""A plain network on a user's mean: the floor that models of sequences are held against.
+
+H: rows of what the user watched, as of the start of the day (`video_rows.py`); c: the candidate's row.
+
+    h = mean of H, 0 where it is empty
+    logit = MLP [c ; h ; h c ; ln(1 + |H|)]
+
+trained on logged exposures (log loss). It scores pairs and proposes nothing.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from microrec.core.fitted import Ranker, Trained
+from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.inputs.sequence_arrays import Exposures
+from microrec.models.nn.layers import Layers
+from microrec.models.sequence import exposures as logged
+from microrec.models.sequence.exposures import Batch, ExposureConfig, sequences_of
+from microrec.models.sequence.video_rows import VideoRows
+from microrec.models.training.runtime import Runtime
+
+TABLES = logged.TABLES
+scores = logged.scores
+
+
+class Config(ExposureConfig):
+    """Shape of the network."""
+
+    hidden: tuple[PositiveInt, ...] = (256, 128)
+    """Sizes of the layers."""
+
+
+class Dnn(nn.Module):
+    """The parameters and the equations.
+
+    Shapes:
+        forward: a batch -> logits of its pairs [n_pairs]
+    """
+
+    def __init__(
+        self, graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
+    ) -> None:
+        """Draw the parameters."""
+        super().__init__()
+        self.config, self.noise = config, torch.Generator()
+        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
+        sizes = (3 * config.dim + 1, *config.hidden, 1)
+        self.head = Layers(sizes, config.dropout, generator)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits of the pairs."""
+        rows = self.videos(batch.videos, self.noise)  # [n_videos_of_batch, dim]
+        candidate = functional.embedding(batch.video, rows)  # [n_pairs, dim]
+        there = batch.history.there.unsqueeze(2)  # [n_rows, width, 1]
+        n = there.sum(1).float()  # [n_rows, 1]
+        watched = functional.embedding(batch.history.video, rows) * there
+        mean = functional.embedding(batch.of, watched.sum(1) / n.clamp(min=1))  # [n_pairs, dim]
+        joined = torch.cat([candidate, mean, mean * candidate, torch.log1p(n)[batch.of]], dim=1)
+        logit: Tensor = self.head(joined, self.noise).squeeze(1)
+        return logit
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Log loss of the labels, L2 of the videos' rows."""
+        return logged.log_loss(self(batch), batch, self.videos.video_id, l2=self.config.l2)
+
+
+def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> Dnn:
+    """A fresh network that learns from these exposures."""
+    return Dnn(graph, exposures, config, generator)
+
+
+def fit(
+    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
+) -> Trained:
+    """Choose the number of epochs on the validation day, then fit to all the fit's exposures."""
+    network, report = logged.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
+    return Trained(Ranker(), report, logged.learned(network))
+
+
+def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> Dnn:
+    """The network of an earlier `fit` to the same graph."""
+    fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
+    return logged.with_learned(fresh, parameters)

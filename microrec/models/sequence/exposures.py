@@ -1,0 +1,454 @@
+"""How a model that reads sequences is fitted to logged exposures: the part all of them share.
+
+What was shown is what is learned from: the label of an exposure is whether its viewing was positive,
+and what is known about the user is the row of `sequences` as of the start of the exposure's day.
+A *search* trains on all days but the last and keeps the number of epochs after which the per-user
+AUC of the last day was best; a *refit* trains a fresh network for so many epochs on all days. Both
+go through the one loop of `training.py`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from microrec.core.fitted import load_config, load_parameters
+from microrec.errors import MicrorecError
+from microrec.models import registry
+from microrec.models.inputs.graph_arrays import WITH_SEQUENCES, Graph
+from microrec.models.inputs.sequence_arrays import Exposures, Padded, Sequences
+from microrec.models.nn.layers import on
+from microrec.models.nn.losses import half_squares
+from microrec.models.sequence.auc import grouped_auc
+from microrec.models.training import parallel
+from microrec.models.training.checkpoint import Checkpoint, fingerprint
+from microrec.models.training.loop import History, Resume, Schedule, train
+from microrec.models.training.runtime import Runtime
+
+TABLES = WITH_SEQUENCES
+"""What is read for a model that reads sequences."""
+SORTED_AT_ONCE = 32
+"""Steps whose exposures are sorted by how much is behind them."""
+SCORED_AT_ONCE = 4096
+"""Exposures scored in one block: memory = this times the longest history."""
+
+
+class ExposureConfig(BaseModel):
+    """What is learned from, and for how long: the part of a `Config` all models of sequences share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: PositiveInt = 64
+    """Size of every row."""
+    history_length: PositiveInt = 100
+    """Latest viewings of a user that are read."""
+    id_dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the videos of a step that go without their id row, so that a video without one can do."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Share of a layer's outputs that are left out of a step."""
+    l2: NonNegativeFloat = 5e-5
+    """Weight of the squared rows of a step's videos."""
+    learning_rate: PositiveFloat = 1e-3
+    """Adam's."""
+    clip_norm: PositiveFloat = 5.0
+    """Longest gradient of all parameters together."""
+    batch_size: PositiveInt = 2048
+    """Exposures a step."""
+    max_epochs: PositiveInt = 20
+    """Most epochs while looking for the best number."""
+    patience: PositiveInt = 2
+    """Epochs in a row without a better validation after which the search ends."""
+    epochs: PositiveInt | None = None
+    """Set: train for exactly so many epochs (a final fit: those its trial chose)."""
+    default_epochs: PositiveInt = 3
+    """Epochs where there is neither `epochs` nor anything to validate on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Viewed:
+    """Padded steps of the rows of a batch. Shapes: every tensor [n_rows, width]."""
+
+    there: Tensor
+    video: Tensor
+    """Position among the batch's videos, 0 where there is none."""
+    age: Tensor
+    """Seconds from the viewing to the cut."""
+    weight: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Pairs of a user's row and a video, each row and each video once.
+
+    Shapes:
+        of, video, label: [n_pairs]; user: [n_rows]; videos: [n_videos_of_batch]
+    """
+
+    of: Tensor
+    """Position of the pair's row among the batch's rows."""
+    video: Tensor
+    """Position of the pair's video among the batch's videos."""
+    label: Tensor
+    history: Viewed
+    future: Viewed
+    user: Tensor
+    """user_idx of each row."""
+    videos: Tensor
+    """video_idx of each video of the batch."""
+    share: float = 1.0
+    """Of the step's pairs."""
+
+    def to(self, device: str) -> "Batch":
+        """The same batch on a device."""
+        moved: Batch = on(device, self)
+        return moved
+
+
+class Network(Protocol):
+    """What a network that scores pairs offers (torch modules; `parameters` and the rest is theirs)."""
+
+    noise: torch.Generator
+    """Source of its dropout."""
+
+    @property
+    def config(self) -> Any:
+        """The `Config` it was built with."""
+
+    def __call__(self, batch: Any) -> Tensor:
+        """Logits of the pairs [n_pairs]."""
+        ...
+
+    def loss(self, batch: Any) -> Tensor:
+        """What a step makes smaller."""
+        ...
+
+
+NetworkT = TypeVar("NetworkT", bound=Network)
+ConfigT = TypeVar("ConfigT", bound=ExposureConfig)
+Build = Callable[[Graph, Any, ConfigT, torch.Generator], Network]
+"""Makes a fresh network that learns from these exposures, its parameters drawn from the generator."""
+
+
+def sequences_of(graph: Graph) -> Sequences:
+    """The sequences of a graph.
+
+    Raises:
+        MicrorecError: it was made without.
+    """
+    if graph.sequences is None:
+        raise MicrorecError("this model reads `sequences` and `exposures`; the graph has none")
+    return graph.sequences
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """What a phase of a fit learns from."""
+
+    graph: Graph
+    exposures: Any
+    """Exposures, or whatever else `batches` draws from; its length is how many there are."""
+    quality: Callable[[Network], float] | None = None
+    """What the number of epochs is chosen by; None: train for as many as the schedule says."""
+
+
+Batches = Callable[[Phase, ConfigT, torch.Generator], Iterator[Any]]
+"""This process's part of the batches of one epoch, drawn anew."""
+
+
+def by_exposures(
+    phase: Phase, config: ExposureConfig, generator: torch.Generator
+) -> Iterator[Batch]:
+    """Every exposure once, in a new order; a step's have about as much behind them.
+
+    What is padded to the longest of a step costs as much as what is there: of each `SORTED_AT_ONCE`
+    steps in a row, drawn at random, the exposures are sorted by it, and the steps then shuffled.
+    """
+    order = torch.randperm(len(phase.exposures), generator=generator).numpy()
+    size, behind = config.batch_size, widths(sequences_of(phase.graph), phase.exposures.row, config)
+    steps = []
+    for some in np.split(order, range(SORTED_AT_ONCE * size, len(order), SORTED_AT_ONCE * size)):
+        by_width = some[np.argsort(behind[some], kind="stable")]
+        steps += np.split(by_width, range(size, len(by_width), size))
+    steps = [steps[number] for number in torch.randperm(len(steps), generator=generator).tolist()]
+    yield from _batches(phase, steps, config)
+
+
+def at_random(phase: Phase, config: ExposureConfig, generator: torch.Generator) -> Iterator[Batch]:
+    """Every exposure once, in a new order: for a network that learns averages from its steps."""
+    order = torch.randperm(len(phase.exposures), generator=generator).numpy()
+    steps = np.split(order, range(config.batch_size, len(order), config.batch_size))
+    yield from _batches(phase, steps, config)
+
+
+def _batches(
+    phase: Phase, steps: list[NDArray[np.int64]], config: ExposureConfig
+) -> Iterator[Batch]:
+    """This process's part of each step."""
+    for kept, share in of_process(steps):
+        yield batch(sequences_of(phase.graph), phase.exposures, kept, config, share=share)
+
+
+def of_process(
+    steps: Iterable[NDArray[np.int64]],
+) -> Iterator[tuple[NDArray[np.int64], float]]:
+    """This process's part of each step, and its share of it."""
+    for step in steps:
+        mine = step[parallel.share()]
+        # More processes than there is in a step: it is everybody's, with nothing of it for some.
+        yield (mine if len(mine) else step[:1]), len(mine) / len(step)
+
+
+def fit(
+    graph: Graph,
+    config: Any,
+    rng: np.random.Generator,
+    *,
+    build: Build[Any],
+    runtime: Runtime,
+    batches: Batches[Any] = by_exposures,
+) -> tuple[Network, dict[str, Any]]:
+    """Choose the number of epochs on the validation day, then fit to all the fit's exposures.
+
+    Args:
+        graph: what is learned from
+        config: how
+        rng: source of every draw
+        build: makes the network
+        runtime: where to run, and from where to go on
+        batches: what a step learns from
+
+    Returns:
+        The network, and what training found out.
+    """
+    found = sequences_of(graph)
+    held = found.validation
+    search = None
+    if held is not None and len(held):
+
+        def gauc(network: Network) -> float:
+            return grouped_auc(logits(network, graph, held, config), held.label, held.user_idx)
+
+        search = Phase(graph, found.training, gauc)
+    fits = Fit(config, build, runtime, batches)
+    return fits.in_phases(search, Phase(graph, found.exposures), rng)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One model's fit: what its two phases have in common."""
+
+    config: Any
+    build: Build[Any]
+    runtime: Runtime
+    batches: Batches[Any] = by_exposures
+
+    def in_phases(
+        self, search: Phase | None, refit: Phase, rng: np.random.Generator
+    ) -> tuple[Network, dict[str, Any]]:
+        """Choose the number of epochs in one phase, if there is what to choose by; fit in the other.
+
+        Returns:
+            The network, and what training found out.
+        """
+        config, draws = self.config, rng.spawn(2)
+        report: dict[str, Any] = {"epochs": config.epochs or config.default_epochs}
+        if config.epochs is None and search is not None and len(search.exposures):
+            schedule = Schedule(
+                config.learning_rate, config.max_epochs, config.patience, config.clip_norm
+            )
+            _, history = self.train("search", search, draws[0], schedule)
+            report = {"epochs": history.best, "validation": max(history.recalls)}
+            report |= {"recalls": history.recalls, "losses": history.losses}
+        epochs = report["epochs"] if len(refit.exposures) else 0
+        schedule = Schedule(config.learning_rate, epochs, clip_norm=config.clip_norm)
+        network, history = self.train("refit", refit, draws[1], schedule)
+        report["loss"] = history.losses[-1] if history.losses else None
+        return network, report
+
+    def train(
+        self, name: str, phase: Phase, rng: np.random.Generator, schedule: Schedule
+    ) -> tuple[Network, History]:
+        """Fit a fresh network; of a phase with `quality`, until it no longer rises."""
+        seed = int(rng.integers(2**63))
+        generator = torch.Generator().manual_seed(seed)
+        network = self.build(phase.graph, phase.exposures, self.config, generator)
+        module, quality = cast(nn.Module, network).to(self.runtime.device), phase.quality
+        resume = None
+        if self.runtime.checkpoints is not None:
+            words = [self.build.__module__, name, self.config.model_dump_json(), str(seed)]
+            words.append(repr(schedule))
+            path = self.runtime.checkpoints / f"{name}.safetensors"
+            checkpoint = Checkpoint(path, fingerprint(words, [phase.graph, phase.exposures]))
+            resume = Resume(checkpoint, generator)
+
+        def epoch() -> Iterator[Batch]:
+            module.train()
+            draw = int(torch.randint(2**62, (), generator=generator))
+            network.noise.manual_seed(draw + parallel.rank())
+            for one in self.batches(phase, self.config, generator):
+                yield one.to(self.runtime.device)
+
+        history = train(
+            module,
+            batches=epoch,
+            loss=lambda batch: batch.share * network.loss(batch),
+            schedule=schedule,
+            recall=(lambda: quality(network)) if quality else None,
+            resume=resume,
+        )
+        return network, history
+
+
+def learned(network: Network) -> dict[str, NDArray[np.float32]]:
+    """What a network has to keep, by name: parameters, and running averages where it has some."""
+    state = cast(nn.Module, network).state_dict()
+    return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
+
+
+def with_learned(network: NetworkT, kept: Mapping[str, NDArray[np.float32]]) -> NetworkT:
+    """The same network with what `learned` kept of an earlier one."""
+    state = {name: torch.from_numpy(np.array(one)) for name, one in kept.items()}
+    cast(nn.Module, network).load_state_dict(state, strict=True)
+    return network
+
+
+def load(name: str, folder: Path, graph: Graph, *, device: str) -> Any:
+    """The network that `fitted.save` kept, on a device.
+
+    Args:
+        name: of the model
+        folder: the artefact
+        graph: what it was fitted to
+        device: of torch
+    """
+    module: Any = registry.model(name)
+    config = module.Config.model_validate(load_config(folder))
+    return module.restore(graph, config, load_parameters(folder)).to(device)
+
+
+def log_loss(logits: Tensor, batch: Batch, video_id: Tensor, *, l2: float) -> Tensor:
+    """Log loss of the labels, and L2 of the id rows of the batch's videos.
+
+    Args:
+        logits: of the pairs [n_pairs]
+        batch: the pairs
+        video_id: id rows of all videos [n_videos, dim]
+        l2: weight of the squares
+    """
+    value = functional.binary_cross_entropy_with_logits(logits, batch.label)
+    return value + l2 * half_squares(functional.embedding(batch.videos, video_id))
+
+
+def batch(
+    sequences: Sequences,
+    exposures: Exposures,
+    chosen: NDArray[np.int64],
+    config: ExposureConfig,
+    *,
+    share: float = 1.0,
+) -> Batch:
+    """Some exposures as a batch."""
+    return pairs(
+        sequences,
+        exposures.row[chosen],
+        exposures.video_idx[chosen],
+        exposures.label[chosen],
+        config,
+        share=share,
+    )
+
+
+def pairs(
+    sequences: Sequences,
+    row: NDArray[np.int64],
+    video_idx: NDArray[Any],
+    label: NDArray[np.bool_],
+    config: ExposureConfig,
+    *,
+    share: float = 1.0,
+) -> Batch:
+    """Pairs of a row of `sequences` and a video as a batch.
+
+    Args:
+        sequences: the rows
+        row: of each pair [n_pairs]
+        video_idx: of each pair [n_pairs]
+        label: of each pair [n_pairs]
+        config: how much of a history is read
+        share: of the step's pairs
+    """
+    rows, of = np.unique(row, return_inverse=True)
+    history = sequences.history.padded(rows, config.history_length)
+    future = sequences.future.padded(rows, config.history_length)
+    used = (video_idx, history.video_idx[history.there], future.video_idx[future.there])
+    videos = np.unique(np.concatenate([one.astype(np.int64) for one in used]))
+    cut_at = sequences.cut_at[rows]
+
+    def viewed(steps: Padded) -> Viewed:
+        video = np.where(steps.there, np.searchsorted(videos, steps.video_idx), 0)
+        age = np.where(steps.there, (cut_at[:, None] - steps.at) / 1e6, 0).astype(np.float32)
+        weight = steps.weight.astype(np.float32)
+        return Viewed(*(torch.from_numpy(one) for one in (steps.there, video, age, weight)))
+
+    return Batch(
+        of=torch.from_numpy(of),
+        video=torch.from_numpy(np.searchsorted(videos, video_idx)),
+        label=torch.from_numpy(label.astype(np.float32)),
+        history=viewed(history),
+        future=viewed(future),
+        user=torch.from_numpy(sequences.user_idx[rows].astype(np.int64)),
+        videos=torch.from_numpy(videos),
+        share=share,
+    )
+
+
+@torch.no_grad()
+def logits(
+    network: Network, graph: Graph, exposures: Exposures, config: ExposureConfig
+) -> NDArray[np.float32]:
+    """What a network says of exposures. [n_exposures]."""
+    cast(nn.Module, network).eval()
+    device = next(cast(nn.Module, network).parameters()).device
+    found = np.zeros(len(exposures), dtype=np.float32)
+    order = np.argsort(widths(sequences_of(graph), exposures.row, config), kind="stable")
+    for start in range(0, len(order), SCORED_AT_ONCE):
+        chosen = order[start : start + SCORED_AT_ONCE]
+        one = batch(sequences_of(graph), exposures, chosen, config).to(str(device))
+        found[chosen] = network(one).float().cpu().numpy()
+    return found
+
+
+def scores(
+    network: Network, graph: Graph, user_idx: NDArray[Any], video_idx: NDArray[Any]
+) -> NDArray[np.float32]:
+    """What a network says of pairs of a user and a video as of the end of what the fit sees.
+
+    Args:
+        network: scores pairs
+        graph: what it was fitted to
+        user_idx: [n_pairs]
+        video_idx: [n_pairs]
+
+    Returns:
+        Logits [n_pairs].
+    """
+    row, nothing = sequences_of(graph).serving[user_idx], np.zeros(len(user_idx), dtype=np.int64)
+    asked = Exposures(row, user_idx, video_idx, at=nothing, label=nothing > 0)
+    return logits(network, graph, asked, network.config)
+
+
+def widths(
+    sequences: Sequences, row: NDArray[np.int64], config: ExposureConfig
+) -> NDArray[np.int64]:
+    """Steps that are read of some rows, history and future together. [n]."""
+    halves = (sequences.history, sequences.future)
+    counts = [np.diff(half.indptr)[row] for half in halves]
+    found: NDArray[np.int64] = np.minimum(counts, config.history_length).sum(axis=0)
+    return found

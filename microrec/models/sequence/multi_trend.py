@@ -1,0 +1,364 @@
+r"""DMR: what a user watched and what similar users watched next, as a few trends with a clock.
+
+Lu et al. 2021, "Multi-trends enhanced dynamic micro-video recommendation" (arXiv 2110.03902). The
+paper publishes neither code nor all equations; what stands here is models.md 4.2. A user as of the
+start of a day has a history H and a future F: what correlated users watched after the user's latest
+videos, always before that day (`graphs/sequences/sequences.py`).
+
+Joint routing, x the videos' rows, one shared S, K trends, three rounds:
+
+    xh_j = S x_j,   u_j = c xh_j / |xh_j|,   a_j = softmax_k(b_j),   z_k = sum_j a_jk m_j u_j,
+    g_k = squash(z_k),   b_jk += <g_k, u_j>
+
+m_j is 1 in H; in F the weights of the fragments, so scaled that their mean is 1/2. b starts from
+N(0, 1), fixed by user and video: from zeros a shared S would leave all trends alike. Unit length and
+c = 8 are ours: rows are short, and what they agree on would drown in that start (planted tastes:
+adjusted Rand index .18 without, .88 with). The trends are shared by both halves: H_k and F_k are the
+weighted means of xh over the halves.
+
+Time-aware attention, for a candidate c. Within a trend, item j weighs
+a_jk m_j exp(<W_q x_c, W_k x_j> / sqrt(d) + phi(age_j)); over the trends, h weighs its parts by
+<x_c, H_k> + bias(age of the trend's latest video), and so does f. Then
+
+    u = g h + (1 - g) f,   g = sigmoid(w [h ; f ; ln(1 + |H|) ; ln(1 + |F|)])
+    logit = MLP [x_c ; h ; f ; h x_c ; f x_c ; <u, x_c> ; ln(1 + |H|) ; ln(1 + |F|)]
+
+is trained on logged exposures (log loss), and the score of retrieval, max_k <H_k + F_k, x_c> plus a
+learned popularity, on their positives (softmax over a sample of the shown videos).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from microrec.core.fitted import Trained, Trends
+from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.inputs.sequence_arrays import Exposures
+from microrec.models.nn.layers import N_BUCKETS, Layers, buckets, linear, normal
+from microrec.models.nn.losses import softmax
+from microrec.models.sequence import exposures as logged
+from microrec.models.sequence.exposures import Batch, ExposureConfig, Viewed, sequences_of
+from microrec.models.sequence.video_rows import VideoRows
+from microrec.models.training.runtime import Runtime
+
+TABLES = logged.TABLES
+scores = logged.scores
+N_NOISE = 65_536
+"""Rows of the fixed table that the routing starts from."""
+
+
+class Config(ExposureConfig):
+    """Shape of the network."""
+
+    n_trends: PositiveInt = 4
+    """K."""
+    n_rounds: PositiveInt = 3
+    """Of the routing; gradients flow through the last."""
+    agreement: PositiveFloat = 8.0
+    """c, the length of the rows that are routed: how much likeness weighs against the start."""
+    future: bool = True
+    """Whether the future is read (ablation)."""
+    time: bool = True
+    """Whether attention knows ages (ablation)."""
+    routing: Literal["joint", "separate"] = "joint"
+    """`separate`: each half is routed on its own, and trends of the same number are put together."""
+    retrieval_weight: NonNegativeFloat = 0.1
+    """Of the retrieval loss beside the log loss."""
+    retrieval_videos: PositiveInt = 2000
+    """Shown videos in the denominator of a step's softmax."""
+    hidden: tuple[PositiveInt, ...] = (256, 128)
+    """Sizes of the head's layers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """History or future of the rows of a batch.
+
+    Shapes:
+        x: [n_rows, width, dim]; m, there, age: [n_rows, width]; share: [n_rows, width, K], the
+        logits it starts from before routing; mass: [n_rows, K]; trends: [n_rows, K, dim]
+    """
+
+    x: Tensor
+    m: Tensor
+    there: Tensor
+    age: Tensor
+    share: Tensor
+    mass: Tensor
+    trends: Tensor
+
+    def latest(self) -> Tensor:
+        """Seconds since the latest step that is mostly of the trend, very long ago if none. [n_rows, K]."""
+        of = self.share.argmax(dim=2).unsqueeze(2) == torch.arange(
+            self.share.shape[2], device=self.share.device
+        )
+        of = of & self.there.unsqueeze(2)
+        return self.age.unsqueeze(2).masked_fill(~of, 1e9).amin(dim=1)
+
+
+class MultiTrend(nn.Module):
+    """The parameters and the equations.
+
+    Shapes:
+        forward: a batch -> logits of its pairs [n_pairs]
+    """
+
+    noise_table: Tensor
+    warm: Tensor
+
+    def __init__(
+        self, graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
+    ) -> None:
+        """Draw the parameters."""
+        super().__init__()
+        self.config, self.noise = config, torch.Generator()
+        dim = config.dim
+        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
+        self.routing = linear(dim, dim, generator, bias=False)
+        self.query = linear(dim, dim, generator, bias=False)
+        self.key = linear(dim, dim, generator, bias=False)
+        self.age = normal(N_BUCKETS, 2, generator)
+        self.trend_age = normal(N_BUCKETS, 2, generator)
+        self.gate = linear(2 * dim + 2, 1, generator)
+        self.head = Layers((5 * dim + 3, *config.hidden, 1), config.dropout, generator)
+        fixed = torch.Generator().manual_seed(0)
+        noise = torch.randn(N_NOISE, config.n_trends, generator=fixed)
+        self.register_buffer("noise_table", noise, persistent=False)
+        liked = exposures.video_idx[exposures.label]
+        n_liked = np.bincount(liked, minlength=graph.n_videos).astype(np.float32)
+        self.popularity = nn.Parameter(torch.from_numpy(np.log1p(n_liked)))
+        shown = np.bincount(exposures.video_idx, minlength=graph.n_videos) > 0
+        self.register_buffer("warm", torch.from_numpy(np.flatnonzero(shown)), persistent=False)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The head of click-through."""
+        rows = self.videos(batch.videos, self.noise)
+        return self._logits(batch, rows, self._halves(batch, rows))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Log loss of the labels, softmax of the positives, L2 of the videos' rows."""
+        rows = self.videos(batch.videos, self.noise)
+        halves = self._halves(batch, rows)
+        logits = self._logits(batch, rows, halves)
+        value = logged.log_loss(logits, batch, self.videos.video_id, l2=self.config.l2)
+        if self.config.retrieval_weight:
+            value = value + self.config.retrieval_weight * self._retrieval(batch, rows, halves)
+        return value
+
+    def trends(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """H_k + F_k of each row [n_rows, K, dim], and which of them have anything [n_rows, K]."""
+        rows = self.videos(batch.videos, self.noise)
+        halves = self._halves(batch, rows)
+        mass = halves[0].mass + halves[1].mass
+        return halves[0].trends + halves[1].trends, mass > 0
+
+    def members(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """Of history and future: mass of each step [n_rows, width], 0 where there is none, and its trend."""
+        rows = self.videos(batch.videos, self.noise)
+        halves = self._halves(batch, rows)
+        return [(half.m * half.there, half.share.argmax(dim=2)) for half in halves]
+
+    def _halves(self, batch: Batch, rows: Tensor) -> tuple[Half, Half]:
+        """Route both halves."""
+        mapped = self.routing(rows)
+        history = self._half(batch, batch.history, mapped)
+        future = self._half(batch, batch.future, mapped)
+        mean = future.m.sum(1, keepdim=True) / future.there.sum(1, keepdim=True).clamp(min=1)
+        scaled = 0.5 * future.m / mean.clamp(min=1e-12)
+        if not self.config.future:
+            scaled = torch.zeros_like(scaled)
+            future = replace(future, there=torch.zeros_like(future.there))
+        future = replace(future, m=scaled)
+        if self.config.routing == "separate":
+            return self._route([history])[0], self._route([future])[0]
+        first, second = self._route([history, future])
+        return first, second
+
+    def _half(self, batch: Batch, viewed: Viewed, mapped: Tensor) -> Half:
+        """A half before routing."""
+        x = functional.embedding(viewed.video, mapped)
+        key = batch.user.unsqueeze(1) * 1_000_003 + batch.videos[viewed.video] * 7_919
+        start = self.noise_table[key % N_NOISE]
+        m = viewed.weight * viewed.there
+        return Half(x, m, viewed.there, viewed.age, start, torch.zeros_like(start), x[:, :0])
+
+    def _route(self, halves: list[Half]) -> list[Half]:
+        """Assign the steps of the halves to shared trends."""
+        x = torch.cat([half.x for half in halves], dim=1)
+        m = torch.cat([half.m for half in halves], dim=1)
+        b = torch.cat([half.share for half in halves], dim=1)
+        u = self.config.agreement * functional.normalize(x, dim=2)
+        fixed = u.detach()
+        with torch.no_grad():
+            for _ in range(self.config.n_rounds - 1):
+                a = b.softmax(dim=2) * m.unsqueeze(2)
+                g = squash(a.transpose(1, 2) @ fixed)
+                b = b + fixed @ g.transpose(1, 2)
+        a = b.softmax(dim=2)
+        g = squash((a * m.unsqueeze(2)).transpose(1, 2) @ u)
+        a = (b + u @ g.transpose(1, 2)).softmax(dim=2)
+        found, start = [], 0
+        for half in halves:
+            share = a[:, start : start + half.x.shape[1]] * half.there.unsqueeze(2)
+            start += half.x.shape[1]
+            weight = share * half.m.unsqueeze(2)
+            mass = weight.sum(1)
+            trends = weight.transpose(1, 2) @ half.x / mass.clamp(min=1e-6).unsqueeze(2)
+            found.append(replace(half, share=share, mass=mass, trends=trends))
+        return found
+
+    def _logits(self, batch: Batch, rows: Tensor, halves: tuple[Half, Half]) -> Tensor:
+        """The head's logits of the pairs."""
+        candidate = functional.embedding(batch.video, rows)
+        h, f = (self._attend(batch, candidate, half, n) for n, half in enumerate(halves))
+        sizes = torch.stack([torch.log1p(half.there.sum(1).float()) for half in halves], dim=1)
+        sizes = sizes.index_select(0, batch.of)
+        gate = torch.sigmoid(self.gate(torch.cat([h, f, sizes], dim=1)))
+        u = gate * h + (1 - gate) * f
+        inner = (u * candidate).sum(1, keepdim=True)
+        joined = [candidate, h, f, h * candidate, f * candidate, inner, sizes]
+        logit: Tensor = self.head(torch.cat(joined, dim=1), self.noise).squeeze(1)
+        return logit
+
+    def _attend(self, batch: Batch, candidate: Tensor, half: Half, number: int) -> Tensor:
+        """What a half says to each pair's candidate, 0 where it is empty. [n_pairs, dim]."""
+
+        def of_pairs(rows: Tensor) -> Tensor:
+            # index_select: its gradient adds rows up in a fixed order, that of rows[of] may not.
+            return rows.index_select(0, batch.of)
+
+        query, there = self.query(candidate), of_pairs(half.there).unsqueeze(2)
+        keys = of_pairs(self.key(half.x))  # [n_pairs, width, dim]
+        fit = (keys @ query.unsqueeze(2)).squeeze(2) / math.sqrt(query.shape[1])
+        over = (of_pairs(half.trends) @ candidate.unsqueeze(2)).squeeze(2)  # [n_pairs, K]
+        if self.config.time:
+            age, latest = buckets(half.age), buckets(half.latest())
+            fit = fit + of_pairs(functional.embedding(age, self.age)[..., number])
+            over = over + of_pairs(functional.embedding(latest, self.trend_age)[..., number])
+        weight = of_pairs(half.share * half.m.unsqueeze(2))  # [n_pairs, width, K]
+        logit = fit.unsqueeze(2) + torch.log(weight.clamp(min=1e-12))
+        near = logit.masked_fill(~there, -1e9).softmax(dim=1) * there
+        said = near.transpose(1, 2) @ of_pairs(half.x)  # [n_pairs, K, dim]
+        some = of_pairs(half.mass > 0)
+        beta = over.masked_fill(~some, -1e9).softmax(dim=1) * some
+        joined: Tensor = (beta.unsqueeze(1) @ said).squeeze(1)
+        return joined
+
+    def _retrieval(self, batch: Batch, rows: Tensor, halves: tuple[Half, Half]) -> Tensor:
+        """Softmax of the positives over a sample of the shown videos."""
+        positive = batch.label > 0
+        trends = (halves[0].trends + halves[1].trends).index_select(0, batch.of[positive])
+        if not len(trends) or not len(self.warm):
+            return 0.0 * trends.sum()
+        n = min(self.config.retrieval_videos, len(self.warm))
+        drawn = torch.randint(len(self.warm), (n,), generator=self.noise).to(self.warm.device)
+        others = torch.unique(self.warm[drawn])
+        against = self.videos(others, self.noise)
+        scores = (trends @ against.T).amax(dim=1)  # [n_positive, n]
+        scores = scores + self.popularity.index_select(0, others)
+        mine = batch.video[positive]
+        target = functional.embedding(mine, rows)
+        score = (trends @ target.unsqueeze(2)).squeeze(2).amax(dim=1)
+        score = score + self.popularity.index_select(0, batch.videos[mine])
+        same = batch.videos[mine].unsqueeze(1) == others
+        return softmax(score, scores, same=same)
+
+
+def squash(z: Tensor) -> Tensor:
+    """|z|^2 / (1 + |z|^2) z / |z|: a capsule, shorter than 1 (Sabour et al. 2017)."""
+    square = z.square().sum(dim=-1, keepdim=True)
+    return square / (1 + square) * z / torch.sqrt(square + 1e-9)
+
+
+def build(
+    graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
+) -> MultiTrend:
+    """A fresh network that learns from these exposures."""
+    return MultiTrend(graph, exposures, config, generator)
+
+
+def fit(
+    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
+) -> Trained:
+    """Choose the number of epochs on the validation day, then fit to all the fit's exposures."""
+    network, report = logged.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
+    return Trained(retrieval(cast(MultiTrend, network), graph), report, logged.learned(network))
+
+
+def restore(
+    graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]
+) -> MultiTrend:
+    """The network of an earlier `fit` to the same graph."""
+    fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
+    return logged.with_learned(fresh, parameters)
+
+
+@torch.no_grad()
+def retrieval(network: MultiTrend, graph: Graph) -> Trends:
+    """The trends of all users as of the end of what the fit sees; a last column adds popularity."""
+    network.eval()
+    device = network.noise_table.device
+    parts, known = [], []
+    for asked in _everyone(network, graph):
+        trends, some = network.trends(asked)
+        parts.append(functional.pad(trends, (0, 1), value=1.0).float().cpu().numpy())
+        known.append(some.cpu().numpy())
+    everyone = torch.arange(graph.n_videos, device=device)
+    popularity = (network.popularity - network.popularity.min()).unsqueeze(1)
+    videos = torch.cat([network.videos(everyone, network.noise), popularity], dim=1)
+    trend_known = np.concatenate(known)
+    return Trends(
+        user=np.where(trend_known[:, :, None], np.concatenate(parts), np.float32(0)),
+        video=videos.float().cpu().numpy(),
+        trend_known=trend_known,
+        video_known=network.videos.known(graph),
+    )
+
+
+@torch.no_grad()
+def members(network: MultiTrend, graph: Graph) -> pa.Table:
+    """What the trends of all users hold as of the end of what the fit sees.
+
+    Returns:
+        One row per viewing in a history or a future: user_idx, trend (0..K-1: the one that has most
+        of it), video_idx, mass (1 in a history), at; sorted by user_idx, then time within a half.
+    """
+    network.eval()
+    sequences, parts = sequences_of(graph), []
+    for asked in _everyone(network, graph):
+        cut_at = sequences.cut_at[sequences.serving[asked.user.cpu().numpy()]]
+        halves = zip((asked.history, asked.future), network.members(asked), strict=True)
+        for viewed, (mass, trend) in halves:
+            row, place = torch.nonzero(mass > 0, as_tuple=True)
+            ago = (viewed.age[row, place].double() * 1e6).long().cpu().numpy()
+            parts.append(
+                {
+                    "user_idx": asked.user[row].int().cpu().numpy(),
+                    "trend": trend[row, place].int().cpu().numpy(),
+                    "video_idx": asked.videos[viewed.video[row, place]].int().cpu().numpy(),
+                    "mass": mass[row, place].double().cpu().numpy(),
+                    "at": pa.array(cut_at[row.cpu().numpy()] - ago, pa.timestamp("us", "UTC")),
+                }
+            )
+    found: pa.Table = pa.concat_tables([pa.table(one) for one in parts])
+    return found.sort_by([("user_idx", "ascending")])
+
+
+def _everyone(network: MultiTrend, graph: Graph) -> Iterator[Batch]:
+    """All users as of the end of what the fit sees, in order, without a video to score.
+
+    A batch has its rows once and in order; so have users, whose rows are sorted by user.
+    """
+    sequences, device = sequences_of(graph), str(network.noise_table.device)
+    for rows in np.array_split(sequences.serving, -(-graph.n_users // logged.SCORED_AT_ONCE) or 1):
+        nothing = np.zeros(len(rows), dtype=np.int64)
+        yield logged.pairs(sequences, rows, nothing, nothing > 0, network.config).to(device)

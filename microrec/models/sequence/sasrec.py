@@ -1,0 +1,297 @@
+r"""SASRec: the next video from self-attention over the ones before it.
+
+Kang and McAuley 2018, "Self-attentive sequential recommendation". x_1..x_n: rows of what a user
+watched, oldest first (`video_rows.py`), p_i a learned row for the i-th from the end. Through blocks
+of causal attention and a two-layer network, each with layer norm before and a residual around,
+
+    s_1..s_n = Blocks(x_1 + p_n, .., x_n + p_1)
+    score(j after i) = <s_i, x_j> / sqrt(d) + popularity_j
+
+A step predicts every viewing of some users from those before it: softmax over a sample of the videos
+somebody watched, where the paper has one negative each (Klenitskiy and Vasilev 2023, "Turning
+dross into gold loss", find that this is what SASRec lacked). Served are the states after the latest
+viewings.
+
+What a phase learns from are the viewings of the histories as of the end of what it sees: a search
+learns from those before the validation day, and is judged by the recall of what was new to the users
+on it (`Graph.early_stopping`), as the graph networks are.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from microrec.core.fitted import Embeddings, Trained
+from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.inputs.sequence_arrays import Exposures
+from microrec.models.nn.layers import Dropout, Layers, linear
+from microrec.models.nn.losses import half_squares, softmax
+from microrec.models.sequence import exposures as logged
+from microrec.models.sequence.exposures import Batch, ExposureConfig, Phase, Viewed, sequences_of
+from microrec.models.sequence.video_rows import VideoRows
+from microrec.models.training import parallel
+from microrec.models.training.loop import validation_recall
+from microrec.models.training.runtime import Runtime
+
+TABLES = logged.TABLES
+ROWS_AT_ONCE = 512
+"""Users whose states are computed in one block: memory = this times the squared longest history."""
+
+
+class Config(ExposureConfig):
+    """Shape of the network."""
+
+    history_length: int = Field(default=100, ge=2)
+    """Latest viewings of a user that are read; all but the first are predicted."""
+    batch_size: PositiveInt = 2048
+    """Viewings a step predicts, give or take a history."""
+    n_blocks: PositiveInt = 2
+    """Of attention and network."""
+    n_heads: PositiveInt = 1
+    """Of an attention; each has dim / n_heads columns."""
+    softmax_videos: PositiveInt = 2000
+    """Watched videos in the denominator of a step's softmax; all where there are no more."""
+    validation_k: PositiveInt = 20
+    """Length of the lists of the validation."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_columns(self) -> Self:
+        if self.dim % self.n_heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of n_heads {self.n_heads}")
+        return self
+
+
+class SasRec(nn.Module):
+    """The parameters and the equations.
+
+    Shapes:
+        forward: a batch -> scores of its pairs [n_pairs]
+    """
+
+    watched: Tensor
+
+    def __init__(
+        self, graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
+    ) -> None:
+        """Draw the parameters."""
+        super().__init__()
+        self.config, self.noise = config, torch.Generator()
+        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
+        # A place nobody's history reaches in training adds nothing.
+        self.position = nn.Parameter(torch.zeros(config.history_length, config.dim))
+        self.blocks = nn.ModuleList(Block(config, generator) for _ in range(config.n_blocks))
+        self.norm = nn.LayerNorm(config.dim)
+        self.dropout = Dropout(config.dropout)
+        n_viewed = np.bincount(exposures.video_idx, minlength=graph.n_videos).astype(np.float32)
+        self.popularity = nn.Parameter(torch.from_numpy(np.log1p(n_viewed)).unsqueeze(1))
+        watched = torch.from_numpy(np.flatnonzero(n_viewed))
+        self.register_buffer("watched", watched, persistent=False)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores of the pairs, after the latest viewing."""
+        rows = self.candidates(batch.videos)
+        state = functional.embedding(batch.of, self.latest(batch.history, rows))
+        return (state * functional.embedding(batch.video, rows)).sum(1)
+
+    def candidates(self, video_idx: Tensor) -> Tensor:
+        """Rows of some videos, popularity as a last column. [n, dim + 1]."""
+        popularity = functional.embedding(video_idx, self.popularity)
+        return torch.cat([self.videos(video_idx, self.noise), popularity], dim=1)
+
+    def latest(self, history: Viewed, rows: Tensor) -> Tensor:
+        """The state after the latest viewing, 0 where there is none. [n_rows, dim + 1]."""
+        state = self.states(history.there, history.video, rows)[:, -1]
+        return state * history.there[:, -1:]
+
+    def states(self, there: Tensor, video: Tensor, rows: Tensor) -> Tensor:
+        """The state after each viewing, over sqrt(d), a last column of 1. [n_rows, width, dim + 1].
+
+        Args:
+            there: whether there is a viewing [n_rows, width]
+            video: of each, its place in `rows` [n_rows, width]
+            rows: of videos, as `candidates` makes them
+        """
+        place = torch.arange(there.shape[1], device=rows.device)
+        position = functional.embedding(place.flip(0), self.position)  # [width, dim]
+        x = functional.embedding(video, rows[:, :-1]) + position
+        x = self.dropout(x, self.noise)
+        earlier = place.unsqueeze(1) > place
+        itself = place.unsqueeze(1) == place  # so that nobody sees nothing, an empty place either
+        sees = earlier & there.unsqueeze(1) | itself  # [n_rows, width, width]
+        for block in self.blocks:
+            x = block(x, sees, self.noise)
+        return functional.pad(self.norm(x) / math.sqrt(self.config.dim), (0, 1), value=1.0)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Softmax of each viewing after the ones before it, L2 of the videos' rows."""
+        rows = self.candidates(batch.videos)
+        there, video = batch.history.there[:, :-1], batch.history.video
+        # Empty places are in front: where there is a viewing, there is one after it.
+        state = self.states(there, video[:, :-1], rows)[there]  # [n_viewings, dim + 1]
+        after = video[:, 1:][there]  # [n_viewings]
+        score = (state * functional.embedding(after, rows)).sum(1)
+        others = self._others()
+        same = batch.videos[after].unsqueeze(1) == others
+        value = softmax(score, state @ self.candidates(others).T, same=same)
+        own = functional.embedding(batch.videos, self.videos.video_id)
+        return value + self.config.l2 * half_squares(own)
+
+    def _others(self) -> Tensor:
+        """The videos in the denominator of a step's softmax. [n_others]."""
+        n = self.config.softmax_videos
+        if len(self.watched) <= n:
+            return self.watched
+        drawn = torch.randint(len(self.watched), (n,), generator=self.noise)
+        others: Tensor = torch.unique(self.watched[drawn.to(self.watched.device)])
+        return others
+
+
+class Block(nn.Module):
+    """Attention to what is seen, then a network on each place.
+
+    Shapes:
+        forward: x [n_rows, width, dim], sees [n_rows, width, width] -> [n_rows, width, dim]
+    """
+
+    def __init__(self, config: Config, generator: torch.Generator) -> None:
+        """Draw the parameters."""
+        super().__init__()
+        dim, self.n_heads = config.dim, config.n_heads
+        self.before_attention, self.before_network = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query, self.key, self.value, self.joined = (
+            linear(dim, dim, generator, bias=False) for _ in range(4)
+        )
+        self.network = Layers((dim, dim, dim), config.dropout, generator)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, x: Tensor, sees: Tensor, noise: torch.Generator) -> Tensor:
+        """Both parts, each beside what it was given."""
+        x = x + self.dropout(self._attend(self.before_attention(x), sees), noise)
+        told = self.dropout(self.network(self.before_network(x), noise), noise)
+        joined: Tensor = x + told
+        return joined
+
+    def _attend(self, x: Tensor, sees: Tensor) -> Tensor:
+        """Each place's mean of what it sees, by heads."""
+        query, key, value = (
+            part(x).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )  # [n_rows, n_heads, width, dim / n_heads]
+        mask = sees.unsqueeze(1)
+        found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        joined: Tensor = self.joined(found.transpose(1, 2).flatten(2))
+        return joined
+
+
+def viewings(graph: Graph) -> Exposures:
+    """The histories of two viewings or more, as of the end of what the fit sees.
+
+    In the order of users, then time; all of them positive.
+    """
+    found = sequences_of(graph)
+    history, lengths = found.history, np.diff(found.history.indptr)
+    row = found.serving[lengths[found.serving] > 1]
+    start = np.cumsum(lengths[row]) - lengths[row]
+    place = np.repeat(history.indptr[row] - start, lengths[row])
+    place += np.arange(len(place))
+    row = np.repeat(row, lengths[row])
+    return Exposures(
+        row=row,
+        user_idx=found.user_idx[row],
+        video_idx=history.video_idx[place],
+        at=history.at[place],
+        label=np.ones(len(row), dtype=np.bool_),
+    )
+
+
+def by_users(phase: Phase, config: Config, generator: torch.Generator) -> Iterator[Batch]:
+    """Every history once, in a new order; about `batch_size` viewings to predict a step.
+
+    As in `exposures.by_exposures`, those of a step are about as long.
+    """
+    sequences, size = sequences_of(phase.graph), config.batch_size
+    rows, lengths = np.unique(phase.exposures.row, return_counts=True)
+    n_predicted = np.minimum(lengths, config.history_length) - 1
+    order = torch.randperm(len(rows), generator=generator).numpy()
+    together = np.cumsum(n_predicted[order]) // (logged.SORTED_AT_ONCE * size)
+    order = order[np.lexsort((n_predicted[order], together))]
+    steps = np.split(order, 1 + np.flatnonzero(np.diff(np.cumsum(n_predicted[order]) // size)))
+    for number in torch.randperm(len(steps), generator=generator).tolist():
+        step = steps[number]
+        mine = step[parallel.share()]
+        share = n_predicted[mine].sum() / n_predicted[step].sum()
+        kept = rows[mine if len(mine) else step[:1]]
+        latest = sequences.history.video_idx[sequences.history.indptr[kept + 1] - 1]
+        label = np.ones(len(kept), dtype=np.bool_)
+        yield logged.pairs(sequences, kept, latest, label, config, share=float(share))
+
+
+def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> SasRec:
+    """A fresh network that learns from these viewings."""
+    return SasRec(graph, exposures, config, generator)
+
+
+def fit(
+    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
+) -> Trained:
+    """Choose the number of epochs on the validation part, then fit to all the fit's viewings."""
+    fits = logged.Fit(config, build, runtime or Runtime(), by_users)
+    network, report = fits.in_phases(_search(graph, config), Phase(graph, viewings(graph)), rng)
+    return Trained(embeddings(network, graph), report, logged.learned(network))
+
+
+def _search(graph: Graph, config: Config) -> Phase | None:
+    """The viewings before the validation day, and the recall of that day."""
+    found, held = sequences_of(graph), graph.early_stopping
+    if held is None or not len(held.truth) or found.validated_from is None:
+        return None
+    earlier = replace(graph, sequences=found.before(found.validated_from))
+
+    def recall(network: Any) -> float:
+        rows = embeddings(network, earlier)
+        user, video = torch.from_numpy(rows.user), torch.from_numpy(rows.video)
+        eligible = graph.eligible & rows.video_known
+        return validation_recall(user, video, held, eligible=eligible, k=config.validation_k)
+
+    return Phase(earlier, viewings(earlier), recall)
+
+
+def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> SasRec:
+    """The network of an earlier `fit` to the same graph."""
+    fresh = build(graph, viewings(graph), config, torch.Generator())
+    return logged.with_learned(fresh, parameters)
+
+
+@torch.no_grad()
+def embeddings(network: Any, graph: Graph) -> Embeddings:
+    """States after the latest viewings, and candidates; a user without a viewing is unknown."""
+    network.eval()
+    sequences, device = sequences_of(graph), network.popularity.device
+    known = np.diff(sequences.history.indptr)[sequences.serving] > 0
+    user = np.zeros((graph.n_users, network.config.dim + 1), dtype=np.float32)
+    people = np.flatnonzero(known)
+    for start in range(0, len(people), ROWS_AT_ONCE):
+        block = people[start : start + ROWS_AT_ONCE]
+        nothing = np.zeros(len(block), dtype=np.int64)
+        # A batch has its rows in order and once; so are those of users.
+        asked = logged.pairs(
+            sequences, sequences.serving[block], nothing, nothing > 0, network.config
+        ).to(str(device))
+        state = network.latest(asked.history, network.candidates(asked.videos))
+        user[block] = state.float().cpu().numpy()
+    known_videos = network.videos.known(graph)
+    everything = network.candidates(torch.arange(graph.n_videos, device=device))
+    return Embeddings(
+        user=user,
+        video=np.where(known_videos[:, None], everything.float().cpu().numpy(), np.float32(0)),
+        user_known=known,
+        video_known=known_videos,
+    )

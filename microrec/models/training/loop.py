@@ -1,0 +1,205 @@
+"""The one training loop: zero_grad, forward, loss, backward, step exist here and nowhere else.
+
+It runs in one process or in several that share each batch (`parallel.py`), and may be interrupted
+between epochs (`checkpoint.py`).
+"""
+
+import copy
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch_geometric.metrics import LinkPredRecall
+from tqdm import tqdm
+
+from microrec.models.inputs.graph_arrays import Bools, EarlyStopping
+from microrec.models.training import parallel
+from microrec.models.training.checkpoint import Checkpoint, restore_optimizer
+
+logger = logging.getLogger(__name__)
+BatchT = TypeVar("BatchT")
+RANKED_AT_ONCE = 512
+"""Users scored in one block when validating: memory = this times the videos, not users."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and how fast."""
+
+    learning_rate: float
+    epochs: int
+    """At most, or exactly where nothing is validated."""
+    patience: int = 0
+    """Epochs in a row without a better recall after which training ends."""
+    clip_norm: float | None = None
+    """Longest gradient of all parameters together."""
+
+
+@dataclass
+class History:
+    """What happened, epoch by epoch."""
+
+    losses: list[float] = field(default_factory=list)
+    """Mean loss of each epoch."""
+    recalls: list[float] = field(default_factory=list)
+    """Recall after each epoch; empty where nothing is validated."""
+
+    @property
+    def best(self) -> int:
+        """Number of epochs behind the parameters that were kept, from 1; ties to the earlier."""
+        return 1 + self.recalls.index(max(self.recalls)) if self.recalls else len(self.losses)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What a training needs to be interrupted: where its state is left, and its generator's."""
+
+    checkpoint: Checkpoint
+    generator: torch.Generator
+
+
+def train(
+    model: nn.Module,
+    *,
+    batches: Callable[[], Iterable[BatchT]],
+    loss: Callable[[BatchT], Tensor],
+    schedule: Schedule,
+    recall: Callable[[], float] | None = None,
+    resume: Resume | None = None,
+) -> History:
+    """Fit `model` in place, for all epochs or until `recall` no longer rises.
+
+    Args:
+        model: what is fitted; ends with the parameters of its best epoch
+        batches: the batches of one epoch, called once per epoch
+        loss: forward pass and loss of a batch; of several processes, their losses add up to it
+        schedule: how long
+        recall: quality of the model as it stands; None trains for exactly `schedule.epochs`
+        resume: state is left after each epoch, and taken up where there is one; None: neither
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate)
+    kept = copy.deepcopy(model.state_dict())
+    history = _take_up(resume, model, optimizer, kept) if resume else History()
+    with _progress(schedule.epochs, done=len(history.losses)) as tell:
+        while len(history.losses) < schedule.epochs and not _over(history, schedule):
+            losses = [step(optimizer, loss, one, schedule.clip_norm) for one in batches()]
+            history.losses.append(sum(losses) / len(losses))
+            history.recalls.extend([parallel.agreed(recall())] if recall else [])
+            tell(history)
+            if recall and history.best == len(history.losses):
+                kept = copy.deepcopy(model.state_dict())
+            if resume and parallel.rank() == 0:
+                states = {"model": model.state_dict(), "kept": kept}
+                drawn = {"": resume.generator.get_state()}
+                resume.checkpoint.save({**states, "generator": drawn}, optimizer, history)
+    if recall:
+        model.load_state_dict(kept)
+    return history
+
+
+def step(
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[BatchT], Tensor],
+    batch: BatchT,
+    clip_norm: float | None = None,
+) -> float:
+    """One update of the parameters; returns the loss before it, of all processes."""
+    optimizer.zero_grad(set_to_none=True)
+    value = loss(batch)
+    value.backward()  # type: ignore[no-untyped-call]
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    parallel.add_up_gradients(parameters)
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
+    optimizer.step()
+    total = value.detach()
+    parallel.add_up([total])
+    return total.item()
+
+
+def _over(history: History, schedule: Schedule) -> bool:
+    """Whether the recall has stopped rising."""
+    return bool(history.recalls) and len(history.losses) - history.best >= schedule.patience
+
+
+def _take_up(
+    resume: Resume,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    kept: dict[str, Tensor],
+) -> History:
+    """Bring a model, its optimizer, generator and best parameters to where they were left."""
+    found = resume.checkpoint.load()
+    if found is None:
+        return History()
+    tensors, history = found
+    model.load_state_dict(tensors["model"])
+    kept.update(tensors["kept"])
+    restore_optimizer(optimizer, tensors.get("optimizer", {}))
+    resume.generator.set_state(tensors["generator"][""])
+    return History(**history)
+
+
+@torch.no_grad()
+def validation_recall(
+    user: Tensor, video: Tensor, held: EarlyStopping, *, eligible: Bools, k: int
+) -> float:
+    """Recall@k of inner products over all eligible videos not yet seen, as PyG defines it.
+
+    Args:
+        user: [n_users, dim]
+        video: [n_videos, dim]
+        held: whose truth is looked for, and what is left out
+        eligible: may be recommended [n_videos]
+        k: length of the list
+    """
+    metric = LinkPredRecall(k)
+    people, where = map(torch.from_numpy, np.unique(held.truth.user_idx, return_inverse=True))
+    people = people.long()
+    truth = torch.stack([where, torch.from_numpy(held.truth.video_idx).long()])
+    seen_user = torch.from_numpy(held.seen.user_idx).long()
+    seen_video = torch.from_numpy(held.seen.video_idx).long()
+    place = torch.full((len(user),), -1).index_copy(0, people, torch.arange(len(people)))
+    seen = torch.stack([place[seen_user], seen_video])
+    barred = torch.from_numpy(~eligible)
+    for start in range(0, len(people), RANKED_AT_ONCE):
+        block = people[start : start + RANKED_AT_ONCE]
+        scores = (user[block] @ video.T).float().cpu()  # [n_block, n_videos]
+        scores[:, barred] = -torch.inf
+        rows, columns = _within(seen, start, len(block))
+        scores[rows, columns] = -torch.inf
+        best = scores.topk(min(k, len(video))).indices
+        metric.update(best, _within(truth, start, len(block)))
+    return float(metric.compute())
+
+
+def _within(pairs: Tensor, start: int, n: int) -> Tensor:
+    """The (row, column) pairs of rows start..start + n - 1, rows counted from 0. [2, n_pairs]."""
+    inside = (pairs[0] >= start) & (pairs[0] < start + n)
+    return torch.stack([pairs[0, inside] - start, pairs[1, inside]])
+
+
+@contextmanager
+def _progress(n: int, *, done: int) -> Iterator[Callable[[History], None]]:
+    """Tell how far training is: a bar in a terminal, a line per epoch in a log."""
+    began, in_terminal = time.monotonic(), sys.stderr.isatty()
+    with tqdm(total=n, initial=done, desc="epochs", disable=not in_terminal) as bar:
+
+        def tell(history: History) -> None:
+            epoch, loss = len(history.losses), history.losses[-1]
+            recall = history.recalls[-1] if history.recalls else None
+            bar.set_postfix(loss=loss, recall=recall)
+            bar.update()
+            if not in_terminal:
+                left = (time.monotonic() - began) / (epoch - done) * (n - epoch)
+                line = "epoch=%d of=%d loss=%.4f recall=%s seconds_left=%.0f"
+                logger.info(line, epoch, n, loss, recall, left)
+
+        yield tell

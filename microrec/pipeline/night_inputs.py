@@ -1,0 +1,193 @@
+"""What a night is made of: a night that would be made of the same as its release need not be made again.
+
+| input | what is digested |
+|---|---|
+| `events` | files that the arrival days of the window were validated from: names, sizes, times |
+| `catalogue` | files of videos, features and privacy requests that arrived through the day |
+| `recipe` | every value of the recipe, and the models the run was asked for |
+| `code` | what microrec, its jobs and its contracts do (`core.code_digest`) |
+| `packages` | versions of the packages that make rows |
+| `processor` | architecture and vector instruction sets |
+| `taught_by` | the nights before this one that its blend learns from, by their own inputs |
+
+Equal inputs mean equal rows of the result tables, but for the comparison with the release of the day before in
+`metrics` and `gate_results`. Different inputs need not mean different rows: a file that was delivered again as it was
+has another time. A night that learned from fewer nights than there are now, as after a backfill in descending order,
+has other inputs than it would have now; running the days once more, in ascending order, settles that.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from microrec.candidates.ranking import learned_blend
+from microrec.config import recipe
+from microrec.config.settings import HOME, settings
+from microrec.core import code_digest
+from microrec.landing import zone
+from microrec.pipeline import proposals
+from microrec.release import reader
+from microrec.tables.arrow import Warehouse
+
+INTERACTIONS = "raw_interactions"
+UNKNOWN = "unknown"
+"""Inputs of a night that left none."""
+
+
+class NightInputs(NamedTuple):
+    """What a night is made of, one digest or text each."""
+
+    events: str
+    catalogue: str
+    recipe: str
+    code: str
+    packages: str
+    """JSON object, version by package."""
+    processor: str
+    taught_by: str
+    code_parts: str
+    """JSON object, digest by package of ours; tells which code changed and is not part of the digest."""
+
+    @property
+    def digest(self) -> str:
+        """One digest of all that rows depend on: 16 hexadecimal characters."""
+        return _digest(self[:-1])
+
+    def row(self) -> pa.Table:
+        """Return the row of `nights`, without the day."""
+        return pa.Table.from_pylist([{**self._asdict(), "inputs": self.digest}])
+
+
+def current_inputs(warehouse: Warehouse, day: dt.date) -> NightInputs:
+    """Return what a night would be made of if it was made now.
+
+    Args:
+        warehouse: has the nights before.
+        day: of the night.
+
+    Returns:
+        The inputs, by kind.
+
+    Raises:
+        LandingError: a landing folder holds what is no data file.
+        RecipeError: the recipe cannot be read.
+    """
+    night = recipe.night()
+    landing_root = settings().landing
+    return NightInputs(
+        events=_digest(_event_stamps(warehouse, landing_root, day)),
+        catalogue=_digest(
+            zone.stamp(landing_root, table, arrived)
+            for table in zone.TABLES
+            if table != INTERACTIONS
+            for arrived in zone.days(landing_root, table)
+            if arrived <= day
+        ),
+        recipe=_digest([json.dumps(recipe.load(settings().recipe), sort_keys=True), *night.models]),
+        code=code_digest.total_digest(HOME, settings().schemas),
+        packages=_json(code_digest.package_versions()),
+        processor=code_digest.processor(),
+        taught_by=_digest(_teachers(warehouse, day)),
+        code_parts=_json(code_digest.code_digests(HOME, settings().schemas)),
+    )
+
+
+def stale_reasons(warehouse: Warehouse, day: dt.date, current: NightInputs) -> list[str]:
+    """Return why a night is to be made, one reason an entry; none if its release stands.
+
+    Args:
+        warehouse: has the releases and what they were made of.
+        day: of the night.
+        current: what it would be made of.
+
+    Returns:
+        Reasons such as `recipe changed` or `packages changed: lightgbm 4.6.0 -> 4.7.0`.
+    """
+    releases = {release.day: release for release in reader.every(warehouse.root)}
+    release = releases.get(day)
+    if release is None:
+        return ["no release"]
+    if release.inputs == current.digest:
+        stands = release.status == reader.RELEASED
+        return [] if stands else [f"withdrawn: {release.reason}"]
+    if release.inputs is None or not warehouse.exists("nights", day=day):
+        return ["inputs unknown: made without a plan, or an input changed while the night ran"]
+    (before,) = warehouse.read("nights", day=day).to_pylist()
+    if before["inputs"] != release.inputs:
+        return ["begun again since its release"]
+    return [
+        f"{name} changed{_details(name, before, current)}"
+        for name, value in current._asdict().items()
+        if name != "code_parts" and before[name] != value
+    ]
+
+
+def planned_inputs(warehouse: Warehouse, day: dt.date) -> str | None:
+    """Return the digest a night was planned with, for its release.
+
+    A release must not claim inputs that changed while the night ran: a file delivered again, a recipe mended before a
+    task was cleared, a night that finished meanwhile and would have taught the blend.
+
+    Args:
+        warehouse: has the plan.
+        day: of the night.
+
+    Returns:
+        The digest; None if the night has no plan, or would by now be made of something else.
+    """
+    if not warehouse.exists("nights", day=day):
+        return None
+    planned: str = warehouse.read("nights", day=day)["inputs"][0].as_py()
+    return planned if planned == current_inputs(warehouse, day).digest else None
+
+
+def _details(name: str, before: Mapping[str, Any], current: NightInputs) -> str:
+    """Which package, instruction set or part of the code differs, where that is known."""
+    if name == "processor":
+        return f": {before[name]} -> {current.processor}"
+    if name == "packages":
+        changes = code_digest.differences(json.loads(before[name]), json.loads(current.packages))
+        return f": {', '.join(changes)}"
+    if name == "code":
+        parts = json.loads(current.code_parts)
+        changes = code_digest.differences(json.loads(before["code_parts"]), parts)
+        return f": {', '.join(change.split()[0] for change in changes)}"
+    return ""
+
+
+def _event_stamps(warehouse: Warehouse, landing_root: str, day: dt.date) -> list[str]:
+    """By arrival day: the stamp its events were made from, or would be if no night has validated it."""
+    night = recipe.night()
+    days = [day - dt.timedelta(days=back) for back in range(night.window_days)]
+    stamps = [
+        zone.stamp(landing_root, INTERACTIONS, each, back=night.lateness_days) for each in days
+    ]
+    committed = warehouse.made_with_each("events", [{"arrived_on": each} for each in days])
+    # The night validates its own day in any case.
+    older = zip(committed[1:], stamps[1:], strict=True)
+    return [stamps[0], *(kept or new for kept, new in older)]
+
+
+def _teachers(warehouse: Warehouse, day: dt.date) -> list[str]:
+    """The nights whose held-out days teach the blend: none if it learns nothing."""
+    night = recipe.night()
+    config = recipe.section("candidates.hybrid", learned_blend.Config)
+    days = proposals.nights(warehouse, night.sources, last=day, fit="trial")[: config.nights]
+    if len(days) + 1 < config.least_nights:  # the day itself teaches the final fit
+        return []
+    inputs_of = {}
+    if warehouse.partitions("nights"):
+        inputs_of = {row["day"]: row["inputs"] for row in warehouse.read("nights").to_pylist()}
+    return [f"{each} {inputs_of.get(each, UNKNOWN)}" for each in days]
+
+
+def _json(values: Mapping[str, str]) -> str:
+    return json.dumps(dict(values), sort_keys=True)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return sha256("\n".join(parts).encode()).hexdigest()[:16]

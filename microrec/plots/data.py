@@ -1,0 +1,92 @@
+"""What the pictures show: one user and one video by the night's final fit, or a video's audience as released."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from microrec.errors import MicrorecError, MissingDay
+from microrec.release import reader
+from microrec.tables import arrow
+
+MODEL = "clip_interest"
+
+
+@dataclass(frozen=True, eq=False)
+class UserClips:
+    """The clips of one video, to one user.
+
+    Shapes:
+        end_ms, interest: [n_clips]
+    """
+
+    end_ms: NDArray[np.int64]
+    interest: NDArray[np.float64]
+    """Chance that the user, reaching the clip, watches it through."""
+    viewings: pa.Table
+    """Rows of `clip_edges` of the pair, of all days the night looks at."""
+
+
+def of_user(user_id: str, video_id: str, day: dt.date, root: str | None = None) -> UserClips:
+    """What the final fit of a night predicts of one user and one video, and what it was told of them.
+
+    Raises:
+        MissingDay: the night fitted no model of clips, or knows no such user or video.
+        MicrorecError: the length of the video is not known.
+    """
+    import torch
+
+    from microrec.models.clip import clip_batches, clip_interest
+    from microrec.pipeline import networks
+
+    warehouse = arrow.Warehouse.open(root)
+    if not warehouse.exists("models", day=day, fit="final", model=MODEL):
+        raise MissingDay(f"models[day={day}]: no {MODEL} was fitted that night in {warehouse.root}")
+    tables, graph = networks.learned(warehouse, MODEL, day=day, fit="final")
+    user = _index(tables["users"], "users", "user", user_id, day)
+    video = _index(tables["video_nodes"], "video_nodes", "video", video_id, day)
+    seen = clip_interest.clips_of(graph)
+    _, clip = seen.of(np.array([video]))
+    if not len(clip):
+        raise MicrorecError(f"video_nodes[day={day}]: length of video {video_id} is not known")
+    network = networks.network(warehouse, MODEL, graph, day=day, fit="final", device="cpu").eval()
+    today = np.full(len(clip), seen.today)
+    asked = clip_batches.Reader(seen, network.config).pairs(np.full(len(clip), user), clip, today)
+    with torch.no_grad():
+        interest = torch.sigmoid(network(asked).double()).numpy()
+    edges = tables["clip_edges"]
+    mine = pc.and_(pc.equal(edges["user_idx"], user), pc.equal(edges["video_idx"], video))
+    viewings = edges.filter(pc.and_(mine, pc.less(edges["clip_no"], len(clip))))
+    order = [("watched_on", "ascending"), ("clip_no", "ascending")]
+    return UserClips(seen.end_ms[clip], interest, viewings.sort_by(order))
+
+
+def of_video(video_id: str, day: dt.date, root: str | None = None) -> tuple[pa.Table, pa.Table]:
+    """The released rows of `clip_interest` and of `exit_points` of one video.
+
+    Raises:
+        MissingDay: the day has no release, or its release tells nothing of the video.
+    """
+    release = reader.of(day, root)
+    everything = release.read(MODEL)
+    if not everything.num_rows:
+        raise MissingDay(f"{MODEL}[day={day}]: empty, the night had no {MODEL} model")
+    clips = everything.filter(pc.equal(everything["video_id"], video_id))
+    if not clips.num_rows:
+        raise MissingDay(
+            f"{MODEL}[day={day}]: no video {video_id}; it is unknown, not eligible, or its length is not known"
+        )
+    exits = release.read("exit_points")
+    return clips, exits.filter(pc.equal(exits["video_id"], video_id))
+
+
+def _index(rows: pa.Table, table: str, kind: str, key: str, day: dt.date) -> int:
+    """The dense index of a user or a video."""
+    found = rows.filter(pc.equal(rows[f"{kind}_id"], key))[f"{kind}_idx"]
+    if not len(found):
+        raise MissingDay(f"{table}[day={day}]: no {kind} {key}")
+    index: int = found[0].as_py()
+    return index

@@ -1,0 +1,159 @@
+"""Pictures of clips and of the blend: interest in clips, the audience of a video, what decides for whom.
+
+Functions of arrays and tables; what goes in is found by `plots/data.py`. matplotlib is an extra
+(`plots`), imported when a picture is asked for. Figures are our own rather than pyplot's: no display,
+nothing global, nothing left open.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from microrec.errors import MicrorecError
+from microrec.insights.clips import HALF, SEGMENTS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = dict(zip(SEGMENTS, ("tab:red", "tab:orange", "tab:green"), strict=True))
+"""Of the segments' exit points."""
+
+
+def figure_of_clips(
+    end_ms: NDArray[np.int64], interest: NDArray[np.float64], viewings: pa.Table, *, title: str
+) -> "Figure":
+    """One user and one video (figure 6 of Shang et al. 2023): interest, retention, where the user left.
+
+    Args:
+        end_ms: end of each clip [n_clips].
+        interest: chance that the user, reaching the clip, watches it through [n_clips].
+        viewings: rows of `clip_edges` of the pair; none if the user never watched the video.
+        title: of the picture.
+    """
+    figure, axes = _figure(title)
+    end = _bounds(end_ms)
+    held = np.append(interest, interest[-1])
+    retention = np.append(1.0, np.cumprod(interest))
+    axes.step(end, held, where="post", label="interest: who reaches the clip watches it through")
+    axes.plot(end, retention, color="tab:grey", marker="o", markersize=3, label="still there")
+    for row in viewings.filter(pc.less(viewings["sign"], 0)).to_pylist():
+        span, label = end[row["clip_no"] :][:2], f"left here, {row['watched_on']}"
+        axes.axvspan(*span, color="tab:red", alpha=0.2, linewidth=0, label=label)
+    through = pc.unique(viewings.filter(pc.greater(viewings["sign"], 0))["clip_no"]).to_numpy()
+    if len(through):
+        middle = (end[:-1] + end[1:])[through] / 2
+        axes.plot(middle, interest[through], "^", color="tab:green", label="watched through")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def figure_of_retention(clips: pa.Table, exits: pa.Table, *, title: str) -> "Figure":
+    """Audience of one video: predicted and observed retention, exit points by kind of user.
+
+    Args:
+        clips: rows of `clip_interest` of the video.
+        exits: rows of `exit_points` of the video.
+        title: of the picture.
+    """
+    figure, axes = _figure(title)
+    clips = clips.sort_by("clip_no")
+    end = _bounds(clips["end_ms"].to_numpy())
+    axes.plot(end, np.append(1.0, clips["interest"].to_numpy()), label="predicted, all users")
+    n_started = clips["n_reached"][0].as_py()
+    if n_started:
+        label = f"observed, {n_started} viewings in the window"
+        axes.plot(end, observed(clips), color="black", marker="o", markersize=3, label=label)
+    by_segment = {row["segment"]: row for row in exits.to_pylist()}
+    for segment in (one for one in SEGMENTS if one in by_segment):
+        exit_ms, completed = by_segment[segment]["exit_ms"], by_segment[segment]["completed"]
+        fate = f"{completed:.0%} stay to the end" if completed > HALF else "half have left"
+        label = f"users of kind {segment}: {fate}"
+        axes.axvline(exit_ms / 1000, color=COLOURS[segment], linestyle="--", label=label)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def figure_of_weights(weights: pa.Table, *, title: str) -> "Figure":
+    """How much each source decides, by how much is known of the user: bars that add up to 1.
+
+    Args:
+        weights: rows of `blend_weights` of one day and fit.
+        title: of the picture.
+    """
+    figure, axes = _figure(title)
+    axes.set(xlabel="users by positive edges", ylabel="share of the order", ylim=(0, 1))
+    by = {(row["bucket"], row["source"]): row["weight"] for row in weights.to_pylist()}
+    buckets = list(dict.fromkeys(bucket for bucket, _ in by))
+    buckets.sort(key=_least)
+    floor = np.zeros(len(buckets))
+    for source in sorted({source for _, source in by}):
+        share = np.array([by.get((bucket, source), 0.0) for bucket in buckets])
+        axes.bar(
+            [bucket.removeprefix("history=") for bucket in buckets],
+            share,
+            bottom=floor,
+            label=source,
+        )
+        floor += share
+    figure.legend(loc="outside right center")
+    return figure
+
+
+def observed(clips: pa.Table) -> NDArray[np.float64]:
+    """Share of the viewings that started a video which watched each of its clips through, from 1 at 0 s.
+
+    Viewings of a user and a day count as one; where they cancel out in the first clip, more may have
+    left than started: at most all are gone.
+
+    Args:
+        clips: rows of `clip_interest` of the video, in order; its first clip was reached.
+
+    Returns:
+        [n_clips + 1]
+    """
+    left = np.cumsum(clips["n_left"].to_numpy()) / clips["n_reached"][0].as_py()
+    return np.append(1.0, np.maximum(1.0 - left, 0.0))
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a picture, of the kind its name ends in.
+
+    Raises:
+        MicrorecError: it cannot be written there, or there is no such kind.
+    """
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise MicrorecError(f"picture {path}: {error}") from error
+
+
+def _figure(title: str) -> tuple["Figure", "Axes"]:
+    """An empty picture of shares, as a rule over a video's seconds."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MicrorecError(
+            "pictures need matplotlib, which is not installed: pip install 'microrec[plots]'"
+        ) from error
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel="seconds into the video", ylabel="share", ylim=(0, 1.05))
+    return figure, axes
+
+
+def _least(bucket: str) -> int:
+    """Least history of a bucket, such as 3 of history=3-5 and 20 of history=>20."""
+    return int(bucket.removeprefix("history=").lstrip(">").split("-")[0])
+
+
+def _bounds(end_ms: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Seconds at which clips start and end. [n_clips + 1]."""
+    return np.append(0.0, end_ms / 1000)

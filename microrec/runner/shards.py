@@ -1,0 +1,112 @@
+"""Users in parts: what is told of very many users is computed, written and forgotten part by part.
+
+With one task (`MICROREC_RANK_TASKS`) the parts follow one another in this process, and what it holds is
+one part's rows. With more, Spark deals the parts among so many tasks, whose workers write their rows
+themselves: here or on a cluster, by the master of the settings. What is asked travels to each worker once
+(a model and what the fit knows, pickled), the settings with it, as a worker's environment is that of whoever
+started Spark; warehouse and recipe must lie where all nodes see them. The parts are the same, and so are the
+rows, to the bit.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from microrec.config.settings import settings
+from microrec.core.knowledge import Ints
+from microrec.tables import arrow
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+USERS_AT_ONCE = 65_536
+"""Users of a part: 100 MB of lists of 100. A multiple of what `topk` takes at a time, so that parts change no bit."""
+PREFIX = "MICROREC_"
+BATCH = 65_536
+"""Rows of a batch that a worker hands to Spark."""
+
+
+class Ask(Protocol):
+    """Says the rows of some users; importable where Spark's workers are."""
+
+    def __call__(self, *, users: Ints) -> pa.Table:
+        """The same columns for any users [n_users], ascending, also for nobody."""
+
+
+def write(table: str, ask: Ask, users: Ints, **scope: Any) -> None:
+    """Ask for the rows of all users and commit them as one partition.
+
+    Args:
+        table: name of the table.
+        ask: says the rows of some users.
+        users: user_idx, ascending.
+        **scope: partition values.
+
+    Raises:
+        ContractViolation: the rows are not those of the contract.
+        CheckFailed: a rule of the contract is broken.
+    """
+    parts, tasks = in_parts(users), settings().rank_tasks
+    if tasks == 1:
+        arrow.Warehouse.open().write(table, one_by_one(ask, parts), **scope)
+        return
+    from microrec.tables import spark  # seconds, that one task does not need
+
+    warehouse = spark.Warehouse.open()
+    columns = [one for one in warehouse.table(table).contract.schema if one.name not in scope]
+    rows = spread(warehouse.session, ask, parts, schema=pa.schema(columns), tasks=tasks)
+    warehouse.write(table, rows, **scope)
+
+
+def in_parts(users: Ints) -> list[Ints]:
+    """Consecutive parts of the users; at least one."""
+    return np.array_split(users, range(USERS_AT_ONCE, len(users), USERS_AT_ONCE))
+
+
+def one_by_one(ask: Ask, parts: list[Ints]) -> pa.RecordBatchReader:
+    """The rows of all parts, a batch each; but for the first they are asked for when it is their turn."""
+    first = ask(users=parts[0])
+    tables = chain([first], (ask(users=part) for part in parts[1:]))
+    batches = (batch for table in tables for batch in table.combine_chunks().to_batches())
+    return pa.RecordBatchReader.from_batches(first.schema, batches)
+
+
+def spread(
+    session: "SparkSession", ask: Ask, parts: list[Ints], *, schema: pa.Schema, tasks: int
+) -> "DataFrame":
+    """The rows of all parts, each asked for in one of so many Spark tasks."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    numbers = session.range(len(parts)).select(F.col("id").cast("int").alias("part"))
+    dealt = numbers.repartitionById(tasks, F.col("part") % tasks)
+    answers = partial(_answers, ask, parts, schema.names, _environment())
+    return dealt.mapInArrow(answers, from_arrow_schema(schema))
+
+
+def _environment() -> dict[str, str]:
+    """What the settings of this process are made of."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return {**ours, f"{PREFIX}RECIPE": str(settings().recipe.resolve())}
+
+
+def _answers(
+    ask: Ask,
+    parts: list[Ints],
+    columns: list[str],
+    environment: dict[str, str],
+    numbers: Iterator[pa.RecordBatch],
+) -> Iterator[pa.RecordBatch]:
+    """In a worker: the rows of the parts whose numbers come in."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    os.environ.update(environment)
+    settings.cache_clear()
+    for batch in numbers:
+        for number in batch.column(0).to_pylist():
+            yield from ask(users=parts[number]).select(columns).to_batches(BATCH)

@@ -1,0 +1,347 @@
+"""The laws of a final list, on random worlds, whatever has shaped it."""
+
+import datetime as dt
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from scipy import sparse
+
+from microrec.candidates.lists import diversity, exploration, fill, ladder
+from microrec.candidates.ranking import closed_form, learned_blend
+from microrec.core import knowledge as filters
+from microrec.errors import MicrorecError
+from tests.worlds.candidates import (
+    DAY,
+    SMALL,
+    candidates,
+    edges,
+    likeness,
+    shaped_worlds,
+    users,
+    videos,
+    worlds,
+)
+
+Row = dict[str, Any]
+
+PLAIN = fill.Shaping(SMALL)
+SIGMAS = 4.5
+"""A right frequency is further off once in 150,000 draws."""
+
+
+def knowledge(world: dict) -> filters.Knowledge:
+    return filters.knowledge(
+        world["edges"], world["videos"], n_users=world["n_users"], fit="final", day=DAY
+    )
+
+
+def lists(world: dict, shaping: fill.Shaping | None = None, *, k: int | None = None) -> pa.Table:
+    known = knowledge(world)
+    steps = ladder.Config(trend_length=2, fresh_length=2)
+    rungs = ladder.rungs(
+        world["edges"], world["videos"], known=known, fit="final", day=DAY, config=steps
+    )
+    return fill.select(
+        world["sources"],
+        users=np.arange(world["n_users"]),
+        known=known,
+        ladder=ladder.climb(rungs),
+        k=k or world["k"],
+        shaping=shaping or world.get("shaping", PLAIN),
+    )
+
+
+def by_user(world: dict, found: pa.Table) -> list[list[Row]]:
+    """Rows of each user."""
+    of = {user: list(rows) for user, rows in groupby(found.to_pylist(), lambda r: r["user_idx"])}
+    return [of.get(user, []) for user in range(world["n_users"])]
+
+
+def allowed(world: dict) -> list[set[int]]:
+    """Videos that may be shown to each user."""
+    seen = {(e["user_idx"], e["video_idx"]) for e in world["edges"].to_pylist()}
+    eligible = {v["video_idx"] for v in world["videos"].to_pylist() if v["eligible"]}
+    return [{v for v in eligible if (u, v) not in seen} for u in range(world["n_users"])]
+
+
+def without(row: Row, *names: str) -> Row:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+@settings(max_examples=150)
+@given(shaped_worlds())
+def test_laws(world: dict) -> None:
+    shaping, may = world["shaping"], allowed(world)
+    for user, mine in enumerate(by_user(world, lists(world))):
+        shown = [row["video_idx"] for row in mine]
+        assert set(shown) <= may[user]
+        assert len(set(shown)) == len(shown) == min(world["k"], len(may[user]))
+        assert [row["rank"] for row in mine] == list(range(1, len(mine) + 1))
+        scores = [row["score"] for row in mine]
+        assert np.isfinite(scores).all()
+        assert scores == sorted(scores, reverse=True)
+        assert all(0 < row["propensity"] <= 1 for row in mine)
+        assert {row["source"] for row in mine if row["propensity"] < 1} <= {fill.EXPLORED}
+        assert all(row["reason"] for row in mine)
+        if not shaping.variety and not shaping.discovery:
+            personal = [row["source"] in world["sources"] for row in mine]
+            assert personal == sorted(personal, reverse=True)
+            assert [row["score"] > 0 for row in mine] == personal
+
+
+@given(shaped_worlds())
+def test_each_row_names_the_source_that_gives_it_most_and_its_rank_there(world: dict) -> None:
+    weights, history = world["shaping"].weights, knowledge(world).history
+    ranks: dict[tuple[int, int], dict[str, int]] = {}
+    for name, rows in world["sources"].items():
+        for row in rows.to_pylist():
+            ranks.setdefault((row["user_idx"], row["video_idx"]), {})[name] = row["rank"]
+    for row in lists(world).to_pylist():
+        if row["source"] not in world["sources"]:
+            assert row["source"] in (*ladder.RUNGS, fill.EXPLORED)
+            assert row["source_rank"] is None
+            continue
+        user, of = row["user_idx"], ranks[row["user_idx"], row["video_idx"]]
+        assert row["source_rank"] == of[row["source"]]
+        given_ = {n: weights.weight(n, history[[user]])[0] / (weights.c + of[n]) for n in of}
+        assert row["source"] == min(given_, key=lambda name: (-given_[name], name))
+
+
+@given(worlds())
+def test_personal_candidates_come_first_in_the_order_of_the_blend(world: dict) -> None:
+    known = knowledge(world)
+    fused = closed_form.fuse(
+        {name: closed_form.ranked(rows) for name, rows in world["sources"].items()},
+        users=np.arange(world["n_users"]),
+        history=known.history,
+        n_videos=known.n_videos,
+        config=SMALL,
+    )
+    for user, mine in enumerate(by_user(world, lists(world))):
+        proposed = [v for v in allowed(world)[user] if fused.points[user, v] > 0]
+        best = sorted(proposed, key=lambda v: (-fused.points[user, v], v))[: world["k"]]
+        assert [row["video_idx"] for row in mine][: len(best)] == best
+
+
+@given(shaped_worlds(always="learned"))
+def test_a_learned_order_stands_and_nothing_else_is_personal(world: dict) -> None:
+    shaping = replace(world["shaping"], variety=None, discovery=None)
+    ordered = shaping.learned.to_pylist()
+    for user, mine in enumerate(by_user(world, lists(world, shaping))):
+        best = [
+            (row["video_idx"], row["score"])
+            for row in ordered
+            if row["user_idx"] == user and row["video_idx"] in allowed(world)[user]
+        ][: world["k"]]
+        assert [(row["video_idx"], row["score"]) for row in mine[: len(best)]] == best
+        assert all(row["source"] in world["sources"] for row in mine[: len(best)])
+        assert all(row["source"] in ladder.RUNGS for row in mine[len(best) :])
+
+
+@given(shaped_worlds(always="variety"))
+def test_variety_picks_of_a_longer_list(world: dict) -> None:
+    """What `diversity.pick` picks by the published scores, with all that is said of a video.
+
+    Scores are the least so far.
+    """
+    shaping = replace(world["shaping"], discovery=None)
+    config, like = shaping.variety.diversity, shaping.variety.like
+    longer = lists(world, replace(shaping, variety=None), k=config.pool * world["k"])
+    pools = by_user(world, longer)
+    for pool, mine in zip(pools, by_user(world, lists(world, shaping)), strict=True):
+        ranked = np.array([[row["video_idx"] for row in pool]], dtype=np.int64)
+        scores = np.array([[row["score"] for row in pool]])
+        (places,) = diversity.pick(ranked, scores, k=world["k"], like=like, config=config)
+        chosen, least = [pool[place] for place in places if place >= 0], np.inf
+        assert len(mine) == len(chosen)
+        for rank, (row, right) in enumerate(zip(mine, chosen, strict=True), start=1):
+            least = min(least, right["score"])
+            assert row == {**right, "rank": rank, "score": least}
+
+
+@given(shaped_worlds(always="discovery"))
+def test_newcomers_that_are_not_listed_anyway_take_some_places_and_the_others_move_down(
+    world: dict,
+) -> None:
+    shaping = world["shaping"]
+    new, config = set(shaping.discovery.new.tolist()), shaping.discovery.exploration
+    plain = by_user(world, lists(world, replace(shaping, discovery=None)))
+    shaped = by_user(world, lists(world))
+    for before, mine, may in zip(plain, shaped, allowed(world), strict=True):
+        there = {row["video_idx"] for row in before}
+        explored = [row for row in mine if row["source"] == fill.EXPLORED]
+        others = [row for row in mine if row["source"] != fill.EXPLORED]
+        n = min(config.places, world["k"], len((new & may) - there))
+        assert {row["video_idx"] for row in explored} <= (new & may) - there
+        assert [row["rank"] for row in explored] == [
+            min((nth + 1) * config.every, len(mine) - n + 1 + nth) for nth in range(n)
+        ]
+        assert [without(row, "rank") for row in others] == [
+            without(row, "rank") for row in before[: len(mine) - n]
+        ]
+
+
+@given(shaped_worlds())
+def test_order_of_rows_and_size_of_blocks_do_not_matter(world: dict) -> None:
+    def shuffled(table: pa.Table) -> pa.Table:
+        return table.take(world["generator"].permutation(table.num_rows))
+
+    shaping = world["shaping"]
+    at_once = shaping.weights.model_copy(update={"block_cells": 4_000_000})
+    ordered = None if shaping.learned is None else shuffled(shaping.learned)
+    other = {
+        **world,
+        "edges": shuffled(world["edges"]),
+        "videos": shuffled(world["videos"]),
+        "sources": {name: shuffled(rows) for name, rows in reversed(world["sources"].items())},
+        "shaping": replace(shaping, weights=at_once, learned=ordered),
+    }
+    assert lists(world).equals(lists(other))
+
+
+def of_kinds(generator: np.random.Generator, n_copies: int) -> dict[str, Any]:
+    """Four kinds of users, and many users of each kind: user_idx % 4 is the kind."""
+    n_kinds, n_videos = 4, 40
+    liked = [generator.permutation(n_videos)[:3].tolist() for _ in range(n_kinds)]
+    proposed = [generator.permutation(n_videos)[:4].tolist() for _ in range(n_kinds)]
+    kinds = [user % n_kinds for user in range(n_kinds * n_copies)]
+    rows = [("train", u, v, 1) for u, kind in enumerate(kinds) for v in liked[kind]]
+    return {
+        "edges": edges(rows),
+        "videos": videos([True] * n_videos),
+        "n_users": len(kinds),
+        "sources": {"content": candidates({u: proposed[kind] for u, kind in enumerate(kinds)})},
+        "k": 5,
+    }
+
+
+@pytest.mark.parametrize("places", [1, 3, 6])
+def test_an_explored_row_is_there_as_often_as_its_propensity_says(places: int) -> None:
+    """More places than a list has are no more than it has."""
+    generator, n_copies = np.random.default_rng(places), 4000
+    world = of_kinds(generator, n_copies)
+    config = exploration.Config(places=places, every=2, uniform_share=0.3)
+    new, like = generator.permutation(40)[:30], likeness(generator, 40)
+    uniforms = generator.random(world["n_users"])
+    shaping = fill.Shaping(
+        closed_form.Config(), discovery=fill.Discovery(config, like, new, uniforms)
+    )
+    found = lists(world, shaping).to_pandas()
+    explored = found[found["source"] == fill.EXPLORED]
+    by_kind = explored.groupby([explored["user_idx"] % 4, explored["video_idx"]])["propensity"]
+    told = by_kind.agg(["min", "max", "size"])
+    assert (told["min"] == told["max"]).all()
+    chance, often = told["min"], told["size"] / n_copies
+    tolerance = SIGMAS * np.sqrt(chance * (1 - chance) / n_copies) + 1e-12
+    assert ((often - chance).abs() <= tolerance).all()
+    assert chance.max() - chance.min() > 0.1
+    np.testing.assert_allclose(chance.groupby(level=0).sum(), min(places, world["k"]), rtol=1e-9)
+
+
+def test_a_new_video_like_one_that_was_liked_has_the_better_chance() -> None:
+    """Both users have liked 0 and seen 1; 2 is like the one, 3 even more like the other."""
+    world = {
+        "edges": edges([("train", u, v, 1 - v) for u in (0, 1) for v in (0, 1)]),
+        "videos": videos([True] * 6),
+        "n_users": 2,
+        "sources": {"content": candidates({0: [4, 5], 1: [4, 5]})},
+        "k": 2,
+    }
+    near = np.zeros((6, 6), np.float32)
+    near[0, 2] = near[2, 0] = 0.6
+    near[1, 3] = near[3, 1] = 0.9
+    like = diversity.Likeness(np.zeros(6, int), np.arange(6), sparse.csr_matrix(near))
+    config = exploration.Config(places=1, every=2, uniform_share=0.2)
+    shown = fill.Discovery(config, like, np.array([2, 3]), np.array([0.0, 0.95]))
+    found = lists(world, fill.Shaping(SMALL, discovery=shown)).to_pydict()
+    assert found["video_idx"] == [4, 2, 4, 3]
+    assert found["propensity"] == [1, pytest.approx(0.9), 1, pytest.approx(0.1)]
+
+
+def test_a_chance_as_small_as_can_be_is_personal_at_any_rank() -> None:
+    ranked = candidates({0: list(range(2500))[::-1]})
+    least = pa.array([learned_blend.LEAST] * 2500, pa.float32())
+    world = {
+        "edges": edges([]),
+        "videos": videos([True] * 2500),
+        "n_users": 1,
+        "sources": {"content": ranked},
+        "k": 2500,
+    }
+    found = lists(world, fill.Shaping(SMALL, ranked.set_column(3, "score", least)))
+    assert found["video_idx"].to_pylist() == list(range(2500))[::-1]
+    assert set(found["source"].to_pylist()) == {"content"}
+
+
+def test_a_source_without_weight_is_named_where_the_order_is_learned() -> None:
+    world = {
+        "edges": edges([]),
+        "videos": videos([True] * 3),
+        "n_users": 1,
+        "sources": {"content": candidates({0: [1, 2]})},
+        "k": 2,
+    }
+    mute = SMALL.model_copy(update={"weights": {"content": closed_form.Weight(warm=0, cold=0)}})
+    found = lists(world, fill.Shaping(mute, candidates({0: [2]}))).to_pydict()
+    assert (found["source"], found["source_rank"]) == (["content", "catalogue"], [2, None])
+    assert found["video_idx"] == [2, 0]
+
+
+def test_fills_by_the_ladder() -> None:
+    world = {
+        "edges": edges([("holdout", 0, 0, 1), ("train", 0, 1, 1), ("train", 1, 1, 1)]),
+        "videos": videos(
+            [True] * 5, [None, None, None, dt.datetime(2026, 1, 9, tzinfo=dt.UTC), None]
+        ),
+        "n_users": 3,
+        "sources": {"content": candidates({1: [4]})},
+        "k": 3,
+    }
+    found = lists(world).to_pydict()
+    assert found["video_idx"] == [3, 2, 4, 4, 0, 3, 0, 3, 1]
+    assert found["source"][3:] == ["content", "trend", "fresh", "trend", "fresh", "popular"]
+    assert found["score"][4:6] == [-1, -2]
+
+
+def test_with_ids() -> None:
+    rows = pa.table(
+        {"user_idx": pa.array([2, 0], pa.int32()), "video_idx": pa.array([1, 0], pa.int32())}
+    )
+    until = dt.datetime(2026, 1, 14, tzinfo=dt.UTC)
+    shuffled = users(3).take([2, 0, 1])
+    found = fill.with_ids(
+        rows, nodes={"user": shuffled, "video": videos([True] * 2)}, valid_until=until
+    )
+    assert found.to_pydict() == {
+        "user_id": ["u2", "u0"],
+        "video_id": ["v1", "v0"],
+        "valid_until": [until, until],
+    }
+
+
+def test_a_learned_order_of_other_candidates_is_refused() -> None:
+    world = {
+        "edges": edges([("train", 0, 0, 1)]),
+        "videos": videos([True] * 4),
+        "n_users": 1,
+        "sources": {"content": candidates({0: [1, 2]})},
+        "k": 3,
+    }
+    known = filters.knowledge(world["edges"], world["videos"], n_users=1, fit="final", day=DAY)
+    rungs = ladder.rungs(
+        world["edges"], world["videos"], known=known, fit="final", day=DAY, config=ladder.Config()
+    )
+    with pytest.raises(MicrorecError, match="1 videos of the learned order are proposed by no"):
+        fill.select(
+            world["sources"],
+            users=np.arange(1),
+            known=known,
+            ladder=ladder.climb(rungs),
+            k=3,
+            shaping=fill.Shaping(SMALL, candidates({0: [2, 3]})),
+        )

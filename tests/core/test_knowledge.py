@@ -1,0 +1,101 @@
+"""What a fit knows: nothing after its cut."""
+
+import datetime as dt
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+
+from microrec.candidates.lists import ladder
+from microrec.core import knowledge
+from tests.worlds.candidates import DAY, MIDNIGHT, edges, users, videos, worlds
+
+
+def test_seen_and_positive_follow_the_fit() -> None:
+    rows = edges([("train", 0, 0, 1), ("validation", 0, 1, 0), ("holdout", 0, 2, 1)])
+    catalogue = videos([True] * 4)
+    trial = knowledge.knowledge(rows, catalogue, n_users=1, fit="trial", day=DAY)
+    final = knowledge.knowledge(rows, catalogue, n_users=1, fit="final", day=DAY)
+    assert trial.seen.toarray().tolist() == [[1, 1, 0, 0]]
+    assert trial.positives.toarray().tolist() == [[1, 0, 0, 0]]
+    assert final.seen.toarray().tolist() == [[1, 1, 1, 0]]
+    assert final.history.tolist() == [2]
+
+
+def test_a_pair_in_two_splits_counts_once() -> None:
+    rows = edges([("train", 0, 0, 1), ("validation", 0, 0, 2)])
+    known = knowledge.knowledge(rows, videos([True]), n_users=1, fit="trial", day=DAY)
+    assert known.positives.toarray().tolist() == [[1]]
+    assert known.history.tolist() == [1]
+
+
+def test_trial_does_not_know_videos_published_on_the_held_out_day() -> None:
+    late = MIDNIGHT + dt.timedelta(hours=1)
+    catalogue = videos(
+        [True, True, True, False], [MIDNIGHT - dt.timedelta(hours=1), late, late, None]
+    )
+    rows = edges([("train", 0, 2, 0), ("holdout", 0, 1, 1)])
+    trial = knowledge.knowledge(rows, catalogue, n_users=1, fit="trial", day=DAY)
+    final = knowledge.knowledge(rows, catalogue, n_users=1, fit="final", day=DAY)
+    assert trial.eligible.tolist() == [True, False, True, False]
+    assert final.eligible.tolist() == [True, True, True, False]
+
+
+@given(worlds())
+def test_leak_canary_the_held_out_day_moves_nothing_in_the_trial(world: dict) -> None:
+    """Whatever happens on D, what the trial knows and the ladder it fills from stay the same."""
+    before = world["edges"].filter(pa.compute.not_equal(world["edges"]["split"], "holdout"))
+    config = ladder.Config(trend_length=3, fresh_length=2)
+    seen = []
+    for rows in (world["edges"], before):
+        known = knowledge.knowledge(
+            rows, world["videos"], n_users=world["n_users"], fit="trial", day=DAY
+        )
+        rungs = ladder.rungs(
+            rows, world["videos"], known=known, fit="trial", day=DAY, config=config
+        )
+        seen.append(
+            (known.seen.toarray(), known.positives.toarray(), known.eligible, *rungs.values())
+        )
+    for one, other in zip(*seen, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_dislike_undoes_what_was_liked_in_earlier_parts() -> None:
+    rows = [
+        ("train", 0, 0, 1), ("validation", 0, 0, 0),  # liked, then disliked
+        ("holdout", 0, 1, 0), ("train", 0, 1, 2),  # the same, on the last day
+        ("train", 1, 0, 0), ("validation", 1, 0, 1),  # disliked, then liked
+        ("train", 1, 1, 1), ("validation", 1, 1, 1),  # liked, disliked and liked again
+    ]  # fmt: skip
+    watched = edges(rows, undone=(1, 2, 4, 7))
+    given = {"n_users": 2, "day": DAY}
+    final = knowledge.knowledge(watched, videos([True] * 2), **given, fit="final")
+    trial = knowledge.knowledge(watched, videos([True] * 2), **given, fit="trial")
+    assert final.positives.toarray().tolist() == [[0, 0], [1, 1]]
+    assert trial.positives.toarray().tolist() == [[0, 1], [1, 1]], "the last day is not known"
+    assert final.seen.toarray().tolist() == [[1, 1], [1, 1]]
+
+
+def test_own_videos_are_barred_but_not_seen() -> None:
+    catalogue = videos([True] * 3).append_column("author_id", pa.array(["u1", None, "u9"]))
+    given = {"n_users": 2, "fit": "final", "day": DAY}
+    shuffled = users(2).take([1, 0])
+    known = knowledge.knowledge(edges([("train", 0, 2, 1)]), catalogue, **given, authors=shuffled)
+    assert known.seen.toarray().tolist() == [[0, 0, 1], [0, 0, 0]]
+    assert known.barred.toarray().tolist() == [[0, 0, 1], [1, 0, 0]]
+    scores = np.zeros((2, 3))
+    known.mask(scores, np.arange(2))
+    assert np.isfinite(scores).tolist() == [[True, True, False], [False, True, True]]
+
+
+def test_served_drops_the_suppressed() -> None:
+    suppressed = pa.table({"user_id": ["u1", "stranger"]})
+    assert knowledge.served(users(3), suppressed).tolist() == [0, 2]
+
+
+def test_viewers_of_a_split() -> None:
+    rows = edges(
+        [("holdout", 2, 0, 0), ("holdout", 1, 0, 1), ("train", 0, 0, 1), ("holdout", 1, 1, 0)]
+    )
+    assert knowledge.viewers(rows, "holdout").tolist() == [1, 2]

@@ -1,0 +1,171 @@
+"""Cosine neighbours: exact, ties by index, and a broken vector disturbs nobody."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from microrec.graphs.similarity import cosine, modality_edges
+from microrec.graphs.similarity.running_topk import Edges
+from tests.worlds.graph_rows import Rows, found
+
+K = 4
+COLUMNS = ("modality", "video_idx", "neighbour_idx", "similarity", "rank")
+
+
+def by_blocks(vectors: NDArray[np.float32], block_size: int) -> Edges:
+    """What Spark does, without Spark."""
+    return cosine.lists(vectors, k=K, block_size=block_size)
+
+
+def assert_nearest(edges: Edges, vectors: NDArray[np.float32]) -> None:
+    """The edges are a top-K of the dense cosine matrix, in order, ties by index."""
+    length = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    cosine = vectors.astype(np.float64) @ vectors.T.astype(np.float64) / np.outer(length, length)
+    np.fill_diagonal(cosine, -1)
+    for idx in range(len(vectors)):
+        mine = edges["idx"] == idx
+        neighbours, similarity = edges["neighbour_idx"][mine], edges["similarity"][mine]
+        assert np.abs(cosine[idx, neighbours] - similarity).max(initial=0) < 1e-6
+        assert (similarity > 0).all()
+        assert list(zip(-similarity, neighbours, strict=True)) == sorted(
+            zip(-similarity, neighbours, strict=True)
+        )
+        assert len(neighbours) == min(K, int((cosine[idx] > 1e-6).sum()))
+        left_out = np.setdiff1d(np.arange(len(vectors)), neighbours)
+        worst = similarity.min(initial=np.inf)
+        assert (cosine[idx, left_out] <= worst + 1e-6).all()
+        # Of equal vectors the lower index comes first, so none is skipped.
+        for neighbour in neighbours:
+            twins = np.nonzero((vectors == vectors[neighbour]).all(axis=1))[0]
+            lower = twins[(twins < neighbour) & (twins != idx)]
+            assert np.isin(lower, neighbours).all()
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> NDArray[np.float32]:
+    """Vectors of few small integers: many equal, many parallel, some opposite, none zero."""
+    n_dims = draw(st.integers(1, 4))
+    vector = st.lists(st.integers(-2, 2), min_size=n_dims, max_size=n_dims).filter(any)
+    return np.array(draw(st.lists(vector, min_size=1, max_size=25)), dtype=np.float32)
+
+
+@given(worlds())
+def test_blocks_equal_brute_force(vectors: NDArray[np.float32]) -> None:
+    whole = by_blocks(vectors, 1000)
+    assert_nearest(whole, vectors)
+    for block_size in (1, 3):
+        part = by_blocks(vectors, block_size)
+        assert all(np.array_equal(part[name], whole[name]) for name in whole)
+
+
+def test_blocks_of_real_valued_vectors_give_the_same_bits() -> None:
+    generator = np.random.default_rng(11)
+    distinct = generator.normal(size=(40, 37)).astype(np.float32)
+    vectors = distinct[generator.integers(40, size=200)]  # each about five times
+    whole = by_blocks(vectors, 1000)
+    assert_nearest(whole, vectors)
+    for block_size in (1, 3, 64):
+        part = by_blocks(vectors, block_size)
+        assert all(np.array_equal(part[name], whole[name]) for name in whole)
+
+
+def test_products_of_unit_vectors_are_exact_in_any_order_of_summation() -> None:
+    generator = np.random.default_rng(19)
+    vectors = generator.normal(size=(50, 129)).astype(np.float32)
+    unit = cosine.block(np.arange(50, dtype=np.int32), vectors).exact
+    order = generator.permutation(129)
+    exact = np.array(unit.astype(np.int64).astype(object) @ unit.T.astype(np.int64).astype(object))
+    assert np.array_equal(unit @ unit.T, exact.astype(np.float64))
+    assert np.array_equal(unit[:, order] @ unit[:, order].T, unit @ unit.T)
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e38])
+def test_huge_and_tiny_vectors_have_cosines(scale: float) -> None:
+    edges = by_blocks(np.array([[1, 1], [1, 1], [1, 0]], dtype=np.float32) * np.float32(scale), 2)
+    assert edges["similarity"][:2] == pytest.approx([1, 0.5**0.5], abs=1e-6)
+
+
+@pytest.mark.spark
+def test_a_broken_vector_has_no_edge_and_changes_no_other_row(rows: Rows) -> None:
+    generator = np.random.default_rng(7)
+    names = [f"v{n:02}" for n in range(20)]
+    nodes = rows("video_nodes", *[{"video_id": v, "video_idx": n} for n, v in enumerate(names)])
+    vectors = {v: generator.normal(size=5).tolist() for v in names}
+    broken = {
+        "v03": [0.0] * 5,
+        "v04": [float("nan")] + [1.0] * 4,
+        "v05": [float("inf")] * 5,
+        "v06": [None, 1.0, 1.0, 1.0, 1.0],
+        "v07": None,
+        "v08": [],
+        "v09": [1.0, 2.0],  # another length
+    }
+    config = modality_edges.Config(k=K, block_size=7)
+
+    def edges(of: dict[str, list[float] | None]) -> list[tuple[object, ...]]:
+        features = rows("video_features", *[{"video_id": v, "vector": x} for v, x in of.items()])
+        return found(
+            modality_edges.modality_edges(features, nodes, n_videos=20, config=config), *COLUMNS
+        )
+
+    healthy = edges({v: x for v, x in vectors.items() if v not in broken})
+    assert len(healthy) > 20
+    assert edges({**vectors, **broken}) == healthy
+
+
+@pytest.mark.spark
+def test_modalities_and_encoders_are_not_compared(rows: Rows) -> None:
+    nodes = rows("video_nodes", *[{"video_id": f"v{n}", "video_idx": n} for n in range(4)])
+    features = rows(
+        "video_features",
+        {"video_id": "v0", "vector": [1.0, 0.0]},
+        {"video_id": "v1", "vector": [1.0, 0.0]},
+        {"video_id": "v2", "vector": [1.0, 0.0], "encoder_version": "e2"},
+        {"video_id": "v3", "vector": [1.0, 0.0], "encoder_version": "e2"},
+        {"video_id": "v0", "vector": [1.0, 0.0], "modality": "textual"},
+        {"video_id": "v2", "vector": [1.0, 1.0], "modality": "textual"},
+        {"video_id": "v3", "vector": [-1.0, 0.0], "modality": "textual"},
+        {"video_id": "gone", "vector": [1.0, 0.0]},
+    )
+    edges = modality_edges.modality_edges(
+        features, nodes, n_videos=4, config=modality_edges.Config(block_size=1)
+    )
+    half = pytest.approx(0.5**0.5, abs=1e-6)
+    assert found(edges, *COLUMNS) == [
+        ("textual", 0, 2, half, 1),
+        ("textual", 2, 0, half, 1),
+        ("visual", 0, 1, 1.0, 1),
+        ("visual", 1, 0, 1.0, 1),
+        ("visual", 2, 3, 1.0, 1),
+        ("visual", 3, 2, 1.0, 1),
+    ]
+
+
+@pytest.mark.spark
+def test_centring_subtracts_the_mean_of_the_modality_named(rows: Rows) -> None:
+    generator = np.random.default_rng(13)
+    vectors = (generator.normal(size=(15, 6)) + 3).astype(np.float32)
+    vectors[4] = vectors.astype(np.float64)[np.arange(15) != 4].mean(axis=0)  # equals the mean
+    nodes = rows("video_nodes", *[{"video_id": f"v{n:02}", "video_idx": n} for n in range(15)])
+    features = rows(
+        "video_features",
+        *[
+            {"video_id": f"v{n:02}", "modality": name, "vector": vector.tolist()}
+            for n, vector in enumerate(vectors)
+            for name in ("visual", "textual")
+        ],
+    )
+    config = modality_edges.Config(k=K, centred=["visual"])
+    edges = found(
+        modality_edges.modality_edges(features, nodes, n_videos=20, config=config), *COLUMNS
+    )
+    centred = vectors - vectors.astype(np.float64).mean(axis=0)
+    for name, space in {"visual": centred, "textual": vectors.astype(np.float64)}.items():
+        unit = space / np.linalg.norm(space, axis=1, keepdims=True)
+        cosine = unit @ unit.T
+        mine = [(row[1], row[2], row[3]) for row in edges if row[0] == name]
+        assert len(mine) > 15
+        assert all(cosine[i, j] == pytest.approx(s, abs=1e-5) for i, j, s in mine)
+        assert any(i == 4 for i, _, _ in mine) == (name == "textual")

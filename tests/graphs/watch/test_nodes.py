@@ -1,0 +1,67 @@
+"""Ids and indices are a bijection onto 0..n-1, in the order of the id, whatever the order of the rows."""
+
+import numpy as np
+import pytest
+
+from microrec.graphs.watch import clip_edges, nodes
+from tests.worlds.graph_rows import Rows, found, instant
+
+
+@pytest.mark.spark
+def test_users_are_numbered_by_id_whatever_the_order_of_rows(rows: Rows) -> None:
+    ids = ["u10", "u9", "U1", "ü", "007", "7", "u1"]
+    parts = [{"user_id": user} for user in ids for _ in range(2)]
+    generator = np.random.default_rng(1)
+    shuffled = [parts[place] for place in generator.permutation(len(parts))]
+    one = found(nodes.users(rows("parts", *parts)), "user_idx", "user_id")
+    other = found(nodes.users(rows("parts", *shuffled).repartition(3)), "user_idx", "user_id")
+    assert one == other == list(enumerate(sorted(ids)))
+
+
+@pytest.mark.spark
+def test_degree_counts_distinct_videos_and_first_seen_is_the_earliest(rows: Rows) -> None:
+    parts = rows(
+        "parts",
+        {"video_id": "v1", "split": "holdout", "first_at": instant(3)},
+        {"video_id": "v1", "first_at": instant(2)},
+        {"video_id": "v2", "first_at": instant(4)},
+    )
+    users = found(nodes.users(parts), "user_id", "degree", "first_seen")
+    assert users == [("u1", 2, instant(2))]
+
+
+@pytest.mark.spark
+def test_the_whole_catalogue_is_numbered_cold_videos_too(rows: Rows) -> None:
+    videos = rows(
+        "videos",
+        {"video_id": "b"},
+        {"video_id": "a", "eligible": False, "duration_ms": 5_001},
+        {"video_id": "c", "duration_ms": None},
+    )
+    parts = rows(
+        "parts",
+        {"video_id": "b", "user_id": "u1", "first_at": instant(2)},
+        {"video_id": "b", "user_id": "u2", "first_at": instant(3)},
+        {"video_id": "b", "user_id": "u2", "first_at": instant(4), "split": "holdout"},
+    )
+    columns = ("video_idx", "video_id", "eligible", "degree", "first_seen", "clip_ends_ms")
+    assert found(nodes.video_nodes(videos, parts, config=clip_edges.Config()), *columns) == [
+        (0, "a", False, 0, None, [5_000, 5_001]),
+        (1, "b", True, 2, instant(2), [5_000, 10_000]),
+        (2, "c", True, 0, None, []),
+    ]
+
+
+@pytest.mark.spark
+def test_indexed_loses_no_event_and_swaps_ids_for_indices(rows: Rows) -> None:
+    events = rows(
+        "events", {"user_id": "u2", "video_id": "v1"}, {"user_id": "u1", "video_id": "v2"}
+    )
+    bare = events.drop("user_idx", "video_idx")
+    users = rows("users", {"user_id": "u1", "user_idx": 0}, {"user_id": "u2", "user_idx": 1})
+    videos = rows(
+        "video_nodes", {"video_id": "v1", "video_idx": 0}, {"video_id": "v2", "video_idx": 1}
+    )
+    viewings = nodes.indexed(bare, users, videos)
+    assert found(viewings, "user_idx", "video_idx") == [(0, 1), (1, 0)]
+    assert not {"user_id", "video_id"} & set(viewings.columns)

@@ -1,0 +1,69 @@
+"""Parts are disjoint, complete, in order of time; a fit sees only what it may."""
+
+import datetime as dt
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from microrec.graphs.watch import split
+from tests.worlds.graph_rows import Rows, found, instant
+
+DAY = dt.date(2026, 1, 5)
+
+
+@pytest.fixture
+def days(spark: SparkSession) -> dict[dt.date, str | None]:
+    """Every day of a window, and two after it, with its part."""
+    dates = [DAY - dt.timedelta(days=back) for back in range(13, -3, -1)]
+    frame = spark.createDataFrame([(date,) for date in dates], "day date")
+    parts = frame.select("day", split.part(F.col("day"), day=DAY).alias("split"))
+    return {row["day"]: row["split"] for row in parts.toArrow().to_pylist()}
+
+
+@pytest.mark.spark
+def test_parts_are_in_order_of_time(days: dict[dt.date, str | None]) -> None:
+    of_part = {part: [day for day, name in days.items() if name == part] for part in split.PARTS}
+    assert max(of_part["train"]) == dt.date(2026, 1, 3)
+    assert of_part["validation"] == [dt.date(2026, 1, 4)]
+    assert of_part["holdout"] == [DAY]
+    assert sum(map(len, of_part.values())) == 14
+
+
+@pytest.mark.spark
+def test_the_future_has_no_part(days: dict[dt.date, str | None]) -> None:
+    assert [name for day, name in days.items() if day > DAY] == [None, None]
+
+
+def test_trial_never_sees_the_holdout() -> None:
+    assert set(split.FITS["trial"]) == set(split.PARTS) - {"holdout"}
+    assert split.FITS["final"] == split.PARTS
+
+
+@pytest.mark.spark
+def test_a_group_is_undone_at_its_last_dislike(rows: Rows) -> None:
+    viewings = rows(
+        "events",
+        {"started_at": instant(5, 9)},
+        {"started_at": instant(5, 11), "disliked": True},
+        {"started_at": instant(5, 10), "disliked": True},
+        {"started_at": instant(5, 12)},
+        {"started_at": instant(5, 12), "user_id": "u2"},
+        {"started_at": instant(5, 13), "user_id": "u3", "disliked": True},
+    )
+    told = split.with_undone(viewings, "disliked", "started_at", within=["user_id", "video_id"])
+    assert found(told, "user_id", "started_at", "undone_at") == [
+        *[("u1", instant(5, hour), instant(5, 11)) for hour in (9, 10, 11, 12)],
+        ("u2", instant(5, 12), None),
+        ("u3", instant(5, 13), instant(5, 13)),
+    ]
+
+
+@pytest.mark.spark
+def test_cut_offs_are_the_ends_of_what_a_fit_sees(spark: SparkSession) -> None:
+    frame = spark.createDataFrame([("trial",), ("final",)], "fit string")
+    rows = frame.select("fit", split.cut_off(F.col("fit"), day=DAY).alias("at")).toArrow()
+    assert {row["fit"]: row["at"] for row in rows.to_pylist()} == {
+        "trial": dt.datetime(2026, 1, 5, tzinfo=dt.UTC),
+        "final": dt.datetime(2026, 1, 6, tzinfo=dt.UTC),
+    }

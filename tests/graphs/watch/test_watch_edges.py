@@ -1,0 +1,87 @@
+"""Days add up to parts: they fade by the half-life, a dislike voids what came before, no order matters."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+from pyspark.sql import functions as F
+
+from microrec.graphs.watch import watch_edges
+from tests.worlds.graph_rows import DAY, Rows, found, instant
+
+CONFIG = watch_edges.Config()
+COUNTS = ("weight", "n_views", "n_positive", "n_negative", "undone")
+
+
+def ago(days: int) -> dt.date:
+    return DAY - dt.timedelta(days=days)
+
+
+def parts(watches, config=CONFIG):
+    return watch_edges.parts(watches, day=DAY, config=config)
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("half_life", [7.0, 2.5])
+def test_weight_halves_after_exactly_the_half_life(rows: Rows, half_life: float) -> None:
+    days = [{"day": ago(n), "video_id": f"v{n:02}"} for n in (0, 5, 10)]
+    edges = parts(rows("daily_watches", *days), watch_edges.Config(half_life_days=half_life))
+    assert found(edges, "video_id", "weight") == [
+        (f"v{n:02}", pytest.approx(0.8 * 0.5 ** (n / half_life), abs=1e-11)) for n in (0, 5, 10)
+    ]
+
+
+@pytest.mark.spark
+def test_a_dislike_voids_the_days_before_it_but_not_their_views(rows: Rows) -> None:
+    days = [
+        {"day": ago(9), "n_positive": 2, "n_views": 2},
+        {"day": ago(9), "n_positive": 2, "n_views": 2, "undone": True, "strength": 0.5},
+        {"day": ago(2), "n_views": 4, "n_negative": 1, "strength": 0.4},
+    ]
+    plain, undone = (
+        found(parts(rows("daily_watches", *d)), *COUNTS) for d in (days[::2], days[1:])
+    )
+    week, two = 0.5 ** (9 / 7), 0.5 ** (2 / 7)
+    assert plain == [(pytest.approx(0.8 * week + 0.4 * two, abs=1e-11), 6, 3, 1, False)]
+    assert undone == [(pytest.approx(0.5 * week + 0.4 * two, abs=1e-11), 6, 3, 1, True)]
+
+    later = [{**days[0], "undone": False}, {**days[2], "undone": True, "n_positive": 0}]
+    assert found(parts(rows("daily_watches", *later)), *COUNTS) == [
+        (pytest.approx(0.4 * two, abs=1e-11), 6, 0, 1, True)
+    ]
+
+
+@pytest.mark.spark
+def test_a_dislike_stays_in_its_part(rows: Rows) -> None:
+    days = rows("daily_watches", {"day": ago(2)}, {"day": ago(1)}, {"day": DAY, "undone": True})
+    assert found(parts(days), "split", "n_positive", "undone") == [
+        ("holdout", 1, True),
+        ("train", 1, False),
+        ("validation", 1, False),
+    ]
+
+
+@pytest.mark.spark
+def test_parts_add_up_and_rows_in_any_order_give_the_same_bits(rows: Rows) -> None:
+    generator = np.random.default_rng(3)
+    pairs = [(user, video, age) for user in range(3) for video in range(3) for age in range(5)]
+    days = [
+        {
+            "user_id": f"u{user}",
+            "video_id": f"v{video}",
+            "day": ago(age),
+            "strength": float(generator.uniform()),
+            "n_views": int(generator.integers(1, 9)),
+            "last_at": instant(5 - age, float(generator.uniform(0, 24))),
+        }
+        for user, video, age in pairs
+    ]
+    columns = ("split", "user_id", "video_id", "weight", "n_views", "n_positive", "last_at")
+    one = parts(rows("daily_watches", *days))
+    again = parts(rows("daily_watches", *days[::-1]).repartition(5))
+    assert found(one, *columns) == found(again, *columns)
+
+    faded = sum(row["strength"] * 0.5 ** ((DAY - row["day"]).days / 7) for row in days)
+    total = one.agg(F.sum("weight"), F.sum("n_views"), F.count_distinct("split")).first()
+    assert total[0] == pytest.approx(faded, abs=1e-9)
+    assert total[1:] == (sum(row["n_views"] for row in days), 3)

@@ -1,0 +1,325 @@
+"""The landing zone: layout, whole and cut-off files, and what `write` lays down."""
+
+import csv
+import dataclasses
+import datetime as dt
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microrec.errors import LandingError
+from microrec.landing import zone
+
+DAY = dt.date(2026, 1, 2)
+ROWS = pa.table(
+    {
+        "video_id": ["007", 'a "b", c', "é\\t", "", None],
+        "published_at": pa.array(
+            [1, 1_767_312_000_123_456, None, 0, 0], pa.timestamp("us", tz="UTC")
+        ),
+        "duration_ms": pa.array([1, None, 3, 4, 5], pa.int64()),
+        "tags": pa.array([['x "y"', "z"], [], None, ["é"], ["a,b"]], pa.list_(pa.string())),
+        "vector": pa.array([[0.5, float("nan")], [1.0], None, [], [2.0]], pa.list_(pa.float32())),
+        "eligible": [True, False, None, True, True],
+    }
+)
+
+
+def lay(tmp_path: Path, kind: str, rows: pa.Table = ROWS) -> Path:
+    return zone.write(str(tmp_path), "raw_videos", DAY, rows, kind=kind)
+
+
+def text_of(path: Path) -> str:
+    return (
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    ).decode()
+
+
+def test_days_are_those_with_data_ascending(tmp_path: Path) -> None:
+    for day in (3, 1, 2):
+        (tmp_path / f"raw_videos/day=2026-01-0{day}").mkdir(parents=True)
+    for day in (3, 1):
+        (tmp_path / f"raw_videos/day=2026-01-0{day}/x.csv").write_text("a\n")
+    (tmp_path / "raw_videos/day=2026-01-02/_SUCCESS").touch()
+    (tmp_path / "raw_videos/day=2026-01-02/.x.crc").touch()
+    (tmp_path / "raw_videos/_staging").mkdir()
+    assert zone.days(str(tmp_path), "raw_videos") == [dt.date(2026, 1, 1), dt.date(2026, 1, 3)]
+    assert zone.days(str(tmp_path), "raw_clip_features") == []
+
+
+def test_files_are_sorted_and_hidden_ones_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "raw_videos/day=2026-01-02"
+    folder.mkdir(parents=True)
+    for name in ("b.csv", "a.jsonl.gz", "_c.csv", ".d.csv", "c.parquet"):
+        (folder / name).touch()
+    found = zone.files(str(tmp_path), "raw_videos", DAY)
+    assert [path.name for path in found] == ["a.jsonl.gz", "b.csv", "c.parquet"]
+    assert [zone.kind_of(path) for path in found] == ["jsonl.gz", "csv", "parquet"]
+    assert zone.files(str(tmp_path), "raw_videos", dt.date(2026, 1, 3)) == []
+
+
+@pytest.mark.parametrize("name", ["rows.txt", "rows.csv.zst", "rows.parquet.gz", "rows"])
+def test_a_file_of_an_unknown_kind_is_named(tmp_path: Path, name: str) -> None:
+    lay(tmp_path, "csv")
+    (tmp_path / "raw_videos/day=2026-01-02" / name).touch()
+    with pytest.raises(LandingError, match=f"raw_videos/day=2026-01-02/{name}: unknown kind"):
+        zone.files(str(tmp_path), "raw_videos", DAY)
+    with pytest.raises(LandingError, match=name):
+        zone.days(str(tmp_path), "raw_videos")
+
+
+def test_folders_that_are_no_days_are_named(tmp_path: Path) -> None:
+    (tmp_path / "raw_videos/day=2026-01-02/nested.csv").mkdir(parents=True)
+    with pytest.raises(LandingError, match=r"nested\.csv: a folder inside"):
+        zone.files(str(tmp_path), "raw_videos", DAY)
+    (tmp_path / "raw_clip_features/day=yesterday").mkdir(parents=True)
+    with pytest.raises(LandingError, match="day=yesterday"):
+        zone.days(str(tmp_path), "raw_clip_features")
+
+
+@pytest.mark.parametrize("kind", zone.KINDS)
+def test_what_is_written_is_whole_and_the_same_bytes_twice(tmp_path: Path, kind: str) -> None:
+    path = lay(tmp_path, kind)
+    zone.verify(path)
+    first = path.read_bytes()
+    assert lay(tmp_path, kind).read_bytes() == first
+    assert path == tmp_path / f"raw_videos/day=2026-01-02/part-0.{kind}"
+    assert path == zone.path_of(str(tmp_path), "raw_videos", DAY, kind=kind)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz"])
+def test_json_lines_come_back(tmp_path: Path, kind: str) -> None:
+    rows = [json.loads(line) for line in text_of(lay(tmp_path, kind)).splitlines()]
+    assert [row.get("video_id") for row in rows] == ROWS["video_id"].to_pylist()
+    assert [row.get("tags") for row in rows] == ROWS["tags"].to_pylist()
+    assert [row.get("eligible") for row in rows] == ROWS["eligible"].to_pylist()
+    assert [row.get("duration_ms") for row in rows] == ROWS["duration_ms"].to_pylist()
+    assert rows[1]["published_at"] == "2026-01-02T00:00:00.123456Z"
+    assert "published_at" not in rows[2]
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz"])
+def test_csv_comes_back(tmp_path: Path, kind: str) -> None:
+    lines = text_of(lay(tmp_path, kind)).splitlines()
+    assert len(lines) == 1 + ROWS.num_rows  # a line is a row, whatever a value holds
+    rows = list(csv.DictReader(lines))
+    assert [row["video_id"] for row in rows] == ["007", 'a "b", c', "é\\t", "", ""]
+    assert lines[4].startswith('"",')
+    assert lines[5].startswith(",")  # absent, not empty
+    assert [json.loads(row["tags"] or "null") for row in rows] == ROWS["tags"].to_pylist()
+    assert json.loads(rows[4]["vector"]) == [2.0]
+    assert [row["eligible"] for row in rows] == ["true", "false", "", "true", "true"]
+    assert rows[0]["published_at"] == "1970-01-01T00:00:00.000001Z"
+
+
+def test_parquet_keeps_rows_and_has_microseconds(tmp_path: Path) -> None:
+    nano = ROWS.set_column(1, "published_at", ROWS["published_at"].cast(pa.timestamp("ns", "UTC")))
+    back = pq.read_table(lay(tmp_path, "parquet", nano), partitioning=None)
+    assert back.schema.field("published_at").type == pa.timestamp("us", tz="UTC")
+    assert back.drop(["vector"]).equals(ROWS.drop(["vector"]))
+
+
+def test_a_naive_time_is_utc(tmp_path: Path) -> None:
+    rows = pa.table({"at": pa.array([0], pa.timestamp("ms"))})
+    assert "1970-01-01T00:00:00.000000Z" in text_of(lay(tmp_path, "jsonl", rows))
+
+
+def test_csv_refuses_a_line_break_inside_a_value(tmp_path: Path) -> None:
+    rows = pa.table({"caption": ["one\ntwo", "fine"]})
+    with pytest.raises(LandingError, match=r"caption: 1 value\(s\) with a line break"):
+        lay(tmp_path, "csv", rows)
+    assert not list(tmp_path.rglob("*.csv"))
+    zone.verify(lay(tmp_path, "jsonl", rows))
+
+
+def test_refusals_of_write(tmp_path: Path) -> None:
+    with pytest.raises(LandingError, match="'orc'"):
+        lay(tmp_path, "orc")
+    for name in ("", "_x", ".x", "a/b"):
+        with pytest.raises(LandingError, match="is no name"):
+            zone.write(str(tmp_path), "raw_videos", DAY, ROWS, kind="csv", name=name)
+    with pytest.raises(LandingError, match="no lines"):
+        lay(tmp_path, "jsonl", ROWS.slice(0, 0))
+    with pytest.raises(LandingError, match="as Parquet"):
+        zone.write_lines(str(tmp_path), "raw_videos", DAY, ["x"], kind="parquet")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+    path = lay(tmp_path, "parquet")
+    before = path.read_bytes()
+    unstorable = pa.table({"month": pa.array([None], pa.month_day_nano_interval())})
+    with pytest.raises(pa.ArrowException):
+        lay(tmp_path, "parquet", unstorable)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_draft_that_cannot_be_renamed_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "raw_videos/day=2026-01-02"
+    (folder / "part-0.csv/in_the_way").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"part-0\.csv"):
+        lay(tmp_path, "csv")
+    assert [path.name for path in folder.iterdir()] == ["part-0.csv"]
+
+
+def test_raw_lines_are_written_as_they_are(tmp_path: Path) -> None:
+    lines = ['{"user_id": "u', "", "é"]
+    path = zone.write_lines(
+        str(tmp_path), "raw_interactions", DAY, lines, kind="jsonl.gz", name="bad"
+    )
+    assert text_of(path) == '{"user_id": "u\n\né\n'
+
+
+def cuts(size: int) -> list[int]:
+    return sorted({1, 5, 12, size // 3, size // 2, size - 9, size - 8, size - 4, size - 1} - {0})
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv.gz"])
+def test_a_truncated_file_is_found_at_every_cut(tmp_path: Path, kind: str) -> None:
+    rows = pa.table({"a": [f"{n * 7919 % 1000}" for n in range(5_000)], "b": range(5_000)})
+    path = lay(tmp_path, kind, rows)
+    whole = path.read_bytes()
+    for size in cuts(len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(LandingError, match=rf"raw_videos/day=2026-01-02/part-0\.{kind}"):
+            zone.verify(path)
+    path.write_bytes(whole)
+    zone.verify(path)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv.gz"])
+@settings(max_examples=50)
+@given(st.data())
+def test_a_cut_anywhere_is_found(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
+) -> None:
+    path = lay(tmp_path_factory.mktemp("cut"), kind)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    with pytest.raises(LandingError):
+        zone.verify(path)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_text_cut_inside_a_line_is_found(tmp_path: Path, kind: str) -> None:
+    path = lay(tmp_path, kind)
+    whole = path.read_bytes()
+    for size in (1, len(whole) // 2 + (whole[len(whole) // 2 - 1] == 10), len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(LandingError, match="cut off in the middle of its last line"):
+            zone.verify(path)
+
+
+@pytest.mark.parametrize("kind", zone.KINDS)
+def test_a_file_of_zero_bytes_is_found(tmp_path: Path, kind: str) -> None:
+    path = lay(tmp_path, kind)
+    path.write_bytes(b"")
+    with pytest.raises(LandingError, match="zero bytes"):
+        zone.verify(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (gzip.compress(b"", mtime=0), "no line"),
+        (gzip.compress(b"a line\nhalf a l", mtime=0), "middle of its last line"),
+        (b"not gzip at all\n", "corrupt gzip"),
+    ],
+)
+def test_gzip_that_hides_what_is_wrong(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = lay(tmp_path, "csv.gz")
+    path.write_bytes(content)
+    with pytest.raises(LandingError, match=reason):
+        zone.verify(path)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv.gz"])
+def test_a_byte_that_flipped_in_the_body_is_found(tmp_path: Path, kind: str) -> None:
+    rows = pa.table({"a": [f"{n * 7919 % 1000}" for n in range(5_000)]})
+    path = lay(tmp_path, kind, rows)
+    body = bytearray(path.read_bytes())
+    body[len(body) // 3] ^= 0xFF
+    path.write_bytes(bytes(body))
+    with pytest.raises(LandingError):
+        zone.verify(path)
+
+
+def test_page_checksums_are_verified(tmp_path: Path) -> None:
+    """Without compression a flipped bit decodes to another number; only the checksum knows."""
+    path = lay(tmp_path, "parquet")
+    rows = pa.table({"n": pa.array(range(1_000), pa.int64())})
+    pq.write_table(rows, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    body = bytearray(path.read_bytes())
+    body[2_000] ^= 1
+    path.write_bytes(bytes(body))
+    assert pq.read_table(path, partitioning=None)["n"].to_pylist() != list(range(1_000))
+    with pytest.raises(LandingError, match="CRC"):
+        zone.verify(path)
+
+
+def test_gzip_carries_no_time(tmp_path: Path) -> None:
+    assert lay(tmp_path, "csv.gz").read_bytes()[4:8] == bytes(4)
+
+
+def test_a_footer_glued_to_a_shorter_body_is_found(tmp_path: Path) -> None:
+    path = lay(tmp_path, "parquet", pa.table({"a": range(50_000)}))
+    whole = path.read_bytes()
+    footer = pq.read_metadata(path).serialized_size + 8
+    path.write_bytes(whole[:1_000] + whole[-footer:])
+    with pytest.raises(LandingError, match="past the file's"):
+        zone.verify(path)
+
+
+def test_whole_files_of_other_writers_pass(tmp_path: Path) -> None:
+    folder = tmp_path / "raw_videos/day=2026-01-02"
+    folder.mkdir(parents=True)
+    pq.write_table(ROWS, folder / "plain.parquet", compression="snappy", row_group_size=2)
+    pq.write_table(ROWS.slice(0, 0), folder / "empty.parquet")
+    (folder / "two.csv.gz").write_bytes(gzip.compress(b"a\n1\n") + gzip.compress(b"2\n"))
+    (folder / "windows.csv").write_bytes(b"a\r\n1\r\n")
+    for path in zone.files(str(tmp_path), "raw_videos", DAY):
+        zone.verify(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    table: str
+    day: dt.date
+    name: str
+    kind: str
+    rows: pa.Table | None
+    lines: tuple[str, ...] = ()
+
+
+def test_a_world_puts_bad_lines_between_good_ones(tmp_path: Path) -> None:
+    rows = pa.table({"user_id": ["a", "b"]})
+    part = Part("raw_interactions", DAY, "part-0", "csv", rows, ("bad",))
+    paths = zone.write_world(str(tmp_path), [part], truth={"day": "é"})
+    assert text_of(paths[0]) == '"user_id"\n"a"\nbad\n"b"\n'
+    assert json.loads((tmp_path / "_truth/truth.json").read_text()) == {"day": "é"}
+    assert zone.days(str(tmp_path), "raw_interactions") == [DAY]
+
+
+def test_a_world_refuses_lines_in_parquet(tmp_path: Path) -> None:
+    part = Part("raw_videos", DAY, "part-0", "parquet", ROWS, ("bad",))
+    with pytest.raises(LandingError, match="no text lines of kind 'parquet'"):
+        zone.write_world(str(tmp_path), [part])
+
+
+def test_a_world_does_not_mix_with_another(tmp_path: Path) -> None:
+    part = Part("raw_videos", DAY, "part-0", "csv", ROWS)
+    zone.write_world(str(tmp_path), [part])
+    zone.write_world(str(tmp_path), [part])  # its own files it may replace
+    zone.write(str(tmp_path), "raw_clip_features", DAY, ROWS, kind="csv")
+    before = sorted(tmp_path.rglob("*"))
+    other = dataclasses.replace(part, name="part-1")
+    with pytest.raises(LandingError, match=r"part-0\.csv: .* already holds 1 other file"):
+        zone.write_world(str(tmp_path), [other])
+    assert sorted(tmp_path.rglob("*")) == before

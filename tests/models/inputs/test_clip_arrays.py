@@ -1,0 +1,156 @@
+"""Clips as arrays: numbers, vectors, what was counted before a day."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from microrec.errors import ContractViolation
+from microrec.models.clip import clip_counts
+from microrec.models.inputs import clip_arrays
+from microrec.models.inputs.graph_arrays import PARTS, build_graph
+from tests.worlds import clips
+
+WORLD = clips.world(2, n_users=15, n_videos=12, n_viewings=200, n_cold=2)
+
+
+def built(fit: str = "final", **changed: pa.Table) -> clip_arrays.Clips:
+    tables = {**WORLD.tables, **changed}
+    return clip_arrays.build(tables, parts=PARTS[fit], holdout=fit == "trial")
+
+
+def test_every_edge_is_where_the_table_says() -> None:
+    for fit, last in (("final", clips.D), ("trial", clips.D - 1)):
+        found = built(fit)
+        edges = found.edges
+        said = sorted(
+            (row["watched_on"].toordinal() - 719163, row["user_idx"], row["video_idx"],
+             row["clip_no"], row["sign"] > 0, row["weight"])
+            for row in WORLD.tables["clip_edges"].to_pylist()
+            if row["split"] in PARTS[fit]
+        )  # fmt: skip
+        columns = (edges.day, edges.user_idx, found.video[edges.clip], found.number[edges.clip])
+        got = zip(*(one.tolist() for one in (*columns, edges.through, edges.weight)), strict=True)
+        assert list(got) == said
+        assert edges.day.max() == last
+        assert found.today == last + 1
+        assert found.validated_on == (last if fit == "trial" else None)
+
+
+def test_starts_and_clips_of_videos() -> None:
+    found = built()
+    for video in range(12):
+        span = slice(*found.first[video : video + 2])
+        n = found.first[video + 1] - found.first[video]
+        assert found.start_ms[span].tolist() == [5000 * one for one in range(n)]
+        assert found.number[span].tolist() == list(range(n))
+        assert set(found.video[span].tolist()) == {video}
+    place, clip = found.of(np.array([3, 0, 3]))
+    expected = [
+        (at, one) for at, v in enumerate((3, 0, 3)) for one in range(*found.first[v : v + 2])
+    ]
+    assert list(zip(place.tolist(), clip.tolist(), strict=True)) == expected
+
+
+def test_edges_of_clips_the_video_no_longer_has_are_left_out() -> None:
+    nodes = WORLD.tables["video_nodes"]
+    ends = nodes["clip_ends_ms"].to_pylist()
+    fewer = [one[:1] if video == 1 else [] if video == 2 else one for video, one in enumerate(ends)]
+    at = nodes.schema.get_field_index("clip_ends_ms")
+    changed = nodes.set_column(at, "clip_ends_ms", pa.array(fewer, pa.list_(pa.int64())))
+    found, whole = built(video_nodes=changed), built()
+    kept = [(v, n) for v, n in _named(whole) if v != 2 and not (v == 1 and n)]
+    assert _named(found) == kept
+
+
+def _named(found: clip_arrays.Clips) -> list[tuple[int, int]]:
+    clip = found.edges.clip
+    return list(zip(found.video[clip].tolist(), found.number[clip].tolist(), strict=True))
+
+
+def test_a_clip_gets_the_vector_that_holds_its_middle() -> None:
+    """The producers cut video 0 in three and leave the middle out; video 1 has nothing."""
+    ids = WORLD.tables["video_nodes"]["video_id"].to_pylist()
+    length = 5000 * int(WORLD.first[1])
+    edges = [0, length // 3, 2 * length // 3, length]
+    rows = [
+        {"video_id": ids[0], "clip_no": n, "start_ms": edges[n], "end_ms": edges[n + 1], "vector": [n, 1.0]}
+        for n in (2, 0)
+    ]  # fmt: skip
+    rows.append({**rows[0], "video_id": "nobody", "vector": [9.0, 9.0]})
+    features = pa.Table.from_pylist(rows, schema=clips.FEATURES)
+    found = built(clip_features=features)
+    for clip in range(found.n_clips):
+        middle = 5000 * found.number[clip] + 2500
+        part = min(int(np.searchsorted(edges, middle, side="right")) - 1, 2)
+        there = found.video[clip] == 0 and part != 1
+        assert found.vector[clip].tolist() == ([part, 1.0] if there else [0.0, 0.0])
+    assert found.vector.any()
+
+
+def test_refuses_what_does_not_fit() -> None:
+    edges = WORLD.tables["clip_edges"]
+    at = edges.schema.get_field_index("video_idx")
+    outside = edges.set_column(at, "video_idx", pa.array([99] * edges.num_rows, pa.int32()))
+    with pytest.raises(ContractViolation, match=f"12 nodes, {edges.num_rows} rows"):
+        built(clip_edges=outside)
+    features = WORLD.tables["clip_features"]
+    at = features.schema.get_field_index("vector")
+    ragged = [[1.0] * (1 + n % 2) for n in range(features.num_rows)]
+    column = pa.array(ragged, pa.list_(pa.float32()))
+    with pytest.raises(ContractViolation, match="vectors of 2 lengths"):
+        built(clip_features=features.set_column(at, "vector", column))
+
+
+def test_a_graph_has_clips_if_the_tables_are_given() -> None:
+    assert build_graph(WORLD.tables, fit="trial").clips is not None
+    fewer = {name: one for name, one in WORLD.tables.items() if name != "clip_features"}
+    assert build_graph(fewer, fit="trial").clips is None
+
+
+def test_a_ledger_is_a_loop_over_entries() -> None:
+    rng = np.random.default_rng(0)
+    account, day, amount = rng.integers(6, size=200), rng.integers(9, size=200), rng.random(200)
+    ledger = clip_arrays.Ledger.of(account, day, amount, np.ones(200))
+    asked, when = np.repeat(np.arange(8), 11), np.tile(np.arange(11), 8)
+    sums = ledger.before(asked, when)
+    place, entry = ledger.latest(asked, when, n=4)
+    for at, (one, before) in enumerate(zip(asked.tolist(), when.tolist(), strict=True)):
+        there = (account == one) & (day < before)
+        assert sums[at] == pytest.approx([amount[there].sum(), there.sum()])
+        found = entry[place == at]
+        assert len(np.unique(found)) == len(found) == min(4, there.sum())
+        assert there[found].all()
+        if len(found):
+            assert sorted(day[found]) == sorted(day[there])[-len(found) :]
+
+
+def test_what_was_counted_is_a_slow_account() -> None:
+    found = built()
+    edges, counts = found.edges, clip_counts.Counts(found)
+    place = found.number[edges.clip]
+
+    def hazard(number: int, before: int) -> float:
+        there = edges.day < before
+        anywhere = ((~edges.through[there]).sum() + 1) / (there.sum() + 2)
+        here = there & (place == number)
+        return float(((~edges.through[here]).sum() + 20 * anywhere) / (here.sum() + 20))
+
+    expected = np.array([hazard(n, d) for n, d in zip(place, edges.day, strict=True)])
+    rng = np.random.default_rng(0)
+    days = rng.integers(clips.D - 7, clips.D + 2, size=30)
+    clip, user = rng.integers(found.n_clips, size=30), rng.integers(15, size=30)
+    of_clips, of_users = counts.of_clips(clip, days), counts.of_users(user, days)
+    for at, (c, u, d) in enumerate(zip(clip, user, days, strict=True)):
+        of_video = (found.video[edges.clip] == found.video[c]) & (edges.day < d)
+        of_clip, of_user = of_video & (edges.clip == c), (edges.user_idx == u) & (edges.day < d)
+        ratio = ((~edges.through[of_video]).sum() + 5) / (expected[of_video].sum() + 5)
+        own = (~edges.through[of_clip]).sum() + 10 * min(hazard(found.number[c], d) * ratio, 0.99)
+        own /= of_clip.sum() + 10
+        assert of_clips[at, clip_counts.OWN] == pytest.approx(np.log((1 - own) / own), rel=1e-5)
+        assert of_clips[at, 2] == pytest.approx(-np.log(ratio), rel=1e-5, abs=1e-6)
+        assert of_clips[at, 3] == pytest.approx(np.log1p(of_clip.sum()) / 5, rel=1e-5)
+        left = (~edges.through[of_user]).sum()
+        mine = -np.log((left + 3) / (expected[of_user].sum() + 3))
+        assert of_users[at, 0] == pytest.approx(mine, rel=1e-5, abs=1e-6)
+        started = (of_user & (place == 0)).sum()
+        assert of_users[at, 2] == pytest.approx(np.log1p(started) / 5, rel=1e-5)

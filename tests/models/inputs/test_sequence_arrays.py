@@ -1,0 +1,240 @@
+"""Rows as of their cuts, lists one after the other, rectangles of their latest ends."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from microrec.errors import ContractViolation, RecipeError
+from microrec.models.inputs.graph_arrays import build_graph
+from microrec.models.inputs.sequence_arrays import Sequences, Steps, build
+from tests.worlds import logs
+
+DAY_US = logs.DAY_US
+CUTS = {"trial": logs.D * DAY_US, "final": (logs.D + 1) * DAY_US}
+WORLD = logs.viewings(3)
+SEQUENCES, EXPOSURES = WORLD["sequences"], WORLD["exposures"]
+N_USERS = WORLD["users"].num_rows
+
+
+def micros(column: Any) -> np.ndarray:
+    return column.cast(pa.int64()).to_numpy()
+
+
+def sequences(fit: str, world: dict[str, pa.Table] = WORLD) -> Sequences:
+    return build(world, fit=fit, n_users=N_USERS)
+
+
+def lists(steps: Steps, row: int) -> list[tuple[int, int, float]]:
+    span = slice(*steps.indptr[row : row + 2])
+    columns = (steps.video_idx[span], steps.at[span], steps.weight[span])
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def with_column(table: pa.Table, name: str, values: list[Any]) -> pa.Table:
+    place = table.schema.get_field_index(name)
+    return table.set_column(place, name, pa.array(values, table.schema.field(name).type))
+
+
+def pushed(table: pa.Table, name: str, value: int) -> pa.Table:
+    """The same table, its first row with another value."""
+    return with_column(table, name, [value, *table[name].to_pylist()[1:]])
+
+
+@pytest.mark.parametrize("fit", CUTS)
+def test_every_row_is_the_tables(fit: str) -> None:
+    found = sequences(fit)
+    expected = {}
+    cuts = micros(SEQUENCES["cut_at"]).tolist()
+    for cut, row in zip(cuts, SEQUENCES.to_pylist(), strict=True):
+        if cut <= CUTS[fit]:
+            expected[cut, row["user_idx"]] = row
+    assert list(zip(found.cut_at.tolist(), found.user_idx.tolist(), strict=True)) == sorted(
+        expected
+    )
+    for place, key in enumerate(sorted(expected)):
+        row = expected[key]
+        for steps, name in ((found.history, "history"), (found.future, "future")):
+            given = [
+                (one["video_idx"], round(one["at"].timestamp() * 1e6), one.get("weight", 1.0))
+                for one in row[name]
+            ]
+            assert lists(steps, place) == [(v, at, np.float32(w)) for v, at, w in given]
+    assert found.history.indptr[-1] == len(found.history.video_idx)
+
+
+@pytest.mark.parametrize("fit", CUTS)
+def test_nothing_is_known_at_or_after_its_cut(fit: str) -> None:
+    found = sequences(fit)
+    assert found.cut_at.max() == CUTS[fit]
+    for steps in (found.history, found.future):
+        of_row = np.repeat(found.cut_at, np.diff(steps.indptr))
+        assert len(of_row) > 1000
+        assert (steps.at < of_row).all()
+    shown = found.exposures
+    assert (shown.at < CUTS[fit]).all()
+    assert (found.cut_at[shown.row] == shown.at // DAY_US * DAY_US).all()
+
+
+@pytest.mark.parametrize("fit", CUTS)
+def test_exposures_are_all_that_the_fit_sees(fit: str) -> None:
+    found = sequences(fit).exposures
+    table = EXPOSURES
+    at = micros(table["started_at"])
+    user, video = table["user_idx"].to_numpy(), table["video_idx"].to_numpy()
+    label = np.array(table["feedback"].to_pylist()) == "positive"
+    order = [place for place in np.lexsort((video, user, at)) if at[place] < CUTS[fit]]
+    for name, column in (("at", at), ("user_idx", user), ("video_idx", video), ("label", label)):
+        np.testing.assert_array_equal(getattr(found, name), column[order])
+    rows = sequences(fit)
+    np.testing.assert_array_equal(rows.user_idx[found.row], found.user_idx)
+    assert 0 < found.label.mean() < 1
+    assert {"neutral", "negative"} <= set(table["feedback"].to_pylist())
+
+
+@pytest.mark.parametrize("fit", CUTS)
+def test_everybody_is_served_from_the_last_cut(fit: str) -> None:
+    found = sequences(fit)
+    assert found.user_idx[found.serving].tolist() == list(range(N_USERS))
+    assert (found.cut_at[found.serving] == CUTS[fit]).all()
+
+
+def test_the_last_day_of_a_trial_is_its_validation() -> None:
+    found = sequences("trial")
+    start = CUTS["trial"] - DAY_US
+    assert found.validation is not None
+    assert found.validated_from == start
+    assert len(found.training) + len(found.validation) == len(found.exposures)
+    assert (found.validation.at >= start).all()
+    assert (found.training.at < start).all()
+    assert len(found.training) > 500
+    assert len(found.validation) > 300
+
+
+def test_a_final_fit_has_no_validation() -> None:
+    found = sequences("final")
+    assert found.validation is None
+    assert found.validated_from is None
+    assert len(found.training) == len(found.exposures)
+
+
+def test_without_an_exposure_there_is_no_validation_day() -> None:
+    found = sequences("trial", {**WORLD, "exposures": EXPOSURES.slice(0, 0)})
+    assert found.validation is not None
+    assert found.validated_from is None
+    assert len(found.training) == len(found.exposures) == 0
+
+
+@pytest.mark.parametrize("fit", CUTS)
+def test_order_of_rows_changes_nothing(fit: str) -> None:
+    one, other = sequences(fit), sequences(fit, logs.shuffled(WORLD, 5))
+    for name in ("cut_at", "user_idx", "serving"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for part in ("history", "future", "exposures"):
+        for name, values in vars(getattr(one, part)).items():
+            np.testing.assert_array_equal(values, getattr(getattr(other, part), name))
+
+
+def steps(*rows: list[int]) -> Steps:
+    """Lists of videos; the i-th viewing is at instant 10 i and weighs i / 8."""
+    flat = [video for row in rows for video in row]
+    return Steps(
+        indptr=np.cumsum([0, *map(len, rows)]),
+        video_idx=np.array(flat, dtype=np.int32),
+        at=10 * np.arange(len(flat)),
+        weight=np.arange(len(flat), dtype=np.float32) / 8,
+    )
+
+
+def test_padded_by_hand() -> None:
+    found = steps([5, 6, 7], [], [8], [9, 1]).padded(np.array([3, 0, 1]), 100)
+    assert found.video_idx.tolist() == [[0, 9, 1], [5, 6, 7], [0, 0, 0]]
+    assert found.there.tolist() == [[False, True, True], [True] * 3, [False] * 3]
+    assert found.at.tolist() == [[0, 40, 50], [0, 10, 20], [0, 0, 0]]
+    assert found.weight.tolist() == [[0, 0.5, 0.625], [0, 0.125, 0.25], [0, 0, 0]]
+
+
+def test_padded_keeps_the_latest() -> None:
+    found = steps([5, 6, 7], [8]).padded(np.array([0, 1]), 2)
+    assert found.video_idx.tolist() == [[6, 7], [0, 8]]
+    assert found.there.tolist() == [[True, True], [False, True]]
+
+
+@pytest.mark.parametrize(("rows", "shape"), [([0, 1], (2, 1)), ([], (0, 1))])
+def test_padded_without_a_step(rows: list[int], shape: tuple[int, int]) -> None:
+    found = steps([], []).padded(np.array(rows, dtype=np.int64), 4)
+    for array in vars(found).values():
+        assert array.shape == shape
+        assert not array.any()
+
+
+def test_what_was_known_before() -> None:
+    found = steps([5, 6, 7], [], [8], [9, 1]).before(40)
+    assert [lists(found, row) for row in range(4)] == [
+        [(5, 0, 0.0), (6, 10, 0.125), (7, 20, 0.25)],
+        [],
+        [(8, 30, 0.375)],
+        [],
+    ]
+    none = steps([5, 6], [7]).before(0)
+    assert none.indptr.tolist() == [0, 0, 0]
+    assert not len(none.video_idx)
+
+
+def test_sequences_of_an_earlier_instant_are_the_same_rows() -> None:
+    now = sequences("trial")
+    start = CUTS["trial"] - DAY_US
+    earlier = now.before(start)
+    assert earlier.cut_at is now.cut_at
+    # A user who was shown something on the validation day has a row as of its start.
+    then = {int(user): row for row, user in enumerate(now.user_idx) if now.cut_at[row] == start}
+    assert len(then) > 50
+    for user, row in then.items():
+        served = int(now.serving[user])
+        assert lists(earlier.history, served) == lists(now.history, row)
+        future = lists(now.future, served)
+        assert lists(earlier.future, served) == [one for one in future if one[1] < start]
+
+
+LAST = pc.equal(SEQUENCES["cut_at"].cast(pa.int64()), CUTS["final"])
+OUTSIDE = [[{"video_idx": 90, "at": 0}], *SEQUENCES["history"].to_pylist()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"sequences": SEQUENCES.filter(LAST)}, "1 cuts, a night has two or more"),
+        ({"sequences": SEQUENCES.slice(0, SEQUENCES.num_rows - 1)}, "no row for 1 of 60 users"),
+        ({"sequences": SEQUENCES.slice(1)}, r"no row for \d+ of 1398 exposures"),
+        (
+            {"sequences": with_column(SEQUENCES, "history", OUTSIDE)},
+            "sequences: .* 90 nodes, 1 rows",
+        ),
+        ({"exposures": pushed(EXPOSURES, "video_idx", 90)}, "exposures: .* 90 nodes, 1 rows"),
+        ({"exposures": pushed(EXPOSURES, "video_idx", -1)}, "exposures: .* 90 nodes, 1 rows"),
+        ({"exposures": pushed(EXPOSURES, "user_idx", 60)}, "no row for 1 of 1398 exposures"),
+    ],
+)
+def test_refuses_tables_that_do_not_fit(changed: dict[str, pa.Table], words: str) -> None:
+    with pytest.raises(ContractViolation, match=words):
+        sequences("final", {**WORLD, **changed})
+
+
+def test_refuses_a_user_of_no_node() -> None:
+    with pytest.raises(ContractViolation, match=r"sequences: .* 59 nodes, 2 rows"):
+        build({**WORLD, "exposures": EXPOSURES.slice(0, 0)}, fit="final", n_users=59)
+
+
+def test_refuses_another_fit() -> None:
+    with pytest.raises(RecipeError, match="fit 'test' is not one of trial, final"):
+        sequences("test")
+
+
+def test_a_graph_has_sequences_where_the_tables_are_given() -> None:
+    without = {name: rows for name, rows in WORLD.items() if name != "exposures"}
+    assert build_graph(without, fit="trial").sequences is None
+    found = build_graph(WORLD, fit="trial").sequences
+    assert found is not None
+    assert len(found.exposures) == len(sequences("trial").exposures)

@@ -1,0 +1,89 @@
+"""What the watchdog says of releases that are late, expired, shrunk, withdrawn or missing."""
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from microrec.cli import app
+from microrec.release import health
+from microrec.release.health import Config, findings
+from microrec.release.reader import WITHDRAWN, Pin, Release
+from microrec.tables.arrow import Warehouse
+
+LAST = dt.date(2026, 1, 10)
+NOON = dt.datetime(2026, 1, 11, 12, 30, tzinfo=dt.UTC)
+"""Half an hour after the release of LAST is due."""
+HOUSE = Warehouse("", None, None, {})  # type: ignore[arg-type]
+
+
+def release(day: dt.date, rows: int = 1000) -> Release:
+    midnight = dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
+    pins = {
+        name: Pin(name, 1, n, "0")
+        for name, n in (("recommendations", rows), ("fallback_recommendations", 100))
+    }
+    return Release(day, "run", "0", midnight + dt.timedelta(hours=96), pins, HOUSE)
+
+
+def ago(days: int) -> dt.date:
+    return LAST - dt.timedelta(days=days)
+
+
+GOOD = [release(ago(back)) for back in range(9, -1, -1)]
+
+
+def said(releases: list[Release], now: dt.datetime = NOON, begun: tuple[dt.date, ...] = ()) -> str:
+    return "; ".join(findings(releases, begun, now=now, config=Config()))
+
+
+def test_nothing_is_said_of_good_releases_and_of_a_night_that_is_not_due() -> None:
+    assert said(GOOD) == ""
+    assert said(GOOD, NOON + dt.timedelta(hours=23)) == ""
+    assert said(GOOD[-1:]) == "", "the first release of all"
+
+
+@pytest.mark.parametrize(
+    ("releases", "now", "begun", "words"),
+    [
+        ([], NOON, (), "none is in force"),
+        ([replace(GOOD[0], status=WITHDRAWN)], NOON, (), "none is in force"),
+        (GOOD, NOON + dt.timedelta(days=1), (), "is of 2026-01-10, that of 2026-01-11 is overdue"),
+        (GOOD[:-3], NOON, (), "expired at 2026-01-11 00:00 UTC"),
+        ([*GOOD[:-1], release(LAST, 700)], NOON, (), "700 rows, usually 1000"),
+        ([*GOOD[:-1], release(LAST, 1300)], NOON, (), "1300 rows, usually 1000"),
+        (
+            [*GOOD[:-2], replace(GOOD[-2], status=WITHDRAWN, reason="one author"), GOOD[-1]],
+            NOON, (), "releases[day=2026-01-09]: withdrawn: one author",
+        ),
+        ([*GOOD[:-3], *GOOD[-2:]], NOON, (), "releases[day=2026-01-08]: no release, the night was never begun"),
+        ([*GOOD[:-3], *GOOD[-2:]], NOON, (ago(2),), "the night was begun and not finished"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_and_nothing_else(
+    releases: list[Release], now: dt.datetime, begun: tuple[dt.date, ...], words: str
+) -> None:
+    found = findings(releases, begun, now=now, config=Config())
+    assert [one for one in found if words in one]
+    overdue_and_two_gaps = 3 if "expired" in words else 0
+    assert len(found) == 1 + overdue_and_two_gaps
+
+
+def test_what_is_further_back_than_a_week_is_past() -> None:
+    gap = [one for one in GOOD if one.day != ago(8)]
+    assert said(gap) == ""
+
+
+def test_what_is_wrong_is_one_line_however_long(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The alert of a task is the last line that the command printed."""
+    long = [f"releases[day={ago(back)}]: withdrawn: one author everywhere" for back in range(5)]
+    monkeypatch.setattr(health, "findings", lambda *_, **__: long)
+    monkeypatch.setattr("sys.argv", ["microrec", "watch"])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 65
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == f"CheckFailed: {'; '.join(long)}"
