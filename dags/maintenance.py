@@ -13,8 +13,8 @@ docker/compose.yaml deletes those older than 90 days each day, and `microrec ui`
 from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
-from alert import on_failure
-from submit import Command
+from defaults import DEFAULT_ARGS
+from operators import Command
 
 with DAG(
     dag_id="maintenance",
@@ -28,13 +28,8 @@ with DAG(
         "hours": Param(168, type="integer", minimum=24, description="younger files stay"),
         "dry_run": Param(False, type="boolean", description="only say what would go"),
     },
-    default_args={
-        "owner": "data platform",
-        "retries": 2,
-        "retry_delay": timedelta(minutes=5),
-        "execution_timeout": timedelta(hours=2),
-        "on_failure_callback": on_failure,
-    },
+    default_args=DEFAULT_ARGS
+    | {"retry_delay": timedelta(minutes=5), "execution_timeout": timedelta(hours=2)},
     tags=["microrec"],
 ):
     Command(

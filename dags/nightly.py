@@ -3,69 +3,60 @@
 **What it makes.** For the UTC day D: validated events, the graphs of the window that ends at D, trained models,
 candidates, recommendations, and one row in `releases` that pins the version of every result table.
 
-**Who reads it.** Teams that serve recommendations follow the latest row of `releases`; nobody else's rows count.
+**Who reads it.** Teams that serve recommendations follow the latest row of `releases`, and read no other rows.
 
-| task | reads | writes | if it fails |
+| task | reads | writes | skipped, refused or red |
 |---|---|---|---|
-| wait_for_late_rows | the clock | | a scheduled run waits `grace_hours` of the recipe after its day has ended; others do not |
-| resolve_day | the run | | a manual run named no day: trigger it again with `day`, or use Backfill |
-| plan_night | names of landing files, nights, releases | nights | nothing changed since the day's release: all that follows is skipped, unless the run says `force` |
-| validate_events | landing zone | events, rejected_events, videos, video_features, clip_features, suppressed_users, metrics | the message names the table, day and file; deliver it again and clear the task |
-| build_watch_graph | events, videos | users, video_nodes, watch_edges, clip_edges | |
-| build_modality_graph | video_features | modality_edges | |
-| build_user_graph | watch_edges | user_edges | |
-| build_sequences | events, user_edges | exposures, sequences | no rows where no model of the recipe reads them |
+| wait_for_late_rows | the clock | | a scheduled run waits until `grace_hours` of the recipe have passed since its day ended; others do not wait |
+| resolve_day | the run | | a manual run without a day is refused: trigger it again with `day`, or use Backfill |
+| plan_night | names of landing files, nights, releases | nights | if nothing has changed since the day's release, all that follows is skipped, unless the run has `force` |
+| validate_events | landing zone | events, rejected_events, videos, video_features, clip_features, suppressed_users, metrics | the message names table, day and file: have it delivered again and clear the task |
+| build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges | |
+| build_modality_graph | video_features | modality_edges, metrics | |
+| build_user_graph | watch_edges | user_edges, metrics | |
+| build_sequences | events, user_edges | exposures, sequences, metrics | no rows if no model of the recipe reads them |
 | trial.train_model | the graphs without day D | models | |
 | trial.select_candidates | models | candidates | |
-| trial.rank_candidates | candidates, models | candidates | skipped where the recipe has no rankers |
-| trial.blend_candidates | candidates, and earlier nights' with what came of them | models, candidates, blend_weights | without enough earlier nights it writes no candidates and the closed form stands |
+| trial.rank_candidates | candidates, models | candidates | skipped if the recipe has no rankers |
+| trial.blend_candidates | candidates and watches of earlier nights | models, candidates, blend_weights | with too few earlier nights it writes no candidates, and the closed form blends |
 | evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
-| final.train_model, final.select_candidates, final.rank_candidates, final.blend_candidates | the graphs with day D | models, candidates, blend_weights | |
+| final.train_model, final.select_candidates, final.rank_candidates, final.blend_candidates | the graphs with day D | models, candidates, blend_weights | as in the trial |
 | select_recommendations | candidates | recommendations, fallback_recommendations, rewatch_recommendations | |
-| check_recommendations | recommendations, and all they were made of | gate_results | a list is not what brute force makes of the stored artefacts: the message names users and rows; clear select_candidates (fit final) and what follows |
-| describe_trends | models, sequences, videos | user_trends | no rows where the recipe has no multi_trend |
-| describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points | no rows where the recipe has no clip_interest |
-| publish_release | the result tables | gate_results, metrics, releases | a gate holds the night, or the same rows were withdrawn |
-| announce_release | releases | the asset microrec://releases | skipped where the latest release did not move: no consumer is woken |
+| check_recommendations | recommendations, and all they were made of | gate_results | a list differs from what brute force makes of the stored artefacts: the message names users and rows; clear final.select_candidates and what follows |
+| describe_trends | models, sequences, videos | user_trends | no rows if the recipe has no multi_trend |
+| describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points | no rows if the recipe has no clip_interest |
+| publish_release | the result tables | gate_results, metrics, releases | a gate holds the night, or the same rows were withdrawn before |
+| announce_release | releases | the asset microrec://releases | skipped if the latest release did not move: no consumer is started |
 
 **When it fails.** Nothing half-done is visible: each task commits whole days or nothing, and until publish_release is
 green, readers stay on the previous release. Every task may be cleared and run again; a day run twice has the same
-rows. Tasks whose data is at fault fail at once; others are tried again twice, later each time. The task's last lines,
-and `MICROREC_ALERT_URL` if it is set, say table, day, rule and what to do next.
+rows. A task whose data or configuration is at fault fails at once; others are tried twice more, with growing delays.
+The task's last lines, and a message to `MICROREC_ALERT_URL` if that is set, name table, day, rule and the next step.
 
-**Who goes first.** Jobs that start Spark share the pool `microrec_spark`, trainings `microrec_training` (`dags/pools.json`,
-one place each: `airflow pools import dags/pools.json`). Of those that wait, a scheduled run comes before a manual one
-and that before a backfill (`dags/plugins`, AIRFLOW__CORE__PLUGINS_FOLDER).
+**Parameters.** `day`: for manual runs only. `models`: only these of the recipe's models, and popularity. `force`: make the
+night again though nothing has changed. `promote`: release a night that a gate finds not good enough, never one with
+wrong lists or with a source that is too good to be true; the reason is kept beside the release.
 
-**A bad release.** `microrec rollback --to DAY --reason WHY` makes an earlier one the latest.
+**A past day.** Use Backfill, or trigger a run with `day`. It gets a release of its own; the latest release stays the one
+with the greatest day.
 
-**Once more.** A day whose release stands and whose raw files, recipe and code are as they were is not made again:
-`microrec plan --from D --to D` says what a backfill would make, and why. `force` makes it in any case. `models` makes do
-with some of the recipe's models. `promote` releases a night that a gate finds not good enough (never one with wrong lists,
-or a source that knows too much) and keeps the reason beside the release.
+**Order.** Jobs that start Spark share the pool `microrec_spark`, trainings `microrec_training`. Of the tasks that wait for a
+slot those of scheduled runs come first, then manual ones, then backfills (`dags/plugins`).
 
-**A past day.** Use Backfill, or trigger with the parameter `day`. It gets a release of its own; the latest release
-stays the one with the greatest day.
+The runbook, step by step: `dags/README.md`.
 """
 
 from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, chain
 from airflow.sdk.definitions.mappedoperator import MappedOperator
-from alert import on_failure
-from submit import (
-    AfterGrace,
-    Job,
-    announce_release,
-    grace_hours,
-    models,
-    plan_night,
-    rankers,
-    resolve_day,
-    trained,
-)
+from defaults import DEFAULT_ARGS
+from operators import AfterGrace, Job
+from recipe import grace_hours, models, rankers, trained
+from runs import announce_release, plan_night, resolve_day
 
-SPARK, TRAINING = "microrec_spark", "microrec_training"
+SPARK = "microrec_spark"
+TRAINING = "microrec_training"
 POOLS = {
     "validate_events": SPARK,
     "build_watch_graph": SPARK,
@@ -74,7 +65,7 @@ POOLS = {
     "build_sequences": SPARK,
     "train_model": TRAINING,
 }
-"""Of the heavy jobs; the others share the default pool."""
+"""Pools of the heavy jobs; the others share the default pool."""
 
 with DAG(
     dag_id="nightly",
@@ -98,28 +89,26 @@ with DAG(
             items={"type": "string", "enum": trained()},
             uniqueItems=True,
             examples=trained(),
-            description="make do with these and popularity; all models of the recipe if left empty",
+            description="only these and popularity; all models of the recipe if left empty",
         ),
         "force": Param(
             False,
             type="boolean",
-            description="train and make everything again though nothing changed",
+            description="make the night again though nothing has changed",
         ),
         "promote": Param(
             None,
             type=["null", "string"],
             minLength=10,
             maxLength=500,
-            description="why this night shall be released though a gate finds it not good enough",
+            description="why this night is to be released though a gate finds it not good enough",
         ),
     },
-    default_args={
-        "owner": "data platform",
-        "retries": 2,
+    default_args=DEFAULT_ARGS
+    | {
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=30),
         "execution_timeout": timedelta(hours=3),
-        "on_failure_callback": on_failure,
         # By name: Airflow 3.3 does not take an instance in a mapped task.
         "weight_rule": "microrec_priority.NightFirst",
     },
@@ -133,25 +122,25 @@ with DAG(
     chain(wait, day, planned)
 
     def job(name: str, **options: str) -> Job:
-        """A task named as its job. What it follows may be skipped: a recipe need not have rankers."""
-        place = {"pool": POOLS[name]} if name in POOLS else {}
-        return Job(task_id=name, job=name, day=day, trigger_rule="none_failed", **place, **options)
+        """Return a task named as its job; tasks before it may be skipped, as a recipe need not have rankers."""
+        pool = {"pool": POOLS[name]} if name in POOLS else {}
+        return Job(task_id=name, job=name, day=day, trigger_rule="none_failed", **pool, **options)
 
     def mapped(name: str, fit: str, over: list[str]) -> MappedOperator:
-        """A task mapped over models."""
-        place = {"pool": POOLS[name]} if name in POOLS else {}
-        named = {"task_id": name, "job": name, "map_index_template": "{{ task.model }}"}
-        each = Job.partial(day=day, fit=fit, trigger_rule="none_failed", **named, **place)
-        return each.expand(model=over)
+        """Return a task named as its job and mapped over models."""
+        pool = {"pool": POOLS[name]} if name in POOLS else {}
+        names = {"task_id": name, "job": name, "map_index_template": "{{ task.model }}"}
+        partial = Job.partial(day=day, fit=fit, trigger_rule="none_failed", **names, **pool)
+        return partial.expand(model=over)
 
     def fitted(fit: str) -> tuple[MappedOperator, Job]:
-        """Train, propose, rank, blend: the first task and the last."""
+        """Chain the tasks of a fit; return the first, train_model, and the last, blend_candidates."""
         train = mapped("train_model", fit, trained())
         select = mapped("select_candidates", fit, models())
         rank = mapped("rank_candidates", fit, rankers())
         blend = job("blend_candidates", fit=fit)
         chain(train, select, rank)
-        # Ranking may be skipped, so that what waits for it waits for the selection too.
+        # The blend waits for the selection too, as ranking may be skipped.
         chain([select, rank], blend)
         return train, blend
 

@@ -10,8 +10,8 @@ last week was withdrawn, or was begun and never released. `[release.watch]` of t
 from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
-from alert import on_failure
-from submit import Command
+from defaults import DEFAULT_ARGS
+from operators import Command
 
 with DAG(
     dag_id="watchdog",
@@ -20,13 +20,8 @@ with DAG(
     start_date=datetime(2022, 1, 1),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "data platform",
-        "retries": 2,
-        "retry_delay": timedelta(minutes=1),
-        "execution_timeout": timedelta(minutes=10),
-        "on_failure_callback": on_failure,
-    },
+    default_args=DEFAULT_ARGS
+    | {"retry_delay": timedelta(minutes=1), "execution_timeout": timedelta(minutes=10)},
     tags=["microrec", "tier-1"],
 ):
     Command(task_id="watch_releases", words=["watch"])

@@ -11,6 +11,7 @@ import sys
 from microrec.errors import GateHeld
 from microrec.pipeline import night_inputs
 from microrec.runner import job
+from microrec.runner.exit_status import ExitStatus
 from microrec.tables import arrow
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def main(day: job.Day, force: job.Force = False) -> None:
         )
     if not force and not reasons:
         logger.info("plan day=%s inputs=%s unchanged: the release stands", day, inputs.digest)
-        sys.exit(job.NOTHING_TO_DO)
+        sys.exit(ExitStatus.NOTHING_TO_DO)
     warehouse.write("nights", inputs.row(), day=day)
     why = "; ".join(reasons) or "forced"
     logger.info("plan day=%s inputs=%s because: %s", day, inputs.digest, why)

@@ -20,7 +20,7 @@ from microrec.errors import GateHeld, MicrorecError
 from microrec.landing import zone
 from microrec.pipeline import night_inputs
 from microrec.release import reader, rollback
-from microrec.runner import job
+from microrec.runner.exit_status import ExitStatus
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.worlds.nights import BEFORE_MODELS, call, fit_and_select, run_night
@@ -100,7 +100,7 @@ def planned(day: dt.date) -> bool:
         code = done.code
     else:
         return True
-    assert code == job.NOTHING_TO_DO
+    assert code == ExitStatus.NOTHING_TO_DO
     return False
 
 

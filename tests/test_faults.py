@@ -27,7 +27,7 @@ from microrec.config.settings import HOME, settings
 from microrec.errors import MissingDay
 from microrec.landing import zone
 from microrec.release import reader
-from microrec.runner.job import EX_DATAERR
+from microrec.runner.exit_status import ExitStatus
 from microrec.synth.world import Config, Part, generate
 from microrec.tables.arrow import Warehouse
 from microrec.tables.commit import Scope, Table
@@ -430,7 +430,7 @@ def woken_late(walk: Walk, task: Call) -> None:
     walk.run(task, attempt=2)
     versions = {table: walk.warehouse.version(table) for table in tables}
     late.goes_on()
-    assert late.ended() == EX_DATAERR, late.said()
+    assert late.ended() == ExitStatus.DATA_ERROR, late.said()
     assert "CommitConflict: " in late.last_line()
     assert f"attempt 1 of run night-of-{DAY} is late" in late.last_line()
     assert {table: walk.warehouse.version(table) for table in tables} == versions

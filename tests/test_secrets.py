@@ -12,7 +12,7 @@ import pytest
 
 from microrec.config.settings import HOME, SECRET, Redacted, Settings, redacted, settings
 from microrec.errors import BadArgument
-from microrec.runner import job
+from microrec.runner.exit_status import ExitStatus
 from microrec.spark import session
 from microrec.tables.arrow import Warehouse
 
@@ -109,7 +109,7 @@ def test_a_write_that_fails_says_no_secret(planted: Path, monkeypatch: pytest.Mo
         cwd=HOME, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     said = ended.stdout + ended.stderr
-    assert ended.returncode not in (0, job.EX_DATAERR), "it may be tried again"
+    assert ended.returncode not in (0, ExitStatus.DATA_ERROR), "it may be tried again"
     assert "127.0.0.1:9" in said
     assert "Traceback" in said
     assert clean(said)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Asset, task
-from submit import HOME
+from processes import HOME
 
 RELEASES = Asset("microrec://releases")
 

@@ -32,6 +32,7 @@ from microrec.config.settings import HOME, redacted, settings
 from microrec.core import arguments, messages
 from microrec.errors import MicrorecError
 from microrec.runner import job
+from microrec.runner.exit_status import ExitStatus
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
@@ -483,4 +484,4 @@ def main() -> None:
         # In one line: a task's alert is the last line that was printed.
         words = messages.one_line(redacted(f"{type(error).__name__}: {error}"))
         console.print(words, style="bold red", markup=False, soft_wrap=True)
-        sys.exit(job.EX_DATAERR)
+        sys.exit(ExitStatus.DATA_ERROR)

@@ -1,8 +1,6 @@
 """How a job starts and ends: options, logs, exit status, the figures an operator asks for.
 
-A job is `python -m jobs.<name> --day D`. It exits 0 when its tables are committed, 65 (EX_DATAERR) when the data or
-the configuration is at fault - trying again would not help - and 1 on a defect or a passing fault. Planning a
-night (`jobs.plan_night`) may also end with 99: its release stands, there is nothing to do.
+A job is `python -m jobs.<name> --day D`; `exit_status` says how it may end.
 """
 
 import datetime as dt
@@ -21,10 +19,8 @@ from typer.exceptions import TyperException
 from microrec.config.settings import Redacted
 from microrec.core import arguments, messages
 from microrec.errors import BadArgument, MicrorecError
+from microrec.runner.exit_status import ExitStatus
 
-EX_DATAERR = 65
-NOTHING_TO_DO = 99
-"""Exit status of the plan of a night whose release stands."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 Day = Annotated[
@@ -85,7 +81,8 @@ def start(main: Callable[..., None]) -> None:
     if failed is not None:
         said = messages.one_line(in_one_line(failed))
         logger.error("%s: %s", type(failed).__name__, said)
-        sys.exit(EX_DATAERR if isinstance(failed, MicrorecError) else 1)
+        at_fault = isinstance(failed, MicrorecError)
+        sys.exit(ExitStatus.DATA_ERROR if at_fault else ExitStatus.FAILURE)
 
 
 def in_one_line(error: Exception) -> str:

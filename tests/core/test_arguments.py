@@ -19,7 +19,7 @@ from microrec.core import arguments, messages
 from microrec.errors import BadArgument, ContractViolation, LandingError, MissingDay
 from microrec.landing import zone
 from microrec.release import reader, rollback
-from microrec.runner import job
+from microrec.runner.exit_status import ExitStatus
 from microrec.tables import checks
 from microrec.tables.arrow import Warehouse
 
@@ -125,7 +125,7 @@ def test_the_command_refuses_in_one_line(
     place: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     status, said = typed(capsys, *words)
-    assert status == job.EX_DATAERR
+    assert status == ExitStatus.DATA_ERROR
     assert said.startswith(("BadArgument: ", "ContractViolation: "))
     assert len(said.splitlines()) == 1
     assert "word" not in said
@@ -153,7 +153,7 @@ def test_a_job_refuses_in_its_last_line_and_is_not_tried_again(
         [sys.executable, "-m", "jobs.rank_candidates", *words],
         cwd=HOME, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
-    assert ended.returncode == job.EX_DATAERR
+    assert ended.returncode == ExitStatus.DATA_ERROR
     assert "Traceback" not in ended.stderr
     assert f" ERROR microrec.job BadArgument: {message}" in ended.stderr.splitlines()[-1]
 

@@ -1,4 +1,4 @@
-"""What an operator is told when a task fails: which, why, and what to do next."""
+"""Alerts: when a task fails, which one, why, and what to do next."""
 
 import json
 import logging
@@ -10,10 +10,10 @@ from typing import Any
 from airflow.sdk import Context
 
 URL = "MICROREC_ALERT_URL"
-"""Environment variable: where a message is posted as JSON, `{"text": ...}`, as Slack, Mattermost and Teams take it.
-The address is a secret, and is never logged."""
+"""Environment variable: the address that a message is posted to as JSON, `{"text": ...}`, as Slack, Mattermost and
+Teams take it. It is a secret and is never logged."""
 
-NEXT = {
+NEXT_STEPS = {
     "LandingError": "have the file or day delivered again, then clear the task",
     "ContractViolation": "a table is not what its contract in schemas/ says: mend who writes it, or the contract",
     "CheckFailed": "the rule is in schemas/: find out what changed in the data; the old rows still stand",
@@ -24,35 +24,43 @@ NEXT = {
     "RecipeError": "mend microrec.toml and clear the task",
     "CommitConflict": "a later attempt has written: nothing to do, unless it failed too",
 }
-"""What to do, by the error a job ends with."""
+"""What to do next, by the error a job ends with."""
 OTHERWISE = "clear the task when the cause is gone; nothing half-done is visible"
 
 logger = logging.getLogger(__name__)
 
 
 def on_failure(context: Context) -> None:
-    """Say what failed, in the task's log and where MICROREC_ALERT_URL points."""
+    """Log what failed, and post it to the address in MICROREC_ALERT_URL, if there is one."""
     text = message(context)
     logger.error("%s", text)
     address = os.environ.get(URL)
     if not address:
         return
-    body, kind = json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}
+    body = json.dumps({"text": text}).encode()
+    headers = {"Content-Type": "application/json"}
     try:
-        request = urllib.request.Request(address, data=body, headers=kind)
+        request = urllib.request.Request(address, data=body, headers=headers)
         with urllib.request.urlopen(request, timeout=10):
             pass
     except (urllib.error.URLError, ValueError, OSError) as error:
-        # The address stays out of the log, and with it what an error says of it.
+        # The text of the error may hold the address.
         logger.error("the alert was not delivered: %s", type(error).__name__)
 
 
 def message(context: Context) -> str:
-    """One line for people."""
-    found: dict[str, Any] = dict(context)
-    instance, why = found["ti"], str(found.get("exception") or "no reason was given")
-    step = next((step for name, step in NEXT.items() if f"{name}:" in why), OTHERWISE)
-    where = (
-        f"{instance.dag_id}.{instance.task_id} (run {found['run_id']}, try {instance.try_number})"
-    )
-    return f"{where} failed: {why}. Next: {step}."
+    """Return one line for an operator: the task, its run and try, the error, the next step.
+
+    Args:
+        context: Airflow's context of the failed task.
+
+    Returns:
+        The line.
+    """
+    values: dict[str, Any] = dict(context)
+    instance = values["ti"]
+    error = str(values.get("exception") or "no reason was given")
+    next_step = next((step for name, step in NEXT_STEPS.items() if f"{name}:" in error), OTHERWISE)
+    task = f"{instance.dag_id}.{instance.task_id}"
+    attempt = f"run {values['run_id']}, try {instance.try_number}"
+    return f"{task} ({attempt}) failed: {error}. Next: {next_step}."

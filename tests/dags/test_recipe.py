@@ -1,0 +1,41 @@
+"""What the DAGs read of the recipe is what the jobs read."""
+
+from pathlib import Path
+
+import pytest
+
+
+def test_models_of_the_dags_are_those_of_the_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import recipe as dag_recipe
+
+    from microrec.config import recipe
+    from microrec.config.settings import settings
+
+    path = tmp_path / "recipe.toml"
+    monkeypatch.setenv("MICROREC_RECIPE", str(path))
+    for rankers in ("", 'rankers = ["din", "multi_trend"]\n'):
+        path.write_text(f'[night]\nmodels = ["popularity", "multi_trend"]\n{rankers}')
+        settings.cache_clear()
+        night = recipe.night()
+        assert dag_recipe.models() == night.models
+        assert dag_recipe.rankers() == night.rankers
+        assert dag_recipe.trained() == night.trained
+    settings.cache_clear()
+    assert dag_recipe.trained() == ["popularity", "multi_trend", "din"]
+    assert night.sources == [*night.models, "ranked_by_din", "ranked_by_multi_trend"]
+
+
+def test_grace_hours_are_the_recipes_or_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import recipe as dag_recipe
+
+    from microrec.config.recipe import Night
+
+    assert Night.model_fields["grace_hours"].default == dag_recipe.GRACE_HOURS
+    path = tmp_path / "recipe.toml"
+    path.write_text("[night]\ngrace_hours = 5\n")
+    monkeypatch.setenv("MICROREC_RECIPE", str(path))
+    assert dag_recipe.grace_hours() == 5.0
