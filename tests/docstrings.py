@@ -6,7 +6,7 @@ A public function is one without a leading underscore at the top of a module or 
 |---|---|---|
 | args | two or more parameters | a section `Args:` names every one |
 | returns | anything but None is returned | a section `Returns:` or `Yields:`, or a first sentence that begins so |
-| shapes | a parameter or the result is an array, tensor or table | a shape in brackets, a grain, or rows of a named table |
+| shapes | an array, tensor or table is taken or returned | a shape in brackets, a grain, or rows of a named table |
 
 Left out: properties, overrides of another library's methods (`visit_*`, `forward` ...), methods of a Protocol, commands
 of the command line and `main` of a job, whose options carry their help, and what is nested in a function.

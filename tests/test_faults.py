@@ -490,7 +490,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_day(nights: Nights, disk: Path, 
         for launched in ((), ("fill", "audited", table)):
             process = walk.start(task, *launched)
             assert process.ended() == 1, process.said()
-            said = re.search(r" ERROR microrec\.job (\w+: .*)$", process.last_line())
+            said = re.search(r" ERROR microrec\.runner\.job (\w+: .*)$", process.last_line())
             assert said is not None, process.said()
             assert "No space left on device" in said[1]
             walk.check()

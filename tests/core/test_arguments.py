@@ -155,7 +155,7 @@ def test_a_job_refuses_in_its_last_line_and_is_not_tried_again(
     )  # fmt: skip
     assert ended.returncode == ExitStatus.DATA_ERROR
     assert "Traceback" not in ended.stderr
-    assert f" ERROR microrec.job BadArgument: {message}" in ended.stderr.splitlines()[-1]
+    assert f" ERROR microrec.runner.job BadArgument: {message}" in ended.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

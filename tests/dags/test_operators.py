@@ -33,7 +33,7 @@ def test_job_runs_as_a_process_and_ends_as_its_exit_status_says(
 ) -> None:
     import operators
 
-    output = "2026-01-05 ERROR microrec.job GateHeld: gate_results[day=2026-01-04]"
+    output = "2026-01-05 ERROR microrec.runner.job GateHeld: gate_results[day=2026-01-04]"
     processes.result = SimpleNamespace(exit_code=status, output=output)
     job = operators.Job(
         task_id="t", job="train_model", day="2026-01-04", fit="trial", model="content"

@@ -89,7 +89,7 @@ def test_plan_night_whose_release_stands_skips_all_tasks_unless_forced(
     def run(arguments: list[str], environment: dict[str, str]) -> Any:
         commands.append(arguments)
         return SimpleNamespace(
-            exit_code=status, output="2026-01-05 ERROR microrec.job GateHeld: withdrawn"
+            exit_code=status, output="2026-01-05 ERROR microrec.runner.job GateHeld: withdrawn"
         )
 
     monkeypatch.setattr(runs, "run_in_checkout", run)

@@ -42,4 +42,4 @@ def test_the_last_line_says_in_one_what_went_wrong(error: str, status: int, line
     words = [sys.executable, "-c", ENDS.format(error=error), "--day", "2026-01-04"]
     ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == status
-    assert ended.stderr.splitlines()[-1].endswith(f" ERROR microrec.job {line}")
+    assert ended.stderr.splitlines()[-1].endswith(f" ERROR microrec.runner.job {line}")
