@@ -27,7 +27,7 @@ ARRAYS = re.compile(
     r"\b(Ints?\d*|Floats?\d*|Bools|Doubles|Instants|Indices|UserIdx|VideoIdx)\b"
 )
 SHAPE = re.compile(
-    r"\[[^\]\n]*\b(n|n_\w+|dim|\w*_dim|k|m|d|B|L)\b[^\]\n]*\]|\b[Gg]rain\b|\bone row (per|a|an|for)\b|"
+    r"\[[^\]\n]*\b(n|n_\w+|dim|\w*_dim|k|m|d|B|L)\b[^\]\n]*\]|\b[Gg]rain\b|\b[Oo]ne row (per|a|an|for)\b|"
     r"\b[Rr]ows of `|`\w+` rows?\b|`\w+` of (the|a) (day|night|fit)|\b[Rr]ow of `|\bShapes?:|\bscalar\b"
 )
 RETURNS = re.compile(r"^(Return|Yield)s?\b|^\s*(Returns|Yields):", re.MULTILINE)
@@ -103,9 +103,9 @@ def main(names: list[str]) -> None:
         for function in functions(folder):
             missing = [count for count, met in function.met.items() if not met]
             if missing:
-                pass
-    for _count, (_met, _of) in shares(folders).items():
-        pass
+                sys.stdout.write(f"{function.where}: no {', '.join(missing)}\n")
+    for count, (met, of) in shares(folders).items():
+        sys.stdout.write(f"{count}: {met} of {of}, {met / max(of, 1):.1%}\n")
 
 
 if __name__ == "__main__":
