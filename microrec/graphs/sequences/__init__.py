@@ -1,1 +1,1 @@
-"""What a user has watched before an exposure, and what similar users watched next: rows for models of sequences."""
+"""What a user had watched before an exposure, and what similar users watched next: rows for sequence models."""

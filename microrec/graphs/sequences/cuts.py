@@ -1,9 +1,9 @@
-"""Instants a night looks back from, and whom a user correlates with as of each.
+"""Cuts, the instants a night looks back from, and the user network as of each.
 
-A *cut* is 00:00 UTC of a day; a row as of a cut knows nothing at or after it. The night of D has the
+A *cut* is 00:00 UTC of a day; a row as of a cut uses nothing at or after it. The night of D has the
 end of D (what the fit `final` serves from), the start of D (what `trial` serves from), and the
-starts of the target days before D. The networks of the first two are D's `user_edges`; for the
-others they are built here, all at once, as each of those days' nights builds its `trial` one.
+starts of the target days before D. The networks of the first two are the `user_edges` of D; for the
+others they are built here, all at once, as the `trial` network of each of those days' nights.
 """
 
 import datetime as dt
@@ -27,20 +27,35 @@ EDGE = ["cut_at", "user_idx", "neighbour_idx", "pearson"]
 
 
 def cuts(day: dt.date, *, n_days: int) -> list[dt.datetime]:
-    """The cuts of the night of D, in order: the start of each of so many target days, the end of D."""
+    """Return the cuts of the night of D, ascending: the start of each target day, then the end of D.
+
+    Args:
+        day: D, the night's day.
+        n_days: target days, D the last of them.
+    """
     earlier = [day - dt.timedelta(days=back) for back in reversed(range(n_days))]
     return [*map(start_of, earlier), end_of(day)]
 
 
 def start(event_day: Column) -> Column:
-    """First instant of a day, as the session's time zone is UTC."""
+    """Return the first instant of a day, as the session's time zone is UTC: one row per row of `event_day`."""
     return event_day.cast("timestamp")
 
 
 def as_of(
     rows: DataFrame, cuts: Sequence[dt.datetime], *, at: Column, until: Column | None = None
 ) -> DataFrame:
-    """A copy of each row as of every cut after `at` and, where it is not null, not after `until`."""
+    """Copy each row to every cut after `at` and, where it is not null, not after `until`.
+
+    Args:
+        rows: any rows.
+        cuts: the cuts.
+        at: instant from which on a row is known.
+        until: instant up to which it holds.
+
+    Returns:
+        One row per (row, cut_at) that holds.
+    """
 
     def holds(cut: Column) -> Column:
         after = cut > at
@@ -51,7 +66,12 @@ def as_of(
 
 
 def served(user_edges: DataFrame, *, day: dt.date) -> DataFrame:
-    """`user_edges` of D as the networks as of its last two cuts."""
+    """Return the user networks as of the last two cuts: one row per (cut_at, user_idx, neighbour_idx), pearson.
+
+    Args:
+        user_edges: `user_edges` of D.
+        day: D, the night's day.
+    """
     return user_edges.withColumn("cut_at", cut_off(F.col("fit"), day=day)).select(*EDGE)
 
 
@@ -63,7 +83,7 @@ def pairs(
     cuts: Sequence[dt.datetime],
     config: watch_edges.Config,
 ) -> DataFrame:
-    """What the night of the day that begins at a cut has as `watch_edges` of the days before.
+    """Build the `watch_edges` that the night before each cut would have, from one window of aggregates.
 
     Args:
         watches: `daily_watches` of the window.
@@ -87,8 +107,8 @@ def networks(
     """Connect each wanted user to the users most correlated as of a cut.
 
     Args:
-        pairs: result of `pairs`.
-        wanted: cut_at, user_idx.
+        pairs: result of `pairs`, one row per (cut_at, split, user_idx, video_idx).
+        wanted: cut_at, user_idx: one row per list to build.
         n_users: users of D, indexed from 0.
         config: as for `user_edges`.
 
@@ -117,14 +137,18 @@ def networks(
 
 
 class Block(NamedTuple):
-    """Users of a cut, and N as of it."""
+    """Users of a cut, and N as of it.
+
+    Shapes:
+        users: [n_users]; n_videos: scalar
+    """
 
     users: pearson.Users
     n_videos: int
 
     @property
     def idx(self) -> NDArray[Any]:
-        """Their indices."""
+        """Indices of the users, int32 [n_users]."""
         return self.users.idx
 
 
@@ -141,20 +165,31 @@ class Correlations:
         return self.config.k
 
     def pack(self, rows: pa.Table) -> Block:
-        """Rows as vectors."""
+        """Return the rows of a block (one row per (idx, video_idx, part)) as users' vectors and their N."""
         n_videos = rows["n_videos"][0].as_py()
         return Block(self._of(n_videos).pack(rows), n_videos)
 
     def index(self, packed: Block) -> pearson.Block:
-        """Who viewed what."""
+        """Return the block inverted: the viewers of each video."""
         return self._of(packed.n_videos).index(packed.users)
 
     def compare(self, packed: Block, index: pearson.Block, best: Lists) -> None:
-        """Correlate."""
+        """Offer the users of an indexed block to the lists of a packed one.
+
+        Args:
+            packed: the users whose lists are kept.
+            index: an indexed block of the same cut.
+            best: lists of the packed users, changed in place.
+        """
         self._of(packed.n_videos).compare(packed.users, index, best)
 
     def edges(self, packed: Block, best: Lists) -> Edges:
-        """Lists as columns."""
+        """Return the lists as columns: idx, neighbour_idx, pearson, n_common, rank.
+
+        Args:
+            packed: the users whose lists are kept.
+            best: their lists.
+        """
         return self._of(packed.n_videos).edges(packed.users, best)
 
     def _of(self, n_videos: int) -> Correlation:

@@ -1,7 +1,7 @@
-"""What each user had watched as of a cut, in order, and what users like them watched next.
+"""What each user had watched as of a cut, in order, and what similar users watched next.
 
-The implicit user network's fragments of DMR (Lu et al. 2021, arXiv 2110.03902). Nothing at or after
-a row's cut is looked at, neither here nor in the network (`cuts.py`), so a model that predicts the
+The implicit user network's fragments of DMR (Lu et al. 2021, arXiv 2110.03902). Neither the rows here
+nor the network behind them (`cuts.py`) use anything at or after the cut, so a model that predicts the
 viewings of a day from the rows as of its start cannot see what it predicts.
 """
 
@@ -50,11 +50,14 @@ class Config(BaseModel):
 
 
 def exposures(viewings: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
-    """One row per viewing of a target day: what was shown, and the cut it is predicted as of.
+    """Select the viewings of the target days: what was shown, and the cut it is predicted as of.
 
     Args:
-        viewings: events with user_idx and video_idx.
-        cuts: of the night.
+        viewings: `events` with user_idx and video_idx.
+        cuts: cuts of the night, ascending.
+
+    Returns:
+        One row per viewing of a target day; cut_at is the start of its day.
     """
     cut_at = start(F.col("day"))
     return viewings.where(cut_at.isin(list(cuts[:-1]))).select(
@@ -71,15 +74,15 @@ def exposures(viewings: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
 
 
 def wanted(exposures: DataFrame, users: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
-    """The rows of `sequences`: cut_at, user_idx.
+    """Return the keys of `sequences`: one row per (cut_at, user_idx).
 
     As of the start and the end of D all users, as of an earlier cut those who were shown something
     on the day it begins.
 
     Args:
-        exposures: of the night.
+        exposures: result of `exposures`.
         users: user_idx of the day.
-        cuts: of the night.
+        cuts: cuts of the night, ascending.
     """
     last = F.explode(F.array(*map(F.lit, cuts[-2:])))
     everyone = users.select(last.alias("cut_at"), "user_idx")
@@ -88,15 +91,19 @@ def wanted(exposures: DataFrame, users: DataFrame, *, cuts: Sequence[dt.datetime
 
 
 def positive_viewings(viewings: DataFrame, *, config: Config) -> DataFrame:
-    """One row per positive viewing (user_idx, video_idx, at), with its place among the user's.
+    """Number each user's positive viewings in time and add what followed each.
 
-    An instant's order is that of video_idx. As time only adds to the end, what is so as of a cut
-    follows from the whole: see `as_of`.
+    Viewings of the same instant are ordered by video_idx. As time only adds to the end, the state as of
+    any cut follows from the whole: see `as_of`.
+
+    Args:
+        viewings: `events` with user_idx and video_idx.
+        config: lengths of histories and fragments.
 
     Returns:
-        place, 1 = the user's first; next: the `fragment_length` viewings that follow; again_at: when
-        the user viewed the video again; pushed_at: when so many had followed that it leaves the
-        history.
+        One row per positive viewing (user_idx, video_idx, at). place: 1 = the user's first; next: the
+        `fragment_length` viewings that follow; again_at: when the user viewed the video again; pushed_at:
+        when enough had followed that it leaves the history.
     """
     # One user, video and instant is one viewing: of two rows either could be the last one.
     distinct = (
@@ -119,12 +126,12 @@ def positive_viewings(viewings: DataFrame, *, config: Config) -> DataFrame:
 
 
 def sequences(wanted: DataFrame, histories: DataFrame, futures: DataFrame) -> DataFrame:
-    """The rows that are wanted; who has no history or no future has an empty list.
+    """Join histories and futures to the wanted keys; a user without one has an empty list.
 
     Args:
         wanted: cut_at, user_idx.
         histories: result of `histories`.
-        futures: of both sources.
+        futures: futures of both sources, one row per (cut_at, user_idx) at most.
 
     Returns:
         One row per (cut_at, user_idx).
@@ -143,7 +150,16 @@ def sequences(wanted: DataFrame, histories: DataFrame, futures: DataFrame) -> Da
 
 
 def histories(positive: DataFrame, wanted: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
-    """One row per (cut_at, user_idx): the latest positive viewings, repeats included, oldest first."""
+    """List the latest positive viewings of each wanted user, repeats included, oldest first.
+
+    Args:
+        positive: result of `positive_viewings`.
+        wanted: cut_at, user_idx.
+        cuts: cuts of the night.
+
+    Returns:
+        One row per (cut_at, user_idx) with a viewing: history, [<= history_length].
+    """
     kept = as_of(positive, cuts, at=F.col("at"), until=F.col("pushed_at")).join(
         wanted, on=ROW, how="left_semi"
     )
@@ -155,12 +171,19 @@ def histories(positive: DataFrame, wanted: DataFrame, *, cuts: Sequence[dt.datet
 
 
 def touches(positive: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
-    """One row per (cut_at, user_idx, video_idx): the last positive viewing, and what came next.
+    """Find each user's last positive viewing of each video as of each cut, and what came next.
 
-    `recency` is 1 for the user's latest video, `n_positive` the number of the user's viewings. `next`
-    holds up to `fragment_length` later viewings; one of the very same instant takes a place but is
-    no successor and is dropped. Only the last viewing of a video counts, so one pair of users and
-    one anchor give one fragment, and it never contains its own anchor.
+    Only the last viewing of a video counts, so one pair of users and one anchor give one fragment, and
+    it never contains its own anchor. Of the viewings that follow, one at the very same instant takes a
+    place but is no successor and is dropped.
+
+    Args:
+        positive: result of `positive_viewings`.
+        cuts: cuts of the night.
+
+    Returns:
+        One row per (cut_at, user_idx, video_idx). next: up to `fragment_length` later viewings; recency:
+        1 for the user's latest video; n_positive: number of the user's viewings.
     """
     of_user = Window.partitionBy(*ROW)
     later = F.filter("next", lambda one: (one["at"] > F.col("at")) & (one["at"] < F.col("cut_at")))
@@ -178,7 +201,7 @@ def touches(positive: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
 def from_neighbours(
     touches: DataFrame, network: DataFrame, wanted: DataFrame, *, config: Config
 ) -> DataFrame:
-    """The futures that correlated users give.
+    """Build the futures from what correlated users watched next.
 
     For each anchor and each neighbour who touched it: the neighbour's fragment, each viewing with
     weight pearson * exp(-(T - t) / tau). At most neighbours * anchors * fragment_length rows arise
@@ -186,12 +209,12 @@ def from_neighbours(
 
     Args:
         touches: result of `touches`.
-        network: cut_at, user_idx, neighbour_idx and pearson, made of what was before the cut.
+        network: one row per (cut_at, user_idx, neighbour_idx): pearson, of viewings before the cut.
         wanted: cut_at, user_idx.
         config: lengths and decay.
 
     Returns:
-        One row per (cut_at, user_idx) with a future: future_from, future.
+        One row per (cut_at, user_idx) with a future: future_from, future [<= future_length].
     """
     touch = ["neighbour_idx", "video_idx", "cut_at"]
     followed = fragments(touches, config=config).withColumnRenamed("user_idx", "neighbour_idx")
@@ -210,7 +233,7 @@ def from_neighbours(
 def from_successors(
     touches: DataFrame, neighbours: DataFrame, wanted: DataFrame, *, config: Config
 ) -> DataFrame:
-    """The futures that anybody gives to users without one from neighbours.
+    """Build the futures of users without one from neighbours, from what any user watched next.
 
     Of each anchor the `n_successors` videos with the greatest sum of exp(-(T - t) / tau) over its
     fragments (ties by video_idx).
@@ -222,7 +245,7 @@ def from_successors(
         config: lengths and decay.
 
     Returns:
-        One row per (cut_at, user_idx) with a future: future_from, future.
+        One row per (cut_at, user_idx) with a future: future_from, future [<= future_length].
     """
     followed = (
         fragments(touches, config=config)
@@ -243,10 +266,17 @@ def from_successors(
 
 
 def fragments(touches: DataFrame, *, config: Config) -> DataFrame:
-    """What followed the touches that are looked up: cut_at, user_idx, video_idx, next.
+    """Select the touches whose continuations are looked up.
 
-    Those that something followed, without the ones of bots, and of a video the latest `touch_cap`
-    (ties by user_idx). With few users nobody is a bot: the quantile is a number somebody has.
+    Those that something followed, without the ones of bots, and of each video the latest `touch_cap`
+    (ties by user_idx). With few users nobody is a bot: the quantile is the count of an existing user.
+
+    Args:
+        touches: result of `touches`.
+        config: activity quantile and touch cap.
+
+    Returns:
+        One row per (cut_at, user_idx, video_idx) that is kept: next.
     """
     quantile = F.expr(
         f"percentile_disc({config.activity_quantile}) WITHIN GROUP (ORDER BY n_positive)"
@@ -263,7 +293,11 @@ def fragments(touches: DataFrame, *, config: Config) -> DataFrame:
 
 
 def measured(sequences: DataFrame) -> list[Measure]:
-    """Per cut, the share of the rows with a future from each source."""
+    """Return, per cut, the share of the rows with a future from each source.
+
+    Args:
+        sequences: rows of `sequences`, as they were written.
+    """
     of_source = [F.count_if(F.col("future_from") == name).alias(name) for name in SOURCES]
     cut = F.date_format("cut_at", "'cut='yyyy-MM-dd").alias("cut")
     counted = sequences.groupBy(cut).agg(F.count("*").alias("n"), *of_source)
@@ -287,7 +321,7 @@ def _freshness(config: Config) -> Column:
 
 
 def _futures(found: DataFrame, touches: DataFrame, source: str, config: Config) -> DataFrame:
-    """Add the weights of a video up; of those new to the user the heaviest, by time.
+    """Add up the weights of a video; of those new to the user keep the heaviest, ordered by time.
 
     `at` is the latest of those that add to a video's weight.
     """

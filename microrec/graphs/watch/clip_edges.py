@@ -43,7 +43,12 @@ class Config(BaseModel):
 
 
 def count(duration_ms: Column, *, config: Config) -> Column:
-    """Number of clips of a video, int: 0 where the duration is null or 0."""
+    """Return the number of clips of a video, int: 0 where the duration is null or 0.
+
+    Args:
+        duration_ms: length of the video, one row per video or viewing.
+        config: how videos are cut.
+    """
     if config.cut == "equal":
         clips = F.lit(config.n_clips)
     else:
@@ -53,7 +58,12 @@ def count(duration_ms: Column, *, config: Config) -> Column:
 
 
 def ends_ms(duration_ms: Column, *, config: Config) -> Column:
-    """End of each clip within its video in ms, array<bigint> [clips]: the last one is the duration."""
+    """Return the end of each clip within its video in ms: array<bigint> [n_clips], the last one the duration.
+
+    Args:
+        duration_ms: length of the video, one row per video.
+        config: how videos are cut.
+    """
     clips = count(duration_ms, config=config)
     duration = duration_ms.cast("bigint")
 
@@ -67,7 +77,13 @@ def ends_ms(duration_ms: Column, *, config: Config) -> Column:
 
 
 def n_through(watch_ms: Column, duration_ms: Column, *, config: Config) -> Column:
-    """Clips a viewing watched through, int: all of a completed one, else less than all."""
+    """Return the number of clips a viewing watched through, int: all of a completed one, else fewer.
+
+    Args:
+        watch_ms: play time, one row per viewing.
+        duration_ms: length of the video, above 0.
+        config: how videos are cut, and when a viewing is complete.
+    """
     clips = count(duration_ms, config=config)
     # Integer division: no clip is gained or lost by the rounding of a ratio.
     if config.cut == "equal":
@@ -79,9 +95,15 @@ def n_through(watch_ms: Column, duration_ms: Column, *, config: Config) -> Colum
 
 
 def exit_of(watch_ms: Column, duration_ms: Column, *, config: Config) -> Column:
-    """Where a viewing left, struct<n_through:int,n_clips:int,early:boolean>.
+    """Return where a viewing left, struct<n_through:int,n_clips:int,early:boolean>.
 
-    It left in clip n_through; `early` is before `early_ms`. n_through = n_clips: it did not leave.
+    It left in clip `n_through`, counted from 0; `early` is before `early_ms`. With n_through = n_clips
+    it did not leave.
+
+    Args:
+        watch_ms: play time, one row per viewing.
+        duration_ms: length of the video, above 0.
+        config: how videos are cut, and when a viewing is complete or left early.
     """
     clips = count(duration_ms, config=config)
     through = n_through(watch_ms, duration_ms, config=config)
@@ -90,20 +112,20 @@ def exit_of(watch_ms: Column, duration_ms: Column, *, config: Config) -> Column:
 
 
 def clip_edges(watches: DataFrame, *, day: dt.date) -> DataFrame:
-    """Signed clip edges: what the viewings of a pair on one day say of each clip, netted.
+    """Net the viewings of a pair on one day into signed clip edges.
 
-    A viewing says +1 of each clip it watched through and, unless it is complete, -1 (left early) or
-    -1/2 (left late) of the one clip it left in, also where it watched none through. The sum is the
+    A viewing adds +1 to each clip it watched through and, unless it is complete, -1 (left early) or
+    -1/2 (left late) to the one clip it left in, also where it watched none through. The sum is the
     edge: sign and weight. A positive weight is divided by the number of clips, the greatest among the
     day's viewings, so that watching a video through once weighs 1 in all, however long it is.
-    Viewings that cancel out give no row. Nothing fades here: readers do that by `watched_on`.
+    Viewings that cancel out give no row. Nothing fades here: readers apply decay by `watched_on`.
 
     Args:
         watches: `daily_watches` of the window, one row per day and pair, with user_idx and video_idx.
         day: D, the night's day.
 
     Returns:
-        One row per (split, user_idx, video_idx, watched_on, clip_no).
+        One row per (split, user_idx, video_idx, watched_on, clip_no): sign (-1 or 1) and weight > 0.
     """
     n_clips, net = F.array_max("clip_exits.n_clips"), F.col("net")
     nets = watches.select(
@@ -127,7 +149,7 @@ def clip_edges(watches: DataFrame, *, day: dt.date) -> DataFrame:
 
 
 def _net(clip_no: Column) -> Column:
-    """Sum of what the viewings say of a clip, in halves."""
+    """Sum over the viewings of a pair and day what each says of a clip, in halves."""
 
     def add(net: Column, viewing: Column) -> Column:
         through = viewing["n_through"]

@@ -1,8 +1,8 @@
-"""What a user and a video had to do with each other on one event day: the rows a night keeps.
+"""Daily aggregates of the user-video graph: one row per pair of a user and a video and event day.
 
 A partition (event day, arrival day) of `daily_watches` follows from the partitions of `events` with
-the same event day that arrived no later. A night builds those of its window whose events, clips or
-code are not the ones they were built from, and takes the others as they lie there: `plan`.
+the same event day that arrived no later. A night builds the partitions of its window whose events,
+clip cutting or code differ from what they were built from, and reuses the others: `plan`.
 """
 
 import datetime as dt
@@ -46,7 +46,7 @@ class Plan:
     """Partitions of `events` that arrived before a late one of the same event day."""
 
     def __str__(self) -> str:
-        """The plan as words of a log line."""
+        """Return the plan as the fields of a log line."""
         kind = "incremental" if self.reuse or not self.build else "full"
         why = ",".join(f"{name}:{n}" for name, n in sorted(self.reasons.items())) or "none"
         return f"plan={kind} build={len(self.build)} reuse={len(self.reuse)} reasons={why}"
@@ -61,10 +61,13 @@ def plan(
     """Compare what the aggregates would be made of with what they were made of.
 
     Args:
-        events: the window's partitions of `events`, each with a word that changes with its rows.
-        committed: the window's partitions of `daily_watches`, each with the word it was committed
-            with. One whose events are gone is built again, and has no rows then.
+        events: the window's partitions of `events`, each with a digest that changes with its rows.
+        committed: the window's partitions of `daily_watches`, each with the stamp it was committed
+            with. One whose events are gone is built again, and then has no rows.
         config: how videos are cut.
+
+    Returns:
+        The partitions to build and to reuse, in order of (event day, arrival day).
     """
     rule = rule_of(FORMAT, config)
     build, reuse, reasons = {}, [], Counter[str]()
@@ -97,12 +100,12 @@ def daily_watches(
     A partition has the pairs that are touched by what arrived on its day: a late viewing, or a
     correction of one. Their whole day is aggregated again, from every event id's last row.
 
-    Undo beats do: positives and strength count only what came after the day's last dislike.
+    Only viewings after the day's last dislike count towards positives and strength.
 
     Args:
-        fresh: events of the partitions to build that arrived on their own day.
-        late: those of the partitions to build that arrived later.
-        earlier: what arrived before one of the late partitions, of the same event days.
+        fresh: rows of `events` to aggregate that arrived on their own event day.
+        late: rows of `events` to aggregate that arrived later.
+        earlier: rows of `events` that arrived before one of the late partitions, of the same event days.
         config: how videos are cut.
 
     Returns:
@@ -128,7 +131,7 @@ def daily_watches(
 
 
 def _known(late: DataFrame, earlier: DataFrame) -> DataFrame:
-    """The late rows, and what was known of the pairs they touch; of each event id the last row."""
+    """The late rows, and what was known of the pairs they touch; the last row of each event id."""
     touched = late.select(*PAIR_DAY).distinct()
     before = earlier.join(touched, on=["day", "user_id", "video_id"], how="inner")
     retold = late.unionByName(before.where(F.col("arrived_on") < F.col("as_of")))

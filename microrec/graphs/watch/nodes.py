@@ -13,7 +13,7 @@ def users(parts: DataFrame) -> DataFrame:
     """Number the users of the window.
 
     Args:
-        parts: `watch.parts`.
+        parts: result of `watch_edges.parts`.
 
     Returns:
         One row per user with at least one viewing: user_idx, user_id, degree (distinct videos),
@@ -24,15 +24,16 @@ def users(parts: DataFrame) -> DataFrame:
 
 
 def video_nodes(videos: DataFrame, parts: DataFrame, *, config: clip_edges.Config) -> DataFrame:
-    """Number the videos of the catalogue; a cold one has degree 0 and no first_seen.
+    """Number the videos of the catalogue.
 
     Args:
         videos: the day's catalogue, unique on video_id.
-        parts: `watch.parts`.
+        parts: result of `watch_edges.parts`.
         config: how videos are cut.
 
     Returns:
-        One row per video of the catalogue.
+        One row per video of the catalogue, with degree (distinct users), first_seen and clip_ends_ms;
+        a video without viewings has degree 0 and a null first_seen.
     """
     seen = _seen(parts, "video_id", of="user_id")
     known = videos.select("video_id", "author_id", "published_at", "duration_ms", "eligible")
@@ -51,10 +52,18 @@ def video_nodes(videos: DataFrame, parts: DataFrame, *, config: clip_edges.Confi
 
 
 def indexed(rows: DataFrame, users: DataFrame, video_nodes: DataFrame) -> DataFrame:
-    """Rows with user_idx and video_idx in place of the string ids; every other column stays.
+    """Replace the string ids of rows by dense indices.
 
-    Both joins are inner and unique on the key. They lose no row: `users` is made of the same
-    window, and a viewing of a video outside the catalogue is rejected in the events stage.
+    Both joins are inner and unique on the key. They lose no row: `users` is made of the same window,
+    and the events stage rejects a viewing of a video outside the catalogue.
+
+    Args:
+        rows: user_id, video_id and any other columns.
+        users: `users` of the day.
+        video_nodes: `video_nodes` of the day.
+
+    Returns:
+        One row per row of `rows`: user_idx and video_idx in place of user_id and video_id.
     """
     return (
         rows.join(users.select("user_id", "user_idx"), on="user_id", how="inner")

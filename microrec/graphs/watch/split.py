@@ -16,10 +16,14 @@ FITS = {"trial": ("train", "validation"), "final": PARTS}
 
 
 def part(event_day: Column, *, day: dt.date | Column) -> Column:
-    """Name of the part an event day falls in.
+    """Return the name of the part an event day falls in: train, validation or holdout.
 
     A day after `day` has no part: the result is null, and the contracts that require `split` refuse
-    the rows. Calling it train would leak the future.
+    the rows. Counting it as train would leak the future.
+
+    Args:
+        event_day: UTC day of the event, one row per event or pair-day.
+        day: D, the night's day, or a column with one night per row.
     """
     age_days = F.date_diff(F.lit(day), event_day)
     return (
@@ -32,31 +36,39 @@ def part(event_day: Column, *, day: dt.date | Column) -> Column:
 def with_undone(rows: DataFrame, undone: str, at: str, *, within: Sequence[str]) -> DataFrame:
     """Add `undone_at`: the last `at` of the group's rows that undo, null where none does.
 
-    What came before it is void. Dislikes are few: to look them up costs less than to sort all rows
-    by group, as a window would.
+    What came before it is void. Dislikes are few: looking them up costs less than sorting all rows by
+    group, as a window would.
 
     Args:
-        rows: with the columns named.
-        undone: column that says whether the row undoes.
-        at: column with its place in time.
-        within: columns that name the group.
+        rows: the columns named below, and any others.
+        undone: name of the boolean column that marks rows that undo.
+        at: name of the column that orders rows in time.
+        within: names of the columns of the group.
+
+    Returns:
+        One row per row of `rows`, with undone_at.
     """
     undos = rows.where(F.col(undone)).groupBy(*within).agg(F.max(at).alias("undone_at"))
     return rows.join(undos, on=list(within), how="left")
 
 
 def cut_off(fit: Column, *, day: dt.date) -> Column:
-    """First instant a fit does not see: the start of D for `trial`, its end for `final`."""
+    """Return the first instant a fit does not see: the start of D for `trial`, its end for `final`.
+
+    Args:
+        fit: name of the fit, one row per (fit, ...); null for any other name.
+        day: D, the night's day.
+    """
     return F.when(fit == F.lit("trial"), F.lit(start_of(day))).when(
         fit == F.lit("final"), F.lit(end_of(day))
     )
 
 
 def start_of(day: dt.date) -> dt.datetime:
-    """Instant the UTC day starts."""
+    """Return the instant the UTC day starts."""
     return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
 
 
 def end_of(day: dt.date) -> dt.datetime:
-    """Instant the UTC day ends: the start of the next."""
+    """Return the instant the UTC day ends: the start of the next."""
     return start_of(day + dt.timedelta(days=1))

@@ -7,14 +7,14 @@ UNIT = float(2**40)
 
 
 def exact_sum(term: Column) -> Column:
-    """Sum of a group, the same to the bit for every order of its rows.
+    """Return the sum of a group, the same to the bit for every order of its rows.
 
     Floating-point addition is not associative, and Spark adds a group's rows in the order in which
     shuffle blocks arrive; a re-run would give other last digits and another content hash. Terms are
     rounded to multiples of 2**-40 (about 1e-12) and added as integers.
 
     Args:
-        term: double, finite, absolute value of the group's sum below 2**23.
+        term: double, finite, one row per member of the group; absolute value of the sum below 2**23.
 
     Raises:
         ArithmeticException: from Spark's ANSI mode, when the sum leaves that range.

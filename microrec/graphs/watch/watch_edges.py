@@ -29,17 +29,17 @@ def parts(
     config: Config,
     within: Sequence[str] = (),
 ) -> DataFrame:
-    """Add the days of a pair up, each part of the window on its own.
+    """Add up the days of a pair, each part of the window separately.
 
     A part's weight is the sum over its days of strength * decay; strength is already fair to long
     videos. The decay of every part counts from D, so weights, views and counts of the parts add up.
-    Undo beats do: a day with a dislike takes weight and positives of the part's days before it.
+    A day with a dislike voids weight and positives of the part's days before it.
 
     Args:
         watches: `daily_watches` of the window, one row per day and pair.
         day: D, the night's day.
         config: the half-life.
-        within: columns that name the night, where rows are of several.
+        within: columns that name the night, if rows belong to several.
 
     Returns:
         One row per (within, split, user_id, video_id).
@@ -61,7 +61,11 @@ def parts(
 
 
 def watch_edges(parts: DataFrame) -> DataFrame:
-    """One row per (split, user_idx, video_idx) of `parts` with user_idx and video_idx."""
+    """Return one row per (split, user_idx, video_idx), the columns of the table `watch_edges`.
+
+    Args:
+        parts: result of `parts`, with user_idx and video_idx.
+    """
     return parts.select(
         "split",
         "user_idx",
@@ -76,6 +80,12 @@ def watch_edges(parts: DataFrame) -> DataFrame:
 
 
 def decay(event_day: Column, *, day: dt.date | Column, half_life_days: float) -> Column:
-    """0.5 ** (days from the event day to D / half-life): 1 on D, then halving."""
+    """Return 0.5 ** (days from the event day to D / half-life): 1 on D, then halving.
+
+    Args:
+        event_day: UTC day of the event, one row per pair-day.
+        day: D, the night's day, or a column with one night per row.
+        half_life_days: days after which a viewing counts half.
+    """
     age_days = F.date_diff(F.lit(day), event_day)
     return F.pow(F.lit(0.5), age_days / F.lit(half_life_days))
