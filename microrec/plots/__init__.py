@@ -1,1 +1,1 @@
-"""Pictures of what a night says: figures, and the rows they are drawn from."""
+"""Pictures of a night's results: figures, and the rows they are drawn from."""

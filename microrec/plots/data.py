@@ -1,4 +1,4 @@
-"""What the pictures show: one user and one video by the night's final fit, or a video's audience as released."""
+"""The rows behind the pictures: one user and video by the night's final fit, or a video's audience as released."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MODEL = "clip_interest"
 
 @dataclass(frozen=True, eq=False)
 class UserClips:
-    """The clips of one video, to one user.
+    """The clips of one video, for one user.
 
     Shapes:
         end_ms, interest: [n_clips]
@@ -31,10 +31,19 @@ class UserClips:
 
 
 def of_user(user_id: str, video_id: str, day: dt.date, root: str | None = None) -> UserClips:
-    """What the final fit of a night predicts of one user and one video, and what it was told of them.
+    """Return what a night's final fit predicts for one user and one video, and the viewings it learned from.
+
+    Args:
+        user_id: the user.
+        video_id: the video.
+        day: the night's day.
+        root: root of the warehouse; None is the configured one.
+
+    Returns:
+        End and interest of each clip [n_clips], and the pair's rows of `clip_edges`.
 
     Raises:
-        MissingDay: the night fitted no model of clips, or knows no such user or video.
+        MissingDay: the night fitted no clip model, or has no such user or video.
         MicrorecError: the length of the video is not known.
     """
     import torch
@@ -65,10 +74,15 @@ def of_user(user_id: str, video_id: str, day: dt.date, root: str | None = None) 
 
 
 def of_video(video_id: str, day: dt.date, root: str | None = None) -> tuple[pa.Table, pa.Table]:
-    """The released rows of `clip_interest` and of `exit_points` of one video.
+    """Return the released rows of `clip_interest` and of `exit_points` of one video.
+
+    Args:
+        video_id: the video.
+        day: day of the release.
+        root: root of the warehouse; None is the configured one.
 
     Raises:
-        MissingDay: the day has no release, or its release tells nothing of the video.
+        MissingDay: the day has no release, or its release has no rows of the video.
     """
     release = reader.of(day, root)
     everything = release.read(MODEL)
@@ -84,7 +98,7 @@ def of_video(video_id: str, day: dt.date, root: str | None = None) -> tuple[pa.T
 
 
 def _index(rows: pa.Table, table: str, kind: str, key: str, day: dt.date) -> int:
-    """The dense index of a user or a video."""
+    """Dense index of a user or a video."""
     found = rows.filter(pc.equal(rows[f"{kind}_id"], key))[f"{kind}_idx"]
     if not len(found):
         raise MissingDay(f"{table}[day={day}]: no {kind} {key}")

@@ -1,8 +1,7 @@
-"""Pictures of clips and of the blend: interest in clips, the audience of a video, what decides for whom.
+"""Pictures of clips and of the blend: interest in clips, the audience of a video, the sources' weights.
 
-Functions of arrays and tables; what goes in is found by `plots/data.py`. matplotlib is an extra
-(`plots`), imported when a picture is asked for. Figures are our own rather than pyplot's: no display,
-nothing global, nothing left open.
+Functions of arrays and tables; `plots/data.py` reads them. matplotlib is an extra (`plots`), imported
+when a picture is drawn. Figures are built without pyplot: no display, no global state, nothing left open.
 """
 
 from pathlib import Path
@@ -27,13 +26,16 @@ COLOURS = dict(zip(SEGMENTS, ("tab:red", "tab:orange", "tab:green"), strict=True
 def figure_of_clips(
     end_ms: NDArray[np.int64], interest: NDArray[np.float64], viewings: pa.Table, *, title: str
 ) -> "Figure":
-    """One user and one video (figure 6 of Shang et al. 2023): interest, retention, where the user left.
+    """Draw one user and one video (figure 6 of Shang et al. 2023): interest, retention, where the user left.
 
     Args:
         end_ms: end of each clip [n_clips].
         interest: chance that the user, reaching the clip, watches it through [n_clips].
         viewings: rows of `clip_edges` of the pair; none if the user never watched the video.
         title: of the picture.
+
+    Returns:
+        The figure, not saved.
     """
     figure, axes = _figure(title)
     end = _bounds(end_ms)
@@ -53,12 +55,15 @@ def figure_of_clips(
 
 
 def figure_of_retention(clips: pa.Table, exits: pa.Table, *, title: str) -> "Figure":
-    """Audience of one video: predicted and observed retention, exit points by kind of user.
+    """Draw the audience of one video: predicted and observed retention, exit points by user segment.
 
     Args:
         clips: rows of `clip_interest` of the video.
         exits: rows of `exit_points` of the video.
         title: of the picture.
+
+    Returns:
+        The figure, not saved.
     """
     figure, axes = _figure(title)
     clips = clips.sort_by("clip_no")
@@ -79,11 +84,14 @@ def figure_of_retention(clips: pa.Table, exits: pa.Table, *, title: str) -> "Fig
 
 
 def figure_of_weights(weights: pa.Table, *, title: str) -> "Figure":
-    """How much each source decides, by how much is known of the user: bars that add up to 1.
+    """Draw the weight of each source in the blend, by bucket of user history: bars that add up to 1.
 
     Args:
         weights: rows of `blend_weights` of one day and fit.
         title: of the picture.
+
+    Returns:
+        The figure, not saved.
     """
     figure, axes = _figure(title)
     axes.set(xlabel="users by positive edges", ylabel="share of the order", ylim=(0, 1))
@@ -105,10 +113,10 @@ def figure_of_weights(weights: pa.Table, *, title: str) -> "Figure":
 
 
 def observed(clips: pa.Table) -> NDArray[np.float64]:
-    """Share of the viewings that started a video which watched each of its clips through, from 1 at 0 s.
+    """Compute the share of a video's viewings that watched each clip through, from 1 at 0 s.
 
     Viewings of a user and a day count as one; where they cancel out in the first clip, more may have
-    left than started: at most all are gone.
+    left than started: the share does not go below 0.
 
     Args:
         clips: rows of `clip_interest` of the video, in order; its first clip was reached.
@@ -121,10 +129,14 @@ def observed(clips: pa.Table) -> NDArray[np.float64]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a picture, of the kind its name ends in.
+    """Write a picture in the format its file name ends in.
+
+    Args:
+        figure: the picture.
+        path: where to.
 
     Raises:
-        MicrorecError: it cannot be written there, or there is no such kind.
+        MicrorecError: it cannot be written there, or there is no such format.
     """
     try:
         figure.savefig(path)
@@ -133,7 +145,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def _figure(title: str) -> tuple["Figure", "Axes"]:
-    """An empty picture of shares, as a rule over a video's seconds."""
+    """An empty picture of shares over a video's seconds."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -155,5 +167,5 @@ def _least(bucket: str) -> int:
 
 
 def _bounds(end_ms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Seconds at which clips start and end. [n_clips + 1]."""
+    """Seconds at which clips start and end, [n_clips + 1]."""
     return np.append(0.0, end_ms / 1000)

@@ -36,7 +36,7 @@ BLOCK = "block_no"
 
 
 class Kernel(Protocol):
-    """What compares two blocks. Instances travel to the workers: small and picklable."""
+    """Compares two blocks. Instances travel to the workers: small and picklable."""
 
     @property
     def k(self) -> int:
@@ -68,17 +68,17 @@ def nearest(
     block_size: int,
     n_blocks: int | None = None,
 ) -> DataFrame:
-    """The k nearest neighbours of every row among the rows of its space.
+    """Find the k nearest neighbours of every row among the rows of its space.
 
     Args:
         rows: `within`, idx (int), and whatever columns the kernel packs; an idx may have many rows.
-            Boolean columns `wanted` and `offered`, if there are any, say which rows get a list and
-            which may stand in one.
+            Optional boolean columns `wanted` and `offered` mark the rows that get a list and those that
+            may stand in one.
         kernel: compares two blocks. Must not pair a row with itself.
-        within: columns that name the space; none if there is but one.
+        within: columns that name the space; none if there is only one.
         n_rows: greatest idx + 1.
         block_size: rows of a block, at most; smaller where there would be fewer tasks than cores.
-        n_blocks: number of blocks, if rows have a column `block_no` (int) that says where they belong;
+        n_blocks: number of blocks, if rows have a column `block_no` (int) that assigns them;
             else blocks are of consecutive indices.
 
     Returns:
@@ -106,7 +106,7 @@ def nearest(
 def _packed(
     rows: DataFrame, kernel: Kernel, keys: list[str], *, n_blocks: int, block_size: int
 ) -> DataFrame:
-    """One row per block: the space, block_no, and its rows packed twice: wanted and offered."""
+    """One row per block: the space, block_no, and its rows packed twice, as wanted and as offered."""
     schema = _schema(rows, keys, f"{BLOCK} int, {WANTED} binary, {OFFERED} binary")
     # Blocks of consecutive indices are cut in Python: a column less to hand over.
     block = F.col(BLOCK) if BLOCK in rows.columns else F.floor(F.col("idx") / F.lit(block_size))
@@ -118,7 +118,7 @@ def _packed(
 
 
 def _dealt(rows: DataFrame, n_partitions: int, keys: list[str], number: Column) -> DataFrame:
-    """One partition per number, from another one on in every space: no task has two while another has none."""
+    """One partition per number, rotated by space, so that no task has two blocks while another has none."""
     first = F.pmod(F.hash(*keys), F.lit(n_partitions)) if keys else F.lit(0)
     # Partitions by number are left as they are by adaptive execution.
     return rows.repartitionById(n_partitions, (first + number).cast("int"))
@@ -156,7 +156,7 @@ def _pack(
 def _blocks(
     rows: pa.Table, keys: list[str], block_size: int
 ) -> Iterator[tuple[tuple[Any, ...], pa.Table]]:
-    """Space and block_no of each block, and its rows."""
+    """Yield the space and block_no of each block, and its rows."""
     named = [rows[key].combine_chunks().dictionary_encode() for key in keys]
     is_told = BLOCK in rows.column_names
     numbers = rows[BLOCK].to_numpy() if is_told else rows["idx"].to_numpy() // block_size
@@ -174,7 +174,7 @@ def _blocks(
 def _meet(
     batches: Iterator[pa.RecordBatch], *, kernel: Kernel, keys: list[str], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """Let all blocks of a stream pass by the rows that head it, then give those rows' lists."""
+    """Stream all blocks past the rows that head the stream, then yield those rows' lists."""
     names = [*keys, "task_no"]
     here: tuple[Any, ...] | None = None
     task = _Task(kernel)
@@ -200,7 +200,7 @@ class _Task:
         self.waiting: list[dict[str, Any]] = []
 
     def take(self, block: dict[str, Any]) -> None:
-        """A block of the stream: those with rows of the task come first and wait for one another."""
+        """Take a block of the stream: those with rows of the task come first and are kept until all are there."""
         if block[WANTED].is_valid:
             packed = pickle.loads(block[WANTED].as_buffer())
             self.held.append((packed, Lists.empty(len(packed.idx), self.kernel.k)))
@@ -210,7 +210,7 @@ class _Task:
             self._meet(block)
 
     def batches(self, stream: tuple[Any, ...], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """All lists, after the last block."""
+        """Yield all lists, after the last block."""
         self._meet_waiting()
         for packed, best in self.held:
             edges = self.kernel.edges(packed, best)

@@ -1,9 +1,8 @@
-"""The k nearest rows by cosine where comparing all pairs takes too long: only the cells nearby are searched.
+"""The k nearest rows by cosine where comparing all pairs takes too long: only nearby cells are searched.
 
 An inverted file (Sivic & Zisserman 2003; the IVF index of faiss): k-means finds centres, every row lies in the cell of
-its nearest centre, and a row is compared with the rows of its `n_probes` nearest cells. With them it is compared
-exactly, as `cosine.py` does it: what can be wrong with a list is that a neighbour is missing, never a value or the
-order.
+its nearest centre, and a row is compared with the rows of its `n_probes` nearest cells. Within them the comparison is
+exact, as in `cosine.py`: a list may miss a neighbour, but no value and no order is ever wrong.
 
 Which rows a row meets depends on the two rows and the centres alone, and products with centres are exact too (unit
 vectors on the grid of `cosine.py`). So here as there neither the size nor the order of blocks changes a row. Blocks
@@ -31,14 +30,23 @@ ITERATIONS = 10
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Centres of the cells [n_cells, n_dims], whole multiples of 1 / cosine.GRID times it, and their share of rows."""
+    """Centres of the cells, and the share of the rows each holds.
+
+    Shapes:
+        centres: float64 [n_cells, n_dims], unit vectors as whole multiples of 1 / cosine.GRID, times cosine.GRID;
+        share: float64 [n_cells], adds up to 1
+    """
 
     centres: NDArray[np.float64]
     share: NDArray[np.float64]
     n_probes: int = N_PROBES
 
     def probes(self, exact: NDArray[np.float64]) -> NDArray[np.int32]:
-        """The nearest cells of unit vectors on the grid, nearest first: [n, n_probes]."""
+        """Return the nearest cells of unit vectors, nearest first: int32 [n, n_probes].
+
+        Args:
+            exact: vectors on the grid, as `cosine.Block.exact` [n, n_dims].
+        """
         n_probes = min(self.n_probes, len(self.centres))
         found = np.empty((len(exact), n_probes), np.int32)
         for start in range(0, len(exact), cosine.TILE):
@@ -49,16 +57,19 @@ class Cells:
         return found
 
     def nearest(self, exact: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The nearest cell of each: [n]."""
+        """Return the nearest cell of each vector on the grid [n, n_dims]: int64 [n]."""
         cell: NDArray[np.int64] = np.argmax(exact @ self.centres.T, axis=1)
         return cell
 
     def homes(self, n_rows: int, block_size: int) -> "Homes":
-        """Cut cells into blocks: small cells share one, a large one has several.
+        """Assign cells to blocks: small cells share one, a large one is split over several.
 
         Args:
-            n_rows: rows there are in all.
+            n_rows: rows in all.
             block_size: rows of a block, about.
+
+        Returns:
+            The blocks of each cell, for [n_cells] cells.
         """
         expected = self.share * n_rows
         n_parts = np.maximum(1, np.ceil(expected / block_size)).astype(np.int64)
@@ -74,7 +85,11 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Homes:
-    """Which blocks the rows of a cell are in: the first, and their number [n_cells]."""
+    """The blocks that hold the rows of each cell.
+
+    Shapes:
+        first: int64 [n_cells], the cell's first block; n_parts: int64 [n_cells], over how many it is split
+    """
 
     first: NDArray[np.int64]
     n_parts: NDArray[np.int64]
@@ -85,7 +100,12 @@ class Homes:
         return int((self.first + self.n_parts).max())
 
     def of(self, idx: NDArray[np.int32], cell: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The block of each row [n]."""
+        """Return the block of each row: int64 [n].
+
+        Args:
+            idx: index of each row [n].
+            cell: cell of each row [n].
+        """
         return self.first[cell] + idx % self.n_parts[cell]
 
 
@@ -93,8 +113,9 @@ class Packed(NamedTuple):
     """Rows of a block by cell, and by the cells they are to be compared with.
 
     Shapes:
-        rows: [n], ordered by cell, then idx; cell, start: the cells here and where their rows start, [m] and [m + 1];
-        probed_cell, probed_start: the cells probed from here likewise; prober: places in rows, by probed cell
+        rows: [n], ordered by cell, then idx; cell: int32 [m], the cells in the block; start: int64 [m + 1], where
+        their rows start; probed_cell, probed_start: likewise the cells probed from the block; prober: int32
+        [n * n_probes], positions in rows, by probed cell
     """
 
     rows: cosine.Block
@@ -111,20 +132,23 @@ class Packed(NamedTuple):
 
 
 def n_cells(n_rows: int) -> int:
-    """Cells for so many rows: their number and the rows in those that are probed grow alike."""
+    """Return the number of cells for so many rows; it and the rows in the probed cells grow alike."""
     return int(min(MAX_CELLS, max(1, round(4 * n_rows**0.5))))
 
 
 def cells(
     sample: NDArray[np.floating], *, n_rows: int, n_probes: int = N_PROBES, seed: int
 ) -> Cells:
-    """Find centres by spherical k-means.
+    """Find the centres by spherical k-means.
 
     Args:
-        sample: some of the rows [n, n_dims], in a fixed order; `SAMPLED` * `n_cells` of them are enough.
-        n_rows: rows there are in all.
+        sample: rows [n, n_dims] in a fixed order; `SAMPLED` * `n_cells` of them are enough.
+        n_rows: rows in all.
         n_probes: cells a row will be compared with.
         seed: of the first centres.
+
+    Returns:
+        The cells with their share of the sample: `n_cells(n_rows)` of them, or [n] if the sample is smaller.
     """
     import faiss
 
@@ -147,7 +171,15 @@ def cells(
 
 
 def pack(rows: cosine.Block, cells: Cells) -> Packed:
-    """Order the rows of a block by cell."""
+    """Order the rows of a block [n] by cell, and list the rows by the cells they probe.
+
+    Args:
+        rows: the block.
+        cells: the cells of the space.
+
+    Returns:
+        The block, ready to be compared with other packed blocks.
+    """
     probes = cells.probes(rows.exact)
     order = np.lexsort((rows.idx, probes[:, 0]))
     probes = probes[order]
@@ -188,7 +220,18 @@ def lists(
     n_probes: int = N_PROBES,
     seed: int = 1,
 ) -> Edges:
-    """Everything in one process: the k nearest rows of every row of a matrix, as `cosine.lists` gives them."""
+    """Find the k nearest rows of every row of a matrix, among probed cells, in one process.
+
+    Args:
+        vectors: [n, n_dims]; finite, none of them zero.
+        k: neighbours per row, itself not among them; cosines above 0 only.
+        block_size: rows compared at a time.
+        n_probes: cells a row is compared with.
+        seed: of the sample and of the first centres.
+
+    Returns:
+        idx, neighbour_idx, similarity, rank, as columns of `cosine.lists`; by idx, then rank.
+    """
     n_rows = len(vectors)
     generator = np.random.default_rng(seed)
     sampled = np.sort(generator.permutation(n_rows)[: SAMPLED * n_cells(n_rows)])

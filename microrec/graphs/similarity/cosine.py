@@ -1,15 +1,15 @@
 """The k nearest rows by cosine, exactly, in blocks: the kernel of the modality graphs.
 
-A float32 matrix product compares two blocks, and does nothing but rule out: a pair whose product,
+A float32 matrix product compares two blocks and is only used to rule out: a pair whose product,
 plus the largest error float32 can have made, does not reach the worst entry of the row's list is
-dropped without being looked at again. The few that are left are computed exactly.
+dropped. The few that are left are computed exactly.
 
-Exactly means: real vectors tie in masses (7,500 videos share 46 tags), and a plain matrix product
-gives equal vectors similarities that differ in the last digit, depending on where in a block they
-stand. So unit vectors are rounded to multiples of 2**-26. Their products are multiples of 2**-52
+Exactly, because real vectors tie in masses (7,500 videos share 46 tags), and a plain matrix product
+gives equal vectors similarities that differ in the last digit, depending on their position in a
+block. So unit vectors are rounded to multiples of 2**-26. Their products are multiples of 2**-52
 whose sums stay near 1: float64 adds them without rounding, in any order. The price, an error of
-about 1e-8, is taken off again by rounding the cosine to multiples of 2**-20, which float32 holds
-exactly. So neither the size nor the order of the blocks changes a row.
+about 1e-8, is removed by rounding the cosine to multiples of 2**-20, which float32 holds exactly.
+So neither the size nor the order of the blocks changes a row.
 """
 
 from typing import Any, NamedTuple
@@ -28,11 +28,11 @@ TILE = 512
 
 
 class Block(NamedTuple):
-    """Unit vectors of some rows.
+    """Unit vectors of the rows of a block.
 
     Shapes:
-        idx: int32 [n]; exact: float64 [n, d], whole multiples of 1 / GRID times GRID;
-        approximate: float32 [n, d], the same at length 1
+        idx: int32 [n]; exact: float64 [n, n_dims], whole multiples of 1 / GRID times GRID;
+        approximate: float32 [n, n_dims], the same at length 1
     """
 
     idx: NDArray[np.int32]
@@ -40,17 +40,25 @@ class Block(NamedTuple):
     approximate: NDArray[np.float32]
 
     def rows(self, start: int, stop: int) -> "Block":
-        """Some of the rows."""
+        """Return the rows from `start` up to `stop`, as views [n_rows, n_dims].
+
+        Args:
+            start: first position.
+            stop: position after the last.
+        """
         part = slice(start, stop)
         return Block(self.idx[part], self.exact[part], self.approximate[part])
 
 
 def block(idx: NDArray[np.int32], vectors: NDArray[np.floating]) -> Block:
-    """Rows at length 1, on the grid.
+    """Scale rows to length 1, on the grid.
 
     Args:
         idx: index of each row [n].
-        vectors: [n, d]; finite, none of them zero.
+        vectors: [n, n_dims]; finite, none of them zero.
+
+    Returns:
+        The block of [n] rows, in the order given.
     """
     precise = vectors.astype(np.float64)
     # By the largest component first: squares of huge or tiny values leave the range of float64.
@@ -61,10 +69,10 @@ def block(idx: NDArray[np.int32], vectors: NDArray[np.floating]) -> Block:
 
 
 def lists(vectors: NDArray[np.floating], *, k: int, block_size: int = 4096) -> Edges:
-    """Everything in one process: the k nearest rows of every row of a matrix.
+    """Find the k nearest rows of every row of a matrix, exactly, in one process.
 
     Args:
-        vectors: [n, d]; finite, none of them zero.
+        vectors: [n, n_dims]; finite, none of them zero.
         k: neighbours per row, itself not among them; cosines above 0 only.
         block_size: rows compared at a time.
 
@@ -95,7 +103,14 @@ def compare(left: Block, right: Block, best: Lists) -> None:
 
 
 def offer(left: Block, who: NDArray[np.int32], right: Block, best: Lists) -> None:
-    """`compare` for some rows of the left block only: their places in it [m]."""
+    """Offer every row of a block to the lists of selected rows of another.
+
+    Args:
+        left: the rows whose lists are kept.
+        who: positions in `left` of the rows to compare, ascending [m].
+        right: the block.
+        best: lists of the left rows, changed in place; scores are cosines above 0.
+    """
     n_dims = left.exact.shape[1]
     # Rounding of both factors and of d additions in any order, and of the cosine to its level.
     slack = (n_dims + 4) * 2.0**-24 + 1 / LEVELS
@@ -131,7 +146,7 @@ def _offer(product: Any, who: Any, left: Block, right: Block, best: Lists, slack
 
 @njit(cache=True)
 def _reached(near: Any, number: int) -> Any:
-    """A product that at least so many rows of a block reach, by the best of each chunk; 0 if it has fewer chunks."""
+    """A product that at least `number` rows of a block reach, by the best of each chunk; 0 with fewer chunks."""
     n_chunks = len(near) // CHUNK
     if n_chunks < number:
         return 0.0

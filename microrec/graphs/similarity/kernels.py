@@ -7,7 +7,7 @@ from microrec.graphs.similarity import cells, cosine, pearson
 
 
 def compile_kernels() -> None:
-    """Let a few rows through every kernel, so that numba keeps their machine code on disk."""
+    """Run a few rows through every kernel, so that numba keeps their machine code on disk."""
     few = np.eye(4, 9) + np.eye(4, 9, k=1)
     for signal in ("binary", "weight"):
         pearson.lists(csr_matrix(few), config=pearson.Config(k=2, signal=signal))

@@ -1,4 +1,4 @@
-"""What the graph jobs measure of the graphs they wrote, as rows of `metrics`."""
+"""Measures the graph jobs take of the graphs they wrote, as rows of `metrics`."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,12 @@ class Measure(NamedTuple):
 
 
 def table(spark: SparkSession, measures: Sequence[Measure]) -> DataFrame:
-    """Measures in the types of the contract."""
+    """Return the measures in the types of the contract: rows of `metrics`, without day and stage.
+
+    Args:
+        spark: the session.
+        measures: the measures.
+    """
     schema = (
         "name string, metric string, slice string, value double, low double, high double, n bigint"
     )
@@ -31,7 +36,14 @@ def table(spark: SparkSession, measures: Sequence[Measure]) -> DataFrame:
 
 
 def share(name: str, metric: str, value: float, n: int) -> Measure:
-    """A share of n, with the 95 % interval of Wilson (1927)."""
+    """Return a share of n as a measure, with the 95 % interval of Wilson (1927).
+
+    Args:
+        name: what is measured, such as a table, modality or fit.
+        metric: name of the metric.
+        value: the share, in [0, 1].
+        n: number of cases.
+    """
     z = 1.96
     if not n:
         return Measure(name, metric, "all", value, None, None, n)
@@ -41,14 +53,17 @@ def share(name: str, metric: str, value: float, n: int) -> Measure:
 
 
 def shape(edges: DataFrame, *, name: str) -> list[Measure]:
-    """Sizes of each graph in a table of ranked edges, and how unequally rows stand in lists.
+    """Measure the sizes of each graph in a table of ranked edges, and how unequally rows stand in lists.
 
     `largest_in_degree` is the number of lists the most listed row stands in: a hub of the space
     (Radovanovic et al., JMLR 2010) crowds out what is truly near. The mean is `edges` / `lists`.
 
     Args:
-        edges: neighbour_idx, rank and the column that names the graph.
+        edges: one row per (name, idx, neighbour_idx): neighbour_idx, rank and the column that names the graph.
         name: that column.
+
+    Returns:
+        edges, lists and largest_in_degree of each graph.
     """
     listed = edges.groupBy(name, "neighbour_idx").agg(
         F.count("*").alias("n"), F.count_if(F.col("rank") == 1).alias("first")
@@ -66,5 +81,10 @@ def shape(edges: DataFrame, *, name: str) -> list[Measure]:
 
 
 def sampled(idx: Column, share: float) -> Column:
-    """Whether a row is in the sample that holds about this share of all rows; no other row matters."""
+    """Return whether a row is in the sample of about this share of all rows; it depends on its idx alone.
+
+    Args:
+        idx: index of each row, one row per row of the space.
+        share: share of the rows, in [0, 1].
+    """
     return F.pmod(F.xxhash64(idx), F.lit(LEVELS)) < math.ceil(share * LEVELS)

@@ -1,8 +1,8 @@
-"""Per modality, each video's nearest videos by cosine: exactly, or above a size by a search that nearly is.
+"""Each video's nearest videos by cosine, per modality: exact, or approximate above a size.
 
 The frozen item-item graph of FREEDOM (Zhou et al. 2023) and LATTICE (Zhang et al. 2021).
 
-`cosine.py` and `approximate.py` compare the vectors; here is which vectors are compared.
+`cosine.py` and `cells.py` compare the vectors; this module selects which vectors are compared.
 """
 
 import functools
@@ -84,11 +84,11 @@ def modality_edges(
     similarities above 0 are kept.
 
     Args:
-        video_features: video_id, modality, encoder_version, vector; unique on (video_id, modality).
+        video_features: one row per (video_id, modality): encoder_version, vector.
         video_nodes: video_id, video_idx.
         n_videos: videos of the day, indexed from 0.
-        config: k, centring, block size, from which size on the search is approximate.
-        plan: what to take of yesterday's lists; changes no row.
+        config: k, centring, block size, size above which the search is approximate.
+        plan: what to reuse of yesterday's lists; changes no row.
 
     Returns:
         One row per (modality, video_idx, neighbour_idx): similarity and rank.
@@ -112,21 +112,24 @@ def modality_edges(
 
 
 def obstacles(config: Config) -> tuple[str, ...]:
-    """Why no night can take yesterday's lists: `centred`, a mean moves all vectors of its space."""
+    """Return why no night can reuse yesterday's lists: `centred`, as a mean moves all vectors of its space."""
     return ("centred",) if config.centred else ()
 
 
 def plan(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> Plan:
-    """Find what stands of yesterday's lists, if nothing is in the way (`obstacles`).
+    """Find which of yesterday's lists can be reused, if nothing is in the way (`obstacles`).
 
     A video is touched, per modality, if its vector, encoder or length is not what it was, or if
-    yesterday's list was not exact. Large spaces are not asked about: they are searched as a whole.
+    yesterday's list was not exact. Large spaces are left out: they are always searched as a whole.
 
     Args:
-        tonight: the night.
-        before: the night before it.
+        tonight: inputs of the night.
+        before: inputs of the night before it.
         edges: `modality_edges` of the night before, made of these inputs with this config.
         config: of both nights.
+
+    Returns:
+        What to reuse, or the reason for a full build.
     """
     nodes = reuse.renumbered(before.video_nodes, tonight.video_nodes, "video")
     was = _exact(before, config).withColumnRenamed("idx", "was").join(nodes, on="was", how="inner")
@@ -142,7 +145,16 @@ def plan(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> 
 
 
 def usable(video_features: DataFrame, video_nodes: DataFrame, *, config: Config) -> DataFrame:
-    """The vectors that are compared: space, idx, vector."""
+    """Select the vectors that are compared, centred where the config says so.
+
+    Args:
+        video_features: one row per (video_id, modality): encoder_version, vector.
+        video_nodes: video_id, video_idx.
+        config: which modalities are centred.
+
+    Returns:
+        One row per (modality, encoder_version, n_dims, idx): vector.
+    """
     vectors = (
         video_features.join(video_nodes.select("video_id", "video_idx"), on="video_id", how="inner")
         .withColumn("n_dims", F.size("vector"))
@@ -155,7 +167,13 @@ def usable(video_features: DataFrame, video_nodes: DataFrame, *, config: Config)
 
 
 def large(vectors: DataFrame, *, n_videos: int, config: Config) -> list[tuple[Space, int]]:
-    """Spaces that are searched approximately, with their numbers of vectors."""
+    """Return the spaces that are searched approximately, ascending, with their numbers of vectors.
+
+    Args:
+        vectors: result of `usable`, one row per vector.
+        n_videos: videos of the day.
+        config: the size from which on the search is approximate.
+    """
     if n_videos <= config.exact_up_to:
         return []
     counted = vectors.groupBy(*SPACE).agg(F.count("*").alias("n")).collect()
@@ -171,14 +189,17 @@ def measured(
     n_videos: int,
     config: Config,
 ) -> list[Measure]:
-    """Shape of every graph, and recall of those that were searched.
+    """Measure the size of every graph, and the recall of those that were searched approximately.
 
     Args:
-        video_features: as for the edges, like the others.
-        video_nodes: likewise.
+        video_features: one row per (video_id, modality), as for the edges.
+        video_nodes: as for the edges.
         edges: `modality_edges`, as they were written.
-        n_videos: likewise.
-        config: likewise.
+        n_videos: as for the edges.
+        config: as for the edges.
+
+    Returns:
+        Rows of `metrics`: edges, lists, largest_in_degree and, of large spaces, recall@k.
     """
     figures = shape(edges, name="modality")
     vectors = usable(video_features, video_nodes, config=config)
@@ -192,10 +213,10 @@ def measured(
 def recall(
     vectors: DataFrame, edges: DataFrame, *, space: Space, n_videos: int, config: Config
 ) -> tuple[float, int]:
-    """How much of the exact lists of a sample the edges have; a neighbour as near as the last counts.
+    """Measure which share of the exact lists of a sample the edges have; a neighbour as near as the last counts.
 
     Args:
-        vectors: `usable`.
+        vectors: result of `usable`, one row per vector.
         edges: `modality_edges`, as they were written.
         space: a large one.
         n_videos: videos of the day.
@@ -271,41 +292,58 @@ def _placed(
 
 @dataclass(frozen=True)
 class Similarity:
-    """The kernel `blocks.nearest` runs."""
+    """The exact kernel of `blocks.nearest`."""
 
     k: int
     measures = "similarity float"
 
     def pack(self, rows: pa.Table) -> Any:
-        """Vectors (idx, vector) of one length at length 1."""
+        """Return the vectors of a block, one row per idx with its vector, at length 1: [n, n_dims]."""
         return cosine.block(*_matrix(rows))
 
     def index(self, packed: Any) -> Any:
-        """A block is its own index."""
+        """Return the block itself: it needs no index."""
         return packed
 
     def compare(self, packed: Any, index: Any, best: Lists) -> None:
-        """Cosines."""
+        """Offer the cosines with an indexed block to the lists of a packed one.
+
+        Args:
+            packed: the rows whose lists are kept.
+            index: the other block.
+            best: lists of the packed rows, changed in place.
+        """
         cosine.compare(packed, index, best)
 
     def edges(self, packed: Any, best: Lists) -> Edges:
-        """Lists as columns."""
+        """Return the lists as columns: idx, neighbour_idx, similarity (float32), rank.
+
+        Args:
+            packed: the rows whose lists are kept.
+            best: their lists.
+        """
         columns = best.edges(packed.idx, score="similarity")
         return {**columns, "similarity": columns["similarity"].astype(np.float32)}
 
 
 @dataclass(frozen=True)
 class Search(Similarity):
-    """The same for large spaces, among the cells nearby."""
+    """The kernel for large spaces: compares the rows of nearby cells only."""
 
     cells: Cells
 
     def pack(self, rows: pa.Table) -> Any:
-        """Vectors by cell."""
+        """Return the vectors of a block, one row per idx with its vector, ordered by cell."""
         return approximate.pack(super().pack(rows), self.cells)
 
     def compare(self, packed: Any, index: Any, best: Lists) -> None:
-        """Cosines with the rows of cells that are probed."""
+        """Offer the cosines with the rows of probed cells to the lists of a packed block.
+
+        Args:
+            packed: the rows whose lists are kept.
+            index: the other block.
+            best: lists of the packed rows, changed in place.
+        """
         approximate.compare(packed, index, best)
 
 

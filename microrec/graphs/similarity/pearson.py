@@ -68,7 +68,7 @@ class Config(BaseModel):
 
 
 class Users(NamedTuple):
-    """Some users' vectors, in the order of idx.
+    """The vectors of a set of users, sparse, in the order of idx.
 
     Shapes:
         idx: int32 [n]; indptr: int64 [n + 1]; video_idx: int32 [nnz], ascending within a user;
@@ -85,7 +85,7 @@ class Users(NamedTuple):
     squares: NDArray[np.float64]
 
     def where(self, kept: NDArray[np.bool_]) -> "Users":
-        """The users a mask [n] keeps."""
+        """Return the users that a mask [n] keeps."""
         lengths = np.diff(self.indptr)
         entries = np.repeat(kept, lengths)
         return Users(
@@ -99,7 +99,7 @@ class Users(NamedTuple):
         )
 
     def scale(self, n_videos: float) -> NDArray[np.float64]:
-        """1 / sqrt(N Sxx - Sx**2) per user; 0 for a user without variance: float64 [n]."""
+        """Return 1 / sqrt(N Sxx - Sx**2) per user, 0 for a user without variance: float64 [n]."""
         variance = n_videos * self.squares - self.total * self.total
         # Below this the difference of two large numbers is rounding: the vector is constant.
         real = variance > 1e-12 * n_videos * self.squares
@@ -107,13 +107,13 @@ class Users(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Users by their videos: who viewed what, by list or by bit. In the order of their totals.
+    """Users by their videos: the viewers of each video as a list or as bits. In the order of their totals.
 
     Shapes:
-        idx, n_positive: int32 [n]; total, scale: float64 [n]; place: int32 [videos], where a
-        video's viewers stand: from 0 on a list, -1 nowhere, from -2 down a bit;
-        ptr: int64 [lists + 1]; viewers: uint16 [nnz], positions in the block; x: float64 [nnz] or
-        [0]; bits: uint16 [words, n padded to CHUNK]
+        idx, n_positive: int32 [n]; total, scale: float64 [n]; place: int32 [n_videos], where a
+        video's viewers are: from 0 a list, -1 nowhere, from -2 down a bit;
+        ptr: int64 [n_lists + 1]; viewers: uint16 [nnz], positions in the block; x: float64 [nnz] or
+        [0]; bits: uint16 [n_words, n padded to CHUNK]
     """
 
     idx: NDArray[np.int32]
@@ -128,7 +128,7 @@ class Block(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What the compiled code needs of the formula and the thresholds."""
+    """Numbers of the formula and the thresholds that the compiled code needs."""
 
     n_videos: float
     shrinkage: float
@@ -141,7 +141,12 @@ FIRST_BIT = -2
 
 
 def users_of(matrix: csr_matrix, *, binary: bool = True) -> Users:
-    """The rows of a matrix [n_users, n_videos] as users 0..n-1; stored values are the signals."""
+    """Return the rows of a matrix as users 0..n_users-1; stored values are the signals.
+
+    Args:
+        matrix: signals [n_users, n_videos].
+        binary: whether every stored value counts as 1.
+    """
     rows = csr_matrix(matrix)
     rows.sort_indices()
     x = np.ones(rows.nnz) if binary else rows.data.astype(np.float64)
@@ -159,10 +164,10 @@ def users_of(matrix: csr_matrix, *, binary: bool = True) -> Users:
 
 
 def lists(matrix: csr_matrix, *, config: Config) -> Edges:
-    """Everything in one process, one thread: the k most correlated users of every row of a matrix.
+    """Find the k most correlated users of every row of a matrix, in one process and thread.
 
     Args:
-        matrix: signals [n_users, n_videos]; N is its width unless the config names one.
+        matrix: signals [n_users, n_videos]; N is its width unless the config gives one.
         config: thresholds; the caps are the table builder's business and ignored here.
 
     Returns:
@@ -181,8 +186,11 @@ def block(users: Users, n_videos: float) -> Block:
     """Turn the rows of at most 65,536 users into columns.
 
     Args:
-        users: those without variance take no part.
+        users: [n]; those without variance take no part.
         n_videos: N of the formula.
+
+    Returns:
+        The block, of [<= n] users in the order of their totals.
     """
     scale = users.scale(n_videos)
     present = np.flatnonzero(scale > 0)
@@ -216,7 +224,7 @@ def compare(users: Users, other: Block, best: Lists, *, n_videos: float, config:
     """Offer the users of a block to the lists of users.
 
     Args:
-        users: whose lists are kept; binary or graded as the block is.
+        users: [n], whose lists are kept; binary or graded as the block is.
         other: the block.
         best: the lists, changed in place; notes are the common videos.
         n_videos: N of the formula.
@@ -294,7 +302,7 @@ def _count(videos: Any, block: Block, mask: Any, counts: Any) -> None:
 
 @njit(cache=True)
 def _offer(user: int, who: Any, counts: Any, block: Block, best: Lists, rule: Rule) -> None:
-    """Offer all users of a block, whose counts are known, to the list of one user."""
+    """Offer all users of a block, with their counts of common videos, to the list of one user."""
     idx, n_u, scale_u = who
     n_right, k = len(block.idx), best.score.shape[1]
     for start in range(0, n_right, CHUNK):
@@ -318,7 +326,7 @@ def _offer(user: int, who: Any, counts: Any, block: Block, best: Lists, rule: Ru
 
 @njit(cache=True, inline="always")
 def _bound(beat: float, who: Any, block: Block, first: int, last: int, rule: Rule) -> Any:
-    """The common videos without which nobody of a chunk reaches the correlation `beat`.
+    """The common videos needed for anybody in a chunk to reach the correlation `beat`.
 
     The count at which r is reached is concave in n_v: over a chunk it is least at one of the ends.
     """

@@ -1,4 +1,4 @@
-"""Words that say what rows were made with: a rule (the code and its recipe) and the inputs."""
+"""Stamps that identify what rows were made with: a rule (the code and its recipe) and the inputs."""
 
 import hashlib
 
@@ -6,30 +6,40 @@ from pydantic import BaseModel
 
 
 def digest(*words: str) -> str:
-    """One short word for several."""
+    """Return a digest of texts: 16 hexadecimal digits."""
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def rule(version: int, config: BaseModel) -> str:
-    """The word of code, by the `FORMAT` of its module, and of its section of the recipe."""
+    """Return the digest of code, by the `FORMAT` of its module, and of its section of the recipe.
+
+    Args:
+        version: the `FORMAT`.
+        config: the section.
+    """
     return digest(str(version), config.model_dump_json())
 
 
 def word(version: int, config: BaseModel, inputs: str) -> str:
-    """Both, given a digest of the inputs.
+    """Return the rule and the inputs, as rows are committed with.
 
-    Take the digest before the rows are read: a word older than they are costs the next night a full
-    build, a newer one would lie to it.
+    Take the digest of the inputs before the rows are read: a stamp older than the rows costs the next
+    night a full build, a newer one would hide a change from it.
+
+    Args:
+        version: the `FORMAT` of the code's module.
+        config: its section of the recipe.
+        inputs: digest of the inputs.
     """
     return f"{rule(version, config)} {inputs}"
 
 
 def difference(was: str | None, is_now: str) -> tuple[str, ...]:
-    """Why rows may not be taken as they lie there, if so: `unknown`, another `rule` or other `inputs`.
+    """Return why committed rows may not be reused: nothing, `unknown`, another `rule` or other `inputs`.
 
     Args:
-        was: the word the rows were committed with; None if there are none, or without a word.
-        is_now: the word they would be committed with now.
+        was: the stamp the rows were committed with; None if there are none, or none with a stamp.
+        is_now: the stamp they would be committed with now.
     """
     if was is None:
         return ("unknown",)

@@ -1,9 +1,9 @@
-"""A night's lists from yesterday's: only rows whose lists may differ are compared with all again.
+"""Tonight's lists from yesterday's: only rows whose lists may differ are compared with all again.
 
-Let a row be *touched* if it is new or not what it was, and an entry *stand* if its neighbour is
-there and untouched. The score of two untouched rows is what it was, to the bit, and so is the order
-of ties: indices follow the order of the ids on both days. Then, for an untouched row whose list of
-yesterday
+Let a row be *touched* if it is new or not what it was, and an entry *stand* if its neighbour still
+exists and is untouched. The score of two untouched rows is what it was, to the bit, and so is the
+order of ties: indices follow the order of the ids on both days. Then, for an untouched row whose
+list of yesterday
 
 - was not full: it held every row that counts. Of today's rows only touched ones can be missing;
 - was full and stands as a whole: every untouched row outside is worse than all k inside. So again
@@ -13,8 +13,8 @@ yesterday
 So touched and lost rows (*stale* ones) are compared with all rows, the others with touched rows
 only, and the best k of those and of what stands are the list. Nothing here is an approximation.
 
-What does not hold for a graph (scores that change although neither row did) its own module tells:
-the night is built in full then.
+Where this does not hold for a graph (scores that change although neither row did), the graph's
+module names the obstacle and the night is built in full.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """Whether yesterday's lists are taken (then there is a change), or why they are not."""
+    """Whether yesterday's lists are reused (then there is a change), or why they are not."""
 
     reasons: tuple[str, ...] = ()
     change: Change | None = None
@@ -57,7 +57,7 @@ class Plan:
     n_lost: int = 0
 
     def __str__(self) -> str:
-        """The plan as words of a log line; what was not counted is not told."""
+        """Return the plan as the fields of a log line, without counts that were not taken."""
         kind, why = "incremental" if self.change else "full", ",".join(self.reasons) or "none"
         counts = f"rows={self.n_rows} touched={self.n_touched} lost={self.n_lost} "
         return f"plan={kind} {counts if self.n_rows else ''}reasons={why}"
@@ -68,12 +68,15 @@ FULL = Plan()
 
 
 def renumbered(before: DataFrame, today: DataFrame, name: str) -> DataFrame:
-    """The nodes of both days: was, idx.
+    """Map yesterday's indices to today's: one row per node of both days, was and idx.
 
     Args:
         before: `<name>_id` and `<name>_idx` of yesterday.
         today: the same of today.
-        name: of the kind of nodes.
+        name: kind of node, `user` or `video`.
+
+    Returns:
+        was, idx.
     """
     was = before.select(f"{name}_id", F.col(f"{name}_idx").alias("was"))
     now = today.select(f"{name}_id", F.col(f"{name}_idx").alias("idx"))
@@ -81,11 +84,14 @@ def renumbered(before: DataFrame, today: DataFrame, name: str) -> DataFrame:
 
 
 def moved(lists: DataFrame, nodes: DataFrame) -> DataFrame:
-    """Yesterday's lists by today's indices; a neighbour that is gone is null.
+    """Translate yesterday's lists to today's indices.
 
     Args:
         lists: idx, neighbour_idx, others.
-        nodes: `renumbered`.
+        nodes: result of `renumbered`.
+
+    Returns:
+        One row per (idx, neighbour_idx) whose row still exists; a neighbour that is gone is null.
     """
     others = nodes.select(F.col("was").alias("neighbour_idx"), F.col("idx").alias("now"))
     named = lists.withColumnRenamed("idx", "was").join(nodes, on="was", how="inner").drop("was")
@@ -94,13 +100,16 @@ def moved(lists: DataFrame, nodes: DataFrame) -> DataFrame:
 
 
 def changed(lists: DataFrame, marks: DataFrame, *, within: Sequence[str], k: int) -> Change:
-    """Find what stands of yesterday's lists.
+    """Find which entries of yesterday's lists stand.
 
     Args:
-        lists: `moved`: within, idx, neighbour_idx, the measures, rank.
+        lists: result of `moved`: within, idx, neighbour_idx, the measures, rank.
         marks: one row per row of today: within, idx, touched.
         within: columns that name the space.
         k: length of a full list.
+
+    Returns:
+        The flags of today's rows, and the entries that stand.
     """
     row, untouched = [*within, "idx"], ~F.col("touched")
     neighbours = marks.where(untouched).select(
@@ -121,9 +130,15 @@ def changed(lists: DataFrame, marks: DataFrame, *, within: Sequence[str], k: int
 
 
 def plan(change: Change) -> Plan:
-    """Take what stands, unless almost nothing does.
+    """Decide to reuse what stands, unless almost nothing does.
 
     The flags are counted here and read several times later, so they stay in the cache.
+
+    Args:
+        change: result of `changed`.
+
+    Returns:
+        The change with its counts; without it, and with reason `touched`, where a full build is cheaper.
     """
     counted = change.flags.cache().agg(F.count("*"), F.count_if("touched"), F.count_if("stale"))
     n_rows, n_touched, n_stale = counted.head() or (0, 0, 0)
@@ -139,7 +154,7 @@ def plan(change: Change) -> Plan:
 
 
 def lists(rows: DataFrame, plan: Plan, search: Search, *, score: str, k: int) -> DataFrame:
-    """The lists of all rows, to the bit those of `search(rows)`.
+    """Build the lists of all rows, to the bit those of `search(rows)`.
 
     Args:
         rows: within, idx and what the search reads; an idx may have many rows.
@@ -149,7 +164,7 @@ def lists(rows: DataFrame, plan: Plan, search: Search, *, score: str, k: int) ->
         k: entries of a list, at most.
 
     Returns:
-        As the search gives them, in any order of columns.
+        One row per (within, idx, neighbour_idx), as the search gives them, in any order of columns.
     """
     if plan.change is None:
         return search(rows)

@@ -16,7 +16,7 @@ Edges = dict[str, NDArray[Any]]
 
 
 class Lists(NamedTuple):
-    """The k best neighbours so far of n rows, each with a note.
+    """The k best neighbours of n rows so far, each with a note.
 
     Shapes:
         score: float64 [n, k]; idx, note: int32 [n, k]; size: int32 [n]
@@ -29,22 +29,32 @@ class Lists(NamedTuple):
 
     @classmethod
     def empty(cls, n: int, k: int) -> "Lists":
-        """N lists without entries, of k places each."""
+        """Return n lists without entries, with room for k each: [n, k].
+
+        Args:
+            n: number of rows.
+            k: entries of a list, at most.
+        """
         idx = np.zeros((n, k), np.int32)
         return cls(np.zeros((n, k)), idx, idx.copy(), np.zeros(n, np.int32))
 
     def rows(self, start: int, stop: int) -> "Lists":
-        """Some of the lists; changes go through."""
+        """Return the lists from `start` up to `stop`, as views: changes go through.
+
+        Args:
+            start: first position.
+            stop: position after the last.
+        """
         part = slice(start, stop)
         return Lists(self.score[part], self.idx[part], self.note[part], self.size[part])
 
     def edges(self, rows: NDArray[np.int32], *, score: str, note: str | None = None) -> Edges:
-        """The lists as columns idx, neighbour_idx, <score>, (<note>), rank; by row, then rank.
+        """Return the lists as columns idx, neighbour_idx, <score>, (<note>), rank; by row, then rank.
 
         Args:
             rows: index of each row [n].
             score: name of the column that ranks.
-            note: name of the column of notes, if wanted.
+            note: name of the column of notes; None leaves it out.
         """
         k = self.score.shape[1]
         filled = np.arange(k) < self.size[:, None]  # [n, k]
@@ -68,9 +78,9 @@ def push(best: Lists, row: int, score: float, idx: int, note: int) -> None:
 
     Args:
         best: the lists, changed in place.
-        row: whose list.
+        row: position of the list.
         score: what ranks.
-        idx: the candidate.
+        idx: index of the candidate.
         note: kept with it.
     """
     n_held, k = best.size[row], best.score.shape[1]

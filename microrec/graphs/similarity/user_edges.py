@@ -1,8 +1,8 @@
 """The implicit user network: each user's most correlated users.
 
 The first stage of DMR (Lu et al. 2021, arXiv 2110.03902), exact. `pearson.py` has the formula and
-computes it; here the watch graph becomes users' vectors. N is the number of videos that somebody
-viewed positively within the fit.
+computes it; this module turns the watch graph into users' vectors. N is the number of videos that
+any user viewed positively within the fit.
 """
 
 import logging
@@ -41,7 +41,7 @@ POSITIVE, UNDONE, PART = 1, 2, 4
 
 
 class Night(NamedTuple):
-    """What a night's networks are made of; `n_videos` is N of each fit, see `population`."""
+    """Inputs of a night's networks; `n_videos` is N of each fit, see `population`."""
 
     watch_edges: DataFrame
     users: DataFrame
@@ -59,13 +59,30 @@ class Night(NamedTuple):
         n_users: int,
         config: Config,
     ) -> "Night":
-        """The tables of a day, and what is counted in them."""
+        """Return the tables of a day with the N of each fit.
+
+        Args:
+            watch_edges: `watch_edges` of the day.
+            users: `users` of the day.
+            video_nodes: `video_nodes` of the day.
+            n_users: users of the day, indexed from 0.
+            config: N, if it is fixed.
+        """
         n_videos = {fit: population(watch_edges, fit=fit, config=config) for fit in FITS}
         return cls(watch_edges, users, video_nodes, n_users, n_videos)
 
 
 def networks(tonight: Night, plans: Plans, *, config: Config) -> DataFrame:
-    """`user_edges` of both fits."""
+    """Build the networks of both fits: rows of `user_edges`.
+
+    Args:
+        tonight: inputs of the night.
+        plans: what to reuse of yesterday's lists, per fit.
+        config: signal, thresholds, caps.
+
+    Returns:
+        One row per (fit, user_idx, neighbour_idx): pearson > 0, n_common and rank.
+    """
     edges = []
     for fit, chosen in plans.items():
         logger.info("table=user_edges fit=%s %s", fit, chosen)
@@ -100,7 +117,7 @@ def user_edges(
         n_users: users of the day, indexed from 0.
         n_videos: N, see `population`.
         config: signal, thresholds, caps.
-        plan: what to take of yesterday's lists; changes no row.
+        plan: what to reuse of yesterday's lists; changes no row.
 
     Returns:
         One row per (user_idx, neighbour_idx): fit, pearson > 0, n_common and rank.
@@ -116,7 +133,7 @@ def user_edges(
 
 
 def obstacles(config: Config) -> tuple[str, ...]:
-    """Why no night can take yesterday's lists: scores that change although neither user did.
+    """Return why no night can reuse yesterday's lists: scores that change although neither user did.
 
     `signal`: weights fade every day. `hub_cap`: a new viewer of a video displaces another.
     """
@@ -125,16 +142,20 @@ def obstacles(config: Config) -> tuple[str, ...]:
 
 
 def plans(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> Plans:
-    """Find what stands of yesterday's lists for each fit, if nothing is in the way (`obstacles`).
+    """Find which of yesterday's lists each fit can reuse, if nothing is in the way (`obstacles`).
 
     A user is touched if the set of the videos of their vector is not what it was. Every score
     depends on N, so with another N no list stands: `n_videos` of the config keeps it.
 
     Args:
-        tonight: the night.
-        before: the night before it.
-        edges: `user_edges` of its fit `SOURCE`, made of these inputs with this config.
+        tonight: inputs of the night.
+        before: inputs of the night before it.
+        edges: `user_edges` of its fit `SOURCE`, made of these inputs with this config: one row per
+            (user_idx, neighbour_idx).
         config: of both nights.
+
+    Returns:
+        What to reuse, or the reason for a full build, per fit.
     """
     users = reuse.renumbered(before.users, tonight.users, "user")
     videos = reuse.renumbered(before.video_nodes, tonight.video_nodes, "video")
@@ -162,7 +183,13 @@ def plans(tonight: Night, before: Night, edges: DataFrame, *, config: Config) ->
 
 
 def population(watch_edges: DataFrame, *, fit: str, config: Config) -> int:
-    """N of a fit: the config's, or the videos that somebody viewed positively, undone or not."""
+    """Return N of a fit: the config's, or the number of videos any user viewed positively, undone or not.
+
+    Args:
+        watch_edges: edges of all parts, one row per (split, user_idx, video_idx).
+        fit: name of the fit.
+        config: N, if it is fixed.
+    """
     if config.n_videos is not None:
         return config.n_videos
     seen = _seen(watch_edges, fit).where(F.col("n_positive") > 0)
@@ -172,15 +199,17 @@ def population(watch_edges: DataFrame, *, fit: str, config: Config) -> int:
 def vectors(
     watch_edges: DataFrame, *, fit: str, config: Config, within: Sequence[str] = ()
 ) -> DataFrame:
-    """What goes into the vectors of a fit: idx, video_idx, mark and, if used, weight and meets.
-
-    A pair has a row per part; `Correlation.pack` puts them together.
+    """Select the entries of the users' vectors of a fit.
 
     Args:
         watch_edges: edges of all parts.
         fit: name of the fit.
         config: signal and hub cap.
-        within: columns that name the night, where edges are of several; they are kept.
+        within: columns that name the night, if edges belong to several; they are kept.
+
+    Returns:
+        One row per (within, idx, video_idx, part): mark and, if used, weight and meets.
+        `Correlation.pack` joins the parts of a pair.
     """
     seen = _seen(watch_edges, fit)
     positive, undone = F.col("n_positive") > 0, F.col("undone")
@@ -196,12 +225,15 @@ def vectors(
 
 
 def measured(night: Night, edges: DataFrame, *, config: Config) -> list[Measure]:
-    """Shape of the networks and, with a hub cap, the share of the true neighbours they keep.
+    """Measure the sizes of the networks and, with a hub cap, the share of the true neighbours they keep.
 
     Args:
-        night: the night.
+        night: inputs of the night.
         edges: `user_edges` of both fits, as they were written.
         config: as for the edges.
+
+    Returns:
+        Rows of `metrics`: edges, lists, largest_in_degree and, with a hub cap, kept_of_exact@k.
     """
     figures = shape(edges, name="fit")
     if config.hub_cap is None:
@@ -233,7 +265,7 @@ def _nearest(rows: DataFrame, *, n_users: int, n_videos: int, config: Config) ->
 
 
 def _place(split: Column) -> Column:
-    """1 for the earliest part."""
+    """Position of a part in time, 1 for the earliest."""
     first, *others = FITS["final"]
     place = F.when(split == first, 1)
     for number, name in enumerate(others, start=2):
@@ -250,7 +282,7 @@ def _seen(watch_edges: DataFrame, fit: str) -> DataFrame:
 
 
 def _standing(seen: DataFrame, within: Sequence[str] = ()) -> DataFrame:
-    """Pairs that count: liked, and not undone in a later part; one row each, with last_at."""
+    """Pairs that count: liked, and not undone in a later part; one row per pair, with last_at."""
     positive, place = F.col("n_positive") > 0, _place(F.col("split"))
     pairs = seen.groupBy(*within, "video_idx", "user_idx").agg(
         F.max(F.when(positive, F.col("last_at"))).alias("last_at"),
@@ -288,7 +320,7 @@ def _capped(seen: DataFrame, *, hub_cap: int, within: Sequence[str]) -> DataFram
 
 @dataclass(frozen=True)
 class Correlation:
-    """The kernel `blocks.nearest` runs."""
+    """The kernel of `blocks.nearest`."""
 
     config: Config
     n_videos: int
@@ -300,10 +332,9 @@ class Correlation:
         return self.config.k
 
     def pack(self, rows: pa.Table) -> Users:
-        """Rows of `vectors` as vectors.
+        """Return the rows of `vectors` of a block as users' vectors [n].
 
-        The parts of a pair are put together: what came before the latest undo does not count,
-        weights are added.
+        Joins the parts of a pair: what came before the latest undo does not count, weights are added.
         """
         columns = {name: rows[name].to_numpy() for name in rows.column_names}
         # A number per row that no other has: sorted faster than by columns, and in one way only.
@@ -326,16 +357,27 @@ class Correlation:
         return self._users(user[first][kept], video[first][kept], x[kept], meets[first][kept])
 
     def index(self, packed: Users) -> Block:
-        """Who viewed what."""
+        """Return the block inverted: the viewers of each video."""
         return pearson.block(packed, float(self.n_videos))
 
     def compare(self, packed: Users, index: Block, best: Lists) -> None:
-        """Correlate."""
+        """Offer the users of an indexed block to the lists of a packed one.
+
+        Args:
+            packed: the users whose lists are kept.
+            index: an indexed block.
+            best: lists of the packed users, changed in place.
+        """
         n_videos = float(self.n_videos)
         pearson.compare(packed, index, best, n_videos=n_videos, config=self.config)
 
     def edges(self, packed: Users, best: Lists) -> Edges:
-        """Lists as columns."""
+        """Return the lists as columns: idx, neighbour_idx, pearson, n_common, rank.
+
+        Args:
+            packed: the users whose lists are kept.
+            best: their lists.
+        """
         return best.edges(packed.idx, score="pearson", note="n_common")
 
     def _users(
@@ -345,7 +387,7 @@ class Correlation:
         x: NDArray[np.float64],
         meets: NDArray[np.bool_],
     ) -> Users:
-        """Distinct pairs in order, as vectors of the users within the activity cap."""
+        """Build users' vectors from distinct pairs in order, of the users within the activity cap."""
         idx, n_positive = np.unique(user, return_counts=True)
         row = np.repeat(np.arange(len(idx)), n_positive)
         ends = np.cumsum(np.bincount(row, weights=meets, minlength=len(idx)))
