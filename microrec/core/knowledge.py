@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
-Ints = NDArray[np.integer]
-Floats = NDArray[np.floating]
+from microrec.core.array_types import Floats, Indices
 
 DAY = 86_400_000_000
 """Microseconds."""
@@ -57,7 +56,7 @@ class Knowledge:
         """Positive edges of each user, [n_users]."""
         return np.diff(self.positives.indptr).astype(np.int64)
 
-    def mask(self, scores: Floats, users: Ints) -> None:
+    def mask(self, scores: Floats, users: Indices) -> None:
         """Set the score of every seen, own or ineligible video to -inf, in place.
 
         Args:

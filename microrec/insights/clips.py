@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from microrec.core.knowledge import Floats, Ints, column
+from microrec.core.array_types import Floats, Indices
+from microrec.core.knowledge import column
 from microrec.errors import MicrorecError
 
 SEGMENTS = ("leaves_early", "typical", "stays")
@@ -104,7 +105,9 @@ def catalogue(nodes: pa.Table) -> Catalogue:
     )
 
 
-def segments(served: Ints, stays: Floats, *, config: Config, rng: np.random.Generator) -> Segments:
+def segments(
+    served: Indices, stays: Floats, *, config: Config, rng: np.random.Generator
+) -> Segments:
     """Cut the users at the thirds of how seldom they leave; of equals the middle one decides for all.
 
     Args:
@@ -152,7 +155,7 @@ def curves(retention: Floats, found: Segments) -> dict[str, NDArray[np.float64]]
 
 
 def counts(
-    clip: Ints, through: NDArray[np.bool_], n_clips: int
+    clip: Indices, through: NDArray[np.bool_], n_clips: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Viewings that reached each clip, and of these the ones that left there.
 
@@ -168,7 +171,7 @@ def counts(
 
 
 def interest(
-    retention: NDArray[np.float64], known: Catalogue, *, reached: Ints, left: Ints
+    retention: NDArray[np.float64], known: Catalogue, *, reached: Indices, left: Indices
 ) -> pa.Table:
     """Tell every clip of the eligible videos; one without a length is left out.
 

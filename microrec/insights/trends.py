@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
-from microrec.core.knowledge import Floats, Ints, column
+from microrec.core.array_types import Floats, Indices
+from microrec.core.knowledge import column
 
 HOUR = 3_600_000_000
 """Microseconds."""
@@ -70,7 +71,7 @@ def describe(
     members: pa.Table,
     *,
     users: pa.Table,
-    served: Ints,
+    served: Indices,
     known: Catalogue,
     until: dt.datetime,
     config: Config,
@@ -127,7 +128,7 @@ def describe(
 
 
 def _course(
-    of: Ints, user_number: Ints, at: Ints, video: Ints, mass: Floats
+    of: Indices, user_number: Indices, at: Indices, video: Indices, mass: Floats
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weight and change of each trend.
 
@@ -152,12 +153,12 @@ def _course(
     return share(mass), change
 
 
-def _sum(group: Ints, values: Floats, n: int) -> NDArray[np.float64]:
+def _sum(group: Indices, values: Floats, n: int) -> NDArray[np.float64]:
     """Sums by group, added in the order of the rows. [n]."""
     return np.bincount(group, weights=values, minlength=n).astype(np.float64)
 
 
-def _newer(user: Ints, at: Ints, video: Ints, mass: Floats) -> NDArray[np.bool_]:
+def _newer(user: Indices, at: Indices, video: Indices, mass: Floats) -> NDArray[np.bool_]:
     """Whether a viewing is in the newer half of its user's mass: its middle decides. [n_viewings]."""
     order = np.lexsort((video, -at, user))
     sorted_user, sorted_mass = user[order], mass[order]
@@ -169,7 +170,7 @@ def _newer(user: Ints, at: Ints, video: Ints, mass: Floats) -> NDArray[np.bool_]
     return newer
 
 
-def _tags(tags: Any, video: Ints) -> tuple[pa.Array, Ints, Ints]:
+def _tags(tags: Any, video: Indices) -> tuple[pa.Array, Indices, Indices]:
     """Sorted names of all tags; for each tag of each viewing the viewing and the name's place."""
     of_viewing = tags.take(pa.array(video))
     of_viewing = pc.if_else(pc.is_valid(of_viewing), of_viewing, pa.scalar([], tags.type))
@@ -179,7 +180,7 @@ def _tags(tags: Any, video: Ints) -> tuple[pa.Array, Ints, Ints]:
     return pa.array(names, pa.string()), np.repeat(np.arange(len(video)), lengths), label
 
 
-def _most(group: Ints, label: Ints, mass: Floats, *, n: int, first: int) -> Sequence[Ints]:
+def _most(group: Indices, label: Indices, mass: Floats, *, n: int, first: int) -> Sequence[Indices]:
     """By group, the labels with most mass, best first; ties by label."""
     pair, of = np.unique(group.astype(np.int64) << 32 | label, return_inverse=True)
     total = _sum(of, mass, len(pair))
@@ -191,7 +192,7 @@ def _most(group: Ints, label: Ints, mass: Floats, *, n: int, first: int) -> Sequ
     return np.split(label[kept], ends) if n else []
 
 
-def _named(lists: Sequence[Ints], names: pa.Array) -> pa.Array:
+def _named(lists: Sequence[Indices], names: pa.Array) -> pa.Array:
     """Lists of labels as lists of names."""
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in lists])]).astype(np.int32)
     flat = np.concatenate([np.empty(0, dtype=np.int64), *lists])

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from microrec.core.array_types import Bools, Float64s, Int64s
 from microrec.evaluation.gate import Result
 from microrec.oracle import evidence, lists, sources
-from microrec.oracle.inputs import Bools, Floats, Ints, ListInputs, Stored
+from microrec.oracle.inputs import ListInputs, Stored
 from microrec.oracle.lists import Row
 from microrec.oracle.sources import Told
 
@@ -45,7 +46,7 @@ class Verdict:
     n_users: int
     n_unlike: Mapping[str, int]
     """By source: users whose stored list is not what the artefact says."""
-    recall: Mapping[str, Floats] = field(default_factory=dict)
+    recall: Mapping[str, Float64s] = field(default_factory=dict)
     """By source that searches an index: share of the exact list that each user's stored list holds."""
 
 
@@ -91,7 +92,7 @@ def check(night: ListInputs, published: pa.Table, user_ids: Sequence[str]) -> Ve
 
 def settle(
     night: ListInputs, users: Sequence[int]
-) -> tuple[dict[int, dict[str, Stored]], dict[str, int], dict[str, Floats]]:
+) -> tuple[dict[int, dict[str, Stored]], dict[str, int], dict[str, Float64s]]:
     """The lists of all sources of some users, how many stored ones by source are not theirs, and recalls.
 
     A source that searches an index may have missed videos: its list is the stored one, if that is true.
@@ -247,11 +248,11 @@ def rows_of(published: pa.Table, user_ids: Sequence[str]) -> dict[str, list[Publ
     return {user_id: sorted(rows, key=lambda row: row.rank) for user_id, rows in found.items()}
 
 
-def _union(of_sources: Iterable[Stored]) -> Ints:
+def _union(of_sources: Iterable[Stored]) -> Int64s:
     return np.unique(np.concatenate([np.empty(0, np.int64), *(one.video for one in of_sources)]))
 
 
-def _ranked(night: ListInputs, source: str, proposed: Mapping[int, Ints]) -> dict[int, Told]:
+def _ranked(night: ListInputs, source: str, proposed: Mapping[int, Int64s]) -> dict[int, Told]:
     """What a ranking model says of what the models propose, by user."""
     pairs = [(user, video) for user, some in proposed.items() for video in some.tolist()]
     users, videos = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
@@ -259,7 +260,7 @@ def _ranked(night: ListInputs, source: str, proposed: Mapping[int, Ints]) -> dic
     ends = np.cumsum([len(some) for some in proposed.values()])[:-1]
     found = {}
     for (user, some), mine in zip(proposed.items(), np.split(scores, ends), strict=True):
-        score: Floats = np.zeros(len(night.video_id))
+        score: Float64s = np.zeros(len(night.video_id))
         there: Bools = np.zeros(len(night.video_id), dtype=np.bool_)
         score[some], there[some] = mine, True
         slack = night.rules.oracle.network_tolerance * (1.0 + np.abs(score))

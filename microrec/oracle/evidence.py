@@ -5,8 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
+from microrec.core.array_types import Float64s
 from microrec.core.fitted import Embeddings, Fitted, NeighbourLists, Trends
-from microrec.oracle.inputs import Floats, ListInputs
+from microrec.oracle.inputs import ListInputs
 
 
 class Claim(Protocol):
@@ -122,7 +123,7 @@ def greatest(values: Mapping[int, float], slack: float) -> set[int | None]:
     return {*near} if slack else {near[0]}
 
 
-def cosine(one: Floats, other: Floats) -> float:
+def cosine(one: Float64s, other: Float64s) -> float:
     """Of two vectors; 0 where one has no length."""
     first, second = one.astype(np.float64), other.astype(np.float64)
     length = float(np.linalg.norm(first) * np.linalg.norm(second))

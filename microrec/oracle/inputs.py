@@ -16,11 +16,9 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from microrec.candidates.lists import diversity, exploration, ladder
 from microrec.candidates.ranking import closed_form
 from microrec.core import fitted
+from microrec.core.array_types import Bools, Float64s, Int64s
 
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Scorer = Callable[[Ints, Ints], Floats]
+Scorer = Callable[[Int64s, Int64s], Float64s]
 """Scores [n_pairs] of pairs of user_idx and video_idx."""
 DAY_US = 86_400_000_000
 PARTS = ("train", "validation", "holdout")
@@ -50,10 +48,10 @@ class Rows(NamedTuple):
         start: [n + 1], where the values of each number start; value: [n_values]
     """
 
-    start: Ints
-    value: Ints
+    start: Int64s
+    value: Int64s
 
-    def of(self, number: int) -> Ints:
+    def of(self, number: int) -> Int64s:
         """The values of one number, ascending."""
         return self.value[self.start[number] : self.start[number + 1]]
 
@@ -61,8 +59,8 @@ class Rows(NamedTuple):
 class Stored(NamedTuple):
     """A source's stored list of one user, in the order of the ranks. Both are [n_listed]."""
 
-    video: Ints
-    score: Floats
+    video: Int64s
+    score: Float64s
 
 
 NOTHING = Stored(np.empty(0, dtype=np.int64), np.empty(0))
@@ -75,11 +73,11 @@ class Alike(NamedTuple):
         start: [n_videos + 1]; video, similarity: [n_pairs]
     """
 
-    start: Ints
-    video: Ints
+    start: Int64s
+    video: Int64s
     similarity: NDArray[np.float32]
 
-    def of(self, video: int) -> tuple[Ints, NDArray[np.float32]]:
+    def of(self, video: int) -> tuple[Int64s, NDArray[np.float32]]:
         """Videos that are like this one, ascending, and how much."""
         here = slice(self.start[video], self.start[video + 1])
         return self.video[here], self.similarity[here]
@@ -98,15 +96,15 @@ class Facts:
     liked: Rows
     """Those with a positive viewing."""
     eligible: Bools
-    viewers: Ints
-    likers: Ints
-    last_likers: Ints
+    viewers: Int64s
+    likers: Int64s
+    last_likers: Int64s
     """On the last day."""
-    age_days: Floats
+    age_days: Float64s
     """Since publication; NaN where that is not known or ahead."""
 
     @cached_property
-    def told(self) -> dict[str, Floats]:
+    def told(self) -> dict[str, Float64s]:
         """What the trees read of every video, by name. [n_videos] each."""
         return {
             "place": _place(self.likers),
@@ -147,7 +145,7 @@ class ListInputs:
     """By source; those whose candidates the night has."""
     searched: frozenset[str]
     """Sources that may search an index instead of comparing all videos."""
-    exact: dict[str, Floats]
+    exact: dict[str, Float64s]
     """Vectors of the videos in float64, of the models that have some."""
     rankers: dict[str, Scorer]
     """By source, likewise."""
@@ -158,9 +156,9 @@ class ListInputs:
     alike: Alike
     """Over all modalities, where the recipe asks for it."""
     by_modality: dict[str, Alike]
-    new: Ints
+    new: Int64s
     """New videos in the order in which they are drawn."""
-    uniform: Floats
+    uniform: Float64s
     """By user_idx."""
 
 
@@ -205,7 +203,7 @@ def count(
     published = integers(pc.fill_null(videos["published_at"].cast(pa.int64()), 1 << 62))
     age = int(until.timestamp()) * 1_000_000 - published
 
-    def per_video(some: Ints) -> Ints:
+    def per_video(some: Int64s) -> Int64s:
         return np.bincount(some, minlength=n_videos)
 
     return Facts(
@@ -257,17 +255,17 @@ def alike_in_each(edges: pa.Table, n_videos: int) -> dict[str, Alike]:
     return {name: alike(some, n_videos) for name, some in of_each.items()}
 
 
-def _place(likers: Ints) -> Floats:
+def _place(likers: Int64s) -> Float64s:
     """Minus ln of 1 + the videos that more users like. [n_videos]."""
     more = {n: int((likers > n).sum()) for n in set(likers.tolist())}
     return -np.log1p(np.array([more[n] for n in likers.tolist()], dtype=np.float64))
 
 
-def _by(number: Ints, value: Ints, n: int) -> Rows:
+def _by(number: Int64s, value: Int64s, n: int) -> Rows:
     """Values by ascending numbers 0..n-1."""
     return Rows(np.searchsorted(number, np.arange(n + 1)), value)
 
 
-def integers(column: pa.ChunkedArray) -> Ints:
+def integers(column: pa.ChunkedArray) -> Int64s:
     """Return a column without nulls as int64, [n_rows]."""
     return np.asarray(column, dtype=np.int64)

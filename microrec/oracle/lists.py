@@ -9,7 +9,8 @@ import numpy as np
 
 from microrec.candidates.lists.fill import EXPLORED
 from microrec.candidates.lists.ladder import RUNGS
-from microrec.oracle.inputs import Alike, Floats, ListInputs, Rules, Stored
+from microrec.core.array_types import Float64s
+from microrec.oracle.inputs import Alike, ListInputs, Rules, Stored
 from microrec.oracle.sources import unseen
 
 TIE = 1e-12
@@ -119,7 +120,7 @@ def chances(lists: Lists, night: ListInputs, user: int) -> dict[int, float]:
     }
 
 
-def features(lists: Lists, videos: list[int], night: ListInputs, user: int) -> dict[str, Floats]:
+def features(lists: Lists, videos: list[int], night: ListInputs, user: int) -> dict[str, Float64s]:
     """What the trees read of each video, by name.
 
     Args:
@@ -129,7 +130,7 @@ def features(lists: Lists, videos: list[int], night: ListInputs, user: int) -> d
         user: user_idx.
     """
     facts, history = night.facts, len(night.facts.liked.of(user))
-    found: dict[str, Floats] = {}
+    found: dict[str, Float64s] = {}
     closed = [0.0] * len(videos)
     for source in sorted(lists):
         mine, weight = lists[source], _weight(source, history, night.rules)
@@ -266,7 +267,7 @@ def explore(rows: list[Row], night: ListInputs, user: int, uniform: float) -> li
     return falling(placed)
 
 
-def inclusion(affinity: Floats, places: int, uniform_share: float) -> Floats:
+def inclusion(affinity: Float64s, places: int, uniform_share: float) -> Float64s:
     """Chance of each new video to be shown: who is sure of a place leaves, the likeliest first.
 
     Args:
@@ -288,7 +289,7 @@ def inclusion(affinity: Floats, places: int, uniform_share: float) -> Floats:
     return found
 
 
-def draw(chance: Floats, uniform: float) -> list[int]:
+def draw(chance: Float64s, uniform: float) -> list[int]:
     """Places of the videos that lie under u, u + 1, ... when the chances are laid end to end; and of the sure ones.
 
     Args:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from microrec.core.array_types import Bools, Float64s, Int64s
 from microrec.core.fitted import Embeddings, Fitted, NeighbourLists, Trends
-from microrec.oracle.inputs import NOTHING, Bools, Facts, Floats, Ints, ListInputs, Stored
+from microrec.oracle.inputs import NOTHING, Facts, ListInputs, Stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,8 +17,8 @@ class Told:
         score, slack, must, may: [n_videos]
     """
 
-    score: Floats
-    slack: Floats
+    score: Float64s
+    slack: Float64s
     """By how much the stored score may differ; 0 where it is not a sum."""
     must: Bools
     """Whether the video is proposed if there is room."""
@@ -31,7 +32,7 @@ class Told:
         quotas = tuple((one.allowed(videos), n) for one, n in self.quotas)
         return replace(self, must=self.must & videos, may=self.may & videos, quotas=quotas)
 
-    def best(self, n: int) -> Ints:
+    def best(self, n: int) -> Int64s:
         """The n best, equal ones in the order of video_idx."""
         videos = np.flatnonzero(self.must)
         return videos[np.lexsort((videos, -self.score[videos]))][:n]
@@ -58,7 +59,7 @@ def told(night: ListInputs, source: str, user: int) -> Told:
     raise TypeError(f"source {source} proposes nothing")
 
 
-def by_vector(user: Floats, videos: Floats, known: Bools, *, tolerance: float) -> Told:
+def by_vector(user: Float64s, videos: Float64s, known: Bools, *, tolerance: float) -> Told:
     """Inner products.
 
     Args:
@@ -149,7 +150,7 @@ def settle(
     return Stored(videos, said.score[videos].astype(np.float32).astype(np.float64)), False
 
 
-def brute(said: Told, k: int) -> Ints:
+def brute(said: Told, k: int) -> Int64s:
     """The best k as exact arithmetic has them: the quotas of the trends, then by score. video_idx in order."""
     first = [one.best(n) for one, n in said.quotas]
     proposed = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *first]))
@@ -209,7 +210,7 @@ def recall(said: Told, stored: Stored, k: int) -> float:
     return min(len(np.unique(mine)), len(best)) / len(best)
 
 
-def _in_order(said: Told, listed: Ints) -> bool:
+def _in_order(said: Told, listed: Int64s) -> bool:
     """Whether nothing in a list is surely better than what stands before it."""
     score, slack = said.score[listed], said.slack[listed]
     highest = np.minimum.accumulate(score + slack)

@@ -15,13 +15,12 @@ from microrec.candidates.retrieval import exact as retrieval
 from microrec.config import recipe
 from microrec.config.settings import settings
 from microrec.core import fitted
+from microrec.core.array_types import Float64s, Int64s
 from microrec.evaluation import gate
 from microrec.models import registry
 from microrec.oracle.inputs import (
     Config,
     Facts,
-    Floats,
-    Ints,
     ListInputs,
     Rules,
     Scorer,
@@ -99,7 +98,7 @@ def _searches(model: fitted.Fitted, facts: Facts, rules: Rules) -> bool:
     return int((facts.eligible & model.video_known).sum()) > rules.exact_up_to
 
 
-def _exact(models: Mapping[str, fitted.Fitted]) -> dict[str, Floats]:
+def _exact(models: Mapping[str, fitted.Fitted]) -> dict[str, Float64s]:
     """Vectors of the videos in float64, by source."""
     return {
         source: model.video.astype(np.float64)
@@ -137,7 +136,7 @@ def _rules(config: Config) -> Rules:
 
 def _newcomers(
     facts: Facts, config: exploration.Config, n_users: int, seed: list[int]
-) -> tuple[Ints, Floats]:
+) -> tuple[Int64s, Float64s]:
     """The night's new videos in their order, and a number of each user, as `proposals` draws them."""
     young = facts.age_days < config.max_age_days
     new = [
@@ -157,7 +156,7 @@ def _scorer(warehouse: Warehouse, day: dt.date, model: str) -> Scorer:
     network = networks.network(warehouse, model, graph, day=day, fit="final", device=device)
     module: Any = registry.model(model)
 
-    def score(users: Ints, videos: Ints) -> Floats:
+    def score(users: Int64s, videos: Int64s) -> Float64s:
         return np.asarray(module.scores(network, graph, users, videos), dtype=np.float64)
 
     return score

@@ -18,7 +18,8 @@ from microrec.candidates.lists.diversity import Likeness
 from microrec.candidates.ranking import candidate_union, closed_form, learned_blend
 from microrec.config import recipe
 from microrec.core import fitted, knowledge
-from microrec.core.knowledge import Ints, Knowledge
+from microrec.core.array_types import Indices
+from microrec.core.knowledge import Knowledge
 from microrec.evaluation import truth
 from microrec.runner import shards
 from microrec.tables.arrow import Warehouse
@@ -63,7 +64,7 @@ def known(warehouse: Warehouse, *, day: dt.date, fit: str) -> Proposals:
     return Proposals(users, edges, videos, told, {}, None)
 
 
-def asked(warehouse: Warehouse, found: Proposals, *, day: dt.date, fit: str) -> Ints:
+def asked(warehouse: Warehouse, found: Proposals, *, day: dt.date, fit: str) -> Indices:
     """user_idx whom a fit proposes something to, ascending: in the trial only those who can be evaluated.
 
     Raises:
@@ -82,7 +83,7 @@ def with_lists(
     *,
     day: dt.date,
     fit: str,
-    users: Ints | None = None,
+    users: Indices | None = None,
 ) -> Proposals:
     """The same with what the sources propose, to all or to some consecutive users (ascending)."""
     some = None if users is None else {"user_idx": spanned(users)}
@@ -102,7 +103,7 @@ def with_lists(
     return found._replace(lists=lists, learned=learned)
 
 
-def spanned(users: Ints) -> range:
+def spanned(users: Indices) -> range:
     """From the first of ascending numbers to the last."""
     return range(int(users[0]), int(users[-1]) + 1) if len(users) else range(0)
 
@@ -114,7 +115,7 @@ def recommended(
     day: dt.date,
     trusted: bool,
     until: dt.datetime,
-    users: Ints,
+    users: Indices,
 ) -> pa.Table:
     """The final lists of some users.
 
@@ -148,7 +149,7 @@ def rungs(found: Proposals, *, day: dt.date, fit: str) -> dict[str, NDArray[np.i
 
 
 def selection(
-    warehouse: Warehouse, found: Proposals, *, users: Ints, day: dt.date, fit: str
+    warehouse: Warehouse, found: Proposals, *, users: Indices, day: dt.date, fit: str
 ) -> Callable[[pa.Table | None], pa.Table]:
     """How final lists are made of the proposals, by the recipe.
 
@@ -275,7 +276,7 @@ def in_learned_order(
     *,
     day: dt.date,
     fit: str,
-    users: Ints,
+    users: Indices,
 ) -> pa.Table:
     """`candidates` rows of some users, all that is proposed to them in the learned order.
 
@@ -294,11 +295,11 @@ def in_learned_order(
 
 def in_order_of(
     warehouse: Warehouse,
-    score: Callable[[Ints, Ints], NDArray[np.floating]],
+    score: Callable[[Indices, Indices], NDArray[np.floating]],
     *,
     day: dt.date,
     fit: str,
-    users: Ints,
+    users: Indices,
 ) -> pa.Table:
     """`candidates` rows of some users, all that the night's models propose to them in the order of one more score.
 
@@ -323,7 +324,7 @@ def in_order_of(
 
 
 def some_pairs(
-    warehouse: Warehouse, found: Proposals, users: Ints, *, day: dt.date, fit: str
+    warehouse: Warehouse, found: Proposals, users: Indices, *, day: dt.date, fit: str
 ) -> learned_blend.Pairs:
     """All that is proposed to some users, who need not be consecutive."""
     parts = []
@@ -345,7 +346,7 @@ def _pairs(
     warehouse: Warehouse,
     found: Proposals,
     told: learned_blend.Facts,
-    users: Ints,
+    users: Indices,
     *,
     day: dt.date,
     fit: str,

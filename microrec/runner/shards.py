@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from microrec.config.settings import settings
-from microrec.core.knowledge import Ints
+from microrec.core.array_types import Indices
 from microrec.tables import arrow
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ BATCH = 65_536
 class Ask(Protocol):
     """Says the rows of some users; importable where Spark's workers are."""
 
-    def __call__(self, *, users: Ints) -> pa.Table:
+    def __call__(self, *, users: Indices) -> pa.Table:
         """The same columns for any users [n_users], ascending, also for nobody."""
 
 
-def write(table: str, ask: Ask, users: Ints, **scope: Any) -> None:
+def write(table: str, ask: Ask, users: Indices, **scope: Any) -> None:
     """Ask for the rows of all users and commit them as one partition.
 
     Args:
@@ -63,12 +63,12 @@ def write(table: str, ask: Ask, users: Ints, **scope: Any) -> None:
     warehouse.write(table, rows, **scope)
 
 
-def in_parts(users: Ints) -> list[Ints]:
+def in_parts(users: Indices) -> list[Indices]:
     """Consecutive parts of the users; at least one."""
     return np.array_split(users, range(USERS_AT_ONCE, len(users), USERS_AT_ONCE))
 
 
-def one_by_one(ask: Ask, parts: list[Ints]) -> pa.RecordBatchReader:
+def one_by_one(ask: Ask, parts: list[Indices]) -> pa.RecordBatchReader:
     """The rows of all parts, a batch each; but for the first they are asked for when it is their turn."""
     first = ask(users=parts[0])
     tables = chain([first], (ask(users=part) for part in parts[1:]))
@@ -77,7 +77,7 @@ def one_by_one(ask: Ask, parts: list[Ints]) -> pa.RecordBatchReader:
 
 
 def spread(
-    session: "SparkSession", ask: Ask, parts: list[Ints], *, schema: pa.Schema, tasks: int
+    session: "SparkSession", ask: Ask, parts: list[Indices], *, schema: pa.Schema, tasks: int
 ) -> "DataFrame":
     """The rows of all parts, each asked for in one of so many Spark tasks."""
     from pyspark.sql import functions as F
@@ -97,7 +97,7 @@ def _environment() -> dict[str, str]:
 
 def _answers(
     ask: Ask,
-    parts: list[Ints],
+    parts: list[Indices],
     columns: list[str],
     environment: dict[str, str],
     numbers: Iterator[pa.RecordBatch],

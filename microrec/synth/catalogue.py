@@ -8,8 +8,9 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
+from microrec.core.array_types import Bools, Float64s, Int64s
 from microrec.synth.config import Config
-from microrec.synth.population import N_CLIPS, Bools, Floats, Ints, Videos
+from microrec.synth.population import N_CLIPS, Videos
 
 MODALITIES = ("visual", "acoustic", "textual")
 
@@ -266,11 +267,11 @@ def _clip_rows(config: Config, videos: Videos, rng: np.random.Generator) -> pa.T
     )
 
 
-def _edge(videos: Videos, position: Ints, clip_no: Ints) -> Ints:
-    edge: Ints = videos.duration_ms[position] * clip_no // N_CLIPS
+def _edge(videos: Videos, position: Int64s, clip_no: Int64s) -> Int64s:
+    edge: Int64s = videos.duration_ms[position] * clip_no // N_CLIPS
     return edge
 
 
-def _as_lists(vectors: Floats) -> list[list[float] | None]:
+def _as_lists(vectors: Float64s) -> list[list[float] | None]:
     """Rounded to four decimals: enough for a float32, and short as text."""
     return list(np.round(vectors, 4).tolist())

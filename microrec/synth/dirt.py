@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
+from microrec.core.array_types import Bools, Int64s
 from microrec.synth.config import Config
-from microrec.synth.population import Bools, Ints
 from microrec.synth.viewings import SCHEMA
 
 Row = dict[str, object]
@@ -122,7 +122,7 @@ class _Pool:
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self._left = rng.permutation(size)
 
-    def take(self, size: int, fit: Bools | None = None) -> Ints:
+    def take(self, size: int, fit: Bools | None = None) -> Int64s:
         """The next positions, of those that fit; fewer if they run out."""
         fitting = self._left if fit is None else self._left[fit[self._left]]
         taken = fitting[:size]

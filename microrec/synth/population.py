@@ -11,6 +11,7 @@ import datetime as dt
 import numpy as np
 from numpy.typing import NDArray
 
+from microrec.core.array_types import Bools, Float64s, Int64s
 from microrec.synth.config import Config
 
 N_CLIPS = 4
@@ -20,10 +21,6 @@ DAY_MS = 86_400_000
 
 _MIN_MS, _MAX_MS = 4_000, 180_000
 _HEAD = 3  # flattens the head of the Zipf law: no video is half of its cluster
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +35,9 @@ class Users:
     """
 
     ids: NDArray[np.str_]
-    interest: Floats
-    activity: Floats
-    joined: Ints
+    interest: Float64s
+    activity: Float64s
+    joined: Int64s
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +57,12 @@ class Videos:
     """
 
     ids: NDArray[np.str_]
-    cluster: Ints
-    popularity: Floats
-    duration_ms: Ints
-    weak_clip: Ints
-    born: Ints
-    published_ms: Ints
+    cluster: Int64s
+    popularity: Float64s
+    duration_ms: Int64s
+    weak_clip: Int64s
+    born: Int64s
+    published_ms: Int64s
     eligible: Bools
     duration_known: Bools
 
@@ -97,7 +94,7 @@ def draw_videos(config: Config, rng: np.random.Generator) -> Videos:
     n = config.videos
     cluster = rng.permutation(np.arange(n) % config.clusters)
     rank = rng.permutation(n) // config.clusters
-    popularity: Floats = np.power(rank + float(_HEAD), -config.popularity_exponent)
+    popularity: Float64s = np.power(rank + float(_HEAD), -config.popularity_exponent)
     duration_ms = np.clip(18_000 * rng.lognormal(0.0, 0.85, size=n), _MIN_MS, _MAX_MS)
     born = _spread(n, config.fresh_share, config.days, rng)
     return Videos(
@@ -113,7 +110,7 @@ def draw_videos(config: Config, rng: np.random.Generator) -> Videos:
     )
 
 
-def _spread(n: int, share: float, n_days: int, rng: np.random.Generator) -> Ints:
+def _spread(n: int, share: float, n_days: int, rng: np.random.Generator) -> Int64s:
     """Day 0 for most of n; a share of them dealt out evenly over the later days."""
     days = np.zeros(n, dtype=np.int64)
     if n_days > 1:
@@ -122,7 +119,7 @@ def _spread(n: int, share: float, n_days: int, rng: np.random.Generator) -> Ints
     return days
 
 
-def _publications(config: Config, born: Ints, rng: np.random.Generator) -> Ints:
+def _publications(config: Config, born: Int64s, rng: np.random.Generator) -> Int64s:
     """Fresh videos come out in the first hour of their day (sessions start after it).
 
     The initial catalogue is ten to forty days old, older than any row that arrives too late.
@@ -130,7 +127,7 @@ def _publications(config: Config, born: Ints, rng: np.random.Generator) -> Ints:
     first_ms = epoch_ms(config.first_day)
     fresh = first_ms + born * DAY_MS + rng.integers(0, 3_600_000, size=len(born))
     old = first_ms - rng.integers(10 * DAY_MS, 40 * DAY_MS, size=len(born))
-    published: Ints = np.where(born > 0, fresh, old)
+    published: Int64s = np.where(born > 0, fresh, old)
     return published
 
 
@@ -142,8 +139,8 @@ def _first_of(n: int, share: float, rng: np.random.Generator) -> Bools:
     return chosen
 
 
-def _decreasing(n: int) -> Floats:
-    weights: Floats = np.arange(n, 0, -1, dtype=np.float64)
+def _decreasing(n: int) -> Float64s:
+    weights: Float64s = np.arange(n, 0, -1, dtype=np.float64)
     weights /= weights.sum()
     return weights
 

@@ -9,7 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from microrec.synth.population import DAY_MS, Ints
+from microrec.core.array_types import Int64s
+from microrec.synth.population import DAY_MS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def suppressed(requests: list[Request], day: int) -> dict[int, str]:
     return in_force
 
 
-def last_day(requests: list[Request], n_users: int, n_days: int) -> Ints:
+def last_day(requests: list[Request], n_users: int, n_days: int) -> Int64s:
     """The last day on which each user may watch; erased users stop on the day they ask."""
     last = np.full(n_users, n_days - 1, dtype=np.int64)
     for request in requests:

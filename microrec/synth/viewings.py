@@ -13,17 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from microrec.core.array_types import Bools, Float64s, Int64s
 from microrec.synth.config import Config
-from microrec.synth.population import (
-    DAY_MS,
-    N_CLIPS,
-    Bools,
-    Floats,
-    Ints,
-    Users,
-    Videos,
-    epoch_ms,
-)
+from microrec.synth.population import DAY_MS, N_CLIPS, Users, Videos, epoch_ms
 
 SCHEMA = pa.schema(
     [
@@ -69,13 +61,13 @@ class Viewings:
         session: running number of the user's session on the day.
     """
 
-    user: Ints
-    video: Ints
-    started_ms: Ints
-    watch_ms: Ints
+    user: Int64s
+    video: Int64s
+    started_ms: Int64s
+    watch_ms: Int64s
     completed: Bools
     in_interest: Bools
-    session: Ints
+    session: Int64s
 
 
 class Audience:
@@ -103,10 +95,12 @@ class Audience:
         started_ms += epoch_ms(self._config.first_day) + day * DAY_MS
         return Viewings(user, video, started_ms, watch_ms, completed, in_interest, session)
 
-    def _choose(self, day: int, may_watch: Bools, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    def _choose(
+        self, day: int, may_watch: Bools, rng: np.random.Generator
+    ) -> tuple[Int64s, Int64s]:
         cluster_share, overall_share = _attention(self._videos, day)
         n_today = np.minimum(rng.poisson(self._users.activity), self._config.max_viewings)
-        chosen: list[Ints] = []
+        chosen: list[Int64s] = []
         for user in np.flatnonzero(may_watch & (n_today > 0)):
             interest = self._users.interest[user, self._videos.cluster]
             explore = self._config.explore
@@ -115,7 +109,7 @@ class Audience:
         users = np.flatnonzero(may_watch & (n_today > 0)).repeat([len(v) for v in chosen])
         return users, np.concatenate([*chosen, np.zeros(0, dtype=np.int64)])
 
-    def _draw(self, user: int, weight: Floats, size: int, rng: np.random.Generator) -> Ints:
+    def _draw(self, user: int, weight: Float64s, size: int, rng: np.random.Generator) -> Int64s:
         """Unseen videos by weight without replacement (Efraimidis-Spirakis), a few seen again."""
         seen = np.flatnonzero(self._seen[user])
         again = rng.random(size) < self._config.rewatch
@@ -157,22 +151,22 @@ def log_lines(
     return pa.table(columns, schema=SCHEMA)
 
 
-def _attention(videos: Videos, day: int) -> tuple[Floats, Floats]:
+def _attention(videos: Videos, day: int) -> tuple[Float64s, Float64s]:
     """Share of each video in its cluster and in the whole of what is out on a day."""
     out = np.where(videos.born <= day, videos.popularity, 0.0)
     per_cluster = np.bincount(videos.cluster, weights=out)
     return out / np.maximum(per_cluster[videos.cluster], 1e-12), out / out.sum()
 
 
-def _completes(in_interest: Bools, duration_ms: Ints, rng: np.random.Generator) -> Bools:
+def _completes(in_interest: Bools, duration_ms: Int64s, rng: np.random.Generator) -> Bools:
     """Watched through: interest helps (+2.2), every doubling of the length costs 0.76 (log-odds)."""
     log_odds = -2.2 + 2.2 * in_interest - 1.1 * np.log(duration_ms / _REFERENCE_MS)
     return rng.random(len(log_odds)) < 1 / (1 + np.exp(-log_odds))
 
 
 def _watch_ms(
-    videos: Videos, video: Ints, completed: Bools, in_interest: Bools, rng: np.random.Generator
-) -> Ints:
+    videos: Videos, video: Int64s, completed: Bools, in_interest: Bools, rng: np.random.Generator
+) -> Int64s:
     n = len(video)
     replayed = rng.random(n) < 0.12
     ratio = 1 + np.where(replayed, 2 * rng.random(n), 0.03 * rng.random(n))
@@ -184,7 +178,7 @@ def _watch_ms(
     return np.floor(watched).astype(np.int64)
 
 
-def _sessions(user: Ints, rng: np.random.Generator) -> Ints:
+def _sessions(user: Int64s, rng: np.random.Generator) -> Int64s:
     """Running number of the session within each user; `user` is ascending."""
     first = np.diff(user, prepend=-1) != 0
     opens = first | (rng.random(len(user)) < _NEW_SESSION)
@@ -192,7 +186,7 @@ def _sessions(user: Ints, rng: np.random.Generator) -> Ints:
     return number - np.maximum.accumulate(np.where(first, number, 0))
 
 
-def _starts(user: Ints, session: Ints, watch_ms: Ints, rng: np.random.Generator) -> Ints:
+def _starts(user: Int64s, session: Int64s, watch_ms: Int64s, rng: np.random.Generator) -> Int64s:
     """Milliseconds into the day, strictly ascending within a user.
 
     A session's opening time is uniform; a user's opening times are sorted, and everything watched
@@ -206,7 +200,7 @@ def _starts(user: Ints, session: Ints, watch_ms: Ints, rng: np.random.Generator)
     times = rng.integers(_FIRST_START_MS, _LAST_START_MS, size=len(opens))
     in_order = np.lexsort((times, user[opens]))
     opening = times[in_order].repeat(np.diff(opens, append=len(user)))
-    starts: Ints = opening + before
+    starts: Int64s = opening + before
     return starts
 
 

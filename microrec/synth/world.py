@@ -14,10 +14,11 @@ import pyarrow as pa
 import pydantic
 from pydantic import ConfigDict
 
+from microrec.core.array_types import Bools
 from microrec.synth import catalogue, dirt, privacy, viewings
 from microrec.synth.catalogue import Catalogue
 from microrec.synth.config import Config
-from microrec.synth.population import Bools, Users, Videos, draw_users, draw_videos, epoch_ms
+from microrec.synth.population import Users, Videos, draw_users, draw_videos, epoch_ms
 
 __all__ = ["Config", "Part", "Truth", "World", "generate"]
 

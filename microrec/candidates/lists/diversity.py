@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scipy import sparse
 
-from microrec.core.knowledge import Floats, Ints, column
+from microrec.core.array_types import Floats, Indices
+from microrec.core.knowledge import column
 
 LISTS = 1024
 """Lists whose similarity is measured at a time; does not change the measure."""
@@ -91,7 +92,7 @@ def likeness(modality_edges: pa.Table, videos: pa.Table, *, config: Config) -> L
 
 
 def pick(
-    videos: Ints, scores: Floats, *, k: int, like: Likeness, config: Config
+    videos: Indices, scores: Floats, *, k: int, like: Likeness, config: Config
 ) -> NDArray[np.int64]:
     """Pick the lists of a block of users; ties go to the smaller rank.
 
@@ -132,7 +133,7 @@ def falling(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return least
 
 
-def intra_list_similarity(listed: Ints, like: Likeness) -> NDArray[np.float64]:
+def intra_list_similarity(listed: Indices, like: Likeness) -> NDArray[np.float64]:
     """Mean similarity over the pairs of each list; NaN where a list has fewer than two videos.
 
     Args:
@@ -165,7 +166,7 @@ class _Choice:
         value: [n_block, n_pool], -inf where a video is taken or kept out; all others likewise
     """
 
-    def __init__(self, videos: Ints, scores: Floats, *, like: Likeness, config: Config) -> None:
+    def __init__(self, videos: Indices, scores: Floats, *, like: Likeness, config: Config) -> None:
         """Everything may be taken; arguments as of `pick`."""
         there = videos >= 0
         self.videos, self.like, self.config = videos, like, config
@@ -207,7 +208,7 @@ class _Choice:
         if self.config.relevance < 1:
             self._approach(np.maximum(self.videos[self.rows, best], 0))
 
-    def _approach(self, taken: Ints) -> None:
+    def _approach(self, taken: Indices) -> None:
         """Lower the value of what is more like these videos [n_block] than like any taken before."""
         near, n_videos = self.like.similarity, len(self.like.author)
         start, n_near = near.indptr[taken].astype(np.int64), np.diff(near.indptr)[taken]

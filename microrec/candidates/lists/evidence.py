@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from microrec.candidates.retrieval.exact import Embeddings, Trends
-from microrec.core.knowledge import Floats, Ints, Knowledge, column
+from microrec.core.array_types import Floats, Indices
+from microrec.core.knowledge import Knowledge, column
 
 PAIRS = 1_000_000
 """Pairs of a row and a video of its user's history looked at together."""
@@ -80,7 +81,7 @@ def by_modality(edges: pa.Table, *, n_videos: int) -> dict[str, sparse.csr_matri
     return found
 
 
-def _of(fitted: Any, user: Ints, video: Ints, known: Knowledge) -> dict[str, Ints]:
+def _of(fitted: Any, user: Indices, video: Indices, known: Knowledge) -> dict[str, Indices]:
     """Evidence of the rows of one source, by kind; nothing from a form that has none."""
     if hasattr(fitted, "axis"):
         n = len(fitted.indptr) - 1
@@ -105,8 +106,11 @@ def _of(fitted: Any, user: Ints, video: Ints, known: Knowledge) -> dict[str, Int
 
 
 def _greatest(
-    user: Ints, video: Ints, known: Knowledge, similarity: Callable[[Ints, Ints], Floats]
-) -> Ints:
+    user: Indices,
+    video: Indices,
+    known: Knowledge,
+    similarity: Callable[[Indices, Indices], Floats],
+) -> Indices:
     """By row the video of the user's history that is most similar, if one is: above 0; ties by video_idx.
 
     Args:
@@ -137,7 +141,7 @@ def _units(fitted: Embeddings) -> Floats:
     return unit
 
 
-def _trend(fitted: Trends, user: Ints, video: Ints) -> Ints:
+def _trend(fitted: Trends, user: Indices, video: Indices) -> Indices:
     """The trend with the largest inner product, by row; ties by its number."""
     best, found = np.full(len(user), -np.inf), np.full(len(user), NOTHING)
     for trend in range(fitted.user.shape[1]):
@@ -147,7 +151,7 @@ def _trend(fitted: Trends, user: Ints, video: Ints) -> Ints:
     return found
 
 
-def _modality(alike: Mapping[str, sparse.csr_matrix], one: Ints, other: Ints) -> pa.Array:
+def _modality(alike: Mapping[str, sparse.csr_matrix], one: Indices, other: Indices) -> pa.Array:
     """Modality in which pairs of videos are most alike, ties by name; null where in none or there is no pair."""
     names = list(alike)
     there = np.flatnonzero(one != NOTHING)
@@ -159,7 +163,7 @@ def _modality(alike: Mapping[str, sparse.csr_matrix], one: Ints, other: Ints) ->
     return pa.array(names, pa.string()).take(pa.array(of, mask=of == NOTHING))
 
 
-def _at(matrix: sparse.csr_matrix, rows: Ints, columns: Ints) -> Floats:
+def _at(matrix: sparse.csr_matrix, rows: Indices, columns: Indices) -> Floats:
     """Values of a matrix at pairs. [n_pairs]."""
     if not len(rows):
         return np.empty(0)  # scipy would answer with a matrix

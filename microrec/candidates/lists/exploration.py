@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from microrec.core.knowledge import Floats, Ints
+from microrec.core.array_types import Floats, Indices
 from microrec.errors import MicrorecError
 
 CERTAIN = 1.0 - 1e-9
@@ -65,7 +65,7 @@ class Placed:
 
 
 def newcomers(
-    age: NDArray[np.float64], viewers: Ints, eligible: NDArray[np.bool_], *, config: Config
+    age: NDArray[np.float64], viewers: Indices, eligible: NDArray[np.bool_], *, config: Config
 ) -> NDArray[np.bool_]:
     """Eligible videos that are young or have few viewers.
 
@@ -135,7 +135,7 @@ def draw(found: Floats, uniforms: Floats, *, places: int) -> NDArray[np.int64]:
     return positions
 
 
-def place(videos: Ints, explored: Ints, *, every: int) -> Placed:
+def place(videos: Indices, explored: Indices, *, every: int) -> Placed:
     """Put explored videos into the lists, at ranks every, 2 x every, ...; the others move down.
 
     Those for which a list is too short stand at its end, in their order. What moves beyond k is dropped.

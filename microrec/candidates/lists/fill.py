@@ -22,7 +22,8 @@ from microrec.candidates.lists.ladder import REASONS, RUNGS, Ladder
 from microrec.candidates.ranking import closed_form
 from microrec.candidates.ranking.closed_form import Fused, Ranked
 from microrec.candidates.retrieval.exact import blocks, top
-from microrec.core.knowledge import Ints, Knowledge
+from microrec.core.array_types import Indices
+from microrec.core.knowledge import Knowledge
 from microrec.errors import MicrorecError
 
 EXPLORED = "exploration"
@@ -52,7 +53,7 @@ class Discovery:
 
     exploration: exploration.Config
     like: Likeness
-    new: Ints
+    new: Indices
     uniforms: NDArray[np.float64]
 
 
@@ -99,7 +100,7 @@ class _Lists:
 def select(
     candidates: Mapping[str, pa.Table],
     *,
-    users: Ints,
+    users: Indices,
     known: Knowledge,
     ladder: Ladder,
     k: int,
@@ -186,7 +187,7 @@ def with_ids(
     return rows.append_column("valid_until", pa.repeat(instant, rows.num_rows))
 
 
-def _chances(learned: Ranked, users: Ints, fused: Fused) -> NDArray[np.float64]:
+def _chances(learned: Ranked, users: Indices, fused: Fused) -> NDArray[np.float64]:
     """The learned chances of a block, equal ones told apart in the order of their ranks."""
     points = np.zeros(fused.points.shape)
     rows, videos, ranks, scores = learned.of(users)
@@ -201,7 +202,7 @@ def _chances(learned: Ranked, users: Ints, fused: Fused) -> NDArray[np.float64]:
 
 
 def _side_by_side(
-    rows: Ints, ranks: Ints, columns: Mapping[str, NDArray[Any]], *, shape: tuple[int, int]
+    rows: Indices, ranks: Indices, columns: Mapping[str, NDArray[Any]], *, shape: tuple[int, int]
 ) -> _Lists:
     """Rows of lists, one list a line."""
     found = {name: np.full(shape, -1, dtype=values.dtype) for name, values in columns.items()}
@@ -219,7 +220,7 @@ def _varied(found: _Lists, *, k: int, variety: Variety) -> _Lists:
 
 
 def _discovered(
-    found: _Lists, users: Ints, *, known: Knowledge, discovery: Discovery, source: int
+    found: _Lists, users: Indices, *, known: Knowledge, discovery: Discovery, source: int
 ) -> _Lists:
     """Give some places to new videos that the user has not seen and that are not in the list."""
     new, config = discovery.new, discovery.exploration
@@ -253,7 +254,7 @@ def _discovered(
     )
 
 
-def _rows(users: Ints, found: _Lists, names: list[str]) -> pa.Table:
+def _rows(users: Indices, found: _Lists, names: list[str]) -> pa.Table:
     """Arrow rows from the lists of users; `came` is a position in `names`."""
     row, place = np.nonzero(found.video >= 0)
     came = pa.array(found.came[row, place].astype(np.int64))

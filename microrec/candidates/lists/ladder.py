@@ -18,7 +18,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
-from microrec.core.knowledge import FIT_SPLITS, Ints, Knowledge, age_days, horizon, positive_viewers
+from microrec.core.array_types import Indices
+from microrec.core.knowledge import FIT_SPLITS, Knowledge, age_days, horizon, positive_viewers
 
 RUNGS = ("trend", "fresh", "popular", "catalogue")
 """Order in which a user's list is filled."""
@@ -100,7 +101,7 @@ def rungs(
     }
 
 
-def climb(lists: Mapping[str, Ints], order: Sequence[str] = RUNGS) -> Ladder:
+def climb(lists: Mapping[str, Indices], order: Sequence[str] = RUNGS) -> Ladder:
     """Join the rungs in `order`; a video stays on the first rung that offers it."""
     video = np.concatenate([np.asarray(lists[name], dtype=np.int64) for name in order])
     rung = np.repeat([RUNGS.index(name) for name in order], [len(lists[name]) for name in order])
@@ -109,7 +110,7 @@ def climb(lists: Mapping[str, Ints], order: Sequence[str] = RUNGS) -> Ladder:
     return Ladder(video=video[first], rung=rung[first].astype(np.int16))
 
 
-def fallback(lists: Mapping[str, Ints], k: int) -> pa.Table:
+def fallback(lists: Mapping[str, Indices], k: int) -> pa.Table:
     """Lists for users nobody knows, one row per (segment, rank).
 
     Args:
@@ -136,6 +137,8 @@ def fallback(lists: Mapping[str, Ints], k: int) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _best(videos: Ints, first: Ints | NDArray[np.float64], second: Ints) -> NDArray[np.int64]:
+def _best(
+    videos: Indices, first: Indices | NDArray[np.float64], second: Indices
+) -> NDArray[np.int64]:
     """Videos by two ascending keys (indexed by video_idx), then by video_idx."""
     return np.asarray(videos[np.lexsort((videos, second[videos], first[videos]))], dtype=np.int64)

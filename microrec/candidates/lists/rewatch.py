@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
-from microrec.core.knowledge import Ints, Knowledge, column, fit_edges, stands
+from microrec.core.array_types import Indices
+from microrec.core.knowledge import Knowledge, column, fit_edges, stands
 
 
 class Config(BaseModel):
@@ -27,7 +28,7 @@ class Config(BaseModel):
 
 
 def lanes(
-    edges: pa.Table, *, users: Ints, known: Knowledge, until: dt.datetime, config: Config
+    edges: pa.Table, *, users: Indices, known: Knowledge, until: dt.datetime, config: Config
 ) -> pa.Table:
     """The lane of each user; nobody's if the length is 0.
 

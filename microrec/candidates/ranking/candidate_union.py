@@ -7,11 +7,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from microrec.candidates.retrieval.exact import rows_of
-from microrec.core.knowledge import Floats, Ints, column
+from microrec.core.array_types import Floats, Indices
+from microrec.core.knowledge import column
 from microrec.errors import MicrorecError
 
 
-def union(candidates: Mapping[str, pa.Table]) -> tuple[Ints, Ints]:
+def union(candidates: Mapping[str, pa.Table]) -> tuple[Indices, Indices]:
     """Every pair of a user and a video that some source proposes, once.
 
     Args:
@@ -27,13 +28,13 @@ def union(candidates: Mapping[str, pa.Table]) -> tuple[Ints, Ints]:
     return key >> 32, key & 0xFFFFFFFF
 
 
-def keys(users: Ints, videos: Ints) -> NDArray[np.int64]:
+def keys(users: Indices, videos: Indices) -> NDArray[np.int64]:
     """One number per pair, ascending as the pairs are, [n_pairs]."""
     return users.astype(np.int64) << 32 | videos.astype(np.int64)
 
 
 def by_score(
-    users: Ints, videos: Ints, scores: Floats, *, k: int, then: Floats | None = None
+    users: Indices, videos: Indices, scores: Floats, *, k: int, then: Floats | None = None
 ) -> pa.Table:
     """The best `k` of each user's pairs.
 

@@ -17,7 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from microrec.core.knowledge import Ints, column
+from microrec.core.array_types import Indices
+from microrec.core.knowledge import column
 
 Share = Annotated[float, Field(ge=0)]
 
@@ -71,7 +72,7 @@ class Config(BaseModel):
     block_cells: PositiveInt = 4_000_000
     """(user, video) cells fused at a time, about 26 bytes each; does not change the lists."""
 
-    def weight(self, source: str, history: Ints) -> NDArray[np.float64]:
+    def weight(self, source: str, history: Indices) -> NDArray[np.float64]:
         """Weight of a source for users with `history` positive edges each."""
         chosen = self.weights.get(source, self.other)
         warmth = history / (history + self.kappa)
@@ -82,12 +83,12 @@ class Config(BaseModel):
 class Ranked:
     """One source's candidates as arrays sorted by user, so that a block of users is a slice."""
 
-    user: Ints
-    video: Ints
-    rank: Ints
+    user: Indices
+    video: Indices
+    rank: Indices
     score: NDArray[np.float64]
 
-    def of(self, users: Ints) -> tuple[Ints, Ints, Ints, NDArray[np.float64]]:
+    def of(self, users: Indices) -> tuple[Indices, Indices, Indices, NDArray[np.float64]]:
         """Candidates of ascending `users`: position of the user in `users`, video_idx, rank, score."""
         start = np.searchsorted(self.user, users[0], side="left")
         stop = np.searchsorted(self.user, users[-1], side="right")
@@ -127,7 +128,12 @@ def ranked(candidates: pa.Table) -> Ranked:
 
 
 def fuse(
-    sources: Mapping[str, Ranked], *, users: Ints, history: Ints, n_videos: int, config: Config
+    sources: Mapping[str, Ranked],
+    *,
+    users: Indices,
+    history: Indices,
+    n_videos: int,
+    config: Config,
 ) -> Fused:
     """Fuse the sources for a block of users; the largest share names the source, ties by name.
 

@@ -36,9 +36,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from microrec.candidates.ranking import closed_form
 from microrec.candidates.ranking.candidate_union import by_score, keys, union
+from microrec.core.array_types import Indices
 from microrec.core.knowledge import (
     FIT_SPLITS,
-    Ints,
     Knowledge,
     age_days,
     column,
@@ -111,8 +111,8 @@ class Pairs:
         values: [n_pairs, n_features], in the order of `names(sources)`.
     """
 
-    user: Ints
-    video: Ints
+    user: Indices
+    video: Indices
     values: Matrix
     sources: tuple[str, ...]
     """In name order."""
@@ -152,7 +152,7 @@ def facts(edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day:
     return Facts(known.history, np.stack(columns, axis=1).astype(np.float32))
 
 
-def _place(viewers: Ints) -> NDArray[np.float64]:
+def _place(viewers: Indices) -> NDArray[np.float64]:
     """0 for the most viewed video, the less the more videos have more viewers. [n_videos]."""
     return -np.log1p(len(viewers) - np.searchsorted(np.sort(viewers), viewers, side="right"))
 
@@ -211,7 +211,7 @@ def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: closed_form.
     return Pairs(user, video, values, tuple(sorted(sources)))
 
 
-def _standard(at: Ints, scores: NDArray[np.float64], start: Ints) -> NDArray[np.float64]:
+def _standard(at: Indices, scores: NDArray[np.float64], start: Indices) -> NDArray[np.float64]:
     """A source's scores as z-scores within each user's list; who is not in it gets its least.
 
     Args:
@@ -231,7 +231,7 @@ def _standard(at: Ints, scores: NDArray[np.float64], start: Ints) -> NDArray[np.
     return all_of
 
 
-def liked(found: Pairs, users: Ints, videos: Ints) -> NDArray[np.bool_]:
+def liked(found: Pairs, users: Indices, videos: Indices) -> NDArray[np.bool_]:
     """Which pairs came to be liked.
 
     Args:
@@ -344,7 +344,7 @@ def effects(booster: lightgbm.Booster, found: Pairs) -> dict[str, NDArray[np.flo
 
 
 def closed_effects(
-    found: Pairs, closed: closed_form.Config, *, history: Ints
+    found: Pairs, closed: closed_form.Config, *, history: Indices
 ) -> dict[str, NDArray[np.float64]]:
     """The points each source adds to each pair in the closed form, [n_pairs] by name.
 
@@ -362,9 +362,9 @@ def closed_effects(
 
 def weights(
     effects: Mapping[str, NDArray[np.float64]],
-    user: Ints,
+    user: Indices,
     *,
-    history: Ints,
+    history: Indices,
     buckets: Sequence[tuple[str, int, int | None]],
 ) -> pa.Table:
     """How far each source spreads a user's candidates apart, as a share, by history.

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scipy import sparse
 
-from microrec.core.knowledge import Floats, Ints, Knowledge
+from microrec.core.array_types import Floats, Indices
+from microrec.core.knowledge import Knowledge
 from microrec.errors import MicrorecError
 
 if TYPE_CHECKING:  # numba and faiss: what few pairs do not repay
@@ -120,7 +121,7 @@ class Trends(Protocol):
 def best(
     fitted: Embeddings | NeighbourLists | Trends,
     *,
-    users: Ints,
+    users: Indices,
     known: Knowledge,
     k: int,
     config: Config,
@@ -139,7 +140,7 @@ def best(
 def index(
     fitted: Embeddings,
     *,
-    users: Ints,
+    users: Indices,
     known: Knowledge,
     k: int,
     config: Config,
@@ -181,7 +182,7 @@ def index(
 def by_embeddings(
     fitted: Embeddings,
     *,
-    users: Ints,
+    users: Indices,
     known: Knowledge,
     k: int,
     config: Config,
@@ -206,7 +207,7 @@ def by_embeddings(
     """
     _check_finite(fitted)
 
-    def score(block: Ints) -> Floats:
+    def score(block: Indices) -> Floats:
         scores = fitted.user[block] @ fitted.video.T
         scores[:, ~fitted.video_known] = -np.inf
         return scores
@@ -221,7 +222,7 @@ def by_embeddings(
 
 
 def by_neighbours(
-    fitted: NeighbourLists, *, users: Ints, known: Knowledge, k: int, config: Config
+    fitted: NeighbourLists, *, users: Indices, known: Knowledge, k: int, config: Config
 ) -> pa.Table:
     """Best `k` allowed videos of each user by neighbourhood; only videos with a score above 0.
 
@@ -236,7 +237,7 @@ def by_neighbours(
     n = len(fitted.indptr) - 1
     near = sparse.csr_matrix((fitted.similarity, fitted.neighbour, fitted.indptr), shape=(n, n))
 
-    def score(block: Ints) -> Floats:
+    def score(block: Indices) -> Floats:
         if fitted.axis == "user":
             product = near[block] @ known.positives
         else:
@@ -250,7 +251,9 @@ def by_neighbours(
     return _ranked(score, users=np.asarray(users), known=known, k=k, config=config)
 
 
-def by_trends(fitted: Trends, *, users: Ints, known: Knowledge, k: int, config: Config) -> pa.Table:
+def by_trends(
+    fitted: Trends, *, users: Indices, known: Knowledge, k: int, config: Config
+) -> pa.Table:
     """Best `k` allowed videos of each user who has a trend: a union of what the trends propose.
 
     Each of a user's n trends proposes its best `trend_share` * k / n videos (rounded down); the
@@ -304,7 +307,7 @@ def _with_proposed(
     return np.concatenate([mine[0], theirs[0]]), np.concatenate([mine[1], theirs[1]])
 
 
-def top(scores: Floats, k: int) -> tuple[Ints, Ints, Ints]:
+def top(scores: Floats, k: int) -> tuple[Indices, Indices, Indices]:
     """Best `k` finite scores of each row, exactly; equal scores in the order of the columns.
 
     Args:
@@ -325,13 +328,13 @@ def top(scores: Floats, k: int) -> tuple[Ints, Ints, Ints]:
     return rows[kept], columns[kept], ranks[kept]
 
 
-def blocks(users: Ints, *, n_videos: int, block_cells: int) -> list[Ints]:
+def blocks(users: Indices, *, n_videos: int, block_cells: int) -> list[Indices]:
     """Users cut into consecutive blocks of at most block_cells / n_videos (at least one) users."""
     rows = max(1, block_cells // max(1, n_videos))
     return [users[start : start + rows] for start in range(0, len(users), rows)]
 
 
-def rows_of(users: Ints, ranks: Ints, videos: Ints, scores: Floats) -> pa.Table:
+def rows_of(users: Indices, ranks: Indices, videos: Indices, scores: Floats) -> pa.Table:
     """Columns in the types of the `candidates` contract."""
     columns = {
         "user_idx": users.astype(np.int32),
@@ -343,7 +346,7 @@ def rows_of(users: Ints, ranks: Ints, videos: Ints, scores: Floats) -> pa.Table:
 
 
 def _ranked(
-    score: Callable[[Ints], Floats], *, users: Ints, known: Knowledge, k: int, config: Config
+    score: Callable[[Indices], Floats], *, users: Indices, known: Knowledge, k: int, config: Config
 ) -> pa.Table:
     """Score, mask and cut every block; one `candidates` row per (user, rank)."""
     _check_length(k)
@@ -357,7 +360,7 @@ def _ranked(
 
 
 def _tiled(
-    fitted: Embeddings, *, users: Ints, known: Knowledge, k: int, config: Config
+    fitted: Embeddings, *, users: Indices, known: Knowledge, k: int, config: Config
 ) -> pa.Table:
     """What `_ranked` gives for inner products, without ever holding a row of scores."""
     from microrec.candidates.retrieval import (

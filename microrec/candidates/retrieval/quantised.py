@@ -20,7 +20,7 @@ from scipy import sparse
 
 from microrec.candidates.retrieval import tiled
 from microrec.candidates.retrieval.tiled import Catalogue, Lists
-from microrec.core.knowledge import Floats, Ints
+from microrec.core.array_types import Floats, Indices
 
 DEPTHS = (5, 10, 20, 40)
 """Beyond the last comparing all is as fast."""
@@ -43,7 +43,7 @@ class Index:
     """A faiss.IndexRefineFlat."""
     depth: int
 
-    def ranked(self, user: Floats, *, users: Ints, seen: sparse.csr_matrix, k: int) -> Lists:
+    def ranked(self, user: Floats, *, users: Indices, seen: sparse.csr_matrix, k: int) -> Lists:
         """Nearly the best `k` allowed, unseen videos of each user; arguments as those of `topk.ranked`.
 
         Returns:
@@ -62,7 +62,7 @@ class Index:
         return Lists(*(column[by_user] for column in columns))
 
     def _of_block(
-        self, user: Floats, users: Ints, seen: sparse.csr_matrix, k: int, asked: int
+        self, user: Floats, users: Indices, seen: sparse.csr_matrix, k: int, asked: int
     ) -> Lists:
         self.codes.k_factor = min(self.depth, len(self.catalogue.idx) / asked)
         vectors = np.ascontiguousarray(user[users], np.float32)
@@ -83,7 +83,7 @@ def index(
     catalogue: Catalogue,
     user: Floats,
     *,
-    sample: Ints,
+    sample: Indices,
     seen: sparse.csr_matrix,
     k: int,
     least: float,
@@ -117,7 +117,7 @@ def index(
     return None
 
 
-def shares(found: np.ndarray[Any, np.dtype[np.bool_]], user: Ints) -> Floats:
+def shares(found: np.ndarray[Any, np.dtype[np.bool_]], user: Indices) -> Floats:
     """Share of each user's places that were found; both are [n_places], sorted by user."""
     _, start, size = np.unique(user, return_index=True, return_counts=True)
     share: Floats = np.add.reduceat(found.astype(np.float64), start) / size
@@ -136,14 +136,14 @@ def _learned(catalogue: Catalogue) -> Any:
     return codes
 
 
-def _keys(parts: Iterator[Lists] | list[Lists]) -> Ints:
+def _keys(parts: Iterator[Lists] | list[Lists]) -> Indices:
     """A number for each pair of a user and a video, by user and rank."""
     keys = [one.user.astype(np.int64) << 32 | one.video.astype(np.int64) for one in parts]
     return np.concatenate([np.empty(0, np.int64), *keys])
 
 
 def _are_in(
-    pairs: sparse.csr_matrix, row: Ints, column: Ints
+    pairs: sparse.csr_matrix, row: Indices, column: Indices
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Whether a matrix has an entry at each place [n]."""
     rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))

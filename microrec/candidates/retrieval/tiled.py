@@ -25,8 +25,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
-Floats = NDArray[np.floating]
-Ints = NDArray[np.integer]
+from microrec.core.array_types import Floats, Indices
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 ROWS, COLUMNS = 256, 4096
@@ -65,9 +65,9 @@ class Catalogue(NamedTuple):
 class Lists(NamedTuple):
     """Lists of some users, as columns [n]: by user, then rank; ranks start at 1."""
 
-    user: Ints
-    rank: Ints
-    video: Ints
+    user: Indices
+    rank: Indices
+    video: Indices
     score: Floats
 
 
@@ -108,7 +108,7 @@ def ranked(
     catalogue: Catalogue,
     user: Floats,
     *,
-    users: Ints,
+    users: Indices,
     seen: sparse.csr_matrix,
     k: int,
     threads: int = 1,
@@ -146,7 +146,7 @@ def compile_kernel() -> None:
 
 
 def _of_block(
-    catalogue: Catalogue, user: Floats, seen: sparse.csr_matrix, k: int, users: Ints
+    catalogue: Catalogue, user: Floats, seen: sparse.csr_matrix, k: int, users: Indices
 ) -> Lists:
     """Lists of at most ROWS users."""
     vectors = np.asarray(user[users], np.float32)
@@ -182,7 +182,7 @@ def _barred(
     return place[allowed], before[seen.indptr]
 
 
-def _sorted(held: _Held, catalogue: Catalogue, users: Ints, k: int) -> Lists:
+def _sorted(held: _Held, catalogue: Catalogue, users: Indices, k: int) -> Lists:
     """The lists in order: one sort of whole numbers, of which the upper half falls as the score rises."""
     size = held.size[:, None]
     bits = held.score.view(np.int32)

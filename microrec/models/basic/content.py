@@ -17,8 +17,9 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
+from microrec.core.array_types import Bools, Float32s, Float64s
 from microrec.core.fitted import Embeddings, Trained
-from microrec.models.inputs.graph_arrays import Bools, Doubles, Edges, Floats, Graph, unit_rows
+from microrec.models.inputs.graph_arrays import Edges, Graph, unit_rows
 
 DAY_US = 86_400_000_000
 
@@ -68,7 +69,7 @@ def _recency(graph: Graph, half_life_days: float) -> Any:
     return sp.csr_matrix((weight, (edges.user_idx, edges.video_idx)), shape=shape)
 
 
-def _unit(profile: Doubles) -> tuple[Floats, Bools]:
+def _unit(profile: Float64s) -> tuple[Float32s, Bools]:
     """Rows at unit length; a history whose vectors cancel out leaves no profile."""
     length = np.linalg.norm(profile, axis=1)
     present = length > 1e-6
@@ -77,8 +78,8 @@ def _unit(profile: Doubles) -> tuple[Floats, Bools]:
 
 
 def _concatenate(
-    parts: list[tuple[Floats, Bools]], weights: Doubles, *, n_rows: int
-) -> tuple[Floats, Bools]:
+    parts: list[tuple[Float32s, Bools]], weights: Float64s, *, n_rows: int
+) -> tuple[Float32s, Bools]:
     """Join the modalities' parts, each times the root of its share among those present.
 
     Returns:

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from microrec.core.array_types import Int64s
 from microrec.models.clip.clip_counts import Counts
-from microrec.models.inputs.clip_arrays import ClipEdges, Clips, Ints, Ledger
+from microrec.models.inputs.clip_arrays import ClipEdges, Clips, Ledger
 from microrec.models.nn.layers import on
 
 N_PLACES = 40
@@ -46,8 +47,8 @@ class Viewings:
     """
 
     edges: ClipEdges
-    start: Ints
-    end: Ints
+    start: Int64s
+    end: Int64s
 
     def __len__(self) -> int:
         """Number of viewings."""
@@ -58,7 +59,7 @@ class Viewings:
         return Viewings(self.edges, self.start[chosen], self.end[chosen])
 
     @property
-    def day(self) -> Ints:
+    def day(self) -> Int64s:
         """[n_viewings]."""
         return self.edges.day[self.start]
 
@@ -151,12 +152,12 @@ class Reader:
 
     def pairs(
         self,
-        user: Ints,
-        clip: Ints,
-        day: Ints,
+        user: Int64s,
+        clip: Int64s,
+        day: Int64s,
         *,
         label: NDArray[np.bool_] | None = None,
-        viewing: Ints | None = None,
+        viewing: Int64s | None = None,
         share: float = 1.0,
     ) -> Pairs:
         """Users and clips as of a day each.
@@ -202,7 +203,9 @@ class Reader:
         asked = (edges.user_idx[edge], edges.clip[edge], edges.day[edge])
         return self.pairs(*asked, label=edges.through[edge], viewing=viewing, share=share)
 
-    def _latest(self, ledgers: Sequence[Ledger], keys: Ints, n: int) -> list[tuple[Ints, Ints]]:
+    def _latest(
+        self, ledgers: Sequence[Ledger], keys: Int64s, n: int
+    ) -> list[tuple[Int64s, Int64s]]:
         """Of both signs the latest edges of accounts before days: place of the key, and the edge."""
         if not self.config.graph:
             none = np.zeros(0, dtype=np.int64)
@@ -210,7 +213,7 @@ class Reader:
         found = [ledger.latest(*_parted(keys), n=n) for ledger in ledgers]
         return [(of, sign[entry]) for sign, (of, entry) in zip(self.signs, found, strict=True)]
 
-    def _read(self, asked: Ints, watched: Sequence[tuple[Ints, Ints]]) -> Ints:
+    def _read(self, asked: Int64s, watched: Sequence[tuple[Int64s, Int64s]]) -> Int64s:
         """Every clip that is needed, once, in order."""
         edges = self.clips.edges
         read = np.unique(np.concatenate([asked, *(edges.clip[edge] for _, edge in watched)]))
@@ -219,14 +222,14 @@ class Reader:
             read = np.unique(np.concatenate([read, *beside]))
         return read
 
-    def _rows(self, read: Ints) -> Read:
+    def _rows(self, read: Int64s) -> Read:
         videos, video = np.unique(self.video[read], return_inverse=True)
         place = np.minimum(self.number[read], N_PLACES - 1)
         before, after = (self._place(read, step) for step in (-1, 1))
         return Read(*map(torch.from_numpy, (videos, video, place, read, before, after)))
 
     def _links(
-        self, source: Sequence[Ints], found: Sequence[tuple[Ints, Ints]], keys: Ints
+        self, source: Sequence[Int64s], found: Sequence[tuple[Int64s, Int64s]], keys: Int64s
     ) -> tuple[Links, Links]:
         """Links of both signs to the accounts of some keys."""
         _, day = _parted(keys)
@@ -238,21 +241,21 @@ class Reader:
         )
         return positive, negative
 
-    def _weight(self, edge: Ints, day: Ints, of: Ints, n: int) -> Tensor:
+    def _weight(self, edge: Int64s, day: Int64s, of: Int64s, n: int) -> Tensor:
         edges = self.clips.edges
         weight = edges.weight[edge] * 0.5 ** ((day - edges.day[edge]) / self.config.half_life_days)
         whole = np.bincount(of, weights=weight, minlength=n)
         return torch.from_numpy((weight / whole[of]).astype(np.float32))
 
-    def _beside(self, clip: Ints, step: int) -> Ints:
+    def _beside(self, clip: Int64s, step: int) -> Int64s:
         """The clips before or after, of those that have one."""
         other = clip + step
         inside = (other >= 0) & (other < self.clips.n_clips)
         other, clip = other[inside], clip[inside]
-        found: Ints = other[self.video[other] == self.video[clip]]
+        found: Int64s = other[self.video[other] == self.video[clip]]
         return found
 
-    def _place(self, read: Ints, step: int) -> Ints:
+    def _place(self, read: Int64s, step: int) -> Int64s:
         """Position of the clip before or after among those that are read, -1 where there is none."""
         other = read + step
         place = np.minimum(np.searchsorted(read, other), max(len(read) - 1, 0))
@@ -260,16 +263,16 @@ class Reader:
         return np.where(same, place, -1)
 
 
-def blocks(n: int, size: int) -> Iterator[Ints]:
+def blocks(n: int, size: int) -> Iterator[Int64s]:
     """0..n-1 in blocks."""
     for start in range(0, n, size):
         yield np.arange(start, min(start + size, n))
 
 
-def _joined(account: Ints, day: Ints) -> Ints:
+def _joined(account: Int64s, day: Int64s) -> Int64s:
     """An account as of a day, as one number."""
     return account << Ledger.SHIFT | day
 
 
-def _parted(key: Ints) -> tuple[Ints, Ints]:
+def _parted(key: Int64s) -> tuple[Int64s, Int64s]:
     return key >> Ledger.SHIFT, key & (1 << Ledger.SHIFT) - 1

@@ -11,7 +11,8 @@ were reached of the hazard of their place as known on the day itself:
 
 import numpy as np
 
-from microrec.models.inputs.clip_arrays import Clips, Doubles, Floats, Ints, Ledger
+from microrec.core.array_types import Float32s, Float64s, Int64s
+from microrec.models.inputs.clip_arrays import Clips, Ledger
 
 OF_CLIP = 8
 OF_USER = 3
@@ -41,7 +42,7 @@ class Counts:
         amounts = (left, expected, left * first, expected * first, first)
         self.by_user = Ledger.of(edges.user_idx, edges.day, *amounts)
 
-    def of_clips(self, clip: Ints, day: Ints) -> Floats:
+    def of_clips(self, clip: Int64s, day: Int64s) -> Float32s:
         """Of clips on days. [n, OF_CLIP]."""
         hazard, ratio, started = self._of_place(self.place[clip], day), *self._of_video(clip, day)
         left, reached = self.by_clip.before(clip, day).T
@@ -61,7 +62,7 @@ class Counts:
         ]
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def of_users(self, user_idx: Ints, day: Ints) -> Floats:
+    def of_users(self, user_idx: Int64s, day: Int64s) -> Float32s:
         """Of users on days. [n, OF_USER]."""
         left, expected, left_first, expected_first, started = self.by_user.before(user_idx, day).T
         columns = [
@@ -71,18 +72,18 @@ class Counts:
         ]
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def _of_place(self, place: Ints, day: Ints) -> Doubles:
+    def _of_place(self, place: Int64s, day: Int64s) -> Float64s:
         left, reached = self.everywhere.before(np.zeros_like(place), day).T
         anywhere = (left + 1) / (reached + 2)
         left, reached = self.by_place.before(place, day).T
-        found: Doubles = (left + 20 * anywhere) / (reached + 20)
+        found: Float64s = (left + 20 * anywhere) / (reached + 20)
         return found
 
-    def _of_video(self, clip: Ints, day: Ints) -> tuple[Doubles, Doubles]:
+    def _of_video(self, clip: Int64s, day: Int64s) -> tuple[Float64s, Float64s]:
         left, expected, started = self.by_video.before(self.video[clip], day).T
         return (left + 5) / (expected + 5), started
 
 
-def _logit(p: Doubles) -> Doubles:
-    found: Doubles = np.log(p) - np.log1p(-p)
+def _logit(p: Float64s) -> Float64s:
+    found: Float64s = np.log(p) - np.log1p(-p)
     return found

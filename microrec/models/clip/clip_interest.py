@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn import SimpleConv
 
+from microrec.core.array_types import Int64s
 from microrec.core.fitted import Ranker, Trained
 from microrec.errors import MicrorecError
 from microrec.models.clip.clip_batches import (
@@ -50,7 +51,7 @@ from microrec.models.clip.clip_batches import (
 )
 from microrec.models.clip.clip_counts import N_EVIDENCE, OWN, RATIO
 from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
-from microrec.models.inputs.clip_arrays import Clips, Ints
+from microrec.models.inputs.clip_arrays import Clips
 from microrec.models.inputs.graph_arrays import TABLES as GRAPH_TABLES
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.nn.layers import Layers, linear, normal
@@ -318,7 +319,7 @@ def known(network: ClipInterest, graph: Graph) -> Known:
     clips, device = clips_of(graph), str(network.gate.weight.device)
     reader = Reader(clips, network.config)
 
-    def day(n: int) -> Ints:
+    def day(n: int) -> Int64s:
         return np.full(n, clips.today)
 
     p, q, g = [], [], []
@@ -348,7 +349,7 @@ def known(network: ClipInterest, graph: Graph) -> Known:
 @torch.no_grad()
 def stays(
     network: ClipInterest, found: Known, user_idx: NDArray[Any], video_idx: NDArray[Any]
-) -> Iterator[tuple[Ints, Ints, NDArray[np.float64]]]:
+) -> Iterator[tuple[Int64s, Int64s, NDArray[np.float64]]]:
     """Chances that users who reach a clip of a video watch it through.
 
     Args:
@@ -374,7 +375,7 @@ def stays(
         yield start + place, clip, chance
 
 
-def retained(place: Ints, chance: NDArray[np.float64]) -> NDArray[np.float64]:
+def retained(place: Int64s, chance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ln of the chance to watch the clips up to each through: sums within a block of `stays`. [n]."""
     new = np.flatnonzero(np.diff(place, prepend=-1))
     total = np.cumsum(chance)

@@ -23,11 +23,12 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor, nn
 from torch.nn import functional
 
+from microrec.core.array_types import Bools
 from microrec.core.fitted import Embeddings, Trained
 from microrec.models.graph import sampling
 from microrec.models.graph.propagation import Watched, WatchGraph
 from microrec.models.graph.sampling import Sampler, Triples
-from microrec.models.inputs.graph_arrays import Bools, EarlyStopping, Edges, Graph
+from microrec.models.inputs.graph_arrays import EarlyStopping, Edges, Graph
 from microrec.models.neighbours.activity import ActivityCap, activity_cap
 from microrec.models.nn import losses
 from microrec.models.training import parallel

@@ -19,12 +19,13 @@ from pydantic import ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from microrec.core.array_types import Bools
 from microrec.core.fitted import Trained
 from microrec.models.graph import fitting
 from microrec.models.graph.fitting import TrainingConfig, xavier
 from microrec.models.graph.propagation import Watched, WatchGraph, light_gcn
 from microrec.models.graph.sampling import Triples
-from microrec.models.inputs.graph_arrays import Bools, Edges, Graph
+from microrec.models.inputs.graph_arrays import Edges, Graph
 from microrec.models.training.runtime import Runtime
 
 

@@ -29,12 +29,13 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, Positiv
 from torch import Tensor, nn
 from torch.nn import functional
 
+from microrec.core.array_types import Bools
 from microrec.core.fitted import Trained
 from microrec.models.graph import fitting, propagation
 from microrec.models.graph.fitting import TrainingConfig, xavier
 from microrec.models.graph.propagation import AdjacencyConv, SparseConv, Watched, WatchGraph
 from microrec.models.graph.sampling import Triples
-from microrec.models.inputs.graph_arrays import Bools, Edges, Graph, unit_rows
+from microrec.models.inputs.graph_arrays import Edges, Graph, unit_rows
 from microrec.models.training.runtime import Runtime
 
 

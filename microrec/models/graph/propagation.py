@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor
 
-from microrec.models.inputs.graph_arrays import Bools, Edges, Neighbours
+from microrec.core.array_types import Bools
+from microrec.models.inputs.graph_arrays import Edges, Neighbours
 
 
 def sym(matrix: Any) -> Any:

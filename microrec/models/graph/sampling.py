@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microrec.models.inputs.graph_arrays import Bools, Edges
+from microrec.core.array_types import Bools
+from microrec.models.inputs.graph_arrays import Edges
 
 
 @dataclass(frozen=True, eq=False)

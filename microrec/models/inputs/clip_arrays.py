@@ -13,12 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from microrec.core.array_types import Bools, Float32s, Float64s, Int64s
 from microrec.errors import ContractViolation
-
-Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 
 TABLES = ("clip_edges", "clip_features")
 """The tables `build` reads, besides `video_nodes`."""
@@ -32,13 +28,13 @@ class ClipEdges:
         every array: [n_edges]
     """
 
-    user_idx: Ints
-    clip: Ints
-    day: Ints
+    user_idx: Int64s
+    clip: Int64s
+    day: Int64s
     """Days since 1970."""
     through: Bools
     """Watched through; otherwise the viewer left here."""
-    weight: Doubles
+    weight: Float64s
     """Of the day's viewings of the pair."""
 
     def __len__(self) -> int:
@@ -46,7 +42,7 @@ class ClipEdges:
         return len(self.user_idx)
 
     @property
-    def scattered(self) -> Ints:
+    def scattered(self) -> Int64s:
         """An order that follows nothing, and does not depend on what other edges there are."""
         mixed = self.user_idx.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ self.clip.astype(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -65,11 +61,11 @@ class Clips:
         first: [n_videos + 1]; end_ms: [n_clips]; vector: [n_clips, dim]
     """
 
-    first: Ints
+    first: Int64s
     """Number of each video's first clip; a video of unknown length has none."""
-    end_ms: Ints
+    end_ms: Int64s
     """End of each clip within its video; it starts where the one before ends."""
-    vector: Floats
+    vector: Float32s
     """Zero where the landing zone has none of the clip; dim = 0 where it has none at all."""
     edges: ClipEdges
     validated_on: int | None
@@ -83,22 +79,22 @@ class Clips:
         return len(self.end_ms)
 
     @property
-    def video(self) -> Ints:
+    def video(self) -> Int64s:
         """video_idx of each clip. [n_clips]."""
         return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
 
     @property
-    def number(self) -> Ints:
+    def number(self) -> Int64s:
         """clip_no of each clip. [n_clips]."""
         return np.arange(self.n_clips) - np.repeat(self.first[:-1], np.diff(self.first))
 
     @property
-    def start_ms(self) -> Ints:
+    def start_ms(self) -> Int64s:
         """[n_clips]."""
         before = np.concatenate([[0], self.end_ms[:-1]])
         return np.where(self.number == 0, 0, before)
 
-    def of(self, videos: Ints) -> tuple[Ints, Ints]:
+    def of(self, videos: Int64s) -> tuple[Int64s, Int64s]:
         """All clips of some videos: place of the video in the list, and the clip. [n], [n]."""
         n = np.diff(self.first)[videos]
         place = np.repeat(np.arange(len(videos)), n)
@@ -115,16 +111,16 @@ class Ledger:
         in what was entered; sums: [n_entries + 1, n_amounts]
     """
 
-    key: Ints
-    entry: Ints
-    sums: Doubles
+    key: Int64s
+    entry: Int64s
+    sums: Float64s
 
     SHIFT = 20
     """Bits of a day."""
 
     @classmethod
     def of(
-        cls, account: Ints, day: Ints, *amounts: NDArray[Any], tie: Ints | None = None
+        cls, account: Int64s, day: Int64s, *amounts: NDArray[Any], tie: Int64s | None = None
     ) -> "Ledger":
         """Enter amounts, in the order of days.
 
@@ -141,12 +137,12 @@ class Ledger:
         sums = np.concatenate([np.zeros((1, table.shape[1])), np.cumsum(table, axis=0)])
         return cls((account << cls.SHIFT | day)[entry], entry, sums)
 
-    def before(self, account: Ints, day: Ints) -> Doubles:
+    def before(self, account: Int64s, day: Int64s) -> Float64s:
         """Sums of the entries of each account before a day. [n, n_amounts]."""
         start, end = self._span(account, day)
         return self.sums[end] - self.sums[start]
 
-    def latest(self, account: Ints, day: Ints, *, n: int) -> tuple[Ints, Ints]:
+    def latest(self, account: Int64s, day: Int64s, *, n: int) -> tuple[Int64s, Int64s]:
         """At most n latest entries of each account before a day.
 
         Returns:
@@ -158,7 +154,7 @@ class Ledger:
         within = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
         return place, self.entry[(end - counts)[place] + within]
 
-    def _span(self, account: Ints, day: Ints) -> tuple[Ints, Ints]:
+    def _span(self, account: Int64s, day: Int64s) -> tuple[Int64s, Int64s]:
         start = np.searchsorted(self.key, account << self.SHIFT)
         return start, np.searchsorted(self.key, account << self.SHIFT | day)
 
@@ -203,7 +199,7 @@ def build(tables: Mapping[str, pa.Table], *, parts: tuple[str, ...], holdout: bo
     return Clips(first, end_ms, vector, edges, last if holdout else None, last + 1)
 
 
-def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, first: Ints, end_ms: Ints) -> Floats:
+def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, first: Int64s, end_ms: Int64s) -> Float32s:
     """The delivered clip that holds the middle of each of ours, whatever the producers cut."""
     rows = rows.append_column("video_idx", pc.index_in(rows["video_id"], value_set=video_id))
     rows = rows.filter(pc.is_valid(rows["video_idx"]))
@@ -228,5 +224,5 @@ def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, first: Ints, end_ms: Int
     return vector
 
 
-def _ints(column: pa.Array | pa.ChunkedArray) -> Ints:
+def _ints(column: pa.Array | pa.ChunkedArray) -> Int64s:
     return np.array(column.to_numpy(), dtype=np.int64)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from microrec.core.array_types import Bools, Float32s, Float64s, Instants, Int32s
 from microrec.errors import ContractViolation, RecipeError
 from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
 from microrec.models.inputs.clip_arrays import Clips
@@ -21,12 +22,6 @@ from microrec.models.inputs.clip_arrays import build as build_clips
 from microrec.models.inputs.sequence_arrays import TABLES as SEQUENCE_TABLES
 from microrec.models.inputs.sequence_arrays import Sequences
 from microrec.models.inputs.sequence_arrays import build as build_sequences
-
-Ints = npt.NDArray[np.int32]
-Instants = npt.NDArray[np.int64]
-Doubles = npt.NDArray[np.float64]
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 
 TABLES = (
     "watch_edges",
@@ -65,9 +60,9 @@ class Edges:
         every array: [n_edges]
     """
 
-    user_idx: Ints
-    video_idx: Ints
-    weight: Doubles
+    user_idx: Int32s
+    video_idx: Int32s
+    weight: Float64s
     """Decayed strength of the viewings."""
     n_views: Instants
     n_positive: Instants
@@ -103,7 +98,7 @@ class Features:
         vector: [n_videos, dim], zero where not present; present: [n_videos]
     """
 
-    vector: Floats
+    vector: Float32s
     present: Bools
 
 
@@ -115,9 +110,9 @@ class Neighbours:
         every array: [n_pairs]
     """
 
-    node_idx: Ints
-    neighbour_idx: Ints
-    similarity: Doubles
+    node_idx: Int32s
+    neighbour_idx: Int32s
+    similarity: Float64s
 
     def first(self, n: int) -> "Neighbours":
         """The first n pairs."""
@@ -132,7 +127,7 @@ class Graph:
     n_videos: int
     eligible: Bools
     """May be recommended. [n_videos]"""
-    author: Ints
+    author: Int32s
     """By video_idx a number of its author, from 1; 0 where no other video has the same. [n_videos]"""
     duration_ms: Instants
     """By video_idx; 0 where it is not known. [n_videos]"""
@@ -215,7 +210,7 @@ def pair_keys(edges: Edges, *, n_videos: int) -> npt.NDArray[np.int64]:
     return edges.user_idx.astype(np.int64) * n_videos + edges.video_idx
 
 
-def unit_rows(features: Features, *, centre: bool) -> tuple[Floats, Bools]:
+def unit_rows(features: Features, *, centre: bool) -> tuple[Float32s, Bools]:
     """The vectors at unit length, if asked after taking off the mean of the present ones.
 
     Centring helps where vectors share one large common direction (models.md 7.3: visual, not
@@ -255,12 +250,12 @@ def _within(rows: pa.Table, table: str, **n_nodes: int) -> pa.Table:
     return rows
 
 
-def _authors(author_id: pa.ChunkedArray) -> Ints:
+def _authors(author_id: pa.ChunkedArray) -> Int32s:
     """Numbers of the authors of several videos, in the order of their ids; 0 for all others."""
     names = np.array(pc.fill_null(author_id, "").to_numpy(zero_copy_only=False), dtype=str)
     ids, number, n_videos = np.unique(names, return_inverse=True, return_counts=True)
     several = (n_videos > 1) & (ids != "")
-    numbers: Ints = np.where(several, np.cumsum(several), 0).astype(np.int32)[number]
+    numbers: Int32s = np.where(several, np.cumsum(several), 0).astype(np.int32)[number]
     return numbers
 
 

@@ -13,12 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from microrec.core.array_types import Bools, Float32s, Instants, Int32s
 from microrec.errors import ContractViolation, RecipeError
-
-Ints = NDArray[np.int32]
-Instants = NDArray[np.int64]
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 
 TABLES = ("sequences", "exposures")
 """The tables `build` reads, besides `video_nodes`."""
@@ -35,10 +31,10 @@ class Steps:
     """
 
     indptr: NDArray[np.int64]
-    video_idx: Ints
+    video_idx: Int32s
     at: Instants
     """Microseconds since 1970 UTC."""
-    weight: Floats
+    weight: Float32s
     """1 for a user's own viewings."""
 
     def before(self, instant: int) -> "Steps":
@@ -76,7 +72,7 @@ class Padded:
     there: Bools
     video_idx: NDArray[np.int64]
     at: Instants
-    weight: Floats
+    weight: Float32s
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +85,8 @@ class Exposures:
 
     row: NDArray[np.int64]
     """The user's row of `Sequences.rows` as of the start of the exposure's day."""
-    user_idx: Ints
-    video_idx: Ints
+    user_idx: Int32s
+    video_idx: Int32s
     at: Instants
     label: Bools
     """Positive feedback: watched through, long, or reacted to."""
@@ -113,7 +109,7 @@ class Sequences:
     """
 
     cut_at: Instants
-    user_idx: Ints
+    user_idx: Int32s
     history: Steps
     """What the user watched."""
     future: Steps
@@ -186,7 +182,7 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
     )
 
 
-def _key(cut_at: Instants, user_idx: Ints) -> NDArray[np.int64]:
+def _key(cut_at: Instants, user_idx: Int32s) -> NDArray[np.int64]:
     """One number per (cut, user), in their order; cuts are whole days."""
     return cut_at // 86_400_000_000 << 32 | user_idx.astype(np.int64)
 
@@ -216,7 +212,7 @@ def _steps(lists: pa.ChunkedArray, n_videos: int) -> Steps:
     )
 
 
-def _within(column: pa.Array | pa.ChunkedArray, n: int, table: str) -> Ints:
+def _within(column: pa.Array | pa.ChunkedArray, n: int, table: str) -> Int32s:
     index = np.array(column.to_numpy(), dtype=np.int32)
     outside = int(np.count_nonzero((index < 0) | (index >= n)))
     if outside:

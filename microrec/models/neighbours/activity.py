@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
-from microrec.models.inputs.graph_arrays import Graph, Ints, binary_matrix
+from microrec.core.array_types import Int32s
+from microrec.models.inputs.graph_arrays import Graph, binary_matrix
 
 
 class ActivityCap(BaseModel):
@@ -42,7 +43,7 @@ def ordinary_viewings(graph: Graph, config: ActivityCap) -> tuple[Any, dict[str,
     return ordinary, {"activity_cap": cap, "users_over_cap": int((n_liked > cap).sum())}
 
 
-def activity_cap(n_liked: Ints, config: ActivityCap) -> int:
+def activity_cap(n_liked: Int32s, config: ActivityCap) -> int:
     """The largest history that still counts for the similarity; at least 1, as the median is."""
     active = n_liked[n_liked > 0]
     if config.activity_cap is not None:

@@ -19,8 +19,9 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from scipy import linalg
 
+from microrec.core.array_types import Float64s, Int32s
 from microrec.core.fitted import Trained
-from microrec.models.inputs.graph_arrays import Doubles, Graph, Ints
+from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.neighbours import nearest
 from microrec.models.neighbours.activity import ActivityCap, ordinary_viewings
 
@@ -56,14 +57,14 @@ def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
     return Trained(lists, report | {"videos_solved": len(solved), "videos_left_out": left_out})
 
 
-def _most_viewed(viewers: Doubles, n: int) -> Ints:
+def _most_viewed(viewers: Float64s, n: int) -> Int32s:
     """The n videos of most viewers, of equal ones the first, in the order of the videos."""
     viewed = np.flatnonzero(viewers)
     order = np.argsort(-viewers[viewed], kind="stable")
     return np.sort(viewed[order[:n]]).astype(np.int32)
 
 
-def _weights(watched: Any, config: Config) -> Doubles:
+def _weights(watched: Any, config: Config) -> Float64s:
     """W, all of it, diagonal zero [n_solved, n_solved].
 
     Args:
@@ -80,7 +81,7 @@ def _weights(watched: Any, config: Config) -> Doubles:
     return weights
 
 
-def _gram(watched: Any) -> Doubles:
+def _gram(watched: Any) -> Float64s:
     """X'X, dense, block by block: a sparse product of 20,000 videos may be larger than a dense one."""
     n = watched.shape[1]
     gram = np.empty((n, n))
@@ -90,7 +91,7 @@ def _gram(watched: Any) -> Doubles:
     return gram
 
 
-def _inverse(matrix: Doubles) -> Doubles:
+def _inverse(matrix: Float64s) -> Float64s:
     """Inverse of a symmetric positive definite matrix, in the memory of the matrix."""
     if not len(matrix):  # refused by LAPACK
         return matrix
@@ -98,11 +99,11 @@ def _inverse(matrix: Doubles) -> Doubles:
     inverse, _ = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
     for video in range(len(inverse)):  # the other triangle is what it was
         inverse[video, video + 1 :] = inverse[video + 1 :, video]
-    by_rows: Doubles = inverse.T
+    by_rows: Float64s = inverse.T
     return by_rows
 
 
-def _rows(weights: Doubles, solved: Ints, *, n_videos: int) -> Iterator[tuple[Ints, Doubles]]:
+def _rows(weights: Float64s, solved: Int32s, *, n_videos: int) -> Iterator[tuple[Int32s, Float64s]]:
     """Each video's row of W over all videos; an empty one where it is not solved for."""
     place = np.full(n_videos, -1)
     place[solved] = np.arange(len(solved))

@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from microrec.core.array_types import Float32s, Float64s, Int32s
 from microrec.core.fitted import NeighbourLists
-from microrec.models.inputs.graph_arrays import Doubles, Floats, Ints
 
 BLOCK_CELLS = 2**24
 """Upper bound of stored cells per block: 200 MB of indices and values at worst."""
 
 
-def top_k(values: Doubles, columns: Ints, k: int) -> npt.NDArray[np.int64]:
+def top_k(values: Float64s, columns: Int32s, k: int) -> npt.NDArray[np.int64]:
     """Positions of the k largest values, largest first, ties by column; exact, ties included.
 
     Args:
@@ -35,7 +35,7 @@ def top_k(values: Doubles, columns: Ints, k: int) -> npt.NDArray[np.int64]:
 
 
 def neighbour_lists(
-    rows: Iterator[tuple[Ints, Doubles]], *, axis: Literal["user", "video"], k: int
+    rows: Iterator[tuple[Int32s, Float64s]], *, axis: Literal["user", "video"], k: int
 ) -> NeighbourLists:
     """Cut each node's (neighbours, similarities) to the k nearest of positive similarity.
 
@@ -46,7 +46,7 @@ def neighbour_lists(
 
 
 def signed_neighbour_lists(
-    rows: Iterator[tuple[Ints, Doubles]], *, axis: Literal["user", "video"], k: int
+    rows: Iterator[tuple[Int32s, Float64s]], *, axis: Literal["user", "video"], k: int
 ) -> NeighbourLists:
     """Cut each node's row to the k similarities furthest from zero; nearest first, below zero last.
 
@@ -55,7 +55,7 @@ def signed_neighbour_lists(
     return _compressed((_strongest(*row, k) for row in rows), axis=axis)
 
 
-def _nearest(columns: Ints, values: Doubles, k: int) -> tuple[Ints, Floats]:
+def _nearest(columns: Int32s, values: Float64s, k: int) -> tuple[Int32s, Float32s]:
     """The k largest positive similarities of one row, largest first."""
     positive = values > 0
     columns, stored = columns[positive], values[positive].astype(np.float32)
@@ -63,7 +63,7 @@ def _nearest(columns: Ints, values: Doubles, k: int) -> tuple[Ints, Floats]:
     return columns[best], stored[best]
 
 
-def _strongest(columns: Ints, values: Doubles, k: int) -> tuple[Ints, Floats]:
+def _strongest(columns: Int32s, values: Float64s, k: int) -> tuple[Int32s, Float32s]:
     """The k similarities of one row that are furthest from zero, largest first."""
     stored = values.astype(np.float32)
     other = stored != 0
@@ -75,7 +75,7 @@ def _strongest(columns: Ints, values: Doubles, k: int) -> tuple[Ints, Floats]:
 
 
 def _compressed(
-    cut: Iterator[tuple[Ints, Floats]], *, axis: Literal["user", "video"]
+    cut: Iterator[tuple[Int32s, Float32s]], *, axis: Literal["user", "video"]
 ) -> NeighbourLists:
     """Rows of (neighbours, similarities) as one model."""
     counts, neighbours, similarities = [0], [], []
@@ -93,8 +93,8 @@ def _compressed(
 
 
 def product_rows(
-    left: Any, right: Any, scale: Callable[[int, Ints, Doubles], Doubles]
-) -> Iterator[tuple[Ints, Doubles]]:
+    left: Any, right: Any, scale: Callable[[int, Int32s, Float64s], Float64s]
+) -> Iterator[tuple[Int32s, Float64s]]:
     """Rows of left @ right without the diagonal, computed block by block.
 
     Args:

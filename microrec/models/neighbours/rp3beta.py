@@ -18,8 +18,9 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
+from microrec.core.array_types import Float64s, Int32s
 from microrec.core.fitted import NeighbourLists, Trained
-from microrec.models.inputs.graph_arrays import Doubles, Graph, Ints
+from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.neighbours.activity import ActivityCap, ordinary_viewings
 from microrec.models.neighbours.nearest import neighbour_lists, product_rows
 
@@ -53,9 +54,9 @@ def _ends_of_walks(ordinary: Any, config: Config) -> NeighbourLists:
     n_liked = np.diff(ordinary.indptr).astype(np.float64)
     second_step = sp.diags_array(n_liked**-config.alpha).tocsr() @ ordinary
 
-    def scale(row: int, columns: Ints, reached: Doubles) -> Doubles:
+    def scale(row: int, columns: Int32s, reached: Float64s) -> Float64s:
         ends = viewers[columns]
-        weight: Doubles = reached / (viewers[row] ** config.alpha * ends**config.beta)
+        weight: Float64s = reached / (viewers[row] ** config.alpha * ends**config.beta)
         return weight * (1 + config.tie_break * ends / most)
 
     rows = product_rows(ordinary.T.tocsr(), second_step, scale)

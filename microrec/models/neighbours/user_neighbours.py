@@ -15,8 +15,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
 
+from microrec.core.array_types import Float64s, Int32s
 from microrec.core.fitted import NeighbourLists, Trained
-from microrec.models.inputs.graph_arrays import Doubles, Graph, Ints, binary_matrix
+from microrec.models.inputs.graph_arrays import Graph, binary_matrix
 from microrec.models.neighbours.nearest import neighbour_lists, product_rows
 
 
@@ -53,15 +54,15 @@ def cosine_neighbours(graph: Graph, config: Config) -> NeighbourLists:
     watched = binary_matrix(graph.edges, n_users=graph.n_users, n_videos=graph.n_videos)
     n_liked = np.diff(watched.indptr).astype(np.float64)
 
-    def scale(row: int, columns: Ints, common: Doubles) -> Doubles:
-        cosine: Doubles = common / (np.sqrt(n_liked[row] * n_liked[columns]) + config.shrinkage)
+    def scale(row: int, columns: Int32s, common: Float64s) -> Float64s:
+        cosine: Float64s = common / (np.sqrt(n_liked[row] * n_liked[columns]) + config.shrinkage)
         return cosine
 
     rows = product_rows(watched, watched.T.tocsr(), scale)
     return neighbour_lists(rows, axis="user", k=config.top_k)
 
 
-def _network_rows(graph: Graph) -> Iterator[tuple[Ints, Doubles]]:
+def _network_rows(graph: Graph) -> Iterator[tuple[Int32s, Float64s]]:
     """Each user's rows of the user network, users without any included."""
     edges = graph.user_edges
     bounds = np.searchsorted(edges.node_idx, np.arange(graph.n_users + 1))

@@ -16,8 +16,9 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
+from microrec.core.array_types import Float64s, Int32s
 from microrec.core.fitted import NeighbourLists, Trained
-from microrec.models.inputs.graph_arrays import Doubles, Graph, Ints
+from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.neighbours.activity import ActivityCap, ordinary_viewings
 from microrec.models.neighbours.nearest import neighbour_lists, product_rows
 
@@ -50,10 +51,10 @@ def _similar_videos(ordinary: sp.csr_matrix, config: Config) -> NeighbourLists:
     most = max(float(viewers.max(initial=0.0)), 1.0)
     weighted = sp.diags_array(1.0 / np.diff(ordinary.indptr)).tocsr() @ ordinary
 
-    def scale(row: int, columns: Ints, common: Doubles) -> Doubles:
+    def scale(row: int, columns: Int32s, common: Float64s) -> Float64s:
         proposed = viewers[columns]
         size = viewers[row] ** (1 - config.alpha) * proposed**config.alpha
-        similarity: Doubles = (
+        similarity: Float64s = (
             common / (size + config.shrinkage) + config.tie_break * proposed / most
         )
         return similarity

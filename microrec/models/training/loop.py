@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch_geometric.metrics import LinkPredRecall
 from tqdm import tqdm
 
-from microrec.models.inputs.graph_arrays import Bools, EarlyStopping
+from microrec.core.array_types import Bools
+from microrec.models.inputs.graph_arrays import EarlyStopping
 from microrec.models.training import parallel
 from microrec.models.training.checkpoint import Checkpoint, restore_optimizer
 
