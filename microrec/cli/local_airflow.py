@@ -1,36 +1,53 @@
-"""One night in the terminal: the nightly DAG, run by Airflow in this process for one day.
+"""Airflow on this machine: a night in the terminal, or a server on the loopback.
 
-`DAG.test` of Airflow runs the same tasks with the same dependencies and records the run in Airflow's metadata, without
-a scheduler or a server. Each task is a process of its own, as under a scheduler.
+In the terminal `DAG.test` of Airflow runs the same tasks with the same dependencies and records the run in Airflow's
+metadata, without a scheduler or a server. Each task is a process of its own, as under a scheduler.
 """
 
 import datetime as dt
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 import pluggy
 from rich.console import Console
 
+from microrec.cli.printing import print_line
 from microrec.config.settings import HOME
+
+RECORDS_KEPT = dt.timedelta(days=90)
+"""How long `microrec ui` keeps Airflow's records of runs: tasks, such as a maintenance DAG's, cannot reach them."""
 
 _hookimpl = pluggy.HookimplMarker("airflow")
 _JOB_LINE = re.compile(
     r"^\S+ \[\w+\s*\] (?P<line>.*?)\s+\[airflow\.task\.hooks\.\S*SubprocessHook\]"
 )
-_OURS = re.compile(
+_LOG_RECORD = re.compile(
     r"^\S+ \S+ (?P<level>INFO|WARNING|ERROR) (?P<name>jobs|microrec|__main__)\S* (?P<text>.*)$"
 )
 
 
+def airflow_home() -> Path:
+    """Return the folder of Airflow's metadata and logs: AIRFLOW_HOME, or one beside the tables of the checkout."""
+    return Path(os.environ.get("AIRFLOW_HOME", HOME / "var" / "airflow")).resolve()
+
+
 def airflow_environment(home: Path) -> dict[str, str]:
-    """Airflow's settings for the embedded default: SQLite and a local folder, no examples, no telemetry."""
+    """Return Airflow's settings for one machine: SQLite, a local folder, no examples, no telemetry.
+
+    Args:
+        home: folder of Airflow's metadata and logs.
+
+    Returns:
+        Environment variables.
+    """
     return {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
@@ -43,7 +60,15 @@ def airflow_environment(home: Path) -> dict[str, str]:
 
 
 def ui_environment(home: Path, port: int) -> dict[str, str]:
-    """Airflow's settings for a server on this machine's loopback, with one user, whose password it makes up."""
+    """Return Airflow's settings for a server on the loopback with one user, whose password it generates.
+
+    Args:
+        home: folder of Airflow's metadata and logs.
+        port: port on 127.0.0.1.
+
+    Returns:
+        Environment variables.
+    """
     return airflow_environment(home) | {
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
@@ -57,23 +82,51 @@ def ui_environment(home: Path, port: int) -> dict[str, str]:
     }
 
 
-def run(day: dt.date, *, airflow_home: Path, environment: Mapping[str, str]) -> bool:
-    """Run the nightly DAG for a day and show what happens.
+def serve(home: Path, port: int) -> NoReturn:
+    """Become an Airflow server with our DAGs in it, after bringing its metadata up to date.
+
+    Args:
+        home: folder of Airflow's metadata and logs.
+        port: port on 127.0.0.1.
+    """
+    passwords = home / "simple_auth_manager_passwords.json.generated"
+    print_line(f"Airflow will answer on http://localhost:{port} in about a minute: user operator,")
+    print_line(f"password in {passwords}")
+    # `airflow standalone` starts its parts as `airflow ...`: the one beside this interpreter.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | ui_environment(home, port) | {"PATH": path}
+    before = (dt.datetime.now(dt.UTC) - RECORDS_KEPT).isoformat()
+    for command in (
+        ["db", "migrate"],
+        ["db", "clean", "--clean-before-timestamp", before, "--skip-archive", "--yes"],
+        ["pools", "import", str(HOME / "dags" / "pools.json")],
+    ):
+        subprocess.run([sys.executable, "-m", "airflow", *command], env=environment, check=True)
+    os.execve(sys.executable, [sys.executable, "-m", "airflow", "standalone"], environment)
+
+
+def run(day: dt.date, *, home: Path, environment: Mapping[str, str], stream: TextIO) -> bool:
+    """Run the nightly DAG for a day and show its progress.
 
     Args:
         day: UTC day of the night.
-        airflow_home: where Airflow keeps its metadata and the night's whole log.
+        home: folder of Airflow's metadata and logs, the night's whole log among them.
         environment: `MICROREC_*` settings for the jobs.
+        stream: where the progress is shown; a stream of the terminal, a file or a pipe.
 
     Returns:
         Whether the run succeeded.
     """
-    airflow_home.mkdir(parents=True, exist_ok=True)
-    os.environ.update(airflow_environment(airflow_home), **environment)
-    log = airflow_home / "logs" / f"night-{day}.log"
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ.update(airflow_environment(home), **environment)
+    log = home / "logs" / f"night-{day}.log"
     log.parent.mkdir(exist_ok=True)
     console = Console(
-        file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False, soft_wrap=True
+        file=os.fdopen(os.dup(stream.fileno()), "w"),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
     )
     console.print(f"night {day}: whole log in {log}")
     with _captured(log, console):
@@ -81,7 +134,7 @@ def run(day: dt.date, *, airflow_home: Path, environment: Mapping[str, str]) -> 
 
 
 def _run_dag(day: dt.date, console: Console) -> bool:
-    """Bring the metadata up to date, find the DAG, run it. Airflow is imported only now: it reads the environment."""
+    """Bring the metadata up to date and run the DAG. Airflow is imported only now, as it reads the environment then."""
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.sdk.listener import get_listener_manager
     from airflow.utils.db import initdb
@@ -100,7 +153,7 @@ def _run_dag(day: dt.date, console: Console) -> bool:
 
 @contextmanager
 def _captured(log: Path, console: Console) -> Iterator[None]:
-    """Send all output of Airflow and the jobs to the log; show the jobs' own lines in the terminal."""
+    """Send all output of Airflow and the jobs to the log; show the jobs' own log records on the console."""
     outputs = [sys.stdout.fileno(), sys.stderr.fileno()]
     saved = [os.dup(output) for output in outputs]
     reading, writing = os.pipe()
@@ -126,14 +179,14 @@ def _follow(reading: int, log: Path, console: Console) -> None:
             whole.write(line)
             whole.flush()
             job_line = _JOB_LINE.match(line)
-            ours = _OURS.match(job_line["line"]) if job_line else None
-            if ours:
-                style = {"INFO": "dim", "WARNING": "yellow"}.get(ours["level"], "bold red")
-                console.print(f"    {ours['text']}", style=style, markup=False)
+            record = _LOG_RECORD.match(job_line["line"]) if job_line else None
+            if record:
+                style = {"INFO": "dim", "WARNING": "yellow"}.get(record["level"], "bold red")
+                console.print(f"    {record['text']}", style=style)
 
 
 class _Progress:
-    """Airflow listener: one line when a task starts, one when it ends. Tasks run one after another here."""
+    """Airflow listener: shows one line when a task starts and one when it ends. Tasks run one after another here."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -148,22 +201,20 @@ class _Progress:
 
     def _show(self, mark: str, task_instance: Any, style: str) -> None:
         seconds = time.monotonic() - self._began
-        self._console.print(
-            f"{mark} {self._name(task_instance)}  {seconds:.1f} s", style=style, markup=False
-        )
+        self._console.print(f"{mark} {self._name(task_instance)}  {seconds:.1f} s", style=style)
 
     @_hookimpl
     def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
-        """A task starts."""
+        """Show that a task starts."""
         self._began = time.monotonic()
-        self._console.print(f"> {self._name(task_instance)}", markup=False)
+        self._console.print(f"> {self._name(task_instance)}")
 
     @_hookimpl
     def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
-        """A task ended well."""
+        """Show that a task has succeeded."""
         self._show("ok", task_instance, "green")
 
     @_hookimpl
     def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
-        """A task failed."""
+        """Show that a task has failed."""
         self._show("FAILED", task_instance, "bold red")

@@ -157,7 +157,9 @@ def _figure(title: str) -> tuple["Figure", "Axes"]:
     figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set(title=title, xlabel="seconds into the video", ylabel="share", ylim=(0, 1.05))
+    # An id in the title may hold dollars: they are no formula.
+    axes.set_title(title, parse_math=False)
+    axes.set(xlabel="seconds into the video", ylabel="share", ylim=(0, 1.05))
     return figure, axes
 
 

@@ -131,3 +131,11 @@ def test_weights_are_stacked_by_history_in_order() -> None:
     assert drawn["content"] == [(0.0, 0.0), (0.0, 0.0), (0.0, 0.25)]
     assert drawn["ease"] == [(0.0, 0.0), (0.0, 0.5), (0.25, 0.75)]
     assert drawn["popularity"] == [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
+
+
+@pytest.mark.parametrize("title", ["user $\\foo$, video $v$", "user [red]x[/red]", "user $"])
+def test_save_of_a_title_with_an_id_draws_it_literally(title: str, tmp_path: Path) -> None:
+    figure = figures.figure_of_clips(END_MS, INTEREST, VIEWINGS, title=title)
+    figures.save(figure, tmp_path / "clips.png")
+    assert figure.axes[0].get_title() == title
+    assert (tmp_path / "clips.png").stat().st_size > 0

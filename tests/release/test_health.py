@@ -85,5 +85,5 @@ def test_what_is_wrong_is_one_line_however_long(
     with pytest.raises(SystemExit) as ended:
         app.main()
     assert ended.value.code == 65
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert line == f"CheckFailed: {'; '.join(long)}"

@@ -7,7 +7,8 @@ import pytest
 
 ENDS = """
 import datetime as dt
-from microrec import errors, job
+from microrec import errors
+from microrec.runner import job
 
 def main(day: job.Day) -> None:
     raise {error}

@@ -29,6 +29,7 @@ from microrec.spark import session
 from microrec.tables import artefacts, commit, spark
 from microrec.tables.arrow import Warehouse
 from tests.tables.test_commit import DAY, NEXT, edges, users
+from tests.worlds.releases import publish
 
 ROOT = "s3://bucket/teams/house"
 
@@ -211,39 +212,6 @@ def test_artefacts_are_copied_there_and_back(bucket: Any, place: Path) -> None:
     assert keys(bucket)
     assert warehouse.forget_artefacts(**ahead, dry_run=False) == [str(DAY)]
     assert keys(bucket) == []
-
-
-UNTIL = dt.datetime(2026, 1, 8, tzinfo=dt.UTC)
-WORDS = {"fit": "final", "severity": "hold", "status": "pass", "source": "content"}
-
-
-def filled(warehouse: Warehouse, table: str, n_rows: int) -> pa.Table:
-    """Rows that obey the contract: what may be null is, all else is any value."""
-    values = {"string": "x", "int32": 1, "int64": 1, "float": 1.0, "double": 1.0, "bool": True}
-    columns = {}
-    for field in warehouse.table(table).contract.schema:
-        default = UNTIL if pa.types.is_timestamp(field.type) else values.get(str(field.type))
-        value = None if field.nullable else WORDS.get(field.name, default)
-        columns[field.name] = pa.array([value] * n_rows, field.type)
-    columns.pop("day")
-    if "user_id" in columns:
-        columns["user_id"] = pa.array([f"u{n}" for n in range(n_rows)], pa.string())
-    return pa.table(columns)
-
-
-def publish(warehouse: Warehouse, day: dt.date, n_rows: int) -> None:
-    """A release of a day whose result tables have a row or none, but for recommendations."""
-    full = {"recommendations": n_rows, "fallback_recommendations": 1, "gate_results": 1}
-    pins = []
-    for table in reader.RESULTS:
-        warehouse.write(table, filled(warehouse, table, full.get(table, 0)), day=day)
-        digest = warehouse.digest(table, day=day)
-        pins.append(vars(reader.Pin(table, warehouse.version(table), full.get(table, 0), digest)))
-    row = filled(warehouse, "releases", 1)
-    for name, value in (("tables", pins), ("status", reader.RELEASED)):
-        place = row.schema.get_field_index(name)
-        row = row.set_column(place, name, pa.array([value], row.schema.field(name).type))
-    warehouse.write("releases", row, day=day)
 
 
 def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:

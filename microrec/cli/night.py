@@ -1,0 +1,190 @@
+"""`microrec warm`, `night`, `plan`, `ui`: prepare an installation, run nights, plan them."""
+
+import datetime as dt
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from microrec.cli import options
+from microrec.cli.printing import (
+    ERROR,
+    hide_table_logs,
+    output,
+    print_error,
+    print_json,
+    print_line,
+    print_table,
+)
+from microrec.config.settings import settings
+from microrec.core import arguments
+from microrec.runner import job
+from microrec.runner.exit_status import ExitStatus
+
+app = typer.Typer()
+
+HEADLINE = ("recall@20", "ndcg@20")
+"""Metrics that a night's report shows."""
+
+
+@app.command()
+def warm() -> None:
+    """Prepare an installation, once: archive the classes that Spark's JVM loads, compile the kernels."""
+    from microrec.candidates.retrieval import tiled
+    from microrec.graphs.similarity import kernels
+    from microrec.spark import class_archive
+
+    _require_java()
+    archive = class_archive.build(settings())
+    print_line(
+        f"class archive {archive}" if archive else "no class archive: starts stay slow, see above"
+    )
+    kernels.compile_kernels()
+    tiled.compile_kernel()
+    print_line("kernels compiled")
+
+
+@app.command()
+def night(
+    day: job.Day,
+    landing: options.OptionalLanding = None,
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run the nightly DAG for a day through Airflow, in this terminal, and report its release.
+
+    With --json the progress goes to standard error and the report is one object: `day`, `release`, `tables` (the pins),
+    `metrics` (held-out day, all users), `list` (the head of one user's list), `warehouse`, `landing`.
+    """
+    from microrec.cli import local_airflow
+
+    _require_java()
+    succeeded = local_airflow.run(
+        day,
+        home=local_airflow.airflow_home(),
+        environment=_storage_variables(landing, root),
+        stream=sys.stderr if as_json else sys.stdout,
+    )
+    settings.cache_clear()
+    if succeeded:
+        _print_report(_report(day), as_json=as_json)
+        return
+    failure = f"night {day}: FAILED; the previous release stands"
+    if as_json:
+        print_error(failure)
+    else:
+        print_line(failure, style=ERROR)
+    sys.exit(ExitStatus.FAILURE)
+
+
+@app.command()
+def plan(
+    first: options.FirstDay,
+    last: options.LastDay,
+    landing: options.OptionalLanding = None,
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say which of these days a backfill would make again, and why; nothing is changed.
+
+    Days are judged one by one: a day that is made again also changes later days whose blend learns from it.
+    """
+    from microrec.pipeline import night_inputs
+    from microrec.tables.arrow import Warehouse
+
+    hide_table_logs()
+    os.environ |= _storage_variables(landing, root)
+    settings.cache_clear()
+    warehouse = Warehouse.open()
+    rows: list[dict[str, Any]] = []
+    for offset in range((last - first).days + 1):
+        day = first + dt.timedelta(days=offset)
+        current = night_inputs.current_inputs(warehouse, day)
+        reasons = night_inputs.stale_reasons(warehouse, day, current)
+        rows.append({"day": day, "plan": "make" if reasons else "skip", "because": reasons})
+    if as_json:
+        print_json(rows)
+        return
+    shown = [row | {"because": "; ".join(row["because"])} for row in rows]
+    print_table("plan", ["day", "plan", "because"], shown)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8080) -> None:
+    """Start Airflow on this machine with the DAGs in it; Ctrl-C ends it."""
+    from microrec.cli import local_airflow
+
+    _require_java()
+    local_airflow.serve(local_airflow.airflow_home(), port)
+
+
+def _storage_variables(landing: Path | None, root: str | None) -> dict[str, str]:
+    """Return the variables that tell jobs where the raw files and the tables are."""
+    return {
+        "MICROREC_LANDING": str((landing or Path(settings().landing)).resolve()),
+        "MICROREC_WAREHOUSE": root or arguments.root(settings().warehouse),
+    }
+
+
+def _report(day: dt.date) -> dict[str, Any]:
+    """Return what a night ends with, as `night --json` prints it."""
+    from microrec.release import reader
+
+    hide_table_logs()
+    release = reader.of(day)
+    figures = release.read("metrics").to_pylist()
+    user = release.read("recommendations")["user_id"][0].as_py()
+    columns = ["rank", "video_id", "score", "source", "reason"]
+    head = release.read("recommendations", user_id=user, columns=columns).slice(0, 5)
+    return {
+        "day": day,
+        "release": release.id,
+        "tables": [vars(pin) for pin in release.tables.values()],
+        "metrics": [
+            {key: figure[key] for key in ("name", "metric", "value", "low", "high", "n")}
+            for figure in figures
+            if figure["stage"] == "evaluation"
+            and figure["slice"] == "all"
+            and figure["metric"] in HEADLINE
+        ],
+        "list": {"user_id": user, "rows": head.to_pylist()},
+        "warehouse": settings().warehouse,
+        "landing": settings().landing,
+    }
+
+
+def _print_report(report: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json([report])
+        return
+    output.rule(f"release {report['day']}")
+    print_table("result tables", ["table", "version", "rows", "digest"], report["tables"])
+    title = "held-out day, all users (95 % bootstrap interval)"
+    print_table(title, ["name", *HEADLINE, "users"], _headline(report["metrics"]))
+    head = report["list"]
+    title = f"the head of user {head['user_id']}'s list"
+    print_table(title, ["rank", "video_id", "score", "source", "reason"], head["rows"])
+    print_line(f"warehouse {report['warehouse']}")
+    print_line(f"landing   {report['landing']}")
+
+
+def _headline(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row of texts for each source, the blend and its difference to popularity, by name."""
+    rows: dict[str, dict[str, Any]] = {}
+    for figure in figures:
+        row = rows.setdefault(figure["name"], {"name": figure["name"], "users": figure["n"]})
+        interval = "" if figure["low"] is None else f" [{figure['low']:.4f}, {figure['high']:.4f}]"
+        row[figure["metric"]] = f"{figure['value']:.4f}{interval}"
+    return [rows[name] for name in sorted(rows)]
+
+
+def _require_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    if not (shutil.which("java") or (home and Path(home, "bin", "java").exists())):
+        print_error(
+            "Spark needs Java 17 and there is none: install a JDK 17 and set JAVA_HOME or PATH"
+        )
+        sys.exit(ExitStatus.FAILURE)

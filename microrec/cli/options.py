@@ -1,0 +1,55 @@
+"""Options that several commands share, and how an option that is a day is declared."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from microrec.core import arguments
+
+Landing = Annotated[Path, typer.Option("--landing", help="Root folder of the raw files.")]
+OptionalLanding = Annotated[
+    Path | None,
+    typer.Option("--landing", help="Root folder of the raw files; MICROREC_LANDING if left out."),
+]
+WarehouseRoot = Annotated[
+    str | None,
+    typer.Option(
+        "--warehouse",
+        parser=arguments.root,
+        metavar="ROOT",
+        help="Root of the tables, a folder or an object-store URI; MICROREC_WAREHOUSE if left out.",
+    ),
+]
+Video = Annotated[
+    str,
+    typer.Option("--video", parser=arguments.identifier, metavar="ID", help="A video_id."),
+]
+User = Annotated[
+    str, typer.Option("--user", parser=arguments.identifier, metavar="ID", help="A user_id.")
+]
+Picture = Annotated[
+    Path, typer.Option("--out", help="File to write; its ending sets the format (png, svg, pdf).")
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON lines, an object a row, and nothing else."),
+]
+
+
+def day_option(name: str, text: str) -> Any:
+    """Return the declaration of an option that is a day.
+
+    Args:
+        name: the option, such as `--from`.
+        text: what its help says.
+
+    Returns:
+        For `Annotated[datetime.date, ...]`.
+    """
+    return typer.Option(name, parser=arguments.day, metavar="YYYY-MM-DD", help=text)
+
+
+FirstDay = Annotated[dt.date, day_option("--from", "First day.")]
+LastDay = Annotated[dt.date, day_option("--to", "Last day.")]

@@ -1,0 +1,202 @@
+"""`microrec show`, `releases`, `rollback`, `watch`, `vacuum`: read releases, take them back, look after them."""
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from microrec.cli import options
+from microrec.cli.printing import hide_table_logs, print_json, print_line, print_rows
+from microrec.core import arguments
+
+if TYPE_CHECKING:
+    from microrec.release.reader import Release
+
+app = typer.Typer()
+
+
+@app.command()
+def show(
+    table: Annotated[
+        str,
+        typer.Argument(
+            parser=arguments.table,
+            metavar="TABLE",
+            help="Name of a table, such as recommendations.",
+        ),
+    ],
+    day: Annotated[
+        dt.date | None, options.day_option("--day", "Day; the last committed one if left out.")
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user", parser=arguments.identifier, metavar="ID", help="Only rows of this user_id."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many rows.")] = 20,
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print rows of a table: a result table as its day's release pins it, any other as committed."""
+    from microrec.release import reader
+
+    hide_table_logs()
+    rows = reader.rows_of(table, day=day, user_id=user, root=root)
+    title = f"{table}: {rows.num_rows} rows"
+    print_rows(title, rows.column_names, rows.slice(0, limit).to_pylist(), as_json=as_json)
+
+
+@app.command()
+def releases(
+    root: options.WarehouseRoot = None,
+    latest: Annotated[
+        bool,
+        typer.Option("--latest", help="Only day and id of the latest one, as a line of JSON."),
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """List releases by day; consumers follow the last one that is not withdrawn."""
+    from microrec.release import reader
+
+    hide_table_logs()
+    if latest:
+        release = reader.latest(root)
+        typer.echo(json.dumps({"day": str(release.day), "release": release.id}))
+        return
+    rows = [_release_row(release) for release in reader.every(root)]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [row | {"tables": _pins_in_short(row["tables"])} for row in rows]
+    columns = ["id", "status", "reason", "run_id", "code_version", "valid_until", "tables"]
+    print_rows("releases", columns, shown, as_json=False)
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            parser=arguments.release,
+            metavar="RELEASE",
+            help="Id or day of the release that consumers are to follow.",
+        ),
+    ],
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            parser=arguments.words,
+            metavar="WORDS",
+            help="Why; kept beside the withdrawn releases.",
+        ),
+    ],
+    root: options.WarehouseRoot = None,
+) -> None:
+    """Make an earlier release the latest: those of later days are withdrawn until their rows change."""
+    from microrec.release import reader
+    from microrec.release import rollback as rollbacks
+
+    hide_table_logs()
+    withdrawn = rollbacks.to(to, reason=reason, root=root)
+    print_line(f"withdrawn: {', '.join(map(str, withdrawn)) or 'none'}")
+    print_line(f"latest:    {reader.latest(root).id}")
+
+
+@app.command()
+def watch(
+    now: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            "--now",
+            parser=arguments.instant,
+            metavar="INSTANT",
+            help="Judge as of this instant (ISO 8601); now if left out.",
+        ),
+    ] = None,
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Check the releases: late, expired, shrunk, withdrawn, unfinished; exit status 65 if anything is wrong.
+
+    With --json it prints one object: `now`, the id of the `latest` release (null if none is in force), and the
+    `findings`, a text each.
+    """
+    from microrec.config import recipe
+    from microrec.errors import CheckFailed
+    from microrec.release import health, reader
+    from microrec.tables.arrow import Warehouse
+
+    hide_table_logs()
+    at = now or dt.datetime.now(dt.UTC)
+    partitions = Warehouse.open(root).partitions("users")
+    every = reader.every(root)
+    findings = health.findings(
+        every,
+        {dt.date.fromisoformat(str(partition["day"])) for partition in partitions},
+        now=at,
+        config=recipe.section("release.watch", health.Config),
+    )
+    in_force = [release.id for release in every if release.status == reader.RELEASED]
+    latest = in_force[-1] if in_force else None
+    if as_json:
+        print_json([{"now": at, "latest": latest, "findings": findings}])
+    if findings:
+        raise CheckFailed("; ".join(findings))
+    if not as_json:
+        print_line(f"all is well: {latest}")
+
+
+@app.command()
+def vacuum(
+    hours: Annotated[int, typer.Option(min=24, help="Younger files stay.")] = 168,
+    keep: Annotated[int, typer.Option(min=1, help="Releases that keep the files they pin.")] = 30,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+    ] = False,
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Delete files that no kept release and no table needs any more, those of failed attempts included."""
+    from microrec.release import retention
+    from microrec.tables.arrow import Warehouse
+
+    hide_table_logs()
+    deleted = retention.vacuum(
+        Warehouse.open(root),
+        hours=hours,
+        keep=keep,
+        now=dt.datetime.now(dt.UTC),
+        dry_run=dry_run,
+    )
+    rows = [
+        {"table": table, "deleted": len(files), "dry_run": dry_run}
+        for table, files in deleted.items()
+    ]
+    title = "would be deleted" if dry_run else "deleted"
+    print_rows(title, ["table", "deleted"], rows, as_json=as_json)
+
+
+def _release_row(release: "Release") -> dict[str, Any]:
+    """Return a release as `releases --json` prints it."""
+    return {
+        "id": release.id,
+        "day": release.day,
+        "status": release.status,
+        "reason": release.reason,
+        "run_id": release.run_id,
+        "code_version": release.code_version,
+        "valid_until": release.valid_until,
+        "inputs": release.inputs,
+        "tables": {
+            name: {"version": pin.version, "rows": pin.rows, "digest": pin.digest}
+            for name, pin in release.tables.items()
+        },
+    }
+
+
+def _pins_in_short(tables: dict[str, dict[str, Any]]) -> str:
+    return " ".join(f"{name}@{pin['version']}" for name, pin in tables.items())

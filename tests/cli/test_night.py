@@ -1,0 +1,112 @@
+"""Commands that run and plan nights, with Airflow replaced: reports, progress, exit statuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microrec.cli import local_airflow, night
+from microrec.release import reader
+from microrec.runner.exit_status import ExitStatus
+from microrec.tables.arrow import Warehouse
+
+DAY = "2026-01-05"
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Replace Airflow: `succeeds` is how the night ends; the keywords of the call are added."""
+    calls: dict[str, Any] = {"succeeds": True}
+
+    def run(day: Any, *, stream: Any, **keywords: Any) -> bool:
+        calls.update(day=day, stream=stream, **keywords)
+        stream.write("> validate_events\n")
+        return bool(calls["succeeds"])
+
+    monkeypatch.setattr(local_airflow, "run", run)
+    monkeypatch.setattr(night, "_require_java", lambda: None)
+    return calls
+
+
+def test_night_as_json_prints_one_report_and_progress_on_standard_error(
+    warehouse: Warehouse, airflow: dict[str, Any], typed: Callable[..., Any]
+) -> None:
+    outcome = typed("night", "--day", DAY, "--json")
+    assert outcome.status == ExitStatus.SUCCESS
+    assert outcome.errors == "> validate_events\n"
+    (report,) = outcome.rows
+    assert list(report) == ["day", "release", "tables", "metrics", "list", "warehouse", "landing"]
+    assert (report["day"], report["release"]) == (DAY, reader.latest().id)
+    assert {pin["table"] for pin in report["tables"]} == set(reader.RESULTS)
+    assert report["list"]["user_id"] == ":smile: [link=file:///etc]u[/link]"
+    assert report["list"]["rows"][0].keys() == {"rank", "video_id", "score", "source", "reason"}
+    assert report["warehouse"] == warehouse.root
+    assert airflow["environment"]["MICROREC_WAREHOUSE"] == warehouse.root
+
+
+def test_night_prints_titles_with_ids_literally(
+    warehouse: Warehouse, airflow: dict[str, Any], typed: Callable[..., Any]
+) -> None:
+    outcome = typed("night", "--day", DAY)
+    assert outcome.errors == ""
+    assert outcome.output.startswith("> validate_events\n")
+    assert "the head of user :smile: [link=file:///etc]u[/link]'s list" in outcome.output
+    assert f"warehouse {warehouse.root}\n" in outcome.output
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_night_that_fails_ends_with_1_and_says_that_the_release_stands(
+    options: list[str], airflow: dict[str, Any], typed: Callable[..., Any]
+) -> None:
+    airflow["succeeds"] = False
+    outcome = typed("night", "--day", DAY, *options)
+    assert outcome.status == ExitStatus.FAILURE
+    failure = f"night {DAY}: FAILED; the previous release stands"
+    printed = outcome.errors if options else outcome.output
+    assert printed.splitlines()[-1] == failure
+    assert outcome.output == "" if options else outcome.errors == ""
+
+
+def test_night_without_java_ends_with_1_before_anything_runs(
+    typed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    outcome = typed("night", "--day", DAY)
+    assert outcome.status == ExitStatus.FAILURE
+    assert "Spark needs Java 17" in outcome.errors
+
+
+def test_headline_has_a_row_a_source_with_intervals() -> None:
+    figure = {
+        "name": "blend",
+        "metric": "recall@20",
+        "value": 0.1,
+        "low": 0.05,
+        "high": 0.2,
+        "n": 7,
+    }
+    rows = night._headline(
+        [figure, {**figure, "metric": "ndcg@20", "low": None}, {**figure, "name": "a"}]
+    )
+    blend = {
+        "name": "blend",
+        "users": 7,
+        "recall@20": "0.1000 [0.0500, 0.2000]",
+        "ndcg@20": "0.1000",
+    }
+    assert rows == [{"name": "a", "users": 7, "recall@20": "0.1000 [0.0500, 0.2000]"}, blend]
+
+
+def test_plan_as_json_has_a_row_a_day_and_its_reasons(
+    place: Path, typed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "landing").mkdir()
+    words = ["plan", "--from", "2026-01-04", "--to", "2026-01-05"]
+    roots = ["--landing", str(place / "landing"), "--warehouse", str(place / "warehouse")]
+    assert typed(*words, *roots, "--json").rows == [
+        {"day": "2026-01-04", "plan": "make", "because": ["no release"]},
+        {"day": "2026-01-05", "plan": "make", "because": ["no release"]},
+    ]
+    assert "no release" in typed(*words, *roots).output

@@ -1,0 +1,98 @@
+"""Commands that read and look after releases: their tables, their JSON, their exit statuses."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from microrec.release import reader
+from microrec.runner.exit_status import ExitStatus
+from microrec.tables.arrow import Warehouse
+
+DAYS = [dt.date(2026, 1, 4), dt.date(2026, 1, 5)]
+NOON = f"{DAYS[1] + dt.timedelta(days=1)}T10:00"
+
+
+def test_show_prints_hostile_ids_literally(warehouse: Warehouse, typed: Callable[..., Any]) -> None:
+    listing = typed("show", "recommendations").output
+    assert "recommendations: 4 rows" in listing
+    assert "[red]x[/red]" in listing
+    assert ":smile: [link=file:///etc]u[/link]" in listing
+    assert "esc\\x1b[2J\\u202e" in listing
+    assert "\x1b" not in listing
+    one = typed("show", "recommendations", "--user", "[red]x[/red]").output
+    assert "recommendations: 1 rows" in one
+
+
+def test_show_as_json_has_the_columns_of_the_contract(
+    warehouse: Warehouse, typed: Callable[..., Any]
+) -> None:
+    outcome = typed("show", "recommendations", "--json", "--limit", "3")
+    columns = warehouse.table("recommendations").contract.schema.names
+    assert [set(row) for row in outcome.rows] == [set(columns)] * 3
+    first = outcome.rows[0]
+    assert first["day"] == str(DAYS[1])
+    assert first["valid_until"] == "2026-01-08T00:00:00+00:00"
+    everyone = typed("show", "recommendations", "--json").rows
+    assert "esc\x1b[2J\u202e" in {row["user_id"] for row in everyone}
+    earlier = typed("show", "recommendations", "--json", "--day", str(DAYS[0])).rows
+    assert {row["user_id"] for row in earlier} == {"u0", "u1", "u2", "u3"}
+
+
+def test_releases_as_json_has_a_row_a_release_with_its_pins(
+    warehouse: Warehouse, typed: Callable[..., Any]
+) -> None:
+    reason = "[red]one author[/red] everywhere"
+    rollback = typed("rollback", "--to", str(DAYS[0]), "--reason", reason)
+    assert f"withdrawn: {DAYS[1]}" in rollback.output
+    assert reason in typed("releases").output
+    first, second = typed("releases", "--json").rows
+    assert list(first) == [
+        "id", "day", "status", "reason", "run_id", "code_version", "valid_until", "inputs", "tables",
+    ]  # fmt: skip
+    assert (first["day"], first["status"]) == (str(DAYS[0]), "released")
+    assert (second["status"], second["reason"]) == ("withdrawn", reason)
+    assert first["tables"].keys() == set(reader.RESULTS)
+    assert first["tables"]["recommendations"].keys() == {"version", "rows", "digest"}
+    (latest,) = typed("releases", "--latest").rows
+    assert latest == {"day": first["day"], "release": first["id"]}
+    assert typed("releases", "--latest", "--json").rows == [latest]
+
+
+def test_releases_of_an_empty_warehouse_as_json_are_no_line(typed: Callable[..., Any]) -> None:
+    outcome = typed("releases", "--json")
+    assert (outcome.status, outcome.output) == (ExitStatus.SUCCESS, "")
+
+
+def test_watch_of_good_releases_names_the_latest(
+    warehouse: Warehouse, typed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latest = reader.latest().id
+    well = typed("watch", "--now", NOON)
+    assert (well.status, well.output) == (ExitStatus.SUCCESS, f"all is well: {latest}\n")
+    (row,) = typed("watch", "--now", NOON, "--json").rows
+    assert row == {"now": f"{NOON}:00+00:00", "latest": latest, "findings": []}
+
+
+def test_watch_with_findings_prints_them_and_ends_with_65(
+    warehouse: Warehouse, typed: Callable[..., Any]
+) -> None:
+    late = typed("watch", "--now", "2026-01-09", "--json")
+    assert late.status == ExitStatus.DATA_ERROR
+    (row,) = late.rows
+    assert row["latest"] == reader.latest().id
+    assert any("overdue" in finding for finding in row["findings"])
+    assert late.errors == f"CheckFailed: {'; '.join(row['findings'])}\n"
+    plain = typed("watch", "--now", "2026-01-09")
+    assert plain.output == ""
+    assert plain.errors == late.errors
+
+
+def test_vacuum_as_json_says_what_would_go_by_table(
+    warehouse: Warehouse, typed: Callable[..., Any]
+) -> None:
+    rows = typed("vacuum", "--dry-run", "--json").rows
+    assert {"table": "recommendations", "deleted": 0, "dry_run": True} in rows
+    assert all(set(row) == {"table", "deleted", "dry_run"} for row in rows)
+    assert "would be deleted" in typed("vacuum", "--dry-run").output
