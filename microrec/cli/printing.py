@@ -59,15 +59,14 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Mapping[str, 
         columns: names of the columns; of a row only these are shown, and nothing where it lacks one.
         rows: one mapping a row, by column.
     """
-    table = Table(title=Text(messages.plain(title), "italic"), title_justify="left")
+    table = Table()
     for column in columns:
         table.add_column(Text(column), overflow="fold", no_wrap=column == columns[0])
     for row in rows:
         table.add_row(*[Text(messages.plain(_cell(row.get(column)))) for column in columns])
-    if not output.is_terminal:
-        Console(file=output.file, highlight=False, width=WIDE).print(table)
-        return
-    output.print(table)
+    print_line(title, style="italic")
+    wide = Console(file=output.file, highlight=False, width=WIDE)
+    (output if output.is_terminal else wide).print(table)
 
 
 def print_rows(
