@@ -8,7 +8,6 @@ Models and SQL elsewhere never mask: retrieval and the final filter-and-fill bot
 import datetime as dt
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from microrec.core.array_types import Floats, Indices
+from microrec.core.columns import column
 
 DAY = 86_400_000_000
 """Microseconds."""
@@ -121,12 +121,6 @@ def served(users: pa.Table, suppressed: pa.Table) -> NDArray[np.int64]:
 def viewers(edges: pa.Table, split: str) -> NDArray[np.int64]:
     """user_idx of everyone with a viewing in one split, ascending."""
     return np.unique(column(edges, "user_idx")[column(edges, "split") == split]).astype(np.int64)
-
-
-def column(table: pa.Table, name: str) -> NDArray[Any]:
-    """One column of an Arrow table as a numpy array."""
-    values: NDArray[Any] = table[name].combine_chunks().to_numpy(zero_copy_only=False)
-    return values
 
 
 def age_days(videos: pa.Table, until: dt.datetime) -> NDArray[np.float64]:

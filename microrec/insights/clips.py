@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from microrec.core.array_types import Floats, Indices
-from microrec.core.knowledge import column
+from microrec.core.columns import column
 from microrec.errors import MicrorecError
 
 SEGMENTS = ("leaves_early", "typical", "stays")

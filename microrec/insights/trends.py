@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from microrec.core.array_types import Floats, Indices
-from microrec.core.knowledge import column
+from microrec.core.columns import column
 
 HOUR = 3_600_000_000
 """Microseconds."""

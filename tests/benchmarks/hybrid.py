@@ -32,6 +32,7 @@ from microrec.candidates.lists import diversity, exploration, fill
 from microrec.candidates.ranking import closed_form, learned_blend
 from microrec.config import recipe
 from microrec.core import knowledge
+from microrec.core.columns import column
 from microrec.evaluation.truth import BUCKETS
 from microrec.models import registry
 from microrec.tables.arrow import Warehouse
@@ -237,9 +238,7 @@ def _priced(told: Told, evening: Evening, trees: Any) -> None:
 
 def weights(evening: Evening, trees: Any) -> pa.Table:
     """How much each source decides, by history."""
-    users = np.unique(
-        np.concatenate([knowledge.column(rows, "user_idx") for rows in evening.lists.values()])
-    )
+    users = np.unique(np.concatenate([column(rows, "user_idx") for rows in evening.lists.values()]))
     drawn = pa.array(np.random.default_rng(0).permutation(users)[:2000])
     lists = {
         name: rows.filter(pc.is_in(rows["user_idx"], value_set=drawn))

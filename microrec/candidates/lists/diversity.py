@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scipy import sparse
 
 from microrec.core.array_types import Floats, Indices
-from microrec.core.knowledge import column
+from microrec.core.columns import column
 
 LISTS = 1024
 """Lists whose similarity is measured at a time; does not change the measure."""

@@ -22,7 +22,8 @@ from scipy import sparse
 
 from microrec.candidates.retrieval.exact import Embeddings, Trends
 from microrec.core.array_types import Floats, Indices
-from microrec.core.knowledge import Knowledge, column
+from microrec.core.columns import column
+from microrec.core.knowledge import Knowledge
 
 PAIRS = 1_000_000
 """Pairs of a row and a video of its user's history looked at together."""

@@ -13,7 +13,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
 from microrec.core.array_types import Indices
-from microrec.core.knowledge import Knowledge, column, fit_edges, stands
+from microrec.core.columns import column
+from microrec.core.knowledge import Knowledge, fit_edges, stands
 
 
 class Config(BaseModel):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from microrec.candidates.retrieval.exact import rows_of
 from microrec.core.array_types import Floats, Indices
-from microrec.core.knowledge import column
+from microrec.core.columns import column
 from microrec.errors import MicrorecError
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from microrec.core.array_types import Indices
-from microrec.core.knowledge import column
+from microrec.core.columns import column
 
 Share = Annotated[float, Field(ge=0)]
 

@@ -37,14 +37,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from microrec.candidates.ranking import closed_form
 from microrec.candidates.ranking.candidate_union import by_score, keys, union
 from microrec.core.array_types import Indices
-from microrec.core.knowledge import (
-    FIT_SPLITS,
-    Knowledge,
-    age_days,
-    column,
-    horizon,
-    positive_viewers,
-)
+from microrec.core.columns import column
+from microrec.core.knowledge import FIT_SPLITS, Knowledge, age_days, horizon, positive_viewers
 from microrec.errors import MicrorecError
 
 Matrix = NDArray[np.float32]

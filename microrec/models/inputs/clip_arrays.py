@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from microrec.core.array_types import Bools, Float32s, Float64s, Int64s
+from microrec.core.columns import copied
 from microrec.errors import ContractViolation
 
 TABLES = ("clip_edges", "clip_features")
@@ -180,17 +181,17 @@ def build(tables: Mapping[str, pa.Table], *, parts: tuple[str, ...], holdout: bo
     end_ms = np.asarray(pc.list_flatten(ends), dtype=np.int64)
     rows = tables["clip_edges"]
     rows = rows.filter(pc.is_in(rows["split"], value_set=pa.array(parts)))
-    video, clip_no = _ints(rows["video_idx"]), _ints(rows["clip_no"])
+    video, clip_no = copied(rows["video_idx"], np.int64), copied(rows["clip_no"], np.int64)
     outside = int(np.count_nonzero((video < 0) | (video >= len(lengths))))
     if outside:
         raise ContractViolation(
             f"clip_edges: video_idx outside the day's {len(lengths)} nodes, {outside} rows"
         )
     edges = ClipEdges(
-        user_idx=_ints(rows["user_idx"]),
+        user_idx=copied(rows["user_idx"], np.int64),
         clip=first[video] + clip_no,
-        day=_ints(rows["watched_on"].cast(pa.int32())),
-        through=_ints(rows["sign"]) > 0,
+        day=copied(rows["watched_on"].cast(pa.int32()), np.int64),
+        through=copied(rows["sign"], np.int64) > 0,
         weight=np.array(rows["weight"].to_numpy(), dtype=np.float64),
     ).taken(clip_no < lengths[video])
     edges = edges.taken(np.lexsort((edges.clip, edges.user_idx, edges.day)))
@@ -214,15 +215,11 @@ def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, first: Int64s, end_ms: I
     video = np.repeat(np.arange(len(first) - 1), np.diff(first))
     start = np.where(np.arange(len(end_ms)) == first[video], 0, np.roll(end_ms, 1))
     middle = (start + end_ms) // 2
-    of, begins = _ints(rows["video_idx"]), _ints(rows["start_ms"])
+    of, begins = copied(rows["video_idx"], np.int64), copied(rows["start_ms"], np.int64)
     place = np.searchsorted(of << 32 | begins, video << 32 | middle, side="right") - 1
     place = np.maximum(place, 0)
     present = (of[place] == video) & (begins[place] <= middle)
-    present &= middle < _ints(rows["end_ms"])[place]
+    present &= middle < copied(rows["end_ms"], np.int64)[place]
     flat = np.asarray(pc.list_flatten(rows["vector"]), dtype=np.float32).reshape(-1, dim)
     vector[present] = flat[place[present]]
     return vector
-
-
-def _ints(column: pa.Array | pa.ChunkedArray) -> Int64s:
-    return np.array(column.to_numpy(), dtype=np.int64)

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from microrec.core.array_types import Bools, Float32s, Float64s, Instants, Int32s
+from microrec.core.columns import copied
 from microrec.errors import ContractViolation, RecipeError
 from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
 from microrec.models.inputs.clip_arrays import Clips
@@ -178,7 +179,7 @@ def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
         n_videos=n_videos,
         eligible=eligible,
         author=_authors(nodes["author_id"]),
-        duration_ms=_array(pc.fill_null(nodes["duration_ms"], 0), np.int64),
+        duration_ms=copied(pc.fill_null(nodes["duration_ms"], 0), np.int64),
         edges=everything.where(everything.n_positive > 0),
         early_stopping=_early_stopping(watched, eligible) if fit == "trial" else None,
         features=_features(tables["video_features"], nodes["video_id"]),
@@ -269,21 +270,21 @@ def _merge(watched: pa.Table, parts: tuple[str, ...]) -> Edges:
     rows = rows.group_by(keys, use_threads=False).aggregate([*sums, ("last_at", "max")])
     rows = rows.sort_by([(name, "ascending") for name in keys])
     return Edges(
-        user_idx=_array(rows["user_idx"], np.int32),
-        video_idx=_array(rows["video_idx"], np.int32),
-        weight=_array(rows["weight_sum"], np.float64),
-        n_views=_array(rows["n_views_sum"], np.int64),
-        n_positive=_array(rows["n_positive_sum"], np.int64),
-        last_at=_array(rows["last_at_max"].cast(pa.int64()), np.int64),
+        user_idx=copied(rows["user_idx"], np.int32),
+        video_idx=copied(rows["video_idx"], np.int32),
+        weight=copied(rows["weight_sum"], np.float64),
+        n_views=copied(rows["n_views_sum"], np.int64),
+        n_positive=copied(rows["n_positive_sum"], np.int64),
+        last_at=copied(rows["last_at_max"].cast(pa.int64()), np.int64),
     )
 
 
 def _standing(rows: pa.Table) -> pa.Table:
     """The same edges; parts before the pair's last undone one have no weight and no positives."""
     # `final` names all parts, in the order of time.
-    place = _array(pc.index_in(rows["split"], value_set=pa.array(PARTS["final"])), np.int64)
-    pair = _array(rows["user_idx"], np.int64) << 32 | _array(rows["video_idx"], np.int64)
-    undone = _array(rows["undone"], np.bool_)
+    place = copied(pc.index_in(rows["split"], value_set=pa.array(PARTS["final"])), np.int64)
+    pair = copied(rows["user_idx"], np.int64) << 32 | copied(rows["video_idx"], np.int64)
+    undone = copied(rows["undone"], np.bool_)
     disliked, at = np.unique(pair[undone], return_inverse=True)
     last = np.zeros(len(disliked) + 1, dtype=np.int64)  # one more: the pairs nobody disliked
     np.maximum.at(last, at, place[undone])
@@ -317,21 +318,21 @@ def _features(rows: pa.Table, video_id: pa.ChunkedArray) -> dict[str, Features]:
         of_it, place = of_it.filter(pc.is_valid(place)), place.drop_null()
         if len(of_it):
             found[modality] = _place(
-                of_it["vector"], _array(place, np.int64), modality, len(video_id)
+                of_it["vector"], copied(place, np.int64), modality, len(video_id)
             )
     return found
 
 
 def _place(vectors: pa.ChunkedArray, place: Instants, modality: str, n_videos: int) -> Features:
     """Lay equally long vectors out as a matrix; all-zero ones count as missing."""
-    lengths = np.unique(_array(pc.list_value_length(vectors), np.int64))
+    lengths = np.unique(copied(pc.list_value_length(vectors), np.int64))
     if len(lengths) != 1:
         raise ContractViolation(
             f"video_features[{modality}]: vectors of {len(lengths)} lengths "
             f"({lengths[:5].tolist()}), {len(vectors)} rows"
         )
     vector = np.zeros((n_videos, int(lengths[0])), dtype=np.float32)
-    vector[place] = _array(pc.list_flatten(vectors), np.float32).reshape(len(vectors), -1)
+    vector[place] = copied(pc.list_flatten(vectors), np.float32).reshape(len(vectors), -1)
     return Features(vector=vector, present=np.any(vector != 0, axis=1))
 
 
@@ -356,12 +357,7 @@ def _neighbours(rows: pa.Table, node: str, similarity: str) -> Neighbours:
     """Sorted arrays of a neighbour table's columns."""
     rows = rows.sort_by([(node, "ascending"), ("neighbour_idx", "ascending")])
     return Neighbours(
-        node_idx=_array(rows[node], np.int32),
-        neighbour_idx=_array(rows["neighbour_idx"], np.int32),
-        similarity=_array(rows[similarity], np.float64),
+        node_idx=copied(rows[node], np.int32),
+        neighbour_idx=copied(rows["neighbour_idx"], np.int32),
+        similarity=copied(rows[similarity], np.float64),
     )
-
-
-def _array(column: Any, dtype: Any) -> npt.NDArray[Any]:
-    """A column without nulls as a contiguous array that is ours to keep."""
-    return np.array(column.to_numpy(), dtype=dtype)

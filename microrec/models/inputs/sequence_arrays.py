@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from microrec.core.array_types import Bools, Float32s, Instants, Int32s
+from microrec.core.columns import instants, microseconds
 from microrec.errors import ContractViolation, RecipeError
 
 TABLES = ("sequences", "exposures")
@@ -151,22 +152,22 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
         raise RecipeError(f"fit {fit!r} is not one of {', '.join(FITS)}")
     rows, shown = tables["sequences"], tables["exposures"]
     n_videos = tables["video_nodes"].num_rows
-    cuts = np.unique(_micros(rows["cut_at"]))
+    cuts = np.unique(instants(rows["cut_at"]))
     if len(cuts) < 2:
         raise ContractViolation(f"sequences: {len(cuts)} cuts, a night has two or more")
     cut = cuts[-1 - FITS[fit]]
-    rows = rows.filter(pc.less_equal(_micros_column(rows["cut_at"]), cut))
+    rows = rows.filter(pc.less_equal(microseconds(rows["cut_at"]), cut))
     rows = rows.sort_by([("cut_at", "ascending"), ("user_idx", "ascending")])
-    cut_at, user_idx = _micros(rows["cut_at"]), rows["user_idx"].to_numpy().astype(np.int32)
+    cut_at, user_idx = instants(rows["cut_at"]), rows["user_idx"].to_numpy().astype(np.int32)
     key = _key(cut_at, user_idx)
     order = [("started_at", "ascending"), ("user_idx", "ascending"), ("video_idx", "ascending")]
-    shown = shown.filter(pc.less(_micros_column(shown["started_at"]), cut)).sort_by(order)
-    of_cut = _micros(shown["cut_at"])
+    shown = shown.filter(pc.less(microseconds(shown["started_at"]), cut)).sort_by(order)
+    of_cut = instants(shown["cut_at"])
     exposures = Exposures(
         row=_place(key, _key(of_cut, shown["user_idx"].to_numpy()), "exposures"),
         user_idx=_within(shown["user_idx"], n_users, "exposures"),
         video_idx=_within(shown["video_idx"], n_videos, "exposures"),
-        at=_micros(shown["started_at"]),
+        at=instants(shown["started_at"]),
         label=np.array(pc.equal(shown["feedback"], "positive").to_numpy(zero_copy_only=False)),
     )
     everyone = np.arange(n_users, dtype=np.int32)
@@ -207,7 +208,7 @@ def _steps(lists: pa.ChunkedArray, n_videos: int) -> Steps:
     return Steps(
         indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         video_idx=_within(pc.struct_field(flat, "video_idx"), n_videos, "sequences"),
-        at=_micros(pc.struct_field(flat, "at")),
+        at=instants(pc.struct_field(flat, "at")),
         weight=weight,
     )
 
@@ -218,11 +219,3 @@ def _within(column: pa.Array | pa.ChunkedArray, n: int, table: str) -> Int32s:
     if outside:
         raise ContractViolation(f"{table}: index outside the day's {n} nodes, {outside} rows")
     return index
-
-
-def _micros_column(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    return column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-
-
-def _micros(column: pa.Array | pa.ChunkedArray) -> Instants:
-    return np.array(_micros_column(column).to_numpy(), dtype=np.int64)
