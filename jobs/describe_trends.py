@@ -8,7 +8,7 @@ import logging
 
 from microrec.config import recipe
 from microrec.config.settings import settings
-from microrec.core import knowledge
+from microrec.core import fits, knowledge
 from microrec.insights import trends
 from microrec.models.sequence import multi_trend
 from microrec.pipeline import networks
@@ -35,7 +35,7 @@ def main(day: job.Day) -> None:
         users=tables["users"],
         served=knowledge.served(tables["users"], warehouse.read("suppressed_users", day=day)),
         known=trends.catalogue(tables["video_nodes"], warehouse.read("videos", day=day)),
-        until=knowledge.horizon(day, "final"),
+        until=fits.horizon(day, "final"),
         config=recipe.section("candidates.trends", trends.Config),
     )
     warehouse.write("user_trends", rows, day=day)

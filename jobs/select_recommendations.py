@@ -12,7 +12,7 @@ from functools import partial
 
 from microrec.candidates.lists import fill, ladder, rewatch
 from microrec.config import recipe
-from microrec.core import knowledge
+from microrec.core import fits, knowledge
 from microrec.evaluation import gate
 from microrec.pipeline import proposals
 from microrec.runner import job, shards
@@ -25,7 +25,7 @@ def main(day: job.Day) -> None:
     found = proposals.known(warehouse, day=day, fit="final")
     trusted = gate.trusts_learned(warehouse.read("gate_results", day=day, fit="trial"))
     users = knowledge.served(found.users, warehouse.read("suppressed_users", day=day))
-    until = knowledge.horizon(day, "final") + dt.timedelta(hours=night.valid_hours)
+    until = fits.horizon(day, "final") + dt.timedelta(hours=night.valid_hours)
     ask = partial(proposals.recommended, warehouse, found, day=day, trusted=trusted, until=until)
     shards.write("recommendations", ask, users, day=day)
     shared = ladder.fallback(proposals.rungs(found, day=day, fit="final"), night.k)
@@ -36,7 +36,7 @@ def main(day: job.Day) -> None:
         found.edges,
         users=users,
         known=found.known,
-        until=knowledge.horizon(day, "final"),
+        until=fits.horizon(day, "final"),
         config=recipe.section("candidates.rewatch", rewatch.Config),
     )
     rows = fill.with_ids(again, nodes=nodes, valid_until=until)

@@ -8,12 +8,12 @@ import datetime as dt
 import re
 from pathlib import Path
 
+from microrec.core.fits import FITS
 from microrec.core.messages import CONTROL, shown
 from microrec.errors import BadArgument
 
 FIRST, LAST = dt.date(1970, 1, 1), dt.date(2999, 12, 31)
 """Days there may be: windows reach beyond both, and every engine can count them."""
-FITS = ("trial", "final")
 STORES = ("s3", "s3a", "gs", "abfs", "abfss", "az")
 """Schemes of object stores a root may have."""
 MAX_ID = 512

@@ -17,12 +17,11 @@ from scipy import sparse
 
 from microrec.core.array_types import Floats, Indices
 from microrec.core.columns import column
+from microrec.core.dislikes import standing
+from microrec.core.fits import horizon, splits_of
 
 DAY = 86_400_000_000
 """Microseconds."""
-
-FIT_SPLITS = {"trial": ("train", "validation"), "final": ("train", "validation", "holdout")}
-"""Parts of the window that a fit sees, in the order of time."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,7 @@ class Knowledge:
 
 def fit_edges(edges: pa.Table, fit: str) -> pa.Table:
     """Watch edges that a fit may see, one row per (split, user, video)."""
-    return edges.filter(pc.is_in(edges["split"], value_set=pa.array(FIT_SPLITS[fit])))
-
-
-def horizon(day: dt.date, fit: str) -> dt.datetime:
-    """First instant that a fit does not see, UTC: the start of the day (trial) or its end."""
-    first_unseen = day if fit == "trial" else day + dt.timedelta(days=1)
-    return dt.datetime.combine(first_unseen, dt.time.min, tzinfo=dt.UTC)
+    return edges.filter(pc.is_in(edges["split"], value_set=pa.array(splits_of(fit))))
 
 
 def knowledge(
@@ -102,7 +95,7 @@ def knowledge(
     known = fit_edges(edges, fit)
     shape = (n_users, videos.num_rows)
     seen = _incidence(known, shape)
-    liked = stands(known) & (column(known, "n_positive") > 0)
+    liked = standing(known) & (column(known, "n_positive") > 0)
     positives = _incidence(known.filter(pa.array(liked)), shape)
     eligible = column(videos.sort_by("video_idx"), "eligible")
     if fit == "trial":
@@ -135,18 +128,6 @@ def positive_viewers(edges: pa.Table, split: str, *, n_videos: int) -> NDArray[n
     """Users with a positive edge to each video in one split, [n_videos]."""
     wanted = (column(edges, "split") == split) & (column(edges, "n_positive") > 0)
     return np.bincount(column(edges, "video_idx")[wanted], minlength=n_videos)
-
-
-def stands(edges: pa.Table) -> NDArray[np.bool_]:
-    """Edges whose weight and positives count: no later part of the pair undoes them. [n_edges]."""
-    part = pc.index_in(edges["split"], value_set=pa.array(FIT_SPLITS["final"]))  # in order of time
-    place = column(pa.table({"place": part}), "place")
-    pair = column(edges, "user_idx").astype(np.int64) << 32 | column(edges, "video_idx")
-    undone = column(edges, "undone")
-    pairs, of = np.unique(pair, return_inverse=True)
-    last = np.zeros(len(pairs), dtype=np.int64)
-    np.maximum.at(last, of[undone], place[undone])
-    return np.asarray(place >= last[of], dtype=np.bool_)
 
 
 def _published(videos: pa.Table, until: dt.datetime) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ Decided here:
 
 - Time. `split.py` alone says train (days before D-1), validation (D-1), holdout (D). Fit `trial`
   sees the first two, fit `final` all three; everything that is built per fit takes its rows by
-  `split.FITS`.
+  `core.fits.SPLITS_OF`.
 - Days. A night aggregates the events that arrived and adds the window's days up (`daily.py`,
   `watch.py`). A late row or a correction tells its pair's whole day again, in the partition of its
   arrival day; night D takes the last telling by D, so nights in any order, again or left out give

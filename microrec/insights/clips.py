@@ -12,7 +12,6 @@ Everybody's retention is the mean of the segments', weighted by their sizes.
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +19,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from microrec.core.array_types import Floats, Indices
+from microrec.core.array_types import Bools, Floats, Indices
+from microrec.core.clips import ClipLayout
 from microrec.core.columns import column
+from microrec.core.pairs import starts
 from microrec.errors import MicrorecError
 
 SEGMENTS = ("leaves_early", "typical", "stays")
@@ -29,8 +30,6 @@ SEGMENTS = ("leaves_early", "typical", "stays")
 EVERYONE = "__global__"
 HALF = 0.5
 """Retention at the exit point."""
-
-Numbers = TypeVar("Numbers", bound=np.generic)
 
 
 class Config(BaseModel):
@@ -52,40 +51,16 @@ class Segments:
     """user_idx of some of each, ascending."""
 
 
-@dataclass(frozen=True)
-class Catalogue:
-    """The clips of all videos, in the order of video_idx and clip_no.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Catalogue(ClipLayout):
+    """The clips of all videos, and what their videos are called.
 
     Shapes:
         video_id, eligible: [n_videos]; first: [n_videos + 1]; end_ms: [n_clips]
     """
 
     video_id: pa.Array
-    eligible: NDArray[np.bool_]
-    first: NDArray[np.int64]
-    """Number of each video's first clip; a video of unknown length has none."""
-    end_ms: NDArray[np.int64]
-
-    @property
-    def video(self) -> NDArray[np.int64]:
-        """video_idx of each clip. [n_clips]."""
-        return np.repeat(np.arange(len(self.eligible)), np.diff(self.first))
-
-    @property
-    def number(self) -> NDArray[np.int64]:
-        """clip_no of each clip. [n_clips]."""
-        return np.arange(len(self.end_ms)) - self.first[self.video]
-
-    @property
-    def start_ms(self) -> NDArray[np.int64]:
-        """[n_clips]."""
-        return self.before(self.end_ms, first=0)
-
-    def before(self, values: NDArray[Numbers], *, first: float) -> NDArray[Numbers]:
-        """What the clip before has; `first` where there is none. [n_clips]."""
-        found = np.roll(values, 1)
-        found[self.number == 0] = first
-        return found
+    eligible: Bools
 
 
 def catalogue(nodes: pa.Table) -> Catalogue:
@@ -100,7 +75,7 @@ def catalogue(nodes: pa.Table) -> Catalogue:
     return Catalogue(
         video_id=nodes["video_id"].combine_chunks(),
         eligible=column(nodes, "eligible"),
-        first=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(n_clips)]),
+        first=starts(n_clips),
         end_ms=np.asarray(pc.list_flatten(ends), dtype=np.int64),
     )
 

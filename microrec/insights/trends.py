@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from microrec.core.array_types import Floats, Indices
 from microrec.core.columns import column
+from microrec.core.pairs import pack, unpack
 
 HOUR = 3_600_000_000
 """Microseconds."""
@@ -92,7 +93,7 @@ def describe(
     members = members.filter(pc.is_in(members["user_idx"], value_set=pa.array(served, pa.int32())))
     video, mass = column(members, "video_idx"), column(members, "mass")
     user, trend = column(members, "user_idx"), column(members, "trend")
-    pair, of = np.unique(user.astype(np.int64) << 32 | trend, return_inverse=True)
+    pair, of = np.unique(pack(user, trend), return_inverse=True)
     n, end = len(pair), int(until.timestamp()) * 1_000_000
     numbers, user_number = np.unique(pair >> 32, return_inverse=True)
     at = column(members.select(["at"]).cast(pa.schema([("at", pa.int64())])), "at")
@@ -182,9 +183,9 @@ def _tags(tags: Any, video: Indices) -> tuple[pa.Array, Indices, Indices]:
 
 def _most(group: Indices, label: Indices, mass: Floats, *, n: int, first: int) -> Sequence[Indices]:
     """By group, the labels with most mass, best first; ties by label."""
-    pair, of = np.unique(group.astype(np.int64) << 32 | label, return_inverse=True)
+    pair, of = np.unique(pack(group, label), return_inverse=True)
     total = _sum(of, mass, len(pair))
-    group, label = pair >> 32, pair & 0xFFFFFFFF
+    group, label = unpack(pair)
     order = np.lexsort((label, -total, group))
     group, label = group[order], label[order]
     kept = np.arange(len(group)) - np.searchsorted(group, group) < first

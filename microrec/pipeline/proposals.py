@@ -19,6 +19,7 @@ from microrec.candidates.ranking import candidate_union, closed_form, learned_bl
 from microrec.config import recipe
 from microrec.core import fitted, knowledge
 from microrec.core.array_types import Indices
+from microrec.core.fits import horizon
 from microrec.core.knowledge import Knowledge
 from microrec.evaluation import truth
 from microrec.runner import shards
@@ -204,7 +205,7 @@ def discovery(
 ) -> fill.Discovery:
     """New videos in a random order, and a random number for each user."""
     viewers = np.diff(found.known.seen.tocsc().indptr)
-    age = knowledge.age_days(found.videos, knowledge.horizon(day, fit))
+    age = knowledge.age_days(found.videos, horizon(day, fit))
     new = exploration.newcomers(age, viewers, found.known.eligible, config=config)
     rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"exploration"])
     order = rng.permutation(np.flatnonzero(new))

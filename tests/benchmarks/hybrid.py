@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from microrec.candidates.lists import diversity, exploration, fill
 from microrec.candidates.ranking import closed_form, learned_blend
 from microrec.config import recipe
-from microrec.core import knowledge
+from microrec.core import fits, knowledge
 from microrec.core.columns import column
 from microrec.evaluation.truth import BUCKETS
 from microrec.models import registry
@@ -167,7 +167,7 @@ def prices(
         found[name] = evening.select(replace(base, variety=variety))
     like = diversity.likeness(edges, videos, config=diversity.Config())
     known = evening.night.case.known
-    age = knowledge.age_days(videos, knowledge.horizon(day, "trial"))
+    age = knowledge.age_days(videos, fits.horizon(day, "trial"))
     viewers = np.diff(known.seen.tocsc().indptr)
     for places in PLACES:
         explored = exploration.Config(places=places)

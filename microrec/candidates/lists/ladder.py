@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from microrec.core.array_types import Indices
-from microrec.core.knowledge import FIT_SPLITS, Knowledge, age_days, horizon, positive_viewers
+from microrec.core.fits import horizon, splits_of
+from microrec.core.knowledge import Knowledge, age_days, positive_viewers
 
 RUNGS = ("trend", "fresh", "popular", "catalogue")
 """Order in which a user's list is filled."""
@@ -89,7 +90,7 @@ def rungs(
         config: Lengths of the short rungs.
     """
     viewers = np.diff(known.positives.tocsc().indptr)
-    last = positive_viewers(edges, FIT_SPLITS[fit][-1], n_videos=known.n_videos)
+    last = positive_viewers(edges, splits_of(fit)[-1], n_videos=known.n_videos)
     age = age_days(videos, horizon(day, fit))
     dated = known.eligible & np.isfinite(age)
     every = np.arange(known.n_videos)

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
 from microrec.core.array_types import Indices
 from microrec.core.columns import column
-from microrec.core.knowledge import Knowledge, fit_edges, stands
+from microrec.core.dislikes import standing
+from microrec.core.knowledge import Knowledge, fit_edges
+from microrec.core.pairs import pack, unpack
 
 
 class Config(BaseModel):
@@ -46,14 +48,14 @@ def lanes(
     """
     seen = fit_edges(edges, "final")
     user, video = (column(seen, name).astype(np.int64) for name in ("user_idx", "video_idx"))
-    pair, of = np.unique(user << 32 | video, return_inverse=True)
+    pair, of = np.unique(pack(user, video), return_inverse=True)
     last_at = np.full(len(pair), np.iinfo(np.int64).min)
     at = column(seen.select(["last_at"]).cast(pa.schema([("last_at", pa.int64())])), "last_at")
     np.maximum.at(last_at, of, at)
-    counts = stands(seen)
+    counts = standing(seen)
     n_positive = np.bincount(of, np.where(counts, column(seen, "n_positive"), 0), len(pair))
     score = np.bincount(of, np.where(counts, column(seen, "weight"), 0.0), len(pair))
-    user, video = pair >> 32, pair & 0xFFFFFFFF
+    user, video = unpack(pair)
     rested = last_at <= int((until.timestamp() - config.rest_days * 86_400) * 1e6)
     kept = (n_positive > 0) & rested & known.eligible[video] & np.isin(user, users)
     if known.own is not None:

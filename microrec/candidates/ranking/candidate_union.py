@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from microrec.candidates.retrieval.exact import rows_of
 from microrec.core.array_types import Floats, Indices
 from microrec.core.columns import column
+from microrec.core.pairs import pack, unpack
 from microrec.errors import MicrorecError
 
 
@@ -22,15 +22,10 @@ def union(candidates: Mapping[str, pa.Table]) -> tuple[Indices, Indices]:
         user_idx [n_pairs] and video_idx [n_pairs], sorted by both.
     """
     pairs = [
-        keys(column(rows, "user_idx"), column(rows, "video_idx")) for rows in candidates.values()
+        pack(column(rows, "user_idx"), column(rows, "video_idx")) for rows in candidates.values()
     ]
     key = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *pairs]))
-    return key >> 32, key & 0xFFFFFFFF
-
-
-def keys(users: Indices, videos: Indices) -> NDArray[np.int64]:
-    """One number per pair, ascending as the pairs are, [n_pairs]."""
-    return users.astype(np.int64) << 32 | videos.astype(np.int64)
+    return unpack(key)
 
 
 def by_score(

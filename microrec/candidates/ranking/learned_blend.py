@@ -35,10 +35,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from microrec.candidates.ranking import closed_form
-from microrec.candidates.ranking.candidate_union import by_score, keys, union
+from microrec.candidates.ranking.candidate_union import by_score, union
 from microrec.core.array_types import Indices
 from microrec.core.columns import column
-from microrec.core.knowledge import FIT_SPLITS, Knowledge, age_days, horizon, positive_viewers
+from microrec.core.fits import horizon, splits_of
+from microrec.core.knowledge import Knowledge, age_days, positive_viewers
+from microrec.core.pairs import pack
 from microrec.errors import MicrorecError
 
 Matrix = NDArray[np.float32]
@@ -141,7 +143,7 @@ def facts(edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day:
         day: The day of the run.
     """
     liked = np.diff(known.positives.tocsc().indptr)
-    last = positive_viewers(edges, FIT_SPLITS[fit][-1], n_videos=videos.num_rows)
+    last = positive_viewers(edges, splits_of(fit)[-1], n_videos=videos.num_rows)
     columns = [_place(liked), _place(last), age_days(videos, horizon(day, fit))]
     return Facts(known.history, np.stack(columns, axis=1).astype(np.float32))
 
@@ -190,12 +192,12 @@ def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: closed_form.
         closed: The closed form.
     """
     user, video = union(sources)
-    key = keys(user, video)
+    key = pack(user, video)
     start = np.searchsorted(user, user)  # of each pair's user
     columns, points = [], np.zeros(len(key))
     for name in sorted(sources):
         rows = sources[name]
-        at = np.searchsorted(key, keys(column(rows, "user_idx"), column(rows, "video_idx")))
+        at = np.searchsorted(key, pack(column(rows, "user_idx"), column(rows, "video_idx")))
         given = np.zeros(len(key))
         given[at] = 1.0 / (closed.c + column(rows, "rank"))
         points += closed.weight(name, facts.history[user]) * given
@@ -233,7 +235,7 @@ def liked(found: Pairs, users: Indices, videos: Indices) -> NDArray[np.bool_]:
         users: [n_right] user_idx of a right pair.
         videos: [n_right] its video_idx.
     """
-    return np.isin(keys(found.user, found.video), keys(users, videos))
+    return np.isin(pack(found.user, found.video), pack(users, videos))
 
 
 def examples(

@@ -21,6 +21,7 @@ from scipy import sparse
 from microrec.candidates.retrieval import tiled
 from microrec.candidates.retrieval.tiled import Catalogue, Lists
 from microrec.core.array_types import Floats, Indices
+from microrec.core.pairs import pack
 
 DEPTHS = (5, 10, 20, 40)
 """Beyond the last comparing all is as fast."""
@@ -138,7 +139,7 @@ def _learned(catalogue: Catalogue) -> Any:
 
 def _keys(parts: Iterator[Lists] | list[Lists]) -> Indices:
     """A number for each pair of a user and a video, by user and rank."""
-    keys = [one.user.astype(np.int64) << 32 | one.video.astype(np.int64) for one in parts]
+    keys = [pack(one.user, one.video) for one in parts]
     return np.concatenate([np.empty(0, np.int64), *keys])
 
 
@@ -147,5 +148,5 @@ def _are_in(
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Whether a matrix has an entry at each place [n]."""
     rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
-    there = rows.astype(np.int64) << 32 | pairs.indices.astype(np.int64)
-    return np.isin(row.astype(np.int64) << 32 | column.astype(np.int64), there)
+    there = pack(rows, pairs.indices)
+    return np.isin(pack(row, column), there)

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from microrec.core.fits import FINAL, FITS, splits_of
 from microrec.graphs.similarity import pearson, reuse
 from microrec.graphs.similarity.blocks import nearest
 from microrec.graphs.similarity.measures import Measure, sampled, shape, share
 from microrec.graphs.similarity.pearson import Block, Config, Users
 from microrec.graphs.similarity.reuse import FULL, Plan
 from microrec.graphs.similarity.running_topk import Edges, Lists
-from microrec.graphs.watch.split import FITS
 
 logger = logging.getLogger(__name__)
 
@@ -266,7 +266,7 @@ def _nearest(rows: DataFrame, *, n_users: int, n_videos: int, config: Config) ->
 
 def _place(split: Column) -> Column:
     """Position of a part in time, 1 for the earliest."""
-    first, *others = FITS["final"]
+    first, *others = splits_of(FINAL)
     place = F.when(split == first, 1)
     for number, name in enumerate(others, start=2):
         place = place.when(split == name, number)
@@ -278,7 +278,7 @@ def _bit(condition: Column, bit: int) -> Column:
 
 
 def _seen(watch_edges: DataFrame, fit: str) -> DataFrame:
-    return watch_edges.where(F.col("split").isin(*FITS[fit]))
+    return watch_edges.where(F.col("split").isin(*splits_of(fit)))
 
 
 def _standing(seen: DataFrame, within: Sequence[str] = ()) -> DataFrame:

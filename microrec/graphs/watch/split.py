@@ -1,8 +1,6 @@
 """Train, validation and holdout: the one place that decides, by the UTC day of the event.
 
-Night D: train = days before D-1, validation = D-1, holdout = D. A *fit* is the set of parts a model
-may see: `trial` is evaluated on the holdout and sees the other two, `final` serves tomorrow and
-sees all.
+`core.fits` says which splits there are and which of them a fit sees.
 """
 
 import datetime as dt
@@ -11,8 +9,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-PARTS = ("train", "validation", "holdout")
-FITS = {"trial": ("train", "validation"), "final": PARTS}
+from microrec.core.fits import FINAL, HOLDOUT, TRAIN, TRIAL, VALIDATION
 
 
 def part(event_day: Column, *, day: dt.date | Column) -> Column:
@@ -27,9 +24,9 @@ def part(event_day: Column, *, day: dt.date | Column) -> Column:
     """
     age_days = F.date_diff(F.lit(day), event_day)
     return (
-        F.when(age_days >= 2, F.lit("train"))
-        .when(age_days == 1, F.lit("validation"))
-        .when(age_days == 0, F.lit("holdout"))
+        F.when(age_days >= 2, F.lit(TRAIN))
+        .when(age_days == 1, F.lit(VALIDATION))
+        .when(age_days == 0, F.lit(HOLDOUT))
     )
 
 
@@ -59,8 +56,8 @@ def cut_off(fit: Column, *, day: dt.date) -> Column:
         fit: name of the fit, one row per (fit, ...); null for any other name.
         day: D, the night's day.
     """
-    return F.when(fit == F.lit("trial"), F.lit(start_of(day))).when(
-        fit == F.lit("final"), F.lit(end_of(day))
+    return F.when(fit == F.lit(TRIAL), F.lit(start_of(day))).when(
+        fit == F.lit(FINAL), F.lit(end_of(day))
     )
 
 

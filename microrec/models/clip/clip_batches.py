@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from microrec.core.array_types import Int64s
+from microrec.core.pairs import positions
 from microrec.models.clip.clip_counts import Counts
 from microrec.models.inputs.clip_arrays import ClipEdges, Clips, Ledger
 from microrec.models.nn.layers import on
@@ -197,8 +198,8 @@ class Reader:
     def viewings(self, chosen: Viewings, *, share: float = 1.0) -> Pairs:
         """The clips some viewings reached, as of the start of their days."""
         n = chosen.end - chosen.start
-        viewing = np.repeat(np.arange(len(n)), n)
-        edge = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + chosen.start[viewing]
+        viewing, step = positions(n)
+        edge = step + chosen.start[viewing]
         edges = chosen.edges
         asked = (edges.user_idx[edge], edges.clip[edge], edges.day[edge])
         return self.pairs(*asked, label=edges.through[edge], viewing=viewing, share=share)

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from microrec.core.array_types import Bools, Float32s, Float64s, Int64s
+from microrec.core.clips import ClipLayout
 from microrec.core.columns import copied
+from microrec.core.pairs import pack, positions, starts
 from microrec.errors import ContractViolation
 
 TABLES = ("clip_edges", "clip_features")
@@ -54,18 +56,14 @@ class ClipEdges:
         return ClipEdges(**{name: array[chosen] for name, array in vars(self).items()})
 
 
-@dataclass(frozen=True, eq=False)
-class Clips:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clips(ClipLayout):
     """One fit's view of one night.
 
     Shapes:
         first: [n_videos + 1]; end_ms: [n_clips]; vector: [n_clips, dim]
     """
 
-    first: Int64s
-    """Number of each video's first clip; a video of unknown length has none."""
-    end_ms: Int64s
-    """End of each clip within its video; it starts where the one before ends."""
     vector: Float32s
     """Zero where the landing zone has none of the clip; dim = 0 where it has none at all."""
     edges: ClipEdges
@@ -73,34 +71,6 @@ class Clips:
     """Set in a trial fit: the last day, which the number of epochs is chosen on."""
     today: int
     """First day the fit knows nothing of."""
-
-    @property
-    def n_clips(self) -> int:
-        """Of all videos."""
-        return len(self.end_ms)
-
-    @property
-    def video(self) -> Int64s:
-        """video_idx of each clip. [n_clips]."""
-        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
-
-    @property
-    def number(self) -> Int64s:
-        """clip_no of each clip. [n_clips]."""
-        return np.arange(self.n_clips) - np.repeat(self.first[:-1], np.diff(self.first))
-
-    @property
-    def start_ms(self) -> Int64s:
-        """[n_clips]."""
-        before = np.concatenate([[0], self.end_ms[:-1]])
-        return np.where(self.number == 0, 0, before)
-
-    def of(self, videos: Int64s) -> tuple[Int64s, Int64s]:
-        """All clips of some videos: place of the video in the list, and the clip. [n], [n]."""
-        n = np.diff(self.first)[videos]
-        place = np.repeat(np.arange(len(videos)), n)
-        clip = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + self.first[videos][place]
-        return place, clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +121,7 @@ class Ledger:
         """
         start, end = self._span(account, day)
         counts = np.minimum(end - start, n)
-        place = np.repeat(np.arange(len(counts)), counts)
-        within = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+        place, within = positions(counts)
         return place, self.entry[(end - counts)[place] + within]
 
     def _span(self, account: Int64s, day: Int64s) -> tuple[Int64s, Int64s]:
@@ -177,7 +146,7 @@ def build(tables: Mapping[str, pa.Table], *, parts: tuple[str, ...], holdout: bo
     nodes = tables["video_nodes"].sort_by("video_idx")
     ends = nodes["clip_ends_ms"].combine_chunks()
     lengths = np.asarray(pc.list_value_length(ends), dtype=np.int64)
-    first = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    first = starts(lengths)
     end_ms = np.asarray(pc.list_flatten(ends), dtype=np.int64)
     rows = tables["clip_edges"]
     rows = rows.filter(pc.is_in(rows["split"], value_set=pa.array(parts)))
@@ -196,11 +165,19 @@ def build(tables: Mapping[str, pa.Table], *, parts: tuple[str, ...], holdout: bo
     ).taken(clip_no < lengths[video])
     edges = edges.taken(np.lexsort((edges.clip, edges.user_idx, edges.day)))
     last = int(edges.day.max()) if len(edges) else 0
-    vector = _vectors(tables["clip_features"], nodes["video_id"], first, end_ms)
-    return Clips(first, end_ms, vector, edges, last if holdout else None, last + 1)
+    layout = ClipLayout(first=first, end_ms=end_ms)
+    vector = _vectors(tables["clip_features"], nodes["video_id"], layout)
+    return Clips(
+        first=first,
+        end_ms=end_ms,
+        vector=vector,
+        edges=edges,
+        validated_on=last if holdout else None,
+        today=last + 1,
+    )
 
 
-def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, first: Int64s, end_ms: Int64s) -> Float32s:
+def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, layout: ClipLayout) -> Float32s:
     """The delivered clip that holds the middle of each of ours, whatever the producers cut."""
     rows = rows.append_column("video_idx", pc.index_in(rows["video_id"], value_set=video_id))
     rows = rows.filter(pc.is_valid(rows["video_idx"]))
@@ -209,14 +186,13 @@ def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, first: Int64s, end_ms: I
     if len(widths) > 1:
         raise ContractViolation(f"clip_features: vectors of {len(widths)} lengths")
     dim = int(widths[0]) if len(widths) else 0
-    vector = np.zeros((len(end_ms), dim), dtype=np.float32)
+    vector = np.zeros((layout.n_clips, dim), dtype=np.float32)
     if not dim:
         return vector
-    video = np.repeat(np.arange(len(first) - 1), np.diff(first))
-    start = np.where(np.arange(len(end_ms)) == first[video], 0, np.roll(end_ms, 1))
-    middle = (start + end_ms) // 2
+    video = layout.video
+    middle = (layout.start_ms + layout.end_ms) // 2
     of, begins = copied(rows["video_idx"], np.int64), copied(rows["start_ms"], np.int64)
-    place = np.searchsorted(of << 32 | begins, video << 32 | middle, side="right") - 1
+    place = np.searchsorted(pack(of, begins), pack(video, middle), side="right") - 1
     place = np.maximum(place, 0)
     present = (of[place] == video) & (begins[place] <= middle)
     present &= middle < copied(rows["end_ms"], np.int64)[place]

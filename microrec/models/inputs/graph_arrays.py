@@ -16,7 +16,9 @@ import scipy.sparse as sp
 
 from microrec.core.array_types import Bools, Float32s, Float64s, Instants, Int32s
 from microrec.core.columns import copied
-from microrec.errors import ContractViolation, RecipeError
+from microrec.core.dislikes import standing
+from microrec.core.fits import splits_of
+from microrec.errors import ContractViolation
 from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
 from microrec.models.inputs.clip_arrays import Clips
 from microrec.models.inputs.clip_arrays import build as build_clips
@@ -39,12 +41,6 @@ WITH_SEQUENCES = (*TABLES, *SEQUENCE_TABLES)
 
 OF_A_FIT = ("user_edges",)
 """Of these, the ones with a partition for each fit."""
-
-PARTS: dict[str, tuple[str, ...]] = {
-    "trial": ("train", "validation"),
-    "final": ("train", "validation", "holdout"),
-}
-"""Parts of the window a fit may see."""
 
 SUMS = ("weight", "n_views", "n_positive")
 """Columns of `watch_edges` that add up over the parts."""
@@ -166,14 +162,13 @@ def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
             vectors of a modality differ in length.
         RecipeError: `fit` is neither trial nor final.
     """
-    if fit not in PARTS:
-        raise RecipeError(f"fit {fit!r} is not one of {', '.join(PARTS)}")
+    splits = splits_of(fit)
     nodes = tables["video_nodes"].sort_by("video_idx")
     n_users = _count(tables["users"], table="users", column="user_idx")
     n_videos = _count(nodes, table="video_nodes", column="video_idx")
     watched = _within(tables["watch_edges"], "watch_edges", user_idx=n_users, video_idx=n_videos)
     eligible = nodes["eligible"].to_numpy()
-    everything = _merge(watched, PARTS[fit])
+    everything = _merge(watched, splits)
     return Graph(
         n_users=n_users,
         n_videos=n_videos,
@@ -192,7 +187,7 @@ def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
 
 def _clips(tables: Mapping[str, pa.Table], *, fit: str) -> Clips | None:
     given = set(CLIP_TABLES) <= set(tables)
-    return build_clips(tables, parts=PARTS[fit], holdout=fit == "trial") if given else None
+    return build_clips(tables, parts=splits_of(fit), holdout=fit == "trial") if given else None
 
 
 def _sequences(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequences | None:
@@ -280,17 +275,8 @@ def _merge(watched: pa.Table, parts: tuple[str, ...]) -> Edges:
 
 
 def _standing(rows: pa.Table) -> pa.Table:
-    """The same edges; parts before the pair's last undone one have no weight and no positives."""
-    # `final` names all parts, in the order of time.
-    place = copied(pc.index_in(rows["split"], value_set=pa.array(PARTS["final"])), np.int64)
-    pair = copied(rows["user_idx"], np.int64) << 32 | copied(rows["video_idx"], np.int64)
-    undone = copied(rows["undone"], np.bool_)
-    disliked, at = np.unique(pair[undone], return_inverse=True)
-    last = np.zeros(len(disliked) + 1, dtype=np.int64)  # one more: the pairs nobody disliked
-    np.maximum.at(last, at, place[undone])
-    found = np.searchsorted(disliked, pair)
-    found[~np.isin(pair, disliked)] = len(disliked)
-    stands = pa.array(place >= last[found])
+    """The same edges; what a later dislike undoes has no weight and no positives."""
+    stands = pa.array(standing(rows))
     for name in UNDOABLE:
         zero = pa.scalar(0, rows.schema.field(name).type)
         kept = pc.if_else(stands, rows[name], zero)

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from microrec.core.array_types import Bools, Float32s, Instants, Int32s
 from microrec.core.columns import instants, microseconds
-from microrec.errors import ContractViolation, RecipeError
+from microrec.core.fits import FINAL, TRIAL, splits_of
+from microrec.core.pairs import pack, starts
+from microrec.errors import ContractViolation
 
 TABLES = ("sequences", "exposures")
 """The tables `build` reads, besides `video_nodes`."""
-FITS = {"trial": 1, "final": 0}
-"""By fit, how many of the latest cuts it does not see: the night's table ends with the cut of `final`."""
+UNSEEN_CUTS = {TRIAL: 1, FINAL: 0}
+"""By fit, how many of the latest cuts it does not see: the table of a night ends with the cut of `final`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,14 +150,13 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
             index lies outside the day's nodes.
         RecipeError: `fit` is neither trial nor final.
     """
-    if fit not in FITS:
-        raise RecipeError(f"fit {fit!r} is not one of {', '.join(FITS)}")
+    splits_of(fit)  # refuses any other fit
     rows, shown = tables["sequences"], tables["exposures"]
     n_videos = tables["video_nodes"].num_rows
     cuts = np.unique(instants(rows["cut_at"]))
     if len(cuts) < 2:
         raise ContractViolation(f"sequences: {len(cuts)} cuts, a night has two or more")
-    cut = cuts[-1 - FITS[fit]]
+    cut = cuts[-1 - UNSEEN_CUTS[fit]]
     rows = rows.filter(pc.less_equal(microseconds(rows["cut_at"]), cut))
     rows = rows.sort_by([("cut_at", "ascending"), ("user_idx", "ascending")])
     cut_at, user_idx = instants(rows["cut_at"]), rows["user_idx"].to_numpy().astype(np.int32)
@@ -171,7 +172,9 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
         label=np.array(pc.equal(shown["feedback"], "positive").to_numpy(zero_copy_only=False)),
     )
     everyone = np.arange(n_users, dtype=np.int32)
-    is_last = of_cut == cuts[-2 - FITS[fit]] if len(cuts) > 1 + FITS[fit] else of_cut < 0
+    is_last = (
+        of_cut == cuts[-2 - UNSEEN_CUTS[fit]] if len(cuts) > 1 + UNSEEN_CUTS[fit] else of_cut < 0
+    )
     return Sequences(
         cut_at=cut_at,
         user_idx=_within(rows["user_idx"], n_users, "sequences"),
@@ -185,7 +188,7 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
 
 def _key(cut_at: Instants, user_idx: Int32s) -> NDArray[np.int64]:
     """One number per (cut, user), in their order; cuts are whole days."""
-    return cut_at // 86_400_000_000 << 32 | user_idx.astype(np.int64)
+    return pack(cut_at // 86_400_000_000, user_idx)
 
 
 def _place(key: NDArray[np.int64], wanted: NDArray[np.int64], table: str) -> NDArray[np.int64]:
@@ -206,7 +209,7 @@ def _steps(lists: pa.ChunkedArray, n_videos: int) -> Steps:
     if flat.type.get_field_index("weight") >= 0:
         weight = np.array(pc.struct_field(flat, "weight").to_numpy(), dtype=np.float32)
     return Steps(
-        indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        indptr=starts(lengths),
         video_idx=_within(pc.struct_field(flat, "video_idx"), n_videos, "sequences"),
         at=instants(pc.struct_field(flat, "at")),
         weight=weight,

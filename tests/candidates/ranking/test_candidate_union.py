@@ -56,15 +56,6 @@ def test_equal_scores_go_by_the_second_then_by_video(seed: int) -> None:
     assert found == right
 
 
-def test_one_number_per_pair_in_the_order_of_the_pairs() -> None:
-    pairs = [(0, 0), (0, 2**31 - 1), (1, 0), (1, 7), (70_000, 3), (2**31 - 1, 2**31 - 1)]
-    users, videos = np.array(pairs, dtype=np.int32).T
-    found = candidate_union.keys(users, videos)
-    assert found.dtype == np.int64
-    assert (np.diff(found) > 0).all()
-    assert list(zip((found >> 32).tolist(), (found & 0xFFFFFFFF).tolist(), strict=True)) == pairs
-
-
 def test_a_score_that_is_no_number_is_refused() -> None:
     with pytest.raises(MicrorecError, match="1 scores"):
         candidate_union.by_score(np.zeros(2, int), np.arange(2), np.array([0.0, np.nan]), k=1)

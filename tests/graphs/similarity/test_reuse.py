@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs import build_modality_graph, build_user_graph
 from microrec.config import settings as house_settings
+from microrec.core.fits import FITS, SPLITS
 from microrec.graphs.similarity import modality_edges, pearson, provenance, reuse, user_edges
-from microrec.graphs.watch.split import FITS
 from microrec.tables.arrow import Warehouse
 from tests.worlds.graph_rows import DAY, Rows, found
 
@@ -54,7 +54,7 @@ def vectors(pick: random.Random, before: Vectors | None) -> Vectors:
 def parts(pick: random.Random) -> dict[str, dict[str, Any]]:
     return {
         split: {"n_positive": pick.choice([0, 1, 1, 2]), "undone": pick.random() < 0.2}
-        for split in pick.choice([["train"], ["train"], ["train", "validation"], FITS["final"]])
+        for split in pick.choice([["train"], ["train"], ["train", "validation"], list(SPLITS)])
     }
 
 

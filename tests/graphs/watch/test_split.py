@@ -6,6 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from microrec.core import fits
 from microrec.graphs.watch import split
 from tests.worlds.graph_rows import Rows, found, instant
 
@@ -23,7 +24,7 @@ def days(spark: SparkSession) -> dict[dt.date, str | None]:
 
 @pytest.mark.spark
 def test_parts_are_in_order_of_time(days: dict[dt.date, str | None]) -> None:
-    of_part = {part: [day for day, name in days.items() if name == part] for part in split.PARTS}
+    of_part = {part: [day for day, name in days.items() if name == part] for part in fits.SPLITS}
     assert max(of_part["train"]) == dt.date(2026, 1, 3)
     assert of_part["validation"] == [dt.date(2026, 1, 4)]
     assert of_part["holdout"] == [DAY]
@@ -36,8 +37,8 @@ def test_the_future_has_no_part(days: dict[dt.date, str | None]) -> None:
 
 
 def test_trial_never_sees_the_holdout() -> None:
-    assert set(split.FITS["trial"]) == set(split.PARTS) - {"holdout"}
-    assert split.FITS["final"] == split.PARTS
+    assert set(fits.SPLITS_OF["trial"]) == set(fits.SPLITS) - {"holdout"}
+    assert fits.SPLITS_OF["final"] == fits.SPLITS
 
 
 @pytest.mark.spark

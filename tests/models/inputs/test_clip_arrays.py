@@ -4,10 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from microrec.core.fits import splits_of
 from microrec.errors import ContractViolation
 from microrec.models.clip import clip_counts
 from microrec.models.inputs import clip_arrays
-from microrec.models.inputs.graph_arrays import PARTS, build_graph
+from microrec.models.inputs.graph_arrays import build_graph
 from tests.worlds import clips
 
 WORLD = clips.world(2, n_users=15, n_videos=12, n_viewings=200, n_cold=2)
@@ -15,7 +16,7 @@ WORLD = clips.world(2, n_users=15, n_videos=12, n_viewings=200, n_cold=2)
 
 def built(fit: str = "final", **changed: pa.Table) -> clip_arrays.Clips:
     tables = {**WORLD.tables, **changed}
-    return clip_arrays.build(tables, parts=PARTS[fit], holdout=fit == "trial")
+    return clip_arrays.build(tables, parts=splits_of(fit), holdout=fit == "trial")
 
 
 def test_every_edge_is_where_the_table_says() -> None:
@@ -26,7 +27,7 @@ def test_every_edge_is_where_the_table_says() -> None:
             (row["watched_on"].toordinal() - 719163, row["user_idx"], row["video_idx"],
              row["clip_no"], row["sign"] > 0, row["weight"])
             for row in WORLD.tables["clip_edges"].to_pylist()
-            if row["split"] in PARTS[fit]
+            if row["split"] in splits_of(fit)
         )  # fmt: skip
         columns = (edges.day, edges.user_idx, found.video[edges.clip], found.number[edges.clip])
         got = zip(*(one.tolist() for one in (*columns, edges.through, edges.weight)), strict=True)

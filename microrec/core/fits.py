@@ -1,0 +1,45 @@
+"""The two fits of a night, and what each may see.
+
+Night D splits its window by the UTC day of the event: train = days before D-1, validation = D-1, holdout = D. The fit
+`trial` is evaluated on the holdout and sees the rest; the fit `final` serves the next day and sees all.
+"""
+
+import datetime as dt
+
+from microrec.errors import RecipeError
+
+TRIAL = "trial"
+FINAL = "final"
+FITS = (TRIAL, FINAL)
+TRAIN = "train"
+VALIDATION = "validation"
+HOLDOUT = "holdout"
+SPLITS = (TRAIN, VALIDATION, HOLDOUT)
+"""In the order of time."""
+SPLITS_OF = {TRIAL: (TRAIN, VALIDATION), FINAL: SPLITS}
+"""Splits that a fit sees, in the order of time."""
+
+
+def splits_of(fit: str) -> tuple[str, ...]:
+    """Return the splits that a fit sees, in the order of time.
+
+    Raises:
+        RecipeError: there is no such fit.
+    """
+    if fit not in SPLITS_OF:
+        raise RecipeError(f"fit {fit!r} is not one of {', '.join(FITS)}")
+    return SPLITS_OF[fit]
+
+
+def horizon(day: dt.date, fit: str) -> dt.datetime:
+    """Return the first instant that a fit does not see: the start of the day (trial) or its end.
+
+    Args:
+        day: of the night.
+        fit: trial or final.
+
+    Returns:
+        Midnight, UTC.
+    """
+    first_unseen = day if fit == TRIAL else day + dt.timedelta(days=1)
+    return dt.datetime.combine(first_unseen, dt.time.min, tzinfo=dt.UTC)
