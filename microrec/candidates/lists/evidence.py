@@ -13,16 +13,16 @@ networks have none. No user is ever named.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from microrec.candidates.retrieval.exact import Embeddings, Trends
 from microrec.core.array_types import Floats, Indices
 from microrec.core.columns import column
+from microrec.core.fitted import Embeddings, Fitted, NeighbourLists, Ranker, Trends
 from microrec.core.knowledge import Knowledge
 
 PAIRS = 1_000_000
@@ -82,28 +82,38 @@ def by_modality(edges: pa.Table, *, n_videos: int) -> dict[str, sparse.csr_matri
     return found
 
 
-def _of(fitted: Any, user: Indices, video: Indices, known: Knowledge) -> dict[str, Indices]:
+def _of(fitted: Fitted, user: Indices, video: Indices, known: Knowledge) -> dict[str, Indices]:
     """Evidence of the rows of one source, by kind; nothing from a form that has none."""
-    if hasattr(fitted, "axis"):
-        n = len(fitted.indptr) - 1
-        lists = (fitted.similarity, fitted.neighbour, fitted.indptr)
-        near = sparse.csr_matrix(lists, shape=(n, n), copy=True)
-        near.sort_indices()
-        if fitted.axis == "video":
-            return {"video_idx": _greatest(user, video, known, lambda j, v: _at(near, j, v))}
-        positive = known.positives.T.tocsr()[video]
-        return {"viewers": (near[user] > 0).multiply(positive > 0).getnnz(axis=1)}
-    if hasattr(fitted, "trend_known"):
-        return {"trend": _trend(fitted, user, video)}
-    if not hasattr(fitted, "user_known"):
-        return {}
-    if fitted.video.shape[1] == 1:
-        viewers = np.bincount(known.positives.indices, minlength=known.n_videos)
-        return {"viewers": viewers[video]}
-    unit = _units(fitted)
-    return {
-        "video_idx": _greatest(user, video, known, lambda j, v: (unit[j] * unit[v]).sum(axis=1))
-    }
+    match fitted:
+        case NeighbourLists():
+            return _of_neighbours(fitted, user, video, known)
+        case Trends():
+            return {"trend": _trend(fitted, user, video)}
+        case Embeddings() if fitted.video.shape[1] == 1:
+            viewers = np.bincount(known.positives.indices, minlength=known.n_videos)
+            return {"viewers": viewers[video]}
+        case Embeddings():
+            unit = _units(fitted)
+            similar = _greatest(user, video, known, lambda j, v: (unit[j] * unit[v]).sum(axis=1))
+            return {"video_idx": similar}
+        case Ranker():
+            return {}
+        case other:
+            assert_never(other)
+
+
+def _of_neighbours(
+    fitted: NeighbourLists, user: Indices, video: Indices, known: Knowledge
+) -> dict[str, Indices]:
+    """The most similar video of the history, or how many neighbours like the video."""
+    n = len(fitted.indptr) - 1
+    lists = (fitted.similarity, fitted.neighbour, fitted.indptr)
+    near: Any = sparse.csr_matrix(lists, shape=(n, n), copy=True)
+    near.sort_indices()
+    if fitted.axis == "video":
+        return {"video_idx": _greatest(user, video, known, lambda j, v: _at(near, j, v))}
+    positive = known.positives.T.tocsr()[video]
+    return {"viewers": (near[user] > 0).multiply(positive > 0).getnnz(axis=1)}
 
 
 def _greatest(

@@ -1,6 +1,6 @@
 """Top-k videos of a source for many users, by blocks of users: exact ones, but where videos are very many.
 
-Three forms of fitted model are understood, by structure (the models stage is not imported):
+By the form of the fitted model (`core.fitted`):
 
     embeddings        score(u, v) = <user_u, video_v>
     trends            score(u, v) = max_k <user_uk, video_v>
@@ -11,8 +11,7 @@ with R the positive edges, N_u the positive videos of u and n_u their number.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scipy import sparse
 
 from microrec.core.array_types import Floats, Indices
+from microrec.core.fitted import Embeddings, NeighbourLists, Trends
 from microrec.core.knowledge import Knowledge
 from microrec.errors import MicrorecError
 
@@ -58,66 +58,6 @@ class Config(BaseModel):
     """Share of a list that a user's trends propose in equal parts; the rest goes by score alone."""
 
 
-class Embeddings(Protocol):
-    """Vectors whose inner product is the score."""
-
-    @property
-    def user(self) -> NDArray[np.float32]:
-        """[n_users, dim]."""
-
-    @property
-    def video(self) -> NDArray[np.float32]:
-        """[n_videos, dim]."""
-
-    @property
-    def user_known(self) -> NDArray[np.bool_]:
-        """[n_users], false where the model has nothing to say about the user."""
-
-    @property
-    def video_known(self) -> NDArray[np.bool_]:
-        """[n_videos], false where the model has nothing to say about the video."""
-
-
-class NeighbourLists(Protocol):
-    """Similar users of every user, or similar videos of every video, in CSR form."""
-
-    @property
-    def axis(self) -> str:
-        """Whose neighbours: user or video."""
-
-    @property
-    def indptr(self) -> NDArray[np.int64]:
-        """[n + 1], where each row's neighbours start."""
-
-    @property
-    def neighbour(self) -> NDArray[np.int32]:
-        """[n_pairs], the neighbours."""
-
-    @property
-    def similarity(self) -> NDArray[np.float32]:
-        """[n_pairs], their similarity."""
-
-
-class Trends(Protocol):
-    """Several vectors per user; the largest inner product is the score."""
-
-    @property
-    def user(self) -> NDArray[np.float32]:
-        """[n_users, n_trends, dim]."""
-
-    @property
-    def video(self) -> NDArray[np.float32]:
-        """[n_videos, dim]."""
-
-    @property
-    def trend_known(self) -> NDArray[np.bool_]:
-        """[n_users, n_trends], false where there is no such trend."""
-
-    @property
-    def video_known(self) -> NDArray[np.bool_]:
-        """[n_videos], false where the model has nothing to say about the video."""
-
-
 def best(
     fitted: Embeddings | NeighbourLists | Trends,
     *,
@@ -127,14 +67,32 @@ def best(
     config: Config,
     index: "Index | None" = None,
 ) -> pa.Table:
-    """Best `k` allowed videos of each user, whatever the form of the model; see the other functions."""
+    """Return the best `k` allowed videos of each user, by the form of the fitted model.
+
+    Args:
+        fitted: the model; a `Ranker` proposes nothing and is none of these.
+        users: user_idx to rank for. [n_users]
+        known: what the fit has seen; seen and ineligible videos never appear.
+        k: length of a list; shorter where fewer videos are allowed.
+        config: memory and sharing.
+        index: of a model of embeddings; its videos are compared one by one if there is none.
+
+    Returns:
+        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx and rank.
+
+    Raises:
+        MicrorecError: a vector or similarity is not finite.
+    """
     given: dict[str, Any] = {"users": users, "known": known, "k": k, "config": config}
-    by: Callable[..., pa.Table] = partial(by_embeddings, index=index)
-    if hasattr(fitted, "axis"):
-        by = by_neighbours
-    elif hasattr(fitted, "trend_known"):
-        by = by_trends
-    return by(fitted, **given)
+    match fitted:
+        case Embeddings():
+            return by_embeddings(fitted, index=index, **given)
+        case NeighbourLists():
+            return by_neighbours(fitted, **given)
+        case Trends():
+            return by_trends(fitted, **given)
+        case other:
+            assert_never(other)
 
 
 def index(

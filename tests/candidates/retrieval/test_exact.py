@@ -1,7 +1,5 @@
 """Retrieval equals a loop over every pair; the laws of a list hold for any model."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +9,7 @@ from scipy import sparse
 
 from microrec.candidates.retrieval import exact
 from microrec.core import knowledge as filters
+from microrec.core.fitted import Embeddings, NeighbourLists, Trends
 from microrec.errors import MicrorecError
 
 
@@ -55,7 +54,7 @@ def test_embeddings_equal_brute_force(
     generator = np.random.default_rng(seed)
     known = knowledge(generator, n_users, n_videos)
     # Small integers: products are exact and ties are many.
-    fitted = SimpleNamespace(
+    fitted = Embeddings(
         user=generator.integers(-1, 2, (n_users, 2)).astype(np.float32),
         video=generator.integers(-1, 2, (n_videos, 2)).astype(np.float32),
         user_known=generator.random(n_users) < 0.8,
@@ -82,7 +81,7 @@ def test_neighbours_equal_brute_force(
     n = n_users if axis == "user" else n_videos
     similarity = generator.integers(-2, 5, (n, n)) / 4 * (generator.random((n, n)) < 0.5)
     lists = sparse.csr_matrix(similarity.astype(np.float32))
-    fitted = SimpleNamespace(
+    fitted = NeighbourLists(
         axis=axis, indptr=lists.indptr, neighbour=lists.indices, similarity=lists.data
     )
     users = np.arange(n_users)
@@ -126,7 +125,7 @@ def test_columns_have_the_types_of_the_contract(
 ) -> None:
     monkeypatch.setattr(exact, "TILED", tiled)
     generator = np.random.default_rng(0)
-    fitted = SimpleNamespace(
+    fitted = Embeddings(
         user=np.ones((2, 1), np.float32),
         video=np.ones((3, 1), np.float32),
         user_known=np.array([True, True]),
@@ -147,7 +146,7 @@ def test_columns_have_the_types_of_the_contract(
 @pytest.mark.parametrize("tiled", [0, 1000])
 def test_refuses_lists_of_no_length(tiled: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "TILED", tiled)
-    fitted = SimpleNamespace(
+    fitted = Embeddings(
         user=np.ones((2, 1), np.float32),
         video=np.ones((3, 1), np.float32),
         user_known=np.array([True, True]),
@@ -162,7 +161,7 @@ def test_many_users_are_ranked_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None
     """Real-valued vectors, both ways: the same lists but for videos whose scores tie in float32."""
     monkeypatch.setattr(exact, "TILED", 10_000)
     generator = np.random.default_rng(2)
-    fitted = SimpleNamespace(
+    fitted = Embeddings(
         user=generator.standard_normal((300, 16), dtype=np.float32),
         video=generator.standard_normal((900, 16), dtype=np.float32),
         user_known=generator.random(300) < 0.9,
@@ -186,7 +185,7 @@ def test_many_users_are_ranked_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("tiled", [0, 1000])
 def test_refuses_vectors_that_are_not_finite(tiled: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "TILED", tiled)
-    fitted = SimpleNamespace(
+    fitted = Embeddings(
         user=np.array([[1.0], [np.nan]], np.float32),
         video=np.ones((3, 1), np.float32),
         user_known=np.array([True, True]),
@@ -220,7 +219,7 @@ def test_trends_propose_their_share_and_the_rest_goes_by_score(
     n_users, n_videos, k, cells = size
     generator = np.random.default_rng(seed)
     known = knowledge(generator, n_users, n_videos)
-    fitted = SimpleNamespace(
+    fitted = Trends(
         user=generator.integers(-3, 4, (n_users, n_trends, 3)).astype(np.float32),
         video=generator.integers(-3, 4, (n_videos, 3)).astype(np.float32),
         trend_known=generator.random((n_users, n_trends)) < 0.7,
@@ -251,7 +250,7 @@ def test_trends_propose_their_share_and_the_rest_goes_by_score(
 
 
 def test_refuses_trends_that_are_not_finite() -> None:
-    fitted = SimpleNamespace(
+    fitted = Trends(
         user=np.array([[[1.0], [np.inf]]], np.float32),
         video=np.ones((3, 1), np.float32),
         trend_known=np.array([[True, True]]),

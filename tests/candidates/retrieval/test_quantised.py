@@ -10,6 +10,7 @@ from scipy import sparse
 from microrec.candidates.retrieval import exact as retrieval
 from microrec.candidates.retrieval import quantised, tiled
 from microrec.core import knowledge
+from microrec.core.fitted import Embeddings
 
 N_USERS, N_VIDEOS, DIM, K = 600, 20_000, 16, 50
 
@@ -30,7 +31,7 @@ def world() -> SimpleNamespace:
     at = np.concatenate([rows, more[0]]), np.concatenate([columns, more[1]])
     seen = sparse.csr_matrix((np.ones(len(at[0]), np.float32), at), shape=(N_USERS, N_VIDEOS))
     everyone = np.ones(N_USERS, np.bool_)
-    fitted = SimpleNamespace(
+    fitted = Embeddings(
         user=user, video=video, user_known=everyone, video_known=rng.random(N_VIDEOS) < 0.95
     )
     known = knowledge.Knowledge(seen=seen, positives=seen, eligible=eligible)
@@ -102,7 +103,7 @@ def test_there_is_no_index_where_it_would_not_find_enough_or_need_not_be(
     assert searched(world) is None, "too shallow"
     assert searched(world, least_recall=0.3) is not None
     world = SimpleNamespace(**vars(world))
-    world.fitted = SimpleNamespace(
+    world.fitted = Embeddings(
         **{
             **vars(world.fitted),
             "user": world.fitted.user[:, :1],
