@@ -15,12 +15,13 @@ Teams take it. It is a secret and is never logged."""
 
 NEXT_STEPS = {
     "LandingError": "have the file or day delivered again, then clear the task",
-    "ContractViolation": "a table is not what its contract in schemas/ says: mend who writes it, or the contract",
-    "CheckFailed": "the rule is in schemas/: find out what changed in the data; the old rows still stand",
-    "GateHeld": "the release before stands; `microrec show gate_results --day` says what was measured; a run with"
-    " `promote` and a reason overrules what is a matter of judgement",
+    "ContractViolation": "a table is not as its contract in schemas/ declares: mend the code that writes it, or the"
+    " contract",
+    "CheckFailed": "the rule is in schemas/: find out what has changed in the data; the old rows still stand",
+    "GateHeld": "the release before stands; `microrec show gate_results --day D --committed` says what was measured;"
+    " a run with `promote` and a reason overrules gates that are a matter of judgement",
     "MissingDay": "a table it reads has no such day: run that day's night first, or the task that writes it",
-    "BadArgument": "the message says which day, name or setting is none: trigger the run again with a right one",
+    "BadArgument": "the message says which day, name or setting is not valid: trigger the run again with a valid one",
     "RecipeError": "mend microrec.toml and clear the task",
     "CommitConflict": "a later attempt has written: nothing to do, unless it failed too",
 }

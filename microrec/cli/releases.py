@@ -17,7 +17,7 @@ app = typer.Typer()
 
 
 @app.command()
-def show(
+def show(  # noqa: PLR0913 - the parameters of a command are its options
     table: Annotated[
         str,
         typer.Argument(
@@ -36,6 +36,10 @@ def show(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many rows.")] = 20,
+    committed: Annotated[
+        bool,
+        typer.Option("--committed", help="Also of a day without a release, as one that was held."),
+    ] = False,
     root: options.WarehouseRoot = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -43,7 +47,7 @@ def show(
     from microrec.release import reader
 
     hide_table_logs()
-    rows = reader.rows_of(table, day=day, user_id=user, root=root)
+    rows = reader.rows_of(table, day=day, user_id=user, as_committed=committed, root=root)
     title = f"{table}: {rows.num_rows} rows"
     print_rows(title, rows.column_names, rows.slice(0, limit).to_pylist(), as_json=as_json)
 

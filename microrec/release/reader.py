@@ -184,25 +184,31 @@ def rows_of(
     *,
     day: dt.date | None = None,
     user_id: str | None = None,
+    as_committed: bool = False,
     root: str | None = None,
 ) -> pa.Table:
-    """Rows of any table for a person to look at: a result table as released, another as committed.
+    """Return rows of any table for a person to look at: a result table as released, another as committed.
 
     Args:
         table: Name of the table.
         day: The greatest day there is, if left out.
         user_id: Only this user's rows; `user_idx` is looked up in the day's users.
+        as_committed: A result table as committed too, as of a night that a gate held.
         root: Folder or object-store URI of the tables.
+
+    Returns:
+        Rows of `table` of the day, with the columns of its contract.
 
     Raises:
         MissingDay: The table has no such day, or the day no such user.
     """
     warehouse = Warehouse.open(root)
-    committed = days(root) if table in RESULTS else _days_of(warehouse, table)
-    day = day or (committed[-1] if committed else None)
+    released = table in RESULTS and not as_committed
+    readable = days(root) if released else _days_of(warehouse, table)
+    day = day or (readable[-1] if readable else None)
     if day is None:
         raise MissingDay(f"{table}: no day is committed in {warehouse.root}")
-    rows = of(day, root).read(table) if table in RESULTS else warehouse.read(table, day=day)
+    rows = of(day, root).read(table) if released else warehouse.read(table, day=day)
     if user_id is None:
         return rows
     if "user_id" in rows.column_names:

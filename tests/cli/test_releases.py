@@ -9,6 +9,7 @@ import pytest
 from microrec.release import reader
 from microrec.runner.exit_status import ExitStatus
 from microrec.tables.arrow import Warehouse
+from tests.worlds.releases import filled
 
 DAYS = [dt.date(2026, 1, 4), dt.date(2026, 1, 5)]
 NOON = f"{DAYS[1] + dt.timedelta(days=1)}T10:00"
@@ -96,3 +97,17 @@ def test_vacuum_as_json_says_what_would_go_by_table(
     assert {"table": "recommendations", "deleted": 0, "dry_run": True} in rows
     assert all(set(row) == {"table", "deleted", "dry_run"} for row in rows)
     assert "would be deleted" in typed("vacuum", "--dry-run").output
+
+
+def test_show_committed_has_the_rows_of_a_night_that_was_held(
+    warehouse: Warehouse, typed: Callable[..., Any]
+) -> None:
+    held = DAYS[1] + dt.timedelta(days=1)
+    rows = filled(warehouse, "gate_results", 2, gate=["floor", "dead_sources"])
+    warehouse.write("gate_results", rows, day=held)
+    words = ["show", "gate_results", "--day", str(held), "--json"]
+    refused = typed(*words)
+    assert refused.status == ExitStatus.DATA_ERROR
+    assert f"MissingDay: releases[day={held}]: no release" in refused.errors
+    assert [row["day"] for row in typed(*words, "--committed").rows] == [str(held)] * 2
+    assert len(typed("show", "gate_results", "--json").rows) == 1, "of the last release"

@@ -23,7 +23,7 @@ def test_message_of_a_failure_has_table_day_rule_count_and_next_step() -> None:
     assert alerts.message(FAILURE) == (
         "nightly.validate_events (run scheduled__2026-01-05, try 1) failed: validate_events refused day"
         " 2026-01-04: CheckFailed: events[day=2026-01-04] watch_ms: 3 rows. Next: the rule is in schemas/:"
-        " find out what changed in the data; the old rows still stand."
+        " find out what has changed in the data; the old rows still stand."
     )
     other = {**FAILURE, "exception": None}
     assert alerts.OTHERWISE in alerts.message(other)
