@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -103,6 +103,17 @@ def serve(home: Path, port: int) -> NoReturn:
     ):
         subprocess.run([sys.executable, "-m", "airflow", *command], env=environment, check=True)
     os.execve(sys.executable, [sys.executable, "-m", "airflow", "standalone"], environment)
+
+
+def command(home: Path, arguments: Sequence[str]) -> NoReturn:
+    """Become an `airflow` command with the settings of the server on this machine.
+
+    Args:
+        home: folder of Airflow's metadata and logs.
+        arguments: what follows `airflow` on the command line.
+    """
+    environment = os.environ | airflow_environment(home)
+    os.execve(sys.executable, [sys.executable, "-m", "airflow", *arguments], environment)
 
 
 def run(day: dt.date, *, home: Path, environment: Mapping[str, str], stream: TextIO) -> bool:

@@ -1,4 +1,4 @@
-"""`microrec warm`, `night`, `plan`, `ui`: prepare an installation, run nights, plan them."""
+"""`microrec warm`, `night`, `plan`, `ui`, `airflow`: prepare an installation, plan nights and run them."""
 
 import datetime as dt
 import os
@@ -119,6 +119,17 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8080) -> 
 
     _require_java()
     local_airflow.serve(local_airflow.airflow_home(), port)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def airflow(context: typer.Context) -> None:
+    """Run an `airflow` command against the Airflow of `microrec ui`, such as `microrec airflow backfill create`."""
+    from microrec.cli import local_airflow
+
+    local_airflow.command(local_airflow.airflow_home(), context.args)
 
 
 def _storage_variables(landing: Path | None, root: str | None) -> dict[str, str]:
