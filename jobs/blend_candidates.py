@@ -6,59 +6,51 @@ Writes: models, with an artefact folder, candidates (source = hybrid) and blend_
 the first two without rows where there is too little to learn from and the closed form stands.
 """
 
-from functools import partial
-
 import numpy as np
 import pyarrow as pa
 
 from microrec.candidates.ranking import closed_form, learned_blend
-from microrec.config import recipe
 from microrec.evaluation import truth
 from microrec.models import registry
-from microrec.pipeline import proposals
+from microrec.pipeline import blending, fit_tables
+from microrec.pipeline.night import Night
+from microrec.pipeline.proposals import Proposals
 from microrec.runner import job, shards
-from microrec.tables import arrow
 
 
 def main(day: job.Day, fit: job.Fit) -> None:
     """Learn and order."""
-    warehouse, night = arrow.Warehouse.open(), recipe.night()
-    config = recipe.section("candidates.hybrid", learned_blend.Config)
-    rng = np.random.default_rng(
-        seed := registry.seed(night.seed, day=day, model=learned_blend.SOURCE)
-    )
-    days = proposals.nights(warehouse, night.sources, last=day, fit=fit)[: config.nights]
-    some = [proposals.examples(warehouse, one, config=config, rng=rng) for one in days]
-    found = proposals.known(warehouse, day=day, fit=fit)
-    there = [warehouse.exists("candidates", day=day, fit=fit, source=one) for one in night.sources]
-    usable = some if all(there) else []  # the trees read every source
-    booster = learned_blend.fit(usable, night.sources, config=config)
-    asked = proposals.asked(warehouse, found, day=day, fit=fit)
-    explained = rng.permutation(asked)[: config.explained]
-    pairs = proposals.some_pairs(warehouse, found, explained, day=day, fit=fit)
+    night = Night.open(day, fit=fit)
+    config = night.recipe.section("candidates.hybrid", learned_blend.Config)
+    seed = registry.seed(night.seed, day=day, model=learned_blend.SOURCE)
+    rng = np.random.default_rng(seed)
+    days = blending.teaching_days(night)[: config.nights]
+    examples = [
+        blending.examples(night.at(day, fit="trial"), config=config, rng=rng) for day in days
+    ]
+    tables = fit_tables.read(night)
+    proposals = Proposals.open(night)
+    usable = examples if proposals.complete else []  # the trees read every source
+    booster = learned_blend.fit(usable, night.config.sources, config=config)
+    users = fit_tables.target_users(night, tables)
+    explained = rng.permutation(users)[: config.explained]
+    pairs = blending.pairs_of(proposals, tables, explained)
+    history = tables.knowledge.history
     if booster is None:
-        warehouse.write_empty("models", day=day, fit=fit, model=learned_blend.SOURCE)
-        warehouse.write_empty("candidates", day=day, fit=fit, source=learned_blend.SOURCE)
-        closed = recipe.section("candidates.blend", closed_form.Config)
-        told = learned_blend.closed_effects(pairs, closed, history=found.known.history)
+        night.write_empty("models", fit=fit, model=learned_blend.SOURCE)
+        night.write_empty("candidates", fit=fit, source=learned_blend.SOURCE)
+        closed = night.recipe.section("candidates.blend", closed_form.Config)
+        effects = learned_blend.closed_effects(pairs, closed, history=history)
     else:
-        save = partial(learned_blend.save, booster)
-        path, digest = warehouse.save_artefact(
-            day=day, fit=fit, model=learned_blend.SOURCE, save=save
-        )
-        row = proposals.learned_from(found, days, some)
-        row |= {"config": config.model_dump_json(), "seed": seed, "path": path, "digest": digest}
-        warehouse.write(
-            "models", pa.Table.from_pylist([row]), day=day, fit=fit, model=learned_blend.SOURCE
-        )
-        ask = partial(proposals.in_learned_order, warehouse, found, booster, day=day, fit=fit)
-        shards.write("candidates", ask, asked, day=day, fit=fit, source=learned_blend.SOURCE)
-        told = learned_blend.effects(booster, pairs)
-    weights = learned_blend.weights(
-        told, pairs.user, history=found.known.history, buckets=truth.BUCKETS
-    )
+        row = blending.training_summary(tables, days, examples)
+        row |= {"config": config.model_dump_json(), "seed": seed}
+        blending.save(night, booster, row)
+        order = blending.LearnedOrder(booster, tables, proposals)
+        shards.write("candidates", order, users, day=day, fit=fit, source=learned_blend.SOURCE)
+        effects = learned_blend.effects(booster, pairs)
+    weights = learned_blend.weights(effects, pairs.user, history=history, buckets=truth.BUCKETS)
     method = pa.repeat("closed_form" if booster is None else "learned", weights.num_rows)
-    warehouse.write("blend_weights", weights.append_column("method", method), day=day, fit=fit)
+    night.write("blend_weights", weights.append_column("method", method), fit=fit)
 
 
 if __name__ == "__main__":

@@ -8,34 +8,32 @@ Writes: gate_results (fit oracle) of the day; then, if a user's list differs, en
 
 import logging
 
-import numpy as np
-
 from microrec.candidates.retrieval import exact
-from microrec.config import recipe
 from microrec.evaluation import gate
 from microrec.oracle import compare, inputs
 from microrec.pipeline import oracle_inputs
+from microrec.pipeline.night import Night
 from microrec.runner import job
-from microrec.tables import arrow
 
 logger = logging.getLogger(__name__)
 
 
 def main(day: job.Day) -> None:
     """Check the published lists of the users that are drawn."""
-    warehouse = arrow.Warehouse.open()
-    config = recipe.section("evaluation.oracle", inputs.Config)
-    published = warehouse.read("recommendations", day=day)
-    rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"oracle"])
-    users = compare.drawn(published["user_id"].to_pylist(), config.users, rng)
-    verdict = compare.check(oracle_inputs.read(warehouse, day, users, config), published, users)
+    night = Night.open(day, fit="final")
+    config = night.recipe.section("evaluation.oracle", inputs.Config)
+    published = night.read("recommendations")
+    user_ids = published["user_id"].to_pylist()
+    users = compare.drawn(user_ids, config.users, night.generator("oracle"))
+    verdict = compare.check(oracle_inputs.read(night, users, config), published, users)
     for source, n in verdict.n_unlike.items():
         level = logging.WARNING if n else logging.INFO
         logger.log(level, "oracle day=%s source=%s users=%d unlike=%d", day, source, len(users), n)
-    least = recipe.section("candidates.retrieval", exact.Config).least_recall
-    judged = gate.table([compare.result(verdict), *compare.recalled(verdict, least)])
-    warehouse.write("gate_results", judged, day=day, fit="oracle")
-    gate.require(judged, day=day, fit="oracle")
+    retrieval = night.recipe.section("candidates.retrieval", exact.Config)
+    recall = compare.recalled(verdict, retrieval.least_recall)
+    results = gate.table([compare.result(verdict), *recall])
+    night.write("gate_results", results, fit="oracle")
+    gate.require(results, day=day, fit="oracle")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ Writes: user_trends of the day; no rows if the recipe has no model of trends.
 
 import logging
 
-from microrec.config import recipe
 from microrec.config.settings import settings
 from microrec.core import fits, knowledge
 from microrec.insights import trends
 from microrec.models.sequence import multi_trend
 from microrec.pipeline import networks
+from microrec.pipeline.night import Night
 from microrec.runner import job
-from microrec.tables import arrow
 
 MODEL = "multi_trend"
 
@@ -22,23 +21,22 @@ logger = logging.getLogger(__name__)
 
 def main(day: job.Day) -> None:
     """Describe the trends of the final fit."""
-    warehouse = arrow.Warehouse.open()
-    if MODEL not in recipe.night().trained:
+    night = Night.open(day, fit="final")
+    if MODEL not in night.config.trained:
         logger.info("user_trends day=%s rows=0 reason=no_%s_in_the_recipe", day, MODEL)
-        warehouse.write_empty("user_trends", day=day)
+        night.write_empty("user_trends")
         return
-    tables, graph = networks.learned(warehouse, MODEL, day=day, fit="final")
-    device = settings().device
-    network = networks.network(warehouse, MODEL, graph, day=day, fit="final", device=device)
+    tables, graph = networks.read_inputs(night, MODEL)
+    network = networks.load(night, MODEL, graph, device=settings().device)
     rows = trends.describe(
         multi_trend.members(network, graph),
         users=tables["users"],
-        served=knowledge.served(tables["users"], warehouse.read("suppressed_users", day=day)),
-        known=trends.catalogue(tables["video_nodes"], warehouse.read("videos", day=day)),
+        served=knowledge.served(tables["users"], night.read("suppressed_users")),
+        known=trends.catalogue(tables["video_nodes"], night.read("videos")),
         until=fits.horizon(day, "final"),
-        config=recipe.section("candidates.trends", trends.Config),
+        config=night.recipe.section("candidates.trends", trends.Config),
     )
-    warehouse.write("user_trends", rows, day=day)
+    night.write("user_trends", rows)
 
 
 if __name__ == "__main__":

@@ -12,49 +12,53 @@ from functools import partial
 
 import numpy as np
 
-from microrec.config import recipe
-from microrec.core import knowledge
 from microrec.evaluation import contest, gate, ranking, report, truth
 from microrec.evaluation.subjects import by_idx
-from microrec.pipeline import last_release, promotion, proposals
+from microrec.pipeline import fit_tables, last_release, promotion
+from microrec.pipeline.lists import ListMaker
+from microrec.pipeline.night import Night
+from microrec.pipeline.proposals import Proposals
 from microrec.runner import job
-from microrec.tables import arrow
 
 
 def main(day: job.Day) -> None:
     """Evaluate the trial fit."""
-    night, warehouse, fit = recipe.night(), arrow.Warehouse.open(), "trial"
-    found = proposals.read(warehouse, night.sources, day=day, fit=fit)
-    right, known = truth.truth(found.edges, found.videos), found.known
-    served = knowledge.served(found.users, warehouse.read("suppressed_users", day=day))
-    asked = np.intersect1d(served, right.users)
-    select = proposals.selection(warehouse, found, users=asked, day=day, fit=fit)
-    asks = recipe.section("evaluation.gate", gate.Config)
-    config = recipe.section("evaluation.ranking", ranking.Config)
+    night = Night.open(day, fit="trial")
+    asks = night.recipe.section("evaluation.gate", gate.Config)
+    config = night.recipe.section("evaluation.ranking", ranking.Config)
+    tables = fit_tables.read(night)
+    right = truth.truth(tables.edges, tables.videos)
+    users = np.intersect1d(fit_tables.served_users(night, tables), right.users)
+    proposals = Proposals.open(night)
+    candidates = proposals.lists()
     rng = np.random.default_rng(night.seed)
+
+    select = partial(ListMaker(night, tables, proposals).select, candidates, users=users)
+    ours = {report.CLOSED_FORM: select(learned=None)}
+    if proposals.has_learned_order():
+        ours[report.LEARNED] = select(learned=proposals.learned_order())
+    before = last_release.lists(night, tables)
     gain = partial(ranking.gain, metric=asks.metric, config=config, generator=rng)
-    ours = {report.CLOSED_FORM: select(None)}
-    if found.learned is not None:
-        ours[report.LEARNED] = select(found.learned)
-    before = last_release.lists(found, day=day)
     lists, judged, churn = contest.held(ours, before, right, gain=gain, config=asks)
-    figures = ranking.measure({**found.lists, **lists}, right, config=config, generator=rng)
-    warehouse.write("metrics", report.table(figures), day=day, stage="evaluation")
-    subject = by_idx(
+    figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
+    night.write("metrics", report.table(figures), stage="evaluation")
+
+    blend = by_idx(
         lists[report.BLEND],
-        users=asked,
-        seen=known.barred.nonzero(),
-        eligible=known.eligible,
-        k=night.k,
+        users=users,
+        seen=tables.knowledge.barred.nonzero(),
+        eligible=tables.knowledge.eligible,
+        k=night.config.k,
     )
-    judged += [*gate.check(subject, config=asks), gate.better_than_popularity(figures, config=asks)]
-    judged += [gate.alive(found.lists), gate.plausible(figures, config=asks)]
-    then = last_release.figures(warehouse, asks.metric, day=day)
-    judged.append(gate.steady(figures, then, config=asks))
+    judged += gate.check(blend, config=asks)
+    judged.append(gate.better_than_popularity(figures, config=asks))
+    judged += [gate.alive(candidates), gate.plausible(figures, config=asks)]
+    values_before = last_release.metric_values(night, asks.metric)
+    judged.append(gate.steady(figures, values_before, config=asks))
     judged += gate.guardrails(figures, churn=churn, config=asks)
     results = gate.table([*judged, gate.verdict(judged)])
-    warehouse.write("gate_results", results, day=day, fit=fit)
-    promotion.require(results, day=day, fit=fit)
+    night.write("gate_results", results, fit="trial")
+    promotion.require(results, day=day, fit="trial")
 
 
 if __name__ == "__main__":

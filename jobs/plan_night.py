@@ -10,18 +10,18 @@ import sys
 
 from microrec.errors import GateHeld
 from microrec.pipeline import night_inputs
+from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.runner.exit_status import ExitStatus
-from microrec.tables import arrow
 
 logger = logging.getLogger(__name__)
 
 
 def main(day: job.Day, force: job.Force = False) -> None:
     """Plan the night."""
-    warehouse = arrow.Warehouse.open()
-    inputs = night_inputs.current_inputs(warehouse, day)
-    reasons = night_inputs.stale_reasons(warehouse, day, inputs)
+    night = Night.open(day)
+    inputs = night_inputs.current_inputs(night)
+    reasons = night_inputs.stale_reasons(night, inputs)
     if not force and reasons and reasons[0].startswith("withdrawn"):
         raise GateHeld(
             f"releases[day={day}]: {reasons[0]}; nothing of what it is made of has changed: change it, make the"
@@ -30,7 +30,7 @@ def main(day: job.Day, force: job.Force = False) -> None:
     if not force and not reasons:
         logger.info("plan day=%s inputs=%s unchanged: the release stands", day, inputs.digest)
         sys.exit(ExitStatus.NOTHING_TO_DO)
-    warehouse.write("nights", inputs.row(), day=day)
+    night.write("nights", inputs.row())
     why = "; ".join(reasons) or "forced"
     logger.info("plan day=%s inputs=%s because: %s", day, inputs.digest, why)
 

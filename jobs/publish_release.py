@@ -10,12 +10,12 @@ asked, MissingDay, and the release before stands. The last line it logs says whe
 
 import logging
 
-from microrec.config import recipe
 from microrec.evaluation import gate, report, subjects
 from microrec.pipeline import night_inputs, promotion
+from microrec.pipeline.night import Night
 from microrec.release import reader, record, rollback
 from microrec.runner import job
-from microrec.tables import arrow, expectations
+from microrec.tables import expectations
 
 logger = logging.getLogger(__name__)
 
@@ -25,34 +25,39 @@ FIGURES = ("metrics", "gate_results")
 
 def main(day: job.Day) -> None:
     """Publish the day."""
-    night, warehouse = recipe.night(), arrow.Warehouse.open()
-    reasons = [
-        promotion.require(warehouse.read("gate_results", day=day, fit=fit), day=day, fit=fit)
-        for fit in ("trial", "oracle")
-    ]
-    mine = warehouse.read("recommendations", day=day)
-    shared = warehouse.read("fallback_recommendations", day=day)
-    tables = {name: warehouse.read(name, day=day) for name in NIGHT}
-    asks = recipe.section("evaluation.gate", gate.Config)
-    own = night.authors_are_users
-    everyones = subjects.by_id(mine, night=tables, k=night.k, authors_are_users=own)
-    judged = gate.check(everyones, config=asks)
-    anyones = subjects.fallback(shared, videos=tables["video_nodes"], k=night.k)
-    judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
-    warehouse.write("gate_results", gate.table(judged), day=day, fit="final")
-    figures = report.release(mine, shared)
-    warehouse.write("metrics", report.table(figures), day=day, stage="release")
-    gate.require(gate.table(judged), day=day, fit="final")
-    read = {"recommendations": mine, "fallback_recommendations": shared}
-    for name in (name for name in reader.RESULTS if name not in FIGURES):
-        rows = read[name] if name in read else warehouse.read(name, day=day)
-        evaluated = expectations.require(warehouse.table(name).contract, rows, scope=f"day={day}")
-        logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
-    row = record.record(
-        warehouse, day=day, inputs=night_inputs.planned_inputs(warehouse, day), reason=reasons[0]
+    night = Night.open(day)
+    reason = promotion.require(night.read("gate_results", fit="trial"), day=day, fit="trial")
+    promotion.require(night.read("gate_results", fit="oracle"), day=day, fit="oracle")
+    asks = night.recipe.section("evaluation.gate", gate.Config)
+    personal = night.read("recommendations")
+    fallback = night.read("fallback_recommendations")
+    tables = {name: night.read(name) for name in NIGHT}
+
+    everyones = subjects.by_id(
+        personal,
+        night=tables,
+        k=night.config.k,
+        authors_are_users=night.config.authors_are_users,
     )
-    rollback.refuse_withdrawn(row, warehouse=warehouse, day=day)
-    warehouse.write("releases", row, day=day)
+    judged = gate.check(everyones, config=asks)
+    anyones = subjects.fallback(fallback, videos=tables["video_nodes"], k=night.config.k)
+    judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
+    results = gate.table(judged)
+    night.write("gate_results", results, fit="final")
+    figures = report.release(personal, fallback)
+    night.write("metrics", report.table(figures), stage="release")
+    gate.require(results, day=day, fit="final")
+
+    read = {"recommendations": personal, "fallback_recommendations": fallback}
+    for name in (name for name in reader.RESULTS if name not in FIGURES):
+        rows = read[name] if name in read else night.read(name)
+        contract = night.warehouse.table(name).contract
+        evaluated = expectations.require(contract, rows, scope=f"day={day}")
+        logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
+    inputs = night_inputs.planned_inputs(night)
+    row = record.record(night.warehouse, day=day, inputs=inputs, reason=reason)
+    rollback.refuse_withdrawn(row, warehouse=night.warehouse, day=day)
+    night.write("releases", row)
     moved = reader.latest().day == day
     logger.info("release day=%s id=%s latest=%s", day, reader.of(day).id, moved)
 

@@ -7,13 +7,14 @@ Writes: candidates of (day, fit, source = ranked_by_<model>).
 from functools import partial
 from typing import Any
 
-from microrec.config import recipe
+from microrec.config.recipe import ranked_by
 from microrec.config.settings import settings
 from microrec.errors import RecipeError
 from microrec.models import registry
-from microrec.pipeline import networks, proposals
+from microrec.pipeline import fit_tables, networks
+from microrec.pipeline.night import Night
+from microrec.pipeline.reranking import ScoredOrder
 from microrec.runner import job, shards
-from microrec.tables import arrow
 
 
 def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
@@ -25,16 +26,13 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """
     if model not in registry.SCORING:
         raise RecipeError(f"night.rankers: {model!r} is not one of {', '.join(registry.SCORING)}")
-    warehouse = arrow.Warehouse.open()
-    _, graph = networks.learned(warehouse, model, day=day, fit=fit)
-    network = networks.network(warehouse, model, graph, day=day, fit=fit, device=settings().device)
+    night = Night.open(day, fit=fit)
+    graph = networks.read_inputs(night, model).graph
+    network = networks.load(night, model, graph, device=settings().device)
     module: Any = registry.model(model)
-    score = partial(module.scores, network, graph)
-    ask = partial(proposals.in_order_of, warehouse, score, day=day, fit=fit)
-    asked = proposals.asked(
-        warehouse, proposals.known(warehouse, day=day, fit=fit), day=day, fit=fit
-    )
-    shards.write("candidates", ask, asked, day=day, fit=fit, source=recipe.ranked_by(model))
+    order = ScoredOrder(night, partial(module.scores, network, graph))
+    users = fit_tables.target_users(night, fit_tables.read(night))
+    shards.write("candidates", order, users, day=day, fit=fit, source=ranked_by(model))
 
 
 if __name__ == "__main__":

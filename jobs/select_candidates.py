@@ -12,35 +12,34 @@ from typing import Any
 import numpy as np
 
 from microrec.candidates.retrieval import exact
-from microrec.config import recipe
 from microrec.core import fitted
 from microrec.errors import RecipeError
 from microrec.models import registry
-from microrec.pipeline import proposals
+from microrec.pipeline import fit_tables
+from microrec.pipeline.night import Night
 from microrec.runner import job, shards
-from microrec.tables import arrow
 
 
 def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """Select the candidates of one model."""
-    night, warehouse = recipe.night(), arrow.Warehouse.open()
-    learned = fitted.load(warehouse.find_artefact(day=day, fit=fit, model=model))
+    night = Night.open(day, fit=fit)
+    learned = fitted.load(night.artefact(model))
     if isinstance(learned, fitted.Ranker):
         raise RecipeError(
             f"model {model!r} proposes nothing: name it in night.rankers, not in night.models"
         )
-    found = proposals.known(warehouse, day=day, fit=fit)
-    asked = proposals.asked(warehouse, found, day=day, fit=fit)
-    how: dict[str, Any] = {
-        "known": found.known,
-        "k": night.k * night.overfetch,
-        "config": recipe.section("candidates.retrieval", exact.Config),
+    tables = fit_tables.read(night)
+    users = fit_tables.target_users(night, tables)
+    options: dict[str, Any] = {
+        "known": tables.knowledge,
+        "k": night.config.k * night.config.overfetch,
+        "config": night.recipe.section("candidates.retrieval", exact.Config),
     }
     if isinstance(learned, fitted.Embeddings):
         rng = np.random.default_rng(registry.seed(night.seed, day=day, model=model))
-        how["index"] = exact.index(learned, users=asked, rng=rng, **how)
-    ask = partial(exact.best, learned, **how)
-    shards.write("candidates", ask, asked, day=day, fit=fit, source=model)
+        options["index"] = exact.index(learned, users=users, rng=rng, **options)
+    best = partial(exact.best, learned, **options)
+    shards.write("candidates", best, users, day=day, fit=fit, source=model)
 
 
 if __name__ == "__main__":

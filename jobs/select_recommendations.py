@@ -10,37 +10,43 @@ last unless the recipe asks for it.
 import datetime as dt
 from functools import partial
 
-from microrec.candidates.lists import fill, ladder, rewatch
-from microrec.config import recipe
-from microrec.core import fits, knowledge
+from microrec.candidates.lists import fill, rewatch
+from microrec.core import fits
 from microrec.evaluation import gate
-from microrec.pipeline import proposals
+from microrec.pipeline import fit_tables
+from microrec.pipeline.lists import ListMaker
+from microrec.pipeline.night import Night
+from microrec.pipeline.proposals import Proposals
 from microrec.runner import job, shards
-from microrec.tables import arrow
 
 
 def main(day: job.Day) -> None:
     """Blend, filter and fill for all users of the day."""
-    night, warehouse = recipe.night(), arrow.Warehouse.open()
-    found = proposals.known(warehouse, day=day, fit="final")
-    trusted = gate.trusts_learned(warehouse.read("gate_results", day=day, fit="trial"))
-    users = knowledge.served(found.users, warehouse.read("suppressed_users", day=day))
-    until = fits.horizon(day, "final") + dt.timedelta(hours=night.valid_hours)
-    ask = partial(proposals.recommended, warehouse, found, day=day, trusted=trusted, until=until)
-    shards.write("recommendations", ask, users, day=day)
-    shared = ladder.fallback(proposals.rungs(found, day=day, fit="final"), night.k)
-    nodes = {"user": found.users, "video": found.videos}
-    rows = fill.with_ids(shared, nodes={"video": found.videos}, valid_until=until)
-    warehouse.write("fallback_recommendations", rows, day=day)
+    night = Night.open(day, fit="final")
+    tables = fit_tables.read(night)
+    users = fit_tables.served_users(night, tables)
+    end = fits.horizon(day, "final")
+    valid_until = end + dt.timedelta(hours=night.config.valid_hours)
+
+    maker = ListMaker(night, tables, Proposals.open(night))
+    trusted = gate.trusts_learned(night.read("gate_results", fit="trial"))
+    recommend = partial(maker.recommend, trusted=trusted, valid_until=valid_until)
+    shards.write("recommendations", recommend, users, day=day)
+
+    nodes = {"video": tables.videos}
+    rows = fill.with_ids(maker.fallback(), nodes=nodes, valid_until=valid_until)
+    night.write("fallback_recommendations", rows)
+
     again = rewatch.lanes(
-        found.edges,
+        tables.edges,
         users=users,
-        known=found.known,
-        until=fits.horizon(day, "final"),
-        config=recipe.section("candidates.rewatch", rewatch.Config),
+        known=tables.knowledge,
+        until=end,
+        config=night.recipe.section("candidates.rewatch", rewatch.Config),
     )
-    rows = fill.with_ids(again, nodes=nodes, valid_until=until)
-    warehouse.write("rewatch_recommendations", rows, day=day)
+    nodes = {"user": tables.users, "video": tables.videos}
+    rows = fill.with_ids(again, nodes=nodes, valid_until=valid_until)
+    night.write("rewatch_recommendations", rows)
 
 
 if __name__ == "__main__":

@@ -8,44 +8,43 @@ Writes: models of (day, fit, model), and the artefact folder the row points to.
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from microrec.config import recipe
 from microrec.config.settings import settings
 from microrec.core import fitted
 from microrec.models import registry
 from microrec.models.training import runtime
 from microrec.pipeline import networks
+from microrec.pipeline.night import Night
 from microrec.runner import job, processes
-from microrec.tables import arrow
 
 
 def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     """Train one model."""
-    warehouse, night, module = arrow.Warehouse.open(), recipe.night(), registry.model(model)
-    tables, graph = networks.learned(warehouse, model, day=day, fit=fit)
-    config: Any = recipe.section(f"models.{model}", module.Config)
+    night = Night.open(day, fit=fit)
+    module = registry.model(model)
+    tables, graph = networks.read_inputs(night, model)
+    config: Any = night.recipe.section(f"models.{model}", module.Config)
     if fit == "final" and "epochs" in module.Config.model_fields:
-        (trial,) = warehouse.read("models", day=day, fit="trial", model=model).to_pylist()
+        (trial,) = night.read("models", fit="trial", model=model).to_pylist()
         config = config.model_copy(update={"epochs": json.loads(trial["metrics"])["epochs"]})
-    seed, before = registry.seed(night.seed, day=day, model=model), day - dt.timedelta(days=1)
-    find = partial(warehouse.find_artefact, day=before, model=model)
-    read = partial(warehouse.read, day=before)
-    start = runtime.starts(config, str(before), nodes=tables, find=find, read=read)
-    checkpoints = warehouse.checkpoint_folder(day=day, fit=fit, model=model)
+    seed = registry.seed(night.seed, day=day, model=model)
+    start = _warm_start(night, model, config, tables)
+    checkpoints = night.warehouse.checkpoint_folder(day=day, fit=fit, model=model)
     run = runtime.Runtime(settings().device, checkpoints, start)
     trained = processes.fit(model, graph, config, np.random.default_rng(seed), run)
     save = partial(fitted.save, trained, config=config)
-    path, digest = warehouse.save_artefact(day=day, fit=fit, model=model, save=save)
+    path, digest = night.warehouse.save_artefact(day=day, fit=fit, model=model, save=save)
     row = {
         "config": config.model_dump_json(),
         "seed": seed,
-        "first_day": day - dt.timedelta(days=night.window_days - 1),
-        "last_day": day - dt.timedelta(days=0 if fit == "final" else 1),
+        "first_day": day - dt.timedelta(days=night.config.window_days - 1),
+        "last_day": day if fit == "final" else night.previous_day,
         "n_users": graph.n_users,
         "n_videos": graph.n_videos,
         "n_edges": len(graph.edges),
@@ -53,7 +52,15 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
         "path": path,
         "digest": digest,
     }
-    warehouse.write("models", pa.Table.from_pylist([row]), day=day, fit=fit, model=model)
+    night.write("models", pa.Table.from_pylist([row]), fit=fit, model=model)
+
+
+def _warm_start(night: Night, model: str, config: Any, tables: Mapping[str, pa.Table]) -> Any:
+    """What the training starts from: parameters of the night before, where the config asks for them."""
+    before = night.previous_day
+    find = partial(night.warehouse.find_artefact, day=before, model=model)
+    read = partial(night.warehouse.read, day=before)
+    return runtime.starts(config, str(before), nodes=tables, find=find, read=read)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from microrec.core import code_digest
 from microrec.errors import GateHeld, MicrorecError
 from microrec.landing import zone
 from microrec.pipeline import night_inputs
+from microrec.pipeline.night import Night
 from microrec.release import reader, rollback
 from microrec.runner.exit_status import ExitStatus
 from microrec.synth.world import Config, generate
@@ -152,8 +153,8 @@ def test_any_order_and_once_more_gives_what_forwards_gives(made: Place) -> None:
 
 def news(day: dt.date) -> list[str]:
     """Why a day would be made."""
-    warehouse = Warehouse.open()
-    return night_inputs.stale_reasons(warehouse, day, night_inputs.current_inputs(warehouse, day))
+    night = Night.open(day)
+    return night_inputs.stale_reasons(night, night_inputs.current_inputs(night))
 
 
 def test_what_makes_a_night_new(made: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,12 +35,12 @@ def test_no_module_imports_both_spark_and_torch() -> None:
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
-def test_a_job_says_what_it_reads_and_writes_in_sixty_lines(path: Path) -> None:
+def test_a_job_says_what_it_reads_and_writes_in_eighty_lines(path: Path) -> None:
     text = path.read_text()
     doc = ast.get_docstring(ast.parse(text)) or ""
     assert "Reads:" in doc
     assert "Writes:" in doc
-    assert len(text.splitlines()) <= 60
+    assert len(text.splitlines()) <= 80
 
 
 @pytest.mark.parametrize("stage", STAGES)

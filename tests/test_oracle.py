@@ -30,7 +30,8 @@ from microrec.oracle import compare, inputs, sources
 from microrec.oracle import lists as oracle_lists
 from microrec.oracle.inputs import Stored
 from microrec.oracle.sources import Told
-from microrec.pipeline import oracle_inputs, proposals
+from microrec.pipeline import fit_tables, oracle_inputs
+from microrec.pipeline.night import Night
 from microrec.runner import shards
 from microrec.tables import arrow, contract
 from tests.worlds import logs
@@ -164,7 +165,7 @@ def verdict(warehouse: arrow.Warehouse) -> compare.Verdict:
     published = warehouse.read("recommendations", day=DAY)
     users = compare.drawn(published["user_id"].to_pylist(), N_USERS, np.random.default_rng(0))
     return compare.check(
-        oracle_inputs.read(warehouse, DAY, users, inputs.Config()), published, users
+        oracle_inputs.read(Night.open(DAY), users, inputs.Config()), published, users
     )
 
 
@@ -184,7 +185,7 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
     (row,) = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
     assert (row["observed"], row["threshold"]) == (1.0, 1.0)
-    assert oracle_inputs.read(warehouse, DAY, [], inputs.Config()).booster is not None
+    assert oracle_inputs.read(Night.open(DAY), [], inputs.Config()).booster is not None
     said = verdict(warehouse)
     assert said.n_users == N_USERS - 1
     assert not said.differences
@@ -547,7 +548,7 @@ def test_a_source_that_searches_an_index_is_held_against_exact_lists(
 
 def without_the_first(warehouse: arrow.Warehouse) -> Callable[[pd.DataFrame], pd.DataFrame]:
     """What an index gives that misses everybody's best video: the lists are as long as before."""
-    known = proposals.known(warehouse, day=DAY, fit="final").known
+    known = fit_tables.read(Night.open(DAY)).knowledge
     model = fitted.load(warehouse.find_artefact(day=DAY, fit="final", model="content"))
 
     def change(rows: pd.DataFrame) -> pd.DataFrame:
@@ -577,7 +578,7 @@ def test_both_videos_are_right_where_the_random_number_is_at_their_border(
 ) -> None:
     """A little further only one is."""
     users = ["u0001"]
-    known = oracle_inputs.read(warehouse, DAY, users, inputs.Config())
+    known = oracle_inputs.read(Night.open(DAY), users, inputs.Config())
     user = known.user_idx["u0001"]
     settled, _, _ = compare.settle(known, [user])
     made = partial(

@@ -93,17 +93,16 @@ def plan(
     Days are judged one by one: a day that is made again also changes later days whose blend learns from it.
     """
     from microrec.pipeline import night_inputs
-    from microrec.tables.arrow import Warehouse
+    from microrec.pipeline.night import Night
 
     hide_table_logs()
     os.environ |= _storage_variables(landing, root)
     settings.cache_clear()
-    warehouse = Warehouse.open()
     rows: list[dict[str, Any]] = []
     for offset in range((last - first).days + 1):
         day = first + dt.timedelta(days=offset)
-        current = night_inputs.current_inputs(warehouse, day)
-        reasons = night_inputs.stale_reasons(warehouse, day, current)
+        night = Night.open(day)
+        reasons = night_inputs.stale_reasons(night, night_inputs.current_inputs(night))
         rows.append({"day": day, "plan": "make" if reasons else "skip", "because": reasons})
     if as_json:
         print_json(rows)

@@ -2,11 +2,16 @@
 
 `microrec.toml` holds one section per component (`[events]`, `[graphs.modality]`, `[models.preference_gcn]`, ...).
 A component that has no section runs on the defaults of its `Config`; an unknown key is refused.
+
+A job parses the file once, when it opens its night, and passes the `Recipe` on.
 """
 
 import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -30,7 +35,7 @@ SECTIONS = frozenset(
 )
 
 
-class Night(BaseModel):
+class NightConfig(BaseModel):
     """What all stages of a night agree on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,7 +54,7 @@ class Night(BaseModel):
         default=["popularity", "content", "user_neighbours", "video_neighbours", "preference_gcn"],
         min_length=1,
     )
-    """Models that are trained and asked for candidates; `popularity` is the floor of the gate."""
+    """Models that are trained and make candidates; `popularity` is the floor of the gate."""
     rankers: list[str] = []
     """Models that score what all sources propose to a user; each is one more source (`ranked_by`)."""
     authors_are_users: bool = False
@@ -71,58 +76,103 @@ class Night(BaseModel):
 
 
 def ranked_by(model: str) -> str:
-    """The source that holds the candidates of all models in a ranking model's order."""
+    """Return the source that holds the candidates of all models in a ranking model's order."""
     return f"ranked_by_{model}"
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Parse a recipe file.
+@dataclass(frozen=True)
+class Recipe:
+    """A parsed recipe, and the models a run makes do with."""
+
+    path: Path
+    """Its file, for messages."""
+    values: Mapping[str, Any]
+    """Sections by name, as parsed."""
+    requested_models: tuple[str, ...] = ()
+    """Of the recipe's models those the run was asked for; all if empty."""
+
+    @classmethod
+    def load(cls, path: Path, requested_models: Iterable[str] = ()) -> Self:
+        """Parse a recipe file.
+
+        Args:
+            path: the file.
+            requested_models: models the run was asked for; all of the recipe's if empty.
+
+        Returns:
+            The recipe; values of its sections are not validated yet.
+
+        Raises:
+            RecipeError: the file is missing, is not TOML, or has an unknown top-level section.
+        """
+        try:
+            values = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise RecipeError(f"recipe {path}: {error}") from error
+        unknown = sorted(set(values) - SECTIONS)
+        if unknown:
+            raise RecipeError(
+                f"recipe {path}: unknown section(s) {unknown}, known: {sorted(SECTIONS)}"
+            )
+        return cls(path, values, tuple(requested_models))
+
+    def section(self, name: str, config: type[ConfigT]) -> ConfigT:
+        """Resolve one component's `Config` from its section.
+
+        Args:
+            name: of the section; `models.content` is nested.
+            config: class of the values.
+
+        Returns:
+            The validated values, defaults where the recipe has none.
+
+        Raises:
+            RecipeError: a key is unknown or a value is outside its range.
+        """
+        values: Any = self.values
+        for part in name.split("."):
+            values = values.get(part, {})
+        try:
+            return config.model_validate(values)
+        except ValidationError as error:
+            raise RecipeError(f"recipe {self.path}, section [{name}]: {error}") from error
+
+    @cached_property
+    def night(self) -> NightConfig:
+        """The section all stages share, with no more models than the run was asked for.
+
+        Raises:
+            RecipeError: a key is unknown or a value is outside its range, or the recipe has no such model.
+        """
+        config = self.section("night", NightConfig)
+        if not self.requested_models:
+            return config
+        unknown = sorted({*self.requested_models} - {*config.trained})
+        if unknown:
+            raise RecipeError(f"MICROREC_MODELS: {unknown} not among the recipe's {config.trained}")
+        kept = {*self.requested_models, FLOOR}
+        return config.model_copy(
+            update={
+                "models": [model for model in config.models if model in kept],
+                "rankers": [model for model in config.rankers if model in kept],
+            }
+        )
+
+
+def current() -> Recipe:
+    """Return the recipe the settings name, parsed now.
 
     Raises:
         RecipeError: the file is missing, is not TOML, or has an unknown top-level section.
     """
-    try:
-        recipe = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"recipe {path}: {error}") from error
-    unknown = sorted(set(recipe) - SECTIONS)
-    if unknown:
-        raise RecipeError(f"recipe {path}: unknown section(s) {unknown}, known: {sorted(SECTIONS)}")
-    return recipe
+    return Recipe.load(settings().recipe, settings().models)
 
 
 def section(name: str, config: type[ConfigT]) -> ConfigT:
-    """Resolve one component's `Config` from its section of the recipe (`models.content` is nested).
-
-    Raises:
-        RecipeError: a key is unknown or a value is outside its range.
-    """
-    path = settings().recipe
-    values: Any = load(path)
-    for part in name.split("."):
-        values = values.get(part, {})
-    try:
-        return config.model_validate(values)
-    except ValidationError as error:
-        raise RecipeError(f"recipe {path}, section [{name}]: {error}") from error
+    """Resolve one component's `Config` from the current recipe, see `Recipe.section`."""
+    return current().section(name, config)
 
 
-def night() -> Night:
-    """The section all stages share, with no more models than the run was asked for.
-
-    Raises:
-        RecipeError: a key is unknown or a value is outside its range, or the recipe has no such model.
-    """
-    whole, asked = section("night", Night), settings().models
-    if not asked:
-        return whole
-    strangers = sorted({*asked} - {*whole.trained})
-    if strangers:
-        raise RecipeError(f"MICROREC_MODELS: {strangers} not among the recipe's {whole.trained}")
-    kept = {*asked, FLOOR}
-    return whole.model_copy(
-        update={
-            "models": [one for one in whole.models if one in kept],
-            "rankers": [one for one in whole.rankers if one in kept],
-        }
-    )
+def night() -> NightConfig:
+    """Return the section `night` of the current recipe, see `Recipe.night`."""
+    return current().night

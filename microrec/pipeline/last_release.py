@@ -1,30 +1,43 @@
 """What a night reads of the night before, to be held against it: the one look back at an earlier release."""
 
-import datetime as dt
-
 import pyarrow as pa
 
 from microrec.evaluation import champion
-from microrec.pipeline.proposals import Proposals
+from microrec.pipeline.fit_tables import FitTables
+from microrec.pipeline.night import Night
 from microrec.release import reader
-from microrec.tables.arrow import Warehouse
 
 
-def lists(found: Proposals, *, day: dt.date) -> pa.Table | None:
-    """The lists of the release of the day before by tonight's indices, if there is one."""
-    before = day - dt.timedelta(days=1)
-    if before not in reader.days():
+def lists(night: Night, tables: FitTables) -> pa.Table | None:
+    """Read the lists that were released the day before, if there are any.
+
+    Args:
+        night: the night that looks back.
+        tables: of the night; has the indices of its users and videos.
+
+    Returns:
+        One row per (user, rank) by the night's indices; None if the day before has no release.
+    """
+    if night.previous_day not in reader.days():
         return None
-    released = reader.of(before).read("recommendations")
-    return champion.listed(released, users=found.users, videos=found.videos)
+    released = reader.of(night.previous_day).read("recommendations")
+    return champion.listed(released, users=tables.users, videos=tables.videos)
 
 
-def figures(warehouse: Warehouse, metric: str, *, day: dt.date) -> dict[str, float]:
-    """A metric of every list of the trial of the day before, by name; empty if there was none."""
-    before = day - dt.timedelta(days=1)
-    if not warehouse.exists("metrics", day=before, stage="evaluation"):
+def metric_values(night: Night, metric: str) -> dict[str, float]:
+    """Read a metric of every list of the trial of the day before.
+
+    Args:
+        night: the night that looks back.
+        metric: its name.
+
+    Returns:
+        Values over all users by name of the list; empty if there was no trial.
+    """
+    before = night.at(night.previous_day, fit="trial")
+    if not before.exists("metrics", stage="evaluation"):
         return {}
-    rows = warehouse.read("metrics", day=before, stage="evaluation").to_pylist()
+    rows = before.read("metrics", stage="evaluation").to_pylist()
     return {
         row["name"]: row["value"]
         for row in rows

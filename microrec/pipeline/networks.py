@@ -1,6 +1,5 @@
-"""What a night fitted and what it was fitted to, out of the warehouse: the part of several jobs that is alike."""
+"""What a model of a night was fitted to and its network, out of the warehouse."""
 
-import datetime as dt
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -8,45 +7,51 @@ import pyarrow as pa
 from microrec.models import registry
 from microrec.models.inputs import graph_arrays
 from microrec.models.inputs.graph_arrays import Graph
-from microrec.tables.arrow import Warehouse
+from microrec.pipeline.night import Night
 
 
-class Learned(NamedTuple):
-    """A model's view of a night."""
+class ModelInputs(NamedTuple):
+    """What a fit of a model learns from."""
 
     tables: dict[str, pa.Table]
-    """All that the graph is made of, by name."""
+    """Rows by name of the table."""
     graph: Graph
+    """The same as arrays."""
 
 
-def learned(warehouse: Warehouse, model: str, *, day: dt.date, fit: str) -> Learned:
+def read_inputs(night: Night, model: str) -> ModelInputs:
     """Read what a fit of a model learns from.
+
+    Args:
+        night: of the fit.
+        model: its name.
+
+    Returns:
+        The tables the model reads, and the graph made of them.
 
     Raises:
         MissingDay: a table has no rows of the day.
     """
-    needed = graph_arrays.reads(registry.tables(model), fit)
-    tables = {name: warehouse.read(name, day=day, **part) for name, part in needed.items()}
-    return Learned(tables, graph_arrays.build_graph(tables, fit=fit))
+    partitions = graph_arrays.reads(registry.tables(model), night.fit)
+    tables = {name: night.read(name, **partition) for name, partition in partitions.items()}
+    return ModelInputs(tables, graph_arrays.build_graph(tables, fit=night.fit))
 
 
-def network(
-    warehouse: Warehouse, model: str, graph: Graph, *, day: dt.date, fit: str, device: str
-) -> Any:
-    """The network of a fit, restored.
+def load(night: Night, model: str, graph: Graph, *, device: str) -> Any:
+    """Restore the network of a fit.
 
     Args:
-        warehouse: has its artefact.
+        night: of the fit.
         model: one of `registry.SCORING`.
         graph: what it was fitted to.
-        day: of the night.
-        fit: trial or final.
         device: of torch.
+
+    Returns:
+        The network on the device.
 
     Raises:
         MissingDay: nothing was fitted.
     """
     from microrec.models.sequence import exposures
 
-    folder = warehouse.find_artefact(day=day, fit=fit, model=model)
-    return exposures.load(model, folder, graph, device=device)
+    return exposures.load(model, night.artefact(model), graph, device=device)

@@ -25,13 +25,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from microrec.candidates.ranking import learned_blend
-from microrec.config import recipe
 from microrec.config.settings import HOME, settings
 from microrec.core import code_digest
 from microrec.landing import zone
-from microrec.pipeline import proposals
+from microrec.pipeline import blending
+from microrec.pipeline.night import Night
 from microrec.release import reader
-from microrec.tables.arrow import Warehouse
 
 INTERACTIONS = "raw_interactions"
 UNKNOWN = "unknown"
@@ -62,61 +61,58 @@ class NightInputs(NamedTuple):
         return pa.Table.from_pylist([{**self._asdict(), "inputs": self.digest}])
 
 
-def current_inputs(warehouse: Warehouse, day: dt.date) -> NightInputs:
+def current_inputs(night: Night) -> NightInputs:
     """Return what a night would be made of if it was made now.
 
     Args:
-        warehouse: has the nights before.
-        day: of the night.
+        night: with the recipe as it is now; its warehouse has the nights before.
 
     Returns:
         The inputs, by kind.
 
     Raises:
         LandingError: a landing folder holds what is no data file.
-        RecipeError: the recipe cannot be read.
+        RecipeError: a value of the recipe is refused.
     """
-    night = recipe.night()
     landing_root = settings().landing
     return NightInputs(
-        events=_digest(_event_stamps(warehouse, landing_root, day)),
+        events=_digest(_event_stamps(night, landing_root)),
         catalogue=_digest(
             zone.stamp(landing_root, table, arrived)
             for table in zone.TABLES
             if table != INTERACTIONS
             for arrived in zone.days(landing_root, table)
-            if arrived <= day
+            if arrived <= night.day
         ),
-        recipe=_digest([json.dumps(recipe.load(settings().recipe), sort_keys=True), *night.models]),
+        recipe=_digest([json.dumps(night.recipe.values, sort_keys=True), *night.config.models]),
         code=code_digest.total_digest(HOME, settings().schemas),
         packages=_json(code_digest.package_versions()),
         processor=code_digest.processor(),
-        taught_by=_digest(_teachers(warehouse, day)),
+        taught_by=_digest(_teachers(night)),
         code_parts=_json(code_digest.code_digests(HOME, settings().schemas)),
     )
 
 
-def stale_reasons(warehouse: Warehouse, day: dt.date, current: NightInputs) -> list[str]:
+def stale_reasons(night: Night, current: NightInputs) -> list[str]:
     """Return why a night is to be made, one reason an entry; none if its release stands.
 
     Args:
-        warehouse: has the releases and what they were made of.
-        day: of the night.
+        night: its warehouse has the releases and what they were made of.
         current: what it would be made of.
 
     Returns:
         Reasons such as `recipe changed` or `packages changed: lightgbm 4.6.0 -> 4.7.0`.
     """
-    releases = {release.day: release for release in reader.every(warehouse.root)}
-    release = releases.get(day)
+    releases = {release.day: release for release in reader.every(night.warehouse.root)}
+    release = releases.get(night.day)
     if release is None:
         return ["no release"]
     if release.inputs == current.digest:
         stands = release.status == reader.RELEASED
         return [] if stands else [f"withdrawn: {release.reason}"]
-    if release.inputs is None or not warehouse.exists("nights", day=day):
+    if release.inputs is None or not night.exists("nights"):
         return ["inputs unknown: made without a plan, or an input changed while the night ran"]
-    (before,) = warehouse.read("nights", day=day).to_pylist()
+    (before,) = night.read("nights").to_pylist()
     if before["inputs"] != release.inputs:
         return ["begun again since its release"]
     return [
@@ -126,23 +122,22 @@ def stale_reasons(warehouse: Warehouse, day: dt.date, current: NightInputs) -> l
     ]
 
 
-def planned_inputs(warehouse: Warehouse, day: dt.date) -> str | None:
+def planned_inputs(night: Night) -> str | None:
     """Return the digest a night was planned with, for its release.
 
     A release must not claim inputs that changed while the night ran: a file delivered again, a recipe mended before a
     task was cleared, a night that finished meanwhile and would have taught the blend.
 
     Args:
-        warehouse: has the plan.
-        day: of the night.
+        night: its warehouse has the plan.
 
     Returns:
         The digest; None if the night has no plan, or would by now be made of something else.
     """
-    if not warehouse.exists("nights", day=day):
+    if not night.exists("nights"):
         return None
-    planned: str = warehouse.read("nights", day=day)["inputs"][0].as_py()
-    return planned if planned == current_inputs(warehouse, day).digest else None
+    planned: str = night.read("nights")["inputs"][0].as_py()
+    return planned if planned == current_inputs(night).digest else None
 
 
 def _details(name: str, before: Mapping[str, Any], current: NightInputs) -> str:
@@ -159,29 +154,29 @@ def _details(name: str, before: Mapping[str, Any], current: NightInputs) -> str:
     return ""
 
 
-def _event_stamps(warehouse: Warehouse, landing_root: str, day: dt.date) -> list[str]:
+def _event_stamps(night: Night, landing_root: str) -> list[str]:
     """By arrival day: the stamp its events were made from, or would be if no night has validated it."""
-    night = recipe.night()
-    days = [day - dt.timedelta(days=back) for back in range(night.window_days)]
+    config = night.config
+    days = [night.day - dt.timedelta(days=back) for back in range(config.window_days)]
     stamps = [
-        zone.stamp(landing_root, INTERACTIONS, each, back=night.lateness_days) for each in days
+        zone.stamp(landing_root, INTERACTIONS, each, back=config.lateness_days) for each in days
     ]
-    committed = warehouse.made_with_each("events", [{"arrived_on": each} for each in days])
+    committed = night.warehouse.made_with_each("events", [{"arrived_on": each} for each in days])
     # The night validates its own day in any case.
     older = zip(committed[1:], stamps[1:], strict=True)
     return [stamps[0], *(kept or new for kept, new in older)]
 
 
-def _teachers(warehouse: Warehouse, day: dt.date) -> list[str]:
+def _teachers(night: Night) -> list[str]:
     """The nights whose held-out days teach the blend: none if it learns nothing."""
-    night = recipe.night()
-    config = recipe.section("candidates.hybrid", learned_blend.Config)
-    days = proposals.nights(warehouse, night.sources, last=day, fit="trial")[: config.nights]
+    config = night.recipe.section("candidates.hybrid", learned_blend.Config)
+    days = blending.teaching_days(night.at(night.day, fit="trial"))[: config.nights]
     if len(days) + 1 < config.least_nights:  # the day itself teaches the final fit
         return []
     inputs_of = {}
-    if warehouse.partitions("nights"):
-        inputs_of = {row["day"]: row["inputs"] for row in warehouse.read("nights").to_pylist()}
+    if night.warehouse.partitions("nights"):
+        rows = night.warehouse.read("nights").to_pylist()
+        inputs_of = {row["day"]: row["inputs"] for row in rows}
     return [f"{each} {inputs_of.get(each, UNKNOWN)}" for each in days]
 
 

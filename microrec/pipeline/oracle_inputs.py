@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from microrec.candidates.lists import diversity, exploration, ladder
 from microrec.candidates.ranking import closed_form, learned_blend
 from microrec.candidates.retrieval import exact as retrieval
-from microrec.config import recipe
+from microrec.config.recipe import ranked_by
 from microrec.config.settings import settings
 from microrec.core import fitted
 from microrec.core.array_types import Float64s, Int64s
@@ -32,63 +32,69 @@ from microrec.oracle.inputs import (
     uploads,
 )
 from microrec.pipeline import networks
-from microrec.tables.arrow import Warehouse
+from microrec.pipeline.night import Night
 
 
-def read(
-    warehouse: Warehouse, day: dt.date, user_ids: Collection[str], config: Config
-) -> ListInputs:
-    """Read a night.
+def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
+    """Read all that the final lists of a night are made of.
 
     Args:
-        warehouse: the warehouse.
-        day: of the night.
-        user_ids: whose candidates are wanted.
+        night: of the final fit.
+        user_ids: users whose stored candidates are wanted.
         config: of the oracle.
+
+    Returns:
+        The inputs of the oracle.
 
     Raises:
         MissingDay: a table or an artefact of the night is not there.
     """
-    rules, night = _rules(config), recipe.night()
-    users, videos = warehouse.read("users", day=day), warehouse.read("video_nodes", day=day)
-    videos = videos.sort_by("video_idx")
-    served = _served(users, warehouse.read("suppressed_users", day=day))
-    asked = [served[user_id] for user_id in user_ids if user_id in served]
-    own = uploads(users, videos) if night.authors_are_users else []
-    edges = warehouse.read("watch_edges", day=day)
-    facts = count(edges, videos, users.num_rows, until=_end(day), own=own)
-    there = [
-        s for s in night.sources if warehouse.exists("candidates", day=day, fit="final", source=s)
-    ]
-    loaded = {
-        source: fitted.load(warehouse.find_artefact(day=day, fit="final", model=source))
-        for source in night.models
-        if source in there
+    rules = _rules(night, config)
+    users = night.read("users")
+    videos = night.read("video_nodes").sort_by("video_idx")
+    n_videos = videos.num_rows
+    user_idx = _served(users, night.read("suppressed_users"))
+    facts = count(
+        night.read("watch_edges"),
+        videos,
+        users.num_rows,
+        until=_end(night.day),
+        own=uploads(users, videos) if night.config.authors_are_users else [],
+    )
+    sources = _sources(night)
+    models = {
+        name: fitted.load(night.artefact(name)) for name in night.config.models if name in sources
     }
-    ranked = {recipe.ranked_by(model): model for model in night.rankers}
+    wanted = [user_idx[user_id] for user_id in user_ids if user_id in user_idx]
     shaped = rules.diversity.active or rules.exploration.places > 0
-    near = warehouse.read("modality_edges", day=day)
-    seed = [night.seed, day.toordinal()]
-    new, uniform = _newcomers(facts, rules.exploration, users.num_rows, seed)
+    modality_edges = night.read("modality_edges")
+    new, uniform = _newcomers(night, facts, rules.exploration, users.num_rows)
     return ListInputs(
         rules=rules,
-        user_idx=served,
+        user_idx=user_idx,
         video_id=videos["video_id"].to_pylist(),
         author=videos["author_id"].to_pylist(),
         facts=facts,
-        models=loaded,
-        searched=frozenset(
-            source for source, model in loaded.items() if _searches(model, facts, rules)
-        ),
-        exact=_exact(loaded),
-        rankers={s: _scorer(warehouse, day, model) for s, model in ranked.items() if s in there},
-        stored={source: _stored(warehouse, day, source, asked) for source in there},
-        booster=_booster(warehouse, day),
-        alike=alike(near if shaped else None, videos.num_rows),
-        by_modality=alike_in_each(near, videos.num_rows),
+        models=models,
+        searched=frozenset(name for name in models if _searches(models[name], facts, rules)),
+        exact=_exact(models),
+        rankers=_rankers(night, sources),
+        stored={source: _stored(night, source, wanted) for source in sources},
+        booster=_booster(night),
+        alike=alike(modality_edges if shaped else None, n_videos),
+        by_modality=alike_in_each(modality_edges, n_videos),
         new=new,
         uniform=uniform,
     )
+
+
+def _sources(night: Night) -> list[str]:
+    """Sources of the recipe that have candidates of the final fit."""
+    return [
+        source
+        for source in night.config.sources
+        if night.exists("candidates", fit="final", source=source)
+    ]
 
 
 def _searches(model: fitted.Fitted, facts: Facts, rules: Rules) -> bool:
@@ -119,41 +125,47 @@ def _end(day: dt.date) -> dt.datetime:
     return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC) + dt.timedelta(days=1)
 
 
-def _rules(config: Config) -> Rules:
-    night, found = recipe.night(), recipe.section("candidates.retrieval", retrieval.Config)
+def _rules(night: Night, config: Config) -> Rules:
+    section = night.recipe.section
+    searched = section("candidates.retrieval", retrieval.Config)
     return Rules(
-        k=night.k,
-        depth=night.k * night.overfetch,
-        trend_share=found.trend_share,
-        exact_up_to=found.exact_up_to,
-        blend=recipe.section("candidates.blend", closed_form.Config),
-        ladder=recipe.section("candidates.ladder", ladder.Config),
-        diversity=recipe.section("candidates.diversity", diversity.Config),
-        exploration=recipe.section("candidates.exploration", exploration.Config),
+        k=night.config.k,
+        depth=night.config.k * night.config.overfetch,
+        trend_share=searched.trend_share,
+        exact_up_to=searched.exact_up_to,
+        blend=section("candidates.blend", closed_form.Config),
+        ladder=section("candidates.ladder", ladder.Config),
+        diversity=section("candidates.diversity", diversity.Config),
+        exploration=section("candidates.exploration", exploration.Config),
         oracle=config,
     )
 
 
 def _newcomers(
-    facts: Facts, config: exploration.Config, n_users: int, seed: list[int]
+    night: Night, facts: Facts, config: exploration.Config, n_users: int
 ) -> tuple[Int64s, Float64s]:
-    """The night's new videos in their order, and a number of each user, as `proposals` draws them."""
+    """The night's new videos in their order, and a number of each user, as `pipeline.lists` draws them."""
     young = facts.age_days < config.max_age_days
     new = [
         video
         for video in range(len(young))
         if facts.eligible[video] and (young[video] or facts.viewers[video] <= config.max_viewers)
     ]
-    rng = np.random.default_rng([*seed, *b"exploration"])
+    rng = np.random.default_rng([night.seed, night.day.toordinal(), *b"exploration"])
     order = rng.permutation(np.array(new, dtype=np.int64))
     return order, rng.random(n_users)
 
 
-def _scorer(warehouse: Warehouse, day: dt.date, model: str) -> Scorer:
-    """What a ranking model of the final fit says of pairs."""
-    graph = networks.learned(warehouse, model, day=day, fit="final").graph
-    device = settings().device
-    network = networks.network(warehouse, model, graph, day=day, fit="final", device=device)
+def _rankers(night: Night, sources: Collection[str]) -> dict[str, Scorer]:
+    """Scores of the ranking models that have candidates, by source."""
+    models = {ranked_by(model): model for model in night.config.rankers}
+    return {source: _scorer(night, model) for source, model in models.items() if source in sources}
+
+
+def _scorer(night: Night, model: str) -> Scorer:
+    """The score of pairs by a ranking model of the final fit."""
+    graph = networks.read_inputs(night, model).graph
+    network = networks.load(night, model, graph, device=settings().device)
     module: Any = registry.model(model)
 
     def score(users: Int64s, videos: Int64s) -> Float64s:
@@ -162,31 +174,31 @@ def _scorer(warehouse: Warehouse, day: dt.date, model: str) -> Scorer:
     return score
 
 
-def _stored(
-    warehouse: Warehouse, day: dt.date, source: str, asked: Collection[int]
-) -> dict[int, Stored]:
-    """The lists that the table holds for the asked users."""
-    rows = warehouse.read("candidates", day=day, fit="final", source=source)
-    rows = rows.filter(pc.is_in(rows["user_idx"], value_set=pa.array(asked, pa.int32())))
+def _stored(night: Night, source: str, users: Collection[int]) -> dict[int, Stored]:
+    """The stored candidates of some users."""
+    rows = night.read("candidates", fit="final", source=source)
+    rows = rows.filter(pc.is_in(rows["user_idx"], value_set=pa.array(users, pa.int32())))
     rows = rows.sort_by([("user_idx", "ascending"), ("rank", "ascending")])
-    user, video = integers(rows["user_idx"]), integers(rows["video_idx"])
+    user = integers(rows["user_idx"])
+    video = integers(rows["video_idx"])
     score = np.asarray(rows["score"], dtype=np.float64)
-    users, first = np.unique(user, return_index=True)
+    with_rows, first = np.unique(user, return_index=True)
     ends = np.append(first, len(user))[1:]
     return {
-        int(one): Stored(video[start:end], score[start:end])
-        for one, start, end in zip(users, first, ends, strict=True)
+        int(user_idx): Stored(video[start:end], score[start:end])
+        for user_idx, start, end in zip(with_rows, first, ends, strict=True)
     }
 
 
-def _booster(warehouse: Warehouse, day: dt.date) -> lightgbm.Booster | None:
+def _booster(night: Night) -> lightgbm.Booster | None:
     """The trees, if the night has some that order something and the trial has not found them worse."""
-    where: dict[str, Any] = {"day": day, "fit": "final", "source": learned_blend.SOURCE}
-    if not warehouse.exists("candidates", **where) or not warehouse.count("candidates", **where):
+    partition: dict[str, Any] = {"fit": "final", "source": learned_blend.SOURCE}
+    if not night.exists("candidates", **partition):
         return None
-    judged = warehouse.read("gate_results", day=day, fit="trial").to_pylist()
-    said = {row["status"] for row in judged if row["gate"] == gate.LEARNED_NOT_WORSE}
-    if "pass" not in said:
+    if not night.warehouse.count("candidates", day=night.day, **partition):
         return None
-    folder = warehouse.find_artefact(day=day, fit="final", model=learned_blend.SOURCE)
-    return learned_blend.load(folder, recipe.night().sources)
+    results = night.read("gate_results", fit="trial").to_pylist()
+    statuses = {row["status"] for row in results if row["gate"] == gate.LEARNED_NOT_WORSE}
+    if "pass" not in statuses:
+        return None
+    return learned_blend.load(night.artefact(learned_blend.SOURCE), night.config.sources)

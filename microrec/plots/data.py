@@ -50,18 +50,20 @@ def of_user(user_id: str, video_id: str, day: dt.date, root: str | None = None) 
 
     from microrec.models.clip import clip_batches, clip_interest
     from microrec.pipeline import networks
+    from microrec.pipeline.night import Night
 
     warehouse = arrow.Warehouse.open(root)
     if not warehouse.exists("models", day=day, fit="final", model=MODEL):
         raise MissingDay(f"models[day={day}]: no {MODEL} was fitted that night in {warehouse.root}")
-    tables, graph = networks.learned(warehouse, MODEL, day=day, fit="final")
+    night = Night.open(day, root=root)
+    tables, graph = networks.read_inputs(night, MODEL)
     user = _index(tables["users"], "users", "user", user_id, day)
     video = _index(tables["video_nodes"], "video_nodes", "video", video_id, day)
     seen = clip_interest.clips_of(graph)
     _, clip = seen.of(np.array([video]))
     if not len(clip):
         raise MicrorecError(f"video_nodes[day={day}]: length of video {video_id} is not known")
-    network = networks.network(warehouse, MODEL, graph, day=day, fit="final", device="cpu").eval()
+    network = networks.load(night, MODEL, graph, device="cpu").eval()
     today = np.full(len(clip), seen.today)
     asked = clip_batches.Reader(seen, network.config).pairs(np.full(len(clip), user), clip, today)
     with torch.no_grad():

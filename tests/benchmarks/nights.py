@@ -155,7 +155,7 @@ def _claim(warehouse: Path) -> None:
     Raises:
         RecipeError: the warehouse was filled with another recipe.
     """
-    whole, night = recipe.load(settings().recipe), recipe.night()
+    whole, night = recipe.current().values, recipe.night()
     said = {name: whole.get(name, {}) for name in ("events", "graphs")}
     said["night"] = {"window_days": night.window_days, "lateness_days": night.lateness_days}
     note = warehouse / RECIPE

@@ -32,9 +32,9 @@ def test_grace_hours_are_the_recipes_or_the_default(
 ) -> None:
     import recipe as dag_recipe
 
-    from microrec.config.recipe import Night
+    from microrec.config.recipe import NightConfig
 
-    assert Night.model_fields["grace_hours"].default == dag_recipe.GRACE_HOURS
+    assert NightConfig.model_fields["grace_hours"].default == dag_recipe.GRACE_HOURS
     path = tmp_path / "recipe.toml"
     path.write_text("[night]\ngrace_hours = 5\n")
     monkeypatch.setenv("MICROREC_RECIPE", str(path))

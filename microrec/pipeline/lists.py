@@ -1,0 +1,176 @@
+"""Final lists of any users of a night, made of its candidates by its recipe."""
+
+import datetime as dt
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from microrec.candidates.lists import diversity, evidence, exploration, fill, ladder
+from microrec.candidates.lists.diversity import Likeness
+from microrec.candidates.ranking import closed_form
+from microrec.core import fits, fitted, knowledge
+from microrec.core.array_types import Indices, Int64s
+from microrec.pipeline.fit_tables import FitTables
+from microrec.pipeline.night import Night
+from microrec.pipeline.proposals import Proposals
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ListMaker:
+    """Makes the final lists of a night's fit, for all users or part by part.
+
+    What the lists of all users share - rungs, similarity of videos, order of new videos, models - is loaded by the
+    first part that needs it and kept. Pickled, a maker leaves that behind: each process loads its own.
+    """
+
+    night: Night
+    tables: FitTables
+    proposals: Proposals
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the fields without what was loaded."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def recommend(self, *, users: Indices, trusted: bool, valid_until: dt.datetime) -> pa.Table:
+        """Make the lists of some users, with evidence and the producers' ids.
+
+        Args:
+            users: user_idx [n_users] of consecutive users, ascending.
+            trusted: whether the learned order counts, if there is one.
+            valid_until: instant at which a row expires, UTC.
+
+        Returns:
+            Rows of `recommendations`.
+
+        Raises:
+            MissingDay: a model of the lists has no artefact, or there are no modality_edges.
+        """
+        learned = trusted and self._has_learned_order
+        method = "learned" if learned else "closed_form"
+        logger.info(
+            "blend day=%s fit=%s method=%s users=%d",
+            self.night.day, self.night.fit, method, len(users),
+        )  # fmt: skip
+        rows = self.select(
+            self.proposals.lists(users),
+            users=users,
+            learned=self.proposals.learned_order(users) if learned else None,
+        )
+        rows = evidence.add(
+            rows, self._models.items(), known=self.tables.knowledge, alike=self._similarity
+        )
+        nodes = {"user": self._users, "video": self._videos, "evidence_video": self._videos}
+        return fill.with_ids(rows, nodes=nodes, valid_until=valid_until)
+
+    def select(
+        self, lists: Mapping[str, pa.Table], *, users: Indices, learned: pa.Table | None
+    ) -> pa.Table:
+        """Make the lists of some users.
+
+        Args:
+            lists: rows of `candidates` by source.
+            users: user_idx [n_users] of everyone who gets a list.
+            learned: rows of `candidates` in the learned order; None: the order of the closed form.
+
+        Returns:
+            One row per (user, rank), see `fill.select`.
+
+        Raises:
+            MissingDay: variety or exploration is asked for and there are no modality_edges.
+        """
+        return fill.select(
+            lists,
+            users=users,
+            known=self.tables.knowledge,
+            ladder=self._ladder,
+            k=self.night.config.k,
+            shaping=replace(self._shaping, learned=learned),
+        )
+
+    def fallback(self) -> pa.Table:
+        """Return the lists for users nobody knows, one row per (segment, rank), see `ladder.fallback`."""
+        return ladder.fallback(self._rungs, self.night.config.k)
+
+    @cached_property
+    def _rungs(self) -> dict[str, Int64s]:
+        """Eligible videos of each rung, in order."""
+        return ladder.rungs(
+            self.tables.edges,
+            self.tables.videos,
+            known=self.tables.knowledge,
+            fit=self.night.fit,
+            day=self.night.day,
+            config=self.night.recipe.section("candidates.ladder", ladder.Config),
+        )
+
+    @cached_property
+    def _ladder(self) -> ladder.Ladder:
+        return ladder.climb(self._rungs)
+
+    @cached_property
+    def _shaping(self) -> fill.Shaping:
+        """The recipe's weights, variety and exploration."""
+        section = self.night.recipe.section
+        plain = fill.Shaping(section("candidates.blend", closed_form.Config))
+        varied = section("candidates.diversity", diversity.Config)
+        explored = section("candidates.exploration", exploration.Config)
+        if not varied.active and not explored.places:
+            return plain
+        edges = self.night.read("modality_edges")
+        like = diversity.likeness(edges, self.tables.videos, config=varied)
+        return replace(
+            plain,
+            variety=fill.Variety(varied, like) if varied.active else None,
+            discovery=self._discovery(like, explored) if explored.places else None,
+        )
+
+    def _discovery(self, like: Likeness, config: exploration.Config) -> fill.Discovery:
+        """New videos in a random order, and a random number for each user."""
+        known = self.tables.knowledge
+        viewers = np.diff(known.seen.tocsc().indptr)
+        age = knowledge.age_days(self.tables.videos, fits.horizon(self.night.day, self.night.fit))
+        new = exploration.newcomers(age, viewers, known.eligible, config=config)
+        rng = self.night.generator("exploration")
+        order = rng.permutation(np.flatnonzero(new))
+        return fill.Discovery(config, like, order, rng.random(self.tables.users.num_rows))
+
+    @cached_property
+    def _has_learned_order(self) -> bool:
+        return self.proposals.has_learned_order()
+
+    @cached_property
+    def _similarity(self) -> dict[str, sparse.csr_matrix]:
+        """Similarity of videos by modality. [n_videos, n_videos] each."""
+        edges = self.night.read("modality_edges")
+        return evidence.by_modality(edges, n_videos=self.tables.videos.num_rows)
+
+    @cached_property
+    def _models(self) -> dict[str, fitted.Fitted]:
+        """Models of the sources, in the order of the recipe; of users only what evidence needs."""
+        models = [name for name in self.night.config.models if name in self.proposals.sources]
+        return {name: _for_evidence(fitted.load(self.night.artefact(name))) for name in models}
+
+    @cached_property
+    def _users(self) -> pa.Table:
+        """user_idx and user_id, sorted."""
+        return self.tables.users.select(["user_idx", "user_id"]).sort_by("user_idx")
+
+    @cached_property
+    def _videos(self) -> pa.Table:
+        """video_idx and video_id, sorted."""
+        return self.tables.videos.select(["video_idx", "video_id"]).sort_by("video_idx")
+
+
+def _for_evidence(model: fitted.Fitted) -> fitted.Fitted:
+    """A model without vectors of users where evidence reads those of videos alone: they are most of it."""
+    if isinstance(model, fitted.Embeddings):
+        return replace(model, user=np.empty((0, model.user.shape[1]), model.user.dtype))
+    return model

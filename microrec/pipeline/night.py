@@ -1,0 +1,137 @@
+"""A night as a job sees it, opened once: its day and fit, the warehouse, the recipe."""
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from microrec.config import recipe
+from microrec.config.recipe import NightConfig, Recipe
+from microrec.tables.arrow import Rows, Warehouse
+
+
+@dataclass(frozen=True)
+class Night:
+    """One fit of one day, with where it is stored and how it is computed.
+
+    A job opens it once and passes it on; the recipe is not parsed again. Spark jobs open Spark's view of the warehouse
+    beside it.
+    """
+
+    day: dt.date
+    """UTC day of the night."""
+    fit: str
+    """trial (the day is held out) or final."""
+    warehouse: Warehouse
+    recipe: Recipe
+
+    @classmethod
+    def open(cls, day: dt.date, *, fit: str = "final", root: str | None = None) -> Self:
+        """Open a night.
+
+        Args:
+            day: UTC day of the night.
+            fit: trial or final.
+            root: of the warehouse; that of the settings if left out.
+
+        Returns:
+            The night, with the recipe as it is now.
+
+        Raises:
+            RecipeError: the recipe cannot be parsed.
+            BadArgument: the root is neither a folder nor the URI of an object store.
+        """
+        return cls(day, fit, Warehouse.open(root), recipe.current())
+
+    def at(self, day: dt.date, *, fit: str) -> Self:
+        """Return another night of the same warehouse by the same recipe.
+
+        Args:
+            day: UTC day of the other night.
+            fit: trial or final.
+
+        Returns:
+            The other night.
+        """
+        return replace(self, day=day, fit=fit)
+
+    @property
+    def config(self) -> NightConfig:
+        """The section of the recipe that all stages share.
+
+        Raises:
+            RecipeError: a value is refused, or the recipe lacks a model the run was asked for.
+        """
+        return self.recipe.night
+
+    @property
+    def seed(self) -> int:
+        """Root of every random number of the night."""
+        return self.config.seed
+
+    @property
+    def previous_day(self) -> dt.date:
+        """The day before."""
+        return self.day - dt.timedelta(days=1)
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """Return the night's random numbers for one purpose: the same for a seed, a day and a purpose."""
+        return np.random.default_rng([self.seed, self.day.toordinal(), *purpose.encode()])
+
+    def read(self, table: str, **partition: Any) -> pa.Table:
+        """Read rows of the night's day.
+
+        Args:
+            table: name of the table.
+            **partition: further partition values.
+
+        Returns:
+            Rows of the table, columns and types as declared.
+
+        Raises:
+            MissingDay: nobody committed the partition.
+        """
+        return self.warehouse.read(table, day=self.day, **partition)
+
+    def exists(self, table: str, **partition: Any) -> bool:
+        """Return whether a partition of the night's day is committed; an empty one counts.
+
+        Args:
+            table: name of the table.
+            **partition: further partition values.
+        """
+        return self.warehouse.exists(table, day=self.day, **partition)
+
+    def write(self, table: str, rows: Rows, **partition: Any) -> None:
+        """Check rows and commit them as a partition of the night's day.
+
+        Args:
+            table: name of the table.
+            rows: rows of the table, without the partition's columns.
+            **partition: further partition values.
+
+        Raises:
+            ContractViolation: the rows are not those of the contract.
+            CheckFailed: a rule of the contract is broken.
+        """
+        self.warehouse.write(table, rows, day=self.day, **partition)
+
+    def artefact(self, model: str) -> Path:
+        """Return the artefact folder of a model of the night's fit, its digest checked.
+
+        Raises:
+            MissingDay: the fit has no such model, or its folder is gone.
+        """
+        return self.warehouse.find_artefact(day=self.day, fit=self.fit, model=model)
+
+    def write_empty(self, table: str, **partition: Any) -> None:
+        """Commit a partition of the night's day without rows.
+
+        Args:
+            table: name of the table.
+            **partition: further partition values.
+        """
+        self.warehouse.write_empty(table, day=self.day, **partition)
