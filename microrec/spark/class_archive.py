@@ -8,28 +8,23 @@ import datetime as dt
 import logging
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyspark import SparkContext
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from microrec.config.settings import Settings
+from microrec.spark.archive_path import archive_path
+from microrec.spark.session import session
 
 logger = logging.getLogger(__name__)
-
-
-def path(here: Settings) -> Path:
-    """Where the archive lies: one per Java and Spark, so that a change of either asks for a new one."""
-    name = f"spark-{version('pyspark')}-java-{_java()}.jsa"
-    return here.spark_archive or Path(sys.prefix) / "share" / "microrec" / name
 
 
 def build(here: Settings) -> Path | None:
@@ -38,7 +33,7 @@ def build(here: Settings) -> Path | None:
     Returns:
         Its path; None if this Java made none.
     """
-    target = path(here)
+    target = archive_path(here)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".warm-") as folder:
         made = Path(folder) / target.name
@@ -64,10 +59,6 @@ def build(here: Settings) -> Path | None:
 
 def rehearse(folder: Path) -> None:
     """Do a little of everything the jobs do, then end the JVM in good order, which is when it writes the archive."""
-    from pyspark import SparkContext
-
-    from microrec.spark.session import session
-
     spark = session()
     lines = [
         f'{{"user": "u{n % 7}", "at": "2026-01-04T00:00:0{n % 9}Z", "ms": "{n}"}}'
@@ -132,16 +123,6 @@ def _same(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _first(rows: pa.Table) -> pa.Table:
     return rows.slice(0, 1)
-
-
-def _java() -> str:
-    """Version of the Java that Spark will start, as its `release` file says; `unknown` without one."""
-    home = os.environ.get("JAVA_HOME")
-    found = Path(home, "bin", "java") if home else Path(shutil.which("java") or "")
-    release = found.resolve().parent.parent / "release"
-    lines = release.read_text().splitlines() if release.is_file() else []
-    said = [line.split("=", 1)[1].strip('"') for line in lines if line.startswith("JAVA_VERSION=")]
-    return said[0] if said else "unknown"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import sys
 from pyspark.sql import SparkSession
 
 from microrec.config.settings import SECRET, Settings, settings
-from microrec.spark import class_archive
+from microrec.spark.archive_path import archive_path
 
 Options = tuple[tuple[str, str, str], ...]
 """Option, value, reason."""
@@ -189,7 +189,7 @@ def _one_machine(master: str) -> bool:
 
 def _archived(here: Settings) -> list[str]:
     """JVM options that map the classes `microrec warm` has loaded; none if there is no archive."""
-    path = class_archive.path(here)
+    path = archive_path(here)
     if not path.is_file():
         return []
     # Without the last one Java warns of an archive it leaves aside.

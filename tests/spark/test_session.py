@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from microrec.config.settings import Settings, settings
-from microrec.spark import class_archive, session
+from microrec.spark import archive_path, class_archive, session
 
 CLUSTERS = ["spark://master:7077", "yarn", "k8s://https://host:6443", "local-cluster[2,1,1024]"]
 
@@ -61,13 +61,13 @@ def test_another_java_or_spark_asks_for_another_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    unknown = class_archive.path(Settings())
+    unknown = archive_path.archive_path(Settings())
     (tmp_path / "release").write_text('IMPLEMENTOR="X"\nJAVA_VERSION="17.0.99"\n')
-    known = class_archive.path(Settings())
+    known = archive_path.archive_path(Settings())
     assert "17.0.99" in known.name
     assert known != unknown
-    monkeypatch.setattr(class_archive, "version", lambda name: "9.9.9")
-    assert class_archive.path(Settings()) not in (known, unknown)
+    monkeypatch.setattr(archive_path, "version", lambda name: "9.9.9")
+    assert archive_path.archive_path(Settings()) not in (known, unknown)
 
 
 @pytest.mark.spark
