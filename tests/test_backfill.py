@@ -17,7 +17,7 @@ from microrec.cli import app
 from microrec.config.settings import HOME, settings
 from microrec.core import code_digest
 from microrec.errors import GateHeld, MicrorecError
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.pipeline import night_inputs
 from microrec.pipeline.night import Night
 from microrec.release import reader, rollback
@@ -72,7 +72,7 @@ def forwards(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterato
     (root / "recipe.toml").write_text(RECIPE)
     world = generate(Config(users=80, videos=120, days=6), np.random.default_rng(2))
     place = Place(root, patch)
-    zone.write_world(str(place.zone), world.parts)
+    write.write_world(str(place.zone), world.parts)
     assert backfill(DAYS) == DAYS
     yield root
     patch.undo()

@@ -29,7 +29,7 @@ from microrec.core.fitted import Embeddings, Trained
 from microrec.errors import GateHeld, RecipeError
 from microrec.evaluation import ranking
 from microrec.evaluation.report import FLOOR
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph, build_graph
 from microrec.models.sequence.auc import grouped_auc
@@ -469,7 +469,7 @@ def planted(place: Path, spark: object, monkeypatch: pytest.MonkeyPatch) -> Path
     (place / "recipe.toml").write_text(NIGHTS)
     world = generate(Config(users=100, videos=120, days=5), np.random.default_rng(3))
     truth = world.truth.model_dump(mode="json")
-    zone.write_world(str(place / "landing"), world.parts, truth=truth)
+    write.write_world(str(place / "landing"), world.parts, truth=truth)
     return place
 
 

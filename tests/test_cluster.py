@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from microrec.config.settings import HOME
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.landing.importers import kuairand
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
@@ -107,7 +107,7 @@ def day(tmp_path: Path, request: pytest.FixtureRequest) -> dt.date:
         kuairand.import_files(source, str(tmp_path / "landing"))
         return dt.date(2022, 5, 4)
     world = generate(Config(users=150, videos=150, days=3), np.random.default_rng(3))
-    zone.write_world(str(tmp_path / "landing"), world.parts)
+    write.write_world(str(tmp_path / "landing"), world.parts)
     return dt.date(2026, 1, 3)
 
 

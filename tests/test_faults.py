@@ -25,7 +25,7 @@ import pytest
 
 from microrec.config.settings import HOME, settings
 from microrec.errors import MissingDay
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.release import reader
 from microrec.runner.exit_status import ExitStatus
 from microrec.synth.world import Config, Part, generate
@@ -238,10 +238,10 @@ def nights(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Nights:
     (place / "recipe.toml").write_text(RECIPE)
     config = Config(users=100, videos=100, days=DAYS, first_day=FIRST)
     world = generate(config, np.random.default_rng(3))
-    zone.write_world(str(place / "second"), world.parts)
+    write.write_world(str(place / "second"), world.parts)
     first = [first_delivery(part) for part in world.parts]
     filled = [part for part in first if part.rows is None or part.rows.num_rows]
-    zone.write_world(str(place / "first"), filled)
+    write.write_world(str(place / "first"), filled)
     before = undisturbed(place / "first", place / "before")
     shutil.copytree(place / "before", place / "after")
     return Nights(place, before, undisturbed(place / "second", place / "after"))

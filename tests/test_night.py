@@ -18,7 +18,7 @@ from microrec.cli import app
 from microrec.config import recipe
 from microrec.config.settings import HOME, settings
 from microrec.errors import LandingError
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.models import registry
 from microrec.models.inputs import graph_arrays
 from microrec.models.sequence import exposures
@@ -103,7 +103,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[d
     planted = generate(
         Config(users=150, videos=240, days=DAYS, first_day=FIRST), np.random.default_rng(3)
     )
-    zone.write_world(
+    write.write_world(
         str(place / "landing"), planted.parts, truth=planted.truth.model_dump(mode="json")
     )
     run_night(LAST)

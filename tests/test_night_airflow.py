@@ -13,7 +13,7 @@ import pytest
 
 from microrec.cli.local_airflow import airflow_environment
 from microrec.config.settings import HOME
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.release import reader
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
@@ -37,7 +37,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     place = tmp_path_factory.mktemp("operator")
     (place / "recipe.toml").write_text(RECIPE)
     world = generate(Config(users=300, videos=300, days=5), np.random.default_rng(5))
-    zone.write_world(str(place / "landing"), world.parts)
+    write.write_world(str(place / "landing"), world.parts)
     environment = {
         **os.environ,
         **airflow_environment(place / "airflow"),

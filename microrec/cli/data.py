@@ -24,12 +24,12 @@ def world(
     """Generate a planted world and write its raw files, with the truth beside them."""
     import numpy as np
 
-    from microrec.landing import zone
+    from microrec.landing import write
     from microrec.synth.world import Config, generate
 
     config = Config(users=users, videos=videos, days=days)
     planted = generate(config, np.random.default_rng(seed))
-    zone.write_world(str(landing), planted.parts, truth=planted.truth.model_dump(mode="json"))
+    write.write_world(str(landing), planted.parts, truth=planted.truth.model_dump(mode="json"))
     print_line(f"planted world: {users} users, {videos} videos, {days} days in {landing}")
 
 

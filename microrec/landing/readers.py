@@ -30,8 +30,8 @@ from microrec.config import recipe
 from microrec.config.settings import settings
 from microrec.core import messages
 from microrec.errors import LandingError
-from microrec.landing import zone
-from microrec.landing.zone import Limits
+from microrec.landing import verify, zone
+from microrec.landing.verify import Limits
 from microrec.spark.session import literal
 from microrec.tables import contract
 from microrec.tables.contract import Contract
@@ -116,7 +116,7 @@ def _verified_files(landing_root: str, table: str, day: dt.date) -> list[Path]:
     limits = _limits()
     for path in files:
         try:
-            zone.verify(path, limits)
+            verify.verify_file(path, limits)
         except LandingError as error:
             raise LandingError(f"{table}[{day}]: {error}") from error
     return files

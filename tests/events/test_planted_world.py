@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jobs import validate_events
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.synth.world import Config, Truth, generate
 from microrec.tables.arrow import Warehouse
 
@@ -24,7 +24,7 @@ REFUSED = {
 
 def test_what_was_planted_is_found(place: Path, spark: object) -> None:
     world = generate(Config(users=40, videos=80, days=5), np.random.default_rng(8))
-    zone.write_world(str(place / "landing"), world.parts)
+    write.write_world(str(place / "landing"), world.parts)
     night = max(world.truth.delivered)
     validate_events.main(day=night)
     warehouse, truth = Warehouse.open(), world.truth

@@ -11,7 +11,7 @@ import pytest
 from jobs import validate_events
 from microrec.config.settings import settings
 from microrec.errors import LandingError
-from microrec.landing import zone
+from microrec.landing import write, zone
 from microrec.tables.arrow import Warehouse
 from tests.worlds.event_lines import later
 
@@ -28,7 +28,7 @@ def landing_root(place: Path) -> str:
     videos = [
         json.dumps({"video_id": f"v{n}", "duration_ms": 9000, "eligible": 1}) for n in range(3)
     ]
-    zone.write_lines(landing_root, "raw_videos", later(-9), videos, kind="jsonl")
+    write.write_lines(landing_root, "raw_videos", later(-9), videos, kind="jsonl")
     sent: list[str] = []
     for day in DAYS:
         fresh = [
@@ -44,7 +44,7 @@ def landing_root(place: Path) -> str:
         ]
         lines = fresh + pick.sample([*sent, *fresh], 8)
         sent += fresh
-        zone.write_lines(landing_root, "raw_interactions", day, lines, kind="jsonl.gz")
+        write.write_lines(landing_root, "raw_interactions", day, lines, kind="jsonl.gz")
     return landing_root
 
 
@@ -96,7 +96,7 @@ def remove(landing_root: str, day: dt.date) -> None:
 def test_a_night_without_raw_rows_is_refused(landing_root: str, spark: object) -> None:
     refuse(later(1), r"raw_interactions\[2026-01-06\]: nothing arrived")
     header = "user_id,video_id,started_at,watch_ms"
-    zone.write_lines(landing_root, "raw_interactions", later(1), [header], kind="csv")
+    write.write_lines(landing_root, "raw_interactions", later(1), [header], kind="csv")
     refuse(later(1), r"raw_interactions\[2026-01-06\].*no line")
 
 

@@ -18,8 +18,8 @@ from pyspark.sql import SparkSession
 from jobs import validate_events
 from microrec.config.settings import settings
 from microrec.errors import LandingError, RecipeError
-from microrec.landing import readers, zone
-from microrec.landing.zone import Limits
+from microrec.landing import readers, verify, write, zone
+from microrec.landing.verify import Limits
 from microrec.tables.arrow import Warehouse
 
 DAY = dt.date(2026, 1, 5)
@@ -129,11 +129,11 @@ def test_bombs_are_refused_by_name_and_with_the_limit(tmp_path: Path, bomb: str)
     path = lay(tmp_path, f"bomb.{kind}")
     write(path)
     with pytest.raises(LandingError, match=rf"day=2026-01-05/bomb\.{kind}: .*{message}") as refused:
-        zone.verify(path, TIGHT)
+        verify.verify_file(path, TIGHT)
     said = str(refused.value)
     assert "columns" in said or "[landing] of the recipe" in said
     if bomb != "columns":
-        zone.verify(path)  # by the default limits it is a small file
+        verify.verify_file(path)  # by the default limits it is a small file
 
 
 def test_a_bomb_is_refused_before_it_is_held(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_bomb_is_refused_before_it_is_held(tmp_path: Path) -> None:
     parquet(path, pa.table({"a": pa.DictionaryArray.from_arrays(indices, ["x" * 4096])}))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(LandingError, match="grow beyond 268435456 as it is read"):
-        zone.verify(path)
+        verify.verify_file(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
@@ -194,7 +194,7 @@ def test_a_file_is_read_as_itself_whatever_its_name(
         rows = pa.table(
             {n: [str(number)] for n in ("user_id", "video_id", "started_at", "watch_ms")}
         )
-        zone.write(str(landing_root), TABLE, DAY, rows, kind=kind, name=name)
+        write.write_rows(str(landing_root), TABLE, DAY, rows, kind=kind, name=name)
     found = readers.read(spark, str(landing_root), TABLE, DAY).select("file", "user_id").collect()
     assert sorted((row.file, row.user_id) for row in found) == sorted(
         (f"{TABLE}/day={DAY}/{name}.{kind}", str(number))
@@ -277,30 +277,30 @@ def landing_root(place: Path) -> Path:
     """A day with all of that in it."""
     landing_root = str(place / "landing")
     good = [line(user_id=id_) for id_ in IDS] + [line(video_id="../v'2")]
-    zone.write_lines(landing_root, TABLE, DAY, [*good, *LINES], kind="jsonl.gz")
+    write.write_lines(landing_root, TABLE, DAY, [*good, *LINES], kind="jsonl.gz")
     csv = [
         "user_id,video_id,started_at,watch_ms",
         'u1,"v1,2026-01-05T10:00:00Z,5',
         "u\x00,v1," + "," * 9,
     ]
-    zone.write_lines(landing_root, TABLE, DAY, csv, kind="csv")
+    write.write_lines(landing_root, TABLE, DAY, csv, kind="csv")
     wide = pa.table(
         {**{k: [str(v)] for k, v in json.loads(line()).items()}, "surface": ["s" * 2_000_000]}
     )
-    zone.write(landing_root, TABLE, DAY, wide, kind="parquet")
-    zone.write_lines(
+    write.write_rows(landing_root, TABLE, DAY, wide, kind="parquet")
+    write.write_lines(
         landing_root, "raw_videos", DAY, [json.dumps(one) for one in VIDEOS], kind="jsonl"
     )
     vectors = [
         json.dumps({"video_id": "v1", "modality": name, "encoder_version": "1", "vector": [1, 2]})
         for name in FEATURES
     ]
-    zone.write_lines(landing_root, "raw_video_features", DAY, vectors, kind="jsonl")
+    write.write_lines(landing_root, "raw_video_features", DAY, vectors, kind="jsonl")
     requests = [
         {"user_id": "../u8", "kind": "opt_out", "requested_at": "9999-12-31T23:59:59-14:00"},
         {"user_id": "x'; --", "kind": "erase", "requested_at": "0000-01-01T00:00:00Z"},
     ]
-    zone.write_lines(landing_root, "raw_privacy_requests", DAY, map_json(requests), kind="jsonl")
+    write.write_lines(landing_root, "raw_privacy_requests", DAY, map_json(requests), kind="jsonl")
     return place
 
 

@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from microrec.errors import LandingError
-from microrec.landing import readers, zone
+from microrec.landing import readers, write, zone
 
 pytestmark = pytest.mark.spark
 
@@ -64,7 +64,7 @@ def values(frame: DataFrame) -> list[dict[str, Any]]:
 
 
 def lay(place: Path, *lines: str, kind: str = "jsonl", name: str = "part-0") -> str:
-    zone.write_lines(str(place), TABLE, MONDAY, lines, kind=kind, name=name)
+    write.write_lines(str(place), TABLE, MONDAY, lines, kind=kind, name=name)
     return str(place)
 
 
@@ -75,7 +75,7 @@ def test_every_format_gives_the_same_values(
     found = {}
     for kind in zone.KINDS:
         landing_root = str(place / kind)
-        zone.write(landing_root, table, MONDAY, rows, kind=kind)
+        write.write_rows(landing_root, table, MONDAY, rows, kind=kind)
         frame = readers.read(spark, landing_root, table, MONDAY)
         assert set(rows.column_names) < set(frame.columns)
         assert "day" not in frame.columns
@@ -85,7 +85,7 @@ def test_every_format_gives_the_same_values(
 
 
 def test_values_are_the_text_that_was_delivered(spark: SparkSession, place: Path) -> None:
-    zone.write(str(place), TABLE, MONDAY, VIEWINGS, kind="csv.gz")
+    write.write_rows(str(place), TABLE, MONDAY, VIEWINGS, kind="csv.gz")
     found = {row["user_id"]: row for row in values(readers.read(spark, str(place), TABLE, MONDAY))}
     assert set(found) == {"007", "u,2", 'u"3', "Ümit"}
     assert found["007"]["video_id"] == "1e3"
@@ -100,7 +100,7 @@ def test_values_are_the_text_that_was_delivered(spark: SparkSession, place: Path
 def test_vectors_are_typed_whatever_the_format(spark: SparkSession, place: Path) -> None:
     for kind in zone.KINDS:
         landing_root = str(place / kind)
-        zone.write(landing_root, "raw_video_features", MONDAY, VECTORS, kind=kind)
+        write.write_rows(landing_root, "raw_video_features", MONDAY, VECTORS, kind=kind)
         whole, broken = values(readers.read(spark, landing_root, "raw_video_features", MONDAY))
         np.testing.assert_array_equal(np.float32(whole["vector"]), np.float32([0.1, 1e-30]))
         assert np.isnan(broken["vector"][0])
@@ -114,7 +114,7 @@ def test_numbers_in_json_and_parquet_are_their_text(spark: SparkSession, place: 
         "user_id": [8], "video_id": ["v"], "started_at": [1767607200000.0],
         "watch_ms": [1200.0], "duration_ms": [float("nan")],
     }  # fmt: skip
-    zone.write(landing_root, TABLE, MONDAY, pa.table(pandas), kind="parquet")
+    write.write_rows(landing_root, TABLE, MONDAY, pa.table(pandas), kind="parquet")
     found = {
         row["user_id"]: row for row in values(readers.read(spark, landing_root, TABLE, MONDAY))
     }
@@ -157,7 +157,7 @@ def test_text_that_is_no_array_makes_the_line_malformed(spark: SparkSession, pla
         '{"video_id": "v1", "eligible": 1, "tags": "food"}',
         '{"video_id": "v2", "tags": ["a"]}',
     ]
-    zone.write_lines(str(place), "raw_videos", MONDAY, rows, kind="jsonl")
+    write.write_lines(str(place), "raw_videos", MONDAY, rows, kind="jsonl")
     found = values(readers.read(spark, str(place), "raw_videos", MONDAY))
     assert [(row["tags"], row["malformed"]) for row in found] == [(None, True), (["a"], False)]
 
@@ -175,7 +175,7 @@ def test_bytes_that_are_not_utf8_make_the_line_malformed(spark: SparkSession, pl
 
 def test_line_and_file_say_where_a_row_came_from(spark: SparkSession, place: Path) -> None:
     landing_root = lay(place / "a b", '{"user_id": "u1"}', name="part 1+2 ü")
-    zone.write(landing_root, TABLE, MONDAY, VIEWINGS.slice(0, 1), kind="parquet")
+    write.write_rows(landing_root, TABLE, MONDAY, VIEWINGS.slice(0, 1), kind="parquet")
     found = {row.user_id: row for row in readers.read(spark, landing_root, TABLE, MONDAY).collect()}
     assert found["u1"].file == "raw_interactions/day=2026-01-05/part 1+2 ü.jsonl"
     assert found["u1"].line == '{"user_id": "u1"}'
@@ -205,7 +205,7 @@ def test_columns_may_come_in_any_order_from_any_file(spark: SparkSession, place:
 def test_days_keep_their_folder(spark: SparkSession, place: Path) -> None:
     landing_root = str(place)
     for day, kind in [(MONDAY, "csv"), (TUESDAY, "jsonl.gz"), (dt.date(2026, 1, 7), "csv")]:
-        zone.write(landing_root, TABLE, day, VIEWINGS, kind=kind)
+        write.write_rows(landing_root, TABLE, day, VIEWINGS, kind=kind)
     counted = (
         readers.read_days(spark, landing_root, TABLE, [MONDAY, TUESDAY])
         .groupBy("day")
@@ -234,7 +234,7 @@ def test_a_file_with_other_columns_is_refused(
         readers.read(spark, landing_root, TABLE, MONDAY)
     empty = {name: pa.array([], pa.string()) for name in header.split(",")}
     if len(empty) == len(header.split(",")):
-        zone.write(str(place / "b"), TABLE, MONDAY, pa.table(empty), kind="parquet")
+        write.write_rows(str(place / "b"), TABLE, MONDAY, pa.table(empty), kind="parquet")
         with pytest.raises(LandingError, match=message):
             readers.read(spark, str(place / "b"), TABLE, MONDAY)
 
@@ -284,7 +284,7 @@ def test_an_optional_table_may_be_absent_and_another_may_not(
     spark: SparkSession, place: Path
 ) -> None:
     nothing = readers.read_through(spark, str(place), "raw_video_features", MONDAY)
-    zone.write(str(place), "raw_video_features", MONDAY, VECTORS, kind="csv")
+    write.write_rows(str(place), "raw_video_features", MONDAY, VECTORS, kind="csv")
     there = readers.read_through(spark, str(place), "raw_video_features", MONDAY)
     assert nothing.collect() == []
     assert nothing.dtypes == there.dtypes

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microrec.errors import LandingError
-from microrec.landing import zone
+from microrec.landing import verify, write, zone
 
 DAY = dt.date(2026, 1, 2)
 ROWS = pa.table(
@@ -32,7 +32,7 @@ ROWS = pa.table(
 
 
 def lay(tmp_path: Path, kind: str, rows: pa.Table = ROWS) -> Path:
-    return zone.write(str(tmp_path), "raw_videos", DAY, rows, kind=kind)
+    return write.write_rows(str(tmp_path), "raw_videos", DAY, rows, kind=kind)
 
 
 def text_of(path: Path) -> str:
@@ -86,7 +86,7 @@ def test_folders_that_are_no_days_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", zone.KINDS)
 def test_what_is_written_is_whole_and_the_same_bytes_twice(tmp_path: Path, kind: str) -> None:
     path = lay(tmp_path, kind)
-    zone.verify(path)
+    verify.verify_file(path)
     first = path.read_bytes()
     assert lay(tmp_path, kind).read_bytes() == first
     assert path == tmp_path / f"raw_videos/day=2026-01-02/part-0.{kind}"
@@ -136,7 +136,7 @@ def test_csv_refuses_a_line_break_inside_a_value(tmp_path: Path) -> None:
     with pytest.raises(LandingError, match=r"caption: 1 value\(s\) with a line break"):
         lay(tmp_path, "csv", rows)
     assert not list(tmp_path.rglob("*.csv"))
-    zone.verify(lay(tmp_path, "jsonl", rows))
+    verify.verify_file(lay(tmp_path, "jsonl", rows))
 
 
 def test_refusals_of_write(tmp_path: Path) -> None:
@@ -144,11 +144,11 @@ def test_refusals_of_write(tmp_path: Path) -> None:
         lay(tmp_path, "orc")
     for name in ("", "_x", ".x", "a/b"):
         with pytest.raises(LandingError, match="is no name"):
-            zone.write(str(tmp_path), "raw_videos", DAY, ROWS, kind="csv", name=name)
+            write.write_rows(str(tmp_path), "raw_videos", DAY, ROWS, kind="csv", name=name)
     with pytest.raises(LandingError, match="no lines"):
         lay(tmp_path, "jsonl", ROWS.slice(0, 0))
     with pytest.raises(LandingError, match="as Parquet"):
-        zone.write_lines(str(tmp_path), "raw_videos", DAY, ["x"], kind="parquet")
+        write.write_lines(str(tmp_path), "raw_videos", DAY, ["x"], kind="parquet")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_draft_that_cannot_be_renamed_is_removed(tmp_path: Path) -> None:
 
 def test_raw_lines_are_written_as_they_are(tmp_path: Path) -> None:
     lines = ['{"user_id": "u', "", "é"]
-    path = zone.write_lines(
+    path = write.write_lines(
         str(tmp_path), "raw_interactions", DAY, lines, kind="jsonl.gz", name="bad"
     )
     assert text_of(path) == '{"user_id": "u\n\né\n'
@@ -189,9 +189,9 @@ def test_a_truncated_file_is_found_at_every_cut(tmp_path: Path, kind: str) -> No
     for size in cuts(len(whole)):
         path.write_bytes(whole[:size])
         with pytest.raises(LandingError, match=rf"raw_videos/day=2026-01-02/part-0\.{kind}"):
-            zone.verify(path)
+            verify.verify_file(path)
     path.write_bytes(whole)
-    zone.verify(path)
+    verify.verify_file(path)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv.gz"])
@@ -204,7 +204,7 @@ def test_a_cut_anywhere_is_found(
     whole = path.read_bytes()
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     with pytest.raises(LandingError):
-        zone.verify(path)
+        verify.verify_file(path)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
@@ -214,7 +214,7 @@ def test_text_cut_inside_a_line_is_found(tmp_path: Path, kind: str) -> None:
     for size in (1, len(whole) // 2 + (whole[len(whole) // 2 - 1] == 10), len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(LandingError, match="cut off in the middle of its last line"):
-            zone.verify(path)
+            verify.verify_file(path)
 
 
 @pytest.mark.parametrize("kind", zone.KINDS)
@@ -222,7 +222,7 @@ def test_a_file_of_zero_bytes_is_found(tmp_path: Path, kind: str) -> None:
     path = lay(tmp_path, kind)
     path.write_bytes(b"")
     with pytest.raises(LandingError, match="zero bytes"):
-        zone.verify(path)
+        verify.verify_file(path)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_gzip_that_hides_what_is_wrong(tmp_path: Path, content: bytes, reason: s
     path = lay(tmp_path, "csv.gz")
     path.write_bytes(content)
     with pytest.raises(LandingError, match=reason):
-        zone.verify(path)
+        verify.verify_file(path)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv.gz"])
@@ -248,7 +248,7 @@ def test_a_byte_that_flipped_in_the_body_is_found(tmp_path: Path, kind: str) -> 
     body[len(body) // 3] ^= 0xFF
     path.write_bytes(bytes(body))
     with pytest.raises(LandingError):
-        zone.verify(path)
+        verify.verify_file(path)
 
 
 def test_page_checksums_are_verified(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_page_checksums_are_verified(tmp_path: Path) -> None:
     path.write_bytes(bytes(body))
     assert pq.read_table(path, partitioning=None)["n"].to_pylist() != list(range(1_000))
     with pytest.raises(LandingError, match="CRC"):
-        zone.verify(path)
+        verify.verify_file(path)
 
 
 def test_gzip_carries_no_time(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_footer_glued_to_a_shorter_body_is_found(tmp_path: Path) -> None:
     footer = pq.read_metadata(path).serialized_size + 8
     path.write_bytes(whole[:1_000] + whole[-footer:])
     with pytest.raises(LandingError, match="past the file's"):
-        zone.verify(path)
+        verify.verify_file(path)
 
 
 def test_whole_files_of_other_writers_pass(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_whole_files_of_other_writers_pass(tmp_path: Path) -> None:
     (folder / "two.csv.gz").write_bytes(gzip.compress(b"a\n1\n") + gzip.compress(b"2\n"))
     (folder / "windows.csv").write_bytes(b"a\r\n1\r\n")
     for path in zone.files(str(tmp_path), "raw_videos", DAY):
-        zone.verify(path)
+        verify.verify_file(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,7 +301,7 @@ class Part:
 def test_a_world_puts_bad_lines_between_good_ones(tmp_path: Path) -> None:
     rows = pa.table({"user_id": ["a", "b"]})
     part = Part("raw_interactions", DAY, "part-0", "csv", rows, ("bad",))
-    paths = zone.write_world(str(tmp_path), [part], truth={"day": "é"})
+    paths = write.write_world(str(tmp_path), [part], truth={"day": "é"})
     assert text_of(paths[0]) == '"user_id"\n"a"\nbad\n"b"\n'
     assert json.loads((tmp_path / "_truth/truth.json").read_text()) == {"day": "é"}
     assert zone.days(str(tmp_path), "raw_interactions") == [DAY]
@@ -310,16 +310,16 @@ def test_a_world_puts_bad_lines_between_good_ones(tmp_path: Path) -> None:
 def test_a_world_refuses_lines_in_parquet(tmp_path: Path) -> None:
     part = Part("raw_videos", DAY, "part-0", "parquet", ROWS, ("bad",))
     with pytest.raises(LandingError, match="no text lines of kind 'parquet'"):
-        zone.write_world(str(tmp_path), [part])
+        write.write_world(str(tmp_path), [part])
 
 
 def test_a_world_does_not_mix_with_another(tmp_path: Path) -> None:
     part = Part("raw_videos", DAY, "part-0", "csv", ROWS)
-    zone.write_world(str(tmp_path), [part])
-    zone.write_world(str(tmp_path), [part])  # its own files it may replace
-    zone.write(str(tmp_path), "raw_clip_features", DAY, ROWS, kind="csv")
+    write.write_world(str(tmp_path), [part])
+    write.write_world(str(tmp_path), [part])  # its own files it may replace
+    write.write_rows(str(tmp_path), "raw_clip_features", DAY, ROWS, kind="csv")
     before = sorted(tmp_path.rglob("*"))
     other = dataclasses.replace(part, name="part-1")
     with pytest.raises(LandingError, match=r"part-0\.csv: .* already holds 1 other file"):
-        zone.write_world(str(tmp_path), [other])
+        write.write_world(str(tmp_path), [other])
     assert sorted(tmp_path.rglob("*")) == before

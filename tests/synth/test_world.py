@@ -14,7 +14,7 @@ import pydantic
 import pytest
 
 from microrec.config.settings import HOME
-from microrec.landing import zone
+from microrec.landing import verify, write, zone
 from microrec.synth import dirt, world
 from microrec.synth.viewings import SCHEMA
 from microrec.tables import contract
@@ -166,8 +166,8 @@ def test_the_same_seed_gives_the_same_bytes(small: world.World, tmp_path: Path) 
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder, one in zip(folders, (small, planted()), strict=True):
         truth = one.truth.model_dump(mode="json")
-        for path in zone.write_world(str(folder), one.parts, truth=truth)[:-1]:
-            zone.verify(path)
+        for path in write.write_world(str(folder), one.parts, truth=truth)[:-1]:
+            verify.verify_file(path)
     files = [sorted(p.relative_to(folder) for p in folder.rglob("*.*")) for folder in folders]
     assert files[0] == files[1]
     for name in files[0]:

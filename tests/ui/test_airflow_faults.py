@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from microrec.config.settings import settings
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.release import reader
 from microrec.synth.world import Config, generate
 from tests.ui.airflow_servers import ENDED, NIGHTLY, PATIENCE, Airflow, Part
@@ -54,7 +54,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[De
     place = tmp_path_factory.mktemp("airflow-faults")
     (place / "recipe.toml").write_text(RECIPE)
     world = generate(Config(users=100, videos=100, days=DAYS), np.random.default_rng(3))
-    zone.write_world(str(place / "landing"), world.parts)
+    write.write_world(str(place / "landing"), world.parts)
     here = {
         "MICROREC_RECIPE": str(place / "recipe.toml"),
         "MICROREC_LANDING": str(place / "landing"),

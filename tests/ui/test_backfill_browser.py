@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from microrec.config.settings import HOME
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.release import reader
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
@@ -56,7 +56,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> str:
     (place / "recipe.toml").write_text(RECIPE)
     size = Config(users=150, videos=150, days=WORLD, first_day=TODAY - dt.timedelta(days=WORLD))
     world = generate(size, np.random.default_rng(5))
-    zone.write_world(str(place / "landing"), world.parts)
+    write.write_world(str(place / "landing"), world.parts)
     return str(place / "warehouse")
 
 

@@ -46,7 +46,7 @@ import pyarrow.csv as pcsv
 from numpy.typing import NDArray
 
 from microrec.errors import LandingError
-from microrec.landing import zone as landing_root
+from microrec.landing import verify, write, zone
 
 _DAY_MS = 86_400_000
 _EPOCH = dt.date(1970, 1, 1)
@@ -163,7 +163,7 @@ def _sources(source: Path) -> tuple[list[Path], Path]:
             f"{source}: {len(tables)} files video_features_basic_*.csv[.gz], expected one"
         )
     for path in [*logs, *tables]:
-        landing_root.verify(path)
+        verify.verify_file(path)
     return logs, tables[0]
 
 
@@ -309,16 +309,16 @@ def _utc_day(time_ms: int) -> dt.date:
 
 
 def _write(landing: str, planned: Sequence[_Planned]) -> dict[str, int]:
-    for table in landing_root.TABLES:
+    for table in zone.TABLES:
         keep = [
-            landing_root.path_of(landing, table, file.day, kind=file.kind, name=file.name)
+            zone.path_of(landing, table, file.day, kind=file.kind, name=file.name)
             for file in planned
             if file.table == table
         ]
-        landing_root.refuse_other_files(landing, table, keep)
+        write.refuse_other_files(landing, table, keep)
     written: Counter[str] = Counter()
     for file in planned:
-        landing_root.write(landing, file.table, file.day, file.rows, kind=file.kind, name=file.name)
+        write.write_rows(landing, file.table, file.day, file.rows, kind=file.kind, name=file.name)
         written[f"{file.table}/day={file.day}"] += file.rows.num_rows
     for where, n_rows in sorted(written.items()):
         _logger.info("landed %s rows=%d", where, n_rows)

@@ -13,7 +13,7 @@ import pytest
 
 from microrec.config.settings import HOME
 from microrec.errors import LandingError
-from microrec.landing import zone
+from microrec.landing import verify, write, zone
 from microrec.landing.importers import kuairand
 from microrec.tables import contract
 
@@ -62,7 +62,7 @@ def landing_root(tmp_path: Path) -> str:
 def interactions(landing_root: str, day: dt.date) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     for path in zone.files(landing_root, "raw_interactions", day):
-        zone.verify(path)
+        verify.verify_file(path)
         with gzip.open(path, "rt", newline="") as stream:
             rows += csv.DictReader(stream)
     return rows
@@ -72,7 +72,7 @@ def delivered(landing_root: str, table: str) -> dict[dt.date, list[dict[str, obj
     found = {}
     for day in zone.days(landing_root, table):
         (path,) = zone.files(landing_root, table, day)
-        zone.verify(path)
+        verify.verify_file(path)
         rows = pq.read_table(path, partitioning=None)
         contract.load(HOME / "schemas", table).check_schema(rows.schema, without=frozenset({"day"}))
         found[day] = rows.to_pylist()
@@ -199,7 +199,7 @@ def test_importing_again_changes_no_byte(source: Path, landing_root: str) -> Non
 
 def test_it_does_not_mix_with_other_files(source: Path, landing_root: str) -> None:
     rows = pa.table({"user_id": ["u"]})
-    zone.write(landing_root, "raw_interactions", APRIL_24, rows, kind="csv")
+    write.write_rows(landing_root, "raw_interactions", APRIL_24, rows, kind="csv")
     with pytest.raises(LandingError, match=r"day=2022-04-24/part-0\.csv: .* already holds 1 other"):
         kuairand.import_files(source, landing_root)
     assert zone.days(landing_root, "raw_videos") == []
