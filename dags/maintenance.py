@@ -1,13 +1,13 @@
-"""# maintenance: what is deleted, and what never is.
+"""# maintenance: deletes files that are needed no more.
 
-Once a week `microrec vacuum` deletes files that no table and none of the last `keep` releases needs: old versions,
-what failed attempts left, models of nights long past. What a kept release pins stays, a withdrawn one's too. To see
-first what would go: trigger it with `dry_run`.
+Once a week `microrec vacuum` deletes files that no table and none of the last `keep` releases needs: old versions of
+tables, files of failed attempts, models of nights before the kept releases. Files that a kept release pins stay, also
+those of a withdrawn one. To see first what would be deleted: trigger a run with `dry_run`.
 
-Airflow's own records are not its business, as Airflow 3 shields its database from tasks: the service `cleaner` of
+Airflow's own records are deleted elsewhere, as tasks of Airflow 3 cannot reach its database: the service `cleaner` of
 docker/compose.yaml deletes those older than 90 days each day, and `microrec ui` does when it starts.
 
-**When it is red.** Nothing that anybody reads is half-deleted; clear the task.
+**When it is red.** No table and no kept release has lost a file; clear the task.
 """
 
 from datetime import datetime, timedelta

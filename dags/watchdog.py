@@ -1,10 +1,10 @@
-"""# watchdog: looks at the releases from outside.
+"""# watchdog: checks the releases as a consumer would.
 
-It does not ask whether `nightly` ran; it asks what consumers would ask. Every hour it fails, and says why, if the
-latest release is late or expired, if its lists have shrunk or swollen against the releases before, if a day of the
-last week was withdrawn, or was begun and never released. `[release.watch]` of the recipe says from when on.
+It reads the releases alone and knows nothing of runs of `nightly`. Every hour it fails, and says why, if the latest
+release is late or expired, if its lists have shrunk or swollen against the releases before, or if a day of the last
+week was withdrawn, or was begun and never released. The limits are in `[release.watch]` of the recipe.
 
-**When it is red.** Its last line names the day; look at that day's run of `nightly`. It turns green by itself.
+**When it is red.** Its last line names the day: read that day's run of `nightly`. It turns green by itself.
 """
 
 from datetime import datetime, timedelta

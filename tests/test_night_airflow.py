@@ -57,7 +57,7 @@ def typed(operator: dict[str, Any], *words: str) -> subprocess.CompletedProcess[
     )  # fmt: skip
 
 
-def test_a_night_ends_with_its_release(operator: dict[str, Any]) -> None:
+def test_night_prints_its_tasks_and_its_release(operator: dict[str, Any]) -> None:
     night = operator["first"]
     assert night.returncode == 0, night.stdout[-4000:] + night.stderr[-2000:]
     for words in (
@@ -75,7 +75,7 @@ def test_a_night_ends_with_its_release(operator: dict[str, Any]) -> None:
     release.verify()
 
 
-def test_a_backfill_of_that_day_through_the_scheduler_is_green_and_moves_nothing(
+def test_backfill_of_a_day_whose_release_stands_is_green_and_changes_nothing(
     operator: dict[str, Any],
 ) -> None:
     before = reader.latest(operator["warehouse"])
@@ -103,7 +103,9 @@ def test_a_backfill_of_that_day_through_the_scheduler_is_green_and_moves_nothing
     after.verify()
 
 
-def test_a_day_without_raw_rows_turns_red_and_the_release_stands(operator: dict[str, Any]) -> None:
+def test_night_of_a_day_without_raw_rows_fails_and_the_release_stands(
+    operator: dict[str, Any],
+) -> None:
     before = reader.latest(operator["warehouse"])
     night = typed(operator, "night", "--day", NEXT, "--landing", str(operator["place"] / "landing"))
     assert night.returncode == 1
@@ -114,7 +116,7 @@ def test_a_day_without_raw_rows_turns_red_and_the_release_stands(operator: dict[
     before.verify()
 
 
-def test_kill_9_while_a_spark_job_writes_leaves_the_old_day_and_the_next_run_repairs(
+def test_spark_job_killed_while_it_writes_leaves_the_old_day_and_the_next_run_repairs(
     operator: dict[str, Any],
 ) -> None:
     warehouse = Warehouse.open(operator["warehouse"])

@@ -1,8 +1,8 @@
 """# follow_releases: what a consumer's DAG looks like.
 
-It runs when the latest release of microrec has moved, and only then: a backfilled old day wakes nobody. The
-event says which release; what is read is what that release pins, whatever is written meanwhile. Copy it, and
-put your own work in the place of `show`. Paused until somebody wants it.
+It runs when the latest release of microrec has moved, and only then: a backfilled old day does not start it. The
+event names the release; the rows that are read are those the release pins, whatever is written meanwhile. Copy it
+and put your own task in the place of `show`. It is paused until it is switched on.
 """
 
 import logging
@@ -36,16 +36,16 @@ with DAG(
     @task
     def show(**context: Any) -> str:
         """Read the head of the released lists; of several events the last one counts."""
-        told: dict[str, str] = context["triggering_asset_events"][RELEASES][-1].extra
+        event: dict[str, str] = context["triggering_asset_events"][RELEASES][-1].extra
         command = [sys.executable, "-m", "microrec.cli", "show", "recommendations"]
         shown = subprocess.run(
-            [*command, "--day", told["day"], "--limit", "5"],
+            [*command, "--day", event["day"], "--limit", "5"],
             cwd=HOME,
             capture_output=True,
             text=True,
             check=True,
         )
         logger.info("%s", shown.stdout)
-        return told["release"]
+        return event["release"]
 
     show()
