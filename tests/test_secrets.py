@@ -91,7 +91,7 @@ def test_a_setting_that_cannot_be_read_is_named_and_not_shown(
 
 
 WRITER = """
-from microrec import job
+from microrec.runner import job
 from microrec.tables.arrow import Warehouse
 
 def main(day: job.Day) -> None:

@@ -38,7 +38,10 @@ def test_only_networks_pay_for_torch() -> None:
     light = sorted(set(registry.NAMES) - NETWORKS)
     program = (
         "import sys\n"
-        "from microrec.models import data, fitted, nearest, registry, runtime\n"
+        "from microrec.models import registry\n"
+        "from microrec.models.inputs import graph_arrays\n"
+        "from microrec.models.neighbours import nearest\n"
+        "from microrec.models.training import runtime\n"
         f"for name in {light!r}: registry.model(name)\n"
         "heavy = {'torch', 'torch_geometric', 'pyspark'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"

@@ -541,7 +541,7 @@ def test_clips_are_told_by_the_final_fit_for_all_who_are_served(warehouse: arrow
     network = exposures.load("clip_interest", folder, graph, device="cpu")
     served = knowledge.served(users(), warehouse.read("suppressed_users", day=DAY))
     (everyone,) = clip_interest.audience(network, graph, [served])
-    told = reader.rows_of("clip_interest", warehouse=warehouse.root).to_pandas()
+    told = reader.rows_of("clip_interest", root=warehouse.root).to_pandas()
     told = told.sort_values(["video_id", "clip_no"])
     assert told["interest"].to_numpy() == pytest.approx(everyone, abs=1e-6)
     assert set(told["video_id"]) == {f"v{i:02}" for i in range(N_VIDEOS - 1)}
