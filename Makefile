@@ -1,4 +1,5 @@
 # microrec: `make` lists what there is. Each target creates what it needs (.venv included).
+# Python 3.11 is what nights and the pins were made with; 3.12 and 3.13 pass the tests without Spark.
 PYTHON ?= python3.11
 WORLD ?= var/world
 PORT ?= 8080
@@ -7,13 +8,13 @@ MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help night test test-cluster test-faults test-ui browser check format ui java clean
+.PHONY: help pins pages night test test-cluster test-faults test-ui browser check format ui java clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-.venv/.ready: pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "microrec needs Python 3.11: set PYTHON=/path/to/python3.11" >&2; exit 1; }
+.venv/.ready: pyproject.toml constraints.txt setup.py
+	@command -v $(PYTHON) >/dev/null || { echo "microrec needs Python 3.11 to 3.13: set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -65,6 +66,12 @@ format: .venv/.ready ## let ruff rewrite what it can
 
 ui: java .venv/.ready ## Airflow on http://localhost:$(PORT) with the nightly DAG in it
 	.venv/bin/microrec ui --port $(PORT)
+
+pages: .venv/.ready ## write the pages that are generated: schemas/README.md, tests/benchmarks/README.md
+	.venv/bin/python -m tests.pages
+
+pins: ## resolve all extras anew and write constraints.txt
+	$(PYTHON) -m tests.pins
 
 clean: ## remove what runs have written (not .venv)
 	rm -rf var

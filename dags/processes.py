@@ -11,7 +11,9 @@ from airflow.providers.standard.hooks.subprocess import SubprocessHook, Subproce
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 HOME = Path(__file__).resolve().parent.parent
-"""The checkout."""
+"""The checkout, or the part of the wheel that these DAGs lie in."""
+WORKING_FOLDER = HOME if (HOME / "jobs").is_dir() else Path.cwd()
+"""Where jobs run: the checkout, or the folder Airflow was started in."""
 # As in microrec.runner.exit_status, which DAGs do not import.
 DATA_ERROR = 65
 """Exit status: the data or the configuration is at fault, and another try would fail alike."""
@@ -38,7 +40,7 @@ def run_in_checkout(
     return (hook or SubprocessHook()).run_command(
         [sys.executable, *arguments],
         env={**os.environ, **(environment or {}), "GX_ANALYTICS_ENABLED": "false"},
-        cwd=str(HOME),
+        cwd=str(WORKING_FOLDER),
     )
 
 

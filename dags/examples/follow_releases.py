@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Asset, task
-from processes import HOME
+from processes import WORKING_FOLDER
 
 RELEASES = Asset("microrec://releases")
 
@@ -40,7 +40,7 @@ with DAG(
         command = [sys.executable, "-m", "microrec.cli", "show", "recommendations"]
         shown = subprocess.run(
             [*command, "--day", event["day"], "--limit", "5"],
-            cwd=HOME,
+            cwd=WORKING_FOLDER,
             capture_output=True,
             text=True,
             check=True,

@@ -20,7 +20,7 @@ import pluggy
 from rich.console import Console
 
 from microrec.cli.printing import print_line
-from microrec.config.settings import HOME
+from microrec.config.settings import HOME, STATE
 
 RECORDS_KEPT = dt.timedelta(days=90)
 """How long `microrec ui` keeps Airflow's records of runs: tasks, such as a maintenance DAG's, cannot reach them."""
@@ -35,8 +35,8 @@ _LOG_RECORD = re.compile(
 
 
 def airflow_home() -> Path:
-    """Return the folder of Airflow's metadata and logs: AIRFLOW_HOME, or one beside the tables of the checkout."""
-    return Path(os.environ.get("AIRFLOW_HOME", HOME / "var" / "airflow")).resolve()
+    """Return the folder of Airflow's metadata and logs: AIRFLOW_HOME, or one beside other runs' state."""
+    return Path(os.environ.get("AIRFLOW_HOME", STATE / "airflow")).resolve()
 
 
 def airflow_environment(home: Path) -> dict[str, str]:

@@ -14,8 +14,14 @@ from pydantic_settings.exceptions import SettingsError
 
 from microrec.errors import BadArgument
 
-HOME = Path(__file__).resolve().parents[2]
-"""The checkout: schemas/, dags/ and microrec.toml lie here."""
+CODE = Path(__file__).resolve().parents[2]
+"""Folder of the packages `microrec` and `jobs`: the checkout, or site-packages."""
+SHARE = CODE / "microrec" / "share"
+"""What a wheel carries of the checkout beside the code (setup.py); absent from a checkout."""
+HOME = SHARE if SHARE.is_dir() else CODE
+"""Folder of schemas/, dags/ and microrec.toml: the checkout, or that part of the wheel."""
+STATE = (CODE if HOME == CODE else Path.cwd()) / "var"
+"""Folder of what runs leave behind: in the checkout, or in the current folder."""
 
 
 SECRET = r"(?i)secret|passw|token|access.?key|account.?key|private.?key|credential|signature|sas"

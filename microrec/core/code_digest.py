@@ -19,7 +19,7 @@ import yaml
 
 OURS = ("microrec", "jobs")
 """Packages whose modules may move."""
-NO_ROWS = frozenset({"cli", "plots", "synth"})
+NO_ROWS = frozenset({"cli", "plots", "share", "synth"})
 """Packages of microrec that no row of a night comes from."""
 PACKAGES = (
     "deltalake",

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from microrec.candidates.ranking import learned_blend
-from microrec.config.settings import HOME, settings
+from microrec.config.settings import CODE, settings
 from microrec.core import code_digest
 from microrec.landing import zone
 from microrec.pipeline import blending
@@ -85,11 +85,11 @@ def current_inputs(night: Night) -> NightInputs:
             if arrived <= night.day
         ),
         recipe=_digest([json.dumps(night.recipe.values, sort_keys=True), *night.config.models]),
-        code=code_digest.total_digest(HOME, settings().schemas),
+        code=code_digest.total_digest(CODE, settings().schemas),
         packages=_json(code_digest.package_versions()),
         processor=code_digest.processor(),
         taught_by=_digest(_teachers(night)),
-        code_parts=_json(code_digest.code_digests(HOME, settings().schemas)),
+        code_parts=_json(code_digest.code_digests(CODE, settings().schemas)),
     )
 
 
