@@ -45,7 +45,7 @@ LOADED = {
     "jobs.plan_night": LEARNED,
     "jobs.publish_release": LEARNED | {"great_expectations"},
     "jobs.rank_candidates": LEARNED,
-    "jobs.select_candidates": LEARNED,
+    "jobs.select_candidates": frozenset(),
     "jobs.select_recommendations": LEARNED,
     "jobs.train_model": frozenset(),  # the model it trains loads torch, or not
     "jobs.validate_events": {"pyspark"},
@@ -168,7 +168,7 @@ def test_packaging_every_job_is_in_the_list_of_engines(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(LOADED))
 def test_packaging_module_loads_only_its_engines(module: str) -> None:
-    assert engines_of(module) == LOADED[module]
+    assert engines_of(module) <= LOADED[module]
 
 
 def test_packaging_reader_needs_the_base_alone() -> None:
