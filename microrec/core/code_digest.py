@@ -10,12 +10,13 @@ import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from microrec.core.digests import digest
 
 OURS = ("microrec", "jobs")
 """Packages whose modules may move."""
@@ -113,7 +114,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 def digest_of(parts: Iterable[str]) -> str:
     """Return one digest of 16 hexadecimal characters for a set of texts, whatever their order."""
-    return sha256("\n".join(sorted(set(parts))).encode()).hexdigest()[:16]
+    return digest(sorted(set(parts)))
 
 
 @lru_cache

@@ -9,10 +9,10 @@ line of a log are refused by name (`verify` refuses files by their content).
 """
 
 import datetime as dt
-from hashlib import sha256
 from pathlib import Path
 
 from microrec.core import arguments, messages
+from microrec.core.digests import digest
 from microrec.errors import BadArgument, LandingError
 
 TABLES = (
@@ -65,7 +65,7 @@ def stamp(landing: str, table: str, day: dt.date, *, back: int = 0) -> str:
     days_ = [day - dt.timedelta(days=ago) for ago in range(back + 1)]
     found = [(path, path.stat()) for one in days_ for path in files(landing, table, one)]
     words = [f"{short_path(path)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in found]
-    return sha256("\n".join(words).encode()).hexdigest()[:16]
+    return digest(words)
 
 
 def kind_of(path: Path) -> str:

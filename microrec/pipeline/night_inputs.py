@@ -18,8 +18,7 @@ has other inputs than it would have now; running the days once more, in ascendin
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
-from hashlib import sha256
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -27,6 +26,7 @@ import pyarrow as pa
 from microrec.candidates.ranking import learned_blend
 from microrec.config.settings import CODE, settings
 from microrec.core import code_digest
+from microrec.core.digests import digest
 from microrec.landing import zone
 from microrec.pipeline import blending
 from microrec.pipeline.night import Night
@@ -54,7 +54,7 @@ class NightInputs(NamedTuple):
     @property
     def digest(self) -> str:
         """One digest of all that rows depend on: 16 hexadecimal characters."""
-        return _digest(self[:-1])
+        return digest(self[:-1])
 
     def row(self) -> pa.Table:
         """Return the row of `nights`, without the day."""
@@ -76,19 +76,19 @@ def current_inputs(night: Night) -> NightInputs:
     """
     landing_root = settings().landing
     return NightInputs(
-        events=_digest(_event_stamps(night, landing_root)),
-        catalogue=_digest(
+        events=digest(_event_stamps(night, landing_root)),
+        catalogue=digest(
             zone.stamp(landing_root, table, arrived)
             for table in zone.TABLES
             if table != INTERACTIONS
             for arrived in zone.days(landing_root, table)
             if arrived <= night.day
         ),
-        recipe=_digest([json.dumps(night.recipe.values, sort_keys=True), *night.config.models]),
+        recipe=digest([json.dumps(night.recipe.values, sort_keys=True), *night.config.models]),
         code=code_digest.total_digest(CODE, settings().schemas),
         packages=_json(code_digest.package_versions()),
         processor=code_digest.processor(),
-        taught_by=_digest(_teachers(night)),
+        taught_by=digest(_teachers(night)),
         code_parts=_json(code_digest.code_digests(CODE, settings().schemas)),
     )
 
@@ -182,7 +182,3 @@ def _teachers(night: Night) -> list[str]:
 
 def _json(values: Mapping[str, str]) -> str:
     return json.dumps(dict(values), sort_keys=True)
-
-
-def _digest(parts: Iterable[str]) -> str:
-    return sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -5,7 +5,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Generic, Self, TypeVar
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from microrec.config.settings import settings
 from microrec.core import arguments
+from microrec.core.digests import digest
 from microrec.errors import MissingDay
 from microrec.tables import contract
 from microrec.tables.commit import Author, Scope, Table, as_scope, covers, show
@@ -207,7 +207,7 @@ def fingerprint(files: Iterable[str], root: str) -> str:
 
     No name is ever used for two files, so equal words mean equal rows.
     """
-    return sha256(" ".join(file.removeprefix(root) for file in files).encode()).hexdigest()
+    return digest([" ".join(file.removeprefix(root) for file in files)], digits=64)
 
 
 def words(partition: Mapping[str, object]) -> str:

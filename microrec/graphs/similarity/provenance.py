@@ -1,13 +1,8 @@
 """Stamps that identify what rows were made with: a rule (the code and its recipe) and the inputs."""
 
-import hashlib
-
 from pydantic import BaseModel
 
-
-def digest(*words: str) -> str:
-    """Return a digest of texts: 16 hexadecimal digits."""
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
+from microrec.core.digests import digest
 
 
 def rule(version: int, config: BaseModel) -> str:
@@ -17,7 +12,7 @@ def rule(version: int, config: BaseModel) -> str:
         version: the `FORMAT`.
         config: the section.
     """
-    return digest(str(version), config.model_dump_json())
+    return digest([str(version), config.model_dump_json()])
 
 
 def word(version: int, config: BaseModel, inputs: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from microrec.graphs.similarity.provenance import digest
+from microrec.core.digests import digest
 from microrec.graphs.similarity.provenance import rule as rule_of
 from microrec.graphs.watch import clip_edges
 from microrec.graphs.watch.split import with_undone
@@ -74,7 +74,7 @@ def plan(
     for arrival in sorted({*events, *committed}):
         day, arrived_on = arrival
         known = [(of, word) for of, word in events.items() if of[0] == day and of[1] <= arrived_on]
-        word = f"{rule} {digest(*(f'{of[1]} {word}' for of, word in sorted(known)))}"
+        word = f"{rule} {digest(f'{of[1]} {word}' for of, word in sorted(known))}"
         if committed.get(arrival) == word:
             reuse.append(arrival)
         else:
