@@ -10,7 +10,7 @@ import logging
 
 from microrec.config import recipe
 from microrec.graphs.similarity import measures, modality_edges, provenance, reuse
-from microrec.graphs.similarity.modality_edges import FORMAT, Config, Night
+from microrec.graphs.similarity.modality_edges import FORMAT, Config, Inputs
 from microrec.runner import job
 from microrec.tables import spark
 
@@ -26,7 +26,7 @@ def main(day: job.Day) -> None:
         MissingDay: the day's features were not validated, or its nodes were not built.
     """
     config, warehouse = recipe.section("graphs.modality", Config), spark.Warehouse.open()
-    word = provenance.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
+    word = provenance.stamp(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
     tonight = night(warehouse, day)
     plan = chosen(warehouse, day, tonight, config)
     logger.info("table=modality_edges %s", plan)
@@ -36,23 +36,23 @@ def main(day: job.Day) -> None:
     warehouse.write("modality_edges", edges, day=day, made_with=[word])
 
     written = warehouse.read("modality_edges", day=day)
-    figures = modality_edges.measured(*tonight[:2], written, n_videos=tonight[2], config=config)
+    figures = modality_edges.measure(*tonight[:2], written, n_videos=tonight[2], config=config)
     warehouse.write(
         "metrics", measures.table(warehouse.session, figures), day=day, stage="modality_graph"
     )
 
 
-def night(warehouse: spark.Warehouse, day: dt.date) -> Night:
+def night(warehouse: spark.Warehouse, day: dt.date) -> Inputs:
     """What a day's graphs are made of."""
     features, nodes = (warehouse.read(table, day=day) for table in INPUTS)
-    return Night(features, nodes, warehouse.count("video_nodes", day=day))
+    return Inputs(features, nodes, warehouse.count("video_nodes", day=day))
 
 
-def chosen(warehouse: spark.Warehouse, day: dt.date, tonight: Night, config: Config) -> reuse.Plan:
+def chosen(warehouse: spark.Warehouse, day: dt.date, tonight: Inputs, config: Config) -> reuse.Plan:
     """What to take of yesterday's lists, if they are what would be built now."""
     before = day - dt.timedelta(days=1)
-    word = provenance.word(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
-    found = provenance.difference(warehouse.made_with("modality_edges", day=before), word)
+    word = provenance.stamp(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
+    found = provenance.stale_reasons(warehouse.made_with("modality_edges", day=before), word)
     if reasons := (*modality_edges.obstacles(config), *found):
         return reuse.Plan(reasons)
     edges = warehouse.read("modality_edges", day=before)

@@ -40,13 +40,15 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     warehouse.write("exposures", sequences.exposures(viewings, cuts=at), day=day)
 
     # What several branches start from is kept, or each of them would read and join it all again.
-    wanted = sequences.wanted(warehouse.read("exposures", day=day), users, cuts=at).cache()
+    wanted = sequences.wanted_rows(warehouse.read("exposures", day=day), users, cuts=at).cache()
     watches = warehouse.read_daily_watches(day=day, days=days)
     faded = recipe.section("graphs.watch", watch_edges.Config)
     pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=faded).cache()
     n_users = warehouse.count("users", day=day)
     earlier = cuts.networks(pairs, wanted, n_users=n_users, config=correlation)
-    network = earlier.unionByName(cuts.served(warehouse.read("user_edges", day=day), day=day))
+    network = earlier.unionByName(
+        cuts.serving_networks(warehouse.read("user_edges", day=day), day=day)
+    )
 
     positive = sequences.positive_viewings(viewings, config=config).cache()
     touches = sequences.touches(positive, cuts=at).cache()
@@ -55,7 +57,7 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     histories = sequences.histories(positive, wanted, cuts=at)
     rows = sequences.sequences(wanted, histories, near.unionByName(others))
     warehouse.write("sequences", rows, day=day)
-    figures = sequences.measured(warehouse.read("sequences", day=day))
+    figures = sequences.measure(warehouse.read("sequences", day=day))
     warehouse.write(
         "metrics", measures.table(warehouse.session, figures), day=day, stage="sequences"
     )

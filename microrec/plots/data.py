@@ -59,20 +59,20 @@ def of_user(user_id: str, video_id: str, day: dt.date, root: str | None = None) 
     tables, graph = networks.read_inputs(night, MODEL)
     user = _index(tables["users"], "users", "user", user_id, day)
     video = _index(tables["video_nodes"], "video_nodes", "video", video_id, day)
-    seen = clip_interest.clips_of(graph)
-    _, clip = seen.of(np.array([video]))
+    clips = clip_interest.clips_of(graph)
+    _, clip = clips.of(np.array([video]))
     if not len(clip):
         raise MicrorecError(f"video_nodes[day={day}]: length of video {video_id} is not known")
     network = networks.load(night, MODEL, graph, device="cpu").eval()
-    today = np.full(len(clip), seen.today)
-    asked = clip_batches.Reader(seen, network.config).pairs(np.full(len(clip), user), clip, today)
+    today = np.full(len(clip), clips.today)
+    batch = clip_batches.Reader(clips, network.config).pairs(np.full(len(clip), user), clip, today)
     with torch.no_grad():
-        interest = torch.sigmoid(network(asked).double()).numpy()
+        interest = torch.sigmoid(network(batch).double()).numpy()
     edges = tables["clip_edges"]
-    mine = pc.and_(pc.equal(edges["user_idx"], user), pc.equal(edges["video_idx"], video))
-    viewings = edges.filter(pc.and_(mine, pc.less(edges["clip_no"], len(clip))))
+    of_pair = pc.and_(pc.equal(edges["user_idx"], user), pc.equal(edges["video_idx"], video))
+    viewings = edges.filter(pc.and_(of_pair, pc.less(edges["clip_no"], len(clip))))
     order = [("watched_on", "ascending"), ("clip_no", "ascending")]
-    return UserClips(seen.end_ms[clip], interest, viewings.sort_by(order))
+    return UserClips(clips.end_ms[clip], interest, viewings.sort_by(order))
 
 
 def of_video(video_id: str, day: dt.date, root: str | None = None) -> tuple[pa.Table, pa.Table]:
@@ -87,10 +87,10 @@ def of_video(video_id: str, day: dt.date, root: str | None = None) -> tuple[pa.T
         MissingDay: the day has no release, or its release has no rows of the video.
     """
     release = reader.of(day, root)
-    everything = release.read(MODEL)
-    if not everything.num_rows:
+    interest = release.read(MODEL)
+    if not interest.num_rows:
         raise MissingDay(f"{MODEL}[day={day}]: empty, the night had no {MODEL} model")
-    clips = everything.filter(pc.equal(everything["video_id"], video_id))
+    clips = interest.filter(pc.equal(interest["video_id"], video_id))
     if not clips.num_rows:
         raise MissingDay(
             f"{MODEL}[day={day}]: no video {video_id}; it is unknown, not eligible, or its length is not known"
@@ -101,8 +101,8 @@ def of_video(video_id: str, day: dt.date, root: str | None = None) -> tuple[pa.T
 
 def _index(rows: pa.Table, table: str, kind: str, key: str, day: dt.date) -> int:
     """Dense index of a user or a video."""
-    found = rows.filter(pc.equal(rows[f"{kind}_id"], key))[f"{kind}_idx"]
-    if not len(found):
+    indices = rows.filter(pc.equal(rows[f"{kind}_id"], key))[f"{kind}_idx"]
+    if not len(indices):
         raise MissingDay(f"{table}[day={day}]: no {kind} {key}")
-    index: int = found[0].as_py()
+    index: int = indices[0].as_py()
     return index

@@ -39,12 +39,13 @@ def figure_of_clips(
     """
     figure, axes = _figure(title)
     end = _bounds(end_ms)
-    held = np.append(interest, interest[-1])
+    steps = np.append(interest, interest[-1])
     retention = np.append(1.0, np.cumprod(interest))
-    axes.step(end, held, where="post", label="interest: who reaches the clip watches it through")
+    axes.step(end, steps, where="post", label="interest: who reaches the clip watches it through")
     axes.plot(end, retention, color="tab:grey", marker="o", markersize=3, label="still there")
     for row in viewings.filter(pc.less(viewings["sign"], 0)).to_pylist():
-        span, label = end[row["clip_no"] :][:2], f"left here, {row['watched_on']}"
+        span = end[row["clip_no"] :][:2]
+        label = f"left here, {row['watched_on']}"
         axes.axvspan(*span, color="tab:red", alpha=0.2, linewidth=0, label=label)
     through = pc.unique(viewings.filter(pc.greater(viewings["sign"], 0))["clip_no"]).to_numpy()
     if len(through):
@@ -74,8 +75,9 @@ def figure_of_retention(clips: pa.Table, exits: pa.Table, *, title: str) -> "Fig
         label = f"observed, {n_started} viewings in the window"
         axes.plot(end, observed(clips), color="black", marker="o", markersize=3, label=label)
     by_segment = {row["segment"]: row for row in exits.to_pylist()}
-    for segment in (one for one in SEGMENTS if one in by_segment):
-        exit_ms, completed = by_segment[segment]["exit_ms"], by_segment[segment]["completed"]
+    for segment in filter(by_segment.__contains__, SEGMENTS):
+        exit_ms = by_segment[segment]["exit_ms"]
+        completed = by_segment[segment]["completed"]
         fate = f"{completed:.0%} stay to the end" if completed > HALF else "half have left"
         label = f"users of kind {segment}: {fate}"
         axes.axvline(exit_ms / 1000, color=COLOURS[segment], linestyle="--", label=label)
@@ -95,12 +97,12 @@ def figure_of_weights(weights: pa.Table, *, title: str) -> "Figure":
     """
     figure, axes = _figure(title)
     axes.set(xlabel="users by positive edges", ylabel="share of the order", ylim=(0, 1))
-    by = {(row["bucket"], row["source"]): row["weight"] for row in weights.to_pylist()}
-    buckets = list(dict.fromkeys(bucket for bucket, _ in by))
+    weight = {(row["bucket"], row["source"]): row["weight"] for row in weights.to_pylist()}
+    buckets = list(dict.fromkeys(bucket for bucket, _ in weight))
     buckets.sort(key=_least)
     floor = np.zeros(len(buckets))
-    for source in sorted({source for _, source in by}):
-        share = np.array([by.get((bucket, source), 0.0) for bucket in buckets])
+    for source in sorted({source for _, source in weight}):
+        share = np.array([weight.get((bucket, source), 0.0) for bucket in buckets])
         axes.bar(
             [bucket.removeprefix("history=") for bucket in buckets],
             share,

@@ -219,7 +219,7 @@ def pearson_stage(root: str, *, k: int, threads: int, **config: Any) -> None:
     warehouse = spark.Warehouse.open(root)
     watched, n_users = warehouse.read("watch_edges", day=DAY), warehouse.count("users", day=DAY)
     chosen = pearson.Config(k=k, **config)
-    n_videos = user_edges.population(watched, fit=FIT, config=chosen)
+    n_videos = user_edges.count_videos(watched, fit=FIT, config=chosen)
     network = user_edges.user_edges(
         watched, fit=FIT, n_users=n_users, n_videos=n_videos, config=chosen
     )

@@ -37,7 +37,7 @@ def cuts(day: dt.date, *, n_days: int) -> list[dt.datetime]:
     return [*map(start_of, earlier), end_of(day)]
 
 
-def start(event_day: Column) -> Column:
+def day_start(event_day: Column) -> Column:
     """Return the first instant of a day, as the session's time zone is UTC: one row per row of `event_day`."""
     return event_day.cast("timestamp")
 
@@ -65,7 +65,7 @@ def as_of(
     return rows.withColumn("cut_at", cut_at)
 
 
-def served(user_edges: DataFrame, *, day: dt.date) -> DataFrame:
+def serving_networks(user_edges: DataFrame, *, day: dt.date) -> DataFrame:
     """Return the user networks as of the last two cuts: one row per (cut_at, user_idx, neighbour_idx), pearson.
 
     Args:
@@ -95,7 +95,7 @@ def pairs(
     Returns:
         One row per (cut_at, split, user_idx, video_idx).
     """
-    copies = as_of(watches, cuts, at=start(F.col("day")))
+    copies = as_of(watches, cuts, at=day_start(F.col("day")))
     day = F.col("cut_at").cast("date")
     parts = watch_edges.parts(copies, day=day, config=config, within=["cut_at"])
     return nodes.indexed(parts, users, video_nodes).drop("first_at")
@@ -120,10 +120,10 @@ def networks(
     n_videos = liked.agg(F.count_distinct("video_idx").cast("int").alias("n_videos"))
     if config.n_videos is not None:
         n_videos = n_videos.withColumn("n_videos", F.lit(config.n_videos))
-    asked = wanted.select("cut_at", F.col("user_idx").alias("idx"), F.lit(True).alias(WANTED))
+    keys = wanted.select("cut_at", F.col("user_idx").alias("idx"), F.lit(True).alias(WANTED))
     flagged = (
         rows.join(n_videos, on="cut_at", how="inner")
-        .join(asked, on=["idx", "cut_at"], how="left")
+        .join(keys, on=["idx", "cut_at"], how="left")
         .fillna(False, subset=[WANTED])
     )
     edges = nearest(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from microrec.graphs.sequences.cuts import as_of, start
+from microrec.graphs.sequences.cuts import as_of, day_start
 from microrec.graphs.similarity.measures import Measure, share
 from microrec.graphs.watch.sums import exact_sum
 
@@ -21,7 +21,7 @@ ROW = ["user_idx", "cut_at"]
 """The key of a row. Sorts compare the first column fastest, and there are few cuts."""
 FUTURE = "array<struct<video_idx:int,at:timestamp,weight:double>>"
 NEIGHBOURS, SUCCESSORS, NONE = SOURCES = ("neighbours", "successors", "none")
-"""Where a future is from."""
+"""Where a future comes from."""
 
 
 class Config(BaseModel):
@@ -59,7 +59,7 @@ def exposures(viewings: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
     Returns:
         One row per viewing of a target day; cut_at is the start of its day.
     """
-    cut_at = start(F.col("day"))
+    cut_at = day_start(F.col("day"))
     return viewings.where(cut_at.isin(list(cuts[:-1]))).select(
         cut_at.alias("cut_at"),
         "event_id",
@@ -73,7 +73,9 @@ def exposures(viewings: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
     )
 
 
-def wanted(exposures: DataFrame, users: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
+def wanted_rows(
+    exposures: DataFrame, users: DataFrame, *, cuts: Sequence[dt.datetime]
+) -> DataFrame:
     """Return the keys of `sequences`: one row per (cut_at, user_idx).
 
     As of the start and the end of D all users, as of an earlier cut those who were shown something
@@ -85,9 +87,9 @@ def wanted(exposures: DataFrame, users: DataFrame, *, cuts: Sequence[dt.datetime
         cuts: cuts of the night, ascending.
     """
     last = F.explode(F.array(*map(F.lit, cuts[-2:])))
-    everyone = users.select(last.alias("cut_at"), "user_idx")
+    all_users = users.select(last.alias("cut_at"), "user_idx")
     earlier = exposures.where(F.col("cut_at") < F.lit(cuts[-2]))
-    return everyone.unionByName(earlier.select("cut_at", "user_idx").distinct())
+    return all_users.unionByName(earlier.select("cut_at", "user_idx").distinct())
 
 
 def positive_viewings(viewings: DataFrame, *, config: Config) -> DataFrame:
@@ -165,7 +167,10 @@ def histories(positive: DataFrame, wanted: DataFrame, *, cuts: Sequence[dt.datet
     )
     lists = kept.groupBy(*ROW).agg(_by_time("at", "video_idx").alias("list"))
     history = F.transform(
-        "list", lambda one: F.struct(one["video_idx"].alias("video_idx"), one["at"].alias("at"))
+        "list",
+        lambda viewing: F.struct(
+            viewing["video_idx"].alias("video_idx"), viewing["at"].alias("at")
+        ),
     )
     return lists.select(*ROW, history.alias("history"))
 
@@ -186,7 +191,9 @@ def touches(positive: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
         1 for the user's latest video; n_positive: number of the user's viewings.
     """
     of_user = Window.partitionBy(*ROW)
-    later = F.filter("next", lambda one: (one["at"] > F.col("at")) & (one["at"] < F.col("cut_at")))
+    later = F.filter(
+        "next", lambda viewing: (viewing["at"] > F.col("at")) & (viewing["at"] < F.col("cut_at"))
+    )
     return as_of(positive, cuts, at=F.col("at"), until=F.col("again_at")).select(
         "cut_at",
         "user_idx",
@@ -218,7 +225,7 @@ def from_neighbours(
     """
     touch = ["neighbour_idx", "video_idx", "cut_at"]
     followed = fragments(touches, config=config).withColumnRenamed("user_idx", "neighbour_idx")
-    found = (
+    watched_next = (
         network.join(_anchors(touches, wanted, config), on=ROW, how="inner")  # several per edge
         # Nine of ten have no fragment. The keys alone may be few enough to be broadcast.
         .join(followed.select(*touch), on=touch, how="left_semi")
@@ -227,7 +234,7 @@ def from_neighbours(
         .select(*ROW, "pearson", "next.video_idx", "next.at")
     )
     weight = F.col("pearson") * _freshness(config)
-    return _futures(found.withColumn("weight", weight), touches, NEIGHBOURS, config)
+    return _futures(watched_next.withColumn("weight", weight), touches, NEIGHBOURS, config)
 
 
 def from_successors(
@@ -261,8 +268,8 @@ def from_successors(
     )
     without = wanted.join(neighbours, on=ROW, how="left_anti")
     anchors = _anchors(touches, without, config).withColumnRenamed("video_idx", "anchor")
-    found = anchors.join(kept, on=["anchor", "cut_at"], how="inner")  # n_successors per anchor
-    return _futures(found, touches, SUCCESSORS, config)
+    candidates = anchors.join(kept, on=["anchor", "cut_at"], how="inner")  # n_successors per anchor
+    return _futures(candidates, touches, SUCCESSORS, config)
 
 
 def fragments(touches: DataFrame, *, config: Config) -> DataFrame:
@@ -292,7 +299,7 @@ def fragments(touches: DataFrame, *, config: Config) -> DataFrame:
     return kept.select(*ROW, "video_idx", "next")
 
 
-def measured(sequences: DataFrame) -> list[Measure]:
+def measure(sequences: DataFrame) -> list[Measure]:
     """Return, per cut, the share of the rows with a future from each source.
 
     Args:
@@ -320,12 +327,12 @@ def _freshness(config: Config) -> Column:
     return F.exp(-age_days / F.lit(config.tau_days))
 
 
-def _futures(found: DataFrame, touches: DataFrame, source: str, config: Config) -> DataFrame:
+def _futures(candidates: DataFrame, touches: DataFrame, source: str, config: Config) -> DataFrame:
     """Add up the weights of a video; of those new to the user keep the heaviest, ordered by time.
 
     `at` is the latest of those that add to a video's weight.
     """
-    videos = found.groupBy(*ROW, "video_idx").agg(
+    videos = candidates.groupBy(*ROW, "video_idx").agg(
         exact_sum(F.col("weight")).alias("weight"), F.max("at").alias("at")
     )
     new = videos.join(touches, on=[*ROW, "video_idx"], how="left_anti")
@@ -336,10 +343,10 @@ def _futures(found: DataFrame, touches: DataFrame, source: str, config: Config) 
     lists = kept.groupBy(*ROW).agg(_by_time("at", "video_idx", "weight").alias("list"))
     future = F.transform(
         "list",
-        lambda one: F.struct(
-            one["video_idx"].alias("video_idx"),
-            one["at"].alias("at"),
-            one["weight"].alias("weight"),
+        lambda video: F.struct(
+            video["video_idx"].alias("video_idx"),
+            video["at"].alias("at"),
+            video["weight"].alias("weight"),
         ),
     )
     return lists.select(*ROW, F.lit(source).alias("future_from"), future.alias("future"))

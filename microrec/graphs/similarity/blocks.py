@@ -85,7 +85,8 @@ def nearest(
         One row per (within, idx, neighbour_idx): the measures and rank, 1 = nearest, ties by
         neighbour_idx.
     """
-    keys, cores = list(within), rows.sparkSession.sparkContext.defaultParallelism
+    keys = list(within)
+    cores = rows.sparkSession.sparkContext.defaultParallelism
     if n_blocks is None:
         block_size = max(1, min(block_size, -(-n_rows // (2 * cores))))
         n_blocks = max(1, -(-n_rows // block_size))
@@ -164,7 +165,8 @@ def _blocks(
     for column in named:
         place = place * len(column.dictionary) + column.indices.to_numpy()
     for number in np.flatnonzero(np.bincount(place)):
-        rest, space = int(number), []
+        rest = int(number)
+        space = []
         for column in reversed(named):
             rest, code = divmod(rest, len(column.dictionary))
             space.append(column.dictionary[code].as_py())
@@ -185,7 +187,8 @@ def _meet(
             if stream != here:
                 if here is not None:
                     yield from task.batches(here, schema)
-                here, task = stream, _Task(kernel)
+                here = stream
+                task = _Task(kernel)
             task.take({name: column[at] for name, column in columns.items()})
     if here is not None:
         yield from task.batches(here, schema)

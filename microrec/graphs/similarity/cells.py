@@ -6,7 +6,7 @@ exact, as in `cosine.py`: a list may miss a neighbour, but no value and no order
 
 Which rows a row meets depends on the two rows and the centres alone, and products with centres are exact too (unit
 vectors on the grid of `cosine.py`). So here as there neither the size nor the order of blocks changes a row. Blocks
-should hold whole cells (`Cells.homes`): a row then meets few cells of most blocks, and those at once.
+should hold whole cells (`Cells.blocks`): a row then meets few cells of most blocks, and those at once.
 
 Centres are found by faiss (MIT) on one thread, from a sample: seeded, and the same rows give the same centres.
 """
@@ -24,7 +24,7 @@ N_PROBES = 24
 """Cells a row is compared with, its own among them."""
 MAX_CELLS = 16_384
 SAMPLED = 40
-"""Rows of the sample per cell, about; fewer leave centres that stand for nobody."""
+"""Rows of the sample per cell, about; with fewer some centres represent no row."""
 ITERATIONS = 10
 
 
@@ -48,20 +48,20 @@ class Cells:
             exact: vectors on the grid, as `cosine.Block.exact` [n, n_dims].
         """
         n_probes = min(self.n_probes, len(self.centres))
-        found = np.empty((len(exact), n_probes), np.int32)
+        probes = np.empty((len(exact), n_probes), np.int32)
         for start in range(0, len(exact), cosine.TILE):
-            near = exact[start : start + cosine.TILE] @ self.centres.T
-            best = np.argpartition(-near, n_probes - 1, axis=1)[:, :n_probes]
-            order = np.lexsort((best, -np.take_along_axis(near, best, axis=1)))
-            found[start : start + cosine.TILE] = np.take_along_axis(best, order, axis=1)
-        return found
+            cosines = exact[start : start + cosine.TILE] @ self.centres.T
+            best = np.argpartition(-cosines, n_probes - 1, axis=1)[:, :n_probes]
+            order = np.lexsort((best, -np.take_along_axis(cosines, best, axis=1)))
+            probes[start : start + cosine.TILE] = np.take_along_axis(best, order, axis=1)
+        return probes
 
     def nearest(self, exact: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the nearest cell of each vector on the grid [n, n_dims]: int64 [n]."""
         cell: NDArray[np.int64] = np.argmax(exact @ self.centres.T, axis=1)
         return cell
 
-    def homes(self, n_rows: int, block_size: int) -> "Homes":
+    def blocks(self, n_rows: int, block_size: int) -> "CellBlocks":
         """Assign cells to blocks: small cells share one, a large one is split over several.
 
         Args:
@@ -73,18 +73,23 @@ class Cells:
         """
         expected = self.share * n_rows
         n_parts = np.maximum(1, np.ceil(expected / block_size)).astype(np.int64)
-        first, block, held = np.zeros(len(expected), np.int64), 0, 0.0
+        first = np.zeros(len(expected), np.int64)
+        block = 0
+        n_held = 0.0
         for cell, rows in enumerate(expected):
-            if held and held + rows > block_size:
-                block, held = block + 1, 0.0
-            first[cell], held = block, held + rows
+            if n_held and n_held + rows > block_size:
+                block += 1
+                n_held = 0.0
+            first[cell] = block
+            n_held += rows
             if n_parts[cell] > 1:
-                block, held = block + int(n_parts[cell]), 0.0
-        return Homes(first, n_parts)
+                block += int(n_parts[cell])
+                n_held = 0.0
+        return CellBlocks(first, n_parts)
 
 
 @dataclass(frozen=True, eq=False)
-class Homes:
+class CellBlocks:
     """The blocks that hold the rows of each cell.
 
     Shapes:
@@ -136,7 +141,7 @@ def n_cells(n_rows: int) -> int:
     return int(min(MAX_CELLS, max(1, round(4 * n_rows**0.5))))
 
 
-def cells(
+def find_cells(
     sample: NDArray[np.floating], *, n_rows: int, n_probes: int = N_PROBES, seed: int
 ) -> Cells:
     """Find the centres by spherical k-means.
@@ -165,9 +170,9 @@ def cells(
     finally:
         faiss.omp_set_num_threads(threads)
     centres = cosine.block(np.arange(number, dtype=np.int32), np.asarray(means.centroids)).exact
-    found = Cells(centres, np.ones(number) / number, n_probes)
-    own = np.bincount(found.probes(unit.exact)[:, 0], minlength=number)
-    return Cells(centres, own / len(sample), n_probes)
+    cells = Cells(centres, np.ones(number) / number, n_probes)
+    n_own = np.bincount(cells.probes(unit.exact)[:, 0], minlength=number)
+    return Cells(centres, n_own / len(sample), n_probes)
 
 
 def pack(rows: cosine.Block, cells: Cells) -> Packed:
@@ -205,11 +210,11 @@ def compare(left: Packed, right: Packed, best: Lists) -> None:
         right: the block.
         best: lists of the left rows, changed in place.
     """
-    _, mine, theirs = np.intersect1d(left.probed_cell, right.cell, return_indices=True)
-    for one, other in zip(mine, theirs, strict=True):
-        who = left.prober[left.probed_start[one] : left.probed_start[one + 1]]
+    _, probed, present = np.intersect1d(left.probed_cell, right.cell, return_indices=True)
+    for probe, other in zip(probed, present, strict=True):
+        probers = left.prober[left.probed_start[probe] : left.probed_start[probe + 1]]
         cell = right.rows.rows(right.start[other], right.start[other + 1])
-        cosine.offer(left.rows, who, cell, best)
+        cosine.offer(left.rows, probers, cell, best)
 
 
 def lists(
@@ -235,21 +240,21 @@ def lists(
     n_rows = len(vectors)
     generator = np.random.default_rng(seed)
     sampled = np.sort(generator.permutation(n_rows)[: SAMPLED * n_cells(n_rows)])
-    found = cells(vectors[sampled], n_rows=n_rows, n_probes=n_probes, seed=seed)
+    cells = find_cells(vectors[sampled], n_rows=n_rows, n_probes=n_probes, seed=seed)
     idx = np.arange(n_rows, dtype=np.int32)
     cuts = range(0, n_rows, block_size)
     exact = [cosine.block(idx[at : at + block_size], vectors[at : at + block_size]) for at in cuts]
-    cell = np.concatenate([found.nearest(one.exact) for one in exact])
-    home = found.homes(n_rows, block_size).of(idx, cell)
-    order = np.argsort(home, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(home[order])) + 1)
-    blocks = [pack(cosine.block(idx[part], vectors[part]), found) for part in parts]
+    cell = np.concatenate([cells.nearest(rows.exact) for rows in exact])
+    block_no = cells.blocks(n_rows, block_size).of(idx, cell)
+    order = np.argsort(block_no, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(block_no[order])) + 1)
+    blocks = [pack(cosine.block(idx[part], vectors[part]), cells) for part in parts]
     columns = []
     for left in blocks:
         best = Lists.empty(len(left.idx), k)
         for right in blocks:
             compare(left, right, best)
         columns.append(best.edges(left.idx, score="similarity"))
-    edges = {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
+    edges = {name: np.concatenate([edges[name] for edges in columns]) for name in columns[0]}
     order = np.lexsort((edges["rank"], edges["idx"]))
     return {name: column[order] for name, column in edges.items()}

@@ -82,13 +82,13 @@ def lists(vectors: NDArray[np.floating], *, k: int, block_size: int = 4096) -> E
     idx = np.arange(len(vectors), dtype=np.int32)
     cuts = range(0, len(vectors), block_size)
     blocks = [block(idx[at : at + block_size], vectors[at : at + block_size]) for at in cuts]
-    found = []
+    columns = []
     for left in blocks:
         best = Lists.empty(len(left.idx), k)
         for right in blocks:
             compare(left, right, best)
-        found.append(best.edges(left.idx, score="similarity"))
-    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        columns.append(best.edges(left.idx, score="similarity"))
+    return {name: np.concatenate([edges[name] for edges in columns]) for name in columns[0]}
 
 
 def compare(left: Block, right: Block, best: Lists) -> None:
@@ -102,57 +102,62 @@ def compare(left: Block, right: Block, best: Lists) -> None:
     offer(left, np.arange(len(left.idx), dtype=np.int32), right, best)
 
 
-def offer(left: Block, who: NDArray[np.int32], right: Block, best: Lists) -> None:
+def offer(left: Block, positions: NDArray[np.int32], right: Block, best: Lists) -> None:
     """Offer every row of a block to the lists of selected rows of another.
 
     Args:
         left: the rows whose lists are kept.
-        who: positions in `left` of the rows to compare, ascending [m].
+        positions: positions in `left` of the rows to compare, ascending [m].
         right: the block.
         best: lists of the left rows, changed in place; scores are cosines above 0.
     """
     n_dims = left.exact.shape[1]
     # Rounding of both factors and of d additions in any order, and of the cosine to its level.
     slack = (n_dims + 4) * 2.0**-24 + 1 / LEVELS
-    for start in range(0, len(who), TILE):
-        some = who[start : start + TILE]
-        whole = len(some) == some[-1] - some[0] + 1  # a slice is not copied
-        rows = left.approximate[some[0] : some[-1] + 1] if whole else left.approximate[some]
+    for start in range(0, len(positions), TILE):
+        tile = positions[start : start + TILE]
+        is_slice = len(tile) == tile[-1] - tile[0] + 1  # a slice is not copied
+        rows = left.approximate[tile[0] : tile[-1] + 1] if is_slice else left.approximate[tile]
         product = rows @ right.approximate.T  # [<= TILE, n_right]
-        _offer(product, some, left, right, best, slack)
+        _offer(product, tile, left, right, best, slack)
 
 
 @njit(cache=True)
-def _offer(product: Any, who: Any, left: Block, right: Block, best: Lists, slack: float) -> None:
+def _offer(
+    product: Any, positions: Any, left: Block, right: Block, best: Lists, slack: float
+) -> None:
     k = best.score.shape[1]
     for place in range(product.shape[0]):
-        near, row = product[place], who[place]
-        # A list that is not full yet lets everything in: what this block will fill it with rules out better.
-        known = best.score[row, 0] if best.size[row] == k else _reached(near, k + 1) - slack
-        for start in range(0, len(near), CHUNK):
-            beat = max(best.score[row, 0], known) if best.size[row] == k else known
+        cosines = product[place]
+        row = positions[place]
+        # A list that is not full yet would let everything in: bound it by what this block will fill it with.
+        lower_bound = (
+            best.score[row, 0] if best.size[row] == k else _reached(cosines, k + 1) - slack
+        )
+        for start in range(0, len(cosines), CHUNK):
+            beat = max(best.score[row, 0], lower_bound) if best.size[row] == k else lower_bound
             bound = np.float32(beat - slack)
-            stop = min(start + CHUNK, len(near))
+            stop = min(start + CHUNK, len(cosines))
             reached = False
             for other in range(start, stop):
-                reached |= near[other] > bound
+                reached |= cosines[other] > bound
             if reached:
                 for other in range(start, stop):
-                    if near[other] > bound and right.idx[other] != left.idx[row]:
+                    if cosines[other] > bound and right.idx[other] != left.idx[row]:
                         similarity = _cosine(left.exact[row], right.exact[other])
                         if similarity > 0:
                             push(best, row, similarity, right.idx[other], 0)
 
 
 @njit(cache=True)
-def _reached(near: Any, number: int) -> Any:
+def _reached(cosines: Any, number: int) -> Any:
     """A product that at least `number` rows of a block reach, by the best of each chunk; 0 with fewer chunks."""
-    n_chunks = len(near) // CHUNK
+    n_chunks = len(cosines) // CHUNK
     if n_chunks < number:
         return 0.0
     greatest = np.empty(n_chunks, np.float32)
     for chunk in range(n_chunks):
-        greatest[chunk] = _greatest(near[chunk * CHUNK : (chunk + 1) * CHUNK])
+        greatest[chunk] = _greatest(cosines[chunk * CHUNK : (chunk + 1) * CHUNK])
     return max(np.float64(np.sort(greatest)[n_chunks - number]), 0.0)
 
 

@@ -22,10 +22,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StructField, StructType
 
-from microrec.graphs.similarity import cells as approximate
-from microrec.graphs.similarity import cosine, reuse
+from microrec.graphs.similarity import cells, cosine, reuse
 from microrec.graphs.similarity.blocks import BLOCK, nearest
-from microrec.graphs.similarity.cells import Cells, Homes
+from microrec.graphs.similarity.cells import CellBlocks, Cells
 from microrec.graphs.similarity.measures import Measure, sampled, shape, share
 from microrec.graphs.similarity.reuse import FULL, Plan
 from microrec.graphs.similarity.running_topk import Edges, Lists
@@ -55,14 +54,14 @@ class Config(BaseModel):
     exact_up_to: PositiveInt = 50_000
     """A modality with more vectors is searched approximately. At this size a core needs 7 s for all pairs of 128
     dimensions, three times what the search needs; at 200,000 it is 110 s against 17."""
-    n_probes: PositiveInt = approximate.N_PROBES
+    n_probes: PositiveInt = cells.N_PROBES
     """Cells the search compares a vector with; raise it if the night measures a recall below 0.99."""
     seed: int = 1
     """Of the search's first centres."""
 
 
-class Night(NamedTuple):
-    """What a night's graphs are made of."""
+class Inputs(NamedTuple):
+    """Inputs of a night's graphs."""
 
     video_features: DataFrame
     video_nodes: DataFrame
@@ -93,18 +92,18 @@ def modality_edges(
     Returns:
         One row per (modality, video_idx, neighbour_idx): similarity and rank.
     """
-    vectors = usable(video_features, video_nodes, config=config)
-    spaces = large(vectors, n_videos=n_videos, config=config)
+    vectors = usable_vectors(video_features, video_nodes, config=config)
+    spaces = large_spaces(vectors, n_videos=n_videos, config=config)
     searched = [_search(vectors.where(_in(space)), n, config) for space, n in spaces]
     exact = reuse.lists(
-        _others(vectors, spaces),
+        _without(vectors, spaces),
         plan,
         lambda rows: _compare(rows, n_videos, config).drop(*SPACE[1:]),
         score="similarity",
         k=config.k,
     )
     edges = functools.reduce(
-        DataFrame.unionByName, [one.drop(*SPACE[1:]) for one in searched], exact
+        DataFrame.unionByName, [lists.drop(*SPACE[1:]) for lists in searched], exact
     )
     return edges.select(
         "modality", F.col("idx").alias("video_idx"), "neighbour_idx", "similarity", "rank"
@@ -116,7 +115,7 @@ def obstacles(config: Config) -> tuple[str, ...]:
     return ("centred",) if config.centred else ()
 
 
-def plan(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> Plan:
+def plan(tonight: Inputs, before: Inputs, edges: DataFrame, *, config: Config) -> Plan:
     """Find which of yesterday's lists can be reused, if nothing is in the way (`obstacles`).
 
     A video is touched, per modality, if its vector, encoder or length is not what it was, or if
@@ -131,20 +130,26 @@ def plan(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> 
     Returns:
         What to reuse, or the reason for a full build.
     """
-    nodes = reuse.renumbered(before.video_nodes, tonight.video_nodes, "video")
-    was = _exact(before, config).withColumnRenamed("idx", "was").join(nodes, on="was", how="inner")
+    nodes = reuse.index_map(before.video_nodes, tonight.video_nodes, "video")
+    was = (
+        _exact_vectors(before, config)
+        .withColumnRenamed("idx", "was")
+        .join(nodes, on="was", how="inner")
+    )
     was = was.select(*SPACE, "idx", F.col("vector").alias("vector_was"))
     touched = ~F.col("vector").eqNullSafe(F.col("vector_was"))
-    marks = _exact(tonight, config).join(was, on=[*SPACE, "idx"], how="left")
+    marks = _exact_vectors(tonight, config).join(was, on=[*SPACE, "idx"], how="left")
     marks = marks.select("modality", "idx", touched.alias("touched"))
     lists = edges.select(
         "modality", F.col("video_idx").alias("idx"), "neighbour_idx", "similarity", "rank"
     )
-    moved = reuse.moved(lists, nodes)
-    return reuse.plan(reuse.changed(moved, marks, within=["modality"], k=config.k))
+    moved = reuse.reindexed(lists, nodes)
+    return reuse.plan(reuse.find_change(moved, marks, within=["modality"], k=config.k))
 
 
-def usable(video_features: DataFrame, video_nodes: DataFrame, *, config: Config) -> DataFrame:
+def usable_vectors(
+    video_features: DataFrame, video_nodes: DataFrame, *, config: Config
+) -> DataFrame:
     """Select the vectors that are compared, centred where the config says so.
 
     Args:
@@ -166,13 +171,13 @@ def usable(video_features: DataFrame, video_nodes: DataFrame, *, config: Config)
     return vectors
 
 
-def large(vectors: DataFrame, *, n_videos: int, config: Config) -> list[tuple[Space, int]]:
+def large_spaces(vectors: DataFrame, *, n_videos: int, config: Config) -> list[tuple[Space, int]]:
     """Return the spaces that are searched approximately, ascending, with their numbers of vectors.
 
     Args:
-        vectors: result of `usable`, one row per vector.
+        vectors: result of `usable_vectors`, one row per vector.
         n_videos: videos of the day.
-        config: the size from which on the search is approximate.
+        config: the size above which the search is approximate.
     """
     if n_videos <= config.exact_up_to:
         return []
@@ -181,7 +186,7 @@ def large(vectors: DataFrame, *, n_videos: int, config: Config) -> list[tuple[Sp
     return [(space, n) for space, n in sizes if n > config.exact_up_to]
 
 
-def measured(
+def measure(
     video_features: DataFrame,
     video_nodes: DataFrame,
     edges: DataFrame,
@@ -202,11 +207,11 @@ def measured(
         Rows of `metrics`: edges, lists, largest_in_degree and, of large spaces, recall@k.
     """
     figures = shape(edges, name="modality")
-    vectors = usable(video_features, video_nodes, config=config)
-    for space, _ in large(vectors, n_videos=n_videos, config=config):
-        found, n = recall(vectors, edges, space=space, n_videos=n_videos, config=config)
-        figures.append(share(space[0], f"recall@{config.k}", found, n))
-        logger.info("table=modality_edges modality=%s recall=%.4f videos=%d", space[0], found, n)
+    vectors = usable_vectors(video_features, video_nodes, config=config)
+    for space, _ in large_spaces(vectors, n_videos=n_videos, config=config):
+        recalled, n = recall(vectors, edges, space=space, n_videos=n_videos, config=config)
+        figures.append(share(space[0], f"recall@{config.k}", recalled, n))
+        logger.info("table=modality_edges modality=%s recall=%.4f videos=%d", space[0], recalled, n)
     return figures
 
 
@@ -216,7 +221,7 @@ def recall(
     """Measure which share of the exact lists of a sample the edges have; a neighbour as near as the last counts.
 
     Args:
-        vectors: result of `usable`, one row per vector.
+        vectors: result of `usable_vectors`, one row per vector.
         edges: `modality_edges`, as they were written.
         space: a large one.
         n_videos: videos of the day.
@@ -225,29 +230,29 @@ def recall(
     Returns:
         The share, and the number of videos in the sample, about `SAMPLE`.
     """
-    here = vectors.where(_in(space))
+    in_space = vectors.where(_in(space))
     wanted = sampled(F.col("idx"), min(1.0, SAMPLE / n_videos))
-    exact = _compare(here.withColumn("wanted", wanted), n_videos, config)
+    exact = _compare(in_space.withColumn("wanted", wanted), n_videos, config)
     lists = exact.groupBy("idx").agg(F.min("similarity").alias("last"), F.count("*").alias("n"))
-    mine = edges.where(F.col("modality") == space[0]).withColumnRenamed("video_idx", "idx")
-    found = (
-        lists.join(mine, on="idx", how="left")
+    approximate = edges.where(F.col("modality") == space[0]).withColumnRenamed("video_idx", "idx")
+    counted = (
+        lists.join(approximate, on="idx", how="left")
         .groupBy("idx", "n")
-        .agg(F.count_if(F.col("similarity") >= F.col("last")).alias("found"))
+        .agg(F.count_if(F.col("similarity") >= F.col("last")).alias("n_found"))
     )
-    total = found.agg(F.sum(F.least("found", "n")), F.sum("n"), F.count("*")).head()
-    has, of, n = total if total is not None else (None, None, 0)
-    return (has / of if of else 1.0), n
+    total = counted.agg(F.sum(F.least("n_found", "n")), F.sum("n"), F.count("*")).head()
+    n_found, n_exact, n_sampled = total if total is not None else (None, None, 0)
+    return (n_found / n_exact if n_exact else 1.0), n_sampled
 
 
-def _exact(night: Night, config: Config) -> DataFrame:
+def _exact_vectors(inputs: Inputs, config: Config) -> DataFrame:
     """The vectors of a night that are compared exactly."""
-    vectors = usable(night.video_features, night.video_nodes, config=config)
-    return _others(vectors, large(vectors, n_videos=night.n_videos, config=config))
+    vectors = usable_vectors(inputs.video_features, inputs.video_nodes, config=config)
+    return _without(vectors, large_spaces(vectors, n_videos=inputs.n_videos, config=config))
 
 
-def _others(vectors: DataFrame, spaces: Sequence[tuple[Space, int]]) -> DataFrame:
-    return functools.reduce(lambda rows, one: rows.where(~_in(one[0])), spaces, vectors)
+def _without(vectors: DataFrame, spaces: Sequence[tuple[Space, int]]) -> DataFrame:
+    return functools.reduce(lambda rows, space: rows.where(~_in(space[0])), spaces, vectors)
 
 
 def _compare(vectors: DataFrame, n_videos: int, config: Config) -> DataFrame:
@@ -261,32 +266,37 @@ def _compare(vectors: DataFrame, n_videos: int, config: Config) -> DataFrame:
 
 
 def _search(vectors: DataFrame, n_vectors: int, config: Config) -> DataFrame:
-    """The nearest vectors of one large space."""
-    of_all = approximate.SAMPLED * approximate.n_cells(n_vectors) / n_vectors
+    """Find the nearest vectors of one large space, approximately."""
+    of_all = cells.SAMPLED * cells.n_cells(n_vectors) / n_vectors
     sample = vectors.where(sampled(F.col("idx"), of_all)).select("idx", "vector").toArrow()
     _, matrix = _matrix(sample)
-    cells = approximate.cells(matrix, n_rows=n_vectors, n_probes=config.n_probes, seed=config.seed)
-    homes = cells.homes(n_vectors, config.block_size)
+    space_cells = cells.find_cells(
+        matrix, n_rows=n_vectors, n_probes=config.n_probes, seed=config.seed
+    )
+    cell_blocks = space_cells.blocks(n_vectors, config.block_size)
     schema = StructType([*vectors.schema.fields, StructField(BLOCK, IntegerType())])
-    placed = vectors.mapInArrow(partial(_placed, cells=cells, homes=homes), schema)
+    placed = vectors.mapInArrow(
+        partial(_with_block, cells=space_cells, cell_blocks=cell_blocks), schema
+    )
     return nearest(
         placed,
-        Search(config.k, cells),
+        Search(config.k, space_cells),
         within=SPACE,
         n_rows=n_vectors,
         block_size=config.block_size,
-        n_blocks=homes.n_blocks,
+        n_blocks=cell_blocks.n_blocks,
     )
 
 
-def _placed(
-    batches: Iterator[pa.RecordBatch], *, cells: Cells, homes: Homes
+def _with_block(
+    batches: Iterator[pa.RecordBatch], *, cells: Cells, cell_blocks: CellBlocks
 ) -> Iterator[pa.RecordBatch]:
     """Add the block of each vector's cell."""
     for batch in batches:
         if batch.num_rows:
-            idx, matrix = batch["idx"].to_numpy(), _flat(batch["vector"], batch.num_rows)
-            block = homes.of(idx, cells.nearest(cosine.block(idx, matrix).exact))
+            idx = batch["idx"].to_numpy()
+            matrix = _flat(batch["vector"], batch.num_rows)
+            block = cell_blocks.of(idx, cells.nearest(cosine.block(idx, matrix).exact))
             yield batch.append_column(BLOCK, pa.array(block, pa.int32()))
 
 
@@ -334,7 +344,7 @@ class Search(Similarity):
 
     def pack(self, rows: pa.Table) -> Any:
         """Return the vectors of a block, one row per idx with its vector, ordered by cell."""
-        return approximate.pack(super().pack(rows), self.cells)
+        return cells.pack(super().pack(rows), self.cells)
 
     def compare(self, packed: Any, index: Any, best: Lists) -> None:
         """Offer the cosines with the rows of probed cells to the lists of a packed block.
@@ -344,7 +354,7 @@ class Search(Similarity):
             index: the other block.
             best: lists of the packed rows, changed in place.
         """
-        approximate.compare(packed, index, best)
+        cells.compare(packed, index, best)
 
 
 def _matrix(rows: pa.Table) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

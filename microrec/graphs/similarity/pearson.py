@@ -177,8 +177,10 @@ def lists(matrix: csr_matrix, *, config: Config) -> Edges:
     n_videos = float(config.n_videos or matrix.shape[1])
     best = Lists.empty(len(users.idx), config.k)
     for start in range(0, len(users.idx), config.block_size):
-        here = (users.idx >= start) & (users.idx < start + config.block_size)
-        compare(users, block(users.where(here), n_videos), best, n_videos=n_videos, config=config)
+        in_block = (users.idx >= start) & (users.idx < start + config.block_size)
+        compare(
+            users, block(users.where(in_block), n_videos), best, n_videos=n_videos, config=config
+        )
     return best.edges(users.idx, score="pearson", note="n_common")
 
 
@@ -304,7 +306,8 @@ def _count(videos: Any, block: Block, mask: Any, counts: Any) -> None:
 def _offer(user: int, who: Any, counts: Any, block: Block, best: Lists, rule: Rule) -> None:
     """Offer all users of a block, with their counts of common videos, to the list of one user."""
     idx, n_u, scale_u = who
-    n_right, k = len(block.idx), best.score.shape[1]
+    n_right = len(block.idx)
+    k = best.score.shape[1]
     for start in range(0, n_right, CHUNK):
         stop = min(start + CHUNK, n_right)
         beat = best.score[user, 0] - 2 / DECIMALS if best.size[user] == k else 0.0
@@ -315,7 +318,8 @@ def _offer(user: int, who: Any, counts: Any, block: Block, best: Lists, rule: Ru
         if reached:
             for v in range(start, stop):
                 if counts[v] >= bound and block.idx[v] != idx:
-                    n_v, common = block.total[v], np.float64(counts[v])
+                    n_v = block.total[v]
+                    common = np.float64(counts[v])
                     light = min(n_u, n_v) < rule.light_positives
                     if common >= (1 if light else rule.min_common):
                         r = (rule.n_videos * common - n_u * n_v) * (scale_u * block.scale[v])
@@ -342,7 +346,8 @@ def _bound(beat: float, who: Any, block: Block, first: int, last: int, rule: Rul
 
 @njit(cache=True)
 def _compare_graded(users: Users, scale: Any, block: Block, best: Lists, rule: Rule) -> None:
-    dots, counts = np.zeros(len(block.idx)), np.zeros(len(block.idx), np.uint16)
+    dots = np.zeros(len(block.idx))
+    counts = np.zeros(len(block.idx), np.uint16)
     for user in range(len(users.idx)):
         for entry in range(users.indptr[user], users.indptr[user + 1]):
             video = users.video_idx[entry]

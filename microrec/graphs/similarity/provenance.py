@@ -15,7 +15,7 @@ def rule(version: int, config: BaseModel) -> str:
     return digest([str(version), config.model_dump_json()])
 
 
-def word(version: int, config: BaseModel, inputs: str) -> str:
+def stamp(version: int, config: BaseModel, inputs: str) -> str:
     """Return the rule and the inputs, as rows are committed with.
 
     Take the digest of the inputs before the rows are read: a stamp older than the rows costs the next
@@ -29,7 +29,7 @@ def word(version: int, config: BaseModel, inputs: str) -> str:
     return f"{rule(version, config)} {inputs}"
 
 
-def difference(was: str | None, is_now: str) -> tuple[str, ...]:
+def stale_reasons(was: str | None, is_now: str) -> tuple[str, ...]:
     """Return why committed rows may not be reused: nothing, `unknown`, another `rule` or other `inputs`.
 
     Args:

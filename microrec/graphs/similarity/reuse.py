@@ -58,16 +58,17 @@ class Plan:
 
     def __str__(self) -> str:
         """Return the plan as the fields of a log line, without counts that were not taken."""
-        kind, why = "incremental" if self.change else "full", ",".join(self.reasons) or "none"
+        kind = "incremental" if self.change else "full"
+        why = ",".join(self.reasons) or "none"
         counts = f"rows={self.n_rows} touched={self.n_touched} lost={self.n_lost} "
         return f"plan={kind} {counts if self.n_rows else ''}reasons={why}"
 
 
 FULL = Plan()
-"""Yesterday is not asked."""
+"""A full build, for no reason."""
 
 
-def renumbered(before: DataFrame, today: DataFrame, name: str) -> DataFrame:
+def index_map(before: DataFrame, today: DataFrame, name: str) -> DataFrame:
     """Map yesterday's indices to today's: one row per node of both days, was and idx.
 
     Args:
@@ -83,27 +84,27 @@ def renumbered(before: DataFrame, today: DataFrame, name: str) -> DataFrame:
     return was.join(now, on=f"{name}_id", how="inner").select("was", "idx")
 
 
-def moved(lists: DataFrame, nodes: DataFrame) -> DataFrame:
+def reindexed(lists: DataFrame, nodes: DataFrame) -> DataFrame:
     """Translate yesterday's lists to today's indices.
 
     Args:
         lists: idx, neighbour_idx, others.
-        nodes: result of `renumbered`.
+        nodes: result of `index_map`.
 
     Returns:
         One row per (idx, neighbour_idx) whose row still exists; a neighbour that is gone is null.
     """
-    others = nodes.select(F.col("was").alias("neighbour_idx"), F.col("idx").alias("now"))
-    named = lists.withColumnRenamed("idx", "was").join(nodes, on="was", how="inner").drop("was")
-    placed = named.join(others, on="neighbour_idx", how="left").drop("neighbour_idx")
-    return placed.withColumnRenamed("now", "neighbour_idx")
+    neighbours = nodes.select(F.col("was").alias("neighbour_idx"), F.col("idx").alias("now"))
+    by_row = lists.withColumnRenamed("idx", "was").join(nodes, on="was", how="inner").drop("was")
+    moved = by_row.join(neighbours, on="neighbour_idx", how="left").drop("neighbour_idx")
+    return moved.withColumnRenamed("now", "neighbour_idx")
 
 
-def changed(lists: DataFrame, marks: DataFrame, *, within: Sequence[str], k: int) -> Change:
+def find_change(lists: DataFrame, marks: DataFrame, *, within: Sequence[str], k: int) -> Change:
     """Find which entries of yesterday's lists stand.
 
     Args:
-        lists: result of `moved`: within, idx, neighbour_idx, the measures, rank.
+        lists: result of `reindexed`: within, idx, neighbour_idx, the measures, rank.
         marks: one row per row of today: within, idx, touched.
         within: columns that name the space.
         k: length of a full list.
@@ -111,7 +112,8 @@ def changed(lists: DataFrame, marks: DataFrame, *, within: Sequence[str], k: int
     Returns:
         The flags of today's rows, and the entries that stand.
     """
-    row, untouched = [*within, "idx"], ~F.col("touched")
+    row = [*within, "idx"]
+    untouched = ~F.col("touched")
     neighbours = marks.where(untouched).select(
         *within, F.col("idx").alias("neighbour_idx"), F.lit(True).alias("stands")
     )
@@ -135,7 +137,7 @@ def plan(change: Change) -> Plan:
     The flags are counted here and read several times later, so they stay in the cache.
 
     Args:
-        change: result of `changed`.
+        change: result of `find_change`.
 
     Returns:
         The change with its counts; without it, and with reason `touched`, where a full build is cheaper.
@@ -143,10 +145,10 @@ def plan(change: Change) -> Plan:
     counted = change.flags.cache().agg(F.count("*"), F.count_if("touched"), F.count_if("stale"))
     n_rows, n_touched, n_stale = counted.head() or (0, 0, 0)
     pairs = n_stale * n_rows + (n_rows - n_stale) * n_touched
-    worth = pairs <= WORTH * n_rows * n_rows
+    pays = pairs <= WORTH * n_rows * n_rows
     return Plan(
-        () if worth else ("touched",),
-        change if worth else None,
+        () if pays else ("touched",),
+        change if pays else None,
         n_rows=n_rows,
         n_touched=n_touched,
         n_lost=n_stale - n_touched,

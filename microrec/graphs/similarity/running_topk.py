@@ -83,7 +83,8 @@ def push(best: Lists, row: int, score: float, idx: int, note: int) -> None:
         idx: index of the candidate.
         note: kept with it.
     """
-    n_held, k = best.size[row], best.score.shape[1]
+    n_held = best.size[row]
+    k = best.score.shape[1]
     if n_held < k:
         place = _rise(best, row, n_held, score, idx)
         best.size[row] = n_held + 1
@@ -121,8 +122,10 @@ def _rise(best: Lists, row: int, place: int, score: float, idx: int) -> int:
 @njit(cache=True)
 def _sink(best: Lists, row: int, score: float, idx: int) -> int:
     """Free a place for a candidate on the way from the root, whose entry goes, to a leaf."""
-    k, place = best.score.shape[1], 0
-    scores, idxs = best.score[row], best.idx[row]
+    k = best.score.shape[1]
+    place = 0
+    scores = best.score[row]
+    idxs = best.idx[row]
     while 2 * place + 1 < k:
         child = 2 * place + 1
         if child + 1 < k and _worse(scores[child + 1], idxs[child + 1], scores[child], idxs[child]):

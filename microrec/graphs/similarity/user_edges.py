@@ -40,8 +40,8 @@ POSITIVE, UNDONE, PART = 1, 2, 4
 """Of a mark: any positive viewing, an undo, and from here up the place of the part in time."""
 
 
-class Night(NamedTuple):
-    """Inputs of a night's networks; `n_videos` is N of each fit, see `population`."""
+class Inputs(NamedTuple):
+    """Inputs of a night's networks; `n_videos` is N of each fit, see `count_videos`."""
 
     watch_edges: DataFrame
     users: DataFrame
@@ -58,7 +58,7 @@ class Night(NamedTuple):
         *,
         n_users: int,
         config: Config,
-    ) -> "Night":
+    ) -> "Inputs":
         """Return the tables of a day with the N of each fit.
 
         Args:
@@ -68,11 +68,11 @@ class Night(NamedTuple):
             n_users: users of the day, indexed from 0.
             config: N, if it is fixed.
         """
-        n_videos = {fit: population(watch_edges, fit=fit, config=config) for fit in FITS}
+        n_videos = {fit: count_videos(watch_edges, fit=fit, config=config) for fit in FITS}
         return cls(watch_edges, users, video_nodes, n_users, n_videos)
 
 
-def networks(tonight: Night, plans: Plans, *, config: Config) -> DataFrame:
+def networks(tonight: Inputs, plans: Plans, *, config: Config) -> DataFrame:
     """Build the networks of both fits: rows of `user_edges`.
 
     Args:
@@ -84,13 +84,14 @@ def networks(tonight: Night, plans: Plans, *, config: Config) -> DataFrame:
         One row per (fit, user_idx, neighbour_idx): pearson > 0, n_common and rank.
     """
     edges = []
-    for fit, chosen in plans.items():
-        logger.info("table=user_edges fit=%s %s", fit, chosen)
-        n_users, n_videos = tonight.n_users, tonight.n_videos[fit]
+    for fit, plan in plans.items():
+        logger.info("table=user_edges fit=%s %s", fit, plan)
+        n_users = tonight.n_users
+        n_videos = tonight.n_videos[fit]
         watched = tonight.watch_edges
         edges.append(
             user_edges(
-                watched, fit=fit, n_users=n_users, n_videos=n_videos, config=config, plan=chosen
+                watched, fit=fit, n_users=n_users, n_videos=n_videos, config=config, plan=plan
             )
         )
     return reduce(DataFrame.unionByName, edges)
@@ -115,7 +116,7 @@ def user_edges(
         watch_edges: edges of all parts.
         fit: name of the fit.
         n_users: users of the day, indexed from 0.
-        n_videos: N, see `population`.
+        n_videos: N, see `count_videos`.
         config: signal, thresholds, caps.
         plan: what to reuse of yesterday's lists; changes no row.
 
@@ -137,11 +138,11 @@ def obstacles(config: Config) -> tuple[str, ...]:
 
     `signal`: weights fade every day. `hub_cap`: a new viewer of a video displaces another.
     """
-    found = {"signal": config.signal != "binary", "hub_cap": config.hub_cap is not None}
-    return tuple(name for name, is_there in found.items() if is_there)
+    reasons = {"signal": config.signal != "binary", "hub_cap": config.hub_cap is not None}
+    return tuple(name for name, applies in reasons.items() if applies)
 
 
-def plans(tonight: Night, before: Night, edges: DataFrame, *, config: Config) -> Plans:
+def plans(tonight: Inputs, before: Inputs, edges: DataFrame, *, config: Config) -> Plans:
     """Find which of yesterday's lists each fit can reuse, if nothing is in the way (`obstacles`).
 
     A user is touched if the set of the videos of their vector is not what it was. Every score
@@ -157,9 +158,9 @@ def plans(tonight: Night, before: Night, edges: DataFrame, *, config: Config) ->
     Returns:
         What to reuse, or the reason for a full build, per fit.
     """
-    users = reuse.renumbered(before.users, tonight.users, "user")
-    videos = reuse.renumbered(before.video_nodes, tonight.video_nodes, "video")
-    lists = reuse.moved(
+    users = reuse.index_map(before.users, tonight.users, "user")
+    videos = reuse.index_map(before.video_nodes, tonight.video_nodes, "video")
+    lists = reuse.reindexed(
         edges.select(
             F.col("user_idx").alias("idx"), "neighbour_idx", "pearson", "n_common", "rank"
         ),
@@ -172,17 +173,17 @@ def plans(tonight: Night, before: Night, edges: DataFrame, *, config: Config) ->
         .join(videos.toDF("video_idx", "video"), on="video_idx", how="left")
         .select("idx", "video")
     )
-    found = {}
+    fit_plans = {}
     for fit, n_videos in tonight.n_videos.items():
         if n_videos != before.n_videos[SOURCE]:
-            found[fit] = Plan(("n_videos",))
+            fit_plans[fit] = Plan(("n_videos",))
         else:
             marks = _marks(_seen(tonight.watch_edges, fit), was)
-            found[fit] = reuse.plan(reuse.changed(lists, marks, within=[], k=config.k))
-    return found
+            fit_plans[fit] = reuse.plan(reuse.find_change(lists, marks, within=[], k=config.k))
+    return fit_plans
 
 
-def population(watch_edges: DataFrame, *, fit: str, config: Config) -> int:
+def count_videos(watch_edges: DataFrame, *, fit: str, config: Config) -> int:
     """Return N of a fit: the config's, or the number of videos any user viewed positively, undone or not.
 
     Args:
@@ -212,7 +213,8 @@ def vectors(
         `Correlation.pack` joins the parts of a pair.
     """
     seen = _seen(watch_edges, fit)
-    positive, undone = F.col("n_positive") > 0, F.col("undone")
+    positive = F.col("n_positive") > 0
+    undone = F.col("undone")
     mark = _place(F.col("split")) * PART + _bit(positive, POSITIVE) + _bit(undone, UNDONE)
     columns = [F.col("user_idx").alias("idx"), F.col("video_idx"), mark.alias("mark")]
     columns += map(F.col, within)
@@ -224,11 +226,11 @@ def vectors(
     return seen.where(positive | undone).select(*columns)
 
 
-def measured(night: Night, edges: DataFrame, *, config: Config) -> list[Measure]:
+def measure(inputs: Inputs, edges: DataFrame, *, config: Config) -> list[Measure]:
     """Measure the sizes of the networks and, with a hub cap, the share of the true neighbours they keep.
 
     Args:
-        night: inputs of the night.
+        inputs: inputs of the night.
         edges: `user_edges` of both fits, as they were written.
         config: as for the edges.
 
@@ -238,22 +240,28 @@ def measured(night: Night, edges: DataFrame, *, config: Config) -> list[Measure]
     figures = shape(edges, name="fit")
     if config.hub_cap is None:
         return figures
-    exact, n_users = config.model_copy(update={"hub_cap": None}), night.n_users
-    for fit, n in night.n_videos.items():
+    exact = config.model_copy(update={"hub_cap": None})
+    n_users = inputs.n_users
+    for fit, n in inputs.n_videos.items():
         wanted = sampled(F.col("idx"), min(1.0, SAMPLE / n_users))
-        of_fit = vectors(night.watch_edges, fit=fit, config=exact).withColumn("wanted", wanted)
+        of_fit = vectors(inputs.watch_edges, fit=fit, config=exact).withColumn("wanted", wanted)
         true = _nearest(of_fit, n_users=n_users, n_videos=n, config=exact).select(
             F.col("idx").alias("user_idx"), "neighbour_idx"
         )
-        mine = edges.where(F.col("fit") == fit).select(
+        kept_edges = edges.where(F.col("fit") == fit).select(
             "user_idx", "neighbour_idx", F.lit(1).alias("kept")
         )
-        joined = true.join(mine, on=["user_idx", "neighbour_idx"], how="left")
+        joined = true.join(kept_edges, on=["user_idx", "neighbour_idx"], how="left")
         total = joined.agg(F.count("kept"), F.count("*"), F.count_distinct("user_idx")).head()
-        kept, of, users = total if total is not None else (0, 0, 0)
-        figures.append(share(fit, f"kept_of_exact@{config.k}", kept / of if of else 1.0, users))
+        n_kept, n_exact, n_sampled = total if total is not None else (0, 0, 0)
+        figures.append(
+            share(fit, f"kept_of_exact@{config.k}", n_kept / n_exact if n_exact else 1.0, n_sampled)
+        )
         logger.info(
-            "table=user_edges fit=%s kept_of_exact=%.4f users=%d", fit, kept / max(of, 1), users
+            "table=user_edges fit=%s kept_of_exact=%.4f users=%d",
+            fit,
+            n_kept / max(n_exact, 1),
+            n_sampled,
         )
     return figures
 
@@ -283,7 +291,8 @@ def _seen(watch_edges: DataFrame, fit: str) -> DataFrame:
 
 def _standing(seen: DataFrame, within: Sequence[str] = ()) -> DataFrame:
     """Pairs that count: liked, and not undone in a later part; one row per pair, with last_at."""
-    positive, place = F.col("n_positive") > 0, _place(F.col("split"))
+    positive = F.col("n_positive") > 0
+    place = _place(F.col("split"))
     pairs = seen.groupBy(*within, "video_idx", "user_idx").agg(
         F.max(F.when(positive, F.col("last_at"))).alias("last_at"),
         F.max(F.when(positive, place)).alias("liked"),
@@ -300,8 +309,8 @@ def _marks(seen: DataFrame, was: DataFrame) -> DataFrame:
         was: the pairs that counted yesterday: idx, video, by today's indices.
     """
     now = _standing(seen).select(F.col("user_idx").alias("idx"), F.col("video_idx").alias("video"))
-    told = now.withColumn("is", F.lit(True)).unionByName(was.withColumn("is", F.lit(False)))
-    pairs = told.groupBy("idx", "video").agg(
+    both = now.withColumn("is", F.lit(True)).unionByName(was.withColumn("is", F.lit(False)))
+    pairs = both.groupBy("idx", "video").agg(
         F.bool_or("is").alias("is"), (F.bool_and("is") | ~F.bool_or("is")).alias("differs")
     )
     users = pairs.groupBy("idx").agg(
@@ -312,7 +321,8 @@ def _marks(seen: DataFrame, was: DataFrame) -> DataFrame:
 
 def _capped(seen: DataFrame, *, hub_cap: int, within: Sequence[str]) -> DataFrame:
     """The same rows; `meets` is false for all but a video's latest viewers."""
-    video, pair = [*within, "video_idx"], [*within, "video_idx", "user_idx"]
+    video = [*within, "video_idx"]
+    pair = [*within, "video_idx", "user_idx"]
     latest = Window.partitionBy(*video).orderBy(F.col("last_at").desc(), "user_idx")
     viewers = _standing(seen, within).withColumn("meets", F.row_number().over(latest) <= hub_cap)
     return seen.join(viewers.select(*pair, "meets"), on=pair, how="left")
@@ -347,7 +357,8 @@ class Correlation:
         is_first = np.ones(len(order), dtype=bool)
         is_first[1:] = (np.diff(user) != 0) | (np.diff(video) != 0)
         first = np.flatnonzero(is_first)
-        pair, part = np.cumsum(is_first) - 1, mark // PART
+        pair = np.cumsum(is_first) - 1
+        part = mark // PART
         undone = np.maximum.reduceat(np.where(mark & UNDONE, part, 0), first)
         counts = ((mark & POSITIVE) > 0) & (part >= undone[pair])
         x = np.bincount(pair, weights=weight * counts, minlength=len(first)).astype(np.float64)
@@ -391,7 +402,7 @@ class Correlation:
         idx, n_positive = np.unique(user, return_counts=True)
         row = np.repeat(np.arange(len(idx)), n_positive)
         ends = np.cumsum(np.bincount(row, weights=meets, minlength=len(idx)))
-        everyone = Users(
+        users = Users(
             idx.astype(np.int32),
             np.concatenate([[0], ends]).astype(np.int64),
             video[meets].astype(np.int32),
@@ -400,4 +411,4 @@ class Correlation:
             np.bincount(row, weights=x, minlength=len(idx)).astype(np.float64),
             np.bincount(row, weights=x * x, minlength=len(idx)).astype(np.float64),
         )
-        return everyone.where(n_positive <= self.config.activity_cap)
+        return users.where(n_positive <= self.config.activity_cap)

@@ -127,7 +127,8 @@ def clip_edges(watches: DataFrame, *, day: dt.date) -> DataFrame:
     Returns:
         One row per (split, user_idx, video_idx, watched_on, clip_no): sign (-1 or 1) and weight > 0.
     """
-    n_clips, net = F.array_max("clip_exits.n_clips"), F.col("net")
+    n_clips = F.array_max("clip_exits.n_clips")
+    net = F.col("net")
     nets = watches.select(
         part(F.col("day"), day=day).alias("split"),
         "user_idx",

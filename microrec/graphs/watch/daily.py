@@ -33,7 +33,7 @@ class Plan:
     """Which partitions a night builds, and from which partitions of `events`."""
 
     build: Mapping[Arrival, str]
-    """Partitions to build, with the word to commit them with."""
+    """Partitions to build, with the stamp to commit them with."""
     reuse: tuple[Arrival, ...]
     """Partitions that are as they would be built."""
     reasons: Mapping[str, int]
@@ -70,15 +70,17 @@ def plan(
         The partitions to build and to reuse, in order of (event day, arrival day).
     """
     rule = rule_of(FORMAT, config)
-    build, reuse, reasons = {}, [], Counter[str]()
+    build = {}
+    reuse = []
+    reasons = Counter[str]()
     for arrival in sorted({*events, *committed}):
         day, arrived_on = arrival
-        known = [(of, word) for of, word in events.items() if of[0] == day and of[1] <= arrived_on]
-        word = f"{rule} {digest(f'{of[1]} {word}' for of, word in sorted(known))}"
-        if committed.get(arrival) == word:
+        inputs = [(of, text) for of, text in events.items() if of[0] == day and of[1] <= arrived_on]
+        stamp = f"{rule} {digest(f'{of[1]} {text}' for of, text in sorted(inputs))}"
+        if committed.get(arrival) == stamp:
             reuse.append(arrival)
         else:
-            build[arrival] = word
+            build[arrival] = stamp
             reasons[_reason(arrival, committed, rule)] += 1
     late = tuple(of for of in build if of in events and of[0] < of[1])
     last = dict(late)
@@ -113,7 +115,7 @@ def daily_watches(
         sorted, [n_views].
     """
     as_of = F.col("arrived_on").alias("as_of")
-    viewings = fresh.select("*", as_of).unionByName(_known(late.select("*", as_of), earlier))
+    viewings = fresh.select("*", as_of).unionByName(_last_known(late.select("*", as_of), earlier))
     counts = F.col("undone_at").isNull() | (F.col("started_at") > F.col("undone_at"))
     positive, negative = (F.col("feedback") == name for name in ("positive", "negative"))
     left = clip_edges.exit_of(F.col("watch_ms"), F.col("duration_ms"), config=config)
@@ -130,20 +132,20 @@ def daily_watches(
     ).withColumnRenamed("as_of", "arrived_on")
 
 
-def _known(late: DataFrame, earlier: DataFrame) -> DataFrame:
+def _last_known(late: DataFrame, earlier: DataFrame) -> DataFrame:
     """The late rows, and what was known of the pairs they touch; the last row of each event id."""
     touched = late.select(*PAIR_DAY).distinct()
     before = earlier.join(touched, on=["day", "user_id", "video_id"], how="inner")
-    retold = late.unionByName(before.where(F.col("arrived_on") < F.col("as_of")))
-    told = Window.partitionBy("day", "as_of", "event_id").orderBy(F.desc("arrived_on"))
-    ranked = retold.withColumn("place", F.row_number().over(told))
+    all_rows = late.unionByName(before.where(F.col("arrived_on") < F.col("as_of")))
+    newest = Window.partitionBy("day", "as_of", "event_id").orderBy(F.desc("arrived_on"))
+    ranked = all_rows.withColumn("place", F.row_number().over(newest))
     return ranked.where(F.col("place") == 1).drop("place")
 
 
 def _reason(arrival: Arrival, committed: Mapping[Arrival, str | None], rule: str) -> str:
     if arrival not in committed:
         return "new"
-    word = committed[arrival]
-    if word is None:
+    stamp = committed[arrival]
+    if stamp is None:
         return "unknown"
-    return "events" if word.startswith(f"{rule} ") else "rule"
+    return "events" if stamp.startswith(f"{rule} ") else "rule"

@@ -19,8 +19,8 @@ def users(parts: DataFrame) -> DataFrame:
         One row per user with at least one viewing: user_idx, user_id, degree (distinct videos),
         first_seen.
     """
-    seen = _seen(parts, "user_id", of="video_id")
-    return _numbered(seen, "user").select("user_idx", "user_id", "degree", "first_seen")
+    degrees = _degrees(parts, "user_id", of="video_id")
+    return _numbered(degrees, "user").select("user_idx", "user_id", "degree", "first_seen")
 
 
 def video_nodes(videos: DataFrame, parts: DataFrame, *, config: clip_edges.Config) -> DataFrame:
@@ -35,9 +35,9 @@ def video_nodes(videos: DataFrame, parts: DataFrame, *, config: clip_edges.Confi
         One row per video of the catalogue, with degree (distinct users), first_seen and clip_ends_ms;
         a video without viewings has degree 0 and a null first_seen.
     """
-    seen = _seen(parts, "video_id", of="user_id")
-    known = videos.select("video_id", "author_id", "published_at", "duration_ms", "eligible")
-    nodes = known.join(seen, on="video_id", how="left")
+    degrees = _degrees(parts, "video_id", of="user_id")
+    catalogue = videos.select("video_id", "author_id", "published_at", "duration_ms", "eligible")
+    nodes = catalogue.join(degrees, on="video_id", how="left")
     return _numbered(nodes, "video").select(
         "video_idx",
         "video_id",
@@ -72,7 +72,7 @@ def indexed(rows: DataFrame, users: DataFrame, video_nodes: DataFrame) -> DataFr
     )
 
 
-def _seen(parts: DataFrame, node: str, *, of: str) -> DataFrame:
+def _degrees(parts: DataFrame, node: str, *, of: str) -> DataFrame:
     return parts.groupBy(node).agg(
         F.count_distinct(of).cast("int").alias("degree"), F.min("first_at").alias("first_seen")
     )

@@ -47,7 +47,7 @@ def lists(
 ) -> Lists:
     at = cuts.cuts(day, n_days=config.example_days)
     shown = sequences.exposures(viewings, cuts=at)
-    wanted = sequences.wanted(shown, users, cuts=at)
+    wanted = sequences.wanted_rows(shown, users, cuts=at)
     positive = sequences.positive_viewings(viewings, config=config)
     touches = sequences.touches(positive, cuts=at)
     near = sequences.from_neighbours(touches, network, wanted, config=config).cache()
@@ -168,7 +168,8 @@ def network_frame(viewings: DataFrame, edges: list[dict[str, Any]]) -> DataFrame
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_world_equals_brute_force_as_of_every_cut(rows: Rows, seed: int) -> None:
-    events, edges = random_events(seed), random_network(seed)
+    events = random_events(seed)
+    edges = random_network(seed)
     users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
     viewings = rows("events", *events).repartition(3)
     found = lists(viewings, network_frame(viewings, edges), users, CONFIG)
@@ -216,7 +217,8 @@ def test_what_happens_after_a_cut_changes_nothing_as_of_it(rows: Rows) -> None:
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted")
 def test_a_row_as_of_an_earlier_day_is_what_its_night_gave_as_trial(rows: Rows) -> None:
-    events, cut = random_events(9), CUTS[1]
+    events = random_events(9)
+    cut = CUTS[1]
     tonight = of_world(rows, events)
     of_that_day = [one for one in events if one["day"] <= cut.date()]
     that_night = of_world(rows, of_that_day, day=cut.date())
@@ -229,8 +231,9 @@ def test_a_row_as_of_an_earlier_day_is_what_its_night_gave_as_trial(rows: Rows) 
 def of_world(rows: Rows, events: list[dict[str, Any]], day: dt.date = DAY) -> Lists:
     """A night with networks made of its events."""
     users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
-    viewings, at = rows("events", *events), cuts.cuts(day, n_days=CONFIG.example_days)
-    wanted = sequences.wanted(sequences.exposures(viewings, cuts=at), users, cuts=at)
+    viewings = rows("events", *events)
+    at = cuts.cuts(day, n_days=CONFIG.example_days)
+    wanted = sequences.wanted_rows(sequences.exposures(viewings, cuts=at), users, cuts=at)
     network = as_of_network(rows, events, users, wanted, NETWORK, at)
     return lists(viewings, network, users, CONFIG, day)
 
@@ -279,8 +282,9 @@ def test_a_network_as_of_a_cut_is_that_of_the_days_trial(
     users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
     videos = rows("video_nodes", *[{"video_idx": v, "video_id": f"v{v}"} for v in range(N_VIDEOS)])
     viewings = rows("events", *events)
-    wanted = sequences.wanted(sequences.exposures(viewings, cuts=CUTS), users, cuts=CUTS)
-    config, n_edges = NETWORK.model_copy(update=options), 0
+    wanted = sequences.wanted_rows(sequences.exposures(viewings, cuts=CUTS), users, cuts=CUTS)
+    config = NETWORK.model_copy(update=options)
+    n_edges = 0
     found = as_of_network(rows, events, users, wanted, config).toArrow().to_pylist()
     asked = {(one["cut_at"], one["user_idx"]) for one in wanted.toArrow().to_pylist()}
     for cut in CUTS[:-1]:
@@ -289,7 +293,7 @@ def test_a_network_as_of_a_cut_is_that_of_the_days_trial(
             rows("daily_watches", *night), day=cut.date(), config=watch_edges.Config()
         )
         edges = watch_edges.watch_edges(parts.join(users, "user_id").join(videos, "video_id"))
-        n_videos = user_edges.population(edges, fit="trial", config=config)
+        n_videos = user_edges.count_videos(edges, fit="trial", config=config)
         trial = user_edges.user_edges(
             edges, fit="trial", n_users=N_USERS, n_videos=n_videos, config=config
         )
@@ -311,7 +315,9 @@ def test_a_network_as_of_a_cut_is_that_of_the_days_trial(
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted")
 def test_a_fragment_starts_after_the_last_touch_and_skips_what_is_known(rows: Rows) -> None:
-    me, you, anchor = 0, 1, 10
+    me = 0
+    you = 1
+    anchor = 10
     mine = [(anchor, 1), (11, 2)]
     yours = [(anchor, 3), (12, 4), (anchor, 5), (99, 5), (11, 6), (13, 7), (14, 7), (15, 8)]
     events = [
@@ -380,7 +386,9 @@ def test_with_one_target_day_there_are_two_cuts_and_no_earlier_network(rows: Row
     users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
     videos = rows("video_nodes", *[{"video_idx": v, "video_id": f"v{v}"} for v in range(N_VIDEOS)])
     at = cuts.cuts(DAY, n_days=1)
-    wanted = sequences.wanted(sequences.exposures(rows("events", *events), cuts=at), users, cuts=at)
+    wanted = sequences.wanted_rows(
+        sequences.exposures(rows("events", *events), cuts=at), users, cuts=at
+    )
     assert wanted.count() == 2 * N_USERS
     watches = rows("daily_watches", *daily(events))
     pairs = cuts.pairs(watches, users, videos, cuts=at[:-2], config=watch_edges.Config())
@@ -395,7 +403,7 @@ def test_sources_are_measured_per_cut(rows: Rows) -> None:
     table = rows("users", {}).sparkSession.createDataFrame(
         [(cut, name) for cut in CUTS[:2] for name in names], "cut_at timestamp, future_from string"
     )
-    found = {(one.metric, one.slice): one.value for one in sequences.measured(table)}
+    found = {(one.metric, one.slice): one.value for one in sequences.measure(table)}
     for cut in ("2026-01-03", "2026-01-04"):
         values = [found[f"future_from_{name}", f"cut={cut}"] for name in sequences.SOURCES]
         assert values == [0.25, 0.25, 0.5]

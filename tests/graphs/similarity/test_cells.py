@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from microrec.graphs.similarity import cells as approximate
-from microrec.graphs.similarity import cosine, measures, modality_edges
+from microrec.graphs.similarity import cells, cosine, measures, modality_edges
 from tests.worlds.graph_rows import Rows, found
 
 K = 5
@@ -38,16 +37,16 @@ def lists_of(edges: dict[str, NDArray[np.generic]]) -> dict[int, list[tuple[int,
 def test_all_cells_probed_is_the_exact_search() -> None:
     vectors = clustered(700)
     exact = cosine.lists(vectors, k=K)
-    everywhere = approximate.lists(vectors, k=K, n_probes=approximate.n_cells(700))
+    everywhere = cells.lists(vectors, k=K, n_probes=cells.n_cells(700))
     assert all(np.array_equal(exact[name], everywhere[name]) for name in exact)
 
 
 def test_few_probes_lose_few_neighbours_and_change_no_value() -> None:
     vectors = clustered(3000)
-    exact, some = (lists_of(f(vectors, k=K)) for f in (cosine.lists, approximate.lists))
+    exact, some = (lists_of(f(vectors, k=K)) for f in (cosine.lists, cells.lists))
     kept = sum(len({i for i, _ in exact[row]} & {i for i, _ in some.get(row, [])}) for row in exact)
     assert kept / sum(map(len, exact.values())) > 0.98
-    one = lists_of(approximate.lists(vectors, k=K, n_probes=1))
+    one = lists_of(cells.lists(vectors, k=K, n_probes=1))
     assert sum(map(len, one.values())) > 0
     fewer = sum(len({i for i, _ in exact[row]} & {i for i, _ in one.get(row, [])}) for row in exact)
     assert fewer < kept, "one cell finds as much as many: the test's clusters are too far apart"
@@ -62,25 +61,25 @@ def test_few_probes_lose_few_neighbours_and_change_no_value() -> None:
 def test_block_sizes_change_no_row(n: int, block_size: int, n_probes: int) -> None:
     vectors = clustered(n)
     whole, cut = (
-        approximate.lists(vectors, k=K, block_size=size, n_probes=n_probes)
+        cells.lists(vectors, k=K, block_size=size, n_probes=n_probes)
         for size in (10_000, block_size)
     )
     assert all(np.array_equal(whole[name], cut[name]) for name in whole)
 
 
 def test_a_large_cell_has_blocks_of_its_own() -> None:
-    cells = approximate.Cells(np.zeros((4, 2)), np.array([0.05, 0.8, 0.1, 0.05]))
-    homes = cells.homes(1000, 100)
+    four = cells.Cells(np.zeros((4, 2)), np.array([0.05, 0.8, 0.1, 0.05]))
+    homes = four.blocks(1000, 100)
     assert homes.first.tolist() == [0, 1, 9, 10]
     assert homes.n_parts.tolist() == [1, 8, 1, 1]
     assert homes.n_blocks == 11
     idx = np.arange(16, dtype=np.int32)
     assert np.bincount(homes.of(idx, np.full(16, 1)))[1:9].tolist() == [2] * 8
-    assert approximate.Cells(np.zeros((3, 2)), np.ones(3) / 3).homes(60, 1000).n_blocks == 1
+    assert cells.Cells(np.zeros((3, 2)), np.ones(3) / 3).blocks(60, 1000).n_blocks == 1
 
 
 def test_equal_vectors_are_searched_without_end_or_error() -> None:
-    edges = approximate.lists(np.ones((50, 3), np.float32), k=3)
+    edges = cells.lists(np.ones((50, 3), np.float32), k=3)
     assert edges["neighbour_idx"][:3].tolist() == [1, 2, 3]
     assert len(edges["idx"]) == 150
 
@@ -118,8 +117,8 @@ def test_spark_searches_large_spaces_and_compares_small_ones(rows: Rows) -> None
     assert [row for row in tables[0] if row[0] == "small"] == small
 
     searched = rows_frame(exact, tables[0])
-    usable = modality_edges.usable(features, nodes, config=config)
-    assert [s for s, _ in modality_edges.large(usable, n_videos=600, config=config)] == [
+    usable = modality_edges.usable_vectors(features, nodes, config=config)
+    assert [s for s, _ in modality_edges.large_spaces(usable, n_videos=600, config=config)] == [
         ("large", "e1", 12)
     ]
     told, n = modality_edges.recall(
@@ -144,7 +143,7 @@ def test_recall_counts_what_is_missing(rows: Rows) -> None:
     exact = modality_edges.modality_edges(
         features, nodes, n_videos=300, config=modality_edges.Config(k=K)
     )
-    usable = modality_edges.usable(features, nodes, config=config)
+    usable = modality_edges.usable_vectors(features, nodes, config=config)
 
     def told(edges: DataFrame) -> float:
         space = ("large", "e1", 12)

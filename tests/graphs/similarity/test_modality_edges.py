@@ -26,7 +26,8 @@ def assert_nearest(edges: Edges, vectors: NDArray[np.float32]) -> None:
     np.fill_diagonal(cosine, -1)
     for idx in range(len(vectors)):
         mine = edges["idx"] == idx
-        neighbours, similarity = edges["neighbour_idx"][mine], edges["similarity"][mine]
+        neighbours = edges["neighbour_idx"][mine]
+        similarity = edges["similarity"][mine]
         assert np.abs(cosine[idx, neighbours] - similarity).max(initial=0) < 1e-6
         assert (similarity > 0).all()
         assert list(zip(-similarity, neighbours, strict=True)) == sorted(

@@ -63,7 +63,8 @@ def likes(pick: random.Random, before: Likes | None) -> Likes:
     if before is None:
         pairs = {(f"u{pick.randrange(90):02}", f"v{pick.randrange(14):02}") for _ in range(260)}
         return {pair: parts(pick) for pair in sorted(pairs)}
-    gone, undone = f"u{pick.randrange(90):02}", {"holdout": {"n_positive": 0, "undone": True}}
+    gone = f"u{pick.randrange(90):02}"
+    undone = {"holdout": {"n_positive": 0, "undone": True}}
     now = {
         pair: told | (undone if pick.random() < 0.02 else {})
         for pair, told in before.items()
@@ -94,17 +95,17 @@ def watched(now: Likes) -> list[dict[str, Any]]:
     ]
 
 
-def modality_night(rows: Rows, now: Vectors, hidden: str = "") -> modality_edges.Night:
+def modality_night(rows: Rows, now: Vectors, hidden: str = "") -> modality_edges.Inputs:
     """A night; a hidden video is in no catalogue."""
     nodes = index({video for video, _ in now} - {hidden}, "video")
-    return modality_edges.Night(
+    return modality_edges.Inputs(
         rows("video_features", *features(now)), rows("video_nodes", *nodes), len(nodes)
     )
 
 
-def user_night(rows: Rows, now: Likes, config: pearson.Config) -> user_edges.Night:
+def user_night(rows: Rows, now: Likes, config: pearson.Config) -> user_edges.Inputs:
     users = index({user for user, _ in now}, "user")
-    return user_edges.Night.of(
+    return user_edges.Inputs.of(
         rows("watch_edges", *watched(now)),
         rows("users", *users),
         rows("video_nodes", *index({video for _, video in now}, "video")),
@@ -133,9 +134,10 @@ def whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_modality_nights_are_full_builds(
     rows: Rows, spark: SparkSession, seed: int, k: int
 ) -> None:
-    pick, config = random.Random(seed), modality_edges.Config(k=k, block_size=16)
+    pick = random.Random(seed)
+    config = modality_edges.Config(k=k, block_size=16)
 
-    def edges(night: modality_edges.Night, plan: reuse.Plan) -> pa.Table:
+    def edges(night: modality_edges.Inputs, plan: reuse.Plan) -> pa.Table:
         return modality_edges.modality_edges(
             *night[:2], n_videos=night.n_videos, config=config, plan=plan
         ).toArrow()
@@ -162,7 +164,7 @@ def test_user_nights_are_full_builds(rows: Rows, spark: SparkSession, seed: int,
     pick = random.Random(seed)
     config = pearson.Config(k=k, block_size=24, n_videos=20, activity_cap=9, light_positives=2)
 
-    def edges(night: user_edges.Night, plans: user_edges.Plans) -> pa.Table:
+    def edges(night: user_edges.Inputs, plans: user_edges.Plans) -> pa.Table:
         return user_edges.networks(night, plans, config=config).toArrow()
 
     full = dict.fromkeys(FITS, reuse.FULL)
@@ -192,7 +194,8 @@ def test_a_space_that_was_searched_approximately_is_not_taken_over(
     now: Vectors = {
         (f"v{n}", "tags"): {"encoder_version": "e1", "vector": [1.0, float(n)]} for n in range(9)
     }
-    before, tonight = modality_night(rows, now), modality_night(rows, dict(list(now.items())[1:]))
+    before = modality_night(rows, now)
+    tonight = modality_night(rows, dict(list(now.items())[1:]))
     lists = rows("modality_edges")
     for exact_up_to, n_touched in ((8, 8), (9, 0)):
         config = modality_edges.Config(exact_up_to=exact_up_to)
@@ -215,21 +218,23 @@ def test_every_obstacle_is_told() -> None:
 
 def test_a_word_says_what_is_different() -> None:
     config = pearson.Config()
-    word = provenance.word(1, config, "these")
-    assert provenance.difference(None, word) == ("unknown",)
-    assert provenance.difference(word, word) == ()
-    assert provenance.difference(provenance.word(1, config, "those"), word) == ("inputs",)
-    assert provenance.difference(provenance.word(2, config, "these"), word) == ("rule",)
-    assert provenance.difference(provenance.word(1, pearson.Config(k=9), "these"), word) == (
+    word = provenance.stamp(1, config, "these")
+    assert provenance.stale_reasons(None, word) == ("unknown",)
+    assert provenance.stale_reasons(word, word) == ()
+    assert provenance.stale_reasons(provenance.stamp(1, config, "those"), word) == ("inputs",)
+    assert provenance.stale_reasons(provenance.stamp(2, config, "these"), word) == ("rule",)
+    assert provenance.stale_reasons(provenance.stamp(1, pearson.Config(k=9), "these"), word) == (
         "rule",
     )
 
 
 @pytest.mark.spark
 def test_another_n_takes_nothing_over(rows: Rows) -> None:
-    config, now = pearson.Config(), likes(random.Random(1), None)
+    config = pearson.Config()
+    now = likes(random.Random(1), None)
     more = now | {("u00", "v99"): {"train": {"n_positive": 1, "undone": False}}}
-    before, tonight = user_night(rows, now, config), user_night(rows, more, config)
+    before = user_night(rows, now, config)
+    tonight = user_night(rows, more, config)
     plans = user_edges.plans(tonight, before, rows("user_edges"), config=config)
     assert plans["final"] == reuse.Plan(("n_videos",))
     assert str(plans["final"]) == "plan=full reasons=n_videos"
@@ -243,7 +248,7 @@ def change(spark: SparkSession, *, n_touched: int, n_lost: int) -> reuse.Change:
         for idx in range(10)
         for step in (1, 2)
     ]
-    return reuse.changed(
+    return reuse.find_change(
         spark.createDataFrame(lists, "idx int, neighbour_idx int, score double, rank int"),
         spark.createDataFrame(marks, "idx int, touched boolean"),
         within=[],
@@ -350,7 +355,8 @@ def test_a_modality_night_after_another_is_a_night_alone(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(reuse, "WORTH", 1.0)
-    pick, config = random.Random(4), {"k": 3}
+    pick = random.Random(4)
+    config = {"k": 3}
     first = vectors(pick, None)
     second = vectors(pick, first)
 
@@ -384,7 +390,8 @@ def test_a_user_night_after_another_is_a_night_alone(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(reuse, "WORTH", 1.0)
-    pick, config = random.Random(5), {"k": 5, "n_videos": 20}
+    pick = random.Random(5)
+    config = {"k": 5, "n_videos": 20}
     first = likes(pick, None)
     second = likes(pick, first)
 

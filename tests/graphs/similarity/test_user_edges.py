@@ -45,7 +45,8 @@ def brute(x: NDArray[np.float64], config: Config) -> list[Edge]:
 
 def assert_same(found: list[Edge], expected: list[Edge]) -> None:
     """The same neighbours in the same places, and the same correlations up to rounding."""
-    found, expected = sorted(found), sorted(expected)
+    found = sorted(found)
+    expected = sorted(expected)
     assert [row[:2] + row[3:] for row in found] == [row[:2] + row[3:] for row in expected]
     assert [row[2] for row in found] == pytest.approx([row[2] for row in expected], abs=1e-8)
 
@@ -63,7 +64,8 @@ def by_blocks(x: NDArray[np.float64], block_size: int, config: Config) -> list[E
 @st.composite
 def worlds(draw: st.DrawFn) -> NDArray[np.float64]:
     """Small random worlds, sparse to full: users without videos and without variance included."""
-    n_users, n_videos = draw(st.integers(1, 14)), draw(st.integers(1, 10))
+    n_users = draw(st.integers(1, 14))
+    n_videos = draw(st.integers(1, 10))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     density = draw(st.sampled_from([0.1, 0.3, 0.6, 1.0]))
     return (generator.uniform(size=(n_users, n_videos)) < density).astype(np.float64)
@@ -140,7 +142,7 @@ def matrix(
 
 def network(edges: DataFrame, config: Config, *, fit: str, n_users: int) -> DataFrame:
     """As the job builds it."""
-    n_videos = user_edges.population(edges, fit=fit, config=config)
+    n_videos = user_edges.count_videos(edges, fit=fit, config=config)
     return user_edges.user_edges(edges, fit=fit, n_users=n_users, n_videos=n_videos, config=config)
 
 
@@ -152,7 +154,7 @@ def test_both_fits_equal_brute_force(rows: Rows, signal: str) -> None:
     for fit in ("trial", "final"):
         x = matrix(edges, fit, signal, (40, 25))
         # Videos whose every positive viewing was undone count among the N all the same.
-        seen = user_edges.population(frame, fit=fit, config=Config())
+        seen = user_edges.count_videos(frame, fit=fit, config=Config())
         assert seen >= (x > 0).any(axis=0).sum()
         config = Config(k=5, signal=signal, block_size=9, n_videos=int((x > 0).any(axis=0).sum()))
         edges_of_fit = network(frame, config, fit=fit, n_users=40)
@@ -172,9 +174,9 @@ def test_population_counts_videos_that_somebody_viewed_positively(rows: Rows) ->
         {"video_idx": 3, "n_positive": 0},
         {"video_idx": 4, "split": "holdout"},
     )
-    assert user_edges.population(frame, fit="trial", config=Config()) == 2
-    assert user_edges.population(frame, fit="final", config=Config()) == 3
-    assert user_edges.population(frame, fit="final", config=Config(n_videos=99)) == 99
+    assert user_edges.count_videos(frame, fit="trial", config=Config()) == 2
+    assert user_edges.count_videos(frame, fit="final", config=Config()) == 3
+    assert user_edges.count_videos(frame, fit="final", config=Config(n_videos=99)) == 99
 
 
 @pytest.mark.spark
@@ -229,7 +231,8 @@ def test_hub_cap_keeps_full_sums(rows: Rows) -> None:
         config = Config(hub_cap=cap)
         table = user_edges.vectors(frame, fit="trial", config=config).toArrow()
         vectors[cap] = user_edges.Correlation(config, 25).pack(table)
-    full, capped = vectors[None], vectors[1]
+    full = vectors[None]
+    capped = vectors[1]
     for name in ("idx", "n_positive", "total", "squares"):
         assert np.array_equal(getattr(full, name), getattr(capped, name))
     assert len(full.video_idx) > len(capped.video_idx) > 0
@@ -245,8 +248,8 @@ def test_a_capped_network_says_how_much_it_keeps(rows: Rows) -> None:
         config = Config(k=5, n_videos=25, hub_cap=cap)
         capped = {fit: network(frame, config, fit=fit, n_users=40) for fit in n_videos}
         both = capped["trial"].unionByName(capped["final"])
-        night = user_edges.Night(frame, rows("users"), rows("video_nodes"), 40, n_videos)
-        told = user_edges.measured(night, both, config=config)
+        night = user_edges.Inputs(frame, rows("users"), rows("video_nodes"), 40, n_videos)
+        told = user_edges.measure(night, both, config=config)
         kept = {one.name: one for one in told if one.metric == "kept_of_exact@5"}
         for fit in n_videos:
             true, mine = (
@@ -259,10 +262,11 @@ def test_a_capped_network_says_how_much_it_keeps(rows: Rows) -> None:
 
 @pytest.mark.spark
 def test_an_exact_network_is_not_compared_with_itself(rows: Rows) -> None:
-    frame, config = rows("watch_edges", *world(seed=5)), Config(k=5)
+    frame = rows("watch_edges", *world(seed=5))
+    config = Config(k=5)
     edges = network(frame, config, fit="trial", n_users=40)
-    night = user_edges.Night(frame, rows("users"), rows("video_nodes"), 40, {"trial": 9})
-    told = user_edges.measured(night, edges, config=config)
+    night = user_edges.Inputs(frame, rows("users"), rows("video_nodes"), 40, {"trial": 9})
+    told = user_edges.measure(night, edges, config=config)
     assert {one.metric for one in told} == {"edges", "lists", "largest_in_degree"}
 
 
@@ -276,7 +280,8 @@ def test_a_cap_never_creates_an_edge_exactness_would_not_rank(
     generator = np.random.default_rng(seed)
     meets = generator.uniform(size=x.shape) < 0.6
     n_videos = float(max((x > 0).any(axis=0).sum(), 1))
-    full, some = pearson.users_of(csr_matrix(x)), pearson.users_of(csr_matrix(x * meets))
+    full = pearson.users_of(csr_matrix(x))
+    some = pearson.users_of(csr_matrix(x * meets))
     capped = pearson.Users(
         full.idx, some.indptr, some.video_idx, some.x, full.n_positive, full.total, full.squares
     )

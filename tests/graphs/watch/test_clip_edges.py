@@ -145,7 +145,8 @@ def test_clips_and_exits_are_those_of_plain_integers(
     frame = rows("events", *[{"watch_ms": w, "duration_ms": d} for w, d in viewings])
     columns: list[Column] = []
     for n, config in enumerate(CONFIGS):
-        watch, duration = F.col("watch_ms"), F.col("duration_ms")
+        watch = F.col("watch_ms")
+        duration = F.col("duration_ms")
         columns.append(clip_edges.exit_of(watch, duration, config=config).alias(f"left{n}"))
         columns.append(clip_edges.ends_ms(duration, config=config).alias(f"ends{n}"))
     told = frame.select(*columns).toArrow().to_pylist()
@@ -243,5 +244,6 @@ def test_labels_are_those_of_segmm(spark: SparkSession, real_data: Path) -> None
 
 def labelled(left: dict[str, Any]) -> list[int]:
     """Labels of SegMM: 1 watched through, 0 left here, -1 not reached."""
-    through, n_clips = left["n_through"], left["n_clips"]
+    through = left["n_through"]
+    n_clips = left["n_clips"]
     return ([1] * through + [0] + [-1] * n_clips)[:n_clips]

@@ -223,7 +223,8 @@ def world(seed: int, n_users: int = 60) -> list[dict[str, Any]]:
     pick = random.Random(seed)
     rows = []
     for number in range(n_users * 4):
-        day, video = on(pick.randint(1, 6)), f"v{pick.randint(0, 2)}"
+        day = on(pick.randint(1, 6))
+        video = f"v{pick.randint(0, 2)}"
         told = {
             "event_id": f"e{number}",
             "user_id": f"u{number % n_users:02}",

@@ -41,7 +41,8 @@ def test_a_dislike_voids_the_days_before_it_but_not_their_views(rows: Rows) -> N
     plain, undone = (
         found(parts(rows("daily_watches", *d)), *COUNTS) for d in (days[::2], days[1:])
     )
-    week, two = 0.5 ** (9 / 7), 0.5 ** (2 / 7)
+    week = 0.5 ** (9 / 7)
+    two = 0.5 ** (2 / 7)
     assert plain == [(pytest.approx(0.8 * week + 0.4 * two, abs=1e-11), 6, 3, 1, False)]
     assert undone == [(pytest.approx(0.5 * week + 0.4 * two, abs=1e-11), 6, 3, 1, True)]
 
