@@ -4,11 +4,14 @@ PYTHON ?= python3.11
 WORLD ?= var/world
 PORT ?= 8080
 WORKERS ?= 2
+# Least share of lines, in per cent, that `make test` must run.
+COVERAGE_FLOOR ?= 0
+FAST = not spark and not slow and not heavy and not gpu and not cluster and not ui and not faults
 MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help pins pages night test test-cluster test-faults test-ui browser check format ui java clean
+.PHONY: help pins pages night test test-fast test-cluster test-faults test-ui browser check format ui java clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,7 +36,13 @@ night: java .venv/.warm ## generate a planted world and run its last night throu
 	.venv/bin/microrec night --day 2026-01-08 --landing $(WORLD)/landing --warehouse $(WORLD)/warehouse
 
 test: java .venv/.warm check ## style, types, import rules, tests (CI runs test-ui after it)
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	rm -rf var/coverage && mkdir -p var/coverage
+	OMP_NUM_THREADS=1 .venv/bin/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	.venv/bin/python -m coverage combine --quiet
+	.venv/bin/python -m coverage report --skip-covered --show-missing --fail-under=$(COVERAGE_FLOOR)
+
+test-fast: .venv/.ready ## tests without Spark, nights and trainings: under a minute
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "$(FAST)"
 
 test-cluster: java .venv/.warm ## the Spark jobs on a standalone cluster that loses a worker
 	.venv/bin/python -m pytest -m cluster tests/test_cluster.py

@@ -127,7 +127,7 @@ def at_once(days: list[dt.date]) -> None:
                 call(step, day)
 
 
-def test_any_order_and_once_more_gives_what_forwards_gives(made: Place) -> None:
+def test_backfill_any_order_and_again_equals_forwards(made: Place) -> None:
     """The blend learns from the nights before: they must be there, but not have been made in their order."""
     warehouse = Warehouse.open()
     methods = [
@@ -157,7 +157,7 @@ def news(day: dt.date) -> list[str]:
     return night_inputs.stale_reasons(night, night_inputs.current_inputs(night))
 
 
-def test_what_makes_a_night_new(made: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_each_change_of_a_night_is_named(made: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each thing it is made of, one at a time; what comes after the day is none of them."""
     day = DAYS[1]
     assert not planned(day)
@@ -211,7 +211,7 @@ def test_stale_reasons_other_software_or_machine_names_it(
     assert news(day) == ["code changed: microrec.candidates"]
 
 
-def test_a_release_does_not_say_it_was_made_of_what_changed_in_its_course(made: Place) -> None:
+def test_publish_release_inputs_changed_meanwhile_are_not_recorded(made: Place) -> None:
     """A recipe that is mended before the last tasks are cleared."""
     day = DAYS[0]
     call("plan_night", day, force=True)
@@ -225,14 +225,14 @@ def test_a_release_does_not_say_it_was_made_of_what_changed_in_its_course(made: 
     assert not planned(day)
 
 
-def test_a_withdrawn_night_is_not_made_of_the_same_again(made: Place) -> None:
+def test_plan_withdrawn_night_is_made_again(made: Place) -> None:
     rollback.to(str(DAYS[0]), reason="one author everywhere")
     with pytest.raises(GateHeld, match=r"withdrawn: one author everywhere.*force"):
         call("plan_night", DAYS[1])
     call("plan_night", DAYS[1], force=True)
 
 
-def test_a_day_before_any_data_is_refused_and_nothing_is_published(made: Place) -> None:
+def test_night_before_any_data_is_refused(made: Place) -> None:
     before, day = reader.every(), FIRST - dt.timedelta(days=30)
     assert planned(day)
     with pytest.raises(MicrorecError, match=rf"raw_interactions\[{day}\]: nothing arrived"):
@@ -240,7 +240,7 @@ def test_a_day_before_any_data_is_refused_and_nothing_is_published(made: Place) 
     assert reader.every() == before
 
 
-def test_the_dry_run_says_what_and_why_and_changes_nothing(made: Place) -> None:
+def test_plan_dry_run_names_reasons_and_writes_nothing(made: Place) -> None:
     versions = {name: Warehouse.open().partitions(name) for name in ("nights", "releases")}
     (file, *_) = sorted((made.zone / "raw_interactions" / f"day={DAYS[1]}").iterdir())
     file.write_bytes(file.read_bytes())

@@ -62,7 +62,7 @@ def figures(out: Path, metric: str) -> dict[tuple[str, str], Any]:
     }
 
 
-def test_kernels_and_a_peer_at_the_smallest_size(tmp_path: Path) -> None:
+def test_kernels_smallest_size_run_with_a_peer(tmp_path: Path) -> None:
     graphs.main(
         ["--scale", "smoke", "--stage", "pearson", "modality", "knobs", "--runs", "1", "--out", str(tmp_path),
 "--only", "microrec kernel,microrec exact,approximate,numpy,exact,hub_cap=100"]
@@ -77,13 +77,13 @@ def test_kernels_and_a_peer_at_the_smallest_size(tmp_path: Path) -> None:
 
 @pytest.mark.spark
 @pytest.mark.slow
-def test_the_spark_stages_at_the_smallest_size(tmp_path: Path) -> None:
+def test_stages_smallest_size_run(tmp_path: Path) -> None:
     graphs.main(["--scale", "smoke", "--stage", "spark", "--runs", "1", "--out", str(tmp_path)])
     equal = figures(tmp_path, "equal")
     assert equal["spark", graphs.EXACT] == equal["spark", graphs.PROCESS] == 1
 
 
-def test_many_users_are_ranked_right_in_every_way(tmp_path: Path) -> None:
+def test_many_users_every_method_ranks_right(tmp_path: Path) -> None:
     sizes = ["--videos", "700", "--dim", "8", "--k", "20", "--slice", "150"]
     size = ["--threads", "1", "--runs", "1", "--whole", "--users", "300"]
     many_users.main([*sizes, *size, "--out", str(tmp_path)])
@@ -103,7 +103,7 @@ def test_many_users_are_ranked_right_in_every_way(tmp_path: Path) -> None:
     assert figures(tmp_path, "rows") == {("whole", many_users.WRITTEN): 300 * 20}
 
 
-def test_a_list_with_a_seen_video_or_another_score_is_not_right(
+def test_many_users_seen_video_or_other_score_is_wrong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(exact, "TILED", exact.TILED)  # which the way below sets
@@ -121,7 +121,7 @@ def test_a_list_with_a_seen_video_or_another_score_is_not_right(
     assert many_users.shared(found, wrong) < many_users.shared(found, found) == 1
 
 
-def test_a_training_step_equals_that_of_pyg(tmp_path: Path) -> None:
+def test_training_step_equals_pyg(tmp_path: Path) -> None:
     command = ["--scale", "smoke", "--runs", "1", "--only", "PyG", "RecBole"]
     training.main([*command, "--out", str(tmp_path)])
     kind, peer = training.BENCHMARK, "peer: PyG"
@@ -135,7 +135,7 @@ def test_a_training_step_equals_that_of_pyg(tmp_path: Path) -> None:
         assert losses[kind, "peer: RecBole"] == pytest.approx(losses[kind, peer])
 
 
-def test_a_peer_that_learns_something_else_is_seen() -> None:
+def test_training_peer_that_learns_otherwise_is_noticed() -> None:
     rows = np.ones((3, 2))
     found = {
         name: [measure.Outcome(edges={"loss": np.array([0.7, loss]), "rows": rows * moved})]
@@ -146,7 +146,7 @@ def test_a_peer_that_learns_something_else_is_seen() -> None:
     assert gaps["peer: b"] == pytest.approx({"losses": 0.05, "rows": 0.1})
 
 
-def test_prices_of_work_are_found_again() -> None:
+def test_prices_of_planted_work_are_recovered() -> None:
     generator = np.random.default_rng(3)
     units = generator.uniform(1, 1e9, size=(8, 3))
     true = np.array([2e-9, 0.0, 5e-10])
@@ -197,7 +197,7 @@ def told(out: Path) -> dict[tuple[str, str, str], Any]:
     return {(one["name"], one["metric"], one["split"]): one for one in rows}
 
 
-def test_tiktok_at_the_smallest_size(tmp_path: Path) -> None:
+def test_tiktok_smallest_size_runs(tmp_path: Path) -> None:
     data = tiktok_files(tmp_path)
     models = ["popularity", "video_neighbours", "hybrid", "preference_gcn"]
     command = ["--data", str(data), "--models", ",".join(models), "--budget", "2", "--seeds", "2"]
@@ -231,9 +231,7 @@ def test_tiktok_at_the_smallest_size(tmp_path: Path) -> None:
     assert all(later[key]["value"] == found[key]["value"] for key in later if "seconds" not in key)
 
 
-def test_the_blend_on_tiktok_at_the_smallest_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiktok_blend_smallest_size_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fold holds out one video of each user, and what a source proposes is never a seen one."""
     world = tiktok.read(tiktok_files(tmp_path))
     inner = tiktok_blend.fold(world, np.random.default_rng(0), most=3)
@@ -293,7 +291,7 @@ class Spied(BaseModel):
     wide: bool = False
 
 
-def test_final_fits_cannot_see_val_and_nothing_sees_test(
+def test_final_fits_exclude_val_and_all_exclude_test(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A spy in a model's place tells what it is given; the wide configuration is made the better."""
@@ -328,7 +326,7 @@ def test_final_fits_cannot_see_val_and_nothing_sees_test(
     assert (out / "losses.png").is_file() == (out / "recall-val.png").is_file()
 
 
-def test_spaces_name_fields_of_the_models() -> None:
+def test_spaces_name_fields_of_models() -> None:
     """A misspelt field or a value out of range is found before the night of tuning."""
     for model, space in spaces.SPACES.items():
         for name, values in space.items():
@@ -350,7 +348,7 @@ def test_spaces_name_fields_of_the_models() -> None:
 
 
 @pytest.mark.parametrize("centred", [(), ("acoustic",)])
-def test_video_graphs_are_those_of_the_file(tmp_path: Path, centred: tuple[str, ...]) -> None:
+def test_video_graphs_equal_the_file(tmp_path: Path, centred: tuple[str, ...]) -> None:
     """By id: numbering the videos by hash and leaving out missing vectors mixes nothing up."""
     data = tiktok_files(tmp_path)
     world = tiktok.read(data)
@@ -481,7 +479,7 @@ def asked(out: Path, *options: str) -> Any:
 
 @pytest.mark.spark
 @pytest.mark.slow
-def test_nights_at_the_smallest_size(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nights_smallest_size_run(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one night exactly the figures of the job that judges it; of all nights their means."""
     assert nights.build([LAST, BEFORE], land=lambda: None)
     out = planted / "a"
@@ -606,7 +604,7 @@ def chosen_before_the_measured_nights(planted: Path, monkeypatch: pytest.MonkeyP
     assert found["blend", "ndcg@50 sd", nights.ALL]["value"] > 0, "each seed has its blend"
 
 
-def test_futures_of_others_are_those_of_the_same_cut() -> None:
+def test_futures_of_others_belong_to_the_same_cut() -> None:
     graph = trend_worlds.graph(trend_worlds.world(1, n_groups=3))
     changed = trends.with_others_future(graph, np.random.default_rng(1))
     mine, theirs = graph.sequences, changed.sequences
@@ -625,7 +623,7 @@ def test_futures_of_others_are_those_of_the_same_cut() -> None:
     assert theirs.history is mine.history
 
 
-def test_figures_of_clicks_are_those_of_the_scores() -> None:
+def test_click_figures_equal_the_scores() -> None:
     """Means over rows are gAUC and log loss; a model that knows more is the better one."""
     rng = np.random.default_rng(3)
     nights_ = []
@@ -664,13 +662,13 @@ def test_figures_of_clicks_are_those_of_the_scores() -> None:
     assert found["multi_trend - din", "log loss"]["high"] < 0
 
 
-def test_calibration_is_the_gap_between_what_is_said_and_what_is() -> None:
+def test_calibration_equals_predicted_minus_observed() -> None:
     label = np.tile([True, False, False, False], 100)
     assert trends.calibration(np.full(400, 0.25), label) == pytest.approx(0)
     assert trends.calibration(np.full(400, 0.45), label) == pytest.approx(0.2)
 
 
-def test_the_floor_of_clicks_is_the_smoothed_share_of_positives() -> None:
+def test_click_floor_is_the_smoothed_share_of_positives() -> None:
     video, label = np.array([0, 0, 0, 2]), np.array([True, True, False, False])
     nobody = np.zeros(4, dtype=np.int64)
     before = trends.Exposures(
@@ -681,7 +679,7 @@ def test_the_floor_of_clicks_is_the_smoothed_share_of_positives() -> None:
     assert trends.video_rates(before, 3) == pytest.approx(wanted)
 
 
-def test_a_larger_world_has_copies_of_users_who_watch_other_videos(tmp_path: Path) -> None:
+def test_larger_world_copies_users_with_other_videos(tmp_path: Path) -> None:
     landing_root = tmp_path / "raw_interactions" / "day=2026-01-01"
     landing_root.mkdir(parents=True)
     generator = np.random.default_rng(2)
@@ -705,7 +703,7 @@ def test_a_larger_world_has_copies_of_users_who_watch_other_videos(tmp_path: Pat
     assert len(top[0] & top[1]) >= sequences.BLOCK - 3, "ties at the border apart"
 
 
-def test_a_jobs_cost_is_what_it_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cost_of_a_job_equals_its_measure(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "recipe.toml").write_text('[night]\nmodels = ["popularity"]\n')
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     found = sequences.cost("build_sequences", "--day", "2026-01-01")
@@ -715,9 +713,7 @@ def test_a_jobs_cost_is_what_it_says(place: Path, monkeypatch: pytest.MonkeyPatc
         sequences.cost("validate_events", "--day", "2026-01-01")
 
 
-def test_what_a_night_left_out_is_still_to_be_built(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_left_out_by_a_night_is_still_built(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nights, "BEFORE_MODELS", ("build_sequences",))
     warehouse = Warehouse.open()
     assert nights.missing(LAST) == ["build_sequences"]
@@ -767,7 +763,7 @@ def test_priors_of_skipped_clips_are_counts() -> None:
     assert (of.warm == np.isin(of.video_idx, known.video[known.edges.clip])).all()
 
 
-def test_the_clip_that_was_left_is_ranked_among_all_of_its_video() -> None:
+def test_left_clip_is_ranked_among_clips_of_its_video() -> None:
     graph, final = clip_graph(), clip_graph("final")
     edges = final.clips.edges
     of = clips.left_in(
@@ -784,7 +780,7 @@ def test_the_clip_that_was_left_is_ranked_among_all_of_its_video() -> None:
     assert ties == pytest.approx(1 / np.bincount(viewing), abs=0.12)
 
 
-def test_the_chances_to_leave_and_to_stay_add_up() -> None:
+def test_chances_to_leave_and_stay_sum_to_one() -> None:
     graph, final = clip_graph(), clip_graph("final")
     edges = final.clips.edges
     of = clips.left_in(
@@ -799,7 +795,7 @@ def test_the_chances_to_leave_and_to_stay_add_up() -> None:
     assert leaves + stays == pytest.approx(1.0, abs=1e-5)
 
 
-def test_segments_are_labels_as_edges() -> None:
+def test_segments_equal_labels_of_edges() -> None:
     labels = [[1, 0, -1], [1, 1], [0, -1, -1]]
     rows = pa.table(
         {

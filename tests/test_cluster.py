@@ -127,7 +127,7 @@ def start(
     )
 
 
-def test_a_cluster_that_loses_a_worker_writes_the_same_rows(
+def test_cluster_lost_worker_writes_the_same_rows(
     day: dt.date, tmp_path: Path, cluster: Cluster
 ) -> None:
     for job in JOBS:

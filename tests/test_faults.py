@@ -374,12 +374,12 @@ def anew(nights: Nights) -> Iterator[Walk]:
         yield walk
 
 
-def test_every_job_is_killed() -> None:
+def test_faults_cover_every_job() -> None:
     there = {path.stem for path in (HOME / "jobs").glob("*.py")} - {"__init__"}
     assert {one.job for one in KILLED} == there
 
 
-def test_old_rows_can_be_told_from_new_ones(nights: Nights) -> None:
+def test_faults_old_and_new_rows_differ(nights: Nights) -> None:
     """Of every task the second delivery changes something; and the learned blend is learned."""
     old, new = nights.before.state, nights.after.state
     for task in KILLED:
@@ -390,7 +390,7 @@ def test_old_rows_can_be_told_from_new_ones(nights: Nights) -> None:
 
 
 @pytest.mark.parametrize("task", KILLED, ids=str)
-def test_a_job_killed_anywhere_leaves_whole_days_and_the_next_run_repairs(
+def test_job_killed_at_any_point_leaves_whole_days_and_rerun_repairs(
     again: Walk, task: Call
 ) -> None:
     again.reach(task)
@@ -460,7 +460,7 @@ ON_A_NEW_DAY = [
 @pytest.mark.parametrize(
     ("task", "fault"), ON_A_NEW_DAY, ids=lambda one: str(getattr(one, "__name__", one))
 )
-def test_a_day_nobody_knows_is_there_or_not(
+def test_exists_after_a_kill_is_definite(
     anew: Walk, task: Call, fault: Callable[[Walk, Call], None]
 ) -> None:
     anew.reach(task)
@@ -482,7 +482,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     "task", [Call("build_user_graph"), IN_EPOCHS, Call("select_recommendations")], ids=str
 )
-def test_a_full_disk_is_said_and_leaves_the_old_day(nights: Nights, disk: Path, task: Call) -> None:
+def test_full_disk_is_reported_and_the_old_day_stays(
+    nights: Nights, disk: Path, task: Call
+) -> None:
     """Full before the job begins, and full when its rows are staged and the log is still to be written."""
     with contextlib.closing(Walk(disk / "house", nights.after, nights.after)) as walk:
         ballast, table = walk.root / fault_points.BALLAST, walk.tables(task)[0]

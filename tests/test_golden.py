@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.parent for path in GOLDEN.glob("*/*/params.yaml"))
 
 
-def test_every_spark_job_has_a_golden_folder() -> None:
+def test_golden_every_spark_job_has_a_folder() -> None:
     jobs = Path(__file__).parent.parent / "jobs"
     spark_jobs = {
         path.stem
@@ -39,7 +39,9 @@ def test_every_spark_job_has_a_golden_folder() -> None:
 
 @pytest.mark.spark
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
-def test_golden(case: Path, place: Path, spark: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_golden_rows_equal_expected(
+    case: Path, place: Path, spark: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     params = yaml.safe_load((case / "params.yaml").read_text())
     _arrange(case, params, place, monkeypatch)
     importlib.import_module(f"jobs.{case.parent.name}").main(day=params["day"])

@@ -11,6 +11,60 @@ SOURCES = sorted(
     path for folder in ("microrec", "jobs", "dags") for path in (HOME / folder).rglob("*.py")
 )
 JOBS = [path for path in SOURCES if path.parent.name == "jobs" and path.name != "__init__.py"]
+TESTS = HOME / "tests"
+TESTED_ELSEWHERE = {
+    "cli/__main__": "cli/test_app.py",
+    "cli/data": "synth/test_world.py",
+    "cli/options": "core/test_arguments.py",
+    "cli/plots": "plots/test_figures.py",
+    "config/settings": "test_secrets.py",
+    "core/array_types": "core/test_columns.py",
+    "errors": "core/test_arguments.py",
+    "evaluation/report": "evaluation/test_gate.py",
+    "evaluation/subjects": "evaluation/test_gate.py",
+    "graphs/sequences/cuts": "graphs/sequences/test_sequences.py",
+    "graphs/similarity/cosine": "graphs/similarity/test_modality_edges.py",
+    "graphs/similarity/kernels": "cli/test_app.py",
+    "graphs/similarity/measures": "graphs/similarity/test_cells.py",
+    "graphs/similarity/pearson": "graphs/similarity/test_user_edges.py",
+    "landing/verify": "landing/test_zone.py",
+    "landing/write": "landing/test_zone.py",
+    "models/clip/clip_batches": "models/clip/test_clip_interest.py",
+    "models/clip/clip_counts": "models/inputs/test_clip_arrays.py",
+    "models/training/process_group": "models/training/test_parallel.py",
+    "oracle/compare": "test_oracle.py",
+    "oracle/evidence": "test_oracle.py",
+    "oracle/inputs": "test_oracle.py",
+    "oracle/lists": "test_oracle.py",
+    "oracle/sources": "test_oracle.py",
+    "pipeline/blending": "test_oracle.py",
+    "pipeline/fit_tables": "release/test_night_end.py",
+    "pipeline/last_release": "test_night.py",
+    "pipeline/lists": "test_oracle.py",
+    "pipeline/networks": "jobs/test_train_model.py",
+    "pipeline/night": "release/test_night_end.py",
+    "pipeline/night_inputs": "test_backfill.py",
+    "pipeline/oracle_inputs": "test_oracle.py",
+    "pipeline/promotion": "release/test_night_end.py",
+    "pipeline/proposals": "release/test_night_end.py",
+    "pipeline/reranking": "release/test_night_end.py",
+    "plots/data": "plots/test_figures.py",
+    "release/reader": "release/test_night_end.py",
+    "release/record": "release/test_night_end.py",
+    "release/retention": "release/test_night_end.py",
+    "release/rollback": "release/test_night_end.py",
+    "spark/archive_path": "spark/test_session.py",
+    "spark/class_archive": "spark/test_session.py",
+    "synth/catalogue": "synth/test_world.py",
+    "synth/config": "synth/test_world.py",
+    "synth/dirt": "synth/test_world.py",
+    "synth/population": "synth/test_world.py",
+    "synth/privacy": "synth/test_world.py",
+    "tables/arrow": "tables/test_commit.py",
+    "tables/checks": "tables/test_expectations.py",
+    "tables/warehouse": "tables/test_commit.py",
+}
+"""By module without a test file of its own, the file whose tests are about it; a new module needs its own."""
 STAGES = ("events", "graphs", "models", "candidates", "evaluation", "release", "synth", "tables")
 
 
@@ -25,7 +79,7 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-def test_no_module_imports_both_spark_and_torch() -> None:
+def test_modules_import_spark_or_torch_not_both() -> None:
     both = [
         path
         for path in SOURCES
@@ -35,7 +89,7 @@ def test_no_module_imports_both_spark_and_torch() -> None:
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
-def test_a_job_says_what_it_reads_and_writes_in_eighty_lines(path: Path) -> None:
+def test_jobs_state_reads_and_writes_in_eighty_lines(path: Path) -> None:
     text = path.read_text()
     doc = ast.get_docstring(ast.parse(text)) or ""
     assert "Reads:" in doc
@@ -44,13 +98,13 @@ def test_a_job_says_what_it_reads_and_writes_in_eighty_lines(path: Path) -> None
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stages_init_is_its_design_note_and_nothing_else(stage: str) -> None:
+def test_stage_init_is_its_design_note_only(stage: str) -> None:
     tree = ast.parse((HOME / "microrec" / stage / "__init__.py").read_text())
     assert len(tree.body) == 1
     assert len(ast.get_docstring(tree) or "") > 400
 
 
-def test_functions_are_short() -> None:
+def test_functions_have_at_most_forty_lines() -> None:
     long = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -61,5 +115,29 @@ def test_functions_are_short() -> None:
     assert not long
 
 
-def test_no_file_without_a_name() -> None:
+def modules() -> list[str]:
+    """Return the modules of microrec that hold code, as paths such as `core/fits`."""
+    root = HOME / "microrec"
+    return sorted(
+        path.relative_to(root).with_suffix("").as_posix()
+        for path in root.rglob("*.py")
+        if path.name != "__init__.py"
+    )
+
+
+def test_mirror_every_module_has_its_test_file() -> None:
+    missing = [
+        module
+        for module in modules()
+        if not (TESTS / Path(module).parent / f"test_{Path(module).name}.py").is_file()
+    ]
+    assert missing == sorted(TESTED_ELSEWHERE)
+
+
+@pytest.mark.parametrize("module", sorted(TESTED_ELSEWHERE))
+def test_mirror_exception_names_a_file_that_exists(module: str) -> None:
+    assert (TESTS / TESTED_ELSEWHERE[module]).is_file()
+
+
+def test_modules_have_telling_names() -> None:
     assert not [p for p in SOURCES if p.stem in {"utils", "helpers", "common", "misc"}]

@@ -112,7 +112,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[d
     settings.cache_clear()
 
 
-def test_rows_in_are_accepted_rejected_or_duplicates_as_planted(world: dict[str, Any]) -> None:
+def test_night_rows_accepted_rejected_and_duplicate_as_planted(world: dict[str, Any]) -> None:
     warehouse, truth = Warehouse.open(), world["truth"]
     for number in range(1, DAYS):
         day = FIRST + dt.timedelta(days=number)
@@ -125,7 +125,7 @@ def test_rows_in_are_accepted_rejected_or_duplicates_as_planted(world: dict[str,
         assert (rejected["rule"] == "too_late").sum() == truth.count(day, "too_late")
 
 
-def test_everyone_has_exactly_k_distinct_unseen_eligible_videos(world: dict[str, Any]) -> None:
+def test_night_lists_have_k_distinct_unseen_eligible_videos(world: dict[str, Any]) -> None:
     warehouse = Warehouse.open()
     lists = reader.of(LAST).to_pandas("recommendations")
     window = [LAST - dt.timedelta(days=back) for back in range(5)]
@@ -144,7 +144,7 @@ def test_everyone_has_exactly_k_distinct_unseen_eligible_videos(world: dict[str,
     assert np.isfinite(lists["score"]).all()
 
 
-def test_the_release_pins_what_is_there_and_beats_the_floor(world: dict[str, Any]) -> None:
+def test_release_pins_existing_tables_and_beats_the_floor(world: dict[str, Any]) -> None:
     release = reader.latest()
     assert release.day == LAST
     release.verify()
@@ -158,7 +158,7 @@ def test_the_release_pins_what_is_there_and_beats_the_floor(world: dict[str, Any
 
 @pytest.mark.parametrize("fit", ["trial", "final"])
 @pytest.mark.parametrize("model", ["multi_trend", "clip_interest"])
-def test_a_ranking_model_orders_what_all_sources_propose(
+def test_ranking_model_orders_candidates_of_all_sources(
     fit: str, model: str, world: dict[str, Any]
 ) -> None:
     """Each user's list against the network, asked for that user alone."""
@@ -188,7 +188,7 @@ def test_a_ranking_model_orders_what_all_sources_propose(
         assert (mine["score"].diff().dropna() <= 0).all()
 
 
-def test_trends_are_told_of_everyone_who_may_be_served(world: dict[str, Any]) -> None:
+def test_trends_cover_everyone_served(world: dict[str, Any]) -> None:
     rows = reader.latest().to_pandas("user_trends")
     suppressed = set(world["truth"].suppressed[LAST])
     warehouse = Warehouse.open()
@@ -205,7 +205,7 @@ def test_trends_are_told_of_everyone_who_may_be_served(world: dict[str, Any]) ->
     assert rows["tags"].str.len().max() > 0
 
 
-def test_clips_are_told_where_the_planted_viewers_leave(world: dict[str, Any]) -> None:
+def test_clip_interest_drops_where_planted_viewers_leave(world: dict[str, Any]) -> None:
     """A quarter loses more of its viewers in the videos whose weak quarter it is; in two cases: it
     was reached, and nobody has reached it yet but it looks like a weak one."""
     release, weak = reader.latest(), world["truth"].weak_clip
@@ -226,14 +226,14 @@ def test_clips_are_told_where_the_planted_viewers_leave(world: dict[str, Any]) -
     assert watched["leaves_early"] < watched["typical"] < watched["stays"]
 
 
-def test_the_same_night_again_has_the_same_rows(world: dict[str, Any]) -> None:
+def test_night_repeated_gives_the_same_rows(world: dict[str, Any]) -> None:
     pins = {name: pin.digest for name, pin in reader.of(LAST).tables.items()}
     run_night(LAST)
     assert digests(LAST) == world["first"]
     assert {name: pin.digest for name, pin in reader.of(LAST).tables.items()} == pins
 
 
-def test_an_earlier_night_gets_its_own_release_and_moves_nobody(world: dict[str, Any]) -> None:
+def test_night_of_an_earlier_day_moves_no_other_release(world: dict[str, Any]) -> None:
     before = reader.latest()
     run_night(EARLIER)
     assert reader.of(EARLIER).day == EARLIER
@@ -242,7 +242,7 @@ def test_an_earlier_night_gets_its_own_release_and_moves_nobody(world: dict[str,
     before.verify()
 
 
-def test_the_held_out_day_does_not_reach_the_trial_models(world: dict[str, Any]) -> None:
+def test_trial_models_exclude_the_held_out_day(world: dict[str, Any]) -> None:
     """The leak canary: turn every signal of the last day around; what was trained without it must not change."""
     place: Path = world["place"]
     warehouse = Warehouse.open()
@@ -286,7 +286,7 @@ def test_the_held_out_day_does_not_reach_the_trial_models(world: dict[str, Any])
     assert place.exists()
 
 
-def test_a_day_without_raw_rows_is_refused_and_the_release_stands(world: dict[str, Any]) -> None:
+def test_night_without_raw_rows_is_refused_and_the_release_stays(world: dict[str, Any]) -> None:
     before = reader.latest()
     tomorrow = LAST + dt.timedelta(days=1)
     with pytest.raises(LandingError, match=f"raw_interactions.*{tomorrow}"):
@@ -295,7 +295,7 @@ def test_a_day_without_raw_rows_is_refused_and_the_release_stands(world: dict[st
     before.verify()
 
 
-def test_a_truncated_file_is_refused_and_the_release_stands(world: dict[str, Any]) -> None:
+def test_night_truncated_file_is_refused_and_the_release_stays(world: dict[str, Any]) -> None:
     before = reader.latest()
     tomorrow = LAST + dt.timedelta(days=1)
     landing_root = world["place"] / "landing" / "raw_interactions"
@@ -314,7 +314,7 @@ def test_a_truncated_file_is_refused_and_the_release_stands(world: dict[str, Any
     assert not Warehouse.open().exists("rejected_events", day=tomorrow)
 
 
-def test_the_readmes_python_runs_as_printed(world: dict[str, Any]) -> None:
+def test_readme_python_runs_as_printed(world: dict[str, Any]) -> None:
     printed = re.findall(r"```python\n(.*?)```", (HOME / "README.md").read_text(), flags=re.DOTALL)
     assert len(printed) == 2
     warehouse = str(world["place"] / "warehouse")
@@ -325,7 +325,7 @@ def test_the_readmes_python_runs_as_printed(world: dict[str, Any]) -> None:
     assert names["pins"]["recommendations"] == names["release"].tables["recommendations"].version
 
 
-def test_what_a_reader_types(world: dict[str, Any]) -> None:
+def test_cli_commands_print_what_a_reader_expects(world: dict[str, Any]) -> None:
     def typed(*words: str) -> str:
         outcome = CliRunner().invoke(
             app.app, [*words, "--warehouse", str(world["place"] / "warehouse")]
@@ -343,6 +343,6 @@ def test_what_a_reader_types(world: dict[str, Any]) -> None:
     assert "watch_edges:" in edges
 
 
-def test_the_truth_lies_beside_the_landing_zone(world: dict[str, Any]) -> None:
+def test_world_truth_lies_beside_the_landing_root(world: dict[str, Any]) -> None:
     truth = json.loads((world["place"] / "landing" / "_truth" / "truth.json").read_text())
     assert len(truth["video_cluster"]) == 240

@@ -169,7 +169,7 @@ def verdict(warehouse: arrow.Warehouse) -> compare.Verdict:
     )
 
 
-def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
+def test_oracle_learned_varied_and_explored_lists_agree(
     warehouse: arrow.Warehouse,
 ) -> None:
     """The world is worth it: every source, all kinds of rows, and ties that float32 tells apart."""
@@ -193,7 +193,7 @@ def test_agrees_with_everybody_whose_lists_are_learned_varied_and_explored(
 
 
 @pytest.mark.spark
-def test_lists_are_the_same_in_parts_and_by_spark(
+def test_oracle_lists_in_parts_and_by_spark_are_equal(
     warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where Spark was started with another recipe in the environment."""
@@ -231,9 +231,7 @@ def digests(warehouse: arrow.Warehouse) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("shape", sorted(OTHERS))
-def test_agrees_with_everybody_in_the_closed_form_and_other_shapes(
-    warehouse: arrow.Warehouse, shape: str
-) -> None:
+def test_oracle_closed_form_and_other_shapes_agree(warehouse: arrow.Warehouse, shape: str) -> None:
     trust_closed_form(warehouse)
     settings().recipe.write_text(RECIPE + OTHERS[shape])
     before = lists(warehouse)
@@ -253,14 +251,14 @@ def trust_closed_form(warehouse: arrow.Warehouse) -> None:
     warehouse.write("gate_results", judged.set_column(at, "status", status), day=DAY, fit="trial")
 
 
-def test_a_source_without_candidates_is_missed_by_both(warehouse: arrow.Warehouse) -> None:
+def test_oracle_source_without_candidates_is_missing_in_both(warehouse: arrow.Warehouse) -> None:
     settings().recipe.write_text((RECIPE + LEARNED).replace('"content",', '"content", "ease",'))
     call("blend_candidates", DAY, fit="final")
     call("select_recommendations", DAY)
     assert not verdict(warehouse).differences
 
 
-def test_a_blend_of_other_sources_is_refused(warehouse: arrow.Warehouse) -> None:
+def test_oracle_blend_of_other_sources_is_refused(warehouse: arrow.Warehouse) -> None:
     """The recipe has changed since the blend was learned."""
     settings().recipe.write_text((RECIPE + LEARNED).replace('"content",', '"content", "ease",'))
     with pytest.raises(MicrorecError, match=r"asked for .*points_ease"):
@@ -345,7 +343,7 @@ def _set(rows: pd.DataFrame, place: int, column: str, value: object) -> pd.DataF
     return rows
 
 
-def test_an_own_video_is_not_shown_even_where_everything_is(warehouse: arrow.Warehouse) -> None:
+def test_oracle_own_video_is_not_listed(warehouse: arrow.Warehouse) -> None:
     trust_closed_form(warehouse)
     everything = RECIPE.replace(f"k = {K}", f"k = {N_VIDEOS}")
     settings().recipe.write_text(everything)
@@ -483,7 +481,7 @@ SABOTAGES: dict[str, Sabotage] = {
 
 
 @pytest.mark.parametrize("name", SABOTAGES)
-def test_sabotage_holds_the_night(
+def test_oracle_sabotage_holds_the_night(
     warehouse: arrow.Warehouse, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named are exactly the users whose rows are not what they were."""
@@ -511,7 +509,7 @@ def test_sabotage_holds_the_night(
     assert row["observed"] == pytest.approx(1 - len(found) / said[0].n_users)
 
 
-def test_a_night_that_the_oracle_was_not_asked_of_or_holds_is_not_published(
+def test_publish_release_without_or_held_by_the_oracle_is_refused(
     warehouse: arrow.Warehouse,
 ) -> None:
     with pytest.raises(MissingDay, match=r"gate_results.*oracle"):
@@ -526,7 +524,7 @@ def test_a_night_that_the_oracle_was_not_asked_of_or_holds_is_not_published(
 SEARCHED = "[candidates.retrieval]\nexact_up_to = 50\nsampled = 20\n"
 
 
-def test_a_source_that_searches_an_index_is_held_against_exact_lists(
+def test_oracle_index_search_is_compared_with_exact_lists(
     warehouse: arrow.Warehouse,
 ) -> None:
     settings().recipe.write_text(RECIPE + LEARNED + SEARCHED)
@@ -560,7 +558,7 @@ def without_the_first(warehouse: arrow.Warehouse) -> Callable[[pd.DataFrame], pd
     return change
 
 
-def test_some_users_are_drawn_the_same_for_a_seed_and_no_user_twice() -> None:
+def test_oracle_sample_same_seed_draws_the_same_distinct_users() -> None:
     ids = [f"u{user}" for user in range(50)] * 3
     some = [compare.drawn(ids, 20, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert some[0] == some[1] != some[2]
@@ -568,12 +566,12 @@ def test_some_users_are_drawn_the_same_for_a_seed_and_no_user_twice() -> None:
     assert compare.drawn(ids, 80, np.random.default_rng(1)) == sorted(set(ids))
 
 
-def test_nobody_to_compare_is_not_a_pass() -> None:
+def test_oracle_no_users_to_compare_fails() -> None:
     judged = compare.result(compare.Verdict({}, 0, {}))
     assert (judged.status, judged.observed) == ("fail", None)
 
 
-def test_both_videos_are_right_where_the_random_number_is_at_their_border(
+def test_oracle_draw_at_a_border_accepts_both_videos(
     warehouse: arrow.Warehouse,
 ) -> None:
     """A little further only one is."""
@@ -633,11 +631,11 @@ SCORE = [0.9, 0.895, 0.5, 0.505, 0.1]
         ([0, 1, 3, 2], False),  # too long
     ],
 )
-def test_ties_within_the_slack_may_stand_in_either_order(videos: list[int], right: bool) -> None:
+def test_oracle_ties_within_slack_accept_either_order(videos: list[int], right: bool) -> None:
     assert sources.could_be(told(SCORE), stored(videos, SCORE), 3) == right
 
 
-def test_without_slack_equal_scores_stand_in_the_order_of_the_videos() -> None:
+def test_oracle_equal_scores_without_slack_follow_video_order() -> None:
     score = [0.5, 0.7, 0.5, 0.5]
     exact = told(score, 0.0)
     assert sources.could_be(exact, stored([1, 0, 2], score), 3)
@@ -646,13 +644,13 @@ def test_without_slack_equal_scores_stand_in_the_order_of_the_videos() -> None:
     assert sources.brute(exact, 3).tolist() == [1, 0, 2]
 
 
-def test_a_stored_score_beyond_the_slack_is_not_the_sources() -> None:
+def test_oracle_stored_score_beyond_slack_is_refused() -> None:
     right = stored([0, 1, 3], SCORE)
     assert sources.could_be(told(SCORE), right._replace(score=right.score + 0.009), 3)
     assert not sources.could_be(told(SCORE), right._replace(score=right.score + 0.011), 3)
 
 
-def test_what_may_not_be_proposed_is_refused_and_the_list_without_it_taken() -> None:
+def test_oracle_forbidden_video_is_refused_and_its_absence_accepted() -> None:
     allowed = told(SCORE).allowed(np.array([True, False, True, True, True]))
     assert not sources.could_be(allowed, stored([0, 1, 3], SCORE), 3)
     assert sources.could_be(allowed, stored([0, 3, 2], SCORE), 3)
@@ -662,7 +660,7 @@ def test_what_may_not_be_proposed_is_refused_and_the_list_without_it_taken() -> 
     assert (settled.video.tolist(), same) == ([0, 2, 3], True), "the witness tells equals apart"
 
 
-def test_a_sum_of_about_nothing_may_be_there_or_not() -> None:
+def test_oracle_sum_near_zero_may_be_absent() -> None:
     one = told([0.9, 0.001, -0.001, -0.5])
     some = replace(one, must=one.score > one.slack, may=one.score > -one.slack)
     for videos, right in (([0], True), ([0, 2], True), ([0, 1, 2], True), ([0, 3], False)):
@@ -670,7 +668,7 @@ def test_a_sum_of_about_nothing_may_be_there_or_not() -> None:
     assert not sources.could_be(some, stored([1], one.score.tolist()), 4)
 
 
-def test_the_quota_of_a_trend_has_its_place_whatever_the_score() -> None:
+def test_oracle_trend_quota_ranks_before_scores() -> None:
     first, second = told([0.9, 0.8, 0.7, 0.1]), told([0.0, 0.1, 0.2, 0.5])
     both = replace(told([0.9, 0.8, 0.7, 0.5]), quotas=((first, 1), (second, 1)))
     score = both.score.tolist()
@@ -685,7 +683,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 @hypothesis.settings(max_examples=50)
 @given(SEEDS, st.integers(1, 300), st.integers(1, 40))
-def test_no_list_of_float32_is_refused_and_a_wrong_one_is(seed: int, dim: int, k: int) -> None:
+def test_oracle_float32_lists_pass_and_wrong_lists_fail(seed: int, dim: int, k: int) -> None:
     """numpy's product of many users at a time, sorted, against float64 with the slack of a user."""
     rng = np.random.default_rng(seed)
     users = rng.standard_normal((5, dim)).astype(np.float32)
@@ -705,7 +703,9 @@ def test_no_list_of_float32_is_refused_and_a_wrong_one_is(seed: int, dim: int, k
 
 @hypothesis.settings(max_examples=50)
 @given(SEEDS, st.sampled_from([None, 0.3, 0.6]))
-def test_likeness_and_clusters_are_those_of_the_lists(seed: int, collapse: float | None) -> None:
+def test_oracle_likeness_and_clusters_equal_those_of_lists(
+    seed: int, collapse: float | None
+) -> None:
     rng = np.random.default_rng(seed)
     columns = {
         "modality": rng.choice(["visual", "tags", "acoustic"], 60),
@@ -727,7 +727,7 @@ def test_likeness_and_clusters_are_those_of_the_lists(seed: int, collapse: float
 
 @hypothesis.settings(max_examples=50)
 @given(SEEDS, st.integers(0, 12), st.integers(1, 5), st.sampled_from([0.1, 0.5, 1.0]))
-def test_chances_and_draws_are_those_of_the_lists(
+def test_oracle_chances_and_draws_equal_those_of_lists(
     seed: int, n_new: int, places: int, share: float
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -744,7 +744,7 @@ def test_chances_and_draws_are_those_of_the_lists(
 CANDIDATES = {f"microrec.candidates.{room}" for room in ("lists", "ranking", "retrieval")}
 
 
-def test_the_oracle_takes_from_candidates_only_configs_names_and_the_stored_trees() -> None:
+def test_oracle_uses_of_candidates_only_configs_names_and_trees() -> None:
     """Else a mistake there would be made twice."""
     allowed = {"Config", "RUNGS", "SOURCE", "EXPLORED", "load"}
     used = set()

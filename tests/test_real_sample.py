@@ -79,7 +79,7 @@ def sizes(warehouse: Warehouse) -> tuple[int, int]:
     ).num_rows
 
 
-def test_pearson_of_every_neighbour_is_brute_forces(night: Warehouse) -> None:
+def test_pearson_real_neighbours_equal_brute_force(night: Warehouse) -> None:
     dense = positives(night, *sizes(night))
     exposed = dense[:, dense.any(axis=0)]
     active = np.flatnonzero(exposed.any(axis=1))
@@ -98,7 +98,7 @@ def test_pearson_of_every_neighbour_is_brute_forces(night: Warehouse) -> None:
     assert np.allclose(rows["pearson"], best[mine, rows["rank"] - 1], atol=1e-8)
 
 
-def test_cosine_neighbours_are_brute_forces(night: Warehouse) -> None:
+def test_cosine_real_neighbours_equal_brute_force(night: Warehouse) -> None:
     features = night.read("video_features", day=DAY, modality="tags").to_pandas()
     nodes = night.read("video_nodes", day=DAY).to_pandas().set_index("video_id")["video_idx"]
     idx = nodes.loc[features["video_id"]].to_numpy()
@@ -123,7 +123,7 @@ def test_cosine_neighbours_are_brute_forces(night: Warehouse) -> None:
 
 
 @pytest.mark.parametrize("model", ["popularity", "user_neighbours", "video_neighbours"])
-def test_candidates_are_the_best_unseen_by_brute_force(night: Warehouse, model: str) -> None:
+def test_candidates_real_users_equal_brute_force(night: Warehouse, model: str) -> None:
     n_users, n_videos = sizes(night)
     liked = positives(night, n_users, n_videos)
     (row,) = night.read("models", day=DAY, fit="trial", model=model).to_pylist()
@@ -157,7 +157,7 @@ def test_candidates_are_the_best_unseen_by_brute_force(night: Warehouse, model: 
         assert np.allclose(scores[user][ordered["video_idx"]], ordered["score"], rtol=1e-4)
 
 
-def test_metrics_are_brute_forces(night: Warehouse) -> None:
+def test_metrics_real_users_equal_brute_force(night: Warehouse) -> None:
     with contextlib.suppress(GateHeld):  # so small a sample may be held; what was measured counts
         call("evaluate_sources", DAY)
     figures = night.read("metrics", day=DAY, stage="evaluation").to_pandas()

@@ -43,14 +43,14 @@ def clean(text: str) -> bool:
     return bool(text) and not any(word in text for word in WORDS)
 
 
-def test_nothing_that_has_secrets_shows_them(planted: Path) -> None:
+def test_settings_with_secrets_show_none(planted: Path) -> None:
     warehouse = Warehouse.open()
     assert warehouse.options == STORAGE
     for thing in (settings(), warehouse, warehouse.table("users"), (warehouse,), {"a": settings()}):
         assert clean(f"{thing!r} {thing}")
 
 
-def test_the_log_has_no_secret_in_a_line_or_a_traceback(
+def test_log_lines_and_tracebacks_hold_no_secret(
     planted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sorted(settings().secrets) == sorted(WORDS)
@@ -77,7 +77,7 @@ def test_the_log_has_no_secret_in_a_line_or_a_traceback(
         ("ATTEMPT", "PLANTEDsecret"),
     ],
 )
-def test_a_setting_that_cannot_be_read_is_named_and_not_shown(
+def test_settings_unreadable_value_is_named_not_shown(
     place: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(f"MICROREC_{variable}", value)
@@ -101,7 +101,7 @@ job.start(main)
 """
 
 
-def test_a_write_that_fails_says_no_secret(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_that_fails_shows_no_secret(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against an endpoint that nobody answers, by a job as Airflow starts it."""
     monkeypatch.setenv("MICROREC_WAREHOUSE", "s3://bucket/house")
     ended = subprocess.run(
@@ -115,7 +115,7 @@ def test_a_write_that_fails_says_no_secret(planted: Path, monkeypatch: pytest.Mo
     assert clean(said)
 
 
-def test_what_is_committed_has_no_secret(planted: Path) -> None:
+def test_commits_hold_no_secret(planted: Path) -> None:
     Warehouse.open().write_empty("suppressed_users", day=DAY)
     files = [path for path in (planted / "warehouse").rglob("*") if path.is_file()]
     assert len(files) == 2
@@ -123,7 +123,7 @@ def test_what_is_committed_has_no_secret(planted: Path) -> None:
         assert not any(word.encode() in path.read_bytes() for word in WORDS)
 
 
-def test_names_of_secrets_are_known() -> None:
+def test_secret_names_are_recognised() -> None:
     for name in (
         "spark.hadoop.fs.s3a.secret.key",
         "spark.hadoop.fs.s3a.access.key",
@@ -155,7 +155,7 @@ print("known to the file system:", found == "PLANTED" + "jvm")
 
 
 @pytest.mark.spark
-def test_the_jvm_knows_a_secret_that_no_command_line_and_no_listing_has(planted: Path) -> None:
+def test_jvm_secret_is_on_no_command_line_or_listing(planted: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", STARTED],
         cwd=HOME, capture_output=True, text=True, check=False, timeout=240,

@@ -23,7 +23,7 @@ rankers = ["din", "multi_trend"]
         ('["din", "content"]', ["content", "popularity"], ["din"]),
     ],
 )
-def test_models_that_are_asked_for(
+def test_recipe_models_are_those_requested(
     asked: str, models: list[str], rankers: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place / "recipe.toml").write_text(RECIPE)
@@ -34,7 +34,7 @@ def test_models_that_are_asked_for(
     assert (night.models, night.rankers) == (models, rankers)
 
 
-def test_a_stranger_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipe_unknown_key_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "recipe.toml").write_text(RECIPE)
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     monkeypatch.setenv("MICROREC_MODELS", '["ease", "lightgcn"]')

@@ -45,12 +45,12 @@ def refusal(parse: Callable[[str], object], text: str) -> str:
 
 
 @pytest.mark.parametrize("text", NO_DAYS)
-def test_what_is_no_day(text: str) -> None:
+def test_day_malformed_is_refused(text: str) -> None:
     assert "not a day YYYY-MM-DD from 1970-01-01 to 2999-12-31" in refusal(arguments.day, text)
 
 
 @given(st.dates(arguments.FIRST, arguments.LAST))
-def test_a_day_is_a_day(day: dt.date) -> None:
+def test_day_valid_is_parsed(day: dt.date) -> None:
     assert arguments.day(day.isoformat()) == day
 
 
@@ -58,16 +58,16 @@ def test_a_day_is_a_day(day: dt.date) -> None:
     "parse", [arguments.table, arguments.model, arguments.fit, arguments.release]
 )
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_no_name(parse: Callable[[str], object], text: str) -> None:
+def test_name_malformed_is_refused(parse: Callable[[str], object], text: str) -> None:
     refusal(parse, text)
 
 
 @pytest.mark.parametrize("text", NO_ROOTS)
-def test_what_is_no_root_is_not_repeated_where_it_may_be_a_secret(text: str) -> None:
+def test_root_malformed_is_refused_without_repeating_secrets(text: str) -> None:
     assert "PLANTED" not in refusal(arguments.root, text)
 
 
-def test_what_is_said_well_passes(tmp_path: Path) -> None:
+def test_arguments_valid_pass(tmp_path: Path) -> None:
     assert arguments.table("watch_edges") == "watch_edges"
     assert arguments.model("rp3beta") == "rp3beta"
     assert arguments.fit("trial") == "trial"
@@ -86,7 +86,7 @@ def test_what_is_said_well_passes(tmp_path: Path) -> None:
 
 
 @given(st.text())
-def test_a_message_is_one_line_whatever_it_is_about(text: str) -> None:
+def test_message_any_argument_is_one_line(text: str) -> None:
     for line in (messages.shown(text), messages.one_line(text)):
         assert len(line.splitlines()) <= 1
         assert "\x1b" not in line
@@ -121,7 +121,7 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[object, str]
     ],
     ids=lambda words: " ".join(words)[:40].encode("ascii", "replace").decode(),
 )  # fmt: skip
-def test_the_command_refuses_in_one_line(
+def test_command_bad_argument_is_refused_in_one_line(
     place: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     status, said = typed(capsys, *words)
@@ -146,9 +146,7 @@ def test_the_command_refuses_in_one_line(
         (["--day", "2026-01-04", "--fit", "trial"], "Missing option '--model'"),
     ],
 )
-def test_a_job_refuses_in_its_last_line_and_is_not_tried_again(
-    words: list[str], message: str
-) -> None:
+def test_job_bad_argument_is_refused_and_not_retried(words: list[str], message: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "jobs.rank_candidates", *words],
         cwd=HOME, capture_output=True, text=True, check=False, timeout=120,
@@ -159,7 +157,7 @@ def test_a_job_refuses_in_its_last_line_and_is_not_tried_again(
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_readers_of_tables_look_nowhere_else(place: Path, name: str) -> None:
+def test_readers_of_tables_open_no_other_path(place: Path, name: str) -> None:
     warehouse = Warehouse.open()
     for read in (
         warehouse.read,
@@ -176,7 +174,7 @@ def test_readers_of_tables_look_nowhere_else(place: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_partition_values_lead_nowhere(place: Path, value: str) -> None:
+def test_partition_values_cannot_leave_the_table(place: Path, value: str) -> None:
     warehouse = Warehouse.open()
     empty = (
         warehouse.table("models")
@@ -193,7 +191,7 @@ def test_partition_values_lead_nowhere(place: Path, value: str) -> None:
     assert not (place / "warehouse").exists() or not list((place / "warehouse").rglob("*.parquet"))
 
 
-def test_an_artefact_is_one_of_the_warehouses(place: Path) -> None:
+def test_artefact_path_must_lie_in_the_warehouse(place: Path) -> None:
     (place / "outside").mkdir()
     (place / "warehouse" / "artefacts").mkdir(parents=True)
     (place / "warehouse" / "artefacts" / "link").symlink_to(place / "outside")
@@ -202,14 +200,14 @@ def test_an_artefact_is_one_of_the_warehouses(place: Path) -> None:
             Warehouse.open().open_artefact(path, "0" * 64)
 
 
-def test_a_release_is_compared_and_never_looked_for(place: Path) -> None:
+def test_release_id_is_compared_not_looked_up(place: Path) -> None:
     for name in HOSTILE:
         with pytest.raises(Exception, match=r"no release") as refused:
             rollback.to(name, reason="why")
         assert len(str(refused.value)) < 200
 
 
-def test_ids_of_any_kind_are_found_by_the_reader_as_they_are(place: Path) -> None:
+def test_reader_ids_of_any_kind_are_found(place: Path) -> None:
     ids = sorted({name for name in HOSTILE if name.strip()} | {"😀", "\uffff", "\x1b[2J", "[/b]"})
     rows = pa.table(
         {
@@ -230,10 +228,10 @@ def test_ids_of_any_kind_are_found_by_the_reader_as_they_are(place: Path) -> Non
             assert found["user_idx"].to_pylist() == [number]
 
 
-def test_what_a_table_holds_is_shown_without_moving_the_cursor(
+def test_show_control_characters_are_escaped(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    test_ids_of_any_kind_are_found_by_the_reader_as_they_are(place)
+    test_reader_ids_of_any_kind_are_found(place)
     status, said = typed(capsys, "show", "users", "--limit", "50")
     assert status == 0
     assert "\\x1b[2J" in said
@@ -242,7 +240,7 @@ def test_what_a_table_holds_is_shown_without_moving_the_cursor(
     assert not {"\x1b", "\x00", "\u202e"} & set(said)
 
 
-def test_a_contracts_words_are_quoted_in_sql() -> None:
+def test_contract_text_is_quoted_in_sql() -> None:
     name = 'a" FROM staged; DROP TABLE staged; --'
     rule = checks.Rule(
         "expect_column_values_to_be_in_set", {"column": name, "value_set": ["x'); --"]}, "fail"
@@ -257,7 +255,7 @@ BUILDERS = {"checks.py", "sequences.py"}
 """`checks` quotes a contract's words (above), `sequences` puts a number of the recipe into an expression."""
 
 
-def test_no_query_is_built_of_values() -> None:
+def test_queries_are_not_built_from_values() -> None:
     """`execute`, `sql` and `expr` are given constants; values are bound or compared."""
     built = set()
     for path in sorted((HOME / "microrec").rglob("*.py")) + sorted((HOME / "jobs").glob("*.py")):
@@ -276,9 +274,7 @@ def test_no_query_is_built_of_values() -> None:
     assert built == BUILDERS
 
 
-def test_a_folder_named_by_a_run_is_short_enough(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_folder_name_is_short_enough(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROREC_RUN_ID", "manual__../../" + "r" * 240)
     settings.cache_clear()
     warehouse = Warehouse.open()

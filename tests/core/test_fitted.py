@@ -24,7 +24,7 @@ LISTS = fitted.NeighbourLists(
 )
 
 
-def test_header_says_what_was_made(tmp_path: Path) -> None:
+def test_header_states_what_was_made(tmp_path: Path) -> None:
     fitted.save(Trained(LISTS, {"pairs": 1}), tmp_path / "a" / "b", config=Config())
     assert json.loads((tmp_path / "a" / "b" / "model.json").read_text()) == {
         "format": 1,
@@ -36,7 +36,7 @@ def test_header_says_what_was_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"format": 2}, {"kind": "Tree"}])
-def test_refuses_another_format(tmp_path: Path, change: dict[str, object]) -> None:
+def test_load_other_format_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     fitted.save(Trained(LISTS, {}), tmp_path, config=Config())
     header = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps({**header, **change}))
@@ -44,12 +44,12 @@ def test_refuses_another_format(tmp_path: Path, change: dict[str, object]) -> No
         fitted.load(tmp_path)
 
 
-def test_refuses_a_report_that_is_no_number(tmp_path: Path) -> None:
+def test_save_report_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         fitted.save(Trained(LISTS, {"loss": float("nan")}), tmp_path, config=Config())
 
 
-def test_parameters_come_back_bit_for_bit_and_only_where_there_are_some(tmp_path: Path) -> None:
+def test_parameters_saved_and_loaded_are_bit_identical(tmp_path: Path) -> None:
     learned = {
         "branches.0.weight": np.arange(6, dtype=np.float32).reshape(3, 2).T,  # not contiguous
         "user_id": np.full((2, 3), np.pi, dtype=np.float32),

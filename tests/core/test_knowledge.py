@@ -11,7 +11,7 @@ from microrec.core import knowledge
 from tests.worlds.candidates import DAY, MIDNIGHT, edges, users, videos, worlds
 
 
-def test_seen_and_positive_follow_the_fit() -> None:
+def test_knowledge_seen_and_positive_follow_the_fit() -> None:
     rows = edges([("train", 0, 0, 1), ("validation", 0, 1, 0), ("holdout", 0, 2, 1)])
     catalogue = videos([True] * 4)
     trial = knowledge.knowledge(rows, catalogue, n_users=1, fit="trial", day=DAY)
@@ -22,14 +22,14 @@ def test_seen_and_positive_follow_the_fit() -> None:
     assert final.history.tolist() == [2]
 
 
-def test_a_pair_in_two_splits_counts_once() -> None:
+def test_knowledge_pair_in_two_splits_counts_once() -> None:
     rows = edges([("train", 0, 0, 1), ("validation", 0, 0, 2)])
     known = knowledge.knowledge(rows, videos([True]), n_users=1, fit="trial", day=DAY)
     assert known.positives.toarray().tolist() == [[1]]
     assert known.history.tolist() == [1]
 
 
-def test_trial_does_not_know_videos_published_on_the_held_out_day() -> None:
+def test_knowledge_trial_excludes_videos_published_on_the_holdout() -> None:
     late = MIDNIGHT + dt.timedelta(hours=1)
     catalogue = videos(
         [True, True, True, False], [MIDNIGHT - dt.timedelta(hours=1), late, late, None]
@@ -42,7 +42,7 @@ def test_trial_does_not_know_videos_published_on_the_held_out_day() -> None:
 
 
 @given(worlds())
-def test_leak_canary_the_held_out_day_moves_nothing_in_the_trial(world: dict) -> None:
+def test_knowledge_trial_is_unmoved_by_the_holdout(world: dict) -> None:
     """Whatever happens on D, what the trial knows and the ladder it fills from stay the same."""
     before = world["edges"].filter(pa.compute.not_equal(world["edges"]["split"], "holdout"))
     config = ladder.Config(trend_length=3, fresh_length=2)
@@ -61,7 +61,7 @@ def test_leak_canary_the_held_out_day_moves_nothing_in_the_trial(world: dict) ->
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_dislike_undoes_what_was_liked_in_earlier_parts() -> None:
+def test_knowledge_dislike_undoes_earlier_positives() -> None:
     rows = [
         ("train", 0, 0, 1), ("validation", 0, 0, 0),  # liked, then disliked
         ("holdout", 0, 1, 0), ("train", 0, 1, 2),  # the same, on the last day
@@ -77,7 +77,7 @@ def test_a_dislike_undoes_what_was_liked_in_earlier_parts() -> None:
     assert final.seen.toarray().tolist() == [[1, 1], [1, 1]]
 
 
-def test_own_videos_are_barred_but_not_seen() -> None:
+def test_knowledge_own_videos_are_barred_not_seen() -> None:
     catalogue = videos([True] * 3).append_column("author_id", pa.array(["u1", None, "u9"]))
     given = {"n_users": 2, "fit": "final", "day": DAY}
     shuffled = users(2).take([1, 0])
@@ -89,12 +89,12 @@ def test_own_videos_are_barred_but_not_seen() -> None:
     assert np.isfinite(scores).tolist() == [[True, True, False], [False, True, True]]
 
 
-def test_served_drops_the_suppressed() -> None:
+def test_served_suppressed_users_are_left_out() -> None:
     suppressed = pa.table({"user_id": ["u1", "stranger"]})
     assert knowledge.served(users(3), suppressed).tolist() == [0, 2]
 
 
-def test_viewers_of_a_split() -> None:
+def test_viewers_of_a_split_are_its_users() -> None:
     rows = edges(
         [("holdout", 2, 0, 0), ("holdout", 1, 0, 1), ("train", 0, 0, 1), ("holdout", 1, 1, 0)]
     )

@@ -10,7 +10,7 @@ def interval(values: np.ndarray, seed: int = 1) -> tuple[np.ndarray, np.ndarray]
     return bootstrap.interval(values, resamples=1000, generator=np.random.default_rng(seed))
 
 
-def test_covers_a_planted_difference_about_95_times_of_100() -> None:
+def test_interval_covers_a_planted_difference_in_95_of_100() -> None:
     generator = np.random.default_rng(7)
     inside = 0
     for _ in range(200):
@@ -20,7 +20,7 @@ def test_covers_a_planted_difference_about_95_times_of_100() -> None:
     assert 0.90 <= inside / 200 <= 0.99
 
 
-def test_pairing_sees_a_small_gain_that_two_intervals_hide() -> None:
+def test_interval_paired_shows_a_small_gain_that_two_unpaired_hide() -> None:
     generator = np.random.default_rng(3)
     floor = generator.random((400, 1))
     blend = floor + 0.01 + 0.01 * generator.standard_normal((400, 1))
@@ -29,19 +29,19 @@ def test_pairing_sees_a_small_gain_that_two_intervals_hide() -> None:
     assert 0 < low[2] < 0.01 < high[2]
 
 
-def test_same_seed_same_interval() -> None:
+def test_interval_same_seed_is_equal() -> None:
     values = np.random.default_rng(0).random((50, 3))
     np.testing.assert_array_equal(interval(values), interval(values))
     assert (interval(values)[0] != interval(values, seed=2)[0]).any()
 
 
-def test_size_of_chunks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interval_any_chunk_size_is_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random((50, 3))
     whole = interval(values)
     monkeypatch.setattr(bootstrap, "CELLS", 170)
     np.testing.assert_allclose(interval(values), whole, rtol=1e-12)
 
 
-def test_no_spread_no_width() -> None:
+def test_interval_no_spread_has_no_width() -> None:
     low, high = interval(np.full((9, 1), 0.25))
     assert low[0] == high[0] == 0.25

@@ -17,7 +17,7 @@ def lists(of: dict[int, list[int]]) -> pa.Table:
     return pa.table({"user_idx": user, "rank": rank, "video_idx": video})
 
 
-def test_lists_are_told_in_tonights_numbers() -> None:
+def test_listed_ids_become_tonights_indices() -> None:
     released = pa.table(
         {
             "user_id": ["b", "b", "gone", "a", "a"],
@@ -29,14 +29,14 @@ def test_lists_are_told_in_tonights_numbers() -> None:
     assert found == {"user_idx": [0, 1, 1], "rank": [2, 1, 2], "video_idx": [1, 2, 0]}
 
 
-def test_churn_is_the_mean_share_of_new_videos_of_users_who_have_both_lists() -> None:
+def test_churn_is_the_mean_share_of_new_videos_of_common_users() -> None:
     tonight = lists({0: [1, 2, 3, 9], 1: [4, 5], 7: [1]})
     before = lists({0: [3, 2, 8, 1], 1: [4, 5], 8: [1]})
     assert champion.churn(tonight, before, k=3) == pytest.approx((1 / 3 + 0) / 2)
     assert champion.churn(lists({0: [1]}), lists({1: [1]})) is None
 
 
-def test_churn_has_the_same_bits_each_time() -> None:
+def test_churn_repeated_is_bit_identical() -> None:
     """Enough users for several threads, of whose fractions no sum is exact."""
     rng, n = np.random.default_rng(0), 50_000
     user, rank = np.repeat(np.arange(n), 7), np.tile(np.arange(1, 8), n)
@@ -51,7 +51,7 @@ def figure(value: float, low: float, high: float, part: str = "all") -> Figure:
     return Figure(f"{BLEND}-minus-{CHAMPION}", "ndcg@20", part, value, 100, low, high)
 
 
-def test_a_night_that_is_surely_worse_than_yesterdays_release_is_held() -> None:
+def test_champion_significantly_worse_night_is_held() -> None:
     config = gate.Config(worse_than_champion=0.0)
     told = [
         figure(-0.01, -0.02, -0.001),
@@ -69,7 +69,7 @@ def test_a_night_that_is_surely_worse_than_yesterdays_release_is_held() -> None:
     assert gate.against_champion(told, config=lenient)[0].status == "pass"
 
 
-def test_no_users_in_common_is_no_comparison() -> None:
+def test_champion_no_common_users_is_no_comparison() -> None:
     assert gate.against_champion([], config=gate.Config()) == []
 
 
@@ -82,7 +82,7 @@ def measured(**values: tuple[float, float]) -> list[Figure]:
     ]
 
 
-def test_guardrails_see_what_accuracy_does_not() -> None:
+def test_guardrails_notice_what_accuracy_does_not() -> None:
     calm = measured(coverage=(0.3, 0.31), gini=(0.9, 0.9), popularity_lift=(2.0, 2.1))
     config = gate.Config()
     found = {one.gate: one for one in gate.guardrails(calm, churn=0.4, config=config)}
@@ -99,7 +99,7 @@ def test_guardrails_see_what_accuracy_does_not() -> None:
     ]
 
 
-def test_a_verdict_is_one_word_and_its_reasons() -> None:
+def test_verdict_is_one_value_with_reasons() -> None:
     good = gate.Result("rows", "hold", "pass", 1.0, 1.0, "")
     warned = gate.Result("churn", "warn", "fail", 1.0, 0.9, "")
     weak = gate.Result("better_than_popularity", "hold", "fail", -0.1, 0.0, "")
@@ -117,7 +117,7 @@ def scored(of: dict[int, list[float]]) -> pa.Table:
     return pa.table({"user_idx": user.astype(np.int32), "score": score.astype(np.float32)})
 
 
-def test_a_dead_source_is_seen() -> None:
+def test_source_without_candidates_is_noticed() -> None:
     good = {"content": scored({0: [3, 2], 1: [1, 1]}), "ease": scored({2: [0.2, 0.1]})}
     assert gate.alive(good).status == "pass"
     for dead in (scored({}), scored({0: [5, 5, 5], 1: [2, 2]})):
@@ -133,7 +133,7 @@ def ndcg(**values: float) -> list[Figure]:
     ]
 
 
-def test_what_is_too_good_has_seen_the_day() -> None:
+def test_metric_too_good_is_taken_for_a_leak() -> None:
     config = gate.Config()
     assert (
         gate.plausible(ndcg(popularity=0.04, ease=0.2, blend=0.3), config=config).status == "pass"
@@ -144,7 +144,7 @@ def test_what_is_too_good_has_seen_the_day() -> None:
     assert gate.plausible(ndcg(ease=0.9), config=config).status == "pass", "nothing to compare with"
 
 
-def test_a_source_that_collapses_holds_the_night() -> None:
+def test_source_that_collapses_holds_the_night() -> None:
     config, before = gate.Config(), {"ease": 0.05, "popularity": 0.04}
     assert gate.steady(ndcg(ease=0.03, popularity=0.04), before, config=config).status == "pass"
     shuffled = gate.steady(ndcg(ease=0.002, popularity=0.04), before, config=config)

@@ -25,7 +25,7 @@ def lists(video: int) -> pa.Table:
 
 
 @pytest.mark.parametrize(("high", "stands"), [(-0.001, CLOSED_FORM), (0.001, LEARNED)])
-def test_the_learned_blend_stands_unless_it_is_shown_to_be_worse(high: float, stands: str) -> None:
+def test_contest_learned_blend_stands_unless_significantly_worse(high: float, stands: str) -> None:
     asked = []
 
     def gain(pair: Mapping[str, pa.Table], truth: Truth) -> list[Figure]:
@@ -47,7 +47,7 @@ def test_the_learned_blend_stands_unless_it_is_shown_to_be_worse(high: float, st
     assert found.churn == 1.0
 
 
-def test_alone_the_closed_form_stands() -> None:
+def test_contest_without_learned_blend_keeps_the_closed_form() -> None:
     ours = {CLOSED_FORM: lists(0)}
     found = contest.held(ours, None, TRUTH, gain=lambda *_: [], config=gate.Config())
     assert found.lists == {CLOSED_FORM: ours[CLOSED_FORM], BLEND: ours[CLOSED_FORM]}

@@ -55,7 +55,7 @@ def failed(rows: list[Row], k: int = 2) -> set[str]:
     return {one.gate for one in judged(rows, k) if one.status == "fail" and one.severity == "hold"}
 
 
-def test_an_own_upload_counts_as_seen_where_authors_are_users() -> None:
+def test_gate_own_upload_counts_as_seen_where_authors_are_users() -> None:
     nodes = NIGHT["video_nodes"].append_column("author_id", pa.array(["b", "a", None, "z"]))
     lists = pa.Table.from_pylist(CLEAN, SCHEMA)
     status = {}
@@ -67,7 +67,7 @@ def test_an_own_upload_counts_as_seen_where_authors_are_users() -> None:
     assert status[True]["seen"] == ("fail", 2), "a has uploaded x, b has uploaded w"
 
 
-def test_clean_lists_pass_everything() -> None:
+def test_gate_clean_lists_pass() -> None:
     assert failed(CLEAN) == set()
     assert failed(CLEAN, k=50) == set(), "fewer than K videos are left for each user"
 
@@ -103,7 +103,7 @@ SABOTAGE = {
 
 
 @pytest.mark.parametrize("name", SABOTAGE)
-def test_each_sabotage_is_held(name: str) -> None:
+def test_gate_each_sabotage_is_held(name: str) -> None:
     break_it, expected = SABOTAGE[name]
     rows = break_it(CLEAN)
     assert failed(rows) == expected
@@ -111,14 +111,14 @@ def test_each_sabotage_is_held(name: str) -> None:
         gate.require(gate.table(judged(rows)), day=DAY, fit="final")
 
 
-def test_the_message_names_every_failed_gate() -> None:
+def test_require_message_names_every_failed_gate() -> None:
     with pytest.raises(GateHeld) as held:
         gate.require(gate.table(judged([])), day=DAY, fit="final")
     for name in ("2026-01-10", "fit=final", "3 failed", "rows", "users_covered", "k_filled"):
         assert name in str(held.value)
 
 
-def test_a_reason_overrules_judgements_and_nothing_else() -> None:
+def test_require_reason_overrules_judgements_only() -> None:
     """Every gate that is no judgement still holds, alone or beside one; without a reason all do."""
 
     def held(*names: str) -> pa.Table:
@@ -146,7 +146,7 @@ def test_thresholds_can_be_relaxed_but_laws_cannot() -> None:
         gate.Config(seen=3)
 
 
-def test_identical_lists_warn_and_do_not_hold() -> None:
+def test_gate_identical_lists_warn_without_holding() -> None:
     rows = [
         {"user_id": user, "rank": 1, "video_id": "y", "score": 1.0} for user in ("a", "b", "c", "d")
     ]
@@ -157,7 +157,7 @@ def test_identical_lists_warn_and_do_not_hold() -> None:
     gate.require(gate.table([found["identical_top10"]]), day=DAY, fit="final")
 
 
-def test_by_idx_and_fallback_use_the_same_checks() -> None:
+def test_subjects_by_idx_and_fallback_use_the_same_checks() -> None:
     lists = pa.table({"user_idx": [0, 4], "rank": [1, 1], "video_idx": [1, 0], "score": [1.0, 1.0]})
     subject = by_idx(
         lists,
@@ -191,7 +191,7 @@ def test_better_than_popularity_needs_the_whole_interval(low: float | None, stat
     assert (found.status, found.severity) == (status, "hold")
 
 
-def test_without_popularity_nothing_is_better() -> None:
+def test_better_than_popularity_without_popularity_fails() -> None:
     found = gate.better_than_popularity([], config=gate.Config())
     assert (found.status, found.observed) == ("fail", None)
 
@@ -218,7 +218,7 @@ def gain(low: float | None, high: float | None) -> Figure:
         (None, None, "fail"),
     ],
 )
-def test_learned_is_worse_where_the_whole_interval_is_below_0(
+def test_learned_is_worse_where_the_interval_is_below_zero(
     low: float | None, high: float | None, status: str
 ) -> None:
     """A night goes on either way."""
@@ -231,7 +231,7 @@ def test_learned_is_worse_where_the_whole_interval_is_below_0(
     gate.require(gate.table([found]), day=DAY, fit="trial")
 
 
-def test_learned_is_trusted_only_where_it_was_judged_and_passed() -> None:
+def test_learned_is_trusted_only_where_judged_and_passed() -> None:
     passed, failed_ = (gate.learned_not_worse([gain(-0.2, high)]) for high in (0.1, -0.1))
     others = judged(CLEAN)
     assert {one.status for one in others if one.severity == "hold"} == {"pass"}
@@ -241,7 +241,7 @@ def test_learned_is_trusted_only_where_it_was_judged_and_passed() -> None:
     assert not gate.trusts_learned(gate.table([]))
 
 
-def test_rows_have_the_types_of_the_contract() -> None:
+def test_gate_rows_have_the_types_of_the_contract() -> None:
     others = [
         gate.better_than_popularity([], config=gate.Config()),
         gate.learned_not_worse([gain(0, 1)]),

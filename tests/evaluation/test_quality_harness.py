@@ -96,7 +96,7 @@ def rows(on: quality.Case, **models: list[int]) -> dict[tuple[object, ...], dict
     return by_key
 
 
-def test_values_equal_loops_overall_by_history_and_for_cold_videos() -> None:
+def test_quality_values_equal_loops_overall_by_history_and_cold() -> None:
     on = case()
     found = rows(on, one=[1])
     lists = slow(embeddings(1), on)
@@ -118,7 +118,7 @@ def test_values_equal_loops_overall_by_history_and_for_cold_videos() -> None:
     assert "all 41" in quality.sizes(on.truth)
 
 
-def test_seeds_are_averaged_and_their_spread_is_told() -> None:
+def test_quality_seeds_are_averaged_with_their_spread() -> None:
     on, users = case(), case().truth.users.tolist()
     found = rows(on, two=[1, 2], one=[3])
     values = [figures(slow(embeddings(seed), on), on, users)["ndcg@20"] for seed in (1, 2, 3)]
@@ -136,7 +136,7 @@ def test_seeds_are_averaged_and_their_spread_is_told() -> None:
     assert gain["low"] < gain["value"] < gain["high"]
 
 
-def test_a_difference_is_paired_by_user() -> None:
+def test_quality_difference_is_paired_by_user() -> None:
     """Two models with the same lists differ by nothing for certain, though either is uncertain."""
     found = rows(case(), a=[1], b=[1])
     one = found["b", "a", "recall@20", "val"]
@@ -145,7 +145,7 @@ def test_a_difference_is_paired_by_user() -> None:
     assert gain["low"] == gain["value"] == gain["high"] == 0
 
 
-def test_beyond_accuracy_is_averaged_over_seeds() -> None:
+def test_quality_beyond_accuracy_is_averaged_over_seeds() -> None:
     on = case()
     found = rows(on, two=[1, 2])
     shown = [
@@ -157,7 +157,7 @@ def test_beyond_accuracy_is_averaged_over_seeds() -> None:
     assert {"gini@20", "popularity_lift@20"} <= {key[2] for key in found}
 
 
-def test_ties_are_in_the_order_of_the_hash_of_the_id() -> None:
+def test_quality_ties_follow_the_hash_of_the_id() -> None:
     ids = quality.in_hash_order([f"v{number}" for number in range(N_VIDEOS)])
     digests = [hashlib.md5(one.encode()).hexdigest() for one in ids]
     assert digests == sorted(digests)
@@ -177,7 +177,7 @@ def test_ties_are_in_the_order_of_the_hash_of_the_id() -> None:
         assert shown == sorted(free)[: quality.K]
 
 
-def test_blend_adds_scores_divided_by_the_users_largest_allowed_one() -> None:
+def test_quality_blend_adds_scores_divided_by_the_largest_allowed() -> None:
     on = case()
     near = np.triu(np.random.default_rng(5).random((N_VIDEOS, N_VIDEOS)), 1).astype(np.float32)
     kept = csr_matrix(near + near.T)
@@ -196,7 +196,7 @@ def test_blend_adds_scores_divided_by_the_users_largest_allowed_one() -> None:
     assert (alone == quality.lists_of(videos, on))[on.truth.history > 0].all()
 
 
-def test_short_lists_are_filled_with_the_most_viewed_videos() -> None:
+def test_quality_short_lists_are_filled_with_most_viewed_videos() -> None:
     """A model with one neighbour per video, twelve videos not eligible, lists as long as they can be."""
     on = case()
     eligible = np.arange(N_VIDEOS) % 8 > 0
@@ -216,7 +216,7 @@ def test_short_lists_are_filled_with_the_most_viewed_videos() -> None:
             assert mine == whole + [N_VIDEOS] * (k - len(whole))
 
 
-def test_pooled_intervals_draw_users_with_all_their_nights() -> None:
+def test_quality_pooled_intervals_draw_users_with_all_nights() -> None:
     """Against a loop that draws users, gathers their rows and takes the mean."""
     generator = np.random.default_rng(8)
     who = generator.permutation(np.repeat([f"u{number}" for number in range(30)], [1, 2, 3] * 10))
@@ -237,7 +237,7 @@ def test_pooled_intervals_draw_users_with_all_their_nights() -> None:
     assert ((high - low) > 1.2 * (singly[1] - singly[0])).all(), "nights of a user are alike"
 
 
-def test_nights_are_pooled_by_user_and_night() -> None:
+def test_quality_nights_are_pooled_by_user_and_night() -> None:
     """Users keep their names over nights that number them otherwise; so do parts and seeds."""
     cases = [case(1), case(2, n_users=25)]
     ids = [np.array([f"u{(7 * number + n) % 50}" for number in range(50)]) for n in (0, 3)]

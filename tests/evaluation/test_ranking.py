@@ -87,7 +87,7 @@ def test_per_user_equals_brute_force(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_mean_equals_the_public_figure_of_pyg(seed: int) -> None:
+def test_mean_equals_pyg(seed: int) -> None:
     """Pins the per-user values, which come from a private method, to the public one."""
     rows, right = world(seed)
     listed = ranking.matrix(rows, right, k=max(KS))
@@ -102,7 +102,7 @@ def test_mean_equals_the_public_figure_of_pyg(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_laws(seed: int) -> None:
+def test_ranking_metrics_obey_their_laws(seed: int) -> None:
     rows, right = world(seed)
     listed = ranking.matrix(rows, right, k=max(KS))
     _, metrics, values = ranking.per_user({"one": listed}, right, KS)
@@ -112,7 +112,7 @@ def test_laws(seed: int) -> None:
     assert all((b >= a).all() for a, b in pairwise(recall))
 
 
-def test_a_perfect_list_is_one_and_no_list_is_zero() -> None:
+def test_ranking_perfect_list_is_one_and_no_list_is_zero() -> None:
     right = Truth(
         users=np.array([3, 8]),
         row=np.array([0, 0, 0, 1]),
@@ -131,7 +131,7 @@ def test_a_perfect_list_is_one_and_no_list_is_zero() -> None:
     assert values[0, 0, metrics.index("recall@2")] == pytest.approx(2 / 3)
 
 
-def test_partial_hits_against_the_best_list_possible() -> None:
+def test_ranking_partial_hits_are_divided_by_the_best_possible() -> None:
     """The ideal has min(|truth|, k) right videos, not as many as were found; ranks count from 1."""
     right = Truth(
         users=np.array([3, 8]),
@@ -166,7 +166,7 @@ def figures(seed: int = 20, **lists: pa.Table) -> dict[tuple[str, str, str], rep
     return {(one.name, one.metric, one.slice): one for one in found}
 
 
-def test_measure_slices_difference_and_intervals() -> None:
+def test_measure_has_slices_difference_and_intervals() -> None:
     rows, right = world(20)
     found = figures()
     whole = found["blend", "recall@4", "all"]
@@ -190,9 +190,7 @@ def test_measure_slices_difference_and_intervals() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["ndcg@2", "recall@4", "mrr@1"]))
-def test_gain_is_the_mean_of_what_the_first_has_more_than_the_second(
-    seed: int, metric: str
-) -> None:
+def test_gain_is_the_mean_surplus_of_the_first(seed: int, metric: str) -> None:
     (first, right), (second, _) = world(seed), world(seed + 1)
     config, (kind, k) = ranking.Config(ks=KS, resamples=20), metric.split("@")
     lists = {"learned": first, "closed_form": second}
@@ -222,7 +220,7 @@ def test_gain_is_the_mean_of_what_the_first_has_more_than_the_second(
         assert (one.value, one.low, one.high) == expected
 
 
-def test_nobody_gains_where_nobody_is_asked() -> None:
+def test_gain_without_users_is_empty() -> None:
     rows, right = world(20)
     nobody = right.only(np.zeros(len(right.users), dtype=np.bool_))
     lists = {"one": rows, "other": rows}
@@ -232,7 +230,7 @@ def test_nobody_gains_where_nobody_is_asked() -> None:
     assert {(one.value, one.low, one.high) for one in same} == {(0, 0, 0)}
 
 
-def test_coverage_and_popularity_of_the_first_places() -> None:
+def test_coverage_and_popularity_are_of_the_first_ranks() -> None:
     rows, right = world(20)
     found = figures(blend=rows)
     shown = [mine[:2] for mine, _ in lists_of(rows, right)]
@@ -270,7 +268,7 @@ def test_gini_and_lift_equal_loops(seed: int, n_eligible: int) -> None:
         assert "popularity_lift@2" not in found
 
 
-def test_gini_of_one_video_for_all_and_of_every_video_once() -> None:
+def test_gini_of_one_video_and_of_every_video_once() -> None:
     _, right = world(20)
     n = len(right.users)
     same, each = np.zeros((n, 1), dtype=np.int64), np.arange(N_VIDEOS).reshape(1, -1)
@@ -279,12 +277,12 @@ def test_gini_of_one_video_for_all_and_of_every_video_once() -> None:
     assert figures()["blend", "gini@4", "all"].n == n
 
 
-def test_without_the_floor_there_is_no_difference() -> None:
+def test_difference_without_the_floor_is_absent() -> None:
     rows, _ = world(20)
     assert not [key for key in figures(blend=rows) if key[0] == report.DIFFERENCE]
 
 
-def test_rows_have_the_types_of_the_contract() -> None:
+def test_ranking_rows_have_the_types_of_the_contract() -> None:
     table = report.table(list(figures().values()))
     kinds = [pa.string()] * 3 + [pa.float64()] * 3 + [pa.int64()]
     assert table.schema.types == kinds

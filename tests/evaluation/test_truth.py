@@ -45,7 +45,7 @@ def tables(
     return edges, videos
 
 
-def test_truth() -> None:
+def test_truth_cases_equal_expected() -> None:
     right = truth(*tables(EDGES))
     assert right.users.tolist() == [0, 3]
     assert list(zip(right.users[right.row].tolist(), right.video.tolist(), strict=True)) == [
@@ -58,7 +58,7 @@ def test_truth() -> None:
     assert right.eligible.tolist() == [True, True, True, True, False]
 
 
-def test_what_a_dislike_undid_before_is_no_history() -> None:
+def test_truth_disliked_before_is_no_history() -> None:
     rows = [*EDGES, ("train", 3, 1, 1), ("validation", 3, 1, 0), ("validation", 3, 0, 1)]
     undone = (5, len(EDGES) + 1, len(EDGES) + 2)  # the first on D, the last liked again
     right = truth(*tables(rows, undone))
@@ -66,7 +66,7 @@ def test_what_a_dislike_undid_before_is_no_history() -> None:
     assert right.viewers.tolist() == [2, 0, 1, 0, 0]
 
 
-def test_cold_videos_have_no_positive_edge_before() -> None:
+def test_truth_cold_videos_have_no_earlier_positive_edge() -> None:
     cold = truth(*tables(EDGES)).cold()
     assert cold.users.tolist() == [0]
     assert cold.video.tolist() == [3]
@@ -81,6 +81,6 @@ def test_buckets_cover_every_user_once() -> None:
     assert named["history=1"] == [True, False]
 
 
-def test_nobody_to_evaluate_is_an_error() -> None:
+def test_truth_without_users_is_an_error() -> None:
     with pytest.raises(MicrorecError, match="nobody"):
         truth(*tables(EDGES[:4]))

@@ -17,47 +17,47 @@ def run(first: int, last: int) -> list[dt.date]:
     return [later(n) for n in range(first, last + 1)]
 
 
-def test_a_first_night_validates_its_window_and_reads_the_days_before_it() -> None:
+def test_plan_first_night_validates_its_window_and_reads_earlier_days() -> None:
     found = plan(MONDAY, landed=run(-9, 1), committed=[], **NIGHT)
     assert found == Arrivals(tuple(run(-3, 0)), tuple(run(-5, 0)))
 
 
-def test_a_later_night_validates_itself_alone() -> None:
+def test_plan_later_night_validates_its_own_day() -> None:
     found = plan(MONDAY, landed=run(-9, 0), committed=run(-9, -1), **NIGHT)
     assert found == Arrivals((MONDAY,), tuple(run(-2, 0)))
 
 
-def test_a_night_validates_itself_again_and_what_an_earlier_one_left_out() -> None:
+def test_plan_night_again_validates_itself_and_what_was_left_out() -> None:
     found = plan(MONDAY, landed=run(-9, 0), committed=[*run(-9, -4), later(-2), MONDAY], **NIGHT)
     assert found.validated == (later(-3), later(-1), MONDAY)
     assert found.read == tuple(run(-5, 0))
 
 
-def test_days_before_the_first_landing_day_are_no_gap() -> None:
+def test_plan_days_before_the_first_landing_day_are_no_gap() -> None:
     found = plan(MONDAY, landed=run(-1, 0), committed=[], **NIGHT)
     assert found == Arrivals(tuple(run(-1, 0)), tuple(run(-1, 0)))
 
 
-def test_a_gap_names_every_missing_day() -> None:
+def test_plan_gap_names_every_missing_day() -> None:
     landed = [*run(-9, -4), later(-2), MONDAY]
     with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-02, 2026-01-04\]"):
         plan(MONDAY, landed=landed, committed=[], **NIGHT)
 
 
-def test_a_gap_before_the_window_matters_only_where_a_duplicate_may_have_arrived() -> None:
+def test_plan_gap_before_the_window_matters_only_for_duplicates() -> None:
     landed = [*run(-9, -6), *run(-4, 0)]
     with pytest.raises(LandingError, match=r"\[2025-12-31\]"):
         plan(MONDAY, landed=landed, committed=[], **NIGHT)
     assert plan(MONDAY, landed=landed, committed=run(-3, -1), **NIGHT).validated == (MONDAY,)
 
 
-def test_a_night_whose_own_day_did_not_arrive_is_refused() -> None:
+def test_plan_without_the_nights_own_day_is_refused() -> None:
     with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-05\]"):
         plan(MONDAY, landed=run(-3, -1), committed=[], **NIGHT)
 
 
 @given(st.sets(st.integers(-9, 0)), st.integers(1, 6), st.integers(0, 4))
-def test_every_validated_day_is_read_with_its_lateness(
+def test_plan_every_validated_day_is_read_with_its_lateness(
     committed: set[int], window: int, late: int
 ) -> None:
     found = plan(

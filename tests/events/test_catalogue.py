@@ -16,7 +16,7 @@ def verdicts(frame: Any) -> Counter[str | None]:
     return Counter(row.rule for row in frame.select("rule").collect())
 
 
-def test_a_video_is_its_last_delivered_state(spark: SparkSession) -> None:
+def test_videos_last_delivered_state_wins(spark: SparkSession) -> None:
     delivered = rows(
         spark,
         "raw_videos",
@@ -36,7 +36,7 @@ def test_a_video_is_its_last_delivered_state(spark: SparkSession) -> None:
     assert verdicts(judged) == {None: 2, "superseded": 2}
 
 
-def test_a_state_is_in_force_until_the_next(spark: SparkSession) -> None:
+def test_states_hold_until_the_next(spark: SparkSession) -> None:
     delivered = rows(
         spark,
         "raw_videos",
@@ -52,7 +52,7 @@ def test_a_state_is_in_force_until_the_next(spark: SparkSession) -> None:
     ]
 
 
-def test_of_two_states_of_a_day_the_withdrawal_stands(spark: SparkSession) -> None:
+def test_states_of_the_same_day_withdrawal_wins(spark: SparkSession) -> None:
     for order in ([0, 1], [1, 0]):
         changes = [{"eligible": "true", "duration_ms": "9"}, {"eligible": "0", "duration_ms": "1"}]
         delivered = rows(spark, "raw_videos", *[changes[n] for n in order])
@@ -60,7 +60,7 @@ def test_of_two_states_of_a_day_the_withdrawal_stands(spark: SparkSession) -> No
         assert (found.eligible, found.duration_ms) == (False, 1)
 
 
-def test_broken_video_rows_are_refused_by_name_and_the_older_state_stands(
+def test_videos_broken_rows_are_refused_and_the_older_state_stays(
     spark: SparkSession,
 ) -> None:
     delivered = rows(
@@ -91,7 +91,7 @@ def test_broken_video_rows_are_refused_by_name_and_the_older_state_stands(
     assert [row.caption for row in catalogue.videos(judged).collect()] == ["old"]
 
 
-def test_broken_vectors_are_refused_by_name_and_disturb_no_other(spark: SparkSession) -> None:
+def test_vectors_broken_are_refused_and_others_stay(spark: SparkSession) -> None:
     nan, inf = float("nan"), float("inf")
     delivered = rows(
         spark,
@@ -137,7 +137,7 @@ def test_broken_vectors_are_refused_by_name_and_disturb_no_other(spark: SparkSes
     }
 
 
-def test_the_last_whole_vector_stands(spark: SparkSession) -> None:
+def test_vectors_last_complete_one_stands(spark: SparkSession) -> None:
     delivered = rows(
         spark,
         "raw_video_features",
@@ -154,7 +154,7 @@ def test_the_last_whole_vector_stands(spark: SparkSession) -> None:
     assert verdicts(judged) == {None: 3, "superseded": 1, "wrong_length": 1, "not_finite": 1}
 
 
-def test_a_new_encoder_replaces_the_length_when_most_videos_have_it(spark: SparkSession) -> None:
+def test_vectors_new_encoder_replaces_the_length_at_a_majority(spark: SparkSession) -> None:
     old = [{"video_id": f"v{n}", "day": later(-1)} for n in range(3)]
     new = [{"video_id": f"v{n}", "vector": [0.0] * 4, "encoder_version": "2"} for n in range(2)]
     judged = catalogue.judge_video_features(rows(spark, "raw_video_features", *old, *new))
@@ -162,7 +162,7 @@ def test_a_new_encoder_replaces_the_length_when_most_videos_have_it(spark: Spark
     assert found == {"v0": 4, "v1": 4}
 
 
-def test_clips(spark: SparkSession) -> None:
+def test_clip_features_cases_equal_expected(spark: SparkSession) -> None:
     delivered = rows(
         spark,
         "raw_clip_features",
@@ -192,6 +192,6 @@ def test_clips(spark: SparkSession) -> None:
     }
 
 
-def test_nothing_delivered_gives_nothing(spark: SparkSession) -> None:
+def test_catalogue_nothing_delivered_gives_no_rows(spark: SparkSession) -> None:
     nothing = rows(spark, "raw_clip_features", {}).limit(0)
     assert catalogue.clip_features(catalogue.judge_clip_features(nothing)).collect() == []

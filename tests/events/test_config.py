@@ -16,6 +16,6 @@ from microrec.events.config import Config
         {"skip": 1},
     ],
 )
-def test_refused(values: dict[str, object]) -> None:
+def test_config_invalid_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Config.model_validate(values)

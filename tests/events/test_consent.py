@@ -47,14 +47,14 @@ def request(user: str, kind: str, time: str | None) -> dict[str, Any]:
     return {"user_id": user, "kind": kind, "requested_at": time and f"2026-01-05T{time}:00Z"}
 
 
-def test_cases(spark: SparkSession) -> None:
+def test_consent_cases_equal_expected(spark: SparkSession) -> None:
     changes = [request(user, *one) for user, (requests, _) in CASES.items() for one in requests]
     in_force = {user: kind for user, (_, kind) in CASES.items() if kind}
     assert suppressed(spark, *changes) == in_force
     assert suppressed(spark, *reversed(changes)) == in_force
 
 
-def test_a_request_was_made_when_it_was_delivered_at_the_latest(spark: SparkSession) -> None:
+def test_consent_request_dates_no_later_than_its_delivery(spark: SparkSession) -> None:
     """A clock that runs ahead neither delays an opt-out nor outlives an opt-in of a later day."""
     ahead = request("u1", "opt_out", None) | {"requested_at": "2099-01-01T00:00:00Z"}
     assert suppressed(spark, ahead) == {"u1": ("opt_out", "2026-01-05 23:59:59.999999")}
@@ -62,7 +62,7 @@ def test_a_request_was_made_when_it_was_delivered_at_the_latest(spark: SparkSess
     assert suppressed(spark, ahead, back) == {}
 
 
-def test_broken_requests_are_refused_by_name(spark: SparkSession) -> None:
+def test_consent_broken_requests_are_refused_by_name(spark: SparkSession) -> None:
     changes = [
         {"malformed": True},
         {"user_id": None},

@@ -37,18 +37,18 @@ def lines_of_day(rows_in: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_lines_that_add_up() -> None:
+def test_checked_lines_that_add_up_pass() -> None:
     words = counts.checked(lines_of_day(14), MONDAY)
     assert words == ("rows_in=14 accepted=7 rejected=3 duplicates=4 late_reopened=3 corrections=2")
 
 
 @pytest.mark.parametrize("rows_in", [13, 15])
-def test_a_lost_or_a_doubled_line_stops_the_night(rows_in: int) -> None:
+def test_checked_lost_or_doubled_line_stops_the_night(rows_in: int) -> None:
     with pytest.raises(CheckFailed, match=rf"2026-01-05.*{rows_in} lines in, 14 judged"):
         counts.checked(lines_of_day(rows_in), MONDAY)
 
 
-def test_a_day_without_lines_stops_the_night() -> None:
+def test_checked_day_without_lines_stops_the_night() -> None:
     with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-06\].*no line"):
         counts.checked(lines_of_day(14), later(1))
 
@@ -84,7 +84,7 @@ def test_metrics_are_of_the_nights_own_arrivals() -> None:
 
 
 @pytest.mark.spark
-def test_tally(spark: SparkSession) -> None:
+def test_tally_cases_equal_expected(spark: SparkSession) -> None:
     sunday = {"day": later(-1), "started_at": "2026-01-04T10:00:00Z"}
     raw = lines(
         spark,

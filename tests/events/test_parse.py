@@ -52,29 +52,29 @@ def as_text(reader: Callable[[Column], Column]) -> Callable[[Column], Column]:
     return lambda raw: F.date_format(reader(raw), "yyyy-MM-dd'T'HH:mm:ss.SSSSSS")
 
 
-def test_instants(spark: SparkSession) -> None:
+def test_instants_cases_equal_expected(spark: SparkSession) -> None:
     assert read(spark, as_text(parse.instant), INSTANTS) == INSTANTS
 
 
-def test_a_bare_date_is_an_instant_only_where_that_is_asked_for(spark: SparkSession) -> None:
+def test_instants_bare_date_is_accepted_only_on_request(spark: SparkSession) -> None:
     texts = {"2022-04-10": "2022-04-10T00:00:00.000000", "2022-04-31": None, "2022": None}
     assert read(spark, as_text(parse.instant_or_date), texts) == texts
 
 
-def test_whole_numbers(spark: SparkSession) -> None:
+def test_whole_numbers_cases_equal_expected(spark: SparkSession) -> None:
     assert read(spark, parse.whole_number, NUMBERS) == NUMBERS
 
 
-def test_flags(spark: SparkSession) -> None:
+def test_flags_cases_equal_expected(spark: SparkSession) -> None:
     assert read(spark, parse.flag, FLAGS) == FLAGS
 
 
-def test_ids_stay_as_they_are(spark: SparkSession) -> None:
+def test_ids_are_unchanged(spark: SparkSession) -> None:
     ids = {"007": "007", " u1": " u1", "1e3": "1e3", "  ": None, "": None}
     assert read(spark, parse.text, ids) == ids
 
 
-def test_content_tells_viewings_apart_and_ignores_the_length_of_the_video(
+def test_content_separates_viewings_and_ignores_the_video_length(
     spark: SparkSession,
 ) -> None:
     same = [{}, {"duration_ms": None}, {"started_at": "1767607200000"}, {"liked": "0"}]
@@ -93,7 +93,7 @@ def test_content_tells_viewings_apart_and_ignores_the_length_of_the_video(
     assert len({row.content for row in typed}) == 1 + len(other)
 
 
-def test_an_event_id_is_the_producers_where_they_give_one(spark: SparkSession) -> None:
+def test_event_id_is_the_producers_if_given(spark: SparkSession) -> None:
     typed = parse.interactions(lines(spark, {"event_id": "007"}, {"event_id": " "})).collect()
     assert typed[0].event_id == "007"
     assert typed[1].event_id == typed[1].content

@@ -22,7 +22,7 @@ REFUSED = {
 """Labels of the world whose rule has another name."""
 
 
-def test_what_was_planted_is_found(place: Path, spark: object) -> None:
+def test_events_of_a_planted_world_equal_what_was_planted(place: Path, spark: object) -> None:
     world = generate(Config(users=40, videos=80, days=5), np.random.default_rng(8))
     write.write_world(str(place / "landing"), world.parts)
     night = max(world.truth.delivered)

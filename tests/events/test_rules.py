@@ -89,18 +89,18 @@ def refusals(spark: SparkSession, *changes: dict[str, Any], days: Any = (MONDAY,
     return [row.rule for row in judged(spark, *changes, days=days)]
 
 
-def test_every_rule_has_its_row(spark: SparkSession) -> None:
+def test_rules_each_has_its_case(spark: SparkSession) -> None:
     changes = [change | {"user_id": change.get("user_id", f"u{n}")} for n, (_, change) in
                enumerate(CASES)]  # fmt: skip
     assert refusals(spark, *changes) == [rule for rule, _ in CASES]
 
 
-def test_the_cases_cover_every_rule_of_a_line(spark: SparkSession) -> None:
+def test_rules_cases_cover_every_rule_of_a_line(spark: SparkSession) -> None:
     declared = [name for name, _ in rules._of_a_line(Config(), LATENESS)]
     assert set(declared) == {rule for rule, _ in CASES if rule}
 
 
-def test_the_length_is_the_lines_or_the_catalogues_as_of_the_arrival_day(
+def test_length_is_the_lines_or_the_catalogues_on_arrival(
     spark: SparkSession,
 ) -> None:
     found = judged(
@@ -120,16 +120,16 @@ def test_the_length_is_the_lines_or_the_catalogues_as_of_the_arrival_day(
     assert [row.duration_ms for row in found] == [30_000, 30_000, 7_000, 20_000, 40_000]
 
 
-def test_of_exact_duplicates_one_is_kept(spark: SparkSession) -> None:
+def test_duplicates_exact_one_is_kept(spark: SparkSession) -> None:
     found = refusals(spark, {}, {}, {"duration_ms": None}, {"event_id": "e1"}, {"event_id": "e1"})
     assert Counter(found) == {None: 2, "duplicate": 3}
 
 
-def test_of_a_duplicate_with_and_without_length_the_one_with_is_kept(spark: SparkSession) -> None:
+def test_duplicates_with_and_without_length_the_one_with_is_kept(spark: SparkSession) -> None:
     assert refusals(spark, {"duration_ms": None}, {"duration_ms": "7000"}) == ["duplicate", None]
 
 
-def test_an_id_that_names_two_viewings_keeps_the_one_that_began_first(spark: SparkSession) -> None:
+def test_duplicates_id_of_two_viewings_keeps_the_first_begun(spark: SparkSession) -> None:
     found = refusals(
         spark,
         {"event_id": "e", "started_at": "2026-01-05T12:00:00Z"},
@@ -143,7 +143,7 @@ def test_an_id_that_names_two_viewings_keeps_the_one_that_began_first(spark: Spa
     assert found[4] is None
 
 
-def test_what_arrived_before_is_kept_and_not_what_arrives_again(spark: SparkSession) -> None:
+def test_duplicates_across_days_the_earlier_arrival_is_kept(spark: SparkSession) -> None:
     sunday = {"day": later(-1), "started_at": "2026-01-04T10:00:00Z"}
     again = sunday | {"day": MONDAY}
     changes = [
@@ -178,7 +178,7 @@ CORRECTIONS: list[tuple[str | None, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("rule", "change"), CORRECTIONS, ids=str)
-def test_other_content_of_a_known_viewing_corrects_it(
+def test_corrections_other_content_of_a_viewing_replaces_it(
     spark: SparkSession, rule: str | None, change: dict[str, Any]
 ) -> None:
     line = SUNDAYS | {"day": MONDAY} | change
@@ -187,7 +187,7 @@ def test_other_content_of_a_known_viewing_corrects_it(
     assert found.corrects == (None if rule else later(-1))
 
 
-def test_on_the_day_a_viewing_arrives_nothing_corrects_it(spark: SparkSession) -> None:
+def test_corrections_on_the_arrival_day_do_not_apply(spark: SparkSession) -> None:
     changes = [SUNDAYS, SUNDAYS | {"liked": "0", "started_at": "2026-01-04T10:00:01Z"}]
     found = judged(spark, *changes, days=[later(-1)])
     assert [(row.rule, row.corrects) for row in found] == [
@@ -196,7 +196,7 @@ def test_on_the_day_a_viewing_arrives_nothing_corrects_it(spark: SparkSession) -
     ]
 
 
-def test_a_delivery_that_comes_again_does_not_undo_a_correction(spark: SparkSession) -> None:
+def test_corrections_redelivered_original_does_not_undo(spark: SparkSession) -> None:
     unliked = SUNDAYS | {"day": MONDAY, "liked": "0"}
     tuesday = {"day": later(1)}
     changes = [
@@ -207,7 +207,7 @@ def test_a_delivery_that_comes_again_does_not_undo_a_correction(spark: SparkSess
     assert [row.corrects for row in found] == [None, later(-1), None, None, later(-1)]
 
 
-def test_of_two_corrections_of_a_day_one_stands(spark: SparkSession) -> None:
+def test_corrections_two_of_a_day_one_stands(spark: SparkSession) -> None:
     longer, shorter = ({"day": MONDAY, "watch_ms": watch} for watch in ("9000", "8000"))
     changes = [SUNDAYS, *[SUNDAYS | one for one in (shorter, longer, longer)]]
     found = judged(spark, *changes)
@@ -219,7 +219,7 @@ def test_of_two_corrections_of_a_day_one_stands(spark: SparkSession) -> None:
     assert {row.watch_ms for row in found if row.rule is None} == {9000}
 
 
-def test_without_lateness_no_day_knows_another(spark: SparkSession) -> None:
+def test_lateness_zero_days_are_independent(spark: SparkSession) -> None:
     early = {"day": later(-1), "started_at": "2026-01-04T10:00:00Z", "event_id": "e"}
     verdicts = rules.judge(
         parse.interactions(lines(spark, early, {"event_id": "e"})),
@@ -231,7 +231,7 @@ def test_without_lateness_no_day_knows_another(spark: SparkSession) -> None:
     assert [row.rule for row in verdicts] == [None, None]
 
 
-def test_a_refused_line_does_not_stand_in_the_way_of_a_good_one(spark: SparkSession) -> None:
+def test_rejected_line_does_not_block_a_valid_one(spark: SparkSession) -> None:
     early = {
         "day": later(-1),
         "video_id": "v2",
@@ -241,13 +241,13 @@ def test_a_refused_line_does_not_stand_in_the_way_of_a_good_one(spark: SparkSess
     assert refusals(spark, early, early | {"day": MONDAY}) == [None]
 
 
-def test_an_id_is_free_again_after_the_lateness(spark: SparkSession) -> None:
+def test_duplicates_id_is_free_after_the_lateness(spark: SparkSession) -> None:
     old = {"event_id": "e", "day": later(-3), "started_at": "2026-01-02T10:00:00Z"}
     assert refusals(spark, old, {"event_id": "e"}) == [None]
     assert refusals(spark, old | {"day": later(-2)}, {"event_id": "e"}) == ["event_id_conflict"]
 
 
-def test_rejected_events_number_equal_lines(spark: SparkSession) -> None:
+def test_rejected_events_counts_equal_lines(spark: SparkSession) -> None:
     blank = {"line": "", "malformed": True}
     frame = lines(
         spark, blank, blank, blank | {"file": "other"}, {"watch_ms": "-1"}, {"watch_ms": "1"}
@@ -362,7 +362,7 @@ def verdicts(
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_random_world_is_judged_as_by_a_loop(spark: SparkSession, seed: int) -> None:
+def test_judge_random_world_equals_a_loop(spark: SparkSession, seed: int) -> None:
     changes = world(seed)
     found = verdicts(spark, changes, DAYS)
     assert found == expected(changes)
@@ -370,7 +370,7 @@ def test_a_random_world_is_judged_as_by_a_loop(spark: SparkSession, seed: int) -
     assert sum(n for key, n in found.items() if key[-2]) > 5, "corrections"
 
 
-def test_neither_the_order_of_lines_nor_the_portioning_of_days_matters(spark: SparkSession) -> None:
+def test_judge_order_of_lines_and_days_does_not_matter(spark: SparkSession) -> None:
     changes = world(3)
     at_once = verdicts(spark, changes, DAYS)
     assert sum(at_once.values()) == len(changes)

@@ -50,7 +50,7 @@ def viewings(spark: SparkSession, *changes: dict[str, Any], config: Config = DEF
     return sorted(signals.viewings(judged, config).collect(), key=lambda row: row.user_id)
 
 
-def test_cases(spark: SparkSession) -> None:
+def test_signals_cases_equal_expected(spark: SparkSession) -> None:
     found = viewings(spark, *[change for change, *_ in CASES])
     assert [(row.feedback, row.skipped, row.n_replays) for row in found] == [
         tuple(rest) for _, *rest in CASES
@@ -59,7 +59,7 @@ def test_cases(spark: SparkSession) -> None:
     assert found[0].day == MONDAY
 
 
-def test_the_thresholds_are_the_recipes(spark: SparkSession) -> None:
+def test_signals_thresholds_come_from_the_recipe(spark: SparkSession) -> None:
     config = Config(completed_ratio=0.5, long_watch_ms=4000, skip_ms=4500)
     changes = [{"watch_ms": watch} for watch in ("5000", "4400", "3000")]
     found = viewings(spark, *changes, config=config)
@@ -70,13 +70,13 @@ def test_the_thresholds_are_the_recipes(spark: SparkSession) -> None:
     ]
 
 
-def test_refused_lines_are_no_viewings_and_take_no_rank(spark: SparkSession) -> None:
+def test_strength_rejected_lines_have_no_rank(spark: SparkSession) -> None:
     changes = [{"watch_ms": "1000"}, {"watch_ms": "-5"}, {"watch_ms": "3000"}]
     found = viewings(spark, *changes)
     assert [(row.watch_ms, row.strength) for row in found] == [(1000, 0.25), (3000, 0.75)]
 
 
-def test_strength_is_the_mid_rank_among_viewings_of_like_length_that_day(
+def test_strength_is_the_mid_rank_of_viewings_of_like_length(
     spark: SparkSession,
 ) -> None:
     pick = random.Random(4)

@@ -133,7 +133,7 @@ def same(found: list[dict[str, Any]], right: list[dict[str, Any]], *close: str) 
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_every_row_is_what_a_slow_account_says(seed: int) -> None:
+def test_clip_interest_rows_equal_a_loop(seed: int) -> None:
     generator = np.random.default_rng(seed)
     table = nodes(generator)
     known = clips.catalogue(table)
@@ -159,7 +159,7 @@ def test_every_row_is_what_a_slow_account_says(seed: int) -> None:
     )
 
 
-def test_hazards_multiply_to_the_interest() -> None:
+def test_interest_is_the_product_of_survivals() -> None:
     generator = np.random.default_rng(7)
     known = clips.catalogue(nodes(generator))
     curve = clips.curves(falling(generator, known), of(1, 1, 1))[clips.EVERYONE]
@@ -182,7 +182,7 @@ def test_hazards_multiply_to_the_interest() -> None:
         ((1.0, 1.0, 1.0), 12_000, 2, 12_000),
     ],
 )
-def test_half_of_a_known_curve_is_gone_at_a_known_instant(
+def test_exit_point_half_of_a_known_curve_at_a_known_instant(
     curve: tuple[float, ...], exit_ms: int, number: int, expected: float
 ) -> None:
     known = one_video(5000, 10_000, 12_000)
@@ -191,7 +191,7 @@ def test_half_of_a_known_curve_is_gone_at_a_known_instant(
     assert row["expected_watch_ms"] == pytest.approx(expected)
 
 
-def test_a_segment_with_nobody_has_no_rows_and_everyone_is_the_mean_of_the_others() -> None:
+def test_segments_empty_has_no_rows_and_all_is_the_mean_of_others() -> None:
     known = one_video(1000)
     curves = clips.curves(np.array([[0.2], [np.nan], [0.8]]), of(1, 0, 3))
     rows = clips.exits(curves, known).to_pylist()
@@ -199,12 +199,12 @@ def test_a_segment_with_nobody_has_no_rows_and_everyone_is_the_mean_of_the_other
     assert rows[0]["completed"] == pytest.approx(0.65)
 
 
-def test_a_prediction_that_is_not_finite_is_refused() -> None:
+def test_predictions_not_finite_are_refused() -> None:
     with pytest.raises(MicrorecError, match="1 shares of viewers are not finite"):
         clips.curves(np.array([[0.2, np.nan], [np.nan, np.nan], [0.8, 0.1]]), of(1, 0, 3))
 
 
-def test_segments_are_thirds_and_who_is_not_known_is_typical() -> None:
+def test_segments_are_thirds_and_unknown_users_typical() -> None:
     served = np.array([3, 5, 7, 8, 11, 12, 20, 21])
     stays = np.array([0.5, -1.0, np.nan, 0.1, 2.0, -0.2, 0.0, np.nan])
     found = clips.segments(served, stays, config=clips.Config(), rng=np.random.default_rng(0))
@@ -220,20 +220,20 @@ def test_segments_are_thirds_and_who_is_not_known_is_typical() -> None:
         ([0.0] * 8 + [1.0], [0, 8, 1]),
     ],
 )
-def test_equals_are_of_one_segment(stays: list[float], sizes: list[int]) -> None:
+def test_segments_equal_users_share_one(stays: list[float], sizes: list[int]) -> None:
     served, generator = np.arange(len(stays)), np.random.default_rng(0)
     found = clips.segments(served, np.array(stays), config=clips.Config(), rng=generator)
     assert found.size.tolist() == sizes
 
 
 @pytest.mark.parametrize("stays", [[], [np.nan] * 4, [0.3] * 4, [0.3]])
-def test_who_differs_from_nobody_is_typical(stays: list[float]) -> None:
+def test_segments_without_differences_are_typical(stays: list[float]) -> None:
     served, generator = np.arange(len(stays)), np.random.default_rng(0)
     found = clips.segments(served, np.array(stays), config=clips.Config(), rng=generator)
     assert found.size.tolist() == [0, len(stays), 0]
 
 
-def test_a_sample_is_some_of_the_segment_each_once_the_same_every_time() -> None:
+def test_sample_is_distinct_members_and_repeatable() -> None:
     served, stays = np.arange(100, 400), np.linspace(-1, 1, 300)
 
     def drawn(seed: int) -> clips.Segments:
@@ -250,7 +250,7 @@ def test_a_sample_is_some_of_the_segment_each_once_the_same_every_time() -> None
 
 
 @pytest.mark.parametrize("sizes", [(2, 3, 4), (0, 0, 0)])
-def test_rows_keep_the_contracts_and_nobody_gives_none(sizes: tuple[int, ...]) -> None:
+def test_clip_rows_keep_the_contracts_and_no_users_give_none(sizes: tuple[int, ...]) -> None:
     generator = np.random.default_rng(1)
     known = clips.catalogue(nodes(generator))
     retention = falling(generator, known)
@@ -270,7 +270,7 @@ def test_rows_keep_the_contracts_and_nobody_gives_none(sizes: tuple[int, ...]) -
         assert not any(verdict.broken for verdict in checks.evaluate(promise, whole))
 
 
-def test_a_catalogue_without_clips_gives_no_rows() -> None:
+def test_clip_rows_without_clips_are_none() -> None:
     known, nothing = one_video(), np.zeros(0, dtype=np.int64)
     curves = clips.curves(np.zeros((3, 0)), of(1, 1, 1))
     whole = clips.interest(curves[clips.EVERYONE], known, reached=nothing, left=nothing)

@@ -119,7 +119,7 @@ def slowly(rows: pa.Table, known: trends.Catalogue, user: int) -> list[dict[str,
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_row_is_what_a_slow_account_says(seed: int) -> None:
+def test_user_trends_rows_equal_a_loop(seed: int) -> None:
     generator = np.random.default_rng(seed)
     known, rows = catalogue(generator), members(generator)
     served = [user for user in range(N_USERS) if user != 5]
@@ -135,7 +135,7 @@ def test_every_row_is_what_a_slow_account_says(seed: int) -> None:
     assert {one["direction"] for one in found} == set(trends.DIRECTIONS)
 
 
-def test_the_order_of_the_viewings_does_not_matter() -> None:
+def test_user_trends_order_of_viewings_does_not_matter() -> None:
     generator = np.random.default_rng(9)
     known, rows = catalogue(generator), members(generator)
     first = told(rows, known, list(range(N_USERS)))
@@ -143,7 +143,7 @@ def test_the_order_of_the_viewings_does_not_matter() -> None:
     assert first.equals(again)
 
 
-def test_a_trend_of_new_viewings_rises_and_ends_soon() -> None:
+def test_trend_of_new_viewings_rises_and_ends_soon() -> None:
     known = catalogue(np.random.default_rng(0))
     hours, kind = [1, 2, 3, 100, 150, 200], [0, 0, 0, 1, 1, 1]
     rows = pa.table(
@@ -165,7 +165,7 @@ def test_a_trend_of_new_viewings_rises_and_ends_soon() -> None:
     assert new["valid_until"] < old["valid_until"]
 
 
-def test_rows_keep_the_contract_and_nobody_gives_none() -> None:
+def test_user_trends_keep_the_contract_and_no_users_give_none() -> None:
     generator = np.random.default_rng(1)
     known, promise = catalogue(generator), contract.load(HOME / "schemas", "user_trends")
     for served in (list(range(N_USERS)), []):

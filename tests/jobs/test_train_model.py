@@ -124,7 +124,7 @@ def end_after(monkeypatch: pytest.MonkeyPatch, phase: str, epoch: int) -> None:
     monkeypatch.setattr(Checkpoint, "save", save_and_end)
 
 
-def test_a_trial_leaves_a_row_and_an_artefact(warehouse: arrow.Warehouse) -> None:
+def test_train_trial_writes_a_row_and_an_artefact(warehouse: arrow.Warehouse) -> None:
     train_model.main(day=DAY, fit="trial", model="content")
     row = row_of(warehouse, "trial", "content")
     assert row["first_day"] == dt.date(2025, 12, 22)
@@ -136,14 +136,14 @@ def test_a_trial_leaves_a_row_and_an_artefact(warehouse: arrow.Warehouse) -> Non
     assert len(model.user) == 60
 
 
-def test_the_same_job_again_leaves_the_same(warehouse: arrow.Warehouse) -> None:
+def test_train_repeated_is_equal(warehouse: arrow.Warehouse) -> None:
     train_model.main(day=DAY, fit="trial", model="preference_gcn")
     first = row_of(warehouse, "trial", "preference_gcn")
     train_model.main(day=DAY, fit="trial", model="preference_gcn")
     assert row_of(warehouse, "trial", "preference_gcn") == first
 
 
-def test_final_trains_for_the_epochs_of_its_trial(warehouse: arrow.Warehouse) -> None:
+def test_train_final_uses_the_epochs_of_its_trial(warehouse: arrow.Warehouse) -> None:
     with pytest.raises(MissingDay):
         train_model.main(day=DAY, fit="final", model="preference_gcn")
     train_model.main(day=DAY, fit="trial", model="preference_gcn")
@@ -156,7 +156,7 @@ def test_final_trains_for_the_epochs_of_its_trial(warehouse: arrow.Warehouse) ->
 
 
 @pytest.mark.parametrize("model", ["din", "dnn", "multi_trend", "sasrec"])
-def test_models_of_sequences_read_theirs(warehouse: arrow.Warehouse, model: str) -> None:
+def test_train_sequence_models_read_sequences(warehouse: arrow.Warehouse, model: str) -> None:
     write(warehouse, DAY, logs.viewings(3))
     settings().recipe.write_text(f"[models.{model}]\ndim = 4\nmax_epochs = 3\nbatch_size = 256\n")
     for fit in FITS:
@@ -172,13 +172,13 @@ def test_models_of_sequences_read_theirs(warehouse: arrow.Warehouse, model: str)
     assert len(fitted.load_parameters(folder)["videos.video_id"]) == final["n_videos"]
 
 
-def test_refuses_an_unknown_model(warehouse: arrow.Warehouse) -> None:
+def test_train_unknown_model_is_refused(warehouse: arrow.Warehouse) -> None:
     with pytest.raises(RecipeError, match="no_such"):
         train_model.main(day=DAY, fit="trial", model="no_such")
 
 
 @pytest.mark.parametrize(("phase", "epoch"), [("search", 2), ("refit", 1)])
-def test_a_retry_goes_on_and_leaves_the_same(
+def test_train_retry_resumes_with_the_same_result(
     phase: str,
     epoch: int,
     warehouse: arrow.Warehouse,
@@ -203,7 +203,7 @@ def test_a_retry_goes_on_and_leaves_the_same(
     assert only.name == undisturbed["digest"][:16]
 
 
-def test_warm_start_takes_over_what_the_day_before_learned(warehouse: arrow.Warehouse) -> None:
+def test_train_warm_start_takes_over_the_day_before(warehouse: arrow.Warehouse) -> None:
     write(warehouse, BEFORE, world_before())
     train(BEFORE, "trial", "final")
     # At this rate nothing is learned any more: what a fit ends with is what it started from.
@@ -225,7 +225,7 @@ def test_warm_start_takes_over_what_the_day_before_learned(warehouse: arrow.Ware
     assert row_of(warehouse, "final", "preference_gcn") == again
 
 
-def test_a_search_starts_from_the_fit_that_has_not_seen_its_validation_part(
+def test_train_search_starts_from_the_fit_without_its_validation(
     warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Runtime] = []
@@ -248,7 +248,7 @@ def test_a_search_starts_from_the_fit_that_has_not_seen_its_validation_part(
     assert starts["search"].user.tolist() == [*range(7), -1, *range(7, 59)]
 
 
-def test_without_a_day_before_it_starts_cold(
+def test_train_without_a_day_before_starts_cold(
     warehouse: arrow.Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(DAY, "trial")
@@ -261,7 +261,7 @@ def test_without_a_day_before_it_starts_cold(
     np.testing.assert_array_equal(learned(warehouse, "trial")["video_id"], cold["video_id"])
 
 
-def test_trains_on_the_device_of_the_settings(
+def test_train_uses_the_device_of_the_settings(
     warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROREC_DEVICE", "no_such_device")

@@ -54,7 +54,7 @@ def content() -> dict[str, list[Any]]:
     return {name: sorted(map(str, rows)) for name, rows in tables.items()}
 
 
-def test_nights_in_any_order_and_again_give_the_same_rows(
+def test_validate_nights_in_any_order_and_again_give_the_same_rows(
     landing_root: str, place: Path, spark: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validate_events.main(day=DAYS[-1])
@@ -93,25 +93,25 @@ def remove(landing_root: str, day: dt.date) -> None:
         path.unlink()
 
 
-def test_a_night_without_raw_rows_is_refused(landing_root: str, spark: object) -> None:
+def test_validate_without_raw_rows_is_refused(landing_root: str, spark: object) -> None:
     refuse(later(1), r"raw_interactions\[2026-01-06\]: nothing arrived")
     header = "user_id,video_id,started_at,watch_ms"
     write.write_lines(landing_root, "raw_interactions", later(1), [header], kind="csv")
     refuse(later(1), r"raw_interactions\[2026-01-06\].*no line")
 
 
-def test_a_gap_in_the_window_is_refused(landing_root: str, spark: object) -> None:
+def test_validate_gap_in_the_window_is_refused(landing_root: str, spark: object) -> None:
     remove(landing_root, DAYS[1])
     refuse(DAYS[-1], r"raw_interactions\[2026-01-03\]")
 
 
-def test_a_truncated_file_of_the_window_is_refused(landing_root: str, spark: object) -> None:
+def test_validate_truncated_file_is_refused(landing_root: str, spark: object) -> None:
     (path,) = zone.files(landing_root, "raw_interactions", DAYS[1])
     path.write_bytes(path.read_bytes()[:-12])
     refuse(DAYS[-1], r"raw_interactions\[2026-01-03\].*part-0.jsonl.gz")
 
 
-def test_a_night_without_a_catalogue_is_refused(landing_root: str, spark: object) -> None:
+def test_validate_without_a_catalogue_is_refused(landing_root: str, spark: object) -> None:
     (path,) = zone.files(landing_root, "raw_videos", later(-9))
     path.unlink()
     refuse(DAYS[-1], r"raw_videos\[2026-01-05\]: nothing arrived")

@@ -40,7 +40,7 @@ def refuse(landing_root: Path, message: str) -> None:
     assert str(refused.value).isprintable()
 
 
-def test_links_that_lead_out_are_refused_and_others_are_followed(tmp_path: Path) -> None:
+def test_links_leading_outside_are_refused_and_others_followed(tmp_path: Path) -> None:
     landing_root, outside = tmp_path / "zone", tmp_path / "outside"
     lay(outside, "secret.jsonl")
     folder = lay(landing_root, "a.jsonl").parent
@@ -57,7 +57,7 @@ def test_links_that_lead_out_are_refused_and_others_are_followed(tmp_path: Path)
 
 
 @pytest.mark.parametrize("linked", ["", TABLE, f"{TABLE}/day={DAY}"], ids=["none", "table", "day"])
-def test_a_folder_that_leads_out_is_refused(tmp_path: Path, linked: str) -> None:
+def test_folder_leading_outside_is_refused(tmp_path: Path, linked: str) -> None:
     landing_root, outside = tmp_path / "zone", tmp_path / "outside"
     lay(outside, "a.jsonl")
     (landing_root / linked).parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def test_a_folder_that_leads_out_is_refused(tmp_path: Path, linked: str) -> None
         )
 
 
-def test_what_a_reader_would_wait_for_is_refused(tmp_path: Path) -> None:
+def test_pipes_and_sockets_are_refused(tmp_path: Path) -> None:
     folder = lay(tmp_path, "a.jsonl").parent
     os.mkfifo(folder / "b.jsonl")
     refuse(tmp_path, r"b\.jsonl: not a plain file")
@@ -84,14 +84,14 @@ def test_what_a_reader_would_wait_for_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\nERROR b", "a\rb", "a\x1b[2Jb", "a\u202eb", "a:b", b"a\xffb"])
-def test_names_that_cannot_be_read_or_logged_are_refused(tmp_path: Path, name: str | bytes) -> None:
+def test_names_unreadable_or_unprintable_are_refused(tmp_path: Path, name: str | bytes) -> None:
     lay(tmp_path, os.fsdecode(name if isinstance(name, bytes) else name.encode()) + ".jsonl")
     refuse(tmp_path, "in its name")
 
 
 @pytest.mark.parametrize("name", ["day=20260105", "day=2026-W02-1", "2026-01-05", "day=2026-01-05 ",
                                   "day=2026-01-05\n", "day=10000-01-01", "day=../x"])  # fmt: skip
-def test_a_folder_whose_rows_would_be_missed_is_refused(tmp_path: Path, name: str) -> None:
+def test_folder_whose_rows_would_be_missed_is_refused(tmp_path: Path, name: str) -> None:
     """Python reads some of these as days, under whose proper name nothing would be found."""
     (tmp_path / TABLE / name).mkdir(parents=True)
     with pytest.raises(LandingError, match="not a folder day=YYYY-MM-DD") as refused:
@@ -99,7 +99,7 @@ def test_a_folder_whose_rows_would_be_missed_is_refused(tmp_path: Path, name: st
     assert str(refused.value).isprintable()
 
 
-def test_an_object_store_is_no_landing_zone_yet() -> None:
+def test_object_store_landing_is_refused() -> None:
     with pytest.raises(LandingError, match=r"landing s3://...: a landing zone is a folder"):
         zone.days("s3://bucket/landing", TABLE)
     with pytest.raises(LandingError, match="no folder is named"):
@@ -124,7 +124,7 @@ BOMBS: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_bombs_are_refused_by_name_and_with_the_limit(tmp_path: Path, bomb: str) -> None:
+def test_decompression_bombs_are_refused_with_the_limit(tmp_path: Path, bomb: str) -> None:
     kind, write, message = BOMBS[bomb]
     path = lay(tmp_path, f"bomb.{kind}")
     write(path)
@@ -136,7 +136,7 @@ def test_bombs_are_refused_by_name_and_with_the_limit(tmp_path: Path, bomb: str)
         verify.verify_file(path)  # by the default limits it is a small file
 
 
-def test_a_bomb_is_refused_before_it_is_held(tmp_path: Path) -> None:
+def test_decompression_bomb_is_refused_before_held(tmp_path: Path) -> None:
     """Two millions of a text of 4 kB: 8 GB as Spark would read them, 20 kB in the file."""
     path = lay(tmp_path, "bomb.parquet")
     indices = pa.array([0], pa.int32()).take(pa.array([0] * 2_000_000))
@@ -147,7 +147,7 @@ def test_a_bomb_is_refused_before_it_is_held(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
-def test_limits_are_the_recipes(tmp_path: Path, place: Path, spark: SparkSession) -> None:
+def test_limits_come_from_the_recipe(tmp_path: Path, place: Path, spark: SparkSession) -> None:
     landing_root = place / "landing"
     lay(landing_root, "a.jsonl", b"{}\n" * 2**20)
     recipe = tmp_path / "recipe.toml"
@@ -185,7 +185,7 @@ PATTERNS = (
 
 @pytest.mark.spark
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
-def test_a_file_is_read_as_itself_whatever_its_name(
+def test_file_is_read_literally_whatever_its_name(
     place: Path, spark: SparkSession, kind: str
 ) -> None:
     """Spark takes a name with `*` for a pattern: the neighbours' rows would count twice."""
@@ -216,7 +216,7 @@ def test_a_file_is_read_as_itself_whatever_its_name(
     ],
     ids=["many", "the same", "long", "quote", "nul", "empty", "escape"],
 )
-def test_a_header_that_means_harm_is_refused_in_a_short_line(
+def test_hostile_header_is_refused_in_a_short_line(
     place: Path, spark: SparkSession, header: str, message: str
 ) -> None:
     lay(place, "a.csv", f"{header}\nu1,v1\n".encode())
@@ -309,7 +309,7 @@ def map_json(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.spark
-def test_a_day_of_harm_is_a_day_of_rejected_lines(landing_root: Path, spark: SparkSession) -> None:
+def test_hostile_day_becomes_rejected_lines(landing_root: Path, spark: SparkSession) -> None:
     validate_events.main(day=DAY)
     warehouse = Warehouse.open()
     events = warehouse.read("events", day=DAY)["user_id"].to_pylist()

@@ -69,7 +69,7 @@ def lay(place: Path, *lines: str, kind: str = "jsonl", name: str = "part-0") -> 
 
 
 @pytest.mark.parametrize(("table", "rows"), [(TABLE, VIEWINGS), ("raw_videos", VIDEOS)])
-def test_every_format_gives_the_same_values(
+def test_readers_every_format_gives_the_same_values(
     spark: SparkSession, place: Path, table: str, rows: pa.Table
 ) -> None:
     found = {}
@@ -84,7 +84,7 @@ def test_every_format_gives_the_same_values(
     assert all(rows_of == found["parquet"] for rows_of in found.values())
 
 
-def test_values_are_the_text_that_was_delivered(spark: SparkSession, place: Path) -> None:
+def test_readers_values_are_the_delivered_text(spark: SparkSession, place: Path) -> None:
     write.write_rows(str(place), TABLE, MONDAY, VIEWINGS, kind="csv.gz")
     found = {row["user_id"]: row for row in values(readers.read(spark, str(place), TABLE, MONDAY))}
     assert set(found) == {"007", "u,2", 'u"3', "Ümit"}
@@ -97,7 +97,7 @@ def test_values_are_the_text_that_was_delivered(spark: SparkSession, place: Path
     assert not any(row["malformed"] for row in found.values())
 
 
-def test_vectors_are_typed_whatever_the_format(spark: SparkSession, place: Path) -> None:
+def test_readers_vectors_are_typed_in_every_format(spark: SparkSession, place: Path) -> None:
     for kind in zone.KINDS:
         landing_root = str(place / kind)
         write.write_rows(landing_root, "raw_video_features", MONDAY, VECTORS, kind=kind)
@@ -107,7 +107,7 @@ def test_vectors_are_typed_whatever_the_format(spark: SparkSession, place: Path)
         assert not broken["malformed"]
 
 
-def test_numbers_in_json_and_parquet_are_their_text(spark: SparkSession, place: Path) -> None:
+def test_readers_json_and_parquet_numbers_are_their_text(spark: SparkSession, place: Path) -> None:
     """pandas makes floats of integers beside nulls, and ids of numbers lose nothing."""
     landing_root = lay(place, '{"user_id": 7, "watch_ms": 12.5, "liked": 1, "surface": {"a": [1]}}')
     pandas = {
@@ -132,7 +132,7 @@ MALFORMED_JSON = ['{"user_id": "u1"', "[]", '[{"user_id": "u1"}]', "5", "null", 
                   '{"user_id": "u1"}{"user_id": "u2"}', '{"user_id": "u1"} x']  # fmt: skip
 
 
-def test_a_json_line_that_is_not_one_object_is_malformed(spark: SparkSession, place: Path) -> None:
+def test_readers_json_line_not_one_object_is_malformed(spark: SparkSession, place: Path) -> None:
     good = ['{"user_id": "u1", "unknown": {"deep": 1}}', "{}"]
     landing_root = lay(place, *MALFORMED_JSON, *good)
     found = readers.read(spark, landing_root, TABLE, MONDAY).select("line", "malformed").collect()
@@ -140,7 +140,7 @@ def test_a_json_line_that_is_not_one_object_is_malformed(spark: SparkSession, pl
     assert sorted(row.line for row in found if not row.malformed) == sorted(good)
 
 
-def test_a_csv_line_with_too_few_or_too_many_fields_is_malformed(
+def test_readers_csv_line_of_wrong_field_count_is_malformed(
     spark: SparkSession, place: Path
 ) -> None:
     bad = ["u1,v1,t", "u1,v1,t,1,2", "", '"u1,v1,t,1']
@@ -152,7 +152,7 @@ def test_a_csv_line_with_too_few_or_too_many_fields_is_malformed(
     assert users == dict(zip(good, ["007", None, "a,b", 'a "b"', "# u"], strict=True))
 
 
-def test_text_that_is_no_array_makes_the_line_malformed(spark: SparkSession, place: Path) -> None:
+def test_readers_text_not_an_array_is_malformed(spark: SparkSession, place: Path) -> None:
     rows = [
         '{"video_id": "v1", "eligible": 1, "tags": "food"}',
         '{"video_id": "v2", "tags": ["a"]}',
@@ -162,7 +162,7 @@ def test_text_that_is_no_array_makes_the_line_malformed(spark: SparkSession, pla
     assert [(row["tags"], row["malformed"]) for row in found] == [(None, True), (["a"], False)]
 
 
-def test_bytes_that_are_not_utf8_make_the_line_malformed(spark: SparkSession, place: Path) -> None:
+def test_readers_invalid_utf8_is_malformed(spark: SparkSession, place: Path) -> None:
     path = zone.path_of(str(place), TABLE, MONDAY, kind="jsonl")
     path.parent.mkdir(parents=True)
     path.write_bytes(b'{"user_id": "\xff"}\n{"user_id": "u1"}\n')
@@ -173,7 +173,7 @@ def test_bytes_that_are_not_utf8_make_the_line_malformed(spark: SparkSession, pl
     ]
 
 
-def test_line_and_file_say_where_a_row_came_from(spark: SparkSession, place: Path) -> None:
+def test_readers_rows_name_their_line_and_file(spark: SparkSession, place: Path) -> None:
     landing_root = lay(place / "a b", '{"user_id": "u1"}', name="part 1+2 ü")
     write.write_rows(landing_root, TABLE, MONDAY, VIEWINGS.slice(0, 1), kind="parquet")
     found = {row.user_id: row for row in readers.read(spark, landing_root, TABLE, MONDAY).collect()}
@@ -186,7 +186,7 @@ def test_line_and_file_say_where_a_row_came_from(spark: SparkSession, place: Pat
     }  # fmt: skip
 
 
-def test_columns_may_come_in_any_order_from_any_file(spark: SparkSession, place: Path) -> None:
+def test_readers_columns_in_any_order_are_read(spark: SparkSession, place: Path) -> None:
     landing_root = lay(
         place, "user_id,video_id,started_at,watch_ms", "u1,v1,t,1", kind="csv", name="a"
     )
@@ -202,7 +202,7 @@ def test_columns_may_come_in_any_order_from_any_file(spark: SparkSession, place:
     assert (second["user_id"], second["watch_ms"], second["surface"]) == ("u2", "2", "s")
 
 
-def test_days_keep_their_folder(spark: SparkSession, place: Path) -> None:
+def test_readers_days_keep_their_folder(spark: SparkSession, place: Path) -> None:
     landing_root = str(place)
     for day, kind in [(MONDAY, "csv"), (TUESDAY, "jsonl.gz"), (dt.date(2026, 1, 7), "csv")]:
         write.write_rows(landing_root, TABLE, day, VIEWINGS, kind=kind)
@@ -224,7 +224,7 @@ def test_days_keep_their_folder(spark: SparkSession, place: Path) -> None:
         ("user_id,video_id,started_at,watch_ms,user_id", "column 'user_id' appears twice"),
     ],
 )
-def test_a_file_with_other_columns_is_refused(
+def test_readers_file_with_other_columns_is_refused(
     spark: SparkSession, place: Path, header: str, message: str
 ) -> None:
     landing_root = lay(place, header, kind="csv")
@@ -247,7 +247,7 @@ def test_a_file_with_other_columns_is_refused(
         pa.array([b"2026"], pa.binary()),
     ],
 )
-def test_a_parquet_type_without_a_text_is_refused(
+def test_readers_parquet_type_without_text_is_refused(
     spark: SparkSession, place: Path, column: pa.Array
 ) -> None:
     path = zone.path_of(str(place), TABLE, MONDAY, kind="parquet")
@@ -258,7 +258,7 @@ def test_a_parquet_type_without_a_text_is_refused(
         readers.read(spark, str(place), TABLE, MONDAY)
 
 
-def test_a_day_without_files_is_refused(spark: SparkSession, place: Path) -> None:
+def test_readers_day_without_files_is_refused(spark: SparkSession, place: Path) -> None:
     landing_root = lay(place, "{}")
     for refuse in (
         lambda: readers.require(landing_root, TABLE, TUESDAY),
@@ -272,7 +272,7 @@ def test_a_day_without_files_is_refused(spark: SparkSession, place: Path) -> Non
         readers.require(landing_root, TABLE, TUESDAY)
 
 
-def test_a_truncated_file_is_refused(spark: SparkSession, place: Path) -> None:
+def test_readers_truncated_file_is_refused(spark: SparkSession, place: Path) -> None:
     landing_root = lay(place, *["{}"] * 1000, kind="jsonl.gz")
     path = zone.path_of(landing_root, TABLE, MONDAY, kind="jsonl.gz")
     path.write_bytes(gzip.compress(path.read_bytes())[:-9])
@@ -280,9 +280,7 @@ def test_a_truncated_file_is_refused(spark: SparkSession, place: Path) -> None:
         readers.require(landing_root, TABLE, MONDAY)
 
 
-def test_an_optional_table_may_be_absent_and_another_may_not(
-    spark: SparkSession, place: Path
-) -> None:
+def test_readers_optional_table_may_be_absent(spark: SparkSession, place: Path) -> None:
     nothing = readers.read_through(spark, str(place), "raw_video_features", MONDAY)
     write.write_rows(str(place), "raw_video_features", MONDAY, VECTORS, kind="csv")
     there = readers.read_through(spark, str(place), "raw_video_features", MONDAY)

@@ -84,7 +84,7 @@ def assert_close(one: Trained, other: Trained) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_gpu_fits_what_a_cpu_fits(case: str, graph: Graph) -> None:
+def test_fit_on_gpu_is_close_to_cpu(case: str, graph: Graph) -> None:
     cpu, gpu = fit(case, graph, "cpu"), fit(case, graph, "cuda")
     assert_close(cpu, gpu)
     again = fit(case, graph, "cuda")
@@ -96,7 +96,7 @@ def test_a_gpu_fits_what_a_cpu_fits(case: str, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("case", ["preference_gcn", "multi_trend"])
-def test_a_fit_that_is_killed_goes_on_on_the_gpu(
+def test_fit_on_gpu_killed_resumes(
     case: str, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, saved = fit(case, graph, "cuda"), checkpoint.Checkpoint.save
@@ -117,7 +117,7 @@ def test_a_fit_that_is_killed_goes_on_on_the_gpu(
 
 
 @pytest.mark.parametrize("name", RANKERS)
-def test_scores_are_those_of_the_cpu(name: str, graph: Graph, tmp_path: Path) -> None:
+def test_scores_on_gpu_are_close_to_cpu(name: str, graph: Graph, tmp_path: Path) -> None:
     module: Any = registry.model(name)
     config = configured(module, CASES[name][1])
     fitted.save(fit(name, graph, "cuda"), tmp_path, config=config)
@@ -131,7 +131,7 @@ def test_scores_are_those_of_the_cpu(name: str, graph: Graph, tmp_path: Path) ->
     np.testing.assert_allclose(scores[1], scores[0], rtol=0, atol=1e-4)
 
 
-def test_a_group_of_processes_talks_by_nccl(graph: Graph, tmp_path: Path) -> None:
+def test_processes_on_gpu_communicate_by_nccl(graph: Graph, tmp_path: Path) -> None:
     """Of one here, as there is one GPU: every step goes through the group."""
     alone = fit("preference_gcn", graph, "cuda")
     torch.cuda.set_device("cuda:0")

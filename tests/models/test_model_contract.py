@@ -109,7 +109,7 @@ def trained_on(world: Graph) -> Callable[[str], Trained]:
     return functools.cache(lambda case: train(case, world))
 
 
-def test_every_model_is_held_to_its_promises() -> None:
+def test_contract_covers_every_model() -> None:
     """Models of sequences and of clips not here: these worlds have no clock, and some propose nothing.
     What they promise is in `test_sequence_contract.py`, `test_multi_trend.py`, `test_clip_interest.py`."""
     here = {name for name, _ in CASES.values()}
@@ -117,7 +117,7 @@ def test_every_model_is_held_to_its_promises() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_shapes_and_finite_numbers(
+def test_model_shapes_and_numbers_are_valid(
     case: str, world: Graph, trained_on: Callable[[str], Trained]
 ) -> None:
     model = trained_on(case).fitted
@@ -147,7 +147,7 @@ def test_shapes_and_finite_numbers(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_same_generator_same_bits(
+def test_model_same_generator_is_bit_identical(
     case: str, world: Graph, trained_on: Callable[[str], Trained]
 ) -> None:
     one, other = trained_on(case), train(case, world)
@@ -159,13 +159,15 @@ def test_same_generator_same_bits(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_row_order_changes_no_bit(case: str, trained_on: Callable[[str], Trained]) -> None:
+def test_model_row_order_is_bit_identical(case: str, trained_on: Callable[[str], Trained]) -> None:
     other = build_graph(logs.shuffled(logs.clusters(3), 9), fit="trial")
     assert_same(trained_on(case).fitted, fit(case, other))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_saved_and_loaded(case: str, trained_on: Callable[[str], Trained], tmp_path: Path) -> None:
+def test_model_saved_and_loaded_is_equal(
+    case: str, trained_on: Callable[[str], Trained], tmp_path: Path
+) -> None:
     trained = trained_on(case)
     module = registry.model(CASES[case][0])
     for folder in (tmp_path / "one", tmp_path / "two"):
@@ -184,7 +186,7 @@ def test_saved_and_loaded(case: str, trained_on: Callable[[str], Trained], tmp_p
 
 
 @pytest.mark.parametrize("case", PERSONAL)
-def test_finds_the_withheld_video(case: str) -> None:
+def test_model_withheld_video_is_recommended(case: str) -> None:
     graph = build_graph(logs.checkerboard(), fit="final")
     learned = LEARNED if CASES[case][0] in NETWORKS else {}
     dense = scores(fit(case, graph, **learned), graph)
@@ -194,7 +196,7 @@ def test_finds_the_withheld_video(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", PERSONAL)
-def test_a_user_without_edges_is_unknown(
+def test_model_user_without_edges_is_unknown(
     case: str, world: Graph, trained_on: Callable[[str], Trained]
 ) -> None:
     stranger = world.n_users // 2
@@ -207,7 +209,7 @@ def test_a_user_without_edges_is_unknown(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_night_without_edges_knows_nobody(case: str) -> None:
+def test_model_night_without_edges_has_no_users(case: str) -> None:
     nobody = logs.tables({"train": np.zeros((4, 5), dtype=bool)}, vectors=logs.parity_vectors(5))
     model = fit(case, build_graph(nobody, fit="trial"))
     if isinstance(model, Embeddings):

@@ -68,7 +68,7 @@ def graph() -> Graph:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_loss_falls_on_one_repeated_batch(case: str, graph: Graph) -> None:
+def test_network_repeated_batch_lowers_the_loss(case: str, graph: Graph) -> None:
     config = config_of(case)
     network = build(case, graph, config)
     batch = first_batch(network, graph, config)
@@ -85,7 +85,7 @@ def test_loss_falls_on_one_repeated_batch(case: str, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_steps_equal_a_hand_written_loop(case: str, graph: Graph) -> None:
+def test_network_two_steps_equal_a_hand_written_loop(case: str, graph: Graph) -> None:
     """Each step's gradient is of that step alone."""
     config = config_of(case)
     ours, theirs = (build(case, graph, config) for _ in range(2))
@@ -106,7 +106,7 @@ def test_two_steps_equal_a_hand_written_loop(case: str, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_planted_clusters_are_recovered(case: str) -> None:
+def test_network_planted_clusters_are_recovered(case: str) -> None:
     """What was held out is found far better than by popularity."""
     world = build_graph(logs.clusters(11, n_users=100, n_videos=100), fit="trial")
     module: Any = registry.model(CASES[case][0])
@@ -141,7 +141,7 @@ def renumbered(world: dict[str, pa.Table], place: np.ndarray) -> dict[str, pa.Ta
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_numbers_of_the_videos_change_nothing(case: str) -> None:
+def test_network_video_numbering_changes_nothing(case: str) -> None:
     """The videos are numbered anew in all tables, the drawn rows and triples are those of the same
     videos: three epochs later the scores are the same, up to the order of sums."""
     tables = logs.clusters(5, n_users=30, n_videos=30)
@@ -187,7 +187,7 @@ def test_numbers_of_the_videos_change_nothing(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("lightgcn")])
-def test_a_cold_video_is_found_by_the_users_of_its_cluster(case: str) -> None:
+def test_network_cold_video_is_ranked_by_its_cluster(case: str) -> None:
     """Nobody has liked the last third of the videos: their vectors alone tell where they belong."""
     rng = np.random.default_rng(1)
     n_users, n_videos = 45, 60
@@ -214,7 +214,7 @@ def test_a_cold_video_is_found_by_the_users_of_its_cluster(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_mixed_precision_stays_close_and_keeps_parameters_whole(case: str, graph: Graph) -> None:
+def test_network_mixed_precision_stays_close_with_full_parameters(case: str, graph: Graph) -> None:
     module: Any = registry.model(CASES[case][0])
     quiet = replace(graph, early_stopping=None)
     plain, half = (

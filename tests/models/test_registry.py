@@ -10,14 +10,14 @@ from microrec.errors import RecipeError
 from microrec.models import registry
 
 
-def test_every_name_is_a_model() -> None:
+def test_registry_every_name_is_a_model() -> None:
     for name in registry.NAMES:
         module = registry.model(name)
         assert module.Config() == module.Config.model_validate({})
         assert callable(module.fit)
 
 
-def test_refuses_an_unknown_name() -> None:
+def test_registry_unknown_name_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"'os' is not one of clip_interest, content, .*"):
         registry.model("os")
 
@@ -34,7 +34,7 @@ NETWORKS = {
 }
 
 
-def test_only_networks_pay_for_torch() -> None:
+def test_registry_only_networks_import_torch() -> None:
     light = sorted(set(registry.NAMES) - NETWORKS)
     program = (
         "import sys\n"
@@ -50,7 +50,7 @@ def test_only_networks_pay_for_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_seeds_are_stable_and_apart() -> None:
+def test_seeds_are_stable_and_distinct() -> None:
     day = dt.date(2026, 1, 4)
     assert registry.seed(7, day=day, model="content") == registry.seed(7, day=day, model="content")
     seeds = {

@@ -102,7 +102,7 @@ def trained_on(graph: Graph) -> Callable[[str], Trained]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_loss_falls_on_one_repeated_batch(case: str, graph: Graph) -> None:
+def test_sequence_repeated_batch_lowers_the_loss(case: str, graph: Graph) -> None:
     config = config_of(case)
     network = build(case, graph, config)
     batch = batch_of(case, graph, config)
@@ -118,7 +118,7 @@ def test_loss_falls_on_one_repeated_batch(case: str, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_steps_equal_a_hand_written_loop(case: str, graph: Graph) -> None:
+def test_sequence_two_steps_equal_a_hand_written_loop(case: str, graph: Graph) -> None:
     """Each step's gradient is of that step alone."""
     config = config_of(case)
     ours, theirs = (build(case, graph, config) for _ in range(2))
@@ -143,20 +143,22 @@ def test_two_steps_equal_a_hand_written_loop(case: str, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_same_generator_same_bits(
+def test_sequence_same_generator_is_bit_identical(
     case: str, graph: Graph, trained_on: Callable[[str], Trained]
 ) -> None:
     assert_same(trained_on(case), fit(case, graph))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_row_order_changes_no_bit(case: str, trained_on: Callable[[str], Trained]) -> None:
+def test_sequence_row_order_is_bit_identical(
+    case: str, trained_on: Callable[[str], Trained]
+) -> None:
     other = build_graph(logs.shuffled(WORLD, 9), fit="trial")
     assert_same(trained_on(case), fit(case, other))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_saved_and_loaded(
+def test_sequence_saved_and_loaded_is_equal(
     case: str, graph: Graph, trained_on: Callable[[str], Trained], tmp_path: Path
 ) -> None:
     trained = trained_on(case)
@@ -183,7 +185,7 @@ def wider(viewed: Viewed, by: int) -> Viewed:
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_padding_changes_nothing(case: str, graph: Graph, training: bool) -> None:
+def test_sequence_padding_changes_nothing(case: str, graph: Graph, training: bool) -> None:
     config = config_of(case, dropout=0.0, id_dropout=0.0)
     network = build(case, graph, config).train(training)
     batch = batch_of(case, graph, config)
@@ -204,7 +206,7 @@ def test_padding_changes_nothing(case: str, graph: Graph, training: bool) -> Non
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_order_of_the_pairs_changes_nothing(case: str, graph: Graph) -> None:
+def test_sequence_pair_order_changes_nothing(case: str, graph: Graph) -> None:
     config = config_of(case)
     network = build(case, graph, config).eval()
     batch = batch_of(case, graph, config)
@@ -215,7 +217,7 @@ def test_order_of_the_pairs_changes_nothing(case: str, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_order_of_a_history_says_something_to_the_right_ones(case: str, graph: Graph) -> None:
+def test_sequence_history_order_matters_where_it_should(case: str, graph: Graph) -> None:
     config = config_of(case)
     network = build(case, graph, config).eval()
     batch = batch_of(case, graph, config)
@@ -228,7 +230,7 @@ def test_order_of_a_history_says_something_to_the_right_ones(case: str, graph: G
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_future_is_not_read(case: str, graph: Graph) -> None:
+def test_sequence_future_is_not_read(case: str, graph: Graph) -> None:
     found = sequences_of(graph)
     none = np.zeros_like(found.future.indptr)
     without = replace(found, future=replace(found.future, indptr=none))
@@ -241,7 +243,7 @@ def test_the_future_is_not_read(case: str, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_comes_later_changes_nothing(case: str, graph: Graph) -> None:
+def test_sequence_later_events_change_nothing(case: str, graph: Graph) -> None:
     """Scores of an exposure are of the row as of the start of its day, whatever came after."""
     config = config_of(case)
     network, found = build(case, graph, config), sequences_of(graph)
@@ -276,7 +278,7 @@ def renumbered(world: dict[str, pa.Table], place: np.ndarray) -> dict[str, pa.Ta
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_numbers_of_the_videos_change_nothing(case: str, graph: Graph) -> None:
+def test_sequence_video_numbering_changes_nothing(case: str, graph: Graph) -> None:
     """Three epochs later the scores are the same, up to the order of sums."""
     place = np.random.default_rng(0).permutation(60)
     other = build_graph(renumbered(WORLD, place), fit="trial")
@@ -309,7 +311,7 @@ def test_numbers_of_the_videos_change_nothing(case: str, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_planted_taste_is_learned(case: str, graph: Graph) -> None:
+def test_sequence_planted_taste_is_learned(case: str, graph: Graph) -> None:
     """On a day that was not seen; 0.9 for who knew all the tastes. Those alone do who liked."""
     trained = fit(case, graph, max_epochs=15, dim=16)
     shown = shown_on_d(graph)
@@ -322,7 +324,7 @@ def test_a_planted_taste_is_learned(case: str, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_night_of_strangers(case: str) -> None:
+def test_sequence_night_of_new_users_is_handled(case: str) -> None:
     """Nobody was shown anything: nothing is learned, and nothing breaks."""
     rows = WORLD["sequences"].to_pylist()
     nothing: dict[str, Any] = {"history": [], "future": []}
@@ -345,7 +347,7 @@ def test_a_night_of_strangers(case: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["dim", "history_length", "batch_size", "dropout", "epochs"])
-def test_configurations_share_what_the_fit_reads(field: str) -> None:
+def test_sequence_configs_share_what_the_fit_reads(field: str) -> None:
     for case in CASES:
         with pytest.raises(ValueError, match=field):
             config_of(case, **{field: -1})

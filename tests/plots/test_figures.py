@@ -53,7 +53,7 @@ def clips_drawn(viewings: pa.Table = VIEWINGS):
     return figures.figure_of_clips(END_MS, INTEREST, viewings, title="u, v")
 
 
-def test_a_users_clips_are_steps_from_start_to_end_beside_who_is_still_there() -> None:
+def test_user_clips_are_steps_beside_the_survival() -> None:
     lines = drawn(clips_drawn())
     (steps,) = [points for label, points in lines.items() if label.startswith("interest")]
     assert steps == ([0, 5, 10, 12], [0.9, 0.5, 0.8, 0.8])
@@ -62,7 +62,7 @@ def test_a_users_clips_are_steps_from_start_to_end_beside_who_is_still_there() -
     assert clips_drawn().axes[0].get_title() == "u, v"
 
 
-def test_the_skipped_clip_is_marked_from_start_to_end_and_the_others_once() -> None:
+def test_user_clips_skipped_clip_is_marked_and_others_once() -> None:
     figure = clips_drawn()
     (band,) = figure.axes[0].patches
     assert (band.get_x(), band.get_x() + band.get_width()) == (5, 10)
@@ -70,13 +70,13 @@ def test_the_skipped_clip_is_marked_from_start_to_end_and_the_others_once() -> N
     assert drawn(figure)["watched through"] == ([2.5], [0.9])
 
 
-def test_who_never_watched_the_video_has_no_marks() -> None:
+def test_user_clips_without_viewing_have_no_marks() -> None:
     figure = clips_drawn(VIEWINGS.slice(0, 0))
     assert not figure.axes[0].patches
     assert "watched through" not in drawn(figure)
 
 
-def test_an_audience_is_told_as_predicted_and_as_observed() -> None:
+def test_audience_has_predicted_and_observed() -> None:
     lines = drawn(figures.figure_of_retention(CLIPS, EXITS, title="v"))
     assert lines["predicted, all users"] == ([0, 5, 10, 12], [1, 0.75, 0.5, 0.25])
     assert lines["observed, 8 viewings in the window"] == ([0, 5, 10, 12], [1, 0.75, 0.375, 0.25])
@@ -87,19 +87,19 @@ def test_an_audience_is_told_as_predicted_and_as_observed() -> None:
     }
 
 
-def test_nothing_is_observed_of_a_video_nobody_watched() -> None:
+def test_audience_unwatched_video_has_nothing_observed() -> None:
     at = CLIPS.schema.get_field_index("n_reached")
     nobody = CLIPS.set_column(at, "n_reached", pa.array([0, 0, 0]))
     lines = drawn(figures.figure_of_retention(nobody, EXITS.slice(0, 0), title="v"))
     assert list(lines) == ["predicted, all users"]
 
 
-def test_more_may_have_left_than_started_but_not_less_than_none_stay() -> None:
+def test_audience_more_exits_than_starts_stay_above_zero() -> None:
     rows = pa.table({"n_reached": [2, 3], "n_left": [1, 3]})
     assert figures.observed(rows).tolist() == [1.0, 0.5, 0.0]
 
 
-def test_a_picture_is_of_the_kind_its_name_ends_in(tmp_path: Path) -> None:
+def test_save_format_follows_the_file_ending(tmp_path: Path) -> None:
     figures.save(clips_drawn(), tmp_path / "clips.svg")
     assert "<svg" in (tmp_path / "clips.svg").read_text()
     for path in (tmp_path / "clips.tune", tmp_path / "nowhere" / "clips.png"):
@@ -107,7 +107,7 @@ def test_a_picture_is_of_the_kind_its_name_ends_in(tmp_path: Path) -> None:
             figures.save(clips_drawn(), path)
 
 
-def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_without_matplotlib_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MicrorecError, match=r"microrec\[plots\]"):

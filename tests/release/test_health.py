@@ -38,7 +38,7 @@ def said(releases: list[Release], now: dt.datetime = NOON, begun: tuple[dt.date,
     return "; ".join(findings(releases, begun, now=now, config=Config()))
 
 
-def test_nothing_is_said_of_good_releases_and_of_a_night_that_is_not_due() -> None:
+def test_health_good_releases_and_night_not_due_have_no_findings() -> None:
     assert said(GOOD) == ""
     assert said(GOOD, NOON + dt.timedelta(hours=23)) == ""
     assert said(GOOD[-1:]) == "", "the first release of all"
@@ -61,7 +61,7 @@ def test_nothing_is_said_of_good_releases_and_of_a_night_that_is_not_due() -> No
         ([*GOOD[:-3], *GOOD[-2:]], NOON, (ago(2),), "the night was begun and not finished"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_and_nothing_else(
+def test_health_each_fault_is_its_only_finding(
     releases: list[Release], now: dt.datetime, begun: tuple[dt.date, ...], words: str
 ) -> None:
     found = findings(releases, begun, now=now, config=Config())
@@ -70,12 +70,12 @@ def test_what_is_wrong_is_said_and_nothing_else(
     assert len(found) == 1 + overdue_and_two_gaps
 
 
-def test_what_is_further_back_than_a_week_is_past() -> None:
+def test_health_faults_older_than_a_week_are_ignored() -> None:
     gap = [one for one in GOOD if one.day != ago(8)]
     assert said(gap) == ""
 
 
-def test_what_is_wrong_is_one_line_however_long(
+def test_health_finding_is_one_line_however_long(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The alert of a task is the last line that the command printed."""

@@ -197,7 +197,7 @@ def night(day: dt.date = DAY) -> None:
     publish_release.main(day=day)
 
 
-def test_a_night_ends_in_a_release(warehouse: arrow.Warehouse) -> None:
+def test_night_end_publishes_a_release(warehouse: arrow.Warehouse) -> None:
     night()
     release = reader.latest(warehouse.root)
     assert release.day == DAY
@@ -246,7 +246,7 @@ def test_a_night_ends_in_a_release(warehouse: arrow.Warehouse) -> None:
     release.verify()
 
 
-def test_again_gives_the_same_digests_and_an_old_day_does_not_move_latest(
+def test_night_end_repeated_keeps_digests_and_latest(
     warehouse: arrow.Warehouse,
 ) -> None:
     night()
@@ -265,7 +265,7 @@ def test_again_gives_the_same_digests_and_an_old_day_does_not_move_latest(
     assert reader.of(earlier, warehouse.root).read("recommendations").num_rows == K * (N_USERS - 1)
 
 
-def test_a_rollback_withdraws_later_releases_until_they_change(
+def test_rollback_withdraws_later_releases_until_they_change(
     warehouse: arrow.Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -307,7 +307,7 @@ def test_a_rollback_withdraws_later_releases_until_they_change(
     assert (reader.latest().day, reader.latest().reason) == (DAY, None)
 
 
-def test_vacuum_keeps_what_a_kept_release_pins_and_nothing_else(warehouse: arrow.Warehouse) -> None:
+def test_vacuum_keeps_only_what_kept_releases_pin(warehouse: arrow.Warehouse) -> None:
     vacuum = partial(retention.vacuum, now=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5))
     earlier = DAY - dt.timedelta(days=1)
     plant(warehouse, earlier)
@@ -350,7 +350,7 @@ least_in_leaf = 1
 """
 
 
-def test_the_next_night_learns_from_the_one_before_and_is_held_against_its_release(
+def test_next_night_learns_from_and_is_held_against_the_last_release(
     warehouse: arrow.Warehouse, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (place / "recipe.toml").write_text(RECIPE + LEARNING)
@@ -397,7 +397,7 @@ def shuffled(user: np.ndarray, video: np.ndarray) -> tuple[np.ndarray, np.ndarra
 @pytest.mark.parametrize(
     ("sabotage", "gate"), [(constant, "dead_sources"), (shuffled, "collapsed_sources")]
 )
-def test_sabotage_of_a_source_holds_the_night(
+def test_gate_sabotaged_source_holds_the_night(
     warehouse: arrow.Warehouse, sabotage: Callable[..., Any], gate: str
 ) -> None:
     earlier = DAY - dt.timedelta(days=1)
@@ -420,7 +420,7 @@ def shuffle(warehouse: arrow.Warehouse) -> None:
         train(warehouse, DAY, fit, "content", right, wrong)
 
 
-def test_a_blend_that_is_not_better_is_released_for_a_reason_that_is_kept(
+def test_promotion_worse_blend_is_released_with_the_reason(
     warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shuffle(warehouse)
@@ -433,7 +433,7 @@ def test_a_blend_that_is_not_better_is_released_for_a_reason_that_is_kept(
     assert verdict["trial", "better_than_popularity"] == "fail", "it is told as it was"
 
 
-def test_a_night_that_passes_has_no_reason_though_one_was_given(
+def test_promotion_passing_night_records_no_reason(
     warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROREC_PROMOTE", "the floor was broken on that day")
@@ -442,7 +442,7 @@ def test_a_night_that_passes_has_no_reason_though_one_was_given(
     assert reader.latest(warehouse.root).reason is None
 
 
-def test_a_blend_that_is_not_better_is_held(warehouse: arrow.Warehouse) -> None:
+def test_gate_worse_blend_is_held(warehouse: arrow.Warehouse) -> None:
     """Shuffled vectors: the night ends red with its verdict written, and there is no release."""
     shuffle(warehouse)
     with pytest.raises(GateHeld, match="better_than_popularity"):
@@ -458,7 +458,7 @@ def test_a_blend_that_is_not_better_is_held(warehouse: arrow.Warehouse) -> None:
         reader.latest(warehouse.root)
 
 
-def test_a_table_changed_behind_the_stage_is_held_and_the_release_before_stands(
+def test_publish_release_table_changed_outside_is_held(
     warehouse: arrow.Warehouse,
 ) -> None:
     """The gate reads the table, not what the stage meant to write."""
@@ -481,7 +481,7 @@ def test_a_table_changed_behind_the_stage_is_held_and_the_release_before_stands(
     assert stands.read("recommendations").equals(lists)
 
 
-def test_a_missing_source_is_tolerated_and_logged(
+def test_night_end_missing_source_is_tolerated_and_logged(
     warehouse: arrow.Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     for model in MODELS:
@@ -531,7 +531,7 @@ def with_clips(warehouse: arrow.Warehouse) -> None:
         train_model.main(day=DAY, fit=fit, model="clip_interest")
 
 
-def test_clips_are_told_by_the_final_fit_for_all_who_are_served(warehouse: arrow.Warehouse) -> None:
+def test_clip_interest_final_fit_covers_all_served_users(warehouse: arrow.Warehouse) -> None:
     with_clips(warehouse)
     night()
     needed = graph_arrays.reads(registry.tables("clip_interest"), "final")
@@ -561,7 +561,7 @@ def test_clips_are_told_by_the_final_fit_for_all_who_are_served(warehouse: arrow
     assert whole.to_numpy() == pytest.approx(everyone[2::3], abs=1e-6)
 
 
-def test_clips_are_drawn_by_the_final_fit_and_as_released(warehouse: arrow.Warehouse) -> None:
+def test_plot_clips_are_of_the_final_fit_as_released(warehouse: arrow.Warehouse) -> None:
     with_clips(warehouse)
     night()
     found = data.of_user("u01", "v01", DAY)
@@ -598,7 +598,7 @@ def test_clips_are_drawn_by_the_final_fit_and_as_released(warehouse: arrow.Wareh
         data.of_video("v29", DAY)
 
 
-def test_reader_speaks_pandas_and_polars_and_names_what_is_missing(
+def test_reader_returns_pandas_and_polars_and_names_what_is_missing(
     warehouse: arrow.Warehouse,
 ) -> None:
     with pytest.raises(MissingDay, match="release"):
@@ -618,7 +618,7 @@ def test_reader_speaks_pandas_and_polars_and_names_what_is_missing(
         release.read("watch_edges")
 
 
-def test_reader_refuses_a_table_that_is_not_what_was_published(warehouse: arrow.Warehouse) -> None:
+def test_reader_changed_table_is_refused(warehouse: arrow.Warehouse) -> None:
     night()
     release = reader.latest(warehouse.root)
     pins = dict(release.tables)

@@ -39,7 +39,7 @@ OF_JAVA = (
     ],
     ids=["data", "colours", "java"],
 )
-def test_the_last_line_says_in_one_what_went_wrong(error: str, status: int, line: str) -> None:
+def test_start_failure_is_summarised_in_the_last_line(error: str, status: int, line: str) -> None:
     words = [sys.executable, "-c", ENDS.format(error=error), "--day", "2026-01-04"]
     ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == status

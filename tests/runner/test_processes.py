@@ -38,7 +38,7 @@ def fit(name: str, **config: Any) -> Trained:
 @pytest.mark.spark
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_two_processes_find_what_one_finds(
+def test_run_two_processes_equals_one(
     name: str, two: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shared = fit(name, **CASES[name])
@@ -56,9 +56,7 @@ def test_two_processes_find_what_one_finds(
 
 @pytest.mark.spark
 @pytest.mark.slow
-def test_a_process_that_fails_is_a_failure_of_all(
-    two: None, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_run_failed_process_fails_all(two: None, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RuntimeError, match="failed during training"):
         processes.run(registry.model, "no_such_model", processes=2, gpu=False)
     assert "model 'no_such_model' is not one of" in capfd.readouterr().err

@@ -57,7 +57,7 @@ def stored(warehouse: arrow.Warehouse) -> pa.Table:
 
 
 @pytest.mark.parametrize("kind", ["vectors", "lists"])
-def test_parts_are_the_whole(warehouse: arrow.Warehouse, kind: str) -> None:
+def test_shards_together_equal_the_whole(warehouse: arrow.Warehouse, kind: str) -> None:
     users = np.delete(np.arange(N_USERS), [3, 20])
     shards.write("candidates", ask(kind), users, **WHERE)
     whole = ask(kind)(users=users)
@@ -69,7 +69,7 @@ def test_parts_are_the_whole(warehouse: arrow.Warehouse, kind: str) -> None:
 
 
 @pytest.mark.spark
-def test_spark_writes_the_same_rows(
+def test_shards_by_spark_are_the_same_rows(
     warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users = np.arange(N_USERS)
@@ -84,13 +84,13 @@ def test_spark_writes_the_same_rows(
     assert stored(warehouse).num_rows == 0
 
 
-def test_nobody_is_an_empty_partition(warehouse: arrow.Warehouse) -> None:
+def test_shards_without_users_are_an_empty_partition(warehouse: arrow.Warehouse) -> None:
     shards.write("candidates", ask(), np.arange(N_USERS), **WHERE)
     shards.write("candidates", ask(), np.arange(0), **WHERE)
     assert stored(warehouse).num_rows == 0
 
 
-def test_a_part_that_breaks_the_contract_leaves_what_was_there(warehouse: arrow.Warehouse) -> None:
+def test_shards_contract_violation_leaves_the_old_rows(warehouse: arrow.Warehouse) -> None:
     shards.write("candidates", ask(), np.arange(N_USERS), **WHERE)
     before = warehouse.digest("candidates", **WHERE)
 
@@ -103,7 +103,7 @@ def test_a_part_that_breaks_the_contract_leaves_what_was_there(warehouse: arrow.
     assert warehouse.digest("candidates", **WHERE) == before
 
 
-def test_only_the_part_that_is_written_is_held(warehouse: arrow.Warehouse) -> None:
+def test_shards_only_one_is_held_in_memory(warehouse: arrow.Warehouse) -> None:
     """A part is asked for when the one before it is on disk."""
     counted = []
     folder = Path(warehouse.root) / "candidates"

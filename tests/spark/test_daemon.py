@@ -12,14 +12,14 @@ from pyspark.sql import SparkSession
 from microrec.spark import daemon
 
 
-def test_archives_leave_the_path_and_folders_stay(tmp_path: Path) -> None:
+def test_path_drops_archives_and_keeps_folders(tmp_path: Path) -> None:
     archive = tmp_path / "pyspark.zip"
     zipfile.ZipFile(archive, "w").close()
     places = [str(archive), *sys.path]
     assert daemon.folders(places) == [place for place in sys.path if not Path(place).is_file()]
 
 
-def test_where_pyspark_is_only_in_an_archive_the_path_stays(tmp_path: Path) -> None:
+def test_path_pyspark_only_in_an_archive_is_unchanged(tmp_path: Path) -> None:
     archive = tmp_path / "pyspark.zip"
     zipfile.ZipFile(archive, "w").close()
     assert daemon.folders([str(archive), str(tmp_path)]) == [str(archive), str(tmp_path)]

@@ -19,14 +19,14 @@ def options(**where: object) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("machine", [session.LOCAL, session.CLUSTER])
-def test_every_option_stands_once_and_has_a_reason(machine: session.Options) -> None:
+def test_options_each_has_a_reason_and_no_double(machine: session.Options) -> None:
     names = [name for name, _, _ in session.EVERYWHERE + machine]
     assert len(set(names)) == len(names)
     assert all(value and len(reason) > 10 for _, value, reason in session.EVERYWHERE + machine)
 
 
 @pytest.mark.parametrize("master", CLUSTERS)
-def test_the_master_chooses_the_options(master: str) -> None:
+def test_options_depend_on_the_master(master: str) -> None:
     laptop, cluster = options(spark_master="local[*]"), options(spark_master=master)
     everywhere = {name: value for name, value, _ in session.EVERYWHERE}
     assert everywhere.items() <= laptop.items() & cluster.items()
@@ -39,7 +39,7 @@ def test_the_master_chooses_the_options(master: str) -> None:
     )
 
 
-def test_the_environment_stands_above_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_environment_overrides_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROREC_SPARK_SHUFFLE_PARTITIONS", "7")
     monkeypatch.setenv("MICROREC_SPARK_OPTIONS", '{"spark.ui.enabled": "true", "spark.x": "y"}')
     found = session.options(Settings())
@@ -47,7 +47,7 @@ def test_the_environment_stands_above_the_table(monkeypatch: pytest.MonkeyPatch)
     assert (found["spark.ui.enabled"], found["spark.x"]) == ("true", "y")
 
 
-def test_an_archive_is_used_if_it_is_there(tmp_path: Path) -> None:
+def test_archive_existing_is_used(tmp_path: Path) -> None:
     place = tmp_path / "with a space.jsa"
     plain = options(spark_archive=place)["spark.driver.extraJavaOptions"]
     assert plain == Settings().spark_java_options
@@ -57,7 +57,7 @@ def test_an_archive_is_used_if_it_is_there(tmp_path: Path) -> None:
     assert archived.endswith(plain), "what the operator says comes last and wins"
 
 
-def test_another_java_or_spark_asks_for_another_archive(
+def test_archive_other_java_or_spark_needs_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
@@ -71,7 +71,7 @@ def test_another_java_or_spark_asks_for_another_archive(
 
 
 @pytest.mark.spark
-def test_the_session_has_the_options(spark: SparkSession) -> None:
+def test_session_has_the_options(spark: SparkSession) -> None:
     wanted = session.options(settings())
     assert {name: spark.conf.get(name) for name in wanted} == wanted
 
@@ -92,7 +92,7 @@ def start(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> tuple
 
 
 @pytest.mark.spark
-def test_a_spoilt_archive_is_left_aside_without_a_word(
+def test_archive_damaged_is_ignored_silently(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "spoilt.jsa"
@@ -105,7 +105,7 @@ def test_a_spoilt_archive_is_left_aside_without_a_word(
 
 @pytest.mark.slow
 @pytest.mark.spark
-def test_the_next_session_takes_its_classes_from_what_warm_has_made(
+def test_session_after_warm_loads_archived_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "new" / "spark.jsa"

@@ -31,7 +31,7 @@ def log(planted: world.World) -> pd.DataFrame:
     return rows
 
 
-def test_sizes(log: pd.DataFrame) -> None:
+def test_viewings_sizes_equal_config(log: pd.DataFrame) -> None:
     per_day = log.groupby(["user_id", "day"]).size()
     assert 12_000 < len(log) < 20_000
     assert per_day.max() == CONFIG.max_viewings
@@ -45,17 +45,17 @@ def test_users_have_one_to_three_clusters(planted: world.World) -> None:
     np.testing.assert_allclose(interest.sum(axis=1), 1)
 
 
-def test_users_watch_mostly_inside_their_clusters(log: pd.DataFrame) -> None:
+def test_users_watch_mostly_within_their_clusters(log: pd.DataFrame) -> None:
     assert 0.7 < log["liked_cluster"].mean() < 0.95
 
 
-def test_interest_is_finished_more_often_at_every_length(log: pd.DataFrame) -> None:
+def test_interest_raises_completion_at_every_length(log: pd.DataFrame) -> None:
     bucket = pd.qcut(log["duration_ms"], 4, labels=False)
     rate = log.groupby([bucket, "liked_cluster"])["completed"].mean().unstack()
     assert (rate[True] > rate[False] + 0.1).all()
 
 
-def test_short_videos_are_finished_more_often_whatever_the_interest(log: pd.DataFrame) -> None:
+def test_short_videos_are_finished_more_often(log: pd.DataFrame) -> None:
     bucket = pd.qcut(log["duration_ms"], 4, labels=False)
     rate = log.groupby([bucket, "liked_cluster"])["completed"].mean().unstack()
     assert (rate.diff().dropna() < 0).all(axis=None)
@@ -70,7 +70,7 @@ def test_popularity_and_activity_are_skewed(log: pd.DataFrame) -> None:
     assert active.max() > 6 * active.median()
 
 
-def test_who_leaves_leaves_at_the_weak_clip(log: pd.DataFrame, planted: world.World) -> None:
+def test_exits_happen_at_the_weak_clip(log: pd.DataFrame, planted: world.World) -> None:
     left = log[~log["completed"] & log["liked_cluster"]]
     clip = 4 * left["watch_ms"] // left["duration_ms"]
     weak = left["video_id"].map(planted.truth.weak_clip)
@@ -79,7 +79,7 @@ def test_who_leaves_leaves_at_the_weak_clip(log: pd.DataFrame, planted: world.Wo
         assert (clip[weak != number] == number).mean() < 0.35
 
 
-def test_nobody_watches_two_videos_at_once(log: pd.DataFrame) -> None:
+def test_viewings_of_a_user_do_not_overlap(log: pd.DataFrame) -> None:
     ordered = log.sort_values(["user_id", "started_at"])
     end = ordered["started_at"] + pd.to_timedelta(ordered["watch_ms"], unit="ms")
     same = ordered["user_id"].eq(ordered["user_id"].shift(-1))
@@ -87,7 +87,7 @@ def test_nobody_watches_two_videos_at_once(log: pd.DataFrame) -> None:
     assert (log["started_at"].dt.date == log["day"]).all()
 
 
-def test_a_session_is_one_stretch_on_one_surface(log: pd.DataFrame) -> None:
+def test_session_is_contiguous_on_one_surface(log: pd.DataFrame) -> None:
     sessions = log.groupby("session_id")
     assert (sessions["surface"].nunique() == 1).all()
     assert (sessions["user_id"].nunique() == 1).all()
@@ -97,7 +97,7 @@ def test_a_session_is_one_stretch_on_one_surface(log: pd.DataFrame) -> None:
     assert (ordered != ordered.shift()).sum() == len(sessions)
 
 
-def test_lines_of_the_old_client_have_no_event_id(log: pd.DataFrame) -> None:
+def test_old_client_lines_have_no_event_id(log: pd.DataFrame) -> None:
     absent = log["event_id"].isna()
     assert (absent == (log["surface"] == viewings.NO_EVENT_ID_SURFACE)).all()
     assert 0.02 < absent.mean() < 0.1
@@ -114,12 +114,12 @@ def test_signals_agree_with_the_viewing(log: pd.DataFrame) -> None:
     assert counts["liked"] > counts["shared"]
 
 
-def test_most_viewings_are_of_unseen_videos(log: pd.DataFrame) -> None:
+def test_viewings_are_mostly_of_unseen_videos(log: pd.DataFrame) -> None:
     again = log.duplicated(["user_id", "video_id"])
     assert 0.01 < again.mean() < 0.08
 
 
-def test_some_users_join_later(log: pd.DataFrame) -> None:
+def test_users_some_join_later(log: pd.DataFrame) -> None:
     first = log.groupby("user_id")["day"].min()
     late = (first > CONFIG.first_day + dt.timedelta(days=1)).mean()
     assert 0.05 < late < 0.2
@@ -142,7 +142,7 @@ def recall_at_20(scores: np.ndarray, seen: np.ndarray, truth: np.ndarray) -> flo
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_personal_model_clearly_beats_popularity(seed: int) -> None:
+def test_personal_model_clearly_beats_popularity(seed: int) -> None:
     """Cosine video neighbours find more than twice what popularity finds, which finds something."""
     rng = np.random.default_rng(seed)
     users, videos = draw_users(CONFIG, rng), draw_videos(CONFIG, rng)

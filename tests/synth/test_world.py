@@ -123,11 +123,11 @@ def recounted(small: world.World) -> dict[dt.date, dict[str, int]]:
     return {day: dict(sorted(count.items())) for day, count in counts.items()}
 
 
-def test_every_label_is_recounted_from_the_rows(small: world.World) -> None:
+def test_truth_labels_equal_recount_of_rows(small: world.World) -> None:
     assert recounted(small) == small.truth.delivered
 
 
-def test_every_kind_of_dirt_is_there(small: world.World) -> None:
+def test_dirt_of_every_kind_is_present(small: world.World) -> None:
     found = Counter[str]()
     for labels in small.truth.delivered.values():
         found.update(labels)
@@ -136,7 +136,7 @@ def test_every_kind_of_dirt_is_there(small: world.World) -> None:
     assert found["no_duration"] == found["malformed_line"] == 2 * CONFIG.days
 
 
-def test_delivered_is_accepted_and_rejected_and_duplicates(small: world.World) -> None:
+def test_delivered_equals_accepted_rejected_and_duplicates(small: world.World) -> None:
     truth = small.truth
     for day in days_of(small):
         delivered = small.rows("raw_interactions", day).num_rows
@@ -145,14 +145,14 @@ def test_delivered_is_accepted_and_rejected_and_duplicates(small: world.World) -
         assert sum(truth.count(day, fate) for fate in fates) == delivered
 
 
-def test_accepted_rows_are_the_viewings_of_all_days(small: world.World) -> None:
+def test_accepted_rows_equal_viewings_of_all_days(small: world.World) -> None:
     truth = small.truth
     accepted = sum(truth.count(day, "accepted") for day in days_of(small))
     assert accepted == sum(truth.viewings.values())
     assert list(truth.viewings) == days_of(small)
 
 
-def test_formats_rotate_through_all_kinds(small: world.World) -> None:
+def test_formats_rotate_through_all(small: world.World) -> None:
     interactions = [part for part in small.parts if part.table == "raw_interactions"]
     assert {part.kind for part in interactions if part.rows is not None} == set(zone.KINDS)
     assert set(world.KINDS) == set(zone.KINDS)
@@ -162,7 +162,7 @@ def test_formats_rotate_through_all_kinds(small: world.World) -> None:
         assert not part.lines or part.kind != "parquet"
 
 
-def test_the_same_seed_gives_the_same_bytes(small: world.World, tmp_path: Path) -> None:
+def test_world_same_seed_gives_the_same_bytes(small: world.World, tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder, one in zip(folders, (small, planted()), strict=True):
         truth = one.truth.model_dump(mode="json")
@@ -176,7 +176,7 @@ def test_the_same_seed_gives_the_same_bytes(small: world.World, tmp_path: Path) 
     assert read == small.truth
 
 
-def test_another_seed_gives_another_world(small: world.World) -> None:
+def test_world_other_seed_differs(small: world.World) -> None:
     other = planted(seed=8)
     assert other.truth.video_cluster != small.truth.video_cluster
     day = CONFIG.first_day
@@ -192,7 +192,7 @@ def test_rows_have_the_columns_of_the_contracts(small: world.World) -> None:
             assert [c.name for c in promised.columns[1:]] == part.rows.column_names
 
 
-def test_the_catalogue_grows_and_knows_what_is_watched(small: world.World) -> None:
+def test_catalogue_grows_and_covers_what_is_watched(small: world.World) -> None:
     sizes = []
     for day in days_of(small):
         known = catalogue_by(small, day)
@@ -205,7 +205,7 @@ def test_the_catalogue_grows_and_knows_what_is_watched(small: world.World) -> No
     assert sizes[0] < sizes[1] < sizes[-1] == CONFIG.videos
 
 
-def test_a_video_is_published_before_it_is_watched(small: world.World) -> None:
+def test_videos_are_published_before_watched(small: world.World) -> None:
     known = catalogue_by(small, days_of(small)[-1])
     for day in days_of(small):
         for row in small.rows("raw_interactions", day).to_pylist():
@@ -214,13 +214,13 @@ def test_a_video_is_published_before_it_is_watched(small: world.World) -> None:
                 assert video["published_at"] <= row["started_at"]
 
 
-def test_one_popular_video_is_taken_down(small: world.World) -> None:
+def test_popular_video_is_withdrawn_once(small: world.World) -> None:
     video, days = small.truth.taken_down, days_of(small)
     assert video is not None
     assert [video in small.truth.ineligible[day] for day in days] == [False] * 3 + [True] * 4
 
 
-def test_broken_vectors_are_where_the_truth_says() -> None:
+def test_broken_vectors_lie_where_the_truth_states() -> None:
     small = planted(broken_vector_share=0.04)
     dims = {"visual": 16, "acoustic": 12, "textual": 24}
     last: dict[tuple[str, str], list[float] | None] = {}
@@ -274,7 +274,7 @@ def test_clips_are_quarters(small: world.World) -> None:
         assert duration_ms in (None, row["end_ms"]) or row["clip_no"] < 3
 
 
-def test_suppressed_users_follow_from_the_requests(small: world.World) -> None:
+def test_suppressed_users_follow_from_requests(small: world.World) -> None:
     days = [part.day for part in small.parts if part.table == "raw_privacy_requests"]
     requests = [row for day in days for row in small.rows("raw_privacy_requests", day).to_pylist()]
     assert Counter(row["kind"] for row in requests) == {"opt_out": 2, "opt_in": 1, "erase": 1}
@@ -287,7 +287,7 @@ def test_suppressed_users_follow_from_the_requests(small: world.World) -> None:
         assert small.truth.suppressed[day] == suppressed
 
 
-def test_erased_users_watch_no_more(small: world.World) -> None:
+def test_erased_users_have_no_later_viewings(small: world.World) -> None:
     last = days_of(small)[-1]
     (erased,) = (u for u, kind in small.truth.suppressed[last].items() if kind == "erase")
     (asked,) = (
@@ -302,7 +302,7 @@ def test_erased_users_watch_no_more(small: world.World) -> None:
 
 
 @pytest.mark.parametrize("days", [1, 2])
-def test_short_worlds_are_whole_too(days: int) -> None:
+def test_short_worlds_are_complete(days: int) -> None:
     one = planted(users=20, videos=40, days=days)
     last = CONFIG.first_day + dt.timedelta(days=days - 1)
     assert set(one.truth.suppressed[last].values()) == {"opt_out", "erase"}
@@ -312,7 +312,7 @@ def test_short_worlds_are_whole_too(days: int) -> None:
     )
 
 
-def test_a_world_without_dirt_has_none() -> None:
+def test_world_without_dirt_has_none() -> None:
     one = planted(dirt_per_kind=0, late_share=0.0, duplicate_share=0.0)
     for day, labels in one.truth.delivered.items():
         assert labels == {"clean": one.truth.viewings[day]}

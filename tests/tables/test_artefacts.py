@@ -23,7 +23,7 @@ def save(folder: Path) -> None:
     (folder / "parameters").write_bytes(b"\1" * 4096)
 
 
-def test_what_is_saved_again_mends_a_folder_that_was_spoilt(tmp_path: Path) -> None:
+def test_save_again_repairs_a_damaged_folder(tmp_path: Path) -> None:
     """A machine that loses its power may keep a name and lose what was written under it."""
     warehouse = Folders(tmp_path)
     path, digest = warehouse.save_artefact(**SCOPE, save=save)
@@ -35,7 +35,7 @@ def test_what_is_saved_again_mends_a_folder_that_was_spoilt(tmp_path: Path) -> N
     warehouse.open_artefact(path, digest)
 
 
-def test_who_fails_while_saving_leaves_what_was_there(tmp_path: Path) -> None:
+def test_save_that_fails_keeps_the_old_folder(tmp_path: Path) -> None:
     warehouse = Folders(tmp_path)
     path, digest = warehouse.save_artefact(**SCOPE, save=save)
 

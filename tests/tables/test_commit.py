@@ -1,6 +1,5 @@
 """Write, audit, commit: all at once or not at all, whoever writes and whatever dies."""
 
-import datetime as dt
 import json
 import os
 import signal
@@ -17,40 +16,10 @@ from deltalake import DeltaTable
 from microrec.config.settings import settings
 from microrec.errors import CheckFailed, CommitConflict, ContractViolation, MissingDay
 from microrec.tables.arrow import Warehouse
-
-DAY = dt.date(2026, 1, 4)
-NEXT = dt.date(2026, 1, 5)
+from tests.worlds.small_tables import DAY, NEXT, edges, users
 
 
-def users(number: int, *, prefix: str = "u") -> pa.Table:
-    return pa.table(
-        {
-            "user_idx": pa.array(range(number), pa.int32()),
-            "user_id": pa.array([f"{prefix}{i:03}" for i in range(number)], pa.string()),
-            "degree": pa.array([1] * number, pa.int32()),
-            "first_seen": pa.array([0] * number, pa.timestamp("us", tz="UTC")),
-        }
-    )
-
-
-def edges(splits: list[str]) -> pa.Table:
-    number = len(splits)
-    return pa.table(
-        {
-            "split": pa.array(splits, pa.string()),
-            "user_idx": pa.array(range(number), pa.int32()),
-            "video_idx": pa.array([0] * number, pa.int32()),
-            "weight": pa.array([0.5] * number, pa.float64()),
-            "n_views": pa.array([1] * number, pa.int32()),
-            "n_positive": pa.array([1] * number, pa.int32()),
-            "n_negative": pa.array([0] * number, pa.int32()),
-            "last_at": pa.array([0] * number, pa.timestamp("us", tz="UTC")),
-            "undone": pa.array([False] * number, pa.bool_()),
-        }
-    )
-
-
-def test_a_rewritten_day_replaces_itself_and_nothing_else(place: Path) -> None:
+def test_write_day_again_replaces_only_that_day(place: Path) -> None:
     warehouse = Warehouse.open()
     warehouse.write("users", users(3), day=DAY)
     warehouse.write("users", users(2), day=NEXT)
@@ -60,14 +29,14 @@ def test_a_rewritten_day_replaces_itself_and_nothing_else(place: Path) -> None:
     assert warehouse.partitions("users") == [{"day": "2026-01-04"}, {"day": "2026-01-05"}]
 
 
-def test_an_old_version_stays_readable(place: Path) -> None:
+def test_read_old_version_is_unchanged(place: Path) -> None:
     warehouse = Warehouse.open()
     first = warehouse.write("users", users(3), day=DAY)
     warehouse.write("users", users(5), day=DAY)
     assert warehouse.read("users", day=DAY, version=first).num_rows == 3
 
 
-def test_a_missing_day_is_an_error_that_names_table_and_day(place: Path) -> None:
+def test_read_missing_day_names_table_and_day(place: Path) -> None:
     warehouse = Warehouse.open()
     with pytest.raises(MissingDay, match=r"users\[day=2026-01-04\]"):
         warehouse.read("users", day=DAY)
@@ -76,7 +45,7 @@ def test_a_missing_day_is_an_error_that_names_table_and_day(place: Path) -> None
         warehouse.read("users", day=DAY)
 
 
-def test_an_empty_day_is_committed_and_leaves_no_old_rows(place: Path) -> None:
+def test_write_empty_day_removes_old_rows(place: Path) -> None:
     warehouse = Warehouse.open()
     warehouse.write("watch_edges", edges(["train", "holdout"]), day=DAY)
     warehouse.write("watch_edges", edges([]), day=DAY)
@@ -84,7 +53,7 @@ def test_an_empty_day_is_committed_and_leaves_no_old_rows(place: Path) -> None:
     assert warehouse.read("watch_edges", day=DAY).num_rows == 0
 
 
-def test_several_scopes_in_one_commit_and_an_empty_one_is_marked(place: Path) -> None:
+def test_write_several_scopes_marks_the_empty_one(place: Path) -> None:
     warehouse = Warehouse.open()
     rows = edges(["train", "train"])
     rows = rows.append_column("day", pa.array([DAY] * 2, pa.date32()))
@@ -123,7 +92,7 @@ def test_several_scopes_in_one_commit_and_an_empty_one_is_marked(place: Path) ->
     ],
     ids=["extra", "missing", "retyped", "duplicate", "null", "rule"],
 )
-def test_what_breaks_the_contract_leaves_the_old_day(place: Path, spoil, error, words) -> None:  # type: ignore[no-untyped-def]
+def test_write_contract_violation_leaves_the_old_day(place: Path, spoil, error, words) -> None:  # type: ignore[no-untyped-def]
     warehouse = Warehouse.open()
     warehouse.write("users", users(7), day=DAY)
     before = (warehouse.version("users"), warehouse.digest("users", day=DAY))
@@ -132,14 +101,14 @@ def test_what_breaks_the_contract_leaves_the_old_day(place: Path, spoil, error, 
     assert (warehouse.version("users"), warehouse.digest("users", day=DAY)) == before
 
 
-def test_rows_outside_the_scope_are_refused(place: Path) -> None:
+def test_write_rows_outside_the_scope_are_refused(place: Path) -> None:
     warehouse = Warehouse.open()
     rows = edges(["train", "holdout"]).append_column("day", pa.array([DAY] * 2, pa.date32()))
     with pytest.raises(ContractViolation, match="outside"):
         warehouse.write("watch_edges", rows, replace=[{"day": DAY, "split": "train"}])
 
 
-def test_digest_ignores_row_order_and_sees_every_value(place: Path) -> None:
+def test_digest_ignores_row_order_and_covers_every_value(place: Path) -> None:
     warehouse = Warehouse.open()
     warehouse.write("users", users(5), day=DAY)
     first = warehouse.digest("users", day=DAY)
@@ -156,14 +125,16 @@ def test_ids_that_look_like_numbers_stay_text(place: Path) -> None:
     assert warehouse.read("users", day=DAY).column("user_id").to_pylist() == ["007"]
 
 
-def test_other_readers_of_delta_see_the_same_rows(place: Path) -> None:
+def test_delta_readers_of_other_libraries_read_the_same_rows(place: Path) -> None:
     warehouse = Warehouse.open()
     warehouse.write("users", users(3), day=DAY)
     warehouse.write("users", users(4), day=DAY)
     assert pl.read_delta(f"{place}/warehouse/users").height == 4
 
 
-def test_the_commit_says_who_and_what(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_records_run_scope_rows_and_code_version(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MICROREC_RUN_ID", "scheduled__2026-01-04T00:00:00+00:00")
     settings.cache_clear()
     Warehouse.open().write("users", users(3), day=DAY)
@@ -173,9 +144,7 @@ def test_the_commit_says_who_and_what(place: Path, monkeypatch: pytest.MonkeyPat
     assert entry["code_version"]
 
 
-def test_a_late_attempt_may_not_commit_over_a_newer_one(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commit_late_attempt_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def warehouse(run: str, attempt: int) -> Warehouse:
         monkeypatch.setenv("MICROREC_RUN_ID", run)
         monkeypatch.setenv("MICROREC_ATTEMPT", str(attempt))
@@ -200,7 +169,7 @@ for number in range(6):
 """
 
 
-def test_racing_writers_leave_one_writers_rows(place: Path) -> None:
+def test_commit_racing_writers_leave_the_rows_of_one(place: Path) -> None:
     script = WRITER.format(tests=str(Path(__file__).parent))
     racers = [subprocess.Popen([sys.executable, "-c", script, str(me)]) for me in range(3)]
     assert [racer.wait(timeout=240) for racer in racers] == [0, 0, 0]
@@ -227,7 +196,7 @@ Warehouse.open().write("users", users(9), day=DAY)
 """
 
 
-def test_kill_9_between_stage_and_commit_leaves_the_old_day_and_the_next_run_repairs(
+def test_commit_killed_after_staging_leaves_the_old_day_and_rerun_repairs(
     place: Path,
 ) -> None:
     warehouse = Warehouse.open()
@@ -246,7 +215,7 @@ def test_kill_9_between_stage_and_commit_leaves_the_old_day_and_the_next_run_rep
     assert warehouse.read("users", day=DAY).num_rows == 9
 
 
-def test_readers_never_see_half_a_day(place: Path) -> None:
+def test_read_during_a_commit_is_never_partial(place: Path) -> None:
     warehouse = Warehouse.open()
     warehouse.write("users", users(2), day=DAY)
     script = (
@@ -262,7 +231,7 @@ def test_readers_never_see_half_a_day(place: Path) -> None:
     assert seen <= {2, 5}
 
 
-def test_the_logs_schema_is_the_contracts(place: Path) -> None:
+def test_log_schema_equals_the_contract(place: Path) -> None:
     """The log's schema is the contract's, so that any Delta reader gets the declared types."""
     Warehouse.open().write("users", users(1), day=DAY)
     fields = json.loads(DeltaTable(f"{place}/warehouse/users").schema().to_json())["fields"]
@@ -275,7 +244,7 @@ def test_the_logs_schema_is_the_contracts(place: Path) -> None:
     }
 
 
-def test_a_scope_remembers_what_it_was_last_made_with(place: Path) -> None:
+def test_scope_remembers_its_last_inputs(place: Path) -> None:
     warehouse = Warehouse.open()
     assert warehouse.made_with("users", day=DAY) is None
     warehouse.write("users", users(3), day=DAY, made_with=["k=10"])

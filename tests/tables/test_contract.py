@@ -10,7 +10,7 @@ from microrec.tables import contract
 SCHEMAS = HOME / "schemas"
 
 
-def test_types_of_the_house() -> None:
+def test_contract_types_equal_expected() -> None:
     nested = contract.arrow_type("array<struct<video_idx:int,at:timestamp,tags:array<string>>>")
     assert nested == pa.list_(
         pa.struct(
@@ -26,7 +26,7 @@ def test_types_of_the_house() -> None:
 
 
 @pytest.mark.parametrize("table", sorted(path.stem for path in SCHEMAS.glob("*.yaml")))
-def test_every_contract_loads_and_explains_itself(table: str) -> None:
+def test_contracts_all_load_with_descriptions(table: str) -> None:
     promise = contract.load(SCHEMAS, table)
     assert promise.table == table
     assert promise.partition[0] == "day"
@@ -34,7 +34,7 @@ def test_every_contract_loads_and_explains_itself(table: str) -> None:
     assert {rule.severity for rule in promise.rules} <= {"fail", "warn"}
 
 
-def test_each_difference_of_columns_is_named() -> None:
+def test_compare_each_difference_of_columns_is_named() -> None:
     promise = contract.load(SCHEMAS, "suppressed_users")
     found = pa.schema([("user_id", pa.int64()), ("kind", pa.string()), ("extra", pa.string())])
     with pytest.raises(ContractViolation) as refusal:
@@ -48,7 +48,7 @@ def test_each_difference_of_columns_is_named() -> None:
         assert words in str(refusal.value)
 
 
-def test_column_order_is_free_and_list_element_names_do_not_matter() -> None:
+def test_compare_column_order_and_list_names_are_free() -> None:
     promise = contract.load(SCHEMAS, "video_features")
     element = pa.field("element", pa.float32(), nullable=False)
     found = pa.schema(

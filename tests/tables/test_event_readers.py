@@ -50,9 +50,7 @@ def events(night: dt.date, days: int = 7) -> list[tuple[str, int]]:
     return sorted((row.event_id, row.watch_ms) for row in rows)
 
 
-def test_a_correction_takes_the_place_of_the_row_it_corrects(
-    place: Path, spark: SparkSession
-) -> None:
+def test_events_correction_replaces_the_row_it_corrects(place: Path, spark: SparkSession) -> None:
     arrive(
         "events", SUNDAY, EVENT,
         {"day": SUNDAY, "event_id": "a", "watch_ms": 1},
@@ -83,7 +81,7 @@ def test_a_correction_takes_the_place_of_the_row_it_corrects(
     assert events(TUESDAY, days=1) == [("d", 3)]
 
 
-def test_of_a_pairs_day_the_aggregate_that_arrived_last_is_seen(
+def test_daily_watches_latest_arrival_of_a_pairs_day_is_read(
     place: Path, spark: SparkSession
 ) -> None:
     arrive(
@@ -114,9 +112,7 @@ def test_of_a_pairs_day_the_aggregate_that_arrived_last_is_seen(
         _house().read_daily_watches(day=WEDNESDAY, days=7)
 
 
-def test_partitions_of_a_window_change_their_word_with_their_files(
-    place: Path, spark: SparkSession
-) -> None:
+def test_stamps_of_partitions_change_with_their_files(place: Path, spark: SparkSession) -> None:
     arrive("events", SUNDAY, EVENT, {"day": SUNDAY, "event_id": "a"})
     arrive(
         "events", MONDAY, EVENT, {"day": SUNDAY, "event_id": "b"}, {"day": MONDAY, "event_id": "c"}
@@ -133,9 +129,7 @@ def test_partitions_of_a_window_change_their_word_with_their_files(
     assert {of for of in before if before[of] != after[of]} == {(SUNDAY, MONDAY), (MONDAY, MONDAY)}
 
 
-def test_exactly_the_partitions_that_are_asked_for_are_read(
-    place: Path, spark: SparkSession
-) -> None:
+def test_partitions_read_are_exactly_those_requested(place: Path, spark: SparkSession) -> None:
     arrive("events", SUNDAY, EVENT, {"day": SUNDAY, "event_id": "a"})
     arrive(
         "events", MONDAY, EVENT,
@@ -156,7 +150,7 @@ def test_exactly_the_partitions_that_are_asked_for_are_read(
     )
 
 
-def test_partitions_remember_what_they_were_made_with(place: Path, spark: SparkSession) -> None:
+def test_partitions_remember_their_inputs(place: Path, spark: SparkSession) -> None:
     arrive("daily_watches", SUNDAY, PAIR, {"day": SUNDAY})
     arrive("daily_watches", MONDAY, PAIR, {"day": SUNDAY}, {"day": MONDAY})
     warehouse = arrow.Warehouse.open()

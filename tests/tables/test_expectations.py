@@ -91,7 +91,7 @@ def as_table(promise: Contract, rows: list[dict[str, Any]]) -> pa.Table:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_both_engines_agree_on_every_rule(table: str) -> None:
+def test_rules_both_engines_agree(table: str) -> None:
     from microrec.tables import expectations
 
     promise = contract.load(SCHEMAS, table)
@@ -105,7 +105,7 @@ def test_both_engines_agree_on_every_rule(table: str) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_each_rule_is_broken_by_the_row_made_to_break_it(table: str) -> None:
+def test_rules_each_is_broken_by_its_row(table: str) -> None:
     promise = contract.load(SCHEMAS, table)
     assert not any(
         v.broken for v in checks.evaluate(promise, as_table(promise, good_rows(promise)))
@@ -115,7 +115,7 @@ def test_each_rule_is_broken_by_the_row_made_to_break_it(table: str) -> None:
         assert next(v.broken for v in verdicts if v.rule == rule) > 0, rule.name
 
 
-def test_a_fail_rule_stops_with_table_scope_rule_and_count(tmp_path: Path) -> None:
+def test_fail_rule_names_table_scope_rule_and_count(tmp_path: Path) -> None:
     promise = contract.load(SCHEMAS, "users")
     rows = good_rows(promise)
     rows[-1]["degree"] = 0
@@ -126,7 +126,7 @@ def test_a_fail_rule_stops_with_table_scope_rule_and_count(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("keys", [1, 3, 10**6])
-def test_keys_that_repeat_are_counted_whatever_share_they_fall_into(
+def test_unique_keys_repeated_are_counted_across_shares(
     keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten users, of whom one is there twice, one three times, and two have no id."""
@@ -145,7 +145,7 @@ def test_keys_that_repeat_are_counted_whatever_share_they_fall_into(
     assert [v.broken for v in checks.evaluate(users, rows.slice(0, 0))] == [0, 0]
 
 
-def test_nan_counts_as_missing() -> None:
+def test_not_null_counts_nan_as_missing() -> None:
     promise = contract.load(SCHEMAS, "watch_edges")
     rows = good_rows(promise)
     rows[-1]["weight"] = float("nan")

@@ -47,7 +47,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, other: Any) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["new-day", "known-day"])
-def test_a_late_attempt_that_has_passed_the_fence_is_stopped_all_the_same(
+def test_fence_late_attempt_past_the_check_is_still_stopped(
     place: Path, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     attempt(monkeypatch, 1).write("users", users(1), day=DAY if known else NEXT)
@@ -58,7 +58,7 @@ def test_a_late_attempt_that_has_passed_the_fence_is_stopped_all_the_same(
     assert late.read("users", day=DAY).num_rows == 3
 
 
-def test_of_two_runs_that_meet_on_a_new_day_the_last_has_it(
+def test_fence_two_runs_on_a_new_day_the_last_wins(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, other = attempt(monkeypatch, 1), attempt(monkeypatch, 1, run="backfill")
@@ -68,7 +68,7 @@ def test_of_two_runs_that_meet_on_a_new_day_the_last_has_it(
     assert here.read("users", day=DAY).num_rows == 5
 
 
-def test_a_late_attempt_that_writes_fewer_days_is_late_for_each_of_them(
+def test_fence_late_attempt_of_fewer_days_is_late_for_each(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late, newer = attempt(monkeypatch, 1), attempt(monkeypatch, 2)
@@ -79,9 +79,7 @@ def test_a_late_attempt_that_writes_fewer_days_is_late_for_each_of_them(
     assert late.read("users", day=DAY).num_rows == 3
 
 
-def test_a_log_that_cannot_be_written_is_not_called_a_conflict(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fence_unwritable_log_is_no_conflict(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warehouse = attempt(monkeypatch, 1)
     warehouse.write("users", users(1), day=DAY)
 

@@ -114,7 +114,7 @@ def ordered(value: Any) -> Any:
 
 
 @given(found=st.lists(marks, max_size=10))
-def test_every_value_lies_between_the_bounds_the_log_gives(
+def test_bounds_of_the_log_contain_every_value(
     found: list[dict[str, Any]], schemas: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     table = table_of(found, schemas)
@@ -131,7 +131,7 @@ def test_every_value_lies_between_the_bounds_the_log_gives(
             assert ordered(low) <= ordered(value) <= ordered(high)
 
 
-def test_bounds_are_as_tight_as_the_logs_notation_allows(schemas: Path, tmp_path: Path) -> None:
+def test_bounds_are_as_tight_as_the_notation_allows(schemas: Path, tmp_path: Path) -> None:
     at = dt.datetime(2026, 1, 4, 12, 0, 0, 1, tzinfo=dt.UTC)
     one = {"small": -7, "note": "é" * 33, "at": at, "born": DAY, "score": -0.5, "seen": False}
     two = {**one, "small": 8, "note": "éa", "at": at + dt.timedelta(seconds=1), "score": 2.0}
@@ -158,7 +158,7 @@ def test_bounds_are_as_tight_as_the_logs_notation_allows(schemas: Path, tmp_path
     ],
     ids=lambda spoil: next(iter(spoil)),
 )
-def test_what_has_no_safe_bound_leaves_the_file_without_any(
+def test_bounds_absent_where_none_is_safe(
     spoil: dict[str, pa.Array], schemas: Path, tmp_path: Path
 ) -> None:
     table = table_of([{"score": 0.0}], schemas)
@@ -179,7 +179,7 @@ LITERALS = {
 
 @settings(max_examples=10)
 @given(found=st.lists(marks, min_size=1, max_size=6), data=st.data())
-def test_readers_that_skip_files_find_the_rows_of_a_full_scan(
+def test_filtered_read_equals_a_full_scan(
     found: list[dict[str, Any]],
     data: st.DataObject,
     schemas: Path,
@@ -218,9 +218,7 @@ def found_by_readers(warehouse: arrow.Warehouse, column: str, sign: str, wanted:
     return [sorted(one["id"].to_pylist()) for one in (rows, answer, frame.to_arrow())]
 
 
-def test_readers_do_not_open_files_that_cannot_match(
-    warehouse: arrow.Warehouse, schemas: Path
-) -> None:
+def test_filtered_read_opens_no_other_file(warehouse: arrow.Warehouse, schemas: Path) -> None:
     found = [{"score": float(number), "note": f"n{number % 2}"} for number in range(6)]
     table = table_of(found, schemas, partition=True)
     warehouse.write("marks", table, replace=[{"day": DAY}, {"day": NEXT}])
@@ -253,7 +251,7 @@ def lie_in_order(files: list[list[tuple[int, int, int]]]) -> bool:
     return all(before[2] < after[1] for before, after in itertools.pairwise(groups))
 
 
-def test_arrow_writes_a_day_in_key_order_and_cuts_what_is_large(
+def test_arrow_day_is_in_key_order_and_split_by_size(
     warehouse: arrow.Warehouse, schemas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "ROW_GROUP", 20)
@@ -274,7 +272,9 @@ def test_arrow_writes_a_day_in_key_order_and_cuts_what_is_large(
     )
 
 
-def test_wide_rows_make_small_row_groups(schemas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrow_wide_rows_make_small_row_groups(
+    schemas: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = shuffled(100, schemas)
     monkeypatch.setattr(layout, "GROUP_BYTES", rows.nbytes // 4)
     assert layout.group_rows(rows) == 25
@@ -282,7 +282,7 @@ def test_wide_rows_make_small_row_groups(schemas: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.spark
-def test_spark_writes_each_day_as_one_file_in_key_order(
+def test_spark_day_is_one_file_in_key_order(
     warehouse: arrow.Warehouse, schemas: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "ROW_GROUP", 20)
@@ -300,7 +300,7 @@ def test_spark_writes_each_day_as_one_file_in_key_order(
 
 
 @pytest.mark.spark
-def test_a_large_day_from_spark_is_cut_where_its_rows_came_in_ranges(
+def test_spark_large_day_is_split_by_ranges(
     warehouse: arrow.Warehouse, schemas: Path, spark: SparkSession
 ) -> None:
     size = "spark.sql.adaptive.advisoryPartitionSizeInBytes"
@@ -318,7 +318,7 @@ def test_a_large_day_from_spark_is_cut_where_its_rows_came_in_ranges(
     assert lie_in_order(sorted(files, key=lambda file: file[0][1]))
 
 
-def test_a_reader_of_one_key_gets_its_rows_and_no_others(
+def test_read_by_key_returns_only_its_rows(
     warehouse: arrow.Warehouse, schemas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "ROW_GROUP", 20)
@@ -336,7 +336,7 @@ def test_a_reader_of_one_key_gets_its_rows_and_no_others(
     assert sorted(map(str, some.to_pylist())) == sorted(map(str, wanted))
 
 
-def test_a_column_of_vectors_is_a_matrix(warehouse: arrow.Warehouse, schemas: Path) -> None:
+def test_vector_column_becomes_a_matrix(warehouse: arrow.Warehouse, schemas: Path) -> None:
     warehouse.write("marks", shuffled(10, schemas).drop_columns(["day"]), day=DAY)
     vectors = warehouse.read("marks", day=DAY)["vector"]
     fixed = vectors.cast(pa.list_(pa.float32(), 2)).combine_chunks()

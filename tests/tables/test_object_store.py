@@ -28,8 +28,8 @@ from microrec.release import reader, retention
 from microrec.spark import session
 from microrec.tables import artefacts, commit, spark
 from microrec.tables.arrow import Warehouse
-from tests.tables.test_commit import DAY, NEXT, edges, users
 from tests.worlds.releases import publish
+from tests.worlds.small_tables import DAY, NEXT, edges, users
 
 ROOT = "s3://bucket/teams/house"
 
@@ -90,7 +90,7 @@ def keys(bucket: Any) -> list[str]:
     return [one["Key"] for one in bucket.list_objects_v2(Bucket="bucket").get("Contents", [])]
 
 
-def test_days_are_written_replaced_read_and_missed_as_in_a_folder(bucket: Any) -> None:
+def test_store_days_are_written_replaced_read_and_missed_as_in_a_folder(bucket: Any) -> None:
     warehouse = Warehouse.open()
     assert warehouse.partitions("users") == []
     with pytest.raises(MissingDay, match=rf"users\[day=2026-01-04\].* in {ROOT}"):
@@ -125,7 +125,7 @@ def test_days_are_written_replaced_read_and_missed_as_in_a_folder(bucket: Any) -
     assert local.digest("users", day=DAY) == before, "the same rows, wherever they lie"
 
 
-def test_a_broken_rule_leaves_the_old_day(bucket: Any) -> None:
+def test_store_broken_rule_leaves_the_old_day(bucket: Any) -> None:
     warehouse = Warehouse.open()
     warehouse.write("users", users(3), day=DAY)
     with pytest.raises(CheckFailed, match="unique"):
@@ -133,7 +133,7 @@ def test_a_broken_rule_leaves_the_old_day(bucket: Any) -> None:
     assert warehouse.read("users", day=DAY).num_rows == 3
 
 
-def test_a_late_attempt_may_not_commit_and_a_contended_log_is_tried_again(
+def test_store_late_attempt_is_refused_and_contended_log_retried(
     bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for attempt in ("2", "1"):
@@ -162,7 +162,9 @@ def test_a_late_attempt_may_not_commit_and_a_contended_log_is_tried_again(
     assert ids == [f"ours{n:03}" for n in range(4)], "the last one's, whole, and nobody else's"
 
 
-def test_two_first_writers_make_one_table(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_two_first_writers_make_one_table(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create, raced = commit.Table._create, []
 
     def beaten(self: commit.Table, *rest: Any) -> None:
@@ -177,7 +179,7 @@ def test_two_first_writers_make_one_table(bucket: Any, monkeypatch: pytest.Monke
     assert [warehouse.count("users", day=day) for day in (DAY, NEXT)] == [3, 2]
 
 
-def test_artefacts_are_copied_there_and_back(bucket: Any, place: Path) -> None:
+def test_store_artefacts_are_copied_both_ways(bucket: Any, place: Path) -> None:
     warehouse = Warehouse.open()
 
     def save(folder: Path) -> None:
@@ -224,7 +226,7 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return said.out
 
 
-def test_releases_are_read_verified_rolled_back_and_cleaned_up(
+def test_store_releases_are_read_verified_rolled_back_and_vacuumed(
     bucket: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse = Warehouse.open()
@@ -261,7 +263,7 @@ def test_releases_are_read_verified_rolled_back_and_cleaned_up(
     assert "would be deleted" in typed(capsys, "vacuum", "--dry-run", *there)
 
 
-def test_sparks_places_are_those_its_file_systems_know(
+def test_store_spark_paths_use_supported_schemes(
     bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which paths Spark is given to read; Spark itself only writes them down."""

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from microrec.errors import CheckFailed, ContractViolation, MissingDay
 from microrec.tables import arrow, spark
-from tests.tables.test_commit import DAY, NEXT, edges, users
+from tests.worlds.small_tables import DAY, NEXT, edges, users
 
 pytestmark = pytest.mark.spark
 
@@ -20,9 +20,7 @@ def frame(session: SparkSession, rows: pa.Table) -> DataFrame:
     return session.createDataFrame(rows)
 
 
-def test_what_spark_writes_arrow_reads_and_the_other_way_round(
-    place: Path, spark: SparkSession
-) -> None:
+def test_spark_and_arrow_read_each_others_rows(place: Path, spark: SparkSession) -> None:
     warehouse = _house()
     warehouse.write("watch_edges", frame(spark, edges(["train", "holdout", "train"])), day=DAY)
     theirs = arrow.Warehouse.open()
@@ -52,7 +50,7 @@ def test_what_spark_writes_arrow_reads_and_the_other_way_round(
     ],
     ids=["extra", "missing", "retyped", "duplicate", "null", "rule"],
 )
-def test_what_breaks_the_contract_leaves_the_old_day(
+def test_spark_contract_violation_leaves_the_old_day(
     place: Path, spark: SparkSession, spoil: Any, error: Any, words: str
 ) -> None:
     arrow.Warehouse.open().write("users", users(7), day=DAY)
@@ -62,7 +60,7 @@ def test_what_breaks_the_contract_leaves_the_old_day(
     assert arrow.Warehouse.open().digest("users", day=DAY) == before
 
 
-def test_a_missing_day_is_an_error_and_an_empty_one_is_not(
+def test_spark_missing_day_is_an_error_and_an_empty_one_not(
     place: Path, spark: SparkSession
 ) -> None:
     warehouse = _house()
@@ -96,9 +94,7 @@ def arrive(warehouse: arrow.Warehouse, arrived: dt.date, *events: dict[str, Any]
     warehouse.write("rejected_events", refused, day=arrived)
 
 
-def test_the_reader_of_events_sees_the_window_as_it_was_known_that_day(
-    place: Path, spark: SparkSession
-) -> None:
+def test_spark_event_reader_sees_the_window_as_of_its_day(place: Path, spark: SparkSession) -> None:
     warehouse = arrow.Warehouse.open()
     before = DAY - dt.timedelta(days=1)
     arrive(warehouse, before, event("early", before, before))

@@ -154,7 +154,7 @@ def job_of(task: str, warehouse: Path) -> psutil.Process | None:
 
 
 @pytest.mark.parametrize("fault", [the_scheduler, the_scheduler_and_its_workers, the_database])
-def test_airflow_fails_in_mid_night_and_the_night_ends_with_the_same_rows(
+def test_airflow_part_fails_mid_night_and_the_rows_are_the_same(
     desk: Desk, fault: Callable[[Airflow], None]
 ) -> None:
     airflow = desk.airflow

@@ -160,7 +160,7 @@ def backfill(airflow: Airflow, page: Any, warehouse: str) -> dict[str, Any]:
     }
 
 
-def test_nobody_comes_in_without_the_password(airflow: Airflow) -> None:
+def test_login_without_password_is_refused(airflow: Airflow) -> None:
     assert httpx.get(f"{airflow.url}/api/v2/dags").status_code == 401
     with pytest.raises(httpx.HTTPStatusError, match="401"):
         airflow.log_in("not the password")
@@ -179,12 +179,12 @@ def rehearsed(airflow: Airflow, behaviour: str) -> list[str]:
     return [one["logical_date"][:10] for one in answer.json()["backfills"]]
 
 
-def test_the_dry_run_names_three_days_and_runs_none(airflow: Airflow) -> None:
+def test_backfill_dry_run_names_three_days_and_runs_none(airflow: Airflow) -> None:
     assert rehearsed(airflow, "none") == DAYS
     assert airflow.runs() == {}
 
 
-def test_three_days_from_the_dialog_are_three_releases(
+def test_backfill_three_days_give_three_releases(
     airflow: Airflow, backfill: dict[str, Any], warehouse: str
 ) -> None:
     runs = backfill["runs"]
@@ -195,14 +195,14 @@ def test_three_days_from_the_dialog_are_three_releases(
         assert release.run_id == runs[day]["dag_run_id"]
 
 
-def test_the_days_ran_in_their_order_one_after_another(backfill: dict[str, Any]) -> None:
+def test_backfill_days_run_in_order(backfill: dict[str, Any]) -> None:
     assert backfill["asked"]["max_active_runs"] == 1
     first, second, third = (backfill["runs"][day] for day in DAYS)
     assert first["end_date"] <= second["start_date"]
     assert second["end_date"] <= third["start_date"]
 
 
-def test_the_scheduled_night_ran_beside_them_and_its_release_is_the_latest(
+def test_scheduled_night_beside_the_backfill_is_the_latest_release(
     airflow: Airflow, backfill: dict[str, Any], warehouse: str
 ) -> None:
     night, runs = backfill["beside"], backfill["runs"]
@@ -217,7 +217,7 @@ def test_the_scheduled_night_ran_beside_them_and_its_release_is_the_latest(
     assert latest.run_id == night["dag_run_id"]
 
 
-def test_consumers_were_woken_only_when_the_latest_moved(
+def test_consumers_are_woken_only_when_the_latest_moves(
     backfill: dict[str, Any], warehouse: str
 ) -> None:
     releases = {str(one.day): one.id for one in reader.every(warehouse)}
@@ -227,7 +227,7 @@ def test_consumers_were_woken_only_when_the_latest_moved(
     assert [one["release"] for one in backfill["told"]] == [releases[day] for day in told]
 
 
-def test_the_pages_show_green_runs_and_the_operators_page(
+def test_pages_show_green_runs_and_the_runbook(
     airflow: Airflow, page: Any, backfill: dict[str, Any]
 ) -> None:
     page.goto(f"{airflow.url}/dags/nightly/runs?run_type=backfill")
@@ -265,7 +265,7 @@ def ran_again(airflow: Airflow, before: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("ask", [by_rest, by_command])
-def test_the_same_days_again_publish_the_same_rows_and_wake_nobody(
+def test_backfill_repeated_publishes_the_same_rows_and_wakes_nobody(
     airflow: Airflow, backfill: dict[str, Any], warehouse: str, ask: Any
 ) -> None:
     before = airflow.by_day()
@@ -280,7 +280,7 @@ def test_the_same_days_again_publish_the_same_rows_and_wake_nobody(
     assert airflow.announced() == backfill["told"]
 
 
-def test_the_scheduled_night_by_force_and_alone_has_the_lists_it_had_beside_the_backfill(
+def test_scheduled_night_forced_alone_equals_the_one_beside_the_backfill(
     airflow: Airflow, backfill: dict[str, Any], warehouse: str
 ) -> None:
     before, version, told = airflow.by_day(), versions(warehouse), backfill["told"]
@@ -304,7 +304,7 @@ def test_the_scheduled_night_by_force_and_alone_has_the_lists_it_had_beside_the_
         ({"day": BEFORE_ANY}, f"refused day {BEFORE_ANY}"),
     ],
 )
-def test_a_run_by_hand_for_no_day_or_one_without_rows_is_refused_and_publishes_nothing(
+def test_manual_run_without_day_or_rows_is_refused(
     airflow: Airflow,
     backfill: dict[str, Any],
     warehouse: str,
@@ -320,7 +320,7 @@ def test_a_run_by_hand_for_no_day_or_one_without_rows_is_refused_and_publishes_n
     assert airflow.announced() == told
 
 
-def test_a_day_that_is_none_is_refused_before_there_is_a_run(
+def test_manual_run_of_an_invalid_day_is_refused_before_it_starts(
     airflow: Airflow, backfill: dict[str, Any]
 ) -> None:
     runs = airflow.runs()

@@ -129,7 +129,7 @@ def picked(pool: dict[str, Any], users: slice = slice(None)) -> np.ndarray:
 
 @settings(max_examples=300)
 @given(pools())
-def test_picks_what_a_plain_greedy_picks(pool: dict[str, Any]) -> None:
+def test_pick_equals_a_plain_greedy(pool: dict[str, Any]) -> None:
     rest = {name: pool[name] for name in ("k", "like", "config")}
     found = picked(pool)
     assert found.shape == (len(pool["videos"]), pool["k"])
@@ -139,7 +139,7 @@ def test_picks_what_a_plain_greedy_picks(pool: dict[str, Any]) -> None:
 
 
 @given(pools())
-def test_every_list_is_as_long_as_it_can_be_and_keeps_the_caps_while_it_can(
+def test_pick_lists_are_as_long_as_possible_within_caps(
     pool: dict[str, Any],
 ) -> None:
     like, config = pool["like"], pool["config"]
@@ -167,7 +167,7 @@ def test_every_list_is_as_long_as_it_can_be_and_keeps_the_caps_while_it_can(
 
 
 @given(pools(), st.integers(1, 4))
-def test_blocks_and_the_layout_of_arrays_do_not_matter(pool: dict[str, Any], size: int) -> None:
+def test_pick_blocks_and_array_layout_do_not_matter(pool: dict[str, Any], size: int) -> None:
     cuts = range(0, len(pool["videos"]), size)
     parts = [picked(pool, slice(start, start + size)) for start in cuts]
     np.testing.assert_array_equal(np.concatenate(parts), picked(pool))
@@ -176,7 +176,7 @@ def test_blocks_and_the_layout_of_arrays_do_not_matter(pool: dict[str, Any], siz
 
 
 @given(pools())
-def test_by_relevance_alone_without_caps_nothing_changes(pool: dict[str, Any]) -> None:
+def test_pick_relevance_alone_without_caps_changes_nothing(pool: dict[str, Any]) -> None:
     config = diversity.Config()
     assert not config.active
     n_pool, k = pool["videos"].shape[1], pool["k"]
@@ -186,13 +186,13 @@ def test_by_relevance_alone_without_caps_nothing_changes(pool: dict[str, Any]) -
     assert (found[:, n_pool:] == -1).all()
 
 
-def test_active_says_whether_anything_may_change() -> None:
+def test_active_is_true_where_anything_may_change() -> None:
     for some in ({"author_cap": 3}, {"collapse": 0.9}, {"relevance": 0.9}):
         assert diversity.Config(**some).active, some
     assert not diversity.Config(pool=5).active
 
 
-def test_an_unlike_video_overtakes_a_more_relevant_one() -> None:
+def test_pick_unlike_video_overtakes_a_more_relevant_one() -> None:
     like, config = alike(
         [None] * 4, [("visual", 0, 1, 0.75), ("visual", 2, 0, 0.25)], relevance=0.5
     )
@@ -204,7 +204,7 @@ def test_an_unlike_video_overtakes_a_more_relevant_one() -> None:
     assert wrong == [0, 1, 2, 3]
 
 
-def test_the_nearest_of_all_in_the_list_counts_not_the_latest() -> None:
+def test_pick_nearest_of_all_listed_counts_not_the_latest() -> None:
     like, config = alike(
         [None] * 5, [("visual", 0, 2, 0.75), ("visual", 1, 2, 0.25)], relevance=0.5
     )
@@ -223,14 +223,14 @@ def test_author_cap_spares_unknown_authors() -> None:
     assert found.tolist() == [[0, 2, 3, 5, 1]]
 
 
-def test_fillers_come_before_what_the_caps_keep_out_and_after_all_else() -> None:
+def test_fillers_precede_capped_videos_and_follow_all_others() -> None:
     like, config = alike(["a", "a", "b", "a", "c"], [], author_cap=1, relevance=0.5)
     scores = np.array([[0.9, 0.8, 0.1, -1, -2]])
     found = diversity.pick(np.arange(5)[None], scores, k=5, like=like, config=config)
     assert found.tolist() == [[0, 2, 4, 1, 3]]
 
 
-def test_near_duplicates_collapse() -> None:
+def test_near_duplicates_are_clustered() -> None:
     rows = [("visual", 0, 1, 0.9), ("visual", 1, 2, 0.8), ("visual", 3, 2, 0.2)]
     like, config = alike([None] * 4, rows, collapse=0.9)
     assert like.cluster.tolist() == [0, 0, 2, 3]
@@ -240,7 +240,7 @@ def test_near_duplicates_collapse() -> None:
     assert found.tolist() == [[0, 2, 3]]
 
 
-def test_a_chain_does_not_collapse() -> None:
+def test_near_duplicates_chain_is_not_clustered() -> None:
     n = 7
     rows = [("visual", one, one + 1, 1.0) for one in range(n - 1)]
     like, _ = alike([None] * n, rows, collapse=0.5)
@@ -249,7 +249,7 @@ def test_a_chain_does_not_collapse() -> None:
     assert (near[np.arange(n), like.cluster] == 1).all()
 
 
-def test_of_several_it_may_join_a_video_joins_the_first() -> None:
+def test_near_duplicates_joins_the_first_of_several() -> None:
     rows = [("visual", 5, 3, 0.9), ("visual", 1, 5, 0.7), ("visual", 0, 3, 0.8)]
     # 3 has joined 0, so 5 may not join it, and joins 1.
     like, _ = alike([None] * 6, rows, collapse=0.6)
@@ -264,14 +264,14 @@ PAIRS = [
 ]  # fmt: skip
 
 
-def test_similarity_is_the_mean_over_all_modalities_of_the_larger_direction() -> None:
+def test_similarity_is_the_mean_over_modalities_of_the_larger_direction() -> None:
     like, _ = alike([None] * 3, PAIRS)
     right = [[0, 0.25, 0.25], [0.25, 0, 0.25], [0.25, 0.25, 0]]
     assert like.similarity.toarray().tolist() == right
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_likeness_equals_a_dictionary_in_any_order_of_rows(seed: int) -> None:
+def test_likeness_any_row_order_equals_a_dictionary(seed: int) -> None:
     generator = np.random.default_rng(seed)
     n = int(generator.integers(1, 9))
     rows = list(
@@ -314,13 +314,13 @@ def test_likeness_equals_a_dictionary_in_any_order_of_rows(seed: int) -> None:
     assert first.cluster.tolist() == again.cluster.tolist()
 
 
-def test_similarity_at_the_threshold_counts_whatever_float32_makes_of_it() -> None:
+def test_similarity_at_the_threshold_counts_despite_float32() -> None:
     for threshold in (0.9, 0.7, 0.1):
         like, _ = alike([None] * 2, [("visual", 0, 1, threshold)], collapse=threshold)
         assert like.cluster.tolist() == [0, 0], threshold
 
 
-def test_nothing_alike_nothing_known() -> None:
+def test_likeness_without_edges_is_empty() -> None:
     like, config = alike([None] * 3, [], collapse=0.5, author_cap=1, relevance=0.2)
     assert like.similarity.nnz == 0
     found = diversity.pick(
@@ -339,7 +339,7 @@ def test_scores_never_rise() -> None:
     assert diversity.falling(scores).tolist() == [[3, 1, 1, -1, -1], [1, 1, 0, 0, 0]]
 
 
-def test_similarity_within_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_similarity_within_a_list_equals_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(3)
     near = np.triu(generator.random((9, 9)) * (generator.random((9, 9)) < 0.5), 1)
     like = diversity.Likeness(
@@ -359,7 +359,7 @@ def test_similarity_within_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(diversity.intra_list_similarity(listed, like), found)
 
 
-def test_variety_lowers_the_similarity_within_lists() -> None:
+def test_variety_lowers_similarity_within_lists() -> None:
     """Ten videos in each of six groups; the user's scores go by group."""
     rows = [
         ("visual", a, b, 0.875) for a in range(60) for b in range(60) if a != b and a % 6 == b % 6

@@ -94,7 +94,7 @@ CASES: dict[str, tuple[Fitted, str, list[object]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_evidence(name: str) -> None:
+def test_evidence_cases_equal_expected(name: str) -> None:
     """Of video 3, or where viewers are counted of video 2, to all three users."""
     fitted, kind, wanted = CASES[name]
     asked = rows("s", [(user, 2 if kind == "viewers" else 3) for user in LIKED])
@@ -105,14 +105,14 @@ def test_evidence(name: str) -> None:
     assert all(found[one].null_count == 3 for one in others)
 
 
-def test_only_the_rows_of_a_source_have_its_evidence() -> None:
+def test_evidence_belongs_to_its_source_only() -> None:
     fitted, _, _ = CASES["everyone"]
     asked = pa.concat_tables([rows("s", [(0, 3)]), rows("trend", [(0, 2)]), rows("s", [(1, 2)])])
     found = evidence.add(asked, [("s", fitted)], known=knowledge(LIKED, 4), alike={})
     assert found["evidence_viewers"].to_pylist() == [0, None, 2]
 
 
-def test_the_modality_is_that_of_most_likeness_in_either_direction() -> None:
+def test_evidence_modality_has_most_likeness_in_either_direction() -> None:
     near = pa.table(
         {
             "modality": ["visual", "acoustic", "visual", "textual", "acoustic"],
@@ -130,7 +130,7 @@ def test_the_modality_is_that_of_most_likeness_in_either_direction() -> None:
     assert found["evidence_modality"].to_pylist() == ["acoustic", "acoustic", None, None]
 
 
-def test_long_histories_are_looked_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_long_histories_are_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     liked = {u: np.flatnonzero(rng.random(N_VIDEOS) < 0.2).tolist() for u in range(N_USERS)}
     dense = np.where(rng.random((N_VIDEOS, N_VIDEOS)) < 0.6, rng.integers(1, 5, (N_VIDEOS,) * 2), 0)
@@ -150,7 +150,7 @@ def test_long_histories_are_looked_through_in_parts(monkeypatch: pytest.MonkeyPa
         assert found["evidence_video_idx"].to_pylist() == [best[pair] for pair in pairs]
 
 
-def test_no_rows() -> None:
+def test_evidence_no_rows_gives_none() -> None:
     nothing = rows("s", [(0, 0)]).slice(0, 0)
     near = sparse.csr_matrix((4, 4))
     for fitted, _, _ in CASES.values():

@@ -62,7 +62,7 @@ def slowly_chances(
 
 
 @given(blocks())
-def test_chances_are_what_a_slow_account_says(block: dict[str, Any]) -> None:
+def test_chances_equal_a_loop(block: dict[str, Any]) -> None:
     found = exploration.chances(**block)
     n_allowed = block["allowed"].sum(axis=1)
     wanted = np.minimum(block["places"], n_allowed)
@@ -76,7 +76,7 @@ def test_chances_are_what_a_slow_account_says(block: dict[str, Any]) -> None:
         np.testing.assert_allclose(mine, right, rtol=1e-9, atol=1e-12)
 
 
-def test_chances_by_hand() -> None:
+def test_chances_equal_hand_computed() -> None:
     affinity = np.array([[6.0, 3.0, 1.0, -5.0, 9.0], [0, 0, -1, 0, 0]])
     allowed = np.array([[True, True, True, True, False], [True, True, True, True, True]])
     found = exploration.chances(affinity, allowed, places=2, uniform_share=0.0)
@@ -88,7 +88,7 @@ def test_chances_by_hand() -> None:
 
 
 @given(blocks(), st.integers(0, 2**32 - 1))
-def test_draws_as_many_as_the_chances_say_none_twice(block: dict[str, Any], seed: int) -> None:
+def test_draw_count_equals_the_chances_without_repeats(block: dict[str, Any], seed: int) -> None:
     found = exploration.chances(**block)
     n_block, places = len(found), block["places"]
     generator = np.random.default_rng(seed)
@@ -105,7 +105,7 @@ def test_draws_as_many_as_the_chances_say_none_twice(block: dict[str, Any], seed
         assert set(np.flatnonzero(chance == 1)) <= set(shown.tolist())
 
 
-def test_a_certain_video_is_drawn_once_where_rounding_leaves_it_more_than_1_on_the_line() -> None:
+def test_draw_certain_video_is_drawn_once_despite_rounding() -> None:
     some = [0.6773086721526645, 0.28674109354094285, 0.5295702547928666, 0.5063799795135255]
     chance = np.array([[*some, 1.0, *(some[at] for at in (1, 0, 2, 3))]])
     drawn = exploration.draw(chance, np.array([0.9999999999999991]), places=5)
@@ -114,7 +114,7 @@ def test_a_certain_video_is_drawn_once_where_rounding_leaves_it_more_than_1_on_t
 
 
 @given(blocks())
-def test_each_is_drawn_as_often_as_its_chance_says(block: dict[str, Any]) -> None:
+def test_draw_frequency_equals_the_chance(block: dict[str, Any]) -> None:
     """Over numbers at equal distances, a video is drawn on at most two pieces of the line."""
     uniforms = (np.arange(N_UNIFORMS) + 0.5) / N_UNIFORMS
     for chance in exploration.chances(**block):
@@ -123,7 +123,7 @@ def test_each_is_drawn_as_often_as_its_chance_says(block: dict[str, Any]) -> Non
         assert np.abs(often - chance).max(initial=0.0) <= 2.01 / N_UNIFORMS
 
 
-def test_each_is_drawn_as_often_as_its_chance_says_by_random_numbers() -> None:
+def test_draw_frequency_by_random_numbers_equals_the_chance() -> None:
     generator = np.random.default_rng(20260111)
     n_users, n_new, places = 100_000, 40, 4
     affinity = generator.gamma(0.5, size=(1, n_new))
@@ -142,7 +142,7 @@ def test_each_is_drawn_as_often_as_its_chance_says_by_random_numbers() -> None:
 
 
 @given(blocks(), st.integers(0, 2**32 - 1), st.integers(1, 3))
-def test_blocks_do_not_matter(block: dict[str, Any], seed: int, size: int) -> None:
+def test_draw_blocks_do_not_matter(block: dict[str, Any], seed: int, size: int) -> None:
     places = block["places"]
     found = exploration.chances(**block)
     uniforms = np.random.default_rng(seed).random(len(found))
@@ -174,7 +174,7 @@ def planted(generator: np.random.Generator, n_users: int = 4000) -> dict[str, np
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_weighing_recovers_a_planted_mean_that_a_naive_one_misses(seed: int) -> None:
+def test_weighting_recovers_a_planted_mean_that_the_naive_misses(seed: int) -> None:
     world = planted(np.random.default_rng(seed))
     outcome, shown = world["outcome"], world["shown"]
     truth, naive = outcome.mean(), outcome[shown].mean()
@@ -193,7 +193,7 @@ def test_weighing_recovers_a_planted_mean_that_a_naive_one_misses(seed: int) -> 
     assert found.self_normalised == pytest.approx(truth, abs=by_weight)
 
 
-def test_weighing_is_without_bias_for_one_user() -> None:
+def test_weighting_is_unbiased_for_one_user() -> None:
     """Over all numbers a user may get, the mean of the estimates is the mean outcome."""
     chance = exploration.chances(
         np.array([[5.0, 1.0, 1.0, 0.0, 0.5]]), np.ones((1, 5), bool), places=2, uniform_share=0.2
@@ -208,7 +208,7 @@ def test_weighing_is_without_bias_for_one_user() -> None:
     assert np.std(estimates) > 1
 
 
-def test_estimates_by_hand() -> None:
+def test_estimates_equal_hand_computed() -> None:
     found = exploration.inverse_weighted(
         np.array([1.0, 4.0, math.nan, math.nan]),
         np.array([0.5, 1.0, 0.25, 0.0], dtype=np.float32),
@@ -217,7 +217,7 @@ def test_estimates_by_hand() -> None:
     assert found == (pytest.approx((2 + 4) / 3), pytest.approx((2 + 4) / (2 + 1)))
 
 
-def test_nothing_shown_and_nothing_to_show() -> None:
+def test_estimates_nothing_shown_is_handled() -> None:
     nothing = exploration.inverse_weighted(np.full(2, np.nan), np.full(2, 0.5), np.zeros(2, bool))
     assert nothing.horvitz_thompson == 0
     assert math.isnan(nothing.self_normalised)
@@ -226,7 +226,7 @@ def test_nothing_shown_and_nothing_to_show() -> None:
 
 
 @pytest.mark.parametrize("chance", [0.0, -0.1, 1.1, math.nan])
-def test_what_was_shown_without_a_chance_is_refused(chance: float) -> None:
+def test_estimates_shown_without_chance_is_refused(chance: float) -> None:
     with pytest.raises(MicrorecError, match="1 shown pairs"):
         exploration.inverse_weighted(
             np.ones(3), np.array([chance, 0.5, chance]), np.array([True, True, False])
@@ -270,7 +270,7 @@ def slowly_placed(listed: list[int], explored: list[int], *, every: int) -> list
     st.integers(0, 5),
     st.integers(1, 6),
 )
-def test_places_what_is_inserted_one_by_one(
+def test_places_equal_insertion_one_by_one(
     seed: int, n_block: int, k: int, places: int, every: int
 ) -> None:
     generator = np.random.default_rng(seed)
@@ -289,7 +289,7 @@ def test_places_what_is_inserted_one_by_one(
             assert one == (-1 if origin < 0 else new[origin] if explored_one else mine[origin])
 
 
-def test_ranks_of_explored_videos() -> None:
+def test_ranks_of_explored_videos_are_as_inserted() -> None:
     listed = np.arange(25)[None]
     found = exploration.place(listed, np.array([[100, 101, 102, 103]]), every=10)
     assert (np.flatnonzero(found.explored[0]) + 1).tolist() == [10, 20, 24, 25]
@@ -297,7 +297,7 @@ def test_ranks_of_explored_videos() -> None:
     assert found.video[0, ~found.explored[0]].tolist() == list(range(21))
 
 
-def test_no_place_no_newcomer_fewer_allowed_than_places() -> None:
+def test_exploration_without_places_or_newcomers_is_empty() -> None:
     listed = np.arange(6).reshape(2, 3)
     for n_new, places in ((4, 0), (0, 2)):
         chance = exploration.chances(
@@ -316,7 +316,7 @@ def test_no_place_no_newcomer_fewer_allowed_than_places() -> None:
     assert drawn.tolist() == [[1, -1], [-1, -1]]
 
 
-def test_nothing_is_explored_by_default() -> None:
+def test_exploration_is_off_by_default() -> None:
     assert exploration.Config().places == 0
     with pytest.raises(ValueError, match="uniform_share"):
         exploration.Config(uniform_share=0.0)

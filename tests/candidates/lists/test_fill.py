@@ -75,7 +75,7 @@ def without(row: Row, *names: str) -> Row:
 
 @settings(max_examples=150)
 @given(shaped_worlds())
-def test_laws(world: dict) -> None:
+def test_fill_obeys_its_laws(world: dict) -> None:
     shaping, may = world["shaping"], allowed(world)
     for user, mine in enumerate(by_user(world, lists(world))):
         shown = [row["video_idx"] for row in mine]
@@ -95,7 +95,7 @@ def test_laws(world: dict) -> None:
 
 
 @given(shaped_worlds())
-def test_each_row_names_the_source_that_gives_it_most_and_its_rank_there(world: dict) -> None:
+def test_fill_rows_name_the_largest_source_and_its_rank(world: dict) -> None:
     weights, history = world["shaping"].weights, knowledge(world).history
     ranks: dict[tuple[int, int], dict[str, int]] = {}
     for name, rows in world["sources"].items():
@@ -113,7 +113,7 @@ def test_each_row_names_the_source_that_gives_it_most_and_its_rank_there(world: 
 
 
 @given(worlds())
-def test_personal_candidates_come_first_in_the_order_of_the_blend(world: dict) -> None:
+def test_fill_personal_candidates_come_first_in_blend_order(world: dict) -> None:
     known = knowledge(world)
     fused = closed_form.fuse(
         {name: closed_form.ranked(rows) for name, rows in world["sources"].items()},
@@ -129,7 +129,7 @@ def test_personal_candidates_come_first_in_the_order_of_the_blend(world: dict) -
 
 
 @given(shaped_worlds(always="learned"))
-def test_a_learned_order_stands_and_nothing_else_is_personal(world: dict) -> None:
+def test_fill_learned_order_stands_and_nothing_else_is_personal(world: dict) -> None:
     shaping = replace(world["shaping"], variety=None, discovery=None)
     ordered = shaping.learned.to_pylist()
     for user, mine in enumerate(by_user(world, lists(world, shaping))):
@@ -144,7 +144,7 @@ def test_a_learned_order_stands_and_nothing_else_is_personal(world: dict) -> Non
 
 
 @given(shaped_worlds(always="variety"))
-def test_variety_picks_of_a_longer_list(world: dict) -> None:
+def test_fill_variety_picks_from_a_longer_list(world: dict) -> None:
     """What `diversity.pick` picks by the published scores, with all that is said of a video.
 
     Scores are the least so far.
@@ -165,7 +165,7 @@ def test_variety_picks_of_a_longer_list(world: dict) -> None:
 
 
 @given(shaped_worlds(always="discovery"))
-def test_newcomers_that_are_not_listed_anyway_take_some_places_and_the_others_move_down(
+def test_fill_newcomers_take_places_and_others_move_down(
     world: dict,
 ) -> None:
     shaping = world["shaping"]
@@ -187,7 +187,7 @@ def test_newcomers_that_are_not_listed_anyway_take_some_places_and_the_others_mo
 
 
 @given(shaped_worlds())
-def test_order_of_rows_and_size_of_blocks_do_not_matter(world: dict) -> None:
+def test_fill_row_order_and_block_size_do_not_matter(world: dict) -> None:
     def shuffled(table: pa.Table) -> pa.Table:
         return table.take(world["generator"].permutation(table.num_rows))
 
@@ -221,7 +221,7 @@ def of_kinds(generator: np.random.Generator, n_copies: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("places", [1, 3, 6])
-def test_an_explored_row_is_there_as_often_as_its_propensity_says(places: int) -> None:
+def test_fill_explored_frequency_equals_the_propensity(places: int) -> None:
     """More places than a list has are no more than it has."""
     generator, n_copies = np.random.default_rng(places), 4000
     world = of_kinds(generator, n_copies)
@@ -243,7 +243,7 @@ def test_an_explored_row_is_there_as_often_as_its_propensity_says(places: int) -
     np.testing.assert_allclose(chance.groupby(level=0).sum(), min(places, world["k"]), rtol=1e-9)
 
 
-def test_a_new_video_like_one_that_was_liked_has_the_better_chance() -> None:
+def test_fill_newcomer_like_a_liked_video_has_the_better_chance() -> None:
     """Both users have liked 0 and seen 1; 2 is like the one, 3 even more like the other."""
     world = {
         "edges": edges([("train", u, v, 1 - v) for u in (0, 1) for v in (0, 1)]),
@@ -263,7 +263,7 @@ def test_a_new_video_like_one_that_was_liked_has_the_better_chance() -> None:
     assert found["propensity"] == [1, pytest.approx(0.9), 1, pytest.approx(0.1)]
 
 
-def test_a_chance_as_small_as_can_be_is_personal_at_any_rank() -> None:
+def test_fill_smallest_chance_is_personal_at_any_rank() -> None:
     ranked = candidates({0: list(range(2500))[::-1]})
     least = pa.array([learned_blend.LEAST] * 2500, pa.float32())
     world = {
@@ -278,7 +278,7 @@ def test_a_chance_as_small_as_can_be_is_personal_at_any_rank() -> None:
     assert set(found["source"].to_pylist()) == {"content"}
 
 
-def test_a_source_without_weight_is_named_where_the_order_is_learned() -> None:
+def test_fill_source_without_weight_is_named_in_a_learned_order() -> None:
     world = {
         "edges": edges([]),
         "videos": videos([True] * 3),
@@ -292,7 +292,7 @@ def test_a_source_without_weight_is_named_where_the_order_is_learned() -> None:
     assert found["video_idx"] == [2, 0]
 
 
-def test_fills_by_the_ladder() -> None:
+def test_fill_short_lists_climb_the_ladder() -> None:
     world = {
         "edges": edges([("holdout", 0, 0, 1), ("train", 0, 1, 1), ("train", 1, 1, 1)]),
         "videos": videos(
@@ -308,7 +308,7 @@ def test_fills_by_the_ladder() -> None:
     assert found["score"][4:6] == [-1, -2]
 
 
-def test_with_ids() -> None:
+def test_with_ids_replaces_indices() -> None:
     rows = pa.table(
         {"user_idx": pa.array([2, 0], pa.int32()), "video_idx": pa.array([1, 0], pa.int32())}
     )
@@ -324,7 +324,7 @@ def test_with_ids() -> None:
     }
 
 
-def test_a_learned_order_of_other_candidates_is_refused() -> None:
+def test_fill_learned_order_of_other_candidates_is_refused() -> None:
     world = {
         "edges": edges([("train", 0, 0, 1)]),
         "videos": videos([True] * 4),

@@ -40,7 +40,7 @@ def rungs(fit: str, config: ladder.Config | None = None) -> dict[str, list[int]]
     return {name: videos.tolist() for name, videos in found.items()}
 
 
-def test_trial_rungs() -> None:
+def test_rungs_of_trial_equal_expected() -> None:
     assert rungs("trial") == {
         "trend": [2, 1],
         "fresh": [1, 3, 0],
@@ -49,14 +49,14 @@ def test_trial_rungs() -> None:
     }
 
 
-def test_final_rungs_see_the_day_and_no_future_publication() -> None:
+def test_rungs_of_final_include_the_day_and_no_later_publication() -> None:
     found = rungs("final")
     assert found["trend"] == [5]
     assert 5 not in found["fresh"]
     assert found["catalogue"] == [0, 1, 2, 3, 5]
 
 
-def test_lengths() -> None:
+def test_rungs_have_their_lengths() -> None:
     found = rungs("trial", ladder.Config(trend_length=1, fresh_length=0))
     assert (found["trend"], found["fresh"]) == ([2], [])
 
@@ -74,7 +74,7 @@ def test_climb_keeps_the_first_rung_of_a_video() -> None:
     assert climbed.positions(5).tolist() == [3, 2, 4, 1, 6]
 
 
-def test_fallback_lists() -> None:
+def test_fallback_lists_equal_expected() -> None:
     lists = {
         "trend": np.array([3]),
         "fresh": np.array([1]),

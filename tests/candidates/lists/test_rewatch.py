@@ -42,7 +42,7 @@ def lanes(rows: list[Row], eligible: list[bool], config: Config, **own: object) 
     return found.to_pylist()
 
 
-def test_by_hand() -> None:
+def test_rewatch_equals_hand_computed() -> None:
     """What was watched within three days rests; what was disliked later, is own or ineligible stays away."""
     rows = [
         edge("train", 0, 9, weight=0.5), edge("validation", 0, 4, weight=0.25),
@@ -65,7 +65,7 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_slow_account(seed: int) -> None:
+def test_rewatch_equals_a_loop(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = [
         edge(split, video, float(rng.uniform(0, 9)), user_idx=user, undone=bool(rng.random() < 0.2),

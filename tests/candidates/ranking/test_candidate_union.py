@@ -11,7 +11,7 @@ from microrec.candidates.ranking import candidate_union
 from microrec.errors import MicrorecError
 
 
-def test_each_proposed_pair_is_there_once() -> None:
+def test_union_each_proposed_pair_is_there_once() -> None:
     lists = {
         "b": worlds.candidates({1: [4, 2], 0: [9]}),
         "a": worlds.candidates({1: [2, 7], 3: [70_000]}),
@@ -24,7 +24,7 @@ def test_each_proposed_pair_is_there_once() -> None:
     assert [len(one) for one in candidate_union.union({})] == [0, 0]
 
 
-def test_best_first_ties_by_video_and_no_more_than_k() -> None:
+def test_ranked_best_first_ties_by_video_at_most_k() -> None:
     users = np.array([1, 0, 1, 1, 0, 1])
     videos = np.array([8, 5, 2, 6, 3, 4])
     scores = np.array([0.5, -1.0, 0.5, 0.9, -1.0, 0.1])
@@ -39,7 +39,7 @@ def test_best_first_ties_by_video_and_no_more_than_k() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_equal_scores_go_by_the_second_then_by_video(seed: int) -> None:
+def test_ranked_equal_scores_follow_the_second_then_video(seed: int) -> None:
     generator = np.random.default_rng(seed)
     at = generator.permutation(30)[: generator.integers(0, 31)]
     users, videos = at // 10, at % 10
@@ -56,6 +56,6 @@ def test_equal_scores_go_by_the_second_then_by_video(seed: int) -> None:
     assert found == right
 
 
-def test_a_score_that_is_no_number_is_refused() -> None:
+def test_ranked_score_not_a_number_is_refused() -> None:
     with pytest.raises(MicrorecError, match="1 scores"):
         candidate_union.by_score(np.zeros(2, int), np.arange(2), np.array([0.0, np.nan]), k=1)

@@ -14,7 +14,7 @@ MUTE = closed_form.Config(weights={"popularity": closed_form.Weight(warm=0, cold
 
 
 @given(worlds(), st.integers(1, 3), st.sampled_from([CONFIG, MUTE]))
-def test_equals_a_dictionary(world: dict, step: int, config: closed_form.Config) -> None:
+def test_blend_equals_a_dictionary(world: dict, step: int, config: closed_form.Config) -> None:
     n_videos = world["videos"].num_rows
     users = np.arange(0, world["n_users"], step)
     history = world["generator"].integers(0, 30, world["n_users"])
@@ -44,7 +44,7 @@ def test_equals_a_dictionary(world: dict, step: int, config: closed_form.Config)
             assert fused.rank[row, video] == ranks.get((int(user), video, best), 0)
 
 
-def test_weight_moves_from_content_and_popularity_to_neighbours_with_history() -> None:
+def test_weights_shift_to_neighbours_with_history() -> None:
     history = np.arange(0, 200)
     for source, direction in (
         ("popularity", -1),
@@ -61,7 +61,7 @@ def test_weight_moves_from_content_and_popularity_to_neighbours_with_history() -
         )
 
 
-def test_list_of_a_warm_user_is_led_by_neighbours_and_of_a_cold_one_by_popularity() -> None:
+def test_blend_warm_user_is_led_by_neighbours_and_cold_by_popularity() -> None:
     sources = {
         "popularity": closed_form.ranked(candidates({0: [0, 1], 1: [0, 1]})),
         "video_neighbours": closed_form.ranked(candidates({0: [2, 3], 1: [2, 3]})),
@@ -72,13 +72,13 @@ def test_list_of_a_warm_user_is_led_by_neighbours_and_of_a_cold_one_by_popularit
     assert fused.points.argmax(axis=1).tolist() == [0, 2]
 
 
-def test_unknown_source_has_the_weight_of_others_and_a_reason() -> None:
+def test_blend_unknown_source_has_the_weight_and_reason_of_others() -> None:
     assert CONFIG.weight("zebra", np.array([0])) == CONFIG.other.cold
     assert closed_form.reason("zebra") == closed_form.OTHER_REASON
     assert closed_form.reason("content") != closed_form.OTHER_REASON
 
 
-def test_a_source_without_weight_is_named_only_where_no_other_proposes() -> None:
+def test_blend_source_without_weight_is_named_only_if_alone() -> None:
     sources = {
         "popularity": closed_form.ranked(candidates({0: [3, 1, 2]})),
         "zebra": closed_form.ranked(candidates({0: [0, 2]})),
@@ -91,14 +91,14 @@ def test_a_source_without_weight_is_named_only_where_no_other_proposes() -> None
     assert (fused.points > 0).tolist() == [[True, False, True, False, False]]
 
 
-def test_candidates_in_any_order_of_users_are_cut_by_users() -> None:
+def test_blend_candidates_in_any_user_order_are_cut_by_user() -> None:
     rows = candidates({4: [1, 0], 2: [5], 7: [3]}).take([1, 3, 2, 0])
     at, video, rank, score = closed_form.ranked(rows).of(np.array([1, 4, 7]))
     found = sorted(zip(at.tolist(), rank.tolist(), video.tolist(), score.tolist(), strict=True))
     assert found == [(1, 1, 1, 1.0), (1, 2, 0, 0.5), (2, 1, 3, 1.0)]
 
 
-def test_equal_contributions_name_the_first_source_by_name() -> None:
+def test_blend_equal_contributions_name_the_first_source() -> None:
     same = closed_form.ranked(candidates({0: [1]}))
     fused = closed_form.fuse(
         {"zebra": same, "ant": same},

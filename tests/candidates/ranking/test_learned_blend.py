@@ -96,7 +96,7 @@ def slowly(
 
 
 @given(worlds(), st.sampled_from(["trial", "final"]))
-def test_pairs_are_what_a_slow_account_says(world: dict, fit: str) -> None:
+def test_pairs_equal_a_loop(world: dict, fit: str) -> None:
     generator = world["generator"]
     sources = {name: scored(rows, generator) for name, rows in world["sources"].items()}
     told = of_fit(world, fit)
@@ -117,9 +117,7 @@ def test_pairs_are_what_a_slow_account_says(world: dict, fit: str) -> None:
 
 
 @given(worlds(), st.sampled_from(["trial", "final"]))
-def test_facts_do_not_depend_on_the_order_of_rows_nor_on_what_is_not_to_be_seen(
-    world: dict, fit: str
-) -> None:
+def test_facts_ignore_row_order_and_hidden_rows(world: dict, fit: str) -> None:
     generator, rows = world["generator"], world["edges"].to_pylist()
     kept = [tuple(row.values())[:4] for row in rows if row["split"] in SEEN[fit]]
     other = {
@@ -132,7 +130,7 @@ def test_facts_do_not_depend_on_the_order_of_rows_nor_on_what_is_not_to_be_seen(
     np.testing.assert_array_equal(first.video, again.video)
 
 
-def test_facts_by_hand() -> None:
+def test_facts_equal_hand_computed() -> None:
     rows = [
         # Two users, one of whom liked it, on both days.
         ("train", 0, 0, 2), ("validation", 0, 0, 1), ("train", 1, 0, 0),
@@ -172,7 +170,7 @@ def some_pairs(generator: np.random.Generator, n_users: int, n_videos: int) -> l
     )
 
 
-def test_liked_are_the_pairs_that_are_right() -> None:
+def test_liked_are_the_correct_pairs() -> None:
     found = learned_blend.Pairs(
         np.array([0, 0, 1, 2]), np.array([1, 4, 1, 70_000]), np.empty((4, 0), np.float32), ()
     )
@@ -181,7 +179,7 @@ def test_liked_are_the_pairs_that_are_right() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_examples_are_all_that_is_liked_and_some_of_the_rest_of_the_same_users(seed: int) -> None:
+def test_examples_are_all_liked_and_a_sample_of_the_same_users(seed: int) -> None:
     generator = np.random.default_rng(seed)
     found = some_pairs(generator, 6, 8)
     right = generator.random(len(found.user)) < generator.choice([0.0, 0.1, 0.5])
@@ -201,7 +199,7 @@ def test_examples_are_all_that_is_liked_and_some_of_the_rest_of_the_same_users(s
     np.testing.assert_array_equal(some.values, drawn(0.3).values)
 
 
-def test_examples_of_blocks_are_those_of_the_night() -> None:
+def test_examples_in_blocks_equal_those_of_the_night() -> None:
     whole = humps(0, n=90)
     parts = [
         learned_blend.Examples(whole.values[start:stop], whole.liked[start:stop])
@@ -212,7 +210,7 @@ def test_examples_of_blocks_are_those_of_the_night() -> None:
     np.testing.assert_array_equal(found.liked, whole.liked)
 
 
-def test_the_share_of_examples_that_nobody_liked() -> None:
+def test_examples_share_of_the_disliked_is_as_configured() -> None:
     generator = np.random.default_rng(0)
     found = some_pairs(generator, 200, 200)
     right = generator.random(len(found.user)) < 0.05
@@ -257,14 +255,14 @@ def of_humps() -> lightgbm.Booster:
     return booster
 
 
-def test_names_are_in_the_order_of_the_sources_names() -> None:
+def test_names_follow_the_order_of_sources() -> None:
     assert learned_blend.names(["zebra", "ant"]) == [
         "points_ant", "score_ant", "points_zebra", "score_zebra", "closed_form",
         "history", "place", "place_last_day", "age_days",
     ]  # fmt: skip
 
 
-def test_too_little_to_learn_from() -> None:
+def test_fit_too_few_examples_learns_nothing() -> None:
     nights = [humps(0, n=400), humps(1, n=400)]
     n = sum(int(one.liked.sum()) for one in nights)
     enough = learned_blend.Config(least_positives=n, trees=3)
@@ -278,7 +276,7 @@ def test_too_little_to_learn_from() -> None:
     assert learned_blend.fit([], SOURCES, config=enough) is None
 
 
-def test_the_same_examples_give_the_same_trees() -> None:
+def test_fit_same_examples_give_the_same_trees() -> None:
     again = learned_blend.fit([humps(0), humps(1)], SOURCES[::-1], config=learned_blend.Config())
     assert again.model_to_string() == of_humps().model_to_string()
     assert again.feature_name() == learned_blend.names(SOURCES)
@@ -287,7 +285,7 @@ def test_the_same_examples_give_the_same_trees() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_more_of_a_source_never_makes_a_video_less_likely(seed: int) -> None:
+def test_fit_is_monotone_in_each_source(seed: int) -> None:
     generator, booster = np.random.default_rng(seed), of_humps()
     low = features(generator, 50)
     some = generator.random((50, len(RISING))) < generator.choice([0.15, 0.5, 1.0])
@@ -362,7 +360,7 @@ def share(rows: pa.Table, liked: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_learns_which_source_is_right_for_whom(seed: int) -> None:
+def test_fit_learns_which_source_suits_whom(seed: int) -> None:
     """Of the first ten a fresh day likes 21 to 23 %, of those of the closed form 13 %."""
     booster, fresh = learned(seed)
     found = fresh.found
@@ -373,7 +371,7 @@ def test_learns_which_source_is_right_for_whom(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_weights_say_which_source_is_right_for_whom(seed: int) -> None:
+def test_weights_show_which_source_suits_whom(seed: int) -> None:
     """The right one has 45 to 50 %, the other one 30 to 35 %, the one that guesses below 0.1 %."""
     booster, fresh = learned(seed)
     rows = learned_blend.weights(
@@ -393,7 +391,7 @@ def test_weights_say_which_source_is_right_for_whom(seed: int) -> None:
         assert weight[bucket, "zebra"] < 0.02
 
 
-def test_order_is_by_chance_then_by_the_closed_form_then_by_video() -> None:
+def test_order_is_by_chance_then_closed_form_then_video() -> None:
     """Few trees say the same of many pairs."""
     found, config = night(0, 6).found, learned_blend.Config(trees=3)
     booster = learned_blend.fit([humps(0), humps(1)], SOURCES, config=config)
@@ -411,7 +409,7 @@ def test_order_is_by_chance_then_by_the_closed_form_then_by_video() -> None:
     assert n_equal > n_same > 20
 
 
-def test_equal_chances_go_by_the_closed_form_and_none_is_0() -> None:
+def test_order_equal_chances_follow_the_closed_form_and_none_is_zero() -> None:
     found = learned_blend.pairs(
         {"zebra": candidates({0: [4, 3, 2, 1, 0]}), "ant": candidates({0: [0, 1]})},
         facts=learned_blend.Facts(np.array([3]), np.zeros((5, N_FACTS), np.float32)),
@@ -426,7 +424,7 @@ def test_equal_chances_go_by_the_closed_form_and_none_is_0() -> None:
     assert rows["score"] == pytest.approx([1, 0.7, 0.7, learned_blend.LEAST, learned_blend.LEAST])
 
 
-def test_effects_add_up_to_the_log_odds() -> None:
+def test_effects_sum_to_the_log_odds() -> None:
     booster, fresh = learned(0)
     found = fresh.found
     told = learned_blend.effects(booster, found)
@@ -440,7 +438,7 @@ def test_effects_add_up_to_the_log_odds() -> None:
     np.testing.assert_allclose(told["closed_form"], of["closed_form"])
 
 
-def test_effects_of_the_closed_form_add_up_to_its_points() -> None:
+def test_effects_of_the_closed_form_sum_to_its_points() -> None:
     sources = {"content": candidates({0: [1, 2], 2: [0]}), "zebra": candidates({0: [2], 1: [0, 1]})}
     history = np.array([0, 4, 90])
     found = learned_blend.pairs(
@@ -468,7 +466,7 @@ def random_lists(generator: np.random.Generator, n_users: int) -> dict[str, pa.T
     return found
 
 
-def test_what_is_said_of_pairs_does_not_depend_on_blocks() -> None:
+def test_scores_of_pairs_do_not_depend_on_blocks() -> None:
     generator = np.random.default_rng(1)
     lists = random_lists(generator, 23)
     facts = learned_blend.Facts(
@@ -515,7 +513,7 @@ def test_weights_are_shares_of_the_spread_within_a_users_candidates(seed: int) -
         assert sum(row["weight"] for row in rows if row["bucket"] == bucket) == pytest.approx(1)
 
 
-def test_nothing_proposed_has_no_order_and_no_weights() -> None:
+def test_order_without_candidates_is_empty() -> None:
     found = learned_blend.pairs(
         {name: candidates({}) for name in SOURCES},
         facts=learned_blend.Facts(np.array([0, 3]), np.zeros((4, N_FACTS), np.float32)),
@@ -531,7 +529,7 @@ def test_nothing_proposed_has_no_order_and_no_weights() -> None:
     assert learned_blend.order(of_humps(), found, k=3).num_rows == 0
 
 
-def test_weights_have_the_same_types_with_and_without_rows() -> None:
+def test_weights_types_are_equal_with_and_without_rows() -> None:
     told, user, history = {"ant": np.array([1.0, 2.0])}, np.array([0, 0]), np.array([2])
     some = learned_blend.weights(told, user, history=history, buckets=BUCKETS)
     none = learned_blend.weights(told, user, history=history, buckets=BUCKETS[:1])
@@ -539,7 +537,7 @@ def test_weights_have_the_same_types_with_and_without_rows() -> None:
     assert (none.num_rows, none.schema) == (0, some.schema)
 
 
-def test_trees_are_the_same_from_disk_and_other_sources_are_refused(tmp_path: Path) -> None:
+def test_trees_loaded_are_equal_and_other_sources_refused(tmp_path: Path) -> None:
     booster, fresh = learned(0)
     learned_blend.save(booster, tmp_path)
     assert [one.name for one in tmp_path.iterdir()] == [learned_blend.FILE]

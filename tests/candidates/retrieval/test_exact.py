@@ -47,7 +47,7 @@ sizes = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.i
 
 
 @given(sizes, st.integers(0, 2**32 - 1), st.booleans())
-def test_embeddings_equal_brute_force(
+def test_ranked_embeddings_equal_brute_force(
     size: tuple[int, int, int, int], seed: int, tiled: bool
 ) -> None:
     n_users, n_videos, k, cells = size
@@ -72,7 +72,7 @@ def test_embeddings_equal_brute_force(
 
 
 @given(sizes, st.integers(0, 2**32 - 1), st.sampled_from(["user", "video"]))
-def test_neighbours_equal_brute_force(
+def test_ranked_neighbours_equal_brute_force(
     size: tuple[int, int, int, int], seed: int, axis: str
 ) -> None:
     n_users, n_videos, k, cells = size
@@ -108,7 +108,7 @@ def test_neighbours_equal_brute_force(
 
 
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 2**32 - 1))
-def test_top_breaks_ties_by_column(n_columns: int, k: int, seed: int) -> None:
+def test_top_ties_follow_the_column(n_columns: int, k: int, seed: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 3, (3, n_columns)).astype(np.float32)
     scores[scores == 2] = -np.inf
     rows, columns, ranks = exact.top(scores, k)
@@ -120,7 +120,7 @@ def test_top_breaks_ties_by_column(n_columns: int, k: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("tiled", [0, 1000])
-def test_columns_have_the_types_of_the_contract(
+def test_ranked_columns_have_the_types_of_the_contract(
     tiled: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exact, "TILED", tiled)
@@ -144,7 +144,7 @@ def test_columns_have_the_types_of_the_contract(
 
 
 @pytest.mark.parametrize("tiled", [0, 1000])
-def test_refuses_lists_of_no_length(tiled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranked_zero_length_is_refused(tiled: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "TILED", tiled)
     fitted = Embeddings(
         user=np.ones((2, 1), np.float32),
@@ -157,7 +157,7 @@ def test_refuses_lists_of_no_length(tiled: int, monkeypatch: pytest.MonkeyPatch)
         exact.by_embeddings(fitted, users=np.array([0]), known=known, k=0, config=exact.Config())
 
 
-def test_many_users_are_ranked_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranked_many_users_are_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Real-valued vectors, both ways: the same lists but for videos whose scores tie in float32."""
     monkeypatch.setattr(exact, "TILED", 10_000)
     generator = np.random.default_rng(2)
@@ -183,7 +183,7 @@ def test_many_users_are_ranked_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("tiled", [0, 1000])
-def test_refuses_vectors_that_are_not_finite(tiled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranked_infinite_vectors_are_refused(tiled: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "TILED", tiled)
     fitted = Embeddings(
         user=np.array([[1.0], [np.nan]], np.float32),
@@ -197,7 +197,7 @@ def test_refuses_vectors_that_are_not_finite(tiled: int, monkeypatch: pytest.Mon
 
 
 @given(st.integers(1, 30), st.integers(0, 2**32 - 1))
-def test_rows_that_are_mostly_masked_rank_the_same(k: int, seed: int) -> None:
+def test_ranked_mostly_masked_rows_are_equal(k: int, seed: int) -> None:
     """Few finite scores take another way through `top` than many do."""
     generator = np.random.default_rng(seed)
     few = np.full((4, 200), -np.inf)
@@ -213,7 +213,7 @@ def test_rows_that_are_mostly_masked_rank_the_same(k: int, seed: int) -> None:
     st.sampled_from([0.0, 0.4, 0.5, 1.0]),
     st.integers(0, 2**32 - 1),
 )
-def test_trends_propose_their_share_and_the_rest_goes_by_score(
+def test_ranked_trends_propose_their_share_and_scores_fill_the_rest(
     size: tuple[int, int, int, int], n_trends: int, share: float, seed: int
 ) -> None:
     n_users, n_videos, k, cells = size
@@ -249,7 +249,7 @@ def test_trends_propose_their_share_and_the_rest_goes_by_score(
     assert found == expected
 
 
-def test_refuses_trends_that_are_not_finite() -> None:
+def test_ranked_infinite_trends_are_refused() -> None:
     fitted = Trends(
         user=np.array([[[1.0], [np.inf]]], np.float32),
         video=np.ones((3, 1), np.float32),

@@ -56,7 +56,7 @@ def lists(world: SimpleNamespace, index: object, users: np.ndarray) -> dict[str,
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def test_nearly_all_of_the_best_are_found_and_what_is_listed_is_true(
+def test_index_finds_nearly_all_with_exact_scores(
     world: SimpleNamespace,
 ) -> None:
     index, users = searched(world), np.arange(N_USERS)
@@ -83,7 +83,7 @@ def test_nearly_all_of_the_best_are_found_and_what_is_listed_is_true(
     assert share[:20].mean() > 0.95, "also of those who have seen what they like most"
 
 
-def test_users_do_not_change_one_anothers_lists_and_a_copy_gives_the_same(
+def test_index_users_are_independent_and_a_copy_is_equal(
     world: SimpleNamespace,
 ) -> None:
     index = searched(world)
@@ -94,7 +94,7 @@ def test_users_do_not_change_one_anothers_lists_and_a_copy_gives_the_same(
         np.testing.assert_array_equal(np.concatenate([one[name] for one in halves]), column)
 
 
-def test_there_is_no_index_where_it_would_not_find_enough_or_need_not_be(
+def test_index_absent_where_insufficient_or_unneeded(
     world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert searched(world, exact_up_to=N_VIDEOS) is None
@@ -113,7 +113,7 @@ def test_there_is_no_index_where_it_would_not_find_enough_or_need_not_be(
     assert searched(world, least_recall=0.01) is None, "one dimension"
 
 
-def test_the_depth_is_the_first_that_finds_enough(
+def test_depth_is_the_first_that_finds_enough(
     world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked for more, it looks deeper; recall of the sample is told by hand."""

@@ -42,7 +42,7 @@ tiles = st.tuples(st.integers(1, 5), st.sampled_from([64, 128, 192]))
 
 
 @given(tiles, st.integers(1, 400), st.integers(1, 60), st.integers(1, 2), st.integers(0, 2**32 - 1))
-def test_any_tile_gives_what_sorting_gives(
+def test_tiles_of_any_size_equal_sorting(
     tile: tuple[int, int], n_videos: int, k: int, threads: int, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
@@ -72,9 +72,7 @@ tables = arrays.arrays(
 
 
 @given(tables, st.integers(1, 40), st.sampled_from([64, 128, 512]))
-def test_any_scores_are_ranked_as_sorting_ranks_them(
-    scores: np.ndarray, k: int, width: int
-) -> None:
+def test_tiles_any_scores_equal_sorting(scores: np.ndarray, k: int, width: int) -> None:
     catalogue = tiled.Catalogue.of(np.zeros((512, 1)), np.ones(512, np.bool_))
     held = tiled._Held.empty(k, np.empty(0, np.int32), np.zeros(3, np.int64))
     for first in range(0, 512, width):
@@ -90,7 +88,7 @@ def test_any_scores_are_ranked_as_sorting_ranks_them(
     [np.arange(3000.0), -np.arange(3000.0), np.zeros(3000), np.arange(3000.0) // 1000],
     ids=["rising", "falling", "equal", "steps"],
 )
-def test_the_order_of_the_videos_does_not_matter(rising: np.ndarray, k: int) -> None:
+def test_tiles_video_order_does_not_matter(rising: np.ndarray, k: int) -> None:
     video = rising.astype(np.float32)[:, None] + 0  # BLAS knows no -0
     found = tiled.ranked(
         tiled.Catalogue.of(video, np.ones(3000, np.bool_)),
@@ -102,7 +100,7 @@ def test_the_order_of_the_videos_does_not_matter(rising: np.ndarray, k: int) -> 
     assert_same_bits(columns(list(found)), by_sorting(video.T, np.zeros(1, np.int64), k))
 
 
-def test_the_same_users_get_the_same_bits_from_any_number_of_threads() -> None:
+def test_tiles_any_number_of_threads_is_bit_identical() -> None:
     generator = np.random.default_rng(4)
     user = generator.standard_normal((2000, 24), dtype=np.float32)
     video = generator.standard_normal((5000, 24), dtype=np.float32)
@@ -117,7 +115,7 @@ def test_the_same_users_get_the_same_bits_from_any_number_of_threads() -> None:
     assert np.array_equal(alone[0], np.repeat(users, 50))
 
 
-def test_lists_are_those_of_the_tiles_scores_to_the_bit() -> None:
+def test_tiles_scores_are_those_of_the_lists_to_the_bit() -> None:
     generator = np.random.default_rng(5)
     user = generator.standard_normal((tiled.ROWS, 64), dtype=np.float32)
     video = generator.standard_normal((2 * tiled.COLUMNS + 640, 64), dtype=np.float32)
@@ -131,7 +129,7 @@ def test_lists_are_those_of_the_tiles_scores_to_the_bit() -> None:
     assert_same_bits(columns(list(found)), by_sorting(scores, users, 100))
 
 
-def test_nobody_gets_more_than_there_is() -> None:
+def test_tiles_fewer_videos_than_k_give_short_lists() -> None:
     user, video = np.ones((2, 1), np.float32), np.ones((70, 1), np.float32)
     seen = sparse.csr_matrix((2, 70), dtype=np.float32)
     few = tiled.Catalogue.of(video, np.arange(70) >= 68)
@@ -142,7 +140,7 @@ def test_nobody_gets_more_than_there_is() -> None:
     assert list(tiled.ranked(none, user, users=np.arange(2), seen=seen, k=9)) == []
 
 
-def test_memory_does_not_grow_with_the_users() -> None:
+def test_tiles_memory_does_not_grow_with_users() -> None:
     generator = np.random.default_rng(6)
     user = generator.standard_normal((20 * tiled.ROWS, 8), dtype=np.float32)
     video = generator.standard_normal((2000, 8), dtype=np.float32)
@@ -164,7 +162,7 @@ def test_memory_does_not_grow_with_the_users() -> None:
 
 
 @given(st.floats(width=32, allow_nan=False), st.floats(width=32, allow_nan=False))
-def test_floats_are_numbered_in_their_order(one: float, other: float) -> None:
+def test_float_keys_keep_the_order_of_floats(one: float, other: float) -> None:
     first, second = tiled._order(np.float32(one)), tiled._order(np.float32(other))
     assert (first < second) == (one < other)
     assert tiled._value(first) == np.float32(one)

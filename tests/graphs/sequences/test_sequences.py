@@ -167,7 +167,7 @@ def network_frame(viewings: DataFrame, edges: list[dict[str, Any]]) -> DataFrame
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("seed", [1, 2])
-def test_random_world_equals_brute_force_as_of_every_cut(rows: Rows, seed: int) -> None:
+def test_sequences_random_world_equals_brute_force_at_every_cut(rows: Rows, seed: int) -> None:
     events = random_events(seed)
     edges = random_network(seed)
     users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
@@ -198,7 +198,7 @@ def test_random_world_equals_brute_force_as_of_every_cut(rows: Rows, seed: int) 
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted")
-def test_what_happens_after_a_cut_changes_nothing_as_of_it(rows: Rows) -> None:
+def test_sequences_later_events_change_nothing_at_a_cut(rows: Rows) -> None:
     """The leak canary: of two worlds only the days before day 4 are the same; rows as of it stand."""
     cut = CUTS[1]
     before = [one for one in random_events(3) if one["started_at"] < cut]
@@ -216,7 +216,7 @@ def test_what_happens_after_a_cut_changes_nothing_as_of_it(rows: Rows) -> None:
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted")
-def test_a_row_as_of_an_earlier_day_is_what_its_night_gave_as_trial(rows: Rows) -> None:
+def test_sequences_as_of_an_earlier_day_equal_its_trial(rows: Rows) -> None:
     events = random_events(9)
     cut = CUTS[1]
     tonight = of_world(rows, events)
@@ -275,9 +275,7 @@ def daily(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "options", [{}, {"signal": "weight", "hub_cap": 8, "n_videos": 40}], ids=["plain", "knobs"]
 )
-def test_a_network_as_of_a_cut_is_that_of_the_days_trial(
-    rows: Rows, options: dict[str, Any]
-) -> None:
+def test_network_as_of_a_cut_equals_the_days_trial(rows: Rows, options: dict[str, Any]) -> None:
     events = random_events(5)
     users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
     videos = rows("video_nodes", *[{"video_idx": v, "video_id": f"v{v}"} for v in range(N_VIDEOS)])
@@ -314,7 +312,7 @@ def test_a_network_as_of_a_cut_is_that_of_the_days_trial(
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted")
-def test_a_fragment_starts_after_the_last_touch_and_skips_what_is_known(rows: Rows) -> None:
+def test_fragment_starts_after_the_last_touch_and_skips_seen_videos(rows: Rows) -> None:
     me = 0
     you = 1
     anchor = 10
@@ -346,7 +344,7 @@ def test_a_fragment_starts_after_the_last_touch_and_skips_what_is_known(rows: Ro
 
 
 @pytest.mark.spark
-def test_exposures_are_the_viewings_of_the_target_days(rows: Rows) -> None:
+def test_exposures_are_the_viewings_of_target_days(rows: Rows) -> None:
     events = random_events(6)
     found = sequences.exposures(rows("events", *events), cuts=CUTS)
     told = found.agg(F.count("*"), F.min("cut_at"), F.max("cut_at")).head()
@@ -358,7 +356,7 @@ def test_exposures_are_the_viewings_of_the_target_days(rows: Rows) -> None:
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted")
-def test_the_order_of_rows_changes_no_bit(rows: Rows) -> None:
+def test_sequences_row_order_is_bit_identical(rows: Rows) -> None:
     """Viewings told twice, viewings of one instant, and weights whose sum depends on their order."""
     events = random_events(7)
     for one, other in zip(events[::9], events[1::9], strict=False):
@@ -381,7 +379,7 @@ def test_the_order_of_rows_changes_no_bit(rows: Rows) -> None:
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted")
-def test_with_one_target_day_there_are_two_cuts_and_no_earlier_network(rows: Rows) -> None:
+def test_sequences_one_target_day_has_two_cuts_and_no_earlier_network(rows: Rows) -> None:
     events = random_events(8)
     users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
     videos = rows("video_nodes", *[{"video_idx": v, "video_id": f"v{v}"} for v in range(N_VIDEOS)])
@@ -409,7 +407,7 @@ def test_sources_are_measured_per_cut(rows: Rows) -> None:
         assert values == [0.25, 0.25, 0.5]
 
 
-def test_nothing_is_built_where_no_model_of_the_recipe_reads_it(
+def test_sequences_unread_by_the_recipe_are_not_built(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place / "recipe.toml").write_text('[night]\nmodels = ["popularity"]\n')

@@ -66,7 +66,7 @@ def of(edges: pa.Table, space: str) -> list[tuple[Any, ...]]:
 @pytest.mark.spark
 @pytest.mark.parametrize("block_size", [1, 3, 1000])
 @pytest.mark.parametrize("n_partitions", [1, 5])
-def test_every_block_size_and_partitioning_gives_the_same_rows(
+def test_blocks_any_size_and_partitioning_give_the_same_rows(
     spark: SparkSession, modulo: blocks.Kernel, block_size: int, n_partitions: int
 ) -> None:
     rows = [(space, i, value) for space, values in spaces().items() for i, value in values.items()]
@@ -81,7 +81,7 @@ def test_every_block_size_and_partitioning_gives_the_same_rows(
 
 
 @pytest.mark.spark
-def test_only_wanted_rows_get_lists_of_only_offered_rows(
+def test_blocks_lists_only_of_wanted_rows_and_offered_rows(
     spark: SparkSession, modulo: blocks.Kernel
 ) -> None:
     rows = [
@@ -101,7 +101,7 @@ def test_only_wanted_rows_get_lists_of_only_offered_rows(
         assert of(edges, space) == brute(wanted, offered)
 
 
-def test_a_task_of_many_blocks_lets_each_meet_each(modulo: blocks.Kernel) -> None:
+def test_blocks_in_one_task_meet_each_other(modulo: blocks.Kernel) -> None:
     values = spaces()["a"]
     edge = {
         "idx": pa.int32(),

@@ -34,14 +34,14 @@ def lists_of(edges: dict[str, NDArray[np.generic]]) -> dict[int, list[tuple[int,
     return rows
 
 
-def test_all_cells_probed_is_the_exact_search() -> None:
+def test_cells_all_probed_equal_exact_search() -> None:
     vectors = clustered(700)
     exact = cosine.lists(vectors, k=K)
     everywhere = cells.lists(vectors, k=K, n_probes=cells.n_cells(700))
     assert all(np.array_equal(exact[name], everywhere[name]) for name in exact)
 
 
-def test_few_probes_lose_few_neighbours_and_change_no_value() -> None:
+def test_cells_few_probes_lose_few_neighbours_and_no_value_changes() -> None:
     vectors = clustered(3000)
     exact, some = (lists_of(f(vectors, k=K)) for f in (cosine.lists, cells.lists))
     kept = sum(len({i for i, _ in exact[row]} & {i for i, _ in some.get(row, [])}) for row in exact)
@@ -58,7 +58,7 @@ def test_few_probes_lose_few_neighbours_and_change_no_value() -> None:
 
 @settings(max_examples=15)
 @given(st.integers(1, 400), st.sampled_from([1, 7, 64, 1000]), st.integers(1, 4))
-def test_block_sizes_change_no_row(n: int, block_size: int, n_probes: int) -> None:
+def test_cells_block_sizes_change_no_row(n: int, block_size: int, n_probes: int) -> None:
     vectors = clustered(n)
     whole, cut = (
         cells.lists(vectors, k=K, block_size=size, n_probes=n_probes)
@@ -67,7 +67,7 @@ def test_block_sizes_change_no_row(n: int, block_size: int, n_probes: int) -> No
     assert all(np.array_equal(whole[name], cut[name]) for name in whole)
 
 
-def test_a_large_cell_has_blocks_of_its_own() -> None:
+def test_cells_large_cell_has_its_own_blocks() -> None:
     four = cells.Cells(np.zeros((4, 2)), np.array([0.05, 0.8, 0.1, 0.05]))
     homes = four.blocks(1000, 100)
     assert homes.first.tolist() == [0, 1, 9, 10]
@@ -78,7 +78,7 @@ def test_a_large_cell_has_blocks_of_its_own() -> None:
     assert cells.Cells(np.zeros((3, 2)), np.ones(3) / 3).blocks(60, 1000).n_blocks == 1
 
 
-def test_equal_vectors_are_searched_without_end_or_error() -> None:
+def test_cells_equal_vectors_are_searched_without_error() -> None:
     edges = cells.lists(np.ones((50, 3), np.float32), k=3)
     assert edges["neighbour_idx"][:3].tolist() == [1, 2, 3]
     assert len(edges["idx"]) == 150
@@ -100,7 +100,7 @@ def frames(rows: Rows, vectors: NDArray[np.float32]) -> tuple[DataFrame, DataFra
 
 
 @pytest.mark.spark
-def test_spark_searches_large_spaces_and_compares_small_ones(rows: Rows) -> None:
+def test_cells_spark_searches_large_spaces_and_compares_small(rows: Rows) -> None:
     vectors = clustered(600)
     features, nodes = frames(rows, vectors)
     tables = []
@@ -137,7 +137,7 @@ def rows_frame(like: DataFrame, rows: list[tuple[object, ...]]) -> DataFrame:
 
 
 @pytest.mark.spark
-def test_recall_counts_what_is_missing(rows: Rows) -> None:
+def test_recall_counts_missing_neighbours(rows: Rows) -> None:
     features, nodes = frames(rows, clustered(300))
     config = modality_edges.Config(k=K, exact_up_to=10)
     exact = modality_edges.modality_edges(
@@ -171,7 +171,7 @@ def test_shape_names_the_largest_hub(rows: Rows) -> None:
 
 
 @pytest.mark.spark
-def test_a_sample_has_about_its_share_and_depends_on_nothing_else(rows: Rows) -> None:
+def test_sample_has_its_share_and_depends_on_nothing_else(rows: Rows) -> None:
     idx = rows("users", *[{"user_idx": n} for n in range(20_000)]).select("user_idx")
     some = idx.where(measures.sampled(F.col("user_idx"), 0.05))
     assert some.count() == pytest.approx(1000, abs=150)
@@ -183,7 +183,7 @@ def test_a_sample_has_about_its_share_and_depends_on_nothing_else(rows: Rows) ->
     assert found(again, "user_idx") == found(some.where("user_idx % 2 = 0"), "user_idx")
 
 
-def test_the_interval_of_a_share() -> None:
+def test_interval_of_a_share_equals_expected() -> None:
     one = measures.share("visual", "recall@10", 0.99, 1000)
     assert (one.low, one.high) == (pytest.approx(0.9817, abs=1e-4), pytest.approx(0.9946, abs=1e-4))
     assert measures.share("visual", "recall@10", 1.0, 0).low is None

@@ -53,7 +53,7 @@ def worlds(draw: st.DrawFn) -> NDArray[np.float32]:
 
 
 @given(worlds())
-def test_blocks_equal_brute_force(vectors: NDArray[np.float32]) -> None:
+def test_modality_edges_in_blocks_equal_brute_force(vectors: NDArray[np.float32]) -> None:
     whole = by_blocks(vectors, 1000)
     assert_nearest(whole, vectors)
     for block_size in (1, 3):
@@ -61,7 +61,7 @@ def test_blocks_equal_brute_force(vectors: NDArray[np.float32]) -> None:
         assert all(np.array_equal(part[name], whole[name]) for name in whole)
 
 
-def test_blocks_of_real_valued_vectors_give_the_same_bits() -> None:
+def test_modality_edges_real_vectors_in_blocks_are_bit_identical() -> None:
     generator = np.random.default_rng(11)
     distinct = generator.normal(size=(40, 37)).astype(np.float32)
     vectors = distinct[generator.integers(40, size=200)]  # each about five times
@@ -72,7 +72,7 @@ def test_blocks_of_real_valued_vectors_give_the_same_bits() -> None:
         assert all(np.array_equal(part[name], whole[name]) for name in whole)
 
 
-def test_products_of_unit_vectors_are_exact_in_any_order_of_summation() -> None:
+def test_products_of_unit_vectors_are_exact_in_any_order() -> None:
     generator = np.random.default_rng(19)
     vectors = generator.normal(size=(50, 129)).astype(np.float32)
     unit = cosine.block(np.arange(50, dtype=np.int32), vectors).exact
@@ -83,13 +83,13 @@ def test_products_of_unit_vectors_are_exact_in_any_order_of_summation() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e38])
-def test_huge_and_tiny_vectors_have_cosines(scale: float) -> None:
+def test_modality_edges_huge_and_tiny_vectors_have_cosines(scale: float) -> None:
     edges = by_blocks(np.array([[1, 1], [1, 1], [1, 0]], dtype=np.float32) * np.float32(scale), 2)
     assert edges["similarity"][:2] == pytest.approx([1, 0.5**0.5], abs=1e-6)
 
 
 @pytest.mark.spark
-def test_a_broken_vector_has_no_edge_and_changes_no_other_row(rows: Rows) -> None:
+def test_modality_edges_broken_vector_has_none_and_changes_no_other(rows: Rows) -> None:
     generator = np.random.default_rng(7)
     names = [f"v{n:02}" for n in range(20)]
     nodes = rows("video_nodes", *[{"video_id": v, "video_idx": n} for n, v in enumerate(names)])
@@ -117,7 +117,7 @@ def test_a_broken_vector_has_no_edge_and_changes_no_other_row(rows: Rows) -> Non
 
 
 @pytest.mark.spark
-def test_modalities_and_encoders_are_not_compared(rows: Rows) -> None:
+def test_modality_edges_modalities_and_encoders_stay_apart(rows: Rows) -> None:
     nodes = rows("video_nodes", *[{"video_id": f"v{n}", "video_idx": n} for n in range(4)])
     features = rows(
         "video_features",
@@ -145,7 +145,7 @@ def test_modalities_and_encoders_are_not_compared(rows: Rows) -> None:
 
 
 @pytest.mark.spark
-def test_centring_subtracts_the_mean_of_the_modality_named(rows: Rows) -> None:
+def test_centring_subtracts_the_mean_of_the_named_modality(rows: Rows) -> None:
     generator = np.random.default_rng(13)
     vectors = (generator.normal(size=(15, 6)) + 3).astype(np.float32)
     vectors[4] = vectors.astype(np.float64)[np.arange(15) != 4].mean(axis=0)  # equals the mean

@@ -131,7 +131,7 @@ def whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted", "whatever_it_costs")
 @pytest.mark.parametrize(("seed", "k"), [(1, 3), (2, 200)])
-def test_modality_nights_are_full_builds(
+def test_reuse_modality_nights_equal_full_builds(
     rows: Rows, spark: SparkSession, seed: int, k: int
 ) -> None:
     pick = random.Random(seed)
@@ -160,7 +160,9 @@ def test_modality_nights_are_full_builds(
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted", "whatever_it_costs")
 @pytest.mark.parametrize(("seed", "k"), [(1, 4), (2, 100)])
-def test_user_nights_are_full_builds(rows: Rows, spark: SparkSession, seed: int, k: int) -> None:
+def test_reuse_user_nights_equal_full_builds(
+    rows: Rows, spark: SparkSession, seed: int, k: int
+) -> None:
     pick = random.Random(seed)
     config = pearson.Config(k=k, block_size=24, n_videos=20, activity_cap=9, light_positives=2)
 
@@ -187,7 +189,7 @@ def test_user_nights_are_full_builds(rows: Rows, spark: SparkSession, seed: int,
 
 
 @pytest.mark.spark
-def test_a_space_that_was_searched_approximately_is_not_taken_over(
+def test_reuse_approximate_space_is_not_taken_over(
     rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reuse, "WORTH", 1.0)
@@ -206,7 +208,7 @@ def test_a_space_that_was_searched_approximately_is_not_taken_over(
 # --- Plans -------------------------------------------------------------------------------------------
 
 
-def test_every_obstacle_is_told() -> None:
+def test_reuse_every_obstacle_is_reported() -> None:
     assert modality_edges.obstacles(modality_edges.Config()) == ()
     assert modality_edges.obstacles(modality_edges.Config(centred=["visual"])) == ("centred",)
     assert user_edges.obstacles(pearson.Config()) == ()
@@ -216,7 +218,7 @@ def test_every_obstacle_is_told() -> None:
     )
 
 
-def test_a_word_says_what_is_different() -> None:
+def test_reuse_stamp_states_the_difference() -> None:
     config = pearson.Config()
     word = provenance.stamp(1, config, "these")
     assert provenance.stale_reasons(None, word) == ("unknown",)
@@ -229,7 +231,7 @@ def test_a_word_says_what_is_different() -> None:
 
 
 @pytest.mark.spark
-def test_another_n_takes_nothing_over(rows: Rows) -> None:
+def test_reuse_other_n_takes_nothing_over(rows: Rows) -> None:
     config = pearson.Config()
     now = likes(random.Random(1), None)
     more = now | {("u00", "v99"): {"train": {"n_positive": 1, "undone": False}}}
@@ -257,7 +259,7 @@ def change(spark: SparkSession, *, n_touched: int, n_lost: int) -> reuse.Change:
 
 
 @pytest.mark.spark
-def test_nothing_touched_is_nothing_compared(spark: SparkSession) -> None:
+def test_reuse_untouched_is_not_compared(spark: SparkSession) -> None:
     def search(rows: DataFrame) -> DataFrame:
         raise AssertionError("compared")
 
@@ -273,7 +275,7 @@ def test_nothing_touched_is_nothing_compared(spark: SparkSession) -> None:
 
 
 @pytest.mark.spark
-def test_too_much_to_compare_is_a_full_build(spark: SparkSession) -> None:
+def test_reuse_too_much_to_compare_is_a_full_build(spark: SparkSession) -> None:
     # One is touched: two lists lose it. Then 3 of 10 rows meet ten, 7 meet one: 37 of 100 pairs.
     plan = reuse.plan(change(spark, n_touched=1, n_lost=0))
     assert str(plan) == "plan=incremental rows=10 touched=1 lost=2 reasons=none"
@@ -350,7 +352,7 @@ def plans_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.spark
-def test_a_modality_night_after_another_is_a_night_alone(
+def test_reuse_modality_night_after_another_equals_it_alone(
     somewhere: Go, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -385,7 +387,7 @@ def test_a_modality_night_after_another_is_a_night_alone(
 
 
 @pytest.mark.spark
-def test_a_user_night_after_another_is_a_night_alone(
+def test_reuse_user_night_after_another_equals_it_alone(
     somewhere: Go, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)

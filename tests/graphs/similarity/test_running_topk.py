@@ -12,7 +12,7 @@ from microrec.graphs.similarity.running_topk import Lists, push
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(-2, 2)), max_size=60),
     st.integers(1, 5),
 )
-def test_lists_are_a_sort_per_row(triples: list[tuple[int, int, int]], k: int) -> None:
+def test_running_topk_equals_a_sort_per_row(triples: list[tuple[int, int, int]], k: int) -> None:
     candidates = {(row, other): score for row, other, score in triples}
     best = Lists.empty(5, k)
     for (row, other), score in candidates.items():

@@ -72,9 +72,7 @@ def worlds(draw: st.DrawFn) -> NDArray[np.float64]:
 
 
 @given(worlds(), st.integers(1, 5))
-def test_binary_pearson_equals_brute_force_for_every_block_size(
-    x: NDArray[np.float64], k: int
-) -> None:
+def test_pearson_binary_any_block_size_equals_brute_force(x: NDArray[np.float64], k: int) -> None:
     config = Config(k=k)
     whole = by_blocks(x, 1000, config)
     assert_same(whole, brute(x, config))
@@ -82,7 +80,7 @@ def test_binary_pearson_equals_brute_force_for_every_block_size(
 
 
 @given(worlds(), st.integers(0, 2**32 - 1))
-def test_graded_pearson_equals_brute_force(x: NDArray[np.float64], seed: int) -> None:
+def test_pearson_graded_equals_brute_force(x: NDArray[np.float64], seed: int) -> None:
     graded = x * np.round(np.random.default_rng(seed).uniform(0.1, 2, size=x.shape), 2)
     config = Config(k=4, signal="weight")
     whole = by_blocks(graded, 1000, config)
@@ -95,7 +93,7 @@ def test_graded_pearson_equals_brute_force(x: NDArray[np.float64], seed: int) ->
     assert by_blocks(graded, 1, config) == by_blocks(graded, 3, config) == whole
 
 
-def test_pearson_is_symmetric_to_the_bit() -> None:
+def test_pearson_is_bitwise_symmetric() -> None:
     generator = np.random.default_rng(2)
     x = (generator.uniform(size=(30, 20)) < 0.4) * generator.uniform(0.1, 1, size=(30, 20))
     config = Config(k=30, signal="weight")
@@ -148,7 +146,7 @@ def network(edges: DataFrame, config: Config, *, fit: str, n_users: int) -> Data
 
 @pytest.mark.spark
 @pytest.mark.parametrize("signal", ["binary", "weight"])
-def test_both_fits_equal_brute_force(rows: Rows, signal: str) -> None:
+def test_user_edges_both_fits_equal_brute_force(rows: Rows, signal: str) -> None:
     edges = world(seed=17)
     frame = rows("watch_edges", *edges).repartition(3)
     for fit in ("trial", "final"):
@@ -165,7 +163,7 @@ def test_both_fits_equal_brute_force(rows: Rows, signal: str) -> None:
 
 
 @pytest.mark.spark
-def test_population_counts_videos_that_somebody_viewed_positively(rows: Rows) -> None:
+def test_population_counts_videos_viewed_positively(rows: Rows) -> None:
     frame = rows(
         "watch_edges",
         {"video_idx": 1},
@@ -180,7 +178,7 @@ def test_population_counts_videos_that_somebody_viewed_positively(rows: Rows) ->
 
 
 @pytest.mark.spark
-def test_an_undo_takes_away_what_came_before_it_and_no_more(rows: Rows) -> None:
+def test_undo_removes_only_what_came_before(rows: Rows) -> None:
     mine = [{"video_idx": v} for v in range(3)]
     undone = {"video_idx": 0, "split": "validation", "n_positive": 0, "undone": True}
     again = {"video_idx": 1, "split": "validation", "undone": True}
@@ -198,7 +196,7 @@ def test_an_undo_takes_away_what_came_before_it_and_no_more(rows: Rows) -> None:
 
 
 @pytest.mark.spark
-def test_hub_cap_is_exact_below_the_cap_and_keeps_the_latest_viewers_above(rows: Rows) -> None:
+def test_hub_cap_is_exact_below_and_keeps_latest_viewers_above(rows: Rows) -> None:
     hub = [{"user_idx": u, "video_idx": 0, "last_at": instant(2, 20 - u // 2)} for u in range(10)]
     rest = [{"user_idx": u, "video_idx": 1 + u % 3} for u in range(10)]
     # A stranger's videos make N large: whoever shares one video correlates.
@@ -240,7 +238,7 @@ def test_hub_cap_keeps_full_sums(rows: Rows) -> None:
 
 
 @pytest.mark.spark
-def test_a_capped_network_says_how_much_it_keeps(rows: Rows) -> None:
+def test_hub_cap_network_reports_what_it_keeps(rows: Rows) -> None:
     frame = rows("watch_edges", *world(seed=5))
     n_videos = {"trial": 25, "final": 25}
     exact = {fit: network(frame, Config(k=5, n_videos=25), fit=fit, n_users=40) for fit in n_videos}
@@ -261,7 +259,7 @@ def test_a_capped_network_says_how_much_it_keeps(rows: Rows) -> None:
 
 
 @pytest.mark.spark
-def test_an_exact_network_is_not_compared_with_itself(rows: Rows) -> None:
+def test_hub_cap_exact_network_is_not_compared(rows: Rows) -> None:
     frame = rows("watch_edges", *world(seed=5))
     config = Config(k=5)
     edges = network(frame, config, fit="trial", n_users=40)
@@ -271,9 +269,7 @@ def test_an_exact_network_is_not_compared_with_itself(rows: Rows) -> None:
 
 
 @given(worlds(), st.integers(0, 2**32 - 1))
-def test_a_cap_never_creates_an_edge_exactness_would_not_rank(
-    x: NDArray[np.float64], seed: int
-) -> None:
+def test_hub_cap_creates_no_edge_beyond_exact_ranks(x: NDArray[np.float64], seed: int) -> None:
     """Capping takes common videos away: every edge it leaves is one of the exact graph, no nearer."""
     everything = Config(k=99, min_common=1)
     exact = {(u, v): r for u, v, r, _, _ in by_blocks(x, 1000, everything)}
@@ -302,7 +298,7 @@ def test_shrinkage_is_by_common_videos(x: NDArray[np.float64], shrinkage: float)
     assert {(u, v): pytest.approx(r, abs=1e-11) for u, v, r, _, _ in shrunk} == expected
 
 
-def test_videos_many_viewed_are_counted_by_bits_as_by_lists(
+def test_videos_with_many_viewers_counted_by_bits_equal_lists(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     generator = np.random.default_rng(8)
@@ -318,7 +314,7 @@ def test_videos_many_viewed_are_counted_by_bits_as_by_lists(
     assert found == by_blocks(x, 500, config)
 
 
-def test_a_fixed_n_is_the_n_of_the_formula() -> None:
+def test_fixed_n_is_the_n_of_the_formula() -> None:
     x = np.array([[1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 1, 1]], dtype=np.float64)
     wide = np.concatenate([x, np.zeros((3, 15))], axis=1)
     edges = pearson.lists(csr_matrix(x), config=Config(n_videos=20))
@@ -327,7 +323,7 @@ def test_a_fixed_n_is_the_n_of_the_formula() -> None:
 
 
 @pytest.mark.spark
-def test_activity_cap_takes_bots_out(rows: Rows) -> None:
+def test_activity_cap_removes_bots(rows: Rows) -> None:
     edges = [{"user_idx": u, "video_idx": v} for u in range(3) for v in range(3)]
     edges += [{"user_idx": 3, "video_idx": v} for v in range(6)] + [{"user_idx": 4, "video_idx": 9}]
     edges = network(rows("watch_edges", *edges), Config(activity_cap=5), fit="trial", n_users=5)
@@ -336,7 +332,7 @@ def test_activity_cap_takes_bots_out(rows: Rows) -> None:
 
 @pytest.mark.realdata
 @pytest.mark.spark
-def test_pearson_of_real_users_equals_brute_force(rows: Rows, real_data: Path) -> None:
+def test_pearson_real_users_equal_brute_force(rows: Rows, real_data: Path) -> None:
     viewed: dict[tuple[str, str], dt.datetime] = {}
     for path in sorted(real_data.glob("kuairand_pure/log_standard_*.csv.gz")):
         with gzip.open(path, "rt", newline="") as lines:

@@ -36,7 +36,7 @@ CUTS = [
 
 @pytest.mark.spark
 @pytest.mark.parametrize("config", [SECONDS, EQUAL], ids=lambda config: config.cut)
-def test_a_video_is_cut_up_to_its_end(rows: Rows, config: clip_edges.Config) -> None:
+def test_clips_cover_a_video_to_its_end(rows: Rows, config: clip_edges.Config) -> None:
     videos = rows("videos", *[{"duration_ms": duration} for duration, *_ in CUTS])
     duration = F.col("duration_ms")
     expected = [cut[1 if config is SECONDS else 2] for cut in CUTS]
@@ -72,7 +72,7 @@ def exits(viewings: DataFrame, config: clip_edges.Config) -> list[dict[str, Any]
 
 @pytest.mark.spark
 @pytest.mark.parametrize("config", [SECONDS, EQUAL], ids=lambda config: config.cut)
-def test_where_a_viewing_left(rows: Rows, config: clip_edges.Config) -> None:
+def test_exit_clip_cases_equal_expected(rows: Rows, config: clip_edges.Config) -> None:
     viewings = rows(
         "events", *[{"watch_ms": watch, "duration_ms": 27_800} for watch, *_ in VIEWINGS]
     )
@@ -84,7 +84,7 @@ def test_where_a_viewing_left(rows: Rows, config: clip_edges.Config) -> None:
 
 
 @pytest.mark.spark
-def test_the_last_of_the_clips_is_left_until_the_video_is_complete(rows: Rows) -> None:
+def test_exit_last_clip_is_left_until_complete(rows: Rows) -> None:
     hour = {"duration_ms": 3_600_000}
     viewings = rows(
         "events", {**hour, "watch_ms": 194_999}, {**hour, "watch_ms": 195_000},
@@ -105,7 +105,7 @@ def test_early_is_before_early_ms_and_not_the_end(rows: Rows) -> None:
 
 
 @pytest.mark.spark
-def test_no_clip_is_lost_to_the_rounding_of_a_ratio(rows: Rows) -> None:
+def test_clips_are_not_lost_to_rounding(rows: Rows) -> None:
     viewings = rows("events", {"watch_ms": 1, "duration_ms": 49})
     assert 1 / 49 * 49 < 1
     (told,) = exits(viewings, clip_edges.Config(cut="equal", n_clips=49))
@@ -139,7 +139,7 @@ CONFIGS = [
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(viewings=st.lists(viewing(), min_size=60, max_size=60))
-def test_clips_and_exits_are_those_of_plain_integers(
+def test_clips_and_exits_equal_integer_arithmetic(
     rows: Rows, interpreted: None, viewings: list[tuple[int, int]]
 ) -> None:
     frame = rows("events", *[{"watch_ms": w, "duration_ms": d} for w, d in viewings])
@@ -183,7 +183,7 @@ DAYS = [
 
 
 @pytest.mark.spark
-def test_the_edges_of_a_day_are_what_is_left_of_its_viewings(rows: Rows) -> None:
+def test_clip_edges_of_a_day_sum_its_viewings(rows: Rows) -> None:
     pairs = [{"user_idx": n, "clip_exits": viewings} for n, (viewings, _) in enumerate(DAYS)]
     edges = clip_edges.clip_edges(rows("pair_days", *pairs), day=DAY)
     assert found(edges, "user_idx", "clip_no", "sign", "weight") == [
@@ -192,7 +192,7 @@ def test_the_edges_of_a_day_are_what_is_left_of_its_viewings(rows: Rows) -> None
 
 
 @pytest.mark.spark
-def test_days_stay_apart_and_do_not_fade(rows: Rows) -> None:
+def test_clip_edges_days_stay_apart_without_decay(rows: Rows) -> None:
     days = [DAY.replace(day=n) for n in (2, 3, 4, 5)]
     pairs = [{"day": day, "clip_exits": [exit_at(0, 2, early=True)]} for day in days]
     edges = clip_edges.clip_edges(rows("pair_days", *pairs), day=DAY)
@@ -213,7 +213,7 @@ NOT_BY_THE_RULE = {(12, 122_656)}
 
 @pytest.mark.spark
 @pytest.mark.realdata
-def test_labels_are_those_of_segmm(spark: SparkSession, real_data: Path) -> None:
+def test_clip_labels_equal_segmm(spark: SparkSession, real_data: Path) -> None:
     source = real_data / "segmm" / "segments_a.parquet"
     if not source.is_file():
         pytest.skip(f"no labelled clips at {source}")

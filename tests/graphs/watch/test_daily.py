@@ -47,7 +47,7 @@ def words(events: Any) -> dict[daily.Arrival, str]:
     return dict(planned(events, {}).build)
 
 
-def test_a_first_night_builds_everything() -> None:
+def test_daily_first_night_builds_everything() -> None:
     plan = planned(EVENTS, {})
     assert sorted(plan.build) == sorted(EVENTS)
     assert str(plan) == "plan=full build=5 reuse=0 reasons=new:5"
@@ -56,7 +56,7 @@ def test_a_first_night_builds_everything() -> None:
     assert set(plan.earlier) == {(on(1), on(1)), (on(1), on(2))}
 
 
-def test_the_next_night_builds_what_arrived_and_reads_the_days_it_reopens() -> None:
+def test_daily_next_night_builds_arrivals_and_reopened_days() -> None:
     before = {of: word for of, word in EVENTS.items() if of[1] < on(3)}
     plan = planned(EVENTS, words(before))
     assert str(plan) == "plan=incremental build=2 reuse=3 reasons=new:2"
@@ -65,19 +65,19 @@ def test_the_next_night_builds_what_arrived_and_reads_the_days_it_reopens() -> N
     assert plan.earlier == ((on(1), on(1)), (on(1), on(2)))
 
 
-def test_the_same_night_again_builds_nothing() -> None:
+def test_daily_same_night_again_builds_nothing() -> None:
     plan = planned(EVENTS, words(EVENTS))
     assert str(plan) == "plan=incremental build=0 reuse=5 reasons=none"
     assert plan.fresh == plan.late == plan.earlier == ()
 
 
-def test_other_events_rebuild_what_arrived_with_them_and_after() -> None:
+def test_daily_other_events_rebuild_their_arrivals_and_later() -> None:
     plan = planned({**EVENTS, (on(1), on(2)): "other"}, words(EVENTS))
     assert sorted(plan.build) == [(on(1), on(2)), (on(1), on(3))]
     assert plan.reasons == {"events": 2}
 
 
-def test_events_that_are_gone_leave_an_empty_partition_once() -> None:
+def test_daily_deleted_events_leave_one_empty_partition() -> None:
     left = {of: word for of, word in EVENTS.items() if of != (on(1), on(3))}
     plan = planned(left, words(EVENTS))
     assert sorted(plan.build) == [(on(1), on(3))]
@@ -90,19 +90,19 @@ def test_events_that_are_gone_leave_an_empty_partition_once() -> None:
     [clips.Config(cut="equal"), clips.Config(clip_ms=4_000), clips.Config(early_ms=1)],
     ids=str,
 )
-def test_another_cut_of_the_clips_rebuilds_everything(config: clips.Config) -> None:
+def test_daily_other_clip_cuts_rebuild_everything(config: clips.Config) -> None:
     assert str(planned(EVENTS, words(EVENTS), config)) == (
         "plan=full build=5 reuse=0 reasons=rule:5"
     )
 
 
-def test_a_new_format_rebuilds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_daily_new_format_rebuilds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     before = words(EVENTS)
     monkeypatch.setattr(daily, "FORMAT", daily.FORMAT + 1)
     assert planned(EVENTS, before).reasons == {"rule": 5}
 
 
-def test_a_partition_of_unknown_making_is_rebuilt() -> None:
+def test_daily_partition_of_unknown_origin_is_rebuilt() -> None:
     assert planned(EVENTS, {**words(EVENTS), (on(2), on(2)): None}).reasons == {"unknown": 1}
 
 
@@ -110,7 +110,7 @@ def test_a_partition_of_unknown_making_is_rebuilt() -> None:
     st.dictionaries(st.tuples(st.integers(1, 4), st.integers(0, 3)), st.sampled_from("ab")),
     st.dictionaries(st.tuples(st.integers(1, 4), st.integers(0, 3)), st.sampled_from("ab")),
 )
-def test_what_is_reused_was_made_of_the_same_events(
+def test_daily_reused_partitions_were_made_of_the_same_events(
     before: dict[tuple[int, int], str], now: dict[tuple[int, int], str]
 ) -> None:
     old, new = (
@@ -139,7 +139,7 @@ def aggregated(fresh: Any, late: Any, earlier: Any) -> Any:
 
 
 @pytest.mark.spark
-def test_the_viewings_of_a_day_add_up(rows: Rows) -> None:
+def test_daily_viewings_of_a_day_sum(rows: Rows) -> None:
     events = rows(
         "events",
         {"started_at": instant(5, 9), "strength": 0.5, "watch_ms": 6_000},
@@ -161,7 +161,7 @@ def test_the_viewings_of_a_day_add_up(rows: Rows) -> None:
 
 
 @pytest.mark.spark
-def test_a_dislike_voids_what_came_before_and_at_its_instant(rows: Rows) -> None:
+def test_daily_dislike_voids_earlier_and_simultaneous_views(rows: Rows) -> None:
     dislike = {"feedback": "negative", "disliked": True, "strength": 1.0}
     events = rows(
         "events",
@@ -179,7 +179,7 @@ def test_a_dislike_voids_what_came_before_and_at_its_instant(rows: Rows) -> None
 
 
 @pytest.mark.spark
-def test_a_late_partition_tells_the_touched_pairs_again_and_no_other(rows: Rows) -> None:
+def test_daily_late_partition_recomputes_only_touched_pairs(rows: Rows) -> None:
     first = {"started_at": instant(5, 9), "strength": 0.5}
     own = rows("events", {**first, "event_id": "a"}, {**first, "user_id": "u2"})
     second = {**first, "arrived_on": on(6), "strength": 0.25, "event_id": "b"}
@@ -198,7 +198,7 @@ def test_a_late_partition_tells_the_touched_pairs_again_and_no_other(rows: Rows)
 
 
 @pytest.mark.spark
-def test_a_correction_takes_the_place_of_what_it_corrects(rows: Rows) -> None:
+def test_daily_correction_replaces_its_original(rows: Rows) -> None:
     liked = {"event_id": "a", "started_at": instant(5, 9), "strength": 0.5}
     own = rows("events", liked, {**liked, "event_id": "b", "strength": 0.25})
     unliked = {**liked, "arrived_on": on(6), "feedback": "negative", "watch_ms": 1}
@@ -427,7 +427,7 @@ def somewhere(
     ],  # each world has a place of its own
 )
 @given(seed=st.integers(0, 2**32))
-def test_nights_in_any_order_give_what_a_loop_over_all_viewings_gives(
+def test_daily_nights_in_any_order_equal_a_loop(
     somewhere: Callable[[str], None], seed: int
 ) -> None:
     rows = world(seed)

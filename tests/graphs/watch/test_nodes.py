@@ -8,7 +8,7 @@ from tests.worlds.graph_rows import Rows, found, instant
 
 
 @pytest.mark.spark
-def test_users_are_numbered_by_id_whatever_the_order_of_rows(rows: Rows) -> None:
+def test_users_are_numbered_by_id_in_any_row_order(rows: Rows) -> None:
     ids = ["u10", "u9", "U1", "ü", "007", "7", "u1"]
     parts = [{"user_id": user} for user in ids for _ in range(2)]
     generator = np.random.default_rng(1)
@@ -19,7 +19,7 @@ def test_users_are_numbered_by_id_whatever_the_order_of_rows(rows: Rows) -> None
 
 
 @pytest.mark.spark
-def test_degree_counts_distinct_videos_and_first_seen_is_the_earliest(rows: Rows) -> None:
+def test_degree_counts_distinct_videos_and_first_seen_is_earliest(rows: Rows) -> None:
     parts = rows(
         "parts",
         {"video_id": "v1", "split": "holdout", "first_at": instant(3)},
@@ -31,7 +31,7 @@ def test_degree_counts_distinct_videos_and_first_seen_is_the_earliest(rows: Rows
 
 
 @pytest.mark.spark
-def test_the_whole_catalogue_is_numbered_cold_videos_too(rows: Rows) -> None:
+def test_videos_of_the_whole_catalogue_are_numbered(rows: Rows) -> None:
     videos = rows(
         "videos",
         {"video_id": "b"},
@@ -53,7 +53,7 @@ def test_the_whole_catalogue_is_numbered_cold_videos_too(rows: Rows) -> None:
 
 
 @pytest.mark.spark
-def test_indexed_loses_no_event_and_swaps_ids_for_indices(rows: Rows) -> None:
+def test_indexed_keeps_every_event_and_replaces_ids(rows: Rows) -> None:
     events = rows(
         "events", {"user_id": "u2", "video_id": "v1"}, {"user_id": "u1", "video_id": "v2"}
     )

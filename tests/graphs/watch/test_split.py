@@ -32,17 +32,17 @@ def test_parts_are_in_order_of_time(days: dict[dt.date, str | None]) -> None:
 
 
 @pytest.mark.spark
-def test_the_future_has_no_part(days: dict[dt.date, str | None]) -> None:
+def test_part_of_the_future_is_none(days: dict[dt.date, str | None]) -> None:
     assert [name for day, name in days.items() if day > DAY] == [None, None]
 
 
-def test_trial_never_sees_the_holdout() -> None:
+def test_trial_excludes_the_holdout() -> None:
     assert set(fits.SPLITS_OF["trial"]) == set(fits.SPLITS) - {"holdout"}
     assert fits.SPLITS_OF["final"] == fits.SPLITS
 
 
 @pytest.mark.spark
-def test_a_group_is_undone_at_its_last_dislike(rows: Rows) -> None:
+def test_undone_at_the_last_dislike_of_a_group(rows: Rows) -> None:
     viewings = rows(
         "events",
         {"started_at": instant(5, 9)},

@@ -23,7 +23,7 @@ def parts(watches, config=CONFIG):
 
 @pytest.mark.spark
 @pytest.mark.parametrize("half_life", [7.0, 2.5])
-def test_weight_halves_after_exactly_the_half_life(rows: Rows, half_life: float) -> None:
+def test_weight_halves_after_the_half_life(rows: Rows, half_life: float) -> None:
     days = [{"day": ago(n), "video_id": f"v{n:02}"} for n in (0, 5, 10)]
     edges = parts(rows("daily_watches", *days), watch_edges.Config(half_life_days=half_life))
     assert found(edges, "video_id", "weight") == [
@@ -32,7 +32,7 @@ def test_weight_halves_after_exactly_the_half_life(rows: Rows, half_life: float)
 
 
 @pytest.mark.spark
-def test_a_dislike_voids_the_days_before_it_but_not_their_views(rows: Rows) -> None:
+def test_dislike_voids_earlier_days_but_keeps_their_views(rows: Rows) -> None:
     days = [
         {"day": ago(9), "n_positive": 2, "n_views": 2},
         {"day": ago(9), "n_positive": 2, "n_views": 2, "undone": True, "strength": 0.5},
@@ -53,7 +53,7 @@ def test_a_dislike_voids_the_days_before_it_but_not_their_views(rows: Rows) -> N
 
 
 @pytest.mark.spark
-def test_a_dislike_stays_in_its_part(rows: Rows) -> None:
+def test_dislike_stays_within_its_part(rows: Rows) -> None:
     days = rows("daily_watches", {"day": ago(2)}, {"day": ago(1)}, {"day": DAY, "undone": True})
     assert found(parts(days), "split", "n_positive", "undone") == [
         ("holdout", 1, True),
@@ -63,7 +63,7 @@ def test_a_dislike_stays_in_its_part(rows: Rows) -> None:
 
 
 @pytest.mark.spark
-def test_parts_add_up_and_rows_in_any_order_give_the_same_bits(rows: Rows) -> None:
+def test_parts_sum_and_row_order_is_bit_identical(rows: Rows) -> None:
     generator = np.random.default_rng(3)
     pairs = [(user, video, age) for user in range(3) for video in range(3) for age in range(5)]
     days = [

@@ -79,7 +79,7 @@ def delivered(landing_root: str, table: str) -> dict[dt.date, list[dict[str, obj
     return found
 
 
-def test_counts_are_by_table_and_day(source: Path, landing_root: str) -> None:
+def test_import_counts_by_table_and_day(source: Path, landing_root: str) -> None:
     assert kuairand.import_files(source, landing_root) == {
         "raw_interactions/day=2022-04-24": 1,
         "raw_interactions/day=2022-04-25": 4,
@@ -95,7 +95,7 @@ def test_counts_are_by_table_and_day(source: Path, landing_root: str) -> None:
     }
 
 
-def test_a_line_becomes_a_row_of_its_utc_day(source: Path, landing_root: str) -> None:
+def test_import_line_becomes_a_row_of_its_utc_day(source: Path, landing_root: str) -> None:
     kuairand.import_files(source, landing_root)
     (row,) = interactions(landing_root, APRIL_24)
     assert row == {
@@ -120,7 +120,7 @@ def test_a_line_becomes_a_row_of_its_utc_day(source: Path, landing_root: str) ->
     ]
 
 
-def test_dirt_of_the_source_stays(source: Path, landing_root: str) -> None:
+def test_import_dirt_of_the_source_is_kept(source: Path, landing_root: str) -> None:
     kuairand.import_files(source, landing_root)
     rows = interactions(landing_root, APRIL_25)
     assert rows[0] == rows[1]  # an exact duplicate with a length of 0
@@ -134,7 +134,7 @@ def test_dirt_of_the_source_stays(source: Path, landing_root: str) -> None:
     assert (rows[3]["video_id"], rows[3]["surface"]) == ("", "")  # of the second file
 
 
-def test_videos_come_when_they_are_uploaded_but_never_after_they_are_watched(
+def test_import_videos_date_from_upload_but_no_later_than_first_view(
     source: Path, landing_root: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="microrec.landing.importers.kuairand")
@@ -149,7 +149,7 @@ def test_videos_come_when_they_are_uploaded_but_never_after_they_are_watched(
     assert "landed raw_videos/day=2022-04-25 rows=2" in caplog.text
 
 
-def test_a_video_row(source: Path, landing_root: str) -> None:
+def test_import_video_row_equals_expected(source: Path, landing_root: str) -> None:
     kuairand.import_files(source, landing_root)
     rows = [row for rows in delivered(landing_root, "raw_videos").values() for row in rows]
     assert rows[0] == {
@@ -166,7 +166,7 @@ def test_a_video_row(source: Path, landing_root: str) -> None:
     assert [row["tags"] for row in rows] == [["3", "39"], ["3"], [], ["3", "5"], ["5"]]
 
 
-def test_tag_vectors_by_hand(source: Path, landing_root: str) -> None:
+def test_tag_vectors_equal_hand_computed(source: Path, landing_root: str) -> None:
     kuairand.import_files(source, landing_root)
     rows = [row for rows in delivered(landing_root, "raw_video_features").values() for row in rows]
     assert [row["video_id"] for row in rows] == ["1", "2", "4", "5"]
@@ -182,7 +182,7 @@ def test_tag_vectors_by_hand(source: Path, landing_root: str) -> None:
     assert rows[2]["vector"] == pytest.approx([idf[0] / length, idf[1] / length, 0])
 
 
-def test_the_encoder_version_follows_the_weights() -> None:
+def test_encoder_version_follows_the_weights() -> None:
     version = kuairand.tag_vectors([["1"], ["2"]])[1]
     assert kuairand.tag_vectors([["2"], ["1", "1"]])[1] == version
     assert kuairand.tag_vectors([["1", "2"], ["2"]])[1] != version
@@ -190,14 +190,14 @@ def test_the_encoder_version_follows_the_weights() -> None:
     assert kuairand.tag_vectors([[], []])[0] == [None, None]
 
 
-def test_importing_again_changes_no_byte(source: Path, landing_root: str) -> None:
+def test_import_repeated_is_byte_identical(source: Path, landing_root: str) -> None:
     kuairand.import_files(source, landing_root)
     before = {path: path.read_bytes() for path in Path(landing_root).rglob("*.*") if path.is_file()}
     kuairand.import_files(source, landing_root)
     assert before == {p: p.read_bytes() for p in Path(landing_root).rglob("*.*") if p.is_file()}
 
 
-def test_it_does_not_mix_with_other_files(source: Path, landing_root: str) -> None:
+def test_import_into_other_files_is_refused(source: Path, landing_root: str) -> None:
     rows = pa.table({"user_id": ["u"]})
     write.write_rows(landing_root, "raw_interactions", APRIL_24, rows, kind="csv")
     with pytest.raises(LandingError, match=r"day=2022-04-24/part-0\.csv: .* already holds 1 other"):
@@ -209,7 +209,9 @@ def test_it_does_not_mix_with_other_files(source: Path, landing_root: str) -> No
     ("file", "column"),
     [("log_standard_4_22_to_5_08_pure.csv", "is_hate"), ("video_features_basic_pure.csv", "tag")],
 )
-def test_a_missing_column_is_named(source: Path, landing_root: str, file: str, column: str) -> None:
+def test_import_missing_column_is_named(
+    source: Path, landing_root: str, file: str, column: str
+) -> None:
     path = source / file
     path.write_text(path.read_text().replace(column, "other", 1))
     with pytest.raises(LandingError, match=rf"{file}: no column '{column}'"):
@@ -217,7 +219,7 @@ def test_a_missing_column_is_named(source: Path, landing_root: str, file: str, c
     assert not Path(landing_root).exists()
 
 
-def test_missing_files_are_named(source: Path, landing_root: str) -> None:
+def test_import_missing_files_are_named(source: Path, landing_root: str) -> None:
     (source / "video_features_basic_pure.csv").rename(source / "kept")
     with pytest.raises(LandingError, match="0 files video_features_basic"):
         kuairand.import_files(source, landing_root)
@@ -228,15 +230,13 @@ def test_missing_files_are_named(source: Path, landing_root: str) -> None:
         kuairand.import_files(source, landing_root)
 
 
-def test_a_file_that_is_there_twice_is_refused(source: Path, landing_root: str) -> None:
+def test_import_file_present_twice_is_refused(source: Path, landing_root: str) -> None:
     (source / "log_standard_20220425.csv").write_text(FIRST)
     with pytest.raises(LandingError, match=r"both log_standard_20220425\.csv and"):
         kuairand.import_files(source, landing_root)
 
 
-def test_a_cut_off_source_is_refused_before_anything_is_written(
-    source: Path, landing_root: str
-) -> None:
+def test_import_truncated_source_is_refused_before_writing(source: Path, landing_root: str) -> None:
     path = source / "log_standard_20220425.csv.gz"
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(LandingError, match=r"log_standard_20220425\.csv\.gz: truncated"):
@@ -253,7 +253,7 @@ def test_a_cut_off_source_is_refused_before_anything_is_written(
         ("video_features_basic_pure.csv", "49866.0", "long", "long"),
     ],
 )
-def test_unreadable_values_are_named_with_their_file(
+def test_import_unreadable_values_are_named_with_their_file(
     source: Path, landing_root: str, file: str, old: str, new: str, reason: str
 ) -> None:
     path = source / file
@@ -264,7 +264,7 @@ def test_unreadable_values_are_named_with_their_file(
 
 
 @pytest.mark.realdata
-def test_the_real_logs_arrive_whole(real_data: Path, landing_root: str) -> None:
+def test_import_real_logs_arrive_complete(real_data: Path, landing_root: str) -> None:
     source = real_data / "kuairand_pure"
     counts = kuairand.import_files(source, landing_root)
     totals: Counter[str] = Counter()

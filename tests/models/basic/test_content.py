@@ -39,7 +39,7 @@ def expected_score(graph: Graph, user: int, video: int, weights: dict[str, float
     return score
 
 
-def test_equals_the_equation() -> None:
+def test_content_equals_the_equation() -> None:
     graph = build_graph(logs.clusters(5, n_users=12, n_videos=25), fit="trial")
     weights = {"visual": 2.0, "textual": 0.5}
     model = fit(graph, weights=weights, half_life_days=2.0)
@@ -52,13 +52,13 @@ def test_equals_the_equation() -> None:
             np.testing.assert_allclose(dense[user, video], expected, atol=2e-6)
 
 
-def test_vectors_have_length_one_whatever_is_missing() -> None:
+def test_content_vectors_have_unit_length_whatever_is_missing() -> None:
     model = fit(build_graph(logs.clusters(6), fit="trial"))
     for rows, known in ((model.user, model.user_known), (model.video, model.video_known)):
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), known, atol=1e-6)
 
 
-def test_a_cold_video_is_reached() -> None:
+def test_content_cold_video_is_reached() -> None:
     graph = build_graph(logs.checkerboard(), fit="final")
     warm = graph.edges.where(graph.edges.video_idx != 4)
     model = fit(replace(graph, edges=warm))
@@ -67,7 +67,7 @@ def test_a_cold_video_is_reached() -> None:
     assert dense[::2, 4].min() > dense[1::2, 4].max()
 
 
-def test_a_video_without_vectors_is_unknown() -> None:
+def test_content_video_without_vectors_is_unknown() -> None:
     graph = build_graph(logs.checkerboard(), fit="final")
     features = {
         name: Features(
@@ -81,7 +81,7 @@ def test_a_video_without_vectors_is_unknown() -> None:
     assert not fit(replace(graph, features={})).video_known.any()
 
 
-def test_recent_videos_weigh_more() -> None:
+def test_content_recent_videos_weigh_more() -> None:
     graph = build_graph(logs.checkerboard(), fit="final")
     edges = graph.edges.where(graph.edges.user_idx == 0)
     old = np.where(edges.video_idx == 2, 0, -365 * content.DAY_US) + edges.last_at
@@ -91,7 +91,7 @@ def test_recent_videos_weigh_more() -> None:
     assert cosine[2] > 0.999
 
 
-def test_weight_zero_leaves_a_modality_out() -> None:
+def test_content_zero_weight_leaves_a_modality_out() -> None:
     graph = build_graph(logs.checkerboard(), fit="final")
     alone = fit(replace(graph, features={"visual": graph.features["visual"]}))
     np.testing.assert_array_equal(fit(graph, weights={"acoustic": 0.0}).video, alone.video)

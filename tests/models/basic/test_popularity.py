@@ -9,7 +9,7 @@ from tests.worlds import logs
 RNG = np.random.default_rng(0)
 
 
-def test_counts_viewers_or_weights() -> None:
+def test_popularity_counts_viewers_or_weights() -> None:
     graph = build_graph(logs.clusters(1), fit="trial")
     viewers = popularity.fit(graph, popularity.Config(count="viewers"), RNG).fitted
     weights = popularity.fit(graph, popularity.Config(count="decayed_weight"), RNG).fitted

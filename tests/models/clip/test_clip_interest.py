@@ -113,7 +113,7 @@ class Slow:
     [{}, {"fusion": "fixed"}, {"fusion": "positive"}, {"neighbours": True}, {"graph": False}],
     ids=str,
 )
-def test_the_equations(graph: Graph, changed: dict[str, Any]) -> None:
+def test_clip_interest_equals_the_equations(graph: Graph, changed: dict[str, Any]) -> None:
     """Against a loop over users, clips and edges that reads no index but the edges'."""
     network, clips = network_of(graph, **changed, fan_out=(500, 500)), clips_of(graph)
     rng = np.random.default_rng(3)
@@ -127,7 +127,7 @@ def test_the_equations(graph: Graph, changed: dict[str, Any]) -> None:
             assert found[at].item() == pytest.approx(expected.item(), abs=1e-4)
 
 
-def test_a_day_is_told_from_the_days_before(graph: Graph) -> None:
+def test_clip_interest_day_is_predicted_from_the_days_before(graph: Graph) -> None:
     """Leak canary: turn every label from a day on; what is said of that day does not change."""
     network, clips = network_of(graph), clips_of(graph)
     day = clips.today - 2
@@ -156,7 +156,7 @@ def test_neighbourhoods_are_bounded(graph: Graph) -> None:
         assert links.edges[1].bincount().max() == most
 
 
-def test_all_at_once_is_one_by_one(graph: Graph) -> None:
+def test_clip_interest_batch_equals_one_by_one(graph: Graph) -> None:
     network, clips = network_of(graph), clips_of(graph)
     found = clip_interest.known(network, graph)
     rng = np.random.default_rng(0)
@@ -167,7 +167,7 @@ def test_all_at_once_is_one_by_one(graph: Graph) -> None:
         assert len(place) == np.diff(clips.first)[video].sum()
 
 
-def test_blocks_change_nothing(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_interest_blocks_change_nothing(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_of(graph)
     user, video = np.repeat(np.arange(60), 40), np.tile(np.arange(40), 60)
     whole = clip_interest.scores(network, graph, user, video)
@@ -180,7 +180,7 @@ def test_blocks_change_nothing(graph: Graph, monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-def test_a_score_is_the_chance_to_get_to_the_goal(graph: Graph) -> None:
+def test_score_is_the_chance_to_reach_the_goal(graph: Graph) -> None:
     """12 s: two clips of 5 s and two fifths of the third."""
     network, clips = network_of(graph, goal_ms=12_000), clips_of(graph)
     user, video = np.arange(40) % 7, np.arange(40)
@@ -197,7 +197,7 @@ def test_a_score_is_the_chance_to_get_to_the_goal(graph: Graph) -> None:
         assert found[at] == pytest.approx((part * np.log(chance)).sum(), abs=1e-4)
 
 
-def test_a_video_of_unknown_length_comes_last(graph: Graph) -> None:
+def test_score_of_a_video_of_unknown_length_is_last(graph: Graph) -> None:
     clips = clips_of(graph)
     first = clips.first.copy()
     first[5:] -= first[5] - first[4]
@@ -214,7 +214,7 @@ def test_a_video_of_unknown_length_comes_last(graph: Graph) -> None:
     assert np.isfinite(found).all()
 
 
-def test_the_audience_is_a_mean_over_its_members(graph: Graph) -> None:
+def test_audience_is_a_mean_over_its_members(graph: Graph) -> None:
     network, clips = network_of(graph), clips_of(graph)
     groups = [np.array([3, 9, 11]), np.array([], dtype=int), np.array([0])]
     found = clip_interest.audience(network, graph, groups)
@@ -230,7 +230,7 @@ def test_the_audience_is_a_mean_over_its_members(graph: Graph) -> None:
                 np.testing.assert_allclose(row[span], np.mean(curves, axis=0), atol=1e-5)
 
 
-def test_pairs_are_within_viewings(graph: Graph) -> None:
+def test_pairs_lie_within_viewings(graph: Graph) -> None:
     clips = clips_of(graph)
     some = clip_interest.viewings(clips.edges, clips)
     batch = Reader(clips, config_of()).viewings(some.taken(np.arange(200)))
@@ -246,7 +246,7 @@ def test_pairs_are_within_viewings(graph: Graph) -> None:
     assert clip_interest.within(value, batch).item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_a_video_first_seen_on_the_validation_day_has_no_row_in_the_search(graph: Graph) -> None:
+def test_video_first_seen_on_the_validation_day_has_no_row_in_search(graph: Graph) -> None:
     clips = clips_of(graph)
     everything = clip_interest.viewings(clips.edges, clips)
     few = everything.taken(np.arange(5))
@@ -269,7 +269,7 @@ def fit(graph: Graph, seed: int = 0, runtime: Runtime | None = None, **changed: 
     return clip_interest.fit(graph, config_of(**changed), rng, runtime=runtime)
 
 
-def test_the_same_seed_gives_the_same_and_is_restored(graph: Graph, tmp_path: Any) -> None:
+def test_fit_same_seed_is_equal_and_restores(graph: Graph, tmp_path: Any) -> None:
     one, again, other = fit(graph), fit(graph), fit(graph, seed=1)
     assert isinstance(one.fitted, Ranker)
     assert one.report == again.report
@@ -288,20 +288,20 @@ def test_the_same_seed_gives_the_same_and_is_restored(graph: Graph, tmp_path: An
     assert len(np.unique(found)) > 30
 
 
-def test_goes_on_where_it_was_interrupted(graph: Graph, tmp_path: Any) -> None:
+def test_fit_interrupted_resumes(graph: Graph, tmp_path: Any) -> None:
     whole = fit(graph, epochs=3)
     kept = Runtime(checkpoints=tmp_path)
     fit(graph, runtime=kept, epochs=3)
     assert fit(graph, runtime=kept, epochs=3).report == whole.report
 
 
-def test_without_clips_it_says_so(graph: Graph) -> None:
+def test_fit_without_clips_is_refused(graph: Graph) -> None:
     with pytest.raises(MicrorecError, match="clip_edges"):
         fit(replace(graph, clips=None))
     assert "clip_interest" in registry.SCORING
 
 
-def test_nothing_to_learn_from_is_no_error() -> None:
+def test_fit_without_examples_is_no_error() -> None:
     empty = {**WORLD.tables, "clip_edges": WORLD.tables["clip_edges"].slice(0, 0)}
     graph = build_graph(empty, fit="final")
     trained = fit(graph)
@@ -310,7 +310,7 @@ def test_nothing_to_learn_from_is_no_error() -> None:
     assert np.isfinite(found).all()
 
 
-def test_planted_interest_is_recovered(graph: Graph) -> None:
+def test_fit_planted_interest_is_recovered(graph: Graph) -> None:
     """Hazards of an audience against the truth: also of clips nobody has reached, by their vectors."""
     trained = fit(graph, dim=16, hidden=(64,))
     network = clip_interest.restore(graph, config_of(dim=16, hidden=(64,)), trained.parameters)
@@ -330,7 +330,7 @@ def test_planted_interest_is_recovered(graph: Graph) -> None:
     assert abs(spearmanr(hazard[WORLD.cold], WORLD.hazard[WORLD.cold]).statistic) < 0.6
 
 
-def test_patient_users_stay_longer(graph: Graph) -> None:
+def test_fit_patient_users_stay_longer(graph: Graph) -> None:
     trained = fit(graph, dim=16)
     network = clip_interest.restore(graph, config_of(dim=16), trained.parameters)
     user, video = np.repeat(np.arange(60), 40), np.tile(np.arange(40), 60)

@@ -67,9 +67,7 @@ def assert_same(one: Trained, other: Trained) -> None:
 
 
 @pytest.mark.parametrize("user_rows", ["own", "none"])
-def test_edges_of_a_batch_do_not_reach_the_scores_that_predict_them(
-    graph: Graph, user_rows: str
-) -> None:
+def test_batch_edges_are_masked_from_their_scores(graph: Graph, user_rows: str) -> None:
     """The scores are those of a graph that never had these edges."""
     network, config, found = an_epoch(graph, user_rows=user_rows)
     speaks = fitting.speaking(graph.edges, n_users=graph.n_users, config=config)
@@ -91,13 +89,13 @@ def test_edges_of_a_batch_do_not_reach_the_scores_that_predict_them(
     assert not torch.allclose(with_them, network(batch.triples.user, batch.watched)[0])
 
 
-def test_without_the_mask_all_edges_are_in_the_graph(graph: Graph) -> None:
+def test_batch_without_mask_has_all_edges(graph: Graph) -> None:
     network, _, found = an_epoch(graph, mask_targets=False)
     for batch in found:
         assert torch.equal(batch.watched.present, network.watch.whole.present)
 
 
-def test_an_epoch_draws_as_many_triples_as_edges_that_teach(graph: Graph) -> None:
+def test_epoch_draws_as_many_triples_as_training_edges(graph: Graph) -> None:
     _, _, found = an_epoch(graph, activity_cap=10)
     n = int((np.bincount(graph.edges.user_idx)[2:]).sum())
     assert [len(batch.triples) for batch in found] == [64] * -(-n // 64)
@@ -106,7 +104,7 @@ def test_an_epoch_draws_as_many_triples_as_edges_that_teach(graph: Graph) -> Non
 
 
 @pytest.mark.parametrize("mask", [False, True])
-def test_edges_are_pruned_anew_each_epoch(graph: Graph, mask: bool) -> None:
+def test_epoch_prunes_edges_anew(graph: Graph, mask: bool) -> None:
     n = round(0.6 * len(graph.edges))
     network, config = a_network(graph, keep_edges=0.6, mask_targets=mask)
     generator = torch.Generator().manual_seed(0)
@@ -128,7 +126,7 @@ def test_edges_are_pruned_anew_each_epoch(graph: Graph, mask: bool) -> None:
 
 
 @pytest.mark.parametrize("by", ["users", "edges"])
-def test_sampling_by_users_or_by_edges(graph: Graph, by: str) -> None:
+def test_sampling_by_users_or_edges_is_configured(graph: Graph, by: str) -> None:
     network, config = a_network(graph, sampling=by, activity_multiple=1e6)
     generator = torch.Generator().manual_seed(0)
     drawn: Counter[int] = Counter()
@@ -143,7 +141,7 @@ def test_sampling_by_users_or_by_edges(graph: Graph, by: str) -> None:
     assert drawn.total() > 5000
 
 
-def test_softmax_is_against_all_warm_videos_or_a_fresh_sample_of_them(graph: Graph) -> None:
+def test_softmax_uses_all_warm_videos_or_a_fresh_sample(graph: Graph) -> None:
     network, _, (batch, *_) = an_epoch(graph, loss="softmax", activity_cap=10)
     warm = np.flatnonzero(network.known_videos())
     assert 3 < len(warm) < graph.n_videos
@@ -158,7 +156,7 @@ def test_softmax_is_against_all_warm_videos_or_a_fresh_sample_of_them(graph: Gra
 
 
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
-def test_loss_of_a_batch_by_hand(graph: Graph, loss: str) -> None:
+def test_loss_of_a_batch_equals_hand_computed(graph: Graph, loss: str) -> None:
     network, config, (batch, *_) = an_epoch(graph, loss=loss, softmax_videos=9, l2=0.3)
     triples = batch.triples
     with torch.no_grad():
@@ -180,7 +178,7 @@ def test_loss_of_a_batch_by_hand(graph: Graph, loss: str) -> None:
 
 
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
-def test_shares_of_a_batch_add_up_to_it(
+def test_shares_of_a_batch_sum_to_it(
     graph: Graph, loss: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What three processes learn from a step is what one does: the loss and every gradient."""
@@ -202,7 +200,7 @@ def test_shares_of_a_batch_add_up_to_it(
 # Who teaches
 
 
-def test_users_over_the_cap_do_not_teach_but_are_served(graph: Graph) -> None:
+def test_users_over_the_cap_do_not_train_but_are_served(graph: Graph) -> None:
     network, _, found = an_epoch(graph, activity_cap=10)
     taught = {user for batch in found for user in batch.triples.user.tolist()}
     assert taught
@@ -220,7 +218,7 @@ def test_users_over_the_cap_do_not_teach_but_are_served(graph: Graph) -> None:
     assert vars(trained.fitted)["user"][[0, 1]].any(axis=1).all()
 
 
-def test_what_users_over_the_cap_like_changes_nobody_elses_row(graph: Graph) -> None:
+def test_users_over_the_cap_change_no_other_row(graph: Graph) -> None:
     """The whole fit again without half of user 1's edges: only that user's row is another."""
     gone = (graph.edges.user_idx == 1) & (graph.edges.video_idx % 4 == 0)
     assert gone.any()
@@ -238,9 +236,7 @@ def test_what_users_over_the_cap_like_changes_nobody_elses_row(graph: Graph) -> 
 # A fit
 
 
-def test_epochs_are_searched_and_then_refitted(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_epochs_are_searched_then_refitted(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     phases, last = [], []
     original = fitting.train
 
@@ -270,7 +266,7 @@ def test_epochs_are_searched_and_then_refitted(
     assert told == last[-1] != fit(graph, epochs=1).report["loss"]
 
 
-def test_final_takes_the_epochs_it_is_told(graph: Graph) -> None:
+def test_final_fit_uses_the_given_epochs(graph: Graph) -> None:
     assert fit(graph, epochs=3).report.keys() == {"epochs", "loss"}
     assert fit(graph, epochs=3).report["epochs"] == 3
     # same stream for the refit, whether or not epochs were searched for
@@ -281,7 +277,7 @@ def test_final_takes_the_epochs_it_is_told(graph: Graph) -> None:
         np.testing.assert_array_equal(value, again.parameters[name])
 
 
-def test_nothing_to_validate_on_takes_the_default(graph: Graph) -> None:
+def test_fit_without_validation_takes_the_default_epochs(graph: Graph) -> None:
     held = graph.early_stopping
     assert held is not None
     nothing = np.zeros(len(held.truth), dtype=bool)
@@ -318,7 +314,7 @@ def test_validation_is_on_a_sample_of_users(graph: Graph, monkeypatch: pytest.Mo
     assert asked[0] == everybody
 
 
-def test_validation_does_not_offer_what_the_network_knows_nothing_about(
+def test_validation_excludes_videos_unknown_to_the_network(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the night does not: rows of zeros would stand above negative scores."""
@@ -349,13 +345,13 @@ def test_validation_does_not_offer_what_the_network_knows_nothing_about(
     ],
     ids=str,
 )
-def test_same_seed_same_bits(graph: Graph, config: dict[str, Any]) -> None:
+def test_fit_same_seed_is_bit_identical(graph: Graph, config: dict[str, Any]) -> None:
     one, other, third = (fit(graph, seed, **config) for seed in (3, 3, 4))
     assert_same(one, other)
     assert one.report != third.report
 
 
-def test_rows_are_those_of_the_parameters_over_all_edges(graph: Graph) -> None:
+def test_rows_are_of_the_parameters_over_all_edges(graph: Graph) -> None:
     trained = fit(graph, epochs=2, activity_cap=10, keep_edges=0.5)
     network, _ = a_network(graph, activity_cap=10)
     network.load_state_dict({n: torch.from_numpy(p) for n, p in trained.parameters.items()})
@@ -368,7 +364,7 @@ def test_rows_are_those_of_the_parameters_over_all_edges(graph: Graph) -> None:
         np.testing.assert_array_equal(found[name], np.where(known[:, None], expected, 0))
 
 
-def test_a_night_that_teaches_nothing_ends_without_parameters(graph: Graph) -> None:
+def test_fit_without_examples_has_no_parameters(graph: Graph) -> None:
     heavy = replace(graph, edges=graph.edges.where(graph.edges.user_idx < 2))
     everybody_over = fit(heavy, activity_cap=10)
     assert not vars(everybody_over.fitted)["user_known"].any()
@@ -376,7 +372,7 @@ def test_a_night_that_teaches_nothing_ends_without_parameters(graph: Graph) -> N
     assert everybody_over.report == {"epochs": 20}
 
 
-def test_members_speak_with_the_mean_of_their_scores(graph: Graph) -> None:
+def test_ensemble_scores_are_the_mean_of_members(graph: Graph) -> None:
     config = lightgcn.Config(dim=4, epochs=2, batch_size=64, members=3)
     together = lightgcn.fit(graph, config, np.random.default_rng(5)).fitted
     assert isinstance(together, Embeddings)
@@ -391,6 +387,6 @@ def test_members_speak_with_the_mean_of_their_scores(graph: Graph) -> None:
     assert not np.allclose(alone[0].video, alone[1].video)
 
 
-def test_several_members_do_not_start_warm() -> None:
+def test_ensemble_does_not_start_warm() -> None:
     with pytest.raises(ValueError, match="members must be 1"):
         lightgcn.Config(members=2, warm_start=True)

@@ -85,7 +85,7 @@ def dense(graph: Graph, model: LightGCN, present: np.ndarray) -> tuple[np.ndarra
     ],
     ids=str,
 )
-def test_equals_a_dense_one(graph: Graph, config: dict, user_rows: str, masked: bool) -> None:
+def test_lightgcn_equals_dense(graph: Graph, config: dict, user_rows: str, masked: bool) -> None:
     model = a_model(graph, user_rows=user_rows, **config)
     assert ("user_id" in dict(model.named_parameters())) == (user_rows == "own")
     watched, present = model.watch.whole, np.ones(len(graph.edges))
@@ -98,7 +98,7 @@ def test_equals_a_dense_one(graph: Graph, config: dict, user_rows: str, masked: 
 
 
 @pytest.mark.parametrize("cold", [3, 4])  # nobody's, and of those who do not speak
-def test_a_cold_video_has_no_row(graph: Graph, cold: int) -> None:
+def test_lightgcn_cold_video_has_no_row(graph: Graph, cold: int) -> None:
     model = a_model(graph)
     before = rows(model)
     assert not before[1][cold].any()
@@ -109,7 +109,7 @@ def test_a_cold_video_has_no_row(graph: Graph, cold: int) -> None:
     assert model.known_videos().sum() == graph.n_videos - 2
 
 
-def test_without_rows_a_user_is_what_the_videos_say(graph: Graph) -> None:
+def test_lightgcn_without_user_rows_averages_videos(graph: Graph) -> None:
     """Two users of the same videos are the same, whoever they are; without an edge, nobody."""
     model = a_model(graph, user_rows="none")
     user, _ = rows(model)
@@ -120,7 +120,7 @@ def test_without_rows_a_user_is_what_the_videos_say(graph: Graph) -> None:
     assert not np.allclose(own[11], own[12], atol=1e-2)
 
 
-def test_l2_is_on_the_rows_there_are(graph: Graph) -> None:
+def test_lightgcn_l2_is_on_existing_rows(graph: Graph) -> None:
     idx = [torch.tensor([one]) for one in (1, 2, 5, 0)]
     triples = Triples(*idx)
     for user_rows, expected in (("own", 3), ("none", 2)):

@@ -110,7 +110,9 @@ def expected(
     ],
     ids=str,
 )
-def test_equals_the_equations(graph: Graph, config: dict, names: list[str], masked: bool) -> None:
+def test_mmgcn_equals_the_equations(
+    graph: Graph, config: dict, names: list[str], masked: bool
+) -> None:
     model = a_model(graph, **config)
     assert [branch.mapped for branch in model.branches] == [name == "textual" for name in names]
     watched, present = model.watch.whole, np.ones(len(graph.edges))
@@ -124,7 +126,7 @@ def test_equals_the_equations(graph: Graph, config: dict, names: list[str], mask
     np.testing.assert_allclose(found[1], video, atol=2e-6)
 
 
-def test_a_missing_modality_takes_no_part_in_the_mean(graph: Graph) -> None:
+def test_mmgcn_missing_modality_is_left_out_of_the_mean(graph: Graph) -> None:
     model = a_model(graph)
     part = graph.features["textual"]
     before = rows(model)[1]
@@ -135,7 +137,7 @@ def test_a_missing_modality_takes_no_part_in_the_mean(graph: Graph) -> None:
     assert not before[6].any()
 
 
-def test_without_any_modality_nothing_is_known(graph: Graph) -> None:
+def test_mmgcn_without_modalities_knows_nothing(graph: Graph) -> None:
     config = Config(dim=4, epochs=1, activity_cap=CAP)
     trained = mmgcn.fit(replace(graph, features={}), config, np.random.default_rng(0))
     assert not vars(trained.fitted)["video_known"].any()
@@ -143,7 +145,7 @@ def test_without_any_modality_nothing_is_known(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("cold", [3, 4])  # nobody's, and of those who do not speak
-def test_a_cold_video_has_no_id_row_but_its_vectors(graph: Graph, cold: int) -> None:
+def test_mmgcn_cold_video_has_vectors_but_no_id_row(graph: Graph, cold: int) -> None:
     model = a_model(graph)
     before = rows(model)
     model.video_id.data[cold] += 100
@@ -154,7 +156,7 @@ def test_a_cold_video_has_no_id_row_but_its_vectors(graph: Graph, cold: int) -> 
     assert not np.array_equal(rows(model)[1], before[1])
 
 
-def test_ids_and_preferences_are_trained(graph: Graph) -> None:
+def test_mmgcn_ids_and_preferences_are_trained(graph: Graph) -> None:
     """They are no parameters in the published program, nor in its port (models.md 3.3)."""
     config = Config(dim=4, activity_cap=CAP, hidden=5, batch_size=64, l2=0)
     model = mmgcn.build(graph, graph.edges, config, torch.Generator().manual_seed(0))

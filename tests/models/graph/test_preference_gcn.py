@@ -219,7 +219,9 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_equals_the_equations_node_by_node(graph: Graph, variant: str, masked: bool) -> None:
+def test_preference_gcn_equals_the_equations_per_node(
+    graph: Graph, variant: str, masked: bool
+) -> None:
     model = a_model(graph, **VARIANTS[variant])
     watched, present = model.watch.whole, np.ones(len(graph.edges))
     if masked:  # all there is of user 5, the only viewer of 4, and some more
@@ -236,7 +238,7 @@ def test_equals_the_equations_node_by_node(graph: Graph, variant: str, masked: b
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_unknown_videos_are_those_nothing_is_said_about(graph: Graph, variant: str) -> None:
+def test_known_videos_have_more_than_their_popularity(graph: Graph, variant: str) -> None:
     """Known: the row of the equations is something other than the popularity of a cold video."""
     model = a_model(graph, **VARIANTS[variant])
     dim = model.config.dim
@@ -245,7 +247,7 @@ def test_unknown_videos_are_those_nothing_is_said_about(graph: Graph, variant: s
     assert not model.warm[3]
 
 
-def test_popularity_starts_at_the_log_of_the_viewers_who_speak(graph: Graph) -> None:
+def test_popularity_starts_at_the_log_of_training_viewers(graph: Graph) -> None:
     config = Config(dim=4, activity_cap=CAP, popularity=True)
     model = preference_gcn.build(graph, graph.edges, config, torch.Generator().manual_seed(0))
     n_liked = np.bincount(graph.edges.user_idx, minlength=graph.n_users)
@@ -254,7 +256,7 @@ def test_popularity_starts_at_the_log_of_the_viewers_who_speak(graph: Graph) -> 
     np.testing.assert_allclose(model.popularity.detach()[:, 0], np.log(1 + n_viewers), rtol=1e-6)
 
 
-def test_asked_users_get_their_own_rows(graph: Graph) -> None:
+def test_users_requested_get_their_own_rows(graph: Graph) -> None:
     model = a_model(graph)
     asked = torch.tensor([5, 2, 5])
     with torch.no_grad():
@@ -263,7 +265,7 @@ def test_asked_users_get_their_own_rows(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("cold", [3, 4])  # nobody's, and of those who do not speak
-def test_id_row_of_a_cold_video_is_never_used(graph: Graph, cold: int) -> None:
+def test_cold_video_id_row_is_never_used(graph: Graph, cold: int) -> None:
     model = a_model(graph)
     before = rows(model)
     model.video_id.data[cold] += 100
@@ -301,7 +303,7 @@ def test_attention_over_one_modality_is_that_modality() -> None:
     assert attention([], torch.zeros(4, 0, dtype=torch.bool)).shape == (4, 3)
 
 
-def test_modality_dropout_is_for_steps_only_and_by_the_generator(graph: Graph) -> None:
+def test_modality_dropout_is_in_training_only_and_by_generator(graph: Graph) -> None:
     def in_a_step(model: PreferenceGCN) -> np.ndarray:
         return model(torch.arange(graph.n_users), model.watch.whole)[1].detach().numpy()
 
@@ -332,7 +334,7 @@ def test_modality_dropout_is_for_steps_only_and_by_the_generator(graph: Graph) -
 
 @pytest.mark.parametrize("strict", [False, True])  # strict: projections through users alone
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
-def test_every_parameter_is_trained(graph: Graph, loss: str, strict: bool) -> None:
+def test_preference_gcn_every_parameter_is_trained(graph: Graph, loss: str, strict: bool) -> None:
     chosen = {**PUBLISHED, "popularity": True, "loss": loss, "strict": strict}
     config = Config.model_validate({"dim": 4, "activity_cap": CAP, **chosen})
     model = preference_gcn.build(graph, graph.edges, config, torch.Generator().manual_seed(0))
@@ -343,7 +345,7 @@ def test_every_parameter_is_trained(graph: Graph, loss: str, strict: bool) -> No
         assert parameter.grad.any(), name
 
 
-def test_a_graph_without_content_is_learned_from_all_the_same(graph: Graph) -> None:
+def test_preference_gcn_without_content_is_trained(graph: Graph) -> None:
     bare = replace(graph, features={}, modality_edges={})
     one_graph = replace(bare, modality_edges={"visual": empty_pairs()})
     for world in (bare, one_graph):

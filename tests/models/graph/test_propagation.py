@@ -26,7 +26,7 @@ def dense_sym(a: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(0, 10**6))
-def test_normalisations_equal_dense_ones(seed: int) -> None:
+def test_normalisations_equal_dense(seed: int) -> None:
     a = a_matrix(seed)
     np.testing.assert_allclose(propagation.sym(sp.csr_matrix(a)).toarray(), dense_sym(a))
     sums = a.sum(axis=1, keepdims=True)
@@ -45,7 +45,7 @@ def test_bipartite_is_symmetric_with_users_first() -> None:
 
 @settings(max_examples=20)
 @given(st.integers(0, 10**6))
-def test_product_and_gradient_equal_dense_ones(seed: int) -> None:
+def test_product_and_gradient_equal_dense(seed: int) -> None:
     a = torch.from_numpy(a_matrix(seed).astype(np.float32))
     square = torch.from_numpy(propagation.bipartite(sp.csr_matrix(a.numpy())).toarray())
     for dense, symmetric in ((a, False), (square, True)):
@@ -59,7 +59,7 @@ def test_product_and_gradient_equal_dense_ones(seed: int) -> None:
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_neighbour_matrix_keeps_warm_and_positive_ones() -> None:
+def test_neighbour_matrix_keeps_warm_and_positive() -> None:
     pairs = Neighbours(
         node_idx=np.array([0, 0, 1, 2], dtype=np.int32),
         neighbour_idx=np.array([1, 2, 2, 0], dtype=np.int32),
@@ -86,7 +86,7 @@ def inverse(counts: np.ndarray, power: float) -> np.ndarray:
 
 @settings(max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.sampled_from([0.0, 0.7]))
-def test_watch_graph_equals_a_dense_one(seed: int, user_power: float, video_power: float) -> None:
+def test_watch_graph_equals_dense(seed: int, user_power: float, video_power: float) -> None:
     likes, speaks, watch = a_watch(seed)
     user, video = np.nonzero(likes)
     out = np.flatnonzero(np.random.default_rng(seed).random(len(user)) < 0.3)
@@ -113,7 +113,7 @@ def test_watch_graph_equals_a_dense_one(seed: int, user_power: float, video_powe
 
 @settings(max_examples=20)
 @given(st.integers(0, 10**6), st.booleans(), st.integers(1, 4))
-def test_light_gcn_and_its_gradient_equal_dense_ones(seed: int, own: bool, layers: int) -> None:
+def test_light_gcn_and_gradient_equal_dense(seed: int, own: bool, layers: int) -> None:
     _, _, watch = a_watch(seed)
     watched = watch.without(watch.whole.present, torch.arange(0, len(watch.user), 3))
     forth, back = watched.to_users(0.5, 0.5), watched.to_videos(0.5, 0.5)
@@ -146,7 +146,7 @@ def test_light_gcn_and_its_gradient_equal_dense_ones(seed: int, own: bool, layer
         torch.testing.assert_close(ours[0].grad, theirs[0].grad)
 
 
-def test_sparse_products_are_exact_whatever_is_around_them() -> None:
+def test_sparse_products_under_autocast_are_exact() -> None:
     """In a bfloat16 region they add up in float32, and gradients come back in the type of the rows."""
     _, _, watch = a_watch(3)
     forth = watch.whole.to_users(0.5, 0.5)
@@ -162,7 +162,7 @@ def test_sparse_products_are_exact_whatever_is_around_them() -> None:
     assert half.grad.dtype == torch.bfloat16
 
 
-def test_degrees_are_counted_in_full_precision_whatever_is_around_them() -> None:
+def test_degrees_under_autocast_have_full_precision() -> None:
     """bfloat16 knows no odd number above 256."""
     likes = np.array([[True] * 301, [False] * 301])
     edges = build_graph(logs.tables({"train": likes}), fit="final").edges
@@ -173,7 +173,7 @@ def test_degrees_are_counted_in_full_precision_whatever_is_around_them() -> None
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 64])
-def test_products_of_long_rows_are_the_same_bits_on_any_number_of_threads(size: int) -> None:
+def test_products_of_long_rows_any_threads_are_bit_identical(size: int) -> None:
     """Rows of 0, 1, 2, .. entries, a long one last; x as it comes, of any strides."""
     lengths = np.array([0, 4, 1, 0, 9, 2, 3, 5, 8, 7, 13, 0, 300])
     rng = np.random.default_rng(size)
@@ -206,7 +206,7 @@ def test_products_of_long_rows_are_the_same_bits_on_any_number_of_threads(size: 
     assert torch.equal(plus, torch.randn(plus.shape, generator=torch.Generator().manual_seed(1)))
 
 
-def test_a_product_of_nothing_is_nothing() -> None:
+def test_product_of_nothing_is_nothing() -> None:
     empty = propagation.Adjacency.of(sp.csr_matrix((4, 3)))
     rows = torch.ones(3, 2, requires_grad=True)
     found = propagation.AdjacencyConv()(rows, empty)
@@ -215,7 +215,7 @@ def test_a_product_of_nothing_is_nothing() -> None:
     assert torch.equal(rows.grad, torch.zeros(3, 2))
 
 
-def test_graph_of_a_step_is_made_once_and_each_step_has_its_own() -> None:
+def test_step_graph_is_made_once_per_step() -> None:
     _, _, watch = a_watch(3)
     assert watch.whole.to_users(0.5, 0.5) is watch.whole.to_users(0.5, 0.5)
     one = watch.whole.to_users(0.5, 0.5).matrix.to_dense()

@@ -28,7 +28,7 @@ def draw(sampler: Sampler, way: str, n: int, seed: int) -> Triples:
 
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from(["users", "edges"]))
-def test_triples_are_what_they_say(seed: int, way: str) -> None:
+def test_triples_have_their_meaning(seed: int, way: str) -> None:
     rng = np.random.default_rng(seed)
     likes, speaks = rng.random((8, 9)) < 0.35, rng.random(8) < 0.8
     edges = edges_of(likes)
@@ -61,7 +61,7 @@ LIKES[3, [0, 5]] = True  # user 2 likes nothing, video 6 is cold
     ("way", "share_of_user"),
     [("users", {0: 1 / 3, 1: 1 / 3, 3: 1 / 3}), ("edges", {0: 4 / 7, 1: 1 / 7, 3: 2 / 7})],
 )
-def test_each_choice_is_uniform(way: str, share_of_user: dict[int, float]) -> None:
+def test_choices_are_uniform(way: str, share_of_user: dict[int, float]) -> None:
     n = 60_000
     drawn = draw(sampler_of(LIKES), way, n, 1)
     pairs = Counter(zip(drawn.user.tolist(), drawn.positive.tolist(), strict=True))
@@ -78,7 +78,7 @@ def test_each_choice_is_uniform(way: str, share_of_user: dict[int, float]) -> No
 
 
 @pytest.mark.parametrize("way", ["users", "edges"])
-def test_who_likes_everything_teaches_nothing(way: str) -> None:
+def test_user_who_likes_everything_gives_no_triples(way: str) -> None:
     likes = LIKES.copy()
     likes[1, :6] = True  # all that is warm: there is nothing to hold against it
     drawn = draw(sampler_of(likes), way, 400, 6)
@@ -87,7 +87,7 @@ def test_who_likes_everything_teaches_nothing(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["users", "edges"])
-def test_same_seed_same_triples(way: str) -> None:
+def test_triples_same_seed_are_equal(way: str) -> None:
     sampler = sampler_of(np.eye(5, dtype=bool))
     one, other = (draw(sampler, way, 50, 3) for _ in range(2))
     for left, right in zip(vars(one).values(), vars(other).values(), strict=True):
@@ -114,7 +114,7 @@ def test_pruning_keeps_exactly_the_share(keep: float) -> None:
         assert stay.sum() == max(1, round(keep * len(edges)))
 
 
-def test_pruning_draws_by_one_over_the_root_of_the_degrees() -> None:
+def test_pruning_draws_by_inverse_root_of_degrees() -> None:
     """Of a draw of one edge the probabilities are the weights themselves."""
     edges = edges_of(LIKES)
     degrees = LIKES.sum(axis=1)[edges.user_idx] * LIKES.sum(axis=0)[edges.video_idx]
@@ -136,7 +136,7 @@ def test_pruning_draws_by_one_over_the_root_of_the_degrees() -> None:
     np.testing.assert_allclose(found, both, atol=0.02)
 
 
-def test_pruning_is_anew_each_time_and_the_same_for_a_seed() -> None:
+def test_pruning_is_fresh_each_time_and_repeatable_by_seed() -> None:
     edges = edges_of(np.random.default_rng(1).random((12, 10)) < 0.4)
     one, other = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
     first = pruned(edges, keep=0.5, generator=one)

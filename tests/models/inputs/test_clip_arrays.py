@@ -19,7 +19,7 @@ def built(fit: str = "final", **changed: pa.Table) -> clip_arrays.Clips:
     return clip_arrays.build(tables, parts=splits_of(fit), holdout=fit == "trial")
 
 
-def test_every_edge_is_where_the_table_says() -> None:
+def test_edges_are_where_the_table_has_them() -> None:
     for fit, last in (("final", clips.D), ("trial", clips.D - 1)):
         found = built(fit)
         edges = found.edges
@@ -37,7 +37,7 @@ def test_every_edge_is_where_the_table_says() -> None:
         assert found.validated_on == (last if fit == "trial" else None)
 
 
-def test_starts_and_clips_of_videos() -> None:
+def test_starts_and_clips_of_videos_equal_expected() -> None:
     found = built()
     for video in range(12):
         span = slice(*found.first[video : video + 2])
@@ -52,7 +52,7 @@ def test_starts_and_clips_of_videos() -> None:
     assert list(zip(place.tolist(), clip.tolist(), strict=True)) == expected
 
 
-def test_edges_of_clips_the_video_no_longer_has_are_left_out() -> None:
+def test_edges_of_vanished_clips_are_left_out() -> None:
     nodes = WORLD.tables["video_nodes"]
     ends = nodes["clip_ends_ms"].to_pylist()
     fewer = [one[:1] if video == 1 else [] if video == 2 else one for video, one in enumerate(ends)]
@@ -68,7 +68,7 @@ def _named(found: clip_arrays.Clips) -> list[tuple[int, int]]:
     return list(zip(found.video[clip].tolist(), found.number[clip].tolist(), strict=True))
 
 
-def test_a_clip_gets_the_vector_that_holds_its_middle() -> None:
+def test_clip_vector_is_the_one_that_holds_its_middle() -> None:
     """The producers cut video 0 in three and leave the middle out; video 1 has nothing."""
     ids = WORLD.tables["video_nodes"]["video_id"].to_pylist()
     length = 5000 * int(WORLD.first[1])
@@ -88,7 +88,7 @@ def test_a_clip_gets_the_vector_that_holds_its_middle() -> None:
     assert found.vector.any()
 
 
-def test_refuses_what_does_not_fit() -> None:
+def test_clip_arrays_mismatched_tables_are_refused() -> None:
     edges = WORLD.tables["clip_edges"]
     at = edges.schema.get_field_index("video_idx")
     outside = edges.set_column(at, "video_idx", pa.array([99] * edges.num_rows, pa.int32()))
@@ -102,13 +102,13 @@ def test_refuses_what_does_not_fit() -> None:
         built(clip_features=features.set_column(at, "vector", column))
 
 
-def test_a_graph_has_clips_if_the_tables_are_given() -> None:
+def test_graph_has_clips_if_tables_are_given() -> None:
     assert build_graph(WORLD.tables, fit="trial").clips is not None
     fewer = {name: one for name, one in WORLD.tables.items() if name != "clip_features"}
     assert build_graph(fewer, fit="trial").clips is None
 
 
-def test_a_ledger_is_a_loop_over_entries() -> None:
+def test_ledger_equals_a_loop() -> None:
     rng = np.random.default_rng(0)
     account, day, amount = rng.integers(6, size=200), rng.integers(9, size=200), rng.random(200)
     ledger = clip_arrays.Ledger.of(account, day, amount, np.ones(200))
@@ -125,7 +125,7 @@ def test_a_ledger_is_a_loop_over_entries() -> None:
             assert sorted(day[found]) == sorted(day[there])[-len(found) :]
 
 
-def test_what_was_counted_is_a_slow_account() -> None:
+def test_clip_counts_equal_a_loop() -> None:
     found = built()
     edges, counts = found.edges, clip_counts.Counts(found)
     place = found.number[edges.clip]

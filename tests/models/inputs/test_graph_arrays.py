@@ -44,7 +44,7 @@ EDGES = edge_rows(
 )
 
 
-def test_parts_add_up() -> None:
+def test_parts_sum_to_the_whole() -> None:
     edges = build_graph(a_world(EDGES), fit="trial").edges
     assert list(zip(edges.user_idx.tolist(), edges.video_idx.tolist(), strict=True)) == [
         (0, 1),
@@ -56,7 +56,7 @@ def test_parts_add_up() -> None:
     assert edges.last_at.tolist() == [20, 20, 10]
 
 
-def test_what_a_later_part_undid_is_no_edge() -> None:
+def test_edges_undone_by_a_later_part_are_left_out() -> None:
     """(0, 1) is disliked on D, (1, 3) and (2, 2) in validation, which keeps what came after."""
     edges = edge_rows(
         ("train", 0, 1, 0.5, 2, 1, 10),
@@ -82,7 +82,7 @@ def test_what_a_later_part_undid_is_no_edge() -> None:
     assert len(held.edges) == 4, "validation undoes nothing in train"
 
 
-def test_final_fit_sees_the_holdout() -> None:
+def test_final_fit_includes_the_holdout() -> None:
     graph = build_graph(a_world(EDGES), fit="final")
     assert len(graph.edges) == 4
     assert graph.edges.weight[0] == 3.75
@@ -111,7 +111,7 @@ def in_time(row: tuple[tuple[str, int, int], object]) -> int:
 
 @settings(max_examples=30)
 @given(st.data(), st.sampled_from(["trial", "final"]))
-def test_equals_a_dictionary(data: st.DataObject, fit: str) -> None:
+def test_graph_equals_a_dictionary(data: st.DataObject, fit: str) -> None:
     key = st.tuples(st.sampled_from(logs.PARTS), st.integers(0, 2), st.integers(0, 3))
     value = st.tuples(st.integers(0, 8), st.integers(1, 5), st.integers(0, 2), st.integers(0, 99))
     rows = data.draw(st.dictionaries(key, st.tuples(value, st.booleans()), min_size=1))
@@ -135,7 +135,7 @@ def test_equals_a_dictionary(data: st.DataObject, fit: str) -> None:
     assert found.last_at.tolist() == [one[3] for one in expected.values()]
 
 
-def test_vectors_lie_where_their_video_is() -> None:
+def test_vectors_lie_at_their_video() -> None:
     world = a_world(EDGES)
     rows = [("visual", "v0002", [3.0, 4.0]), ("visual", "v0000", [0.0, 0.0]), ("x", "other", [1.0])]
     modality, owner, vector = zip(*rows, strict=True)
@@ -164,7 +164,7 @@ def test_authors_of_several_videos_have_numbers() -> None:
     assert found.duration_ms.tolist() == [1, 2, 0, 4, 5, 6, 7, 8]
 
 
-def test_refuses_ragged_vectors() -> None:
+def test_graph_ragged_vectors_are_refused() -> None:
     features = logs.video_features({"visual": np.ones((1, 2), np.float32)}, ["v0000"])
     other = logs.video_features({"visual": np.ones((1, 3), np.float32)}, ["v0001"])
     world = {**a_world(EDGES), "video_features": pa.concat_tables([features, other])}
@@ -172,7 +172,7 @@ def test_refuses_ragged_vectors() -> None:
         build_graph(world, fit="trial")
 
 
-def test_refuses_what_is_outside_the_nodes() -> None:
+def test_graph_indices_outside_the_nodes_are_refused() -> None:
     with pytest.raises(ContractViolation, match=r"watch_edges: user_idx .*, 3 rows"):
         build_graph(a_world(EDGES, n_users=2), fit="trial")
     gap = pa.table({"user_idx": pa.array([0, 2, 3], pa.int32())})
@@ -180,12 +180,12 @@ def test_refuses_what_is_outside_the_nodes() -> None:
         build_graph({**a_world(EDGES), "users": gap}, fit="trial")
 
 
-def test_refuses_an_unknown_fit() -> None:
+def test_graph_unknown_fit_is_refused() -> None:
     with pytest.raises(RecipeError, match="rehearsal"):
         build_graph(a_world(EDGES), fit="rehearsal")
 
 
-def test_unit_rows_centre_over_the_present_ones() -> None:
+def test_unit_rows_are_centred_over_those_present() -> None:
     vector = np.array([[5.0, 1.0], [5.0, -1.0], [0.0, 0.0]], dtype=np.float32)
     features = Features(vector, np.array([True, True, False]))
     unit, present = unit_rows(features, centre=True)

@@ -44,7 +44,7 @@ def pushed(table: pa.Table, name: str, value: int) -> pa.Table:
 
 
 @pytest.mark.parametrize("fit", CUTS)
-def test_every_row_is_the_tables(fit: str) -> None:
+def test_rows_equal_the_tables(fit: str) -> None:
     found = sequences(fit)
     expected = {}
     cuts = micros(SEQUENCES["cut_at"]).tolist()
@@ -66,7 +66,7 @@ def test_every_row_is_the_tables(fit: str) -> None:
 
 
 @pytest.mark.parametrize("fit", CUTS)
-def test_nothing_is_known_at_or_after_its_cut(fit: str) -> None:
+def test_sequences_exclude_events_from_their_cut_on(fit: str) -> None:
     found = sequences(fit)
     assert found.cut_at.max() == CUTS[fit]
     for steps in (found.history, found.future):
@@ -95,13 +95,13 @@ def test_exposures_are_all_that_the_fit_sees(fit: str) -> None:
 
 
 @pytest.mark.parametrize("fit", CUTS)
-def test_everybody_is_served_from_the_last_cut(fit: str) -> None:
+def test_served_users_are_read_at_the_last_cut(fit: str) -> None:
     found = sequences(fit)
     assert found.user_idx[found.serving].tolist() == list(range(N_USERS))
     assert (found.cut_at[found.serving] == CUTS[fit]).all()
 
 
-def test_the_last_day_of_a_trial_is_its_validation() -> None:
+def test_trial_last_day_is_its_validation() -> None:
     found = sequences("trial")
     start = CUTS["trial"] - DAY_US
     assert found.validation is not None
@@ -113,14 +113,14 @@ def test_the_last_day_of_a_trial_is_its_validation() -> None:
     assert len(found.validation) > 300
 
 
-def test_a_final_fit_has_no_validation() -> None:
+def test_final_fit_has_no_validation() -> None:
     found = sequences("final")
     assert found.validation is None
     assert found.validated_from is None
     assert len(found.training) == len(found.exposures)
 
 
-def test_without_an_exposure_there_is_no_validation_day() -> None:
+def test_exposures_without_any_have_no_validation_day() -> None:
     found = sequences("trial", {**WORLD, "exposures": EXPOSURES.slice(0, 0)})
     assert found.validation is not None
     assert found.validated_from is None
@@ -128,7 +128,7 @@ def test_without_an_exposure_there_is_no_validation_day() -> None:
 
 
 @pytest.mark.parametrize("fit", CUTS)
-def test_order_of_rows_changes_nothing(fit: str) -> None:
+def test_sequences_any_row_order_is_equal(fit: str) -> None:
     one, other = sequences(fit), sequences(fit, logs.shuffled(WORLD, 5))
     for name in ("cut_at", "user_idx", "serving"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
@@ -148,7 +148,7 @@ def steps(*rows: list[int]) -> Steps:
     )
 
 
-def test_padded_by_hand() -> None:
+def test_padded_equals_hand_computed() -> None:
     found = steps([5, 6, 7], [], [8], [9, 1]).padded(np.array([3, 0, 1]), 100)
     assert found.video_idx.tolist() == [[0, 9, 1], [5, 6, 7], [0, 0, 0]]
     assert found.there.tolist() == [[False, True, True], [True] * 3, [False] * 3]
@@ -163,14 +163,14 @@ def test_padded_keeps_the_latest() -> None:
 
 
 @pytest.mark.parametrize(("rows", "shape"), [([0, 1], (2, 1)), ([], (0, 1))])
-def test_padded_without_a_step(rows: list[int], shape: tuple[int, int]) -> None:
+def test_padded_without_a_step_is_empty(rows: list[int], shape: tuple[int, int]) -> None:
     found = steps([], []).padded(np.array(rows, dtype=np.int64), 4)
     for array in vars(found).values():
         assert array.shape == shape
         assert not array.any()
 
 
-def test_what_was_known_before() -> None:
+def test_seen_before_a_cut_equals_expected() -> None:
     found = steps([5, 6, 7], [], [8], [9, 1]).before(40)
     assert [lists(found, row) for row in range(4)] == [
         [(5, 0, 0.0), (6, 10, 0.125), (7, 20, 0.25)],
@@ -217,22 +217,22 @@ OUTSIDE = [[{"video_idx": 90, "at": 0}], *SEQUENCES["history"].to_pylist()[1:]]
         ({"exposures": pushed(EXPOSURES, "user_idx", 60)}, "no row for 1 of 1398 exposures"),
     ],
 )
-def test_refuses_tables_that_do_not_fit(changed: dict[str, pa.Table], words: str) -> None:
+def test_sequences_mismatched_tables_are_refused(changed: dict[str, pa.Table], words: str) -> None:
     with pytest.raises(ContractViolation, match=words):
         sequences("final", {**WORLD, **changed})
 
 
-def test_refuses_a_user_of_no_node() -> None:
+def test_sequences_unknown_user_is_refused() -> None:
     with pytest.raises(ContractViolation, match=r"sequences: .* 59 nodes, 2 rows"):
         build({**WORLD, "exposures": EXPOSURES.slice(0, 0)}, fit="final", n_users=59)
 
 
-def test_refuses_another_fit() -> None:
+def test_sequences_other_fit_is_refused() -> None:
     with pytest.raises(RecipeError, match="fit 'test' is not one of trial, final"):
         sequences("test")
 
 
-def test_a_graph_has_sequences_where_the_tables_are_given() -> None:
+def test_graph_has_sequences_if_tables_are_given() -> None:
     without = {name: rows for name, rows in WORLD.items() if name != "exposures"}
     assert build_graph(without, fit="trial").sequences is None
     found = build_graph(WORLD, fit="trial").sequences

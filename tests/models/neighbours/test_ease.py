@@ -64,7 +64,7 @@ def ridge(likes: np.ndarray, *, cap: int, l2: float, tie_break: float) -> np.nda
     st.sampled_from([0.0, 0.3]),
     st.integers(1, 5),
 )
-def test_equals_one_ridge_regression_per_video(
+def test_ease_equals_one_ridge_regression_per_video(
     seed: int, l2: float, tie_break: float, cap: int
 ) -> None:
     likes = np.random.default_rng(seed).random((9, 7)) < 0.4
@@ -75,7 +75,7 @@ def test_equals_one_ridge_regression_per_video(
 
 @settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 6))
-def test_keeps_the_weights_furthest_from_zero(seed: int, k: int) -> None:
+def test_ease_keeps_the_weights_furthest_from_zero(seed: int, k: int) -> None:
     likes = np.random.default_rng(seed).random((12, 7)) < 0.4
     every, _ = fit(likes, l2=1.0)
     kept, _ = fit(likes, l2=1.0, top_k=k)
@@ -84,14 +84,14 @@ def test_keeps_the_weights_furthest_from_zero(seed: int, k: int) -> None:
         assert cut == sorted(strongest, key=lambda pair: (-pair[1], pair[0]))
 
 
-def test_what_does_not_go_together_is_kept() -> None:
+def test_ease_negative_weights_are_kept() -> None:
     # everyone watches video 0, half of them 1 and the other half 2
     likes = np.array([[1, 1, 0], [1, 0, 1]] * 10, dtype=bool)
     lists, _ = fit(likes, l2=1.0)
     assert [(video, weight > 0) for video, weight in rows(lists)[1]] == [(0, True), (2, False)]
 
 
-def test_ties_go_by_index() -> None:
+def test_ease_ties_follow_the_index() -> None:
     # videos 1 to 5 are alike, listed from the back by nobody
     likes = np.zeros((5, 6), dtype=bool)
     likes[:, 0] = True
@@ -100,7 +100,7 @@ def test_ties_go_by_index() -> None:
     assert [video for video, _ in rows(lists)[0]] == [1, 2, 3]
 
 
-def test_a_user_who_watches_everything_changes_nothing() -> None:
+def test_ease_user_of_everything_changes_nothing() -> None:
     likes = np.random.default_rng(1).random((300, 30)) < 0.1
     with_bots = np.vstack([likes, np.ones((2, 30), dtype=bool)])
     cap = int(likes.sum(axis=1).max())
@@ -113,7 +113,7 @@ def test_a_user_who_watches_everything_changes_nothing() -> None:
     assert by_default["users_over_cap"] == 2
 
 
-def test_only_the_most_viewed_are_solved_for() -> None:
+def test_ease_solves_only_the_most_viewed() -> None:
     viewers = [0, 3, 5, 5, 9, 5, 1]
     likes = np.zeros((40, 7), dtype=bool)
     for video, n in enumerate(viewers):
@@ -129,7 +129,7 @@ def test_only_the_most_viewed_are_solved_for() -> None:
     assert (everything["videos_solved"], everything["videos_left_out"]) == (6, 0)
 
 
-def test_nothing_known_is_an_empty_list() -> None:
+def test_ease_without_edges_is_an_empty_list() -> None:
     likes = np.random.default_rng(2).random((30, 8)) < 0.4
     likes[:, [3, 7]] = False
     lists, _ = fit(likes, tie_break=1.0)
@@ -139,7 +139,7 @@ def test_nothing_known_is_an_empty_list() -> None:
 
 
 @pytest.mark.parametrize("cells", [1, 40])
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+def test_ease_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     likes = np.random.default_rng(3).random((40, 17)) < 0.3
     whole, _ = fit(likes)
     monkeypatch.setattr(nearest, "BLOCK_CELLS", cells)
@@ -147,7 +147,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> N
     assert_same(whole, by_blocks)
 
 
-def test_nothing_to_solve_is_no_complaint_of_lapack(capfd: pytest.CaptureFixture[str]) -> None:
+def test_ease_singular_system_emits_no_lapack_message(capfd: pytest.CaptureFixture[str]) -> None:
     lists, report = fit(np.zeros((4, 5), dtype=bool))
     assert len(lists.neighbour) == report["videos_solved"] == 0
     assert capfd.readouterr() == ("", "")

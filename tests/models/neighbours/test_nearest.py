@@ -10,7 +10,7 @@ from microrec.models.neighbours import nearest
 
 
 @given(st.lists(st.integers(0, 4), max_size=40), st.integers(1, 12), st.integers(0, 9))
-def test_top_k_equals_sorting(values: list[int], k: int, seed: int) -> None:
+def test_nearest_top_k_equals_sorting(values: list[int], k: int, seed: int) -> None:
     columns = np.random.default_rng(seed).permutation(len(values)).astype(np.int32)
     found = nearest.top_k(np.array(values, dtype=float), columns, k)
     expected = sorted(range(len(values)), key=lambda i: (-values[i], columns[i]))[:k]
@@ -18,7 +18,7 @@ def test_top_k_equals_sorting(values: list[int], k: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("cells", [1, 40, 10_000])
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+def test_nearest_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     monkeypatch.setattr(nearest, "BLOCK_CELLS", cells)
     dense = np.random.default_rng(2).integers(0, 2, (17, 9)).astype(float)
     rows = nearest.product_rows(

@@ -47,7 +47,9 @@ def walks(likes: np.ndarray, cap: int, config: dict[str, float]) -> np.ndarray:
     st.sampled_from([0.0, 0.6]),
     st.integers(2, 5),
 )
-def test_equals_every_walk_added(seed: int, k: int, alpha: float, beta: float, cap: int) -> None:
+def test_rp3beta_equals_the_sum_of_all_walks(
+    seed: int, k: int, alpha: float, beta: float, cap: int
+) -> None:
     likes = np.random.default_rng(seed).random((9, 7)) < 0.4
     config = {"alpha": alpha, "beta": beta, "tie_break": 0.07}
     lists, _ = fit(likes, top_k=k, activity_cap=cap, **config)
@@ -60,7 +62,7 @@ def test_equals_every_walk_added(seed: int, k: int, alpha: float, beta: float, c
         assert lists.neighbour[span].tolist() == order
 
 
-def test_a_plain_walk_arrives_somewhere() -> None:
+def test_rp3beta_plain_walk_probabilities_sum_to_one() -> None:
     likes = np.random.default_rng(4).random((50, 20)) < 0.2
     lists, _ = fit(likes, alpha=1.0, beta=0.0, tie_break=0.0)
     for video in range(20):
@@ -70,7 +72,7 @@ def test_a_plain_walk_arrives_somewhere() -> None:
         np.testing.assert_allclose(lists.similarity[span].sum() + returns, 1, rtol=1e-6)
 
 
-def test_equal_walks_end_at_the_popular_one_then_by_index() -> None:
+def test_rp3beta_equal_walks_prefer_the_popular_then_the_index() -> None:
     # video 0 goes once with each of 1, 2 and 3; 2 has one more viewer, and beta 0 does not care
     likes = np.array([[1, 0, 0, 1], [1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 1, 0]], dtype=bool)
     plain, _ = fit(likes, beta=0.0, tie_break=0.0, top_k=2)
@@ -79,7 +81,7 @@ def test_equal_walks_end_at_the_popular_one_then_by_index() -> None:
     assert popular.neighbour[:2].tolist() == [2, 1]
 
 
-def test_a_user_who_watches_everything_changes_nothing() -> None:
+def test_rp3beta_user_of_everything_changes_nothing() -> None:
     likes = np.random.default_rng(1).random((300, 30)) < 0.1
     with_bots = np.vstack([likes, np.ones((2, 30), dtype=bool)])
     cap = int(likes.sum(axis=1).max())
@@ -94,7 +96,7 @@ def test_a_user_who_watches_everything_changes_nothing() -> None:
     assert by_default["users_over_cap"] == 2
 
 
-def test_nothing_known_is_an_empty_list() -> None:
+def test_rp3beta_without_edges_is_an_empty_list() -> None:
     likes = np.random.default_rng(2).random((30, 8)) < 0.4
     likes[:, [3, 7]] = False
     likes[:, 5] = False

@@ -26,7 +26,7 @@ def rows(lists: NeighbourLists) -> list[list[tuple[int, float]]]:
 
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 5.0]), st.integers(1, 6))
-def test_cosine_equals_brute_force(seed: int, shrinkage: float, k: int) -> None:
+def test_user_neighbours_cosine_equals_brute_force(seed: int, shrinkage: float, k: int) -> None:
     rng = np.random.default_rng(seed)
     likes = rng.random((9, 7)) < 0.4
     graph = build_graph(logs.tables({"train": likes}), fit="final")
@@ -48,7 +48,7 @@ def test_cosine_equals_brute_force(seed: int, shrinkage: float, k: int) -> None:
 
 
 @pytest.mark.parametrize("k", [3, 1000])
-def test_pearson_is_the_network_nearest_first(k: int) -> None:
+def test_user_neighbours_pearson_is_the_network_nearest_first(k: int) -> None:
     world = logs.clusters(8)
     found = rows(fit(build_graph(world, fit="trial"), similarity="pearson", top_k=k))
     network = world["user_edges"].to_pylist()

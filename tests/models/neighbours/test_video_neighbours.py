@@ -45,7 +45,9 @@ def brute_force(likes: np.ndarray, cap: int, config: dict[str, float]) -> np.nda
     st.sampled_from([0.0, 20.0]),
     st.integers(2, 5),
 )
-def test_equals_brute_force(seed: int, k: int, alpha: float, shrinkage: float, cap: int) -> None:
+def test_video_neighbours_equals_brute_force(
+    seed: int, k: int, alpha: float, shrinkage: float, cap: int
+) -> None:
     likes = np.random.default_rng(seed).random((9, 7)) < 0.4
     config = {"alpha": alpha, "shrinkage": shrinkage, "tie_break": 1e-4}
     lists, _ = fit(likes, top_k=k, activity_cap=cap, **config)
@@ -58,7 +60,7 @@ def test_equals_brute_force(seed: int, k: int, alpha: float, shrinkage: float, c
         np.testing.assert_allclose(lists.similarity[span], expected[video, order], rtol=1e-6)
 
 
-def test_a_user_who_watches_everything_changes_nothing() -> None:
+def test_video_neighbours_user_of_everything_changes_nothing() -> None:
     likes = np.random.default_rng(1).random((300, 30)) < 0.1
     with_bots = np.vstack([likes, np.ones((2, 30), dtype=bool)])
     cap = int(likes.sum(axis=1).max())

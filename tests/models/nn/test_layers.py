@@ -34,7 +34,7 @@ def test_buckets_double() -> None:
     assert N_BUCKETS == 24
 
 
-def test_layers_are_their_equation() -> None:
+def test_layers_equal_their_equation() -> None:
     layers, rows = (
         Layers((5, 4, 3, 2), 0.5, seeded()).eval(),
         torch.randn(7, 5, generator=seeded(1)),
@@ -47,7 +47,7 @@ def test_layers_are_their_equation() -> None:
     torch.testing.assert_close(layers(rows, seeded()), expected)
 
 
-def test_layers_leave_out_in_training_alone() -> None:
+def test_layers_drop_out_in_training_only() -> None:
     layers, rows = Layers((5, 400, 2), 0.5, seeded()), torch.randn(3, 5, generator=seeded(1))
     hidden = functional.relu(layers.layers[0](rows))
     mask = dropped(hidden, 0.5, seeded(9))
@@ -67,7 +67,7 @@ def test_dropout_keeps_the_mean() -> None:
     assert Dropout(0.0)(rows, seeded()) is rows
 
 
-def test_dice_bends_where_the_rows_are() -> None:
+def test_dice_bends_at_the_rows() -> None:
     dice, rows = Dice(3), 5 + 2 * torch.randn(50, 3, generator=seeded())
     dice.alpha.data[:] = torch.tensor([0.0, 0.25, 1.0])
     mean, deviation = rows.mean(dim=0), rows.std(dim=0, unbiased=False)
@@ -77,7 +77,7 @@ def test_dice_bends_where_the_rows_are() -> None:
     torch.testing.assert_close(dice(rows)[:, 2], rows[:, 2])  # alpha 1 bends nothing
 
 
-def test_dice_remembers_the_rows_of_training() -> None:
+def test_dice_remembers_training_rows() -> None:
     dice = Dice(2)
     batches = [3 + 2 * torch.randn(40, 2, generator=seeded(seed)) for seed in range(60)]
     for one in batches:
@@ -95,13 +95,13 @@ def test_dice_remembers_the_rows_of_training() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_dice_of_hardly_a_row_is_finite_and_teaches_nothing(n: int) -> None:
+def test_dice_of_few_rows_is_finite_without_gradient(n: int) -> None:
     dice = Dice(2)
     assert torch.isfinite(dice(torch.full((n, 2), 9.0))).all()
     assert dice.mean.tolist() == [0, 0]
 
 
-def test_layers_with_dice() -> None:
+def test_layers_with_dice_equal_their_equation() -> None:
     layers, rows = Layers((5, 4, 1), 0.0, seeded(), "dice"), torch.randn(9, 5, generator=seeded(1))
     hidden = Dice(4)(layers.layers[0](rows))
     torch.testing.assert_close(layers(rows, seeded()), layers.layers[1](hidden))
@@ -122,7 +122,7 @@ def test_draws_come_from_the_generator() -> None:
         assert not torch.equal(one, draw(seeded(1)))
 
 
-def test_a_linear_map_starts_xavier() -> None:
+def test_linear_starts_xavier() -> None:
     layer = linear(300, 100, seeded())
     bound = np.sqrt(6 / 400)
     assert layer.weight.abs().max().item() == pytest.approx(bound, rel=1e-3)
@@ -131,7 +131,7 @@ def test_a_linear_map_starts_xavier() -> None:
     assert linear(3, 2, seeded(), bias=False).bias is None
 
 
-def test_everything_is_moved_at_any_depth() -> None:
+def test_to_device_moves_any_depth() -> None:
     @dataclass(frozen=True)
     class Part:
         rows: torch.Tensor

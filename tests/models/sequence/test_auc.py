@@ -24,7 +24,7 @@ def by_pairs(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -> list[t
         st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 4)), min_size=1, max_size=60
     )
 )
-def test_equals_its_definition(rows: list[tuple[int, bool, int]]) -> None:
+def test_auc_equals_its_definition(rows: list[tuple[int, bool, int]]) -> None:
     scores, label, group = map(np.array, zip(*rows, strict=True))
     expected = by_pairs(scores, label, group)
     aucs, sizes = group_aucs(scores.astype(np.float32), label, group)
@@ -35,7 +35,7 @@ def test_equals_its_definition(rows: list[tuple[int, bool, int]]) -> None:
     assert grouped_auc(scores, label, group) == pytest.approx(mean, abs=1e-12)
 
 
-def test_by_hand() -> None:
+def test_auc_equals_hand_computed() -> None:
     # 0.9 over 0.1 and 0.5, 0.3 over 0.1 alone; a tie; a group of one kind, which does not count
     scores = np.array([0.9, 0.1, 0.5, 0.3, 0.7, 0.7, 0.2])
     label = np.array([True, False, False, True, False, True, True])
@@ -47,13 +47,13 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 5])
-def test_one_half_where_no_group_counts(n: int) -> None:
+def test_auc_without_counted_groups_is_one_half(n: int) -> None:
     scores, group = np.arange(n, dtype=float), np.arange(n) % 2
     for label in (np.zeros(n, dtype=bool), np.ones(n, dtype=bool), group == 0):
         assert grouped_auc(scores, label, group) == 0.5
 
 
-def test_scores_that_tell_everything_or_nothing() -> None:
+def test_auc_perfect_inverted_and_constant_scores_are_one_zero_and_half() -> None:
     label = np.tile([True, False, False], 10)
     group = np.repeat(np.arange(5), 6)
     assert grouped_auc(label.astype(float), label, group) == 1.0

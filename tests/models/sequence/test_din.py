@@ -54,7 +54,7 @@ def by_hand(network: din.Din, batch: Batch) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_logits_by_hand(graph: Graph, activation: str) -> None:
+def test_din_logits_equal_hand_computed(graph: Graph, activation: str) -> None:
     network, batch = network_of(graph, activation), batch_of(graph)
     rows = network.videos(batch.videos, network.noise)
     found = network(batch)
@@ -69,7 +69,7 @@ def test_logits_by_hand(graph: Graph, activation: str) -> None:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_what_is_watched_twice_counts_twice(graph: Graph, activation: str) -> None:
+def test_din_video_watched_twice_counts_twice(graph: Graph, activation: str) -> None:
     network, batch = network_of(graph, activation), batch_of(graph)
     twice = Viewed(*(torch.cat([one, one], dim=1) for one in vars(batch.history).values()))
     rows = network.videos(batch.videos, network.noise)
@@ -82,7 +82,7 @@ def test_what_is_watched_twice_counts_twice(graph: Graph, activation: str) -> No
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_nobody_has_a_history(graph: Graph, activation: str, training: bool) -> None:
+def test_din_empty_history_is_handled(graph: Graph, activation: str, training: bool) -> None:
     network, batch = network_of(graph, activation).train(training), batch_of(graph, 10, 10, 10)
     assert not batch.history.there.any()
     loss = network.loss(batch)
@@ -92,7 +92,7 @@ def test_nobody_has_a_history(graph: Graph, activation: str, training: bool) -> 
         assert parameter.grad is None or parameter.grad.isfinite().all()
 
 
-def test_loss_by_hand(graph: Graph) -> None:
+def test_din_loss_equals_hand_computed(graph: Graph) -> None:
     network, batch = network_of(graph, "dice"), batch_of(graph)
     p = torch.sigmoid(network(batch))
     likelihood = torch.where(batch.label > 0, p, 1 - p)
@@ -101,7 +101,7 @@ def test_loss_by_hand(graph: Graph) -> None:
     torch.testing.assert_close(network.loss(batch), expected)
 
 
-def test_the_unit_is_learned(graph: Graph) -> None:
+def test_din_attention_unit_is_trained(graph: Graph) -> None:
     network, batch = network_of(graph, "dice").train(), batch_of(graph)
     network.loss(batch).backward()
     for name, parameter in network.unit.named_parameters():
@@ -109,7 +109,7 @@ def test_the_unit_is_learned(graph: Graph) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_a_batch_does_not_change_what_is_served_of_another(graph: Graph) -> None:
+def test_din_batch_changes_no_other_score(graph: Graph) -> None:
     """Dice in use knows the averages of training, not the batch beside it."""
     network = network_of(graph, "dice")
     alone, beside = network(batch_of(graph, 3)), network(batch_of(graph, 3, 1, 2))

@@ -39,7 +39,7 @@ def batch(graph: Graph) -> Batch:
     return pairs
 
 
-def test_logits_by_hand(network: dnn.Dnn, batch: Batch, graph: Graph) -> None:
+def test_dnn_logits_equal_hand_computed(network: dnn.Dnn, batch: Batch, graph: Graph) -> None:
     rows = network.videos(torch.arange(graph.n_videos), network.noise)
     found = network(batch)
     for pair in range(5):
@@ -54,7 +54,7 @@ def test_logits_by_hand(network: dnn.Dnn, batch: Batch, graph: Graph) -> None:
         torch.testing.assert_close(found[pair], expected)
 
 
-def test_loss_by_hand(network: dnn.Dnn, batch: Batch) -> None:
+def test_dnn_loss_equals_hand_computed(network: dnn.Dnn, batch: Batch) -> None:
     p = torch.sigmoid(network(batch))
     likelihood = torch.where(batch.label > 0, p, 1 - p)
     own = network.videos.video_id[batch.videos]
@@ -62,7 +62,7 @@ def test_loss_by_hand(network: dnn.Dnn, batch: Batch) -> None:
     torch.testing.assert_close(network.loss(batch), expected)
 
 
-def test_length_of_a_history_is_read(network: dnn.Dnn, batch: Batch) -> None:
+def test_dnn_history_length_is_read(network: dnn.Dnn, batch: Batch) -> None:
     """The same videos twice have the same mean, and are twice as many."""
     twice = Viewed(*(torch.cat([one, one], dim=1) for one in vars(batch.history).values()))
     doubled = replace(batch, history=twice)
@@ -72,7 +72,7 @@ def test_length_of_a_history_is_read(network: dnn.Dnn, batch: Batch) -> None:
     torch.testing.assert_close(network(doubled), network(batch))
 
 
-def test_it_drops_out_in_training_alone(graph: Graph, batch: Batch) -> None:
+def test_dnn_drops_out_in_training_only(graph: Graph, batch: Batch) -> None:
     config = CONFIG.model_copy(update={"dropout": 0.5})
     generator = torch.Generator().manual_seed(0)
     network = dnn.build(graph, sequences_of(graph).exposures, config, generator)

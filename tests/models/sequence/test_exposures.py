@@ -77,7 +77,7 @@ def pairs_of(batch: Batch) -> list[tuple[int, int, float]]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def test_a_batch_is_what_the_rows_say(graph: Graph) -> None:
+def test_batch_equals_the_rows(graph: Graph) -> None:
     found, config = sequences_of(graph), config_of("dnn", history_length=5)
     chosen = np.random.default_rng(0).permutation(len(found.exposures))[:60]
     batch = logged.batch(found, found.exposures, chosen, config, share=0.25)
@@ -104,7 +104,7 @@ def test_a_batch_is_what_the_rows_say(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("name", RANKING)
-def test_an_epoch_is_every_exposure_once(name: str, graph: Graph) -> None:
+def test_epoch_has_every_exposure_once(name: str, graph: Graph) -> None:
     found = sequences_of(graph).exposures
     expected = sorted(
         zip(found.user_idx.tolist(), found.video_idx.tolist(), found.label.tolist(), strict=True)
@@ -119,7 +119,7 @@ def test_an_epoch_is_every_exposure_once(name: str, graph: Graph) -> None:
     assert others != pairs
 
 
-def test_a_step_is_of_exposures_with_about_as_much_behind_them(
+def test_step_has_exposures_of_like_history_length(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of("dnn", batch_size=20)
@@ -143,9 +143,7 @@ def in_group(monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_processes_share_a_step_out(
-    name: str, graph: Graph, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_divide_a_step(name: str, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of(name)
     whole = batches_of(name, graph, config)
     parts = []
@@ -161,7 +159,7 @@ def test_processes_share_a_step_out(
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_a_process_without_a_part_of_a_step_adds_nothing(
+def test_process_without_a_part_adds_nothing(
     name: str, graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(name, batch_size=1)
@@ -173,7 +171,7 @@ def test_a_process_without_a_part_of_a_step_adds_nothing(
 
 
 @pytest.mark.parametrize("name", ["dnn", "din-relu", "sasrec"])
-def test_the_shares_of_a_step_add_up(
+def test_shares_of_a_step_sum_to_it(
     name: str, graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gradient of a step is the sum of its parts' gradients, weighted by their shares. (Dice
@@ -199,7 +197,7 @@ def test_the_shares_of_a_step_add_up(
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_a_seed_gives_the_same_bits(name: str, graph: Graph) -> None:
+def test_fit_same_seed_is_bit_identical(name: str, graph: Graph) -> None:
     one, again, other = (fit(name, graph, seed=seed, max_epochs=3) for seed in (0, 0, 1))
     assert_same(one, again)
     assert one.report["losses"] != other.report["losses"]
@@ -231,7 +229,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_an_interrupted_fit_ends_the_same(
+def test_fit_interrupted_ends_the_same(
     name: str, graph: Graph, kill_at: list[int], tmp_path: Path
 ) -> None:
     """Dropout, the running averages of Dice, and the best epoch of the search included."""
@@ -251,7 +249,7 @@ def test_an_interrupted_fit_ends_the_same(
 
 
 @pytest.mark.parametrize("changed", ["exposures", "history", "learning_rate", "dropout", "seed"])
-def test_a_checkpoint_of_another_training_is_not_taken(
+def test_checkpoint_of_another_training_is_not_used(
     graph: Graph, tmp_path: Path, changed: str
 ) -> None:
     found, other = sequences_of(graph), graph
@@ -290,7 +288,7 @@ def with_another_validation_day() -> dict[str, pa.Table]:
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_a_search_never_sees_the_validation_day(name: str, graph: Graph) -> None:
+def test_search_never_sees_the_validation_day(name: str, graph: Graph) -> None:
     other = build_graph(with_another_validation_day(), fit="trial")
     # patience: both search for as long, whatever they find
     one, two = (fit(name, g, max_epochs=4, patience=9).report for g in (graph, other))
@@ -302,7 +300,7 @@ def test_a_search_never_sees_the_validation_day(name: str, graph: Graph) -> None
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_the_refit_has_the_epochs_of_the_search(name: str, graph: Graph) -> None:
+def test_refit_has_the_epochs_of_the_search(name: str, graph: Graph) -> None:
     whole = fit(name, graph, max_epochs=6)
     epochs = 1 + int(np.argmax(whole.report["recalls"]))
     assert whole.report["epochs"] == epochs
@@ -331,7 +329,7 @@ def test_recalls_are_the_auc_of_the_validation_day(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_without_anything_to_validate_on_it_trains_for_the_default(name: str, graph: Graph) -> None:
+def test_fit_without_validation_trains_for_the_default(name: str, graph: Graph) -> None:
     found = sequences_of(graph)
     none = found.exposures.where(np.zeros(len(found.exposures), dtype=np.bool_))
     quiet = replace(graph, sequences=replace(found, validation=none))
@@ -340,13 +338,15 @@ def test_without_anything_to_validate_on_it_trains_for_the_default(name: str, gr
     assert report["epochs"] == 2
 
 
-def test_a_final_fit_has_nothing_to_validate_on() -> None:
+def test_final_fit_has_no_validation() -> None:
     report = fit("dnn", build_graph(WORLD, fit="final"), default_epochs=2).report
     assert set(report) == {"epochs", "loss"}
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 10_000])
-def test_logits_come_in_blocks(graph: Graph, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_in_blocks_are_equal(
+    graph: Graph, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = config_of("dnn")
     network = network_of("dnn", graph, config)
     shown = sequences_of(graph).exposures
@@ -359,7 +359,7 @@ def test_logits_come_in_blocks(graph: Graph, at_once: int, monkeypatch: pytest.M
     assert not len(logged.logits(network, graph, some.where(some.at < 0), config))
 
 
-def test_longest_gradient_is_of_the_configuration(
+def test_gradient_clipping_is_that_of_the_config(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     norms = []
@@ -380,7 +380,7 @@ def test_longest_gradient_is_of_the_configuration(
     assert max(norms) > 0.2
 
 
-def test_refuses_a_graph_without_sequences() -> None:
+def test_fit_graph_without_sequences_is_refused() -> None:
     bare = build_graph(logs.clusters(3), fit="trial")
     with pytest.raises(MicrorecError, match="reads `sequences` and `exposures`"):
         fit("dnn", bare)

@@ -51,7 +51,7 @@ def with_steps(graph: Graph, **changed: Any) -> Graph:
     return replace(graph, sequences=replace(found, **changed))
 
 
-def test_loss_falls_on_a_repeated_batch_and_gradients_start_from_zero(graph: Graph) -> None:
+def test_multi_trend_loss_falls_and_gradients_start_from_zero(graph: Graph) -> None:
     one = network(graph, dropout=0.0, id_dropout=0.0).train()
     batch = some(graph, list(range(0, 2500, 25)), one.config)
     optimizer = torch.optim.Adam(one.parameters(), lr=0.01)
@@ -71,7 +71,7 @@ def test_loss_falls_on_a_repeated_batch_and_gradients_start_from_zero(graph: Gra
         torch.testing.assert_close(parameter.grad, before)
 
 
-def test_a_pair_is_scored_the_same_in_any_company(graph: Graph) -> None:
+def test_multi_trend_pair_scores_the_same_in_any_batch(graph: Graph) -> None:
     one = network(graph)
     lengths = np.diff(sequences(graph).history.indptr)[sequences(graph).exposures.row]
     short, long = int(lengths.argmin()), int(lengths.argmax())
@@ -83,7 +83,7 @@ def test_a_pair_is_scored_the_same_in_any_company(graph: Graph) -> None:
             torch.testing.assert_close(alone[0], together[place])
 
 
-def test_the_future_is_read_unless_it_is_ablated(graph: Graph) -> None:
+def test_multi_trend_future_is_read_unless_ablated(graph: Graph) -> None:
     found = sequences(graph)
     there = int(np.flatnonzero(np.diff(found.future.indptr)[found.exposures.row] > 1)[0])
     other = (found.future.video_idx + 1) % graph.n_videos
@@ -95,7 +95,7 @@ def test_the_future_is_read_unless_it_is_ablated(graph: Graph) -> None:
             assert torch.equal(a, b) == same
 
 
-def test_ages_are_read_unless_they_are_ablated(graph: Graph) -> None:
+def test_multi_trend_ages_are_read_unless_ablated(graph: Graph) -> None:
     found = sequences(graph)
     there = int(np.flatnonzero(np.diff(found.history.indptr)[found.exposures.row] > 3)[-1])
     at = found.history.at.copy()
@@ -119,7 +119,7 @@ def half(x: torch.Tensor, seed: int, n_trends: int) -> Half:
     )
 
 
-def test_planted_clusters_are_routed_into_trends_that_both_halves_share(graph: Graph) -> None:
+def test_routing_planted_clusters_become_shared_trends(graph: Graph) -> None:
     generator = torch.Generator().manual_seed(3)
     centres = 3 * torch.eye(16)[:2]
     own = torch.arange(10) % 2
@@ -139,7 +139,7 @@ def test_planted_clusters_are_routed_into_trends_that_both_halves_share(graph: G
     assert agree["joint"] > 0.9 > 0.75 > agree["separate"]  # apart, slots are named by chance
 
 
-def test_routing_asks_where_rows_point_and_not_how_long_they_are(graph: Graph) -> None:
+def test_routing_depends_on_direction_not_length(graph: Graph) -> None:
     x = torch.randn(20, 8, 16, generator=torch.Generator().manual_seed(4))
     one = network(graph, n_trends=2)
     (long,), (short,) = (one._route([half(rows, 1, 2)]) for rows in (x, 0.01 * x))
@@ -147,7 +147,7 @@ def test_routing_asks_where_rows_point_and_not_how_long_they_are(graph: Graph) -
     torch.testing.assert_close(0.01 * long.trends, short.trends, rtol=1e-4, atol=1e-6)
 
 
-def test_what_is_to_come_moves_the_trends_of_what_was_where_they_are_shared(graph: Graph) -> None:
+def test_routing_shared_future_moves_trends_of_the_past(graph: Graph) -> None:
     batch = some(graph, [0, 1200, 2400], Config(**SMALL))
     elsewhere = replace(batch.future, video=(batch.future.video + 1) % len(batch.videos))
     moved = replace(batch, future=elsewhere)
@@ -162,7 +162,7 @@ def test_what_is_to_come_moves_the_trends_of_what_was_where_they_are_shared(grap
             assert not torch.isclose(first, second, rtol=0.05).all()
 
 
-def test_shares_of_a_step_add_up_to_one_and_to_nothing_where_there_is_none(graph: Graph) -> None:
+def test_routing_shares_of_a_step_sum_to_one_or_zero(graph: Graph) -> None:
     one = network(graph)
     batch = some(graph, [0, 1200, 2400], one.config)
     with torch.no_grad():
@@ -183,7 +183,7 @@ def recall(trained: fitted.Trained) -> float:
     return float(np.mean(hits))
 
 
-def test_trends_that_spread_from_leaders_are_found_through_the_future_alone(graph: Graph) -> None:
+def test_multi_trend_spread_from_leaders_is_learned_from_the_future_only(graph: Graph) -> None:
     """Leaders' new videos were shown to no follower: whose they are is known from the network only."""
     config = Config(
         **SMALL,
@@ -207,9 +207,7 @@ def test_trends_that_spread_from_leaders_are_found_through_the_future_alone(grap
     assert found["whole"] > 2 * max(found["no future"], found["random users"]), found
 
 
-def test_the_same_seed_gives_the_same_bits_and_they_survive_the_disk(
-    graph: Graph, tmp_path: Path
-) -> None:
+def test_multi_trend_same_seed_is_bit_identical_and_restores(graph: Graph, tmp_path: Path) -> None:
     config = Config(**SMALL, epochs=1)
     first, second = (multi_trend.fit(graph, config, np.random.default_rng(7)) for _ in range(2))
     assert isinstance(first.fitted, fitted.Trends)
@@ -224,7 +222,7 @@ def test_the_same_seed_gives_the_same_bits_and_they_survive_the_disk(
         np.testing.assert_array_equal(array, getattr(first.fitted, name))
 
 
-def test_a_user_with_nothing_behind_has_no_trend_and_a_video_nobody_knows_is_not_offered(
+def test_multi_trend_empty_history_has_no_trend_and_unknown_video_is_left_out(
     graph: Graph,
 ) -> None:
     found = sequences(graph)
@@ -251,7 +249,7 @@ def test_a_user_with_nothing_behind_has_no_trend_and_a_video_nobody_knows_is_not
     np.testing.assert_array_equal(trends.video_known, shown)
 
 
-def test_every_viewing_is_in_the_trend_that_has_most_of_it(graph: Graph) -> None:
+def test_multi_trend_viewing_belongs_to_its_strongest_trend(graph: Graph) -> None:
     """`members` against the routing itself, a user at a time."""
     one = network(graph)
     rows = multi_trend.members(one, graph)
@@ -288,7 +286,7 @@ def test_every_viewing_is_in_the_trend_that_has_most_of_it(graph: Graph) -> None
             assert abs(instant - right[1]) < 1e6, "ages are floats of seconds"
 
 
-def test_what_was_kept_scores_pairs_as_the_fit_did(graph: Graph, tmp_path: Path) -> None:
+def test_multi_trend_saved_scores_equal_the_fit(graph: Graph, tmp_path: Path) -> None:
     config = Config(**SMALL, epochs=1)
     trained = multi_trend.fit(graph, config, np.random.default_rng(3))
     fitted.save(trained, tmp_path / "kept", config=config)
@@ -319,7 +317,7 @@ def adjusted_rand(one: np.ndarray, other: np.ndarray) -> float:
     return 1.0 if most == expected else (pairs(counts) - expected) / (most - expected)
 
 
-def test_a_fitted_models_trends_are_the_users_tastes() -> None:
+def test_multi_trend_fitted_trends_are_the_users_tastes() -> None:
     """Users of two tastes each, whose videos look alike; ARI is .88 (.18 where only noise routes)."""
     assert adjusted_rand(np.array([0, 0, 1, 1]), np.array([5, 5, 3, 3])) == 1
     assert adjusted_rand(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])) == pytest.approx(-0.5)

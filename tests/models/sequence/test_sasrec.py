@@ -50,7 +50,7 @@ def states(network: sasrec.SasRec, batch: Batch) -> torch.Tensor:
     return network.states(batch.history.there, batch.history.video, rows)
 
 
-def test_a_later_viewing_changes_no_earlier_state(graph: Graph) -> None:
+def test_sasrec_later_viewing_changes_no_earlier_state(graph: Graph) -> None:
     network, batch = network_of(graph), batch_of(graph)
     before = states(network, batch)
     width = before.shape[1]
@@ -66,7 +66,7 @@ def test_a_later_viewing_changes_no_earlier_state(graph: Graph) -> None:
         assert changed[:, place:][mine[:, place:]].all()  # itself and all that come after it
 
 
-def test_a_block_by_hand() -> None:
+def test_sasrec_block_equals_hand_computed() -> None:
     """By loops: each place's softmax over what it sees and itself, in two heads of four columns."""
     generator = torch.Generator().manual_seed(0)
     block, width = sasrec.Block(CONFIG, generator), 5
@@ -87,7 +87,7 @@ def test_a_block_by_hand() -> None:
     torch.testing.assert_close(block(x, sees.unsqueeze(0), generator)[0], expected)
 
 
-def test_a_place_sees_itself_and_those_before_it(
+def test_attention_sees_itself_and_earlier_positions(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, batch, seen = network_of(graph), batch_of(graph), []
@@ -106,7 +106,7 @@ def test_a_place_sees_itself_and_those_before_it(
         assert torch.nonzero(seen[0][row, place]).flatten().tolist() == expected
 
 
-def test_what_is_not_there_is_not_seen(graph: Graph) -> None:
+def test_attention_padding_is_masked(graph: Graph) -> None:
     network, batch = network_of(graph), batch_of(graph)
     whole = states(network, batch)
     length = batch.history.there.sum(1)
@@ -120,7 +120,7 @@ def test_what_is_not_there_is_not_seen(graph: Graph) -> None:
     assert whole.isfinite().all()
 
 
-def test_places_count_from_the_end(graph: Graph) -> None:
+def test_positions_count_from_the_end(graph: Graph) -> None:
     """A place further back than any history has no say; the last one is everybody's."""
     network, batch = network_of(graph), batch_of(graph)
     before, width = states(network, batch), batch.history.there.shape[1]
@@ -133,7 +133,7 @@ def test_places_count_from_the_end(graph: Graph) -> None:
     assert not moved[:, :-1].any()
 
 
-def test_only_the_latest_viewings_are_read(graph: Graph) -> None:
+def test_sasrec_reads_only_the_latest_viewings(graph: Graph) -> None:
     short = CONFIG.model_copy(update={"history_length": 3})
     network = network_of(graph, short)
     rows = sasrec.embeddings(network, graph)
@@ -148,7 +148,7 @@ def test_only_the_latest_viewings_are_read(graph: Graph) -> None:
     assert max(map(len, lists(graph))) > 6
 
 
-def test_loss_by_hand(graph: Graph) -> None:
+def test_sasrec_loss_equals_hand_computed(graph: Graph) -> None:
     """Each viewing against every watched video, from the state after the ones before it."""
     network, batch = network_of(graph), batch_of(graph)
     rows = network.candidates(torch.arange(graph.n_videos))
@@ -167,7 +167,7 @@ def test_loss_by_hand(graph: Graph) -> None:
     assert len(losses) == sum(len(one) - 1 for one in taught)
 
 
-def test_a_sample_of_the_watched_videos_is_held_against(graph: Graph) -> None:
+def test_sasrec_negatives_are_sampled_from_watched_videos(graph: Graph) -> None:
     config = CONFIG.model_copy(update={"softmax_videos": 8})
     network = network_of(graph, config)
     watched = set(network.watched.tolist())
@@ -179,7 +179,7 @@ def test_a_sample_of_the_watched_videos_is_held_against(graph: Graph) -> None:
         assert len(one) <= 8
 
 
-def test_viewings_are_the_histories_of_two_or_more(graph: Graph) -> None:
+def test_sasrec_histories_have_two_or_more_viewings(graph: Graph) -> None:
     found, expected = sasrec.viewings(graph), lists(graph)
     expected[4] = expected[4][:1]
     given = sequences_of(graph)
@@ -199,7 +199,7 @@ def test_viewings_are_the_histories_of_two_or_more(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "length"), [(1, 100), (64, 100), (40, 5), (10_000, 100)])
-def test_an_epoch_is_every_history_once(graph: Graph, batch_size: int, length: int) -> None:
+def test_sasrec_epoch_has_every_history_once(graph: Graph, batch_size: int, length: int) -> None:
     config = CONFIG.model_copy(update={"batch_size": batch_size, "history_length": length})
     phase = Phase(graph, sasrec.viewings(graph))
 
@@ -225,7 +225,7 @@ def test_an_epoch_is_every_history_once(graph: Graph, batch_size: int, length: i
         assert steps != others
 
 
-def test_rows_score_as_the_network_does(graph: Graph) -> None:
+def test_sasrec_rows_score_as_the_network(graph: Graph) -> None:
     network = network_of(graph).eval()
     rows = sasrec.embeddings(network, graph)
     found = sequences_of(graph)
@@ -241,14 +241,14 @@ def test_rows_score_as_the_network_does(graph: Graph) -> None:
     assert (~rows.user_known).sum() == 2  # nobody showed them anything, or on D alone
 
 
-def test_popularity_starts_as_what_was_watched(graph: Graph) -> None:
+def test_popularity_starts_at_what_was_watched(graph: Graph) -> None:
     network = network_of(graph)
     n_viewed = np.bincount(sasrec.viewings(graph).video_idx, minlength=30)
     rows = sasrec.embeddings(network, graph)
     np.testing.assert_allclose(rows.video[:, -1], np.log1p(n_viewed), rtol=1e-6)
 
 
-def test_a_video_nobody_watched_is_known_by_its_looks(graph: Graph) -> None:
+def test_sasrec_unwatched_video_is_represented_by_its_vectors(graph: Graph) -> None:
     rows = sasrec.embeddings(network_of(graph), graph)
     cold = np.setdiff1d(np.arange(30), sasrec.viewings(graph).video_idx)
     assert {26, 27, 28, 29} <= set(cold.tolist())
@@ -261,7 +261,7 @@ def test_a_video_nobody_watched_is_known_by_its_looks(graph: Graph) -> None:
     assert not rows.video[cold].any()
 
 
-def test_recalls_are_those_of_the_validation_day(graph: Graph) -> None:
+def test_sasrec_recalls_are_of_the_validation_day(graph: Graph) -> None:
     """By brute force, from the histories before that day."""
     held = graph.early_stopping
     assert held is not None
@@ -286,7 +286,7 @@ def test_recalls_are_those_of_the_validation_day(graph: Graph) -> None:
     assert 0 < np.mean(found) < 1
 
 
-def test_what_always_comes_next_is_ranked_first() -> None:
+def test_sasrec_deterministic_successor_is_ranked_first() -> None:
     """Who likes video 2i watches 2i + 1 next, if need be on the next day."""
     world = logs.viewings(5, n_users=60, n_videos=40, n_shown=5, in_pairs=True)
     graph = build_graph(world, fit="trial")

@@ -40,7 +40,7 @@ def moved(before: torch.Tensor, after: torch.Tensor) -> list[int]:
     return torch.nonzero((before != after).any(dim=1)).flatten().tolist()
 
 
-def test_a_row_is_the_sum_of_its_parts(graph: Graph) -> None:
+def test_row_is_the_sum_of_its_parts(graph: Graph) -> None:
     rows = rows_of(graph).eval()
     found = sequences_of(graph)
     vector = graph.features["visual"].vector
@@ -59,7 +59,7 @@ def test_a_row_is_the_sum_of_its_parts(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_cold_video_has_no_id_row(graph: Graph, training: bool) -> None:
+def test_row_of_a_cold_video_has_no_id(graph: Graph, training: bool) -> None:
     rows = rows_of(graph, id_dropout=0.0).train(training)
     before = everything(rows, graph)
     rows.video_id.data += 1
@@ -71,7 +71,7 @@ def test_a_cold_video_has_no_id_row(graph: Graph, training: bool) -> None:
     assert rows.video_id.grad.abs().sum(dim=1).nonzero().flatten().tolist() == [*range(86)]
 
 
-def test_warm_is_who_was_shown_in_what_is_learned_from(graph: Graph) -> None:
+def test_warm_videos_are_those_shown_in_training(graph: Graph) -> None:
     found = sequences_of(graph).exposures
     few = found.where(np.isin(found.video_idx, [3, 5]))
     rows = rows_of(graph, few).eval()
@@ -80,7 +80,7 @@ def test_warm_is_who_was_shown_in_what_is_learned_from(graph: Graph) -> None:
     assert moved(before, everything(rows, graph)) == [3, 5]
 
 
-def test_a_missing_modality_adds_nothing(graph: Graph) -> None:
+def test_missing_modality_adds_nothing(graph: Graph) -> None:
     rows = rows_of(graph).eval()
     before = everything(rows, graph)
     rows.project[0].weight.data += 1
@@ -92,7 +92,7 @@ def test_a_missing_modality_adds_nothing(graph: Graph) -> None:
     assert not len(bare.project)
 
 
-def test_length_of_a_vector_says_nothing(graph: Graph) -> None:
+def test_vector_length_does_not_matter(graph: Graph) -> None:
     part = graph.features["visual"]
     longer = replace(part, vector=part.vector * np.arange(1, 91, dtype=np.float32)[:, None])
     other = replace(graph, features={"visual": longer})
@@ -100,7 +100,7 @@ def test_length_of_a_vector_says_nothing(graph: Graph) -> None:
     torch.testing.assert_close(one, two)
 
 
-def test_an_author_of_one_video_is_nobody(graph: Graph) -> None:
+def test_author_of_one_video_has_no_row(graph: Graph) -> None:
     rows = rows_of(graph).eval()
     before = everything(rows, graph)
     rows.author_id.data += 1
@@ -110,7 +110,7 @@ def test_an_author_of_one_video_is_nobody(graph: Graph) -> None:
     assert (author > 0).mean() > 0.8
 
 
-def test_ids_are_left_out_in_training_alone(graph: Graph) -> None:
+def test_ids_drop_out_in_training_only(graph: Graph) -> None:
     rows = rows_of(graph, id_dropout=0.3)
     whole = everything(rows.eval(), graph)
     assert torch.equal(everything(rows, graph, seed=1), whole)
@@ -128,7 +128,7 @@ def test_ids_are_left_out_in_training_alone(graph: Graph) -> None:
     assert not torch.equal(everything(rows, graph, 3), everything(rows, graph, 4))
 
 
-def test_known_is_what_can_be_described(graph: Graph) -> None:
+def test_described_videos_have_any_part(graph: Graph) -> None:
     found = sequences_of(graph)
     shown = np.bincount(found.exposures.video_idx, minlength=90) > 0
     assert shown.tolist() == [True] * 86 + [False] * 4

@@ -95,7 +95,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
 @pytest.mark.parametrize("epochs", [None, 3], ids=["search", "refit"])
 @pytest.mark.parametrize("case", CASES)
-def test_killed_in_any_epoch_of_either_phase_ends_the_same(
+def test_checkpoint_killed_in_any_epoch_ends_the_same(
     case: str,
     epochs: int | None,
     graph: Graph,
@@ -124,7 +124,9 @@ def test_killed_in_any_epoch_of_either_phase_ends_the_same(
     assert min(left) == 0
 
 
-def test_killed_again_and_again_ends_the_same(graph: Graph, steps: Steps, tmp_path: Path) -> None:
+def test_checkpoint_killed_repeatedly_ends_the_same(
+    graph: Graph, steps: Steps, tmp_path: Path
+) -> None:
     whole = fit("preference_gcn", graph, None, epochs=5)
     per_epoch = steps.done // 5
     for _ in range(4):
@@ -136,7 +138,7 @@ def test_killed_again_and_again_ends_the_same(graph: Graph, steps: Steps, tmp_pa
 
 
 @pytest.mark.parametrize("asked", [1, 2, 3])
-def test_killed_while_validating_ends_the_same(
+def test_checkpoint_killed_while_validating_ends_the_same(
     graph: Graph, tmp_path: Path, asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fit("preference_gcn", graph, None)
@@ -156,7 +158,7 @@ def test_killed_while_validating_ends_the_same(
     assert_same(fit("preference_gcn", graph, tmp_path), whole)
 
 
-def test_the_best_epoch_survives_an_interruption(
+def test_checkpoint_best_epoch_survives_an_interruption(
     graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parameters that the search keeps are those of its best epoch, though it died after a worse one."""
@@ -200,13 +202,15 @@ def test_the_best_epoch_survives_an_interruption(
         assert torch.equal(value, of_resumed[name])
 
 
-def test_a_finished_training_is_not_done_again(graph: Graph, steps: Steps, tmp_path: Path) -> None:
+def test_checkpoint_finished_training_is_not_repeated(
+    graph: Graph, steps: Steps, tmp_path: Path
+) -> None:
     first = fit("lightgcn", graph, tmp_path)
     steps.restart(kill_at=0)
     assert_same(fit("lightgcn", graph, tmp_path), first)
 
 
-def test_members_that_were_fitted_are_not_fitted_again(
+def test_checkpoint_fitted_members_are_not_refitted(
     graph: Graph, steps: Steps, tmp_path: Path
 ) -> None:
     whole = fit("lightgcn", graph, None, epochs=3, members=3)
@@ -219,7 +223,7 @@ def test_members_that_were_fitted_are_not_fitted_again(
     assert steps.done == 5 * per_epoch
 
 
-def test_without_a_folder_nothing_is_left(graph: Graph, tmp_path: Path) -> None:
+def test_checkpoint_without_a_folder_writes_nothing(graph: Graph, tmp_path: Path) -> None:
     with_folder = fit("lightgcn", graph, tmp_path / "here")
     assert_same(fit("lightgcn", graph, None), with_folder)
     assert {path.name for path in (tmp_path / "here").iterdir()} == {
@@ -273,7 +277,7 @@ CHANGES: dict[str, Callable[[Graph], Graph]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_checkpoint_of_other_data_is_not_taken(graph: Graph, tmp_path: Path, change: str) -> None:
+def test_checkpoint_of_other_data_is_not_used(graph: Graph, tmp_path: Path, change: str) -> None:
     other, config = CHANGES[change](graph), {"edge_weight": "similarity"}
     fresh = fit("preference_gcn", other, None, **config)
     fit("preference_gcn", graph, tmp_path, **config)
@@ -283,7 +287,7 @@ def test_a_checkpoint_of_other_data_is_not_taken(graph: Graph, tmp_path: Path, c
 @pytest.mark.parametrize(
     "options", [{"seed": 1}, {"learning_rate": 0.1}, {"dim": 4}, {"max_epochs": 3}], ids=str
 )
-def test_a_checkpoint_of_another_seed_or_configuration_is_not_taken(
+def test_checkpoint_of_another_seed_or_config_is_not_used(
     graph: Graph, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     fit("lightgcn", graph, tmp_path)
@@ -291,7 +295,7 @@ def test_a_checkpoint_of_another_seed_or_configuration_is_not_taken(
     assert_same(fit("lightgcn", graph, tmp_path, **options), fresh)
 
 
-def test_a_checkpoint_of_another_yesterday_is_not_taken(graph: Graph, tmp_path: Path) -> None:
+def test_checkpoint_of_another_yesterday_is_not_used(graph: Graph, tmp_path: Path) -> None:
     module: Any = registry.model("lightgcn")
     made = module.Config(dim=3, epochs=2, warm_start=True)
     place = {"user": np.arange(graph.n_users), "video": np.arange(graph.n_videos)}
@@ -308,7 +312,7 @@ def test_a_checkpoint_of_another_yesterday_is_not_taken(graph: Graph, tmp_path: 
 
 @pytest.mark.parametrize("where", ["while writing", "before the rename"])
 @pytest.mark.parametrize("writes", [0, 1, 3])
-def test_killed_while_leaving_the_state_leaves_the_epoch_before(
+def test_checkpoint_killed_while_saving_keeps_the_epoch_before(
     graph: Graph, tmp_path: Path, where: str, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, done = fit("preference_gcn", graph, None), []
@@ -336,7 +340,7 @@ def test_killed_while_leaving_the_state_leaves_the_epoch_before(
     assert not [*tmp_path.glob("*.staged")]
 
 
-def test_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+def test_state_saved_and_loaded_is_bit_identical(tmp_path: Path) -> None:
     """Tensors of any type and size, Adam's moments, numbers of the history to the last bit."""
     shared = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
     weight, idle = torch.nn.Parameter(shared.clone()), torch.nn.Parameter(torch.ones(2))
@@ -365,7 +369,7 @@ def test_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert Checkpoint(place.path, "another").load() is None
 
 
-def test_fingerprints_differ_wherever_what_is_trained_on_does(graph: Graph) -> None:
+def test_fingerprints_of_different_training_data_differ(graph: Graph) -> None:
     ones = np.ones(4, dtype=np.float32)
     halves = np.array([1, 1], dtype=np.int32)
     parts: list[tuple[list[str], list[Any]]] = [

@@ -28,7 +28,7 @@ class Line(nn.Module):
 BATCH = torch.tensor([[1.0, 2.0], [0.5, -1.0]])
 
 
-def test_two_steps_equal_a_hand_written_loop() -> None:
+def test_loop_two_steps_equal_a_hand_written_loop() -> None:
     ours, theirs = Line(), Line()
     optimizer = torch.optim.Adam(ours.parameters(), lr=0.1)
     found = [step(optimizer, ours.loss, BATCH) for _ in range(3)]
@@ -41,7 +41,7 @@ def test_two_steps_equal_a_hand_written_loop() -> None:
     assert torch.equal(ours.slope, theirs.slope)
 
 
-def test_loss_falls_on_one_repeated_batch() -> None:
+def test_loop_repeated_batch_lowers_the_loss() -> None:
     schedule = Schedule(learning_rate=0.05, epochs=30)
     model = Line()
     history = train(model, batches=lambda: [BATCH], loss=model.loss, schedule=schedule)
@@ -67,7 +67,7 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
     assert not torch.equal(model.slope.data, seen[4])
 
 
-def test_an_epoch_takes_its_batches_anew() -> None:
+def test_epoch_draws_its_batches_anew() -> None:
     asked, model = [], Line()
 
     def batches() -> Iterator[Tensor]:
@@ -78,7 +78,7 @@ def test_an_epoch_takes_its_batches_anew() -> None:
     assert asked == [0, 1, 2, 3]
 
 
-def test_a_line_per_epoch_where_there_is_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_without_terminal_is_a_line_per_epoch(caplog: pytest.LogCaptureFixture) -> None:
     model = Line()
     with caplog.at_level(logging.INFO, logger="microrec.models.training.loop"):
         train(
@@ -152,14 +152,14 @@ def test_softmax_equals_cross_entropy(n_others: int) -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_softmax_of_half_precision_scores_is_summed_in_full() -> None:
+def test_softmax_half_precision_is_summed_in_full() -> None:
     positive, others = torch.tensor([8.0]), torch.full((1, 300), 8.0)
     same = torch.zeros(1, 300, dtype=torch.bool)
     found = softmax(positive.bfloat16(), others.bfloat16(), same=same)
     assert found.item() == pytest.approx(np.log(301), rel=1e-6)
 
 
-def test_without_validation_the_last_epoch_is_kept() -> None:
+def test_loop_without_validation_keeps_the_last_epoch() -> None:
     one, other = Line(), Line()
     history = train(one, batches=lambda: [BATCH], loss=one.loss, schedule=Schedule(0.1, epochs=3))
     assert history.recalls == []
@@ -169,7 +169,7 @@ def test_without_validation_the_last_epoch_is_kept() -> None:
     assert torch.equal(one.slope, other.slope)
 
 
-def test_the_loss_of_an_epoch_is_the_mean_of_its_steps() -> None:
+def test_epoch_loss_is_the_mean_of_its_steps() -> None:
     one, other = Line(), Line()
     history = train(
         one, batches=lambda: [BATCH, 2 * BATCH], loss=one.loss, schedule=Schedule(0.1, epochs=1)

@@ -72,7 +72,7 @@ def shared(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_find_what_one_finds(
+def test_parallel_two_processes_equal_one(
     case: str, two: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     first, second = shared(two, case, tmp_path)
@@ -85,7 +85,9 @@ def test_two_processes_find_what_one_finds(
         np.testing.assert_allclose(found, getattr(alone.fitted, rows), atol=TOLERANCE)
 
 
-def test_processes_share_a_batch_without_remainder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_processes_divide_a_batch_without_remainder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     batch = torch.arange(11)
     assert torch.equal(batch[parallel.share()], batch)
     parts = []
@@ -98,7 +100,7 @@ def test_processes_share_a_batch_without_remainder(monkeypatch: pytest.MonkeyPat
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_two_processes_go_on_from_where_one_was_ended(
+def test_parallel_two_processes_resume_what_one_began(
     two: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     checkpoints = tmp_path / "checkpoints"

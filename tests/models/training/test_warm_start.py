@@ -18,7 +18,7 @@ from tests.worlds import logs
 CASES = ["lightgcn", "mmgcn", "preference_gcn"]
 
 
-def test_rows_of_today_by_hand() -> None:
+def test_rows_of_today_equal_hand_computed() -> None:
     fresh = np.arange(10, dtype=np.float32).reshape(5, 2)
     earlier = np.array([[10, 20], [30, 40], [50, 60]], dtype=np.float32)
     place = np.array([2, -1, 0, -1, -1])
@@ -84,7 +84,7 @@ def network_of(model: str, graph: Graph, **config: Any) -> Any:
 
 
 @pytest.mark.parametrize("model", CASES)
-def test_every_row_of_a_node_goes_with_the_node(model: str) -> None:
+def test_rows_of_a_node_follow_the_node(model: str) -> None:
     """Also where there are as many users as yesterday, who have other numbers."""
     earlier, today, user, video = two_nights()
     config = {} if model == "mmgcn" else {"popularity": True, "user_rows": "own"}
@@ -146,7 +146,7 @@ def test_new_nodes_start_from_their_neighbours() -> None:
         np.testing.assert_allclose(found, total / weight, rtol=1e-5)
 
 
-def test_what_has_another_shape_stays_fresh() -> None:
+def test_parameter_of_another_shape_stays_fresh() -> None:
     earlier, today, user, video = two_nights()
     network = network_of("lightgcn", today, popularity=True)
     fresh = {name: p.detach().clone() for name, p in network.named_parameters()}
@@ -158,7 +158,7 @@ def test_what_has_another_shape_stays_fresh() -> None:
 
 
 @pytest.mark.parametrize("model", CASES)
-def test_the_second_night_starts_lower(model: str) -> None:
+def test_second_night_starts_with_a_lower_loss(model: str) -> None:
     earlier, today, user, video = two_nights()
     learned = fit(model, earlier).parameters
     yesterday = Yesterday("2026-01-03", learned, user, video)
@@ -174,7 +174,7 @@ def test_the_second_night_starts_lower(model: str) -> None:
     assert warmed["loss"] < lost["loss"]
 
 
-def test_a_search_starts_from_its_own_yesterday_alone() -> None:
+def test_search_starts_from_its_own_yesterday_only() -> None:
     """The search must not see what a fit of more than its training part has learned."""
     graph = build_graph(logs.clusters(2, n_users=24, n_videos=20), fit="trial")
     module: Any = registry.model("lightgcn")
@@ -193,7 +193,7 @@ def test_a_search_starts_from_its_own_yesterday_alone() -> None:
     assert search[0] != neither[0]
 
 
-def test_a_search_does_not_ask_who_is_alike() -> None:
+def test_search_reads_no_neighbours() -> None:
     """Users are alike by what they like on the day of the validation, too."""
     graph = build_graph(logs.clusters(2, n_users=24, n_videos=20), fit="trial")
     alone = replace(graph, user_edges=graph.user_edges.first(0))
