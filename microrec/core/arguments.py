@@ -1,7 +1,7 @@
-"""What is said from outside, checked before any of it is part of a path, a query or a log line.
+"""Values from outside, checked before any of them is part of a path, a query or a log line.
 
-Days, names of tables and models, fits, roots and ids come from command lines, DAG parameters and readers. A value that
-is not one is refused in one line, in which it is shown cut and escaped.
+Days, names of tables and models, fits, roots and ids come from command lines, DAG parameters and readers. An invalid
+value is refused with a message of one line that shows it cut and escaped.
 """
 
 import datetime as dt
@@ -27,10 +27,13 @@ _RELEASE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-[0-9a-f]{12})?")
 
 
 def day(text: str) -> dt.date:
-    """A day, exactly as YYYY-MM-DD: `20260101` and `2026-W01-1`, which Python reads too, are none.
+    """Parse a day, exactly as YYYY-MM-DD: `20260101` and `2026-W01-1`, which Python reads too, are refused.
+
+    Returns:
+        The date, from `FIRST` to `LAST`.
 
     Raises:
-        BadArgument: it is not one, or not between `FIRST` and `LAST`.
+        BadArgument: it is not a day, or not between `FIRST` and `LAST`.
     """
     try:
         found = dt.date.fromisoformat(text) if _DAY.fullmatch(text) else None
@@ -42,10 +45,13 @@ def day(text: str) -> dt.date:
 
 
 def instant(text: str) -> dt.datetime:
-    """An instant, ISO 8601; UTC where it names no offset.
+    """Parse an instant in ISO 8601.
+
+    Returns:
+        The instant with its offset; UTC where the text names none.
 
     Raises:
-        BadArgument: it is not one.
+        BadArgument: it is not ISO 8601.
     """
     try:
         found = dt.datetime.fromisoformat(text)
@@ -55,38 +61,47 @@ def instant(text: str) -> dt.datetime:
 
 
 def is_name(text: str) -> bool:
-    """Whether it can be the name of a table, a model or a column: lower-case letters, digits and `_`, at most 64."""
+    """Return whether a text can name a table, a model or a column: lower-case letters, digits and `_`, at most 64."""
     return bool(_NAME.fullmatch(text))
 
 
 def is_value(text: str) -> bool:
-    """Whether it can be a partition value: a part of a path, the same in every engine's notation."""
+    """Return whether a text can be a partition value: part of a path, written alike by every engine."""
     return bool(_VALUE.fullmatch(text))
 
 
 def table(text: str) -> str:
-    """The name of a table.
+    """Check the name of a table.
+
+    Returns:
+        The name as given.
 
     Raises:
-        BadArgument: it cannot be one.
+        BadArgument: it cannot be the name of a table.
     """
     return _name(text, "table")
 
 
 def model(text: str) -> str:
-    """The name of a model.
+    """Check the name of a model.
+
+    Returns:
+        The name as given.
 
     Raises:
-        BadArgument: it cannot be one.
+        BadArgument: it cannot be the name of a model.
     """
     return _name(text, "model")
 
 
 def fit(text: str) -> str:
-    """One of `FITS`.
+    """Check the name of a fit.
+
+    Returns:
+        The name as given, one of `FITS`.
 
     Raises:
-        BadArgument: it is not.
+        BadArgument: it is not one of `FITS`.
     """
     if text not in FITS:
         raise BadArgument(f"fit {shown(text)}: not one of {', '.join(FITS)}")
@@ -94,10 +109,13 @@ def fit(text: str) -> str:
 
 
 def release(text: str) -> str:
-    """The id of a release, or its day.
+    """Check the id of a release, or its day.
+
+    Returns:
+        The text as given.
 
     Raises:
-        BadArgument: it cannot be one.
+        BadArgument: it is neither an id nor a day.
     """
     if not _RELEASE.fullmatch(text):
         raise BadArgument(f"release {shown(text)}: neither an id (YYYY-MM-DD-<digest>) nor a day")
@@ -105,7 +123,10 @@ def release(text: str) -> str:
 
 
 def identifier(text: str) -> str:
-    """A user_id or a video_id: any text, since it is only compared, but not without end.
+    """Check a user_id or a video_id: any text, since it is only compared, of bounded length.
+
+    Returns:
+        The id as given.
 
     Raises:
         BadArgument: it is empty or longer than `MAX_ID`.
@@ -116,7 +137,10 @@ def identifier(text: str) -> str:
 
 
 def words(text: str) -> str:
-    """What a person says, for a table and a log: one line.
+    """Check a remark of a person, which goes into a table and a log: one line.
+
+    Returns:
+        The remark as given.
 
     Raises:
         BadArgument: it has control characters, or more than `MAX_WORDS` characters.
@@ -127,9 +151,12 @@ def words(text: str) -> str:
 
 
 def root(text: str) -> str:
-    """Where tables lie: a folder, made absolute, or the URI of a place in an object store.
+    """Check a warehouse or landing root: a folder or the URI of a location in an object store.
 
     Credentials belong into MICROREC_STORAGE_OPTIONS: a root is shown in messages and logs.
+
+    Returns:
+        The absolute path of the folder, or the URI without a slash at its end.
 
     Raises:
         BadArgument: it is empty or has control characters, or the URI has no bucket, an unknown scheme, a password,

@@ -217,7 +217,12 @@ def _without_prose(value: Any) -> Any:
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    """Yield the names whose values differ, with both values; an absent one is told as `none`."""
+    """Yield the names whose values differ, with both values; an absent one reads `none`.
+
+    Args:
+        before: values by name.
+        now: likewise.
+    """
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
             yield f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}"

@@ -24,7 +24,7 @@ def splits_of(fit: str) -> tuple[str, ...]:
     """Return the splits that a fit sees, in the order of time.
 
     Raises:
-        RecipeError: there is no such fit.
+        RecipeError: the fit is neither trial nor final.
     """
     if fit not in SPLITS_OF:
         raise RecipeError(f"fit {fit!r} is not one of {', '.join(FITS)}")

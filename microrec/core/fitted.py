@@ -1,9 +1,8 @@
-"""What a model is once it is fitted: four kinds, saved as safetensors and JSON.
+"""Fitted models: four kinds, saved as safetensors and JSON.
 
-A folder holds `arrays.safetensors`, `model.json` (format, kind, axis, config, report) and, of a
-model that was trained in epochs, `parameters.safetensors` for tomorrow's warm start. All are
-a function of their content alone - no clock, no host, sorted keys - so that a digest of the folder
-tells whether two nights trained the same model.
+A folder holds `arrays.safetensors`, `model.json` (format, kind, axis, config, report) and, of a model that was trained
+in epochs, `parameters.safetensors` for the next night's warm start. All are a function of their content alone (no
+clock, no host, sorted keys), so that a digest of the folder tells whether two nights trained the same model.
 """
 
 import json
@@ -93,7 +92,13 @@ class Trained:
 
 
 def save(trained: Trained, folder: Path, *, config: BaseModel) -> None:
-    """Write a fitted model into `folder`, which is created if need be."""
+    """Write a fitted model into a folder.
+
+    Args:
+        trained: the model, its report and the parameters of its network.
+        folder: created if need be.
+        config: the configuration the model was fitted with.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     fitted, report = trained.fitted, trained.report
     fields = dict(vars(fitted))
@@ -114,7 +119,10 @@ def save(trained: Trained, folder: Path, *, config: BaseModel) -> None:
 
 
 def load(folder: Path) -> Fitted:
-    """Read what `save` wrote, bit for bit.
+    """Read a model that `save` wrote, bit for bit.
+
+    Returns:
+        An instance of the class that was saved.
 
     Raises:
         ContractViolation: the folder was written in another format or holds another kind.
@@ -135,12 +143,16 @@ def load(folder: Path) -> Fitted:
 
 
 def load_config(folder: Path) -> dict[str, Any]:
-    """The configuration a model was fitted with, as its `Config` takes it."""
+    """Return the configuration a model was fitted with, as its `Config` takes it."""
     config: dict[str, Any] = json.loads((folder / "model.json").read_text())["config"]
     return config
 
 
 def load_parameters(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """What a network learned; empty for a model that has no parameters."""
+    """Return the arrays of a model's network by name; empty for a model without parameters.
+
+    Returns:
+        Arrays as `Trained.parameters` held them, shapes [n_rows, dim] or as the network declares.
+    """
     path = folder / PARAMETERS
     return load_file(path) if path.exists() else {}

@@ -1,8 +1,7 @@
-"""The one place that says which video may be shown to whom, and who gets a list at all.
+"""What a fit has seen: which video may be proposed to whom, and who gets a list at all.
 
-Models and SQL elsewhere never mask: retrieval and the final filter-and-fill both call
-`Knowledge.mask`; `topk`, which never holds a row of scores, leaves out the same `barred` and all but the
-`eligible`.
+Models and SQL elsewhere never mask: retrieval and `lists.fill` both call `Knowledge.mask`; `retrieval.tiled`, which
+never holds a row of scores, leaves out the same `barred` videos and all that are not `eligible`.
 """
 
 import datetime as dt
@@ -69,7 +68,15 @@ class Knowledge:
 
 
 def fit_edges(edges: pa.Table, fit: str) -> pa.Table:
-    """Watch edges that a fit may see, one row per (split, user, video)."""
+    """Return the watch edges that a fit may see.
+
+    Args:
+        edges: `watch_edges` of the day, all splits.
+        fit: trial or final.
+
+    Returns:
+        One row per (split, user, video), columns as given.
+    """
     return edges.filter(pc.is_in(edges["split"], value_set=pa.array(splits_of(fit))))
 
 
@@ -82,15 +89,19 @@ def knowledge(
     day: dt.date,
     authors: pa.Table | None = None,
 ) -> Knowledge:
-    """What a fit of `day` knows.
+    """Build what a fit of `day` has seen.
 
     Args:
         edges: `watch_edges` of the day, all splits.
         videos: `video_nodes` of the day.
-        n_users: Rows of `users` of the day.
+        n_users: rows of `users` of the day.
         fit: trial or final.
-        day: The day of the run.
+        day: the day of the run.
         authors: `users` of the day if an author_id is a user_id: nobody is shown their own videos.
+
+    Returns:
+        Matrices [n_users, n_videos] of the edges of the fit's splits. In the trial, a video that was published after
+        the cut and not watched before it is not eligible.
     """
     known = fit_edges(edges, fit)
     shape = (n_users, videos.num_rows)
@@ -106,18 +117,42 @@ def knowledge(
 
 
 def served(users: pa.Table, suppressed: pa.Table) -> NDArray[np.int64]:
-    """user_idx of the users who get a list, ascending: all but the suppressed ones."""
+    """Return the users who get a list: all but the suppressed ones.
+
+    Args:
+        users: `users` of the day.
+        suppressed: `suppressed_users` of the day.
+
+    Returns:
+        user_idx, ascending. [n_served]
+    """
     kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=suppressed["user_id"])))
     return np.sort(column(kept, "user_idx").astype(np.int64))
 
 
 def viewers(edges: pa.Table, split: str) -> NDArray[np.int64]:
-    """user_idx of everyone with a viewing in one split, ascending."""
+    """Return the users with a viewing in one split.
+
+    Args:
+        edges: `watch_edges` of the day.
+        split: train, validation or holdout.
+
+    Returns:
+        user_idx, ascending. [n_viewers]
+    """
     return np.unique(column(edges, "user_idx")[column(edges, "split") == split]).astype(np.int64)
 
 
 def age_days(videos: pa.Table, until: dt.datetime) -> NDArray[np.float64]:
-    """Days from publication to an instant, [n_videos]; NaN where that is not known or later."""
+    """Return the age of each video at an instant.
+
+    Args:
+        videos: `video_nodes` of the day, in any order.
+        until: the instant, UTC.
+
+    Returns:
+        Days since publication; NaN where that is not known or later. [n_videos]
+    """
     published = column(videos.sort_by("video_idx"), "published_at").astype("datetime64[us]")
     end = np.datetime64(until.replace(tzinfo=None), "us")
     microseconds = (end - published).astype(np.int64)
@@ -125,7 +160,16 @@ def age_days(videos: pa.Table, until: dt.datetime) -> NDArray[np.float64]:
 
 
 def positive_viewers(edges: pa.Table, split: str, *, n_videos: int) -> NDArray[np.int64]:
-    """Users with a positive edge to each video in one split, [n_videos]."""
+    """Count the users with a positive edge to each video in one split.
+
+    Args:
+        edges: `watch_edges` of the day.
+        split: train, validation or holdout.
+        n_videos: rows of `video_nodes` of the day.
+
+    Returns:
+        Users by video_idx. [n_videos]
+    """
     wanted = (column(edges, "split") == split) & (column(edges, "n_positive") > 0)
     return np.bincount(column(edges, "video_idx")[wanted], minlength=n_videos)
 

@@ -64,10 +64,13 @@ class Catalogue(ClipLayout):
 
 
 def catalogue(nodes: pa.Table) -> Catalogue:
-    """The clips of the nodes.
+    """Return the clips of the day's videos.
 
     Args:
         nodes: `video_nodes` of the day.
+
+    Returns:
+        Clips in the order of video_idx, clip_no.
     """
     nodes = nodes.sort_by("video_idx")
     ends = nodes["clip_ends_ms"].combine_chunks()
@@ -83,14 +86,16 @@ def catalogue(nodes: pa.Table) -> Catalogue:
 def segments(
     served: Indices, stays: Floats, *, config: Config, rng: np.random.Generator
 ) -> Segments:
-    """Cut the users at the thirds of how seldom they leave; of equals the middle one decides for all.
+    """Cut the users at the thirds of how seldom they leave; of equal users the middle one decides for all.
 
     Args:
-        served: user_idx of everyone who counts [n_served].
-        stays: log of expected over observed exits of each; NaN, so typical, of who watched nothing
-            [n_served].
-        config: how many of each are drawn.
+        served: user_idx of everyone who counts. [n_served]
+        stays: log of expected over observed exits of each; NaN, so typical, without viewings. [n_served]
+        config: how many of each segment are drawn.
         rng: draws them.
+
+    Returns:
+        Sizes and samples of the segments, in the order of `SEGMENTS`.
     """
     known = np.isfinite(stays)
     _, value, n_equal = np.unique(stays[known], return_inverse=True, return_counts=True)
@@ -105,14 +110,14 @@ def segments(
 
 
 def curves(retention: Floats, found: Segments) -> dict[str, NDArray[np.float64]]:
-    """Retention of everyone and of each segment; NaN, so no rows, where there is nobody.
+    """Return the retention of everyone and of each segment; NaN, so no rows, for a segment without users.
 
     Args:
-        retention: at the end of every clip, predicted for the samples [n_segments, n_clips].
+        retention: at the end of every clip, predicted for the samples. [n_segments, n_clips]
         found: the segments.
 
     Returns:
-        By name of the segment [n_clips].
+        Shares of viewers, 0..1, by name of the segment. [n_clips] each
 
     Raises:
         MicrorecError: a prediction is not finite.
@@ -132,15 +137,15 @@ def curves(retention: Floats, found: Segments) -> dict[str, NDArray[np.float64]]
 def counts(
     clip: Indices, through: NDArray[np.bool_], n_clips: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Viewings that reached each clip, and of these the ones that left there.
+    """Count the viewings that reached each clip, and of these the ones that ended there.
 
     Args:
-        clip: that was reached [n_reached].
-        through: whether it was watched through [n_reached].
+        clip: that was reached. [n_reached]
+        through: whether it was watched through. [n_reached]
         n_clips: of all videos.
 
     Returns:
-        [n_clips], [n_clips]
+        Both counts, by clip. [n_clips] each
     """
     return np.bincount(clip, minlength=n_clips), np.bincount(clip[~through], minlength=n_clips)
 
@@ -148,13 +153,13 @@ def counts(
 def interest(
     retention: NDArray[np.float64], known: Catalogue, *, reached: Indices, left: Indices
 ) -> pa.Table:
-    """Tell every clip of the eligible videos; one without a length is left out.
+    """Return a row for every clip of the eligible videos; a clip without a length is left out.
 
     Args:
-        retention: of everyone, at the end of every clip [n_clips].
+        retention: of everyone, at the end of every clip. [n_clips]
         known: the clips.
-        reached: viewings that reached each clip [n_clips].
-        left: of these the ones that left there [n_clips].
+        reached: viewings that reached each clip. [n_clips]
+        left: of these the ones that ended there. [n_clips]
 
     Returns:
         `clip_interest` rows, sorted by video and clip.
@@ -179,10 +184,10 @@ def interest(
 
 
 def exits(found: dict[str, NDArray[np.float64]], known: Catalogue) -> pa.Table:
-    """Tell where each segment leaves the eligible videos that have clips.
+    """Return where each segment leaves the eligible videos that have clips.
 
     Args:
-        found: by segment, retention at the end of every clip [n_clips].
+        found: by segment, retention at the end of every clip. [n_clips]
         known: the clips.
 
     Returns:

@@ -1,7 +1,7 @@
 """Trends in words: what each of a user's trends is about, where it is heading, how long it will hold.
 
-A trend is the viewings it holds, each with a mass (`models/sequence/multi_trend.py`: what the user watched,
-and what similar users watched next). With p_k the trend's share of the user's mass:
+A trend is the viewings it holds, each with a mass (`models/sequence/multi_trend.py`: what the user watched, and what
+similar users watched next). With p_k the trend's share of the user's mass:
 
     weight     p_k
     change     p_k among the newer half of the user's mass - p_k among the older half
@@ -57,11 +57,14 @@ class Catalogue:
 
 
 def catalogue(nodes: pa.Table, videos: pa.Table) -> Catalogue:
-    """The tags of the nodes.
+    """Return the day's videos with their tags.
 
     Args:
         nodes: `video_nodes` of the day.
         videos: `videos` of the day.
+
+    Returns:
+        Both in the order of video_idx.
     """
     nodes = nodes.sort_by("video_idx")
     place = pc.index_in(nodes["video_id"], value_set=videos["video_id"].combine_chunks())
@@ -77,15 +80,15 @@ def describe(
     until: dt.datetime,
     config: Config,
 ) -> pa.Table:
-    """Tell the trends of all users.
+    """Describe the trends of all users.
 
     Args:
         members: one row per viewing that a trend holds: user_idx, trend, video_idx, mass, at.
         users: `users` of the day.
-        served: user_idx of everyone who may get a row.
-        known: what is said of the videos.
+        served: user_idx of everyone who may get a row. [n_served]
+        known: videos and their tags.
         until: the first instant the model has not seen; nothing in `members` is later.
-        config: how much is told.
+        config: number of tags and videos, thresholds.
 
     Returns:
         `user_trends` rows, sorted by user and rank.

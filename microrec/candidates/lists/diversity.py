@@ -1,4 +1,4 @@
-"""A ranked pool made less monotonous: few videos of one author, no near-duplicates, unlike neighbours.
+"""Diversity: few videos of one author, no near-duplicates, unlike neighbours in a list picked from a ranked pool.
 
 A list is picked place by place. Next is, of the videos whose author has room and whose cluster of
 near-duplicates is not in the list yet, the one with the greatest
@@ -65,21 +65,23 @@ class Likeness:
 
 
 def likeness(modality_edges: pa.Table, videos: pa.Table, *, config: Config) -> Likeness:
-    """What the videos of a day have in common.
+    """Compute what the videos of a day have in common.
 
-    The similarity of a pair is the mean over all modalities of the table; where a modality has the pair
-    in both directions the larger one counts, where it has it in none, or not above 0, it counts 0. So
-    of four modalities, videos that share no more than three are never more alike than 3/4.
+    The similarity of a pair is the mean over all modalities of the table; where a modality has the pair in both
+    directions the larger one counts, where it has it in none, or not above 0, it counts 0. So of four modalities,
+    videos that share no more than three are never more similar than 3/4.
 
-    Near-duplicates have no chains: in the order of video_idx, a video joins the first one that it is
-    itself as similar to as `collapse` and that has joined no other. Of a ~ b ~ c, a and c unlike, b joins
-    a and c stands alone. So all of a cluster are near one video; the price is that b and c, which are
-    near each other, may stand in one list.
+    Near-duplicates have no chains: in the order of video_idx, a video joins the first one that it is itself as similar
+    to as `collapse` and that has joined no other. Of a ~ b ~ c, a and c unlike, b joins a and c stands alone. So all of
+    a cluster are near one video; the price is that b and c, which are near each other, may stand in one list.
 
     Args:
         modality_edges: of the day, in any order.
         videos: `video_nodes` of the day, in any order.
-        config: From which similarity on videos are near-duplicates; compared as float32.
+        config: similarity from which on videos are near-duplicates; compared as float32.
+
+    Returns:
+        Author and cluster [n_videos], similarity [n_videos, n_videos].
     """
     videos = videos.sort_by("video_idx")
     author = videos["author_id"].combine_chunks().dictionary_encode().indices.fill_null(-1)
@@ -96,20 +98,20 @@ def pick(
 ) -> NDArray[np.int64]:
     """Pick the lists of a block of users; ties go to the smaller rank.
 
-    Videos with a score of 0 or less are fillers: they follow, in the order of their ranks and under the
-    same caps, when no personal video is left that the caps allow. If the caps leave places empty, what
-    they have kept out fills them in the order of the ranks: no list is shorter for variety's sake.
+    Videos with a score of 0 or less are fillers: they follow, in the order of their ranks and under the same caps, when
+    no personal video is left that the caps allow. If the caps leave places empty, the videos they have kept out fill
+    them in the order of the ranks: diversity makes no list shorter.
 
     Args:
-        videos: video_idx in the order of the ranks, -1 where the pool has ended [n_block, n_pool].
-        scores: Falling with the rank [n_block, n_pool].
-        k: Length of a list; shorter only where the pool is.
-        like: What videos have in common.
-        config: How much variety is wanted.
+        videos: video_idx in the order of the ranks, -1 where the pool has ended. [n_block, n_pool]
+        scores: falling with the rank. [n_block, n_pool]
+        k: length of a list; shorter only where the pool is.
+        like: what videos have in common.
+        config: how much variety is wanted.
 
     Returns:
-        Places in the pool in the new order, -1 where it is exhausted [n_block, k]. Costs 4 bytes per
-        user of the block and video of the catalogue if relevance is below 1.
+        Places in the pool in the new order, -1 where it is exhausted. [n_block, k] Costs 4 bytes per user of the block
+        and video of the catalogue if relevance is below 1.
     """
     n_block, n_pool = videos.shape
     positions = np.full((n_block, k), -1, dtype=np.int64)
@@ -124,24 +126,27 @@ def pick(
 
 
 def falling(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores of a list in its new order as the least so far, so that none rises with the rank.
+    """Return the scores of lists in their new order as the least so far, so that none rises with the rank.
 
     Args:
-        scores: [n_block, k].
+        scores: in the new order. [n_block, k]
+
+    Returns:
+        Scores that do not increase along a row. [n_block, k]
     """
     least: NDArray[np.float64] = np.minimum.accumulate(scores, axis=1)
     return least
 
 
 def intra_list_similarity(listed: Indices, like: Likeness) -> NDArray[np.float64]:
-    """Mean similarity over the pairs of each list; NaN where a list has fewer than two videos.
+    """Return the mean similarity over the pairs of each list.
 
     Args:
-        listed: video_idx, all different, -1 where a list has ended [n_users, k].
-        like: What videos have in common.
+        listed: video_idx, all different, -1 where a list has ended. [n_users, k]
+        like: what videos have in common.
 
     Returns:
-        [n_users]
+        The means; NaN where a list has fewer than two videos. [n_users]
     """
     n_listed = (listed >= 0).sum(axis=1)
     total = np.zeros(len(listed))

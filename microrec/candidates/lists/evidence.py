@@ -1,15 +1,15 @@
-"""Evidence: for each row of a list, the fact of the night that speaks most for it in its source's eyes.
+"""Evidence: for each row of a list, the strongest fact for it by the kind of its source's model.
 
-    form of the source          evidence
+    kind of model               evidence
     neighbour lists of videos   video    argmax_{j in N_u} sim(j, v)
     embeddings                  video    argmax_{j in N_u} cos(video_j, video_v)
     neighbour lists of users    viewers  how many users w with sim(u, w) > 0 are positive about v
     embeddings, dim = 1         viewers  how many users are positive about v: a list that is everyone's
     trends                      trend    argmax_k <user_uk, video_v>
 
-with N_u the positive videos of u. Where there is a video, the modality is the one in which the two are
-most alike among the neighbours of `modality_edges`. Rungs of the ladder, the exploration and ranking
-networks have none. No user is ever named.
+with N_u the positive videos of u. Where the evidence is a video, the modality is the one in which the two are most
+similar among the neighbours of `modality_edges`. Rungs of the ladder, the exploration and ranking networks have none.
+No user is ever named.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -37,17 +37,17 @@ def add(
     known: Knowledge,
     alike: Mapping[str, sparse.csr_matrix],
 ) -> pa.Table:
-    """Add what speaks for each row.
+    """Add the strongest evidence to each row.
 
     Args:
-        rows: Final lists: user_idx, video_idx, source, in any order.
-        models: Fitted models by source, one at a time; a ranking network is passed over.
-        known: What the fit knows.
-        alike: Similarity by modality, both directions [n_videos, n_videos], as of `by_modality`.
+        rows: final lists: user_idx, video_idx, source, in any order.
+        models: fitted models by source, one at a time; a ranking network is passed over.
+        known: what the fit has seen.
+        alike: similarity by modality, both directions, as of `by_modality`. [n_videos, n_videos]
 
     Returns:
-        The rows with evidence_video_idx, evidence_viewers and evidence_trend (int32) and
-        evidence_modality (string), null where there is none.
+        The rows with evidence_video_idx, evidence_viewers and evidence_trend (int32) and evidence_modality (string),
+        null where there is none.
     """
     user, video = column(rows, "user_idx"), column(rows, "video_idx")
     found = {name: np.full(len(user), NOTHING) for name in ("video_idx", "viewers", "trend")}
@@ -66,11 +66,14 @@ def add(
 
 
 def by_modality(edges: pa.Table, *, n_videos: int) -> dict[str, sparse.csr_matrix]:
-    """Similarity of neighbours by modality in the order of the names, the larger of the two directions.
+    """Return the similarity of neighbours by modality, the larger of the two directions.
 
     Args:
         edges: `modality_edges` of the day.
-        n_videos: Videos of the catalogue.
+        n_videos: videos of the catalogue.
+
+    Returns:
+        Sparse matrices, 0..1, in the order of the modalities' names. [n_videos, n_videos] each
     """
     found = {}
     for name in sorted(pc.unique(edges["modality"]).to_pylist()):

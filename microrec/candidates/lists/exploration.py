@@ -1,14 +1,13 @@
-"""New videos shown to some users with a chance that is known, so that what follows can be weighed.
+"""Exploration: new videos shown to some users with a known probability, so that their outcome can be weighted.
 
-Of a user's new videos, n get a place. Video v is among them with the chance
+Of a user's new videos, n get a place. Video v is among them with the probability
 
     pi(u, v) = min(1, n_u x size(u, v)),   sum_v pi(u, v) = n
     size(u, v) = s / number of new videos + (1 - s) x affinity(u, v) / sum_w affinity(u, w)
 
-where n_u makes the sum right. The draw is systematic (Madow, Annals of Mathematical Statistics 1949):
-one uniform number per user, no video twice, exactly these chances. The mean outcome over all pairs of
-a user and a new video, shown or not, is then estimated by weighing what was shown with 1 / pi
-(Horvitz and Thompson, JASA 1952).
+where n_u makes the sum right. The draw is systematic (Madow, Annals of Mathematical Statistics 1949): one uniform
+number per user, no video twice, exactly these probabilities. The mean outcome over all pairs of a user and a new video,
+shown or not, is then estimated by weighting the shown ones with 1 / pi (Horvitz and Thompson, JASA 1952).
 """
 
 from dataclasses import dataclass
@@ -67,13 +66,16 @@ class Placed:
 def newcomers(
     age: NDArray[np.float64], viewers: Indices, eligible: NDArray[np.bool_], *, config: Config
 ) -> NDArray[np.bool_]:
-    """Eligible videos that are young or have few viewers.
+    """Return which eligible videos are young or have few viewers.
 
     Args:
-        age: Days since publication, NaN where that is not known or ahead [n_videos].
-        viewers: Users with a viewing that the fit sees [n_videos].
-        eligible: May be proposed [n_videos].
-        config: What is new.
+        age: days since publication, NaN where that is not known or ahead. [n_videos]
+        viewers: users with a viewing that the fit sees. [n_videos]
+        eligible: may be proposed. [n_videos]
+        config: what is new.
+
+    Returns:
+        True where a video is new. [n_videos]
     """
     # NaN compares false.
     new: NDArray[np.bool_] = eligible & (
@@ -85,19 +87,16 @@ def newcomers(
 def chances(
     affinity: Floats, allowed: NDArray[np.bool_], *, places: int, uniform_share: float
 ) -> NDArray[np.float64]:
-    """Chance of each new video to be shown to each user of a block.
+    """Return the probability with which each new video is shown to each user of a block.
 
     Args:
-        affinity: Finite; below 0 counts as 0; a user who has none above 0 has equal chances
-            [n_block, n_new].
-        allowed: Whether the video may be shown to the user, and is not in the list anyway
-            [n_block, n_new].
-        places: Videos a user is shown; fewer only where fewer are allowed.
-        uniform_share: 0..1. At 0 videos without affinity have a chance only where those with some
-            leave places empty.
+        affinity: finite; below 0 counts as 0; a user who has none above 0 has equal probabilities. [n_block, n_new]
+        allowed: whether the video may be shown to the user, and is not in the list anyway. [n_block, n_new]
+        places: videos a user is shown; fewer only where fewer are allowed.
+        uniform_share: 0..1. At 0 videos without affinity are shown only where those with some leave places empty.
 
     Returns:
-        [n_block, n_new], 0..1, 0 where not allowed; the sum over a row is min(places, allowed videos).
+        Probabilities, 0 where not allowed; a row adds up to min(places, allowed videos). [n_block, n_new]
     """
     n_allowed = allowed.sum(axis=1, keepdims=True)
     even = allowed / np.maximum(n_allowed, 1)
@@ -109,19 +108,19 @@ def chances(
 
 
 def draw(found: Floats, uniforms: Floats, *, places: int) -> NDArray[np.int64]:
-    """Draw as many videos for each user as the chances add up to, each with its chance.
+    """Draw as many videos for each user as the probabilities add up to, each with its probability.
 
-    The chances of a user lie end to end on a line; the videos under u, u + 1, u + 2, ... are drawn.
-    Videos that are always shown are kept off the line.
+    The probabilities of a user lie end to end on a line; the videos under u, u + 1, u + 2, ... are drawn. Videos that
+    are always shown are kept off the line.
 
     Args:
-        found: `chances` [n_block, n_new].
-        uniforms: One number of each user, 0 <= u < 1 [n_block].
-        places: Of the chances.
+        found: the probabilities, as of `chances`. [n_block, n_new]
+        uniforms: one number of each user, 0 <= u < 1. [n_block]
+        places: as given to `chances`.
 
     Returns:
-        Columns of `found`, ascending, -1 where there is none [n_block, places]. The first place goes to
-        the first column: whoever wants the places drawn as well shuffles the columns of the night.
+        Columns of `found`, ascending, -1 where there is none. [n_block, places] The first place goes to the first
+        column: a caller who wants the places drawn as well shuffles the columns of the night.
     """
     certain = found >= CERTAIN
     line = np.cumsum(np.where(certain, 0.0, found), axis=1)
@@ -138,15 +137,15 @@ def draw(found: Floats, uniforms: Floats, *, places: int) -> NDArray[np.int64]:
 def place(videos: Indices, explored: Indices, *, every: int) -> Placed:
     """Put explored videos into the lists, at ranks every, 2 x every, ...; the others move down.
 
-    Those for which a list is too short stand at its end, in their order. What moves beyond k is dropped.
+    Where a list is too short for them they stand at its end, in their order. Videos that move beyond k are dropped.
 
     Args:
-        videos: Lists, -1 where one has ended [n_block, k].
-        explored: video_idx, none of them in the user's list, -1 where there is none [n_block, places].
-        every: Distance of the explored.
+        videos: lists of video_idx, -1 where one has ended. [n_block, k]
+        explored: video_idx, none of them in the user's list, -1 where there is none. [n_block, places]
+        every: distance between two explored videos.
 
     Returns:
-        Lists of min(k, listed + explored) distinct videos.
+        Lists of min(k, listed + explored) distinct videos. [n_block, k]
     """
     n_block, k = videos.shape
     there = explored >= 0
@@ -172,15 +171,18 @@ def place(videos: Indices, explored: Indices, *, every: int) -> Placed:
 
 
 def inverse_weighted(outcome: Floats, propensity: Floats, shown: NDArray[np.bool_]) -> Estimate:
-    """Estimate the mean outcome over all pairs that had a chance from those that were shown.
+    """Estimate the mean outcome over all pairs that could be shown from those that were shown.
 
     Args:
-        outcome: Of each pair; anything where it was not shown [n_pairs].
-        propensity: Chance of each pair, 0..1 [n_pairs].
-        shown: Whether it was shown [n_pairs].
+        outcome: of each pair; anything where it was not shown. [n_pairs]
+        propensity: probability of each pair, 0..1. [n_pairs]
+        shown: whether it was shown. [n_pairs]
+
+    Returns:
+        Both estimates, in the unit of the outcome; NaN where no pair could be shown.
 
     Raises:
-        MicrorecError: A pair was shown that had no chance, or one above 1.
+        MicrorecError: a shown pair has a propensity of 0, or above 1.
     """
     chance = np.asarray(propensity, dtype=np.float64)[shown]
     bad = int((~((chance > 0) & (chance <= 1))).sum())

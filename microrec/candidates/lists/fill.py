@@ -1,10 +1,9 @@
-"""The one final filter-and-fill: personal candidates, then the ladder, until K or nothing is left.
+"""Filter and fill: personal candidates, then the ladder, until K or until no allowed video is left.
 
-Each block of users is one dense array of scores: what the blend says of a personal candidate (above
-0), else minus the video's place on the ladder (below 0), else -inf where the video is seen or
-ineligible. Its exact top-K *is* the list, so distinct videos, contiguous ranks, falling scores and
-"K or every allowed video" hold by construction. Variety picks K of a longer top and keeps all of
-that; explored videos then take some places, and nothing follows them.
+Each block of users is one dense array of scores: the blend's score of a personal candidate (above 0), else minus the
+video's place on the ladder (below 0), else -inf where the video is seen or ineligible. Its exact top-K *is* the list,
+so distinct videos, contiguous ranks, falling scores and "K or every allowed video" hold by construction. Diversity
+picks K of a longer top and keeps all of that; explored videos then take some places, and nothing follows them.
 """
 
 import datetime as dt
@@ -106,26 +105,25 @@ def select(
     k: int,
     shaping: Shaping,
 ) -> pa.Table:
-    """Final list of every user.
+    """Select the final list of every user.
 
     Args:
-        candidates: `candidates` rows by source, in any order; a source may be absent or silent
-            about a user.
-        users: user_idx of everyone who gets a list.
-        known: What the fit knows; seen and ineligible videos never appear.
-        ladder: Fills the places that personal candidates leave.
-        k: Length of a list; shorter only where fewer videos are allowed.
-        shaping: What makes one list of them.
+        candidates: `candidates` rows by source, in any order; a source, or its rows of a user, may be absent.
+        users: user_idx of everyone who gets a list. [n_users]
+        known: what the fit has seen; seen and ineligible videos never appear.
+        ladder: fills the places that personal candidates leave.
+        k: length of a list; shorter only where fewer videos are allowed.
+        shaping: weights, learned order, diversity and exploration.
 
     Returns:
-        One row per (user, rank), sorted: user_idx, rank, video_idx (int32), score (float32,
-        non-increasing), source (strongest source, rung, or exploration), reason, source_rank (int32,
-        the source's own rank of the video, null for rungs and exploration) and propensity (float64,
-        chance with which the row is in the list; below 1 only for exploration).
+        One row per (user, rank), sorted: user_idx, rank, video_idx (int32), score (float32, non-increasing), source
+        (strongest source, rung, or exploration), reason, source_rank (int32, the source's own rank of the video, null
+        for rungs and exploration) and propensity (float64, probability with which the row is in the list; below 1 only
+        for exploration).
 
     Raises:
-        MicrorecError: The learned order has a video that no source proposes to the user: it was made
-            of other candidates.
+        MicrorecError: the learned order has a video that no source proposes to the user: it was made of other
+            candidates.
     """
     sources = {name: closed_form.ranked(rows) for name, rows in candidates.items()}
     learned = None if shaping.learned is None else closed_form.ranked(shaping.learned)
@@ -173,10 +171,13 @@ def with_ids(
     """Replace indices by the producers' ids and add the instant at which a row expires.
 
     Args:
-        rows: Lists with `<noun>_idx` columns; null stays null.
-        nodes: The node table of each noun (user, video; evidence_video is one of video), with
-            `<noun>_idx` 0..n-1 and `<noun>_id`.
-        valid_until: Put on every row.
+        rows: lists with `<noun>_idx` columns; null stays null.
+        nodes: the node table of each noun (user, video; evidence_video is one of video), with `<noun>_idx` 0..n-1 and
+            `<noun>_id`.
+        valid_until: put on every row.
+
+    Returns:
+        One row per row given, in the same order, with `<noun>_id` in place of `<noun>_idx` and valid_until.
     """
     for noun, table in nodes.items():
         kind = noun.removeprefix("evidence_")
@@ -273,7 +274,7 @@ def _rows(users: Indices, found: _Lists, names: list[str]) -> pa.Table:
 
 
 def reason(source: str) -> str:
-    """Why a video of a source, a rung or the exploration is in the list, in words a product can show."""
+    """Return why a video of a source, a rung or the exploration is in the list, in words a product can show."""
     return (
         EXPLORED_REASON if source == EXPLORED else REASONS.get(source) or closed_form.reason(source)
     )

@@ -1,12 +1,11 @@
-"""Global ordered lists: they fill what personal candidates leave, and answer for unknown users.
+"""Global ordered lists: they fill what personal candidates leave, and serve users without a list of their own.
 
     trend      most positive viewers on the last day the fit sees
     fresh      newest published videos, then by popularity
     popular    most positive viewers over the window
     catalogue  every eligible video, by video_idx
 
-Viewers are counted, not weighted: integers do not depend on the order of rows, and one heavy viewer
-counts once.
+Viewers are counted, not weighted: integers do not depend on the order of rows, and one heavy viewer counts once.
 """
 
 import datetime as dt
@@ -64,13 +63,13 @@ class Ladder:
     rung: NDArray[np.int16]
 
     def positions(self, n_videos: int) -> NDArray[np.int64]:
-        """1-based place of each video, [n_videos]; n_videos + 1 where it has none."""
+        """Return the 1-based place of each video; n_videos + 1 where it has none. [n_videos]."""
         places = np.full(n_videos, n_videos + 1, dtype=np.int64)
         places[self.video] = np.arange(1, len(self.video) + 1)
         return places
 
     def rungs(self, n_videos: int) -> NDArray[np.int16]:
-        """Rung of each video, [n_videos]; the last one where it has none."""
+        """Return the rung of each video, as a position in RUNGS; the last one where it has none. [n_videos]."""
         rungs = np.full(n_videos, len(RUNGS) - 1, dtype=np.int16)
         rungs[self.video] = self.rung
         return rungs
@@ -79,15 +78,18 @@ class Ladder:
 def rungs(
     edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day: dt.date, config: Config
 ) -> dict[str, NDArray[np.int64]]:
-    """Ordered eligible videos of each rung.
+    """Rank the eligible videos of each rung.
 
     Args:
         edges: `watch_edges` of the day; splits the fit may not see are ignored.
         videos: `video_nodes` of the day.
-        known: What the fit knows.
+        known: what the fit has seen.
         fit: trial or final.
-        day: The day of the run.
-        config: Lengths of the short rungs.
+        day: the day of the run.
+        config: lengths of the short rungs.
+
+    Returns:
+        video_idx by rung, in its order. [n_listed] each
     """
     viewers = np.diff(known.positives.tocsc().indptr)
     last = positive_viewers(edges, splits_of(fit)[-1], n_videos=known.n_videos)
@@ -103,7 +105,15 @@ def rungs(
 
 
 def climb(lists: Mapping[str, Indices], order: Sequence[str] = RUNGS) -> Ladder:
-    """Join the rungs in `order`; a video stays on the first rung that offers it."""
+    """Join rungs; a video stays on the first rung that offers it.
+
+    Args:
+        lists: video_idx by rung, as of `rungs`. [n_listed] each
+        order: names of the rungs to join.
+
+    Returns:
+        Each video once, in the order of filling.
+    """
     video = np.concatenate([np.asarray(lists[name], dtype=np.int64) for name in order])
     rung = np.repeat([RUNGS.index(name) for name in order], [len(lists[name]) for name in order])
     _, first = np.unique(video, return_index=True)
@@ -112,15 +122,15 @@ def climb(lists: Mapping[str, Indices], order: Sequence[str] = RUNGS) -> Ladder:
 
 
 def fallback(lists: Mapping[str, Indices], k: int) -> pa.Table:
-    """Lists for users nobody knows, one row per (segment, rank).
+    """Return the lists for users without one of their own.
 
     Args:
-        lists: Rungs.
-        k: Length of a list; shorter where fewer videos are eligible.
+        lists: video_idx by rung, as of `rungs`.
+        k: length of a list; shorter where fewer videos are eligible.
 
     Returns:
-        segment, rank (int32), video_idx (int32), score (float32, minus the rank) and source (the
-        rung).
+        One row per (segment, rank): segment, rank (int32), video_idx (int32), score (float32, minus the rank) and
+        source (the rung).
     """
     parts = []
     for segment, order in SEGMENTS.items():

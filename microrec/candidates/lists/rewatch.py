@@ -1,9 +1,9 @@
-"""What a user liked and may want to see again: a lane of its own, since a list never holds a seen video.
+"""Videos a user liked and may want to see again: a lane of its own, since a list never holds a seen video.
 
     score(u, v) = sum of the weights of u's positive edges to v that no later dislike undoes
 
-The weight of an edge fades with the days since the viewing (`watch_edges`), so what was liked often and
-not long ago comes first; what was watched within `rest_days` rests. Off unless a length is asked for.
+The weight of an edge fades with the days since the viewing (`watch_edges`), so what was liked often and not long ago
+comes first; what was watched within `rest_days` is left out. Off unless the recipe sets a length.
 """
 
 import datetime as dt
@@ -33,18 +33,18 @@ class Config(BaseModel):
 def lanes(
     edges: pa.Table, *, users: Indices, known: Knowledge, until: dt.datetime, config: Config
 ) -> pa.Table:
-    """The lane of each user; nobody's if the length is 0.
+    """Return the lane of each user; no rows if the length is 0.
 
     Args:
         edges: `watch_edges` of the day, of which the final fit sees all.
-        users: user_idx of everyone who may have one.
-        known: What the final fit knows; own and ineligible videos never come again.
-        until: First instant the fit has not seen.
-        config: Length and rest.
+        users: user_idx of everyone who may have a lane. [n_users]
+        known: what the final fit has seen; own and ineligible videos never come again.
+        until: first instant the fit has not seen.
+        config: length and days of rest.
 
     Returns:
-        user_idx, rank, video_idx (int32), score (float32, not increasing with the rank), n_positive (int32)
-        and last_at, sorted by user and rank; ties by video_idx.
+        One row per (user, rank): user_idx, rank, video_idx (int32), score (float32, not increasing with the rank),
+        n_positive (int32) and last_at, sorted by user and rank; ties by video_idx.
     """
     seen = fit_edges(edges, "final")
     user, video = (column(seen, name).astype(np.int64) for name in ("user_idx", "video_idx"))

@@ -1,4 +1,4 @@
-"""What all sources propose to a user, in the order of one more score."""
+"""The union of all sources' candidates, in the order of one more score."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from microrec.errors import MicrorecError
 
 
 def union(candidates: Mapping[str, pa.Table]) -> tuple[Indices, Indices]:
-    """Every pair of a user and a video that some source proposes, once.
+    """Return every pair of a user and a video that some source proposes, once.
 
     Args:
         candidates: `candidates` rows by source, in any order.
@@ -31,18 +31,17 @@ def union(candidates: Mapping[str, pa.Table]) -> tuple[Indices, Indices]:
 def by_score(
     users: Indices, videos: Indices, scores: Floats, *, k: int, then: Floats | None = None
 ) -> pa.Table:
-    """The best `k` of each user's pairs.
+    """Return the best `k` of each user's pairs.
 
     Args:
-        users: [n_pairs].
-        videos: [n_pairs].
-        scores: [n_pairs].
-        k: Length of a list; shorter where fewer are proposed.
-        then: [n_pairs] decides between equal scores, the greater first.
+        users: user_idx. [n_pairs]
+        videos: video_idx. [n_pairs]
+        scores: of the pairs. [n_pairs]
+        k: length of a list; shorter where fewer are proposed.
+        then: decides between equal scores, the greater first. [n_pairs]
 
     Returns:
-        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by
-        video_idx.
+        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by video_idx.
 
     Raises:
         MicrorecError: a score is not finite.

@@ -3,9 +3,8 @@
     score(u, v) = sum_s w_s(n_u) / (c + rank_s(u, v))
     w_s(n)      = warm_s * n / (n + kappa) + cold_s * kappa / (n + kappa)
 
-n_u = the user's positive edges in the fit. Reciprocal rank fusion: Cormack, Clarke and Buettcher,
-SIGIR 2009; the
-adaptive weight: models.md, section 6 (hybrid). A source that is absent simply adds nothing.
+n_u = the user's positive edges in the fit. Reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009; the
+weights by history are ours. A source that is absent adds nothing.
 """
 
 from collections.abc import Mapping
@@ -73,7 +72,15 @@ class Config(BaseModel):
     """(user, video) cells fused at a time, about 26 bytes each; does not change the lists."""
 
     def weight(self, source: str, history: Indices) -> NDArray[np.float64]:
-        """Weight of a source for users with `history` positive edges each."""
+        """Return the weight of a source for users by the length of their histories.
+
+        Args:
+            source: name of the source.
+            history: positive edges of each user. [n_users]
+
+        Returns:
+            Weights between the source's cold and its warm weight. [n_users]
+        """
         chosen = self.weights.get(source, self.other)
         warmth = history / (history + self.kappa)
         return np.asarray(chosen.warm * warmth + chosen.cold * (1.0 - warmth), dtype=np.float64)
@@ -89,7 +96,14 @@ class Ranked:
     score: NDArray[np.float64]
 
     def of(self, users: Indices) -> tuple[Indices, Indices, Indices, NDArray[np.float64]]:
-        """Candidates of ascending `users`: position of the user in `users`, video_idx, rank, score."""
+        """Return the candidates of some users.
+
+        Args:
+            users: user_idx, ascending, at least one. [n_block]
+
+        Returns:
+            Position of the user in `users`, video_idx, rank and score. [n_rows] each
+        """
         start = np.searchsorted(self.user, users[0], side="left")
         stop = np.searchsorted(self.user, users[-1], side="right")
         user = self.user[start:stop]
@@ -116,7 +130,14 @@ class Fused:
 
 
 def ranked(candidates: pa.Table) -> Ranked:
-    """`candidates` rows of one source, in any order, ready to be cut by users."""
+    """Sort the candidates of one source by user, so that they can be cut by users.
+
+    Args:
+        candidates: `candidates` rows of one source, in any order.
+
+    Returns:
+        The rows as arrays; those of a user in the order given.
+    """
     user = column(candidates, "user_idx")
     order = np.argsort(user, kind="stable")
     return Ranked(
@@ -138,11 +159,14 @@ def fuse(
     """Fuse the sources for a block of users; the largest share names the source, ties by name.
 
     Args:
-        sources: Candidates by source.
-        users: [n_block] user_idx, ascending.
-        history: [n_block] positive edges of each user.
-        n_videos: Videos of the catalogue.
-        config: Weights.
+        sources: candidates by source.
+        users: user_idx, ascending. [n_block]
+        history: positive edges of each user. [n_block]
+        n_videos: videos of the catalogue.
+        config: weights.
+
+    Returns:
+        Points, strongest source and its rank, [n_block, n_videos] each.
     """
     shape = (len(users), n_videos)
     points = np.zeros(shape)
@@ -162,5 +186,5 @@ def fuse(
 
 
 def reason(source: str) -> str:
-    """Why a video of `source` is in the list, in words a product can show."""
+    """Return why a video of a source is in the list, in words a product can show."""
     return REASONS.get(source, OTHER_REASON)

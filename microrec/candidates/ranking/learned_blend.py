@@ -1,26 +1,24 @@
-"""The learned blend: how likely a user likes a proposed video, told by all sources together.
+"""The learned blend: the probability that a user likes a proposed video, from the scores of all sources.
 
-A few shallow trees (LightGBM; Ke et al., NeurIPS 2017) read what every source says of a pair, and
-what is known of the user and the video:
+A few shallow trees (LightGBM; Ke et al., NeurIPS 2017) read the rank and score of a pair in every source, and facts of
+the user and the video:
 
     points_<source>     1 / (c + rank), 0 where the source does not propose the video
     score_<source>      the source's score as a z-score within the user's list; a video it does not
                         propose has the least of the list
-    closed_form         the points of `blend`, the closed form
+    closed_form         the points of `ranking.closed_form`
     history             the user's positive edges (capped)
     place, place_last_day
                         -log(1 + videos with more positive viewers), all days and the last one: a
                         place, not a count, as days and windows are not equally busy
     age_days            since publication; missing where that is not known
 
-More points or a better score of a source never make a video less likely (monotone constraints), so
-what each source does can be read off.
+More points or a better score of a source never make a video less likely (monotone constraints), so that the effect of
+each source can be read off.
 
-It learns from *nights*, not from users: what one held-out day liked is for a good part a matter of
-which videos that day was about. A blend taught by one day and tested on other users of the same day
-looks much better than it is (README), so examples are whole earlier nights: their trial candidates,
-and what their held-out day came to like. With fewer than `least_nights` of them the closed form
-stands.
+Examples are whole earlier nights: their trial candidates, and what their held-out day came to like. What a held-out day
+likes is for a good part a matter of which videos that day is about: a blend that is taught by one day and tested on
+other users of the same day looks much better than it is. With fewer than `least_nights` nights the closed form stands.
 """
 
 import datetime as dt
@@ -133,14 +131,17 @@ class Examples:
 
 
 def facts(edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day: dt.date) -> Facts:
-    """What a fit knows of users and videos.
+    """Return the features of users and videos that do not depend on a source.
 
     Args:
         edges: `watch_edges` of the day; splits the fit may not see are ignored.
         videos: `video_nodes` of the day.
-        known: What the fit knows.
+        known: what the fit has seen.
         fit: trial or final.
-        day: The day of the run.
+        day: the day of the run.
+
+    Returns:
+        Histories [n_users] and features of videos [n_videos, 3].
     """
     liked = np.diff(known.positives.tocsc().indptr)
     last = positive_viewers(edges, splits_of(fit)[-1], n_videos=videos.num_rows)
@@ -154,19 +155,22 @@ def _place(viewers: Indices) -> NDArray[np.float64]:
 
 
 def names(sources: Sequence[str]) -> list[str]:
-    """Names of the features, in order."""
+    """Return the names of the features, in order, for sources in any order."""
     told = [kind + source for source in sorted(sources) for kind in OF_SOURCES]
     return [*told, CLOSED_FORM, *OF_PAIRS]
 
 
 def in_blocks(sources: Mapping[str, pa.Table], *, size: int) -> Iterator[dict[str, pa.Table]]:
-    """The same candidates, `size` users at a time, in the order of user_idx.
+    """Cut candidates into blocks of `size` users, in the order of user_idx.
 
-    What is said of a pair depends on its user's lists alone, so pairs of blocks are those of all.
+    The features of a pair depend on its user's lists alone, so the pairs of all blocks are those of all candidates.
 
     Args:
         sources: `candidates` rows by source, in any order.
-        size: Users of a block, at most.
+        size: users of a block, at most.
+
+    Yields:
+        The rows of a block by source; once, empty, if there are no candidates.
     """
     ordered = {name: rows.sort_by("user_idx") for name, rows in sources.items()}
     user = {name: column(rows, "user_idx") for name, rows in ordered.items()}
@@ -184,12 +188,15 @@ def in_blocks(sources: Mapping[str, pa.Table], *, size: int) -> Iterator[dict[st
 
 
 def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: closed_form.Config) -> Pairs:
-    """Every pair that some source proposes, with all that is said of it.
+    """Return every pair that some source proposes, with its features.
 
     Args:
         sources: `candidates` rows by source, in any order.
-        facts: What the fit knows of users and videos.
-        closed: The closed form.
+        facts: features of users and videos.
+        closed: the closed form.
+
+    Returns:
+        Pairs sorted by user and video, features [n_pairs, n_features].
     """
     user, video = union(sources)
     key = pack(user, video)
@@ -228,12 +235,15 @@ def _standard(at: Indices, scores: NDArray[np.float64], start: Indices) -> NDArr
 
 
 def liked(found: Pairs, users: Indices, videos: Indices) -> NDArray[np.bool_]:
-    """Which pairs came to be liked.
+    """Return which pairs came to be liked.
 
     Args:
-        found: Candidates.
-        users: [n_right] user_idx of a right pair.
-        videos: [n_right] its video_idx.
+        found: the candidates.
+        users: user_idx of the pairs that were liked. [n_right]
+        videos: video_idx of these. [n_right]
+
+    Returns:
+        True where a candidate is one of these pairs. [n_pairs]
     """
     return np.isin(pack(found.user, found.video), pack(users, videos))
 
@@ -241,15 +251,18 @@ def liked(found: Pairs, users: Indices, videos: Indices) -> NDArray[np.bool_]:
 def examples(
     found: Pairs, right: NDArray[np.bool_], *, config: Config, rng: np.random.Generator
 ) -> Examples:
-    """What is learned from one night: everything liked, and a share of the rest of the same users.
+    """Draw the examples of one night: every liked candidate, and a share of the rest of the same users.
 
-    Users who came to like none of their candidates teach nothing about the order of a list.
+    Users who came to like none of their candidates say nothing about the order of a list.
 
     Args:
-        found: The trial's candidates.
-        right: Which of them the held-out day liked. [n_pairs]
-        config: The share.
-        rng: Draws the others.
+        found: the trial's candidates.
+        right: which of them the held-out day liked. [n_pairs]
+        config: the share.
+        rng: draws the others.
+
+    Returns:
+        Features and outcomes, [n_examples, n_features] and [n_examples], in the order of the candidates.
     """
     asked = np.isin(found.user, found.user[right])
     kept = asked & (right | (rng.random(len(right)) < config.negatives))
@@ -257,7 +270,7 @@ def examples(
 
 
 def together(parts: Sequence[Examples]) -> Examples:
-    """Examples of several blocks of users as those of one night."""
+    """Return the examples of several blocks of users as those of one night, in their order."""
     values, right = [one.values for one in parts], [one.liked for one in parts]
     return Examples(np.concatenate(values), np.concatenate(right))
 
@@ -265,12 +278,15 @@ def together(parts: Sequence[Examples]) -> Examples:
 def fit(
     nights: Sequence[Examples], sources: Sequence[str], *, config: Config
 ) -> lightgbm.Booster | None:
-    """Learn from the examples of earlier nights; None where they are too few.
+    """Learn the blend from the examples of earlier nights.
 
     Args:
-        nights: Examples of each night.
-        sources: Names of the sources.
-        config: How.
+        nights: examples of each night.
+        sources: names of the sources.
+        config: size and number of the trees, and the least number of nights and of liked candidates.
+
+    Returns:
+        The trees; None where nights or liked candidates are too few.
     """
     if len(nights) < config.least_nights:
         return None
@@ -297,15 +313,15 @@ def fit(
 
 
 def order(booster: lightgbm.Booster, found: Pairs, *, k: int) -> pa.Table:
-    """The best `k` candidates of each user by the learned chance, of equal ones by the closed form.
+    """Return the best `k` candidates of each user by the learned probability, of equal ones by the closed form.
 
     Args:
-        booster: The learned blend.
-        found: Candidates.
-        k: Length of a list.
+        booster: the learned blend.
+        found: the candidates.
+        k: length of a list.
 
     Returns:
-        `candidates` rows; the score is the chance, in (0, 1].
+        `candidates` rows; the score is the probability, in (0, 1].
     """
     said = (
         booster.predict(found.values) if len(found.values) else []
@@ -316,17 +332,16 @@ def order(booster: lightgbm.Booster, found: Pairs, *, k: int) -> pa.Table:
 
 
 def effects(booster: lightgbm.Booster, found: Pairs) -> dict[str, NDArray[np.float64]]:
-    """What each source adds to the log odds of each pair (SHAP values of trees; Lundberg et al. 2020).
+    """Return what each source adds to the log odds of each pair (SHAP values of trees; Lundberg et al. 2020).
 
-    What the closed form says of a pair is counted under its own name, what is known of the user and
-    the video under `known`.
+    The effect of the closed form counts under its own name, that of the facts of user and video under `known`.
 
     Args:
-        booster: The learned blend.
-        found: Candidates.
+        booster: the learned blend.
+        found: the candidates.
 
     Returns:
-        [n_pairs] by name.
+        Log odds by name. [n_pairs] each
     """
     told = np.zeros(found.values.shape)
     if len(told):  # LightGBM explains no empty array
@@ -342,12 +357,15 @@ def effects(booster: lightgbm.Booster, found: Pairs) -> dict[str, NDArray[np.flo
 def closed_effects(
     found: Pairs, closed: closed_form.Config, *, history: Indices
 ) -> dict[str, NDArray[np.float64]]:
-    """The points each source adds to each pair in the closed form, [n_pairs] by name.
+    """Return the points each source adds to each pair in the closed form.
 
     Args:
-        found: Candidates.
-        closed: The closed form.
-        history: Positive edges of each user. [n_users]
+        found: the candidates.
+        closed: the closed form.
+        history: positive edges of each user. [n_users]
+
+    Returns:
+        Points by source. [n_pairs] each
     """
     return {
         name: closed.weight(name, history[found.user]) * found.values[:, place]
@@ -363,17 +381,17 @@ def weights(
     history: Indices,
     buckets: Sequence[tuple[str, int, int | None]],
 ) -> pa.Table:
-    """How far each source spreads a user's candidates apart, as a share, by history.
+    """Return how far each source spreads a user's candidates apart, as a share, by history.
 
     Args:
-        effects: What a source adds to each pair. [n_pairs] by name.
-        user: user_idx of each pair, ascending.
-        history: Positive edges of each user. [n_users]
-        buckets: Name, least and most positive edges.
+        effects: what a source adds to each pair. [n_pairs] by name.
+        user: user_idx of each pair, ascending. [n_pairs]
+        history: positive edges of each user. [n_users]
+        buckets: name, least and most positive edges.
 
     Returns:
-        bucket, source, weight (shares of a bucket add up to 1) and users; buckets without users are
-        absent.
+        One row per (bucket, source): bucket, source, weight (shares of a bucket add up to 1) and users; buckets without
+        users are absent.
     """
     users, start, count = np.unique(user, return_index=True, return_counts=True)
     spread = np.zeros((len(users), len(effects)))
@@ -399,15 +417,27 @@ def weights(
 
 
 def save(booster: lightgbm.Booster, folder: Path) -> None:
-    """Write the trees, as LightGBM's own text, into an artefact folder."""
+    """Write the trees, as LightGBM's own text, into an artefact folder.
+
+    Args:
+        booster: the trees.
+        folder: of the artefact; it exists.
+    """
     (folder / FILE).write_text(booster.model_to_string())
 
 
 def load(folder: Path, sources: Sequence[str]) -> lightgbm.Booster:
-    """The trees of an artefact folder.
+    """Read the trees of an artefact folder.
+
+    Args:
+        folder: of the artefact.
+        sources: names of the sources whose candidates will be scored.
+
+    Returns:
+        The trees.
 
     Raises:
-        MicrorecError: They were learned from other sources.
+        MicrorecError: they were learned from other sources.
     """
     booster = lightgbm.Booster(model_str=(folder / FILE).read_text())
     if booster.feature_name() != names(sources):

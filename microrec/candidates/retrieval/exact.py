@@ -104,18 +104,21 @@ def index(
     config: Config,
     rng: np.random.Generator,
 ) -> "Index | None":
-    """An index of a model's videos for `by_embeddings`; None where comparing all is as well.
+    """Build an index of a model's videos for `by_embeddings`.
 
     Args:
-        fitted: The vectors.
-        users: user_idx who will be ranked for; some of them say whether enough is found.
-        known: What the fit has seen.
-        k: Length of a list.
-        config: From how many videos on, and what is enough.
-        rng: Draws the users.
+        fitted: the vectors.
+        users: user_idx to rank for, of whom a sample measures the recall. [n_users]
+        known: what the fit has seen.
+        k: length of a list.
+        config: number of videos from which on to search, and the recall that is needed.
+        rng: draws the sample.
+
+    Returns:
+        The index; None where comparing all videos serves as well, or no depth of search reaches the recall.
 
     Raises:
-        MicrorecError: A known user's or video's vector is not finite.
+        MicrorecError: a known user's or video's vector is not finite.
     """
     users = np.unique(users)
     users = users[fitted.user_known[users]]
@@ -146,22 +149,22 @@ def by_embeddings(
     config: Config,
     index: "Index | None" = None,
 ) -> pa.Table:
-    """Best `k` allowed videos of each user the model knows, by inner product.
+    """Return the best `k` allowed videos, by inner product, of each user the model knows.
 
     Args:
-        fitted: The vectors.
-        users: user_idx to rank for.
-        known: What the fit has seen; seen and ineligible videos never appear.
-        k: Length of a list; shorter where fewer videos are allowed.
-        config: Block size.
-        index: Of the model's videos; they are compared one by one if there is none.
+        fitted: the vectors.
+        users: user_idx to rank for. [n_users]
+        known: what the fit has seen; seen and ineligible videos never appear.
+        k: length of a list; shorter where fewer videos are allowed.
+        config: block size.
+        index: of the model's videos; they are compared one by one if there is none.
 
     Returns:
-        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by
-        video_idx. From TILED pairs on `topk` finds them; scores may then differ in the last bits.
+        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by video_idx. From `TILED`
+        pairs on `retrieval.tiled` ranks them; scores may then differ in the last bits.
 
     Raises:
-        MicrorecError: A known user's or video's vector is not finite.
+        MicrorecError: a known user's or video's vector is not finite.
     """
     _check_finite(fitted)
 
@@ -182,12 +185,20 @@ def by_embeddings(
 def by_neighbours(
     fitted: NeighbourLists, *, users: Indices, known: Knowledge, k: int, config: Config
 ) -> pa.Table:
-    """Best `k` allowed videos of each user by neighbourhood; only videos with a score above 0.
+    """Return the best `k` allowed videos of each user by neighbourhood; only videos with a score above 0.
 
-    Args and returns as `by_embeddings`; the positive edges come from `known`.
+    Args:
+        fitted: neighbour lists of users or of videos.
+        users: user_idx to rank for. [n_users]
+        known: what the fit has seen; the positive edges come from here.
+        k: length of a list; shorter where fewer videos have a score.
+        config: block size.
+
+    Returns:
+        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by video_idx.
 
     Raises:
-        MicrorecError: A similarity is not finite.
+        MicrorecError: a similarity is not finite.
     """
     bad = int((~np.isfinite(fitted.similarity)).sum())
     if bad:
@@ -212,12 +223,20 @@ def by_neighbours(
 def by_trends(
     fitted: Trends, *, users: Indices, known: Knowledge, k: int, config: Config
 ) -> pa.Table:
-    """Best `k` allowed videos of each user who has a trend: a union of what the trends propose.
+    """Return the best `k` allowed videos of each user who has a trend: a union of the trends' proposals.
 
-    Each of a user's n trends proposes its best `trend_share` * k / n videos (rounded down); the
-    other places go to the best videos by score. The list is in the order of the score.
+    Each of a user's n trends proposes its best `trend_share` * k / n videos (rounded down); the other places go to the
+    best videos by score. The list is in the order of the score.
 
-    Args and returns as `by_embeddings`.
+    Args:
+        fitted: trends of users, vectors of videos.
+        users: user_idx to rank for. [n_users]
+        known: what the fit has seen; seen and ineligible videos never appear.
+        k: length of a list; shorter where fewer videos are allowed.
+        config: block size and share of the trends.
+
+    Returns:
+        `candidates` rows (user_idx, rank, video_idx, score), sorted by user_idx, rank; ties by video_idx.
 
     Raises:
         MicrorecError: a vector is not finite.
@@ -266,14 +285,14 @@ def _with_proposed(
 
 
 def top(scores: Floats, k: int) -> tuple[Indices, Indices, Indices]:
-    """Best `k` finite scores of each row, exactly; equal scores in the order of the columns.
+    """Return the best `k` finite scores of each row, exactly; equal scores in the order of the columns.
 
     Args:
-        scores: [n_rows, n_columns] without NaN; -inf is never taken.
-        k: At most this many per row.
+        scores: without NaN; -inf is never taken. [n_rows, n_columns]
+        k: at most this many a row.
 
     Returns:
-        Rows, columns and 1-based ranks, sorted by row and rank.
+        Rows, columns and 1-based ranks, sorted by row and rank. [n_taken] each
     """
     taken = scores > -np.inf
     if taken.mean() > FEW:
@@ -287,13 +306,32 @@ def top(scores: Floats, k: int) -> tuple[Indices, Indices, Indices]:
 
 
 def blocks(users: Indices, *, n_videos: int, block_cells: int) -> list[Indices]:
-    """Users cut into consecutive blocks of at most block_cells / n_videos (at least one) users."""
+    """Cut users into consecutive blocks that bound the scores held at a time.
+
+    Args:
+        users: user_idx. [n_users]
+        n_videos: scores of a user.
+        block_cells: scores of a block, at most, unless one user has more.
+
+    Returns:
+        Blocks in the order of the users, of at least one user. [n_block] each
+    """
     rows = max(1, block_cells // max(1, n_videos))
     return [users[start : start + rows] for start in range(0, len(users), rows)]
 
 
 def rows_of(users: Indices, ranks: Indices, videos: Indices, scores: Floats) -> pa.Table:
-    """Columns in the types of the `candidates` contract."""
+    """Return columns as rows in the types of the `candidates` contract.
+
+    Args:
+        users: user_idx. [n_rows]
+        ranks: from 1. [n_rows]
+        videos: video_idx. [n_rows]
+        scores: of any precision. [n_rows]
+
+    Returns:
+        `candidates` rows (user_idx, rank, video_idx int32, score float32), in the order given.
+    """
     columns = {
         "user_idx": users.astype(np.int32),
         "rank": ranks.astype(np.int32),

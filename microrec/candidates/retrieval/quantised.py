@@ -45,7 +45,13 @@ class Index:
     depth: int
 
     def ranked(self, user: Floats, *, users: Indices, seen: sparse.csr_matrix, k: int) -> Lists:
-        """Nearly the best `k` allowed, unseen videos of each user; arguments as those of `topk.ranked`.
+        """Return nearly the best `k` allowed, unseen videos of each user.
+
+        Args:
+            user: vectors of all users. [n_users, dim]
+            users: user_idx to rank for. [n_ranked]
+            seen: pairs that are never proposed, sparse. [n_users, n_videos]
+            k: length of a list.
 
         Returns:
             Lists by user, then rank, ties by video_idx.
@@ -89,15 +95,15 @@ def index(
     k: int,
     least: float,
 ) -> Index | None:
-    """Learn the codes and find the depth.
+    """Learn the codes and choose the least depth that reaches the recall.
 
     Args:
-        catalogue: Videos that may be proposed.
-        user: [n_users, dim], vectors of all users.
-        sample: user_idx whose exact lists the index is held against, at least 2.
-        seen: [n_users, n_videos], pairs that are never proposed.
-        k: Length of a list.
-        least: Share of the exact lists that must be found.
+        catalogue: videos that may be proposed.
+        user: vectors of all users. [n_users, dim]
+        sample: user_idx whose exact lists the index is compared with, at least 2. [n_sample]
+        seen: pairs that are never proposed, sparse. [n_users, n_videos]
+        k: length of a list.
+        least: share of the exact lists that must be found.
 
     Returns:
         The index, or None if it would have to look too deep.
@@ -119,7 +125,15 @@ def index(
 
 
 def shares(found: np.ndarray[Any, np.dtype[np.bool_]], user: Indices) -> Floats:
-    """Share of each user's places that were found; both are [n_places], sorted by user."""
+    """Return the share of each user's places that were found.
+
+    Args:
+        found: whether the video of a place was found. [n_places]
+        user: user_idx of each place, ascending. [n_places]
+
+    Returns:
+        Recall by user, in the order of user_idx. [n_users]
+    """
     _, start, size = np.unique(user, return_index=True, return_counts=True)
     share: Floats = np.add.reduceat(found.astype(np.float64), start) / size
     return share

@@ -55,7 +55,15 @@ class Catalogue(NamedTuple):
 
     @classmethod
     def of(cls, video: Floats, allowed: NDArray[np.bool_]) -> "Catalogue":
-        """The allowed ones [n_videos] of all videos [n_videos, dim]; copied if they are not all."""
+        """Take the allowed videos out of all.
+
+        Args:
+            video: vectors of all videos. [n_videos, dim]
+            allowed: whether a video may be proposed. [n_videos]
+
+        Returns:
+            The catalogue, whose vectors are a copy if not all videos are allowed.
+        """
         idx = np.flatnonzero(allowed).astype(np.int32)
         place = np.where(allowed, np.cumsum(allowed) - 1, -1).astype(np.int32)
         vectors = video if len(idx) == len(video) else video[idx]
@@ -113,16 +121,19 @@ def ranked(
     k: int,
     threads: int = 1,
 ) -> Iterator[Lists]:
-    """Best `k` allowed, unseen videos of each user, block by block in the order of `users`.
+    """Rank the best `k` allowed, unseen videos of each user, block by block in the order of `users`.
 
     Args:
-        catalogue: Videos that may be proposed.
-        user: [n_users, dim], vectors of all users.
-        users: user_idx to rank for.
-        seen: [n_users, n_videos], pairs that are never proposed.
-        k: Length of a list, at least 1; shorter where fewer videos are left.
-        threads: Blocks worked on at a time. BLAS has threads of its own (OMP_NUM_THREADS): the
-            product of the two should be the cores there are.
+        catalogue: videos that may be proposed.
+        user: vectors of all users. [n_users, dim]
+        users: user_idx to rank for. [n_ranked]
+        seen: pairs that are never proposed, sparse. [n_users, n_videos]
+        k: length of a list, at least 1; shorter where fewer videos are left.
+        threads: blocks worked on at a time. BLAS has threads of its own (OMP_NUM_THREADS): the product of the two
+            should be the number of cores.
+
+    Yields:
+        Lists of a block of at most `ROWS` users, sorted by user and rank.
     """
     k = min(k, len(catalogue.idx))
     if k == 0:
@@ -139,7 +150,7 @@ def ranked(
 
 
 def compile_kernel() -> None:
-    """Let a few users through, so that numba keeps the machine code on disk."""
+    """Rank for two users, so that numba keeps the machine code on disk."""
     few = np.eye(2, 4, dtype=np.float32)
     catalogue = Catalogue.of(few, np.ones(len(few), np.bool_))
     list(ranked(catalogue, few, users=np.arange(2), seen=sparse.csr_matrix((2, 2)), k=1))
