@@ -24,14 +24,14 @@ def main(day: job.Day) -> None:
     config = night.recipe.section("evaluation.oracle", inputs.Config)
     published = night.read("recommendations")
     user_ids = published["user_id"].to_pylist()
-    users = compare.drawn(user_ids, config.users, night.generator("oracle"))
+    users = compare.draw_users(user_ids, config.users, night.generator("oracle"))
     verdict = compare.check(oracle_inputs.read(night, users, config), published, users)
     for source, n in verdict.n_unlike.items():
         level = logging.WARNING if n else logging.INFO
         logger.log(level, "oracle day=%s source=%s users=%d unlike=%d", day, source, len(users), n)
     retrieval = night.recipe.section("candidates.retrieval", exact.Config)
-    recall = compare.recalled(verdict, retrieval.least_recall)
-    results = gate.table([compare.result(verdict), *recall])
+    recall = compare.recall_gates(verdict, retrieval.least_recall)
+    results = gate.table([compare.agreement_gate(verdict), *recall])
     night.write("gate_results", results, fit="oracle")
     gate.require(results, day=day, fit="oracle")
 

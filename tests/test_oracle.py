@@ -29,7 +29,7 @@ from microrec.errors import GateHeld, MicrorecError, MissingDay
 from microrec.oracle import compare, inputs, sources
 from microrec.oracle import lists as oracle_lists
 from microrec.oracle.inputs import Stored
-from microrec.oracle.sources import Told
+from microrec.oracle.sources import SourceScores
 from microrec.pipeline import fit_tables, oracle_inputs
 from microrec.pipeline.night import Night
 from microrec.runner import shards
@@ -163,7 +163,7 @@ def complete(table: str, rows: pa.Table, without: set[str]) -> pa.Table:
 def verdict(warehouse: arrow.Warehouse) -> compare.Verdict:
     """What the oracle says of everybody."""
     published = warehouse.read("recommendations", day=DAY)
-    users = compare.drawn(published["user_id"].to_pylist(), N_USERS, np.random.default_rng(0))
+    users = compare.draw_users(published["user_id"].to_pylist(), N_USERS, np.random.default_rng(0))
     return compare.check(
         oracle_inputs.read(Night.open(DAY), users, inputs.Config()), published, users
     )
@@ -186,10 +186,10 @@ def test_oracle_learned_varied_and_explored_lists_agree(
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
     assert (row["observed"], row["threshold"]) == (1.0, 1.0)
     assert oracle_inputs.read(Night.open(DAY), [], inputs.Config()).booster is not None
-    said = verdict(warehouse)
-    assert said.n_users == N_USERS - 1
-    assert not said.differences
-    assert not any(said.n_unlike.values())
+    found = verdict(warehouse)
+    assert found.n_users == N_USERS - 1
+    assert not found.differences
+    assert not any(found.n_unlike.values())
 
 
 @pytest.mark.spark
@@ -237,9 +237,9 @@ def test_oracle_closed_form_and_other_shapes_agree(warehouse: arrow.Warehouse, s
     before = lists(warehouse)
     call("select_recommendations", DAY)
     assert differing(before, lists(warehouse)), "another recipe gives other lists"
-    said = verdict(warehouse)
-    assert said.n_users == N_USERS - 1
-    assert not said.differences
+    found = verdict(warehouse)
+    assert found.n_users == N_USERS - 1
+    assert not found.differences
 
 
 def trust_closed_form(warehouse: arrow.Warehouse) -> None:
@@ -560,14 +560,14 @@ def without_the_first(warehouse: arrow.Warehouse) -> Callable[[pd.DataFrame], pd
 
 def test_oracle_sample_same_seed_draws_the_same_distinct_users() -> None:
     ids = [f"u{user}" for user in range(50)] * 3
-    some = [compare.drawn(ids, 20, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    some = [compare.draw_users(ids, 20, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert some[0] == some[1] != some[2]
     assert len(set(some[0])) == 20
-    assert compare.drawn(ids, 80, np.random.default_rng(1)) == sorted(set(ids))
+    assert compare.draw_users(ids, 80, np.random.default_rng(1)) == sorted(set(ids))
 
 
 def test_oracle_no_users_to_compare_fails() -> None:
-    judged = compare.result(compare.Verdict({}, 0, {}))
+    judged = compare.agreement_gate(compare.Verdict({}, 0, {}))
     assert (judged.status, judged.observed) == ("fail", None)
 
 
@@ -580,7 +580,7 @@ def test_oracle_draw_at_a_border_accepts_both_videos(
     user = known.user_idx["u0001"]
     settled, _, _ = compare.settle(known, [user])
     made = partial(
-        compare.variants,
+        compare.possible_lists,
         user=user,
         settled=settled[user],
         rungs=oracle_lists.ladder(known),
@@ -605,10 +605,12 @@ def test_oracle_draw_at_a_border_accepts_both_videos(
     assert explored(high)[0] not in explored(low - 1e-3)
 
 
-def told(score: list[float], slack: list[float] | float = 0.01) -> Told:
+def scores(score: list[float], slack: list[float] | float = 0.01) -> SourceScores:
     """All videos may be proposed."""
     everything = np.ones(len(score), dtype=np.bool_)
-    return Told(np.array(score), np.broadcast_to(slack, len(score)).copy(), everything, everything)
+    return SourceScores(
+        np.array(score), np.broadcast_to(slack, len(score)).copy(), everything, everything
+    )
 
 
 def stored(videos: list[int], score: list[float]) -> Stored:
@@ -632,12 +634,12 @@ SCORE = [0.9, 0.895, 0.5, 0.505, 0.1]
     ],
 )
 def test_oracle_ties_within_slack_accept_either_order(videos: list[int], right: bool) -> None:
-    assert sources.could_be(told(SCORE), stored(videos, SCORE), 3) == right
+    assert sources.could_be(scores(SCORE), stored(videos, SCORE), 3) == right
 
 
 def test_oracle_equal_scores_without_slack_follow_video_order() -> None:
     score = [0.5, 0.7, 0.5, 0.5]
-    exact = told(score, 0.0)
+    exact = scores(score, 0.0)
     assert sources.could_be(exact, stored([1, 0, 2], score), 3)
     assert not sources.could_be(exact, stored([1, 2, 0], score), 3)
     assert not sources.could_be(exact, stored([1, 0, 3], score), 3)
@@ -646,12 +648,12 @@ def test_oracle_equal_scores_without_slack_follow_video_order() -> None:
 
 def test_oracle_stored_score_beyond_slack_is_refused() -> None:
     right = stored([0, 1, 3], SCORE)
-    assert sources.could_be(told(SCORE), right._replace(score=right.score + 0.009), 3)
-    assert not sources.could_be(told(SCORE), right._replace(score=right.score + 0.011), 3)
+    assert sources.could_be(scores(SCORE), right._replace(score=right.score + 0.009), 3)
+    assert not sources.could_be(scores(SCORE), right._replace(score=right.score + 0.011), 3)
 
 
 def test_oracle_forbidden_video_is_refused_and_its_absence_accepted() -> None:
-    allowed = told(SCORE).allowed(np.array([True, False, True, True, True]))
+    allowed = scores(SCORE).allowed(np.array([True, False, True, True, True]))
     assert not sources.could_be(allowed, stored([0, 1, 3], SCORE), 3)
     assert sources.could_be(allowed, stored([0, 3, 2], SCORE), 3)
     settled, same = sources.settle(allowed, stored([0, 1, 3], SCORE), 3)
@@ -661,7 +663,7 @@ def test_oracle_forbidden_video_is_refused_and_its_absence_accepted() -> None:
 
 
 def test_oracle_sum_near_zero_may_be_absent() -> None:
-    one = told([0.9, 0.001, -0.001, -0.5])
+    one = scores([0.9, 0.001, -0.001, -0.5])
     some = replace(one, must=one.score > one.slack, may=one.score > -one.slack)
     for videos, right in (([0], True), ([0, 2], True), ([0, 1, 2], True), ([0, 3], False)):
         assert sources.could_be(some, stored(videos, one.score.tolist()), 4) == right
@@ -669,8 +671,8 @@ def test_oracle_sum_near_zero_may_be_absent() -> None:
 
 
 def test_oracle_trend_quota_ranks_before_scores() -> None:
-    first, second = told([0.9, 0.8, 0.7, 0.1]), told([0.0, 0.1, 0.2, 0.5])
-    both = replace(told([0.9, 0.8, 0.7, 0.5]), quotas=((first, 1), (second, 1)))
+    first, second = scores([0.9, 0.8, 0.7, 0.1]), scores([0.0, 0.1, 0.2, 0.5])
+    both = replace(scores([0.9, 0.8, 0.7, 0.5]), quotas=((first, 1), (second, 1)))
     score = both.score.tolist()
     assert sources.brute(both, 2).tolist() == [0, 3]
     assert sources.could_be(both, stored([0, 3], score), 2)

@@ -169,7 +169,15 @@ def current() -> Recipe:
 
 
 def section(name: str, config: type[ConfigT]) -> ConfigT:
-    """Resolve one component's `Config` from the current recipe, see `Recipe.section`."""
+    """Resolve one component's `Config` from the current recipe, see `Recipe.section`.
+
+    Args:
+        name: of the section.
+        config: class of the values.
+
+    Returns:
+        The validated values.
+    """
     return current().section(name, config)
 
 

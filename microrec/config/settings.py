@@ -88,10 +88,10 @@ class Settings(BaseSettings):
 
 @lru_cache
 def settings() -> Settings:
-    """The settings of this process (tests call `settings.cache_clear()` after changing the environment).
+    """Return the settings of this process (tests call `settings.cache_clear()` after changing the environment).
 
     Raises:
-        BadArgument: a variable cannot be read; its name is told, its value is not.
+        BadArgument: a variable cannot be read; the message names it, without its value.
     """
     try:
         return Settings()
@@ -104,7 +104,7 @@ def settings() -> Settings:
 
 
 def redacted(text: str) -> str:
-    """Text without the secrets of the settings."""
+    """Return a text without the secrets of the settings."""
     try:
         secrets = settings().secrets
     except BadArgument:
@@ -118,7 +118,7 @@ class Redacted(logging.Formatter):
     """Log lines, tracebacks included, without the secrets of the settings."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line of a log record."""
         return redacted(super().format(record))
 
 

@@ -1,14 +1,13 @@
 """The oracle: what a night's lists should be, computed again by brute force, one user at a time.
 
-What enters: the published `recommendations`, and all they were made of: the stored artefacts, the
-graph tables, the recipe. What leaves: how many of the drawn users agree row by row, and where the
-others differ first.
+Inputs: the published `recommendations`, and all they were made of: the stored artefacts, the graph tables, the
+recipe. Result: how many of the drawn users agree row by row, and where the others differ first.
 
-    night    what the night knows, counted anew
-    sources  what each fitted model says of every video to one user, and who is in its list
+    inputs   what the lists are made of, counted anew (`pipeline.oracle_inputs` reads the tables)
+    sources  each fitted model's score of every video for one user, and its list
     lists    from the sources' lists to the published one: points, chances, ladder, variety, exploration
-    evidence whether what a row gives as its evidence is true
-    compare  who is drawn, and whether a list is the published one
+    evidence whether the evidence of a row is true
+    compare  which users are drawn, and whether a list is the published one
 
 It shares no code with `candidates`, only the `Config`s, the names of things and the stored trees: a mistake there
 would else be made twice. It is plain and slow, and is meant to be read beside the docstrings of

@@ -1,4 +1,4 @@
-"""Whether what is published as evidence of a row is true: each fact counted or computed anew."""
+"""Whether the published evidence of a row is true: each fact counted or computed anew."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -11,7 +11,7 @@ from microrec.oracle.inputs import ListInputs
 
 
 class Claim(Protocol):
-    """A published row, as far as it claims something; see the contract of `recommendations`."""
+    """The evidence of a published row; see the contract of `recommendations`."""
 
     @property
     def source(self) -> str:
@@ -34,24 +34,27 @@ class Claim(Protocol):
         """Where the two videos are most alike."""
 
 
-def doubt(night: ListInputs, user: int, video: int, claim: Claim) -> str | None:
-    """What is not true of a row, in words; None if all is.
+def false_evidence(night: ListInputs, user: int, video: int, claim: Claim) -> str | None:
+    """Describe what is not true of a row's evidence.
 
     Args:
         night: what the list is made of.
         user: user_idx.
         video: video_idx of the row.
         claim: the row.
+
+    Returns:
+        The column, its value and the right ones; None if all evidence is true.
     """
     model = night.models.get(claim.source)
     near = similar(night, model, user, video)
     slack = 0.0 if isinstance(model, NeighbourLists) else night.rules.oracle.tolerance
-    near = {one: value for one, value in near.items() if value > -slack}
+    near = {liked: value for liked, value in near.items() if value > -slack}
     videos = greatest(near, slack)
     if max(near.values(), default=0.0) <= slack:
         videos.add(None)  # what is not similar speaks for nothing
     trends = scores(model, user, video) if isinstance(model, Trends) else {}
-    ids = {one if one is None else night.video_id[one]: one for one in videos}
+    ids = {None if liked is None else night.video_id[liked]: liked for liked in videos}
     right: dict[str, set[str | None] | set[int | None]] = {
         "evidence_video_id": set(ids),
         "evidence_viewers": {likers(night, model, user, video)},
@@ -59,14 +62,24 @@ def doubt(night: ListInputs, user: int, video: int, claim: Claim) -> str | None:
         "evidence_modality": {modality(night, ids.get(claim.evidence_video_id), video)},
     }
     for name, values in right.items():
-        said = getattr(claim, name)
-        if said not in values:
-            return f"{name} {said}, recomputed {' or '.join(sorted(map(str, values)))}"
+        published = getattr(claim, name)
+        if published not in values:
+            return f"{name} {published}, recomputed {' or '.join(sorted(map(str, values)))}"
     return None
 
 
 def similar(night: ListInputs, model: Fitted | None, user: int, video: int) -> dict[int, float]:
-    """How similar a source finds the videos that a user likes to another."""
+    """Return how similar a source finds the videos that a user likes to another video.
+
+    Args:
+        night: has what the user likes.
+        model: of the source; None: it has no model.
+        user: user_idx.
+        video: video_idx.
+
+    Returns:
+        Similarity by video_idx of the liked video; empty for models that compare no videos.
+    """
     liked = night.facts.liked.of(user).tolist()
     if isinstance(model, NeighbourLists) and model.axis == "video":
         rows = {j: slice(model.indptr[j], model.indptr[j + 1]) for j in liked}
@@ -81,7 +94,17 @@ def similar(night: ListInputs, model: Fitted | None, user: int, video: int) -> d
 
 
 def likers(night: ListInputs, model: Fitted | None, user: int, video: int) -> int | None:
-    """How many of a user's neighbours like a video, or of all users if the list is everyone's."""
+    """Count the users whose liking speaks for a video in a source's eyes.
+
+    Args:
+        night: has who likes what.
+        model: of the source; None: it has no model.
+        user: user_idx.
+        video: video_idx.
+
+    Returns:
+        Neighbours of the user that like it, or all users if the list is everyone's; None for other models.
+    """
     if isinstance(model, NeighbourLists) and model.axis == "user":
         near = slice(model.indptr[user], model.indptr[user + 1])
         others = model.neighbour[near][model.similarity[near] > 0].tolist()
@@ -92,39 +115,67 @@ def likers(night: ListInputs, model: Fitted | None, user: int, video: int) -> in
 
 
 def scores(model: Trends, user: int, video: int) -> dict[int, float]:
-    """What each trend of a user says of a video."""
+    """Return the score of a video by each trend of a user.
+
+    Args:
+        model: of trends.
+        user: user_idx.
+        video: video_idx.
+
+    Returns:
+        Inner products by number of the trend; known trends only.
+    """
     vector = model.video[video].astype(np.float64)
     there = np.flatnonzero(model.trend_known[user]).tolist()
     return {trend: float(model.user[user, trend].astype(np.float64) @ vector) for trend in there}
 
 
 def modality(night: ListInputs, one: int | None, other: int) -> str | None:
-    """Where two videos are most alike, the first by name of equals."""
+    """Return the modality in which two videos are most alike.
+
+    Args:
+        night: has the similarities.
+        one: video_idx; None: there is no such video.
+        other: video_idx.
+
+    Returns:
+        Its name, the first by name of equals; None where they are alike in none.
+    """
     if one is None:
         return None
-    found = {}
+    similarity_in = {}
     for name, alike in night.by_modality.items():
         videos, similarity = alike.of(one)
-        found[name] = float(similarity[videos == other].sum())
-    alike_in = [(-value, name) for name, value in found.items() if value > 0]
+        similarity_in[name] = float(similarity[videos == other].sum())
+    alike_in = [(-value, name) for name, value in similarity_in.items() if value > 0]
     return min(alike_in)[1] if alike_in else None
 
 
 def greatest(values: Mapping[int, float], slack: float) -> set[int | None]:
-    """Whose value may be the greatest, as far as a share `slack` of it can tell; of equals the first.
+    """Return the keys whose value may be the greatest, given values that may be off.
 
-    Nobody's, that is None, if there are no values.
+    Args:
+        values: by key.
+        slack: share of 1 + the greatest value by which a value may be off; 0: they are exact.
+
+    Returns:
+        All keys within the slack; of exact values the first key by number. None alone if there are no values.
     """
     if not values:
         return {None}
     most = max(values.values())
     least = most - slack * (1.0 + abs(most))
-    near = sorted(one for one, value in values.items() if value >= least)
+    near = sorted(key for key, value in values.items() if value >= least)
     return {*near} if slack else {near[0]}
 
 
 def cosine(one: Float64s, other: Float64s) -> float:
-    """Of two vectors; 0 where one has no length."""
+    """Return the cosine of two vectors in float64; 0 where one has no length.
+
+    Args:
+        one: [dim]
+        other: [dim]
+    """
     first, second = one.astype(np.float64), other.astype(np.float64)
     length = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float(first @ second) / length if length else 0.0

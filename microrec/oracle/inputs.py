@@ -52,7 +52,7 @@ class Rows(NamedTuple):
     value: Int64s
 
     def of(self, number: int) -> Int64s:
-        """The values of one number, ascending."""
+        """Return the values of one number, ascending. [n_values of the number]."""
         return self.value[self.start[number] : self.start[number + 1]]
 
 
@@ -78,7 +78,7 @@ class Alike(NamedTuple):
     similarity: NDArray[np.float32]
 
     def of(self, video: int) -> tuple[Int64s, NDArray[np.float32]]:
-        """Videos that are like this one, ascending, and how much."""
+        """Return the videos that are like one, ascending, and their similarity. [n_alike] each."""
         here = slice(self.start[video], self.start[video + 1])
         return self.video[here], self.similarity[here]
 
@@ -104,7 +104,7 @@ class Facts:
     """Since publication; NaN where that is not known or ahead."""
 
     @cached_property
-    def told(self) -> dict[str, Float64s]:
+    def video_features(self) -> dict[str, Float64s]:
         """What the trees read of every video, by name. [n_videos] each."""
         return {
             "place": _place(self.likers),
@@ -163,7 +163,15 @@ class ListInputs:
 
 
 def uploads(users: pa.Table, videos: pa.Table) -> list[tuple[int, int]]:
-    """user_idx and video_idx of each video whose author is a user."""
+    """Return the videos whose author is a user.
+
+    Args:
+        users: rows of `users`.
+        videos: rows of `video_nodes`.
+
+    Returns:
+        user_idx and video_idx of each.
+    """
     user_idx = dict(zip(users["user_id"].to_pylist(), users["user_idx"].to_pylist(), strict=True))
     authors = zip(videos["author_id"].to_pylist(), videos["video_idx"].to_pylist(), strict=True)
     return [(user_idx[author], video) for author, video in authors if author in user_idx]
@@ -176,19 +184,22 @@ def count(
     until: dt.datetime,
     own: Collection[tuple[int, int]] = (),
 ) -> Facts:
-    """Count what the final fit knows.
+    """Count what the final fit knows, edge by edge.
 
     Args:
         edges: `watch_edges` of the day.
         videos: `video_nodes` of the day, in the order of video_idx.
         n_users: rows of `users` of the day.
-        until: end of the day.
+        until: end of the day, UTC.
         own: user_idx and video_idx of what is barred though it was not seen.
+
+    Returns:
+        Counts by user and by video.
     """
     n_videos = videos.num_rows
     user, video = integers(edges["user_idx"]), integers(edges["video_idx"])
     positive = integers(edges["n_positive"]) > 0
-    part = np.array([PARTS.index(one) for one in edges["split"].to_pylist()], dtype=np.int64)
+    part = np.array([PARTS.index(split) for split in edges["split"].to_pylist()], dtype=np.int64)
     last = part == len(PARTS) - 1
     seen = np.unique(user << 32 | video)
     mine = np.array([one << 32 | video for one, video in own], dtype=np.int64)
@@ -218,11 +229,14 @@ def count(
 
 
 def alike(edges: pa.Table | None, n_videos: int) -> Alike:
-    """Mean similarity over the modalities; of the two directions of a pair the greater counts.
+    """Return the mean similarity over the modalities; of the two directions of a pair the greater counts.
 
     Args:
         edges: `modality_edges` of the day, in any order; None: nothing is alike.
         n_videos: in the catalogue.
+
+    Returns:
+        Similar videos of every video.
     """
     rows = pa.table({"modality": pa.array([], pa.string())}) if edges is None else edges
     names, best = sorted(pc.unique(rows["modality"]).to_pylist()), []
@@ -249,7 +263,15 @@ def alike(edges: pa.Table | None, n_videos: int) -> Alike:
 
 
 def alike_in_each(edges: pa.Table, n_videos: int) -> dict[str, Alike]:
-    """The same by modality, each by itself."""
+    """Return the similarity in each modality by itself.
+
+    Args:
+        edges: `modality_edges` of the day, in any order.
+        n_videos: in the catalogue.
+
+    Returns:
+        Similar videos of every video, by modality.
+    """
     names = sorted(pc.unique(edges["modality"]).to_pylist())
     of_each = {name: edges.filter(pc.equal(edges["modality"], name)) for name in names}
     return {name: alike(some, n_videos) for name, some in of_each.items()}

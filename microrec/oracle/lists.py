@@ -1,4 +1,4 @@
-"""From what the sources say of a user to the user's list: points or chances, ladder, variety, exploration."""
+"""From the sources' lists of a user to the final one: points or chances, ladder, variety, exploration."""
 
 import math
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Proposal(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A place of a list."""
+    """A row of a list."""
 
     video: int
     score: float
@@ -50,7 +50,14 @@ class Row:
 
 
 def ladder(night: ListInputs) -> dict[int, str]:
-    """Rung of every eligible video, in the order in which they fill a list."""
+    """Return the rung of every eligible video, in the order in which they fill a list.
+
+    Args:
+        night: what the night knows and its recipe.
+
+    Returns:
+        Name of the rung by video_idx.
+    """
     facts, config = night.facts, night.rules.ladder
     may = [video for video, eligible in enumerate(facts.eligible) if eligible]
     likers, last = facts.likers.tolist(), facts.last_likers.tolist()
@@ -68,7 +75,16 @@ def ladder(night: ListInputs) -> dict[int, str]:
 
 
 def clusters(alike: Alike, collapse: float | None, n_videos: int) -> list[int]:
-    """By video the first earlier one that it nearly duplicates and that duplicates none; else itself."""
+    """Return the video that each video nearly duplicates.
+
+    Args:
+        alike: similarity of the videos.
+        collapse: similarity from which on two videos are near-duplicates; None: none are.
+        n_videos: in the catalogue.
+
+    Returns:
+        By video_idx the first earlier video that it nearly duplicates and that duplicates none; else itself.
+    """
     found = list(range(n_videos))
     if collapse is None:
         return found
@@ -82,7 +98,16 @@ def clusters(alike: Alike, collapse: float | None, n_videos: int) -> list[int]:
 
 
 def fuse(lists: Lists, history: int, rules: Rules) -> dict[int, Proposal]:
-    """What the sources together give each video, added in the order of their names."""
+    """Return what the sources together give each video, added in the order of their names.
+
+    Args:
+        lists: the sources' lists of one user.
+        history: positive videos of the user.
+        rules: the recipe.
+
+    Returns:
+        Points by video_idx.
+    """
     found: dict[int, Proposal] = {}
     for source in sorted(lists):
         weight = _weight(source, history, rules)
@@ -101,17 +126,26 @@ def fuse(lists: Lists, history: int, rules: Rules) -> dict[int, Proposal]:
 
 
 def chances(lists: Lists, night: ListInputs, user: int) -> dict[int, float]:
-    """The learned chance of each video that has one of the first places; nothing without trees."""
+    """Return the learned chance of each video that has one of the first places.
+
+    Args:
+        lists: the sources' lists of the user.
+        night: has the trees.
+        user: user_idx.
+
+    Returns:
+        Chance by video_idx, less a share for the rank; empty without trees.
+    """
     if night.booster is None:
         return {}
-    videos = sorted({video for one in lists.values() for video in one.video.tolist()})
+    videos = sorted({video for stored in lists.values() for video in stored.video.tolist()})
     if not videos:
         return {}
-    told = features(lists, videos, night, user)
+    by_name = features(lists, videos, night, user)
     names = night.booster.feature_name()
-    values = np.stack([told[name] for name in names], axis=1).astype(np.float32)
+    values = np.stack([by_name[name] for name in names], axis=1).astype(np.float32)
     chance = np.maximum(np.asarray(night.booster.predict(values)), LEAST).tolist()
-    closed = told["closed_form"].astype(np.float32).tolist()
+    closed = by_name["closed_form"].astype(np.float32).tolist()
     order = sorted((-chance[at], -closed[at], videos[at]) for at in range(len(videos)))
     first = enumerate(order[: night.rules.depth], start=1)
     # The table holds the chance as float32.
@@ -121,35 +155,40 @@ def chances(lists: Lists, night: ListInputs, user: int) -> dict[int, float]:
 
 
 def features(lists: Lists, videos: list[int], night: ListInputs, user: int) -> dict[str, Float64s]:
-    """What the trees read of each video, by name.
+    """Return what the trees read of each video.
 
     Args:
         lists: of the user.
-        videos: whatever some list has.
+        videos: whatever some list has, ascending.
         night: what is known of the videos.
         user: user_idx.
+
+    Returns:
+        Values by name of the feature, [n_videos listed] each.
     """
-    facts, history = night.facts, len(night.facts.liked.of(user))
+    facts = night.facts
+    history = len(facts.liked.of(user))
     found: dict[str, Float64s] = {}
     closed = [0.0] * len(videos)
     for source in sorted(lists):
-        mine, weight = lists[source], _weight(source, history, night.rules)
+        mine = lists[source]
+        weight = _weight(source, history, night.rules)
         points = {
             v: 1.0 / (night.rules.blend.c + at) for at, v in enumerate(mine.video.tolist(), 1)
         }
         scores = dict(zip(mine.video.tolist(), standard(mine.score.tolist()), strict=True))
         least = min([0.0, *scores.values()])
         given = [points.get(video, 0.0) for video in videos]
-        closed = [total + weight * one for total, one in zip(closed, given, strict=True)]
+        closed = [total + weight * points_ for total, points_ in zip(closed, given, strict=True)]
         found[f"points_{source}"] = np.array(given)
         found[f"score_{source}"] = np.array([scores.get(video, least) for video in videos])
     found["closed_form"] = np.array(closed)
     found["history"] = np.full(len(videos), min(float(history), MOST_HISTORY))
-    return found | {name: values[videos] for name, values in facts.told.items()}
+    return found | {name: values[videos] for name, values in facts.video_features.items()}
 
 
 def standard(scores: list[float]) -> list[float]:
-    """Scores as z-scores; all 0 where they are equal."""
+    """Return scores as z-scores; all 0 where they are equal."""
     if not scores:
         return []
     mean = sum(scores) / len(scores)
@@ -158,17 +197,20 @@ def standard(scores: list[float]) -> list[float]:
 
 
 def fill(lists: Lists, night: ListInputs, user: int, rungs: Mapping[int, str], n: int) -> list[Row]:
-    """The user's n best: what the sources propose, then the ladder.
+    """Return the n best videos of a user: what the sources propose, then the ladder.
 
     Args:
         lists: of the user.
         night: what is known.
         user: user_idx.
         rungs: the ladder.
-        n: rows.
+        n: most rows.
+
+    Returns:
+        Rows in the order of their ranks.
     """
     proposals = fuse(lists, len(night.facts.liked.of(user)), night.rules)
-    points = {video: one.points for video, one in proposals.items()}
+    points = {video: proposal.points for video, proposal in proposals.items()}
     if night.booster is not None:
         points = chances(lists, night, user)
     allowed = unseen(night.facts, user)
@@ -187,15 +229,19 @@ def fill(lists: Lists, night: ListInputs, user: int, rungs: Mapping[int, str], n
 
 
 def vary(pool: list[Row], night: ListInputs, near: list[int]) -> list[Row]:
-    """A list picked out of a longer one, place by place.
+    """Pick a list out of a longer one, place by place.
 
     Args:
         pool: in the order of the ranks.
         night: what is known of the videos.
-        near: `clusters`.
+        near: of `clusters`.
+
+    Returns:
+        At most k rows, no score above the one before.
     """
     config, k = night.rules.diversity, night.rules.k
-    worth, place = relevance(pool), {row.video: at for at, row in enumerate(pool)}
+    worth = relevance(pool)
+    place = {row.video: at for at, row in enumerate(pool)}
     nearest = [0.0] * len(pool)  # how much a video is like the most alike one that is taken
     taken: list[int] = []
     may = list(range(len(pool)))
@@ -227,7 +273,14 @@ def vary(pool: list[Row], night: ListInputs, near: list[int]) -> list[Row]:
 
 
 def relevance(pool: list[Row]) -> list[float | None]:
-    """Scores from 0, the least, to 1, the greatest, as published: equal chances are equal; None for 0 or less."""
+    """Return published scores from 0, the least, to 1, the greatest.
+
+    Args:
+        pool: rows of a list.
+
+    Returns:
+        A number a row, equal for equal scores; None for a score of 0 or less.
+    """
     scores = [float(np.float32(row.score)) for row in pool]
     personal = [score for score in scores if score > 0]
     low, high = min(personal, default=0.0), max(personal, default=0.0)
@@ -237,17 +290,20 @@ def relevance(pool: list[Row]) -> list[float | None]:
 
 
 def explore(rows: list[Row], night: ListInputs, user: int, uniform: float) -> list[Row]:
-    """The list with new videos at some of its places.
+    """Return the list with new videos at some of its places.
 
     Args:
         rows: the list.
         night: what is new, and what is known of it.
         user: user_idx.
-        uniform: the user's random number.
+        uniform: the user's random number, 0 <= u < 1.
+
+    Returns:
+        At most k rows, no score above the one before.
     """
     config, k = night.rules.exploration, night.rules.k
-    known = {*night.facts.barred.of(user).tolist(), *(row.video for row in rows)}
-    may = [video for video in night.new.tolist() if video not in known]
+    excluded = {*night.facts.barred.of(user).tolist(), *(row.video for row in rows)}
+    may = [video for video in night.new.tolist() if video not in excluded]
     affinity = np.zeros(len(night.video_id))
     for video in night.facts.liked.of(user):
         others, similarity = night.alike.of(video)
@@ -257,44 +313,56 @@ def explore(rows: list[Row], night: ListInputs, user: int, uniform: float) -> li
     n = min(len(drawn), k)
     length = min(len(rows) + n, k)
     at = {min((i + 1) * config.every, length - n + 1 + i): drawn[i] for i in range(n)}
-    top, others_ = rows[0].score if rows else -1.0, iter(rows)
+    top = rows[0].score if rows else -1.0
+    rest = iter(rows)
     placed = [
         Row(may[at[rank]], top, EXPLORED, None, float(chance[at[rank]]))
         if rank in at
-        else next(others_)
+        else next(rest)
         for rank in range(1, length + 1)
     ]
     return falling(placed)
 
 
 def inclusion(affinity: Float64s, places: int, uniform_share: float) -> Float64s:
-    """Chance of each new video to be shown: who is sure of a place leaves, the likeliest first.
+    """Return the chance of each new video to be shown: sure ones get their places first, the likeliest before others.
 
     Args:
         affinity: of the user to each [n_new].
         places: to give away.
         uniform_share: of the chance that is the same for all.
+
+    Returns:
+        Chances [n_new], 0..1.
     """
-    found, there = np.zeros(len(affinity)), np.ones(len(affinity), dtype=np.bool_)
-    left, total = min(places, len(affinity)), affinity.sum()
+    chance = np.zeros(len(affinity))
+    there = np.ones(len(affinity), dtype=np.bool_)
+    left = min(places, len(affinity))
+    total = affinity.sum()
     by_affinity = affinity / total if total > 0 else affinity
     size = uniform_share / max(len(affinity), 1) + (1.0 - uniform_share) * by_affinity
     while left:
         whole = size[there].sum()
         likeliest = int(np.argmax(np.where(there, size, -1.0)))
         if left * size[likeliest] / whole < SURE:
-            return np.where(there, left * size / whole, found)
-        found[likeliest], there[likeliest] = 1.0, False
+            return np.where(there, left * size / whole, chance)
+        chance[likeliest] = 1.0
+        there[likeliest] = False
         left -= 1
-    return found
+    return chance
 
 
 def draw(chance: Float64s, uniform: float) -> list[int]:
-    """Places of the videos that lie under u, u + 1, ... when the chances are laid end to end; and of the sure ones.
+    """Draw the new videos that are shown.
+
+    The chances below 1 are laid end to end; drawn are the videos that lie under u, u + 1, ..., and the sure ones.
 
     Args:
         chance: [n_new]
         uniform: u
+
+    Returns:
+        Positions among the new videos, ascending.
     """
     sure = chance >= SURE
     line = np.cumsum(np.where(sure, 0.0, chance))
@@ -307,12 +375,13 @@ def draw(chance: Float64s, uniform: float) -> list[int]:
 
 
 def falling(rows: list[Row]) -> list[Row]:
-    """The same rows, none with a score above that of the one before."""
-    least, found = float("inf"), []
+    """Return the same rows, each score lowered to that of the row before where it is above it."""
+    least = float("inf")
+    lowered = []
     for row in rows:
         least = min(least, row.score)
-        found.append(replace(row, score=least))
-    return found
+        lowered.append(replace(row, score=least))
+    return lowered
 
 
 def _weight(source: str, history: int, rules: Rules) -> float:

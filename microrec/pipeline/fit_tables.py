@@ -26,6 +26,12 @@ class FitTables(NamedTuple):
 def read(night: Night) -> FitTables:
     """Read the tables of a night.
 
+    Args:
+        night: of the fit.
+
+    Returns:
+        Rows of `users`, `watch_edges` and `video_nodes`, and what the fit knows.
+
     Raises:
         MissingDay: a graph table has no rows of the day.
     """

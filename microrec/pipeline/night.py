@@ -89,7 +89,7 @@ class Night:
             **partition: further partition values.
 
         Returns:
-            Rows of the table, columns and types as declared.
+            Rows of `table`, columns and types as declared.
 
         Raises:
             MissingDay: nobody committed the partition.

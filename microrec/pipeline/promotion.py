@@ -1,4 +1,4 @@
-"""The gate where somebody may know better: what MICROREC_PROMOTE overrules is told in the log and in the release."""
+"""The gate where an operator knows better: MICROREC_PROMOTE overrules gates; log and release keep the reason."""
 
 import datetime as dt
 import logging
@@ -13,6 +13,11 @@ logger = logging.getLogger(__name__)
 
 def require(results: pa.Table, *, day: dt.date, fit: str) -> str | None:
     """Hold the night as `gate.require` does, but for what the run's reason overrules.
+
+    Args:
+        results: rows of `gate_results`.
+        day: of the night.
+        fit: of the results.
 
     Returns:
         The reason, if anything was overruled.

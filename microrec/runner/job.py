@@ -60,7 +60,10 @@ logger = logging.getLogger(__name__)
 def start(main: Callable[..., None]) -> None:
     """Run a job's `main` with its options taken from the command line, and end the process.
 
-    What went wrong is the last line that is logged: it is what an operator is told first.
+    What went wrong is the last line that is logged: an operator reads it first.
+
+    Args:
+        main: of the job.
     """
     configure_logs()
     began = time.monotonic()
@@ -86,7 +89,7 @@ def start(main: Callable[..., None]) -> None:
 
 
 def in_one_line(error: Exception) -> str:
-    """What an error says, without colours and Java's stack; of what it was caused by the innermost."""
+    """Return the message of an error without colours and Java's stack; of its causes only the innermost."""
     lines = [line.strip() for line in COLOUR.sub("", str(error)).splitlines()]
     said = [line for line in lines if line and not line.startswith(("at ", "... "))]
     causes = [line for line in said if line.startswith("Caused by: ")]

@@ -41,11 +41,14 @@ def fit(
     """Fit a model; one that trains in epochs in as many processes as the settings say.
 
     Args:
-        model: its name
-        graph: what is learned from
-        config: how
-        rng: source of every draw
-        runtime: where such a one runs, and from where it goes on
+        model: its name.
+        graph: what is learned from.
+        config: of the model.
+        rng: source of every draw.
+        runtime: where a model that trains in epochs runs, and from where it goes on.
+
+    Returns:
+        The fitted model and the report of its training.
     """
     module, processes = registry.model(model), settings().train_processes
     if "epochs" not in module.Config.model_fields:
@@ -58,13 +61,16 @@ def fit(
 
 
 def run(function: Callable[..., ResultT], *args: Any, processes: int, gpu: bool) -> ResultT:
-    """Call a function in several processes that torchrun has given a rank; the first one's result.
+    """Call a function in several processes that torchrun has given a rank.
 
     Args:
-        function: what each of them calls; importable there
-        *args: what with
-        processes: how many
-        gpu: whether each has an accelerator
+        function: what each of them calls; importable there.
+        *args: its arguments.
+        processes: how many.
+        gpu: whether each has an accelerator.
+
+    Returns:
+        The result of the first process.
     """
     # Here, not above: a night on one process never waits for pyspark.
     from pyspark.ml.torch.distributor import TorchDistributor

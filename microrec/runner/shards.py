@@ -32,19 +32,19 @@ BATCH = 65_536
 
 
 class Ask(Protocol):
-    """Says the rows of some users; importable where Spark's workers are."""
+    """Computes the rows of some users; importable where Spark's workers are."""
 
     def __call__(self, *, users: Indices) -> pa.Table:
         """The same columns for any users [n_users], ascending, also for nobody."""
 
 
 def write(table: str, ask: Ask, users: Indices, **scope: Any) -> None:
-    """Ask for the rows of all users and commit them as one partition.
+    """Compute the rows of all users and commit them as one partition.
 
     Args:
         table: name of the table.
-        ask: says the rows of some users.
-        users: user_idx, ascending.
+        ask: computes rows of `table` for some users.
+        users: user_idx [n_users], ascending.
         **scope: partition values.
 
     Raises:
@@ -64,12 +64,24 @@ def write(table: str, ask: Ask, users: Indices, **scope: Any) -> None:
 
 
 def in_parts(users: Indices) -> list[Indices]:
-    """Consecutive parts of the users; at least one."""
+    """Return consecutive parts of the users, at least one; an array [n_part] each.
+
+    Args:
+        users: user_idx [n_users], ascending.
+    """
     return np.array_split(users, range(USERS_AT_ONCE, len(users), USERS_AT_ONCE))
 
 
 def one_by_one(ask: Ask, parts: list[Indices]) -> pa.RecordBatchReader:
-    """The rows of all parts, a batch each; but for the first they are asked for when it is their turn."""
+    """Return the rows of all parts, a batch each; a part but the first is computed when its batch is read.
+
+    Args:
+        ask: computes the rows of some users.
+        parts: user_idx of each part [n_part].
+
+    Returns:
+        Reader of rows of the table that is written.
+    """
     first = ask(users=parts[0])
     tables = chain([first], (ask(users=part) for part in parts[1:]))
     batches = (batch for table in tables for batch in table.combine_chunks().to_batches())
@@ -79,7 +91,18 @@ def one_by_one(ask: Ask, parts: list[Indices]) -> pa.RecordBatchReader:
 def spread(
     session: "SparkSession", ask: Ask, parts: list[Indices], *, schema: pa.Schema, tasks: int
 ) -> "DataFrame":
-    """The rows of all parts, each asked for in one of so many Spark tasks."""
+    """Return the rows of all parts, each computed in one of so many Spark tasks.
+
+    Args:
+        session: of Spark.
+        ask: computes the rows of some users.
+        parts: user_idx of each part [n_part].
+        schema: of the rows.
+        tasks: how many share the parts.
+
+    Returns:
+        Rows of the table that is written.
+    """
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
 
