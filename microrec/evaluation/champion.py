@@ -1,4 +1,4 @@
-"""Yesterday's release as tonight's rival: what it would have been worth on the day both did not know.
+"""The champion: the lists of the release of the day before, measured on the day that neither has seen.
 
 The release of D - 1 and the trial of D both end at D - 1 (the release's window begins a day earlier), so
 they are compared on day D, on users who had a list yesterday. No other place looks at an earlier release.
@@ -26,15 +26,15 @@ order in which DuckDB's threads add up fractions differs from run to run, and wi
 
 
 def listed(released: pa.Table, *, users: pa.Table, videos: pa.Table) -> pa.Table:
-    """Lists of an earlier release by tonight's indices.
+    """Return the lists of an earlier release by tonight's indices.
 
     Args:
-        released: `recommendations` of that day; users and videos that tonight does not know are left out.
+        released: `recommendations` rows of that day; users and videos that tonight does not know are left out.
         users: `users` of tonight.
         videos: `video_nodes` of tonight.
 
     Returns:
-        user_idx, rank, video_idx.
+        One row per (user, rank): user_idx, rank, video_idx.
     """
     with duckdb.connect() as session:
         for name, table in (("released", released), ("users", users), ("videos", videos)):
@@ -43,16 +43,19 @@ def listed(released: pa.Table, *, users: pa.Table, videos: pa.Table) -> pa.Table
 
 
 def churn(blended: pa.Table, champion: pa.Table, *, k: int = 10) -> float | None:
-    """Mean share of a user's first places that are new; None where no user has both.
+    """Return the mean share of a user's first places that are new.
 
     Args:
-        blended: Tonight's lists: user_idx, rank, video_idx.
-        champion: Those before.
-        k: First places that count.
+        blended: tonight's lists, one row per (user, rank): user_idx, rank, video_idx.
+        champion: those before, likewise.
+        k: first places that count.
+
+    Returns:
+        From 0 to 1; None where no user has both lists.
     """
     with duckdb.connect() as session:
         session.register("blended", blended)
         session.register("champion", champion)
-        found = session.execute(CHURN, {"k": k}).fetchall()
-    users = sum(n for _, _, n in found)
-    return sum(n * (1 - kept / size) for kept, size, n in found) / users if users else None
+        counts = session.execute(CHURN, {"k": k}).fetchall()
+    users = sum(n for _, _, n in counts)
+    return sum(n * (1 - kept / size) for kept, size, n in counts) / users if users else None

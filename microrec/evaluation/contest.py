@@ -1,4 +1,4 @@
-"""Which lists a night goes on with: the learned blend's or the closed form's, and are they up to yesterday's?"""
+"""Choose between the learned blend and the closed form, and compare the choice with the release of the day before."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -39,13 +39,16 @@ def held(
     stands is then compared with the release of the day before.
 
     Args:
-        lists: `closed_form`, and `learned` if there is one.
-        before: The lists of the release of the day before by tonight's indices, if there is one.
-        truth: What is right.
-        gain: Tells the paired difference of two lists.
-        config: How much worse the blend may be.
+        lists: `closed_form`, and `learned` if there is one; one row per (user, rank) each.
+        before: the lists of the release of the day before by tonight's indices, if there is one.
+        truth: what is right.
+        gain: measures the paired difference of two lists.
+        config: how much worse the blend may be.
+
+    Returns:
+        The lists under the names of the report, the gates' results, and the churn.
     """
-    judged, churn, found = list[Result](), None, dict(lists)
+    judged, churn, compared = list[Result](), None, dict(lists)
     blended = lists[CLOSED_FORM]
     if LEARNED in lists:
         pair = {name: lists[name] for name in (LEARNED, CLOSED_FORM)}
@@ -56,5 +59,5 @@ def held(
         judged += gate.against_champion(
             gain({BLEND: blended, CHAMPION: before}, shared), config=config
         )
-        found[CHAMPION], churn = before, champion.churn(blended, before)
-    return Outcome({**found, BLEND: blended}, judged, churn)
+        compared[CHAMPION], churn = before, champion.churn(blended, before)
+    return Outcome({**compared, BLEND: blended}, judged, churn)

@@ -1,4 +1,4 @@
-"""May tonight's lists be published? Counted in SQL, compared with a threshold, told in words.
+"""Gates: counts in SQL and paired differences compared with thresholds decide whether lists may be published.
 
 The same checks serve the trial (lists by index) and the final and fallback lists (by id, read back
 from the tables). A gate of severity `hold` that fails stops the release; `warn` only tells.
@@ -180,30 +180,36 @@ def check(
     """Compare the lists with every check.
 
     Args:
-        subject: The lists and what they must obey.
-        config: Thresholds.
-        checks: What to check.
-        prefix: Put before the name of each gate.
+        subject: the lists and what they must obey.
+        config: thresholds.
+        checks: what to check.
+        prefix: put before the name of each gate.
+
+    Returns:
+        One result per check, in their order.
     """
     with duckdb.connect() as session:
         for name in ("lists", "users", "seen", "eligible", "suppressed"):
             session.register(name, getattr(subject, name))
         observed = [
-            session.execute(one.sql, {"k": subject.k} if "$k" in one.sql else {}).fetchone()
-            for one in checks
+            session.execute(rule.sql, {"k": subject.k} if "$k" in rule.sql else {}).fetchone()
+            for rule in checks
         ]
     return [
-        _compare(one, None if found is None else found[0], config=config, prefix=prefix)
-        for one, found in zip(checks, observed, strict=True)
+        _compare(rule, None if row is None else row[0], config=config, prefix=prefix)
+        for rule, row in zip(checks, observed, strict=True)
     ]
 
 
 def better_than_popularity(figures: Sequence[Figure], *, config: Config) -> Result:
-    """Whether the paired interval of the blend's gain over popularity lies above the threshold.
+    """Judge whether the paired interval of the blend's gain over popularity lies above the threshold.
 
     Args:
-        figures: Metrics of the trial.
-        config: Threshold and metric.
+        figures: metrics of the trial.
+        config: threshold and metric.
+
+    Returns:
+        A result that holds; it fails where the gain was not measured.
     """
     gate, threshold = "better_than_popularity", config.better_than_popularity
     words = f"{DIFFERENCE} of {config.metric}"
@@ -222,51 +228,60 @@ def better_than_popularity(figures: Sequence[Figure], *, config: Config) -> Resu
 
 
 def learned_not_worse(gain: Sequence[Figure]) -> Result:
-    """Whether the learned blend is not shown to be worse than the closed form; a night goes on either way.
+    """Judge whether the learned blend is not shown to be worse than the closed form; a night goes on either way.
 
     Args:
-        gain: Paired difference of the two, with its interval, overall and by history.
+        gain: paired difference of the two, with its interval, overall and by history.
+
+    Returns:
+        A result that warns.
     """
     return _not_worse(gain[0], LEARNED_NOT_WORSE, least=0.0, severity="warn")
 
 
 def against_champion(gain: Sequence[Figure], *, config: Config) -> list[Result]:
-    """Whether the blend is not shown to be worse than the release of the day before.
-
-    Overall that holds the release; for users with so much history it warns.
+    """Judge whether the blend is not shown to be worse than the release of the day before.
 
     Args:
-        gain: Paired difference of the two, with its interval, overall and by history.
-        config: How much worse it may be.
+        gain: paired difference of the two, with its interval, overall and by history.
+        config: how much worse it may be.
+
+    Returns:
+        One result per figure: that of all users holds, those by history warn.
     """
     least = -config.worse_than_champion
     return [
         _not_worse(
-            one,
-            "champion" if one.slice == "all" else f"champion_{one.slice}",
+            figure,
+            "champion" if figure.slice == "all" else f"champion_{figure.slice}",
             least=least,
-            severity="hold" if one.slice == "all" else "warn",
+            severity="hold" if figure.slice == "all" else "warn",
         )
-        for one in gain
+        for figure in gain
     ]
 
 
 def guardrails(figures: Sequence[Figure], *, churn: float | None, config: Config) -> list[Result]:
-    """What accuracy does not see: warnings where lists become narrow, popular or restless.
+    """Judge what accuracy does not see: lists that become narrow, popular or restless.
 
     Args:
-        figures: Metrics of the trial, of the champion too where there is one.
-        churn: As `champion.churn` tells it; None where there is no champion.
-        config: Thresholds.
+        figures: metrics of the trial, of the champion too where there is one.
+        churn: result of `champion.churn`; None where there is no champion.
+        config: thresholds.
+
+    Returns:
+        Results that warn, of what could be measured.
     """
-    told = {(one.name, one.metric): one.value for one in figures if one.slice == "all"}
-    mine = {
-        metric: told.get((BLEND, f"{metric}@20"))
+    value_of = {
+        (figure.name, figure.metric): figure.value for figure in figures if figure.slice == "all"
+    }
+    tonight = {
+        metric: value_of.get((BLEND, f"{metric}@20"))
         for metric in ("coverage", "gini", "popularity_lift")
     }
-    before = {metric: told.get((CHAMPION, f"{metric}@20")) for metric in mine}
+    before = {metric: value_of.get((CHAMPION, f"{metric}@20")) for metric in tonight}
     results = []
-    if before["coverage"] and mine["coverage"] is not None:
+    if before["coverage"] and tonight["coverage"] is not None:
         kept = Check(
             "coverage_kept",
             "share of the champion's coverage",
@@ -276,14 +291,14 @@ def guardrails(figures: Sequence[Figure], *, churn: float | None, config: Config
             "warn",
         )
         results.append(
-            _compare(kept, mine["coverage"] / before["coverage"], config=config, prefix="")
+            _compare(kept, tonight["coverage"] / before["coverage"], config=config, prefix="")
         )
-    if before["gini"] is not None and mine["gini"] is not None:
+    if before["gini"] is not None and tonight["gini"] is not None:
         rise = Check("gini_rise", "gini above the champion's", "", "gini_rise", severity="warn")
-        results.append(_compare(rise, mine["gini"] - before["gini"], config=config, prefix=""))
-    if mine["popularity_lift"] is not None:
+        results.append(_compare(rise, tonight["gini"] - before["gini"], config=config, prefix=""))
+    if tonight["popularity_lift"] is not None:
         lift = Check("popularity_lift", "popularity lift", "", "popularity_lift", severity="warn")
-        results.append(_compare(lift, mine["popularity_lift"], config=config, prefix=""))
+        results.append(_compare(lift, tonight["popularity_lift"], config=config, prefix=""))
     if churn is not None:
         new = Check("churn", "share of first places that are new", "", "churn", severity="warn")
         results.append(_compare(new, churn, config=config, prefix=""))
@@ -291,72 +306,96 @@ def guardrails(figures: Sequence[Figure], *, churn: float | None, config: Config
 
 
 def alive(candidates: Mapping[str, pa.Table]) -> Result:
-    """Whether every source proposes something and tells videos apart.
+    """Judge whether every source proposes something and gives different scores to different videos.
 
     Args:
         candidates: `candidates` rows by source.
+
+    Returns:
+        A result that holds and names the sources that do not.
     """
     dead = []
     for name, rows in sorted(candidates.items()):
         spread = rows.group_by("user_idx").aggregate([("score", "min"), ("score", "max")])
-        told = pc.any(pc.greater(spread["score_max"], spread["score_min"]), min_count=0).as_py()
-        if not told:
+        differs = pc.any(pc.greater(spread["score_max"], spread["score_min"]), min_count=0).as_py()
+        if not differs:
             dead.append(name)
     return _none("dead_sources", "sources that propose nothing, or all with equal scores", dead)
 
 
 def plausible(figures: Sequence[Figure], *, config: Config) -> Result:
-    """Whether nothing is so good that it must have seen the held-out day.
+    """Judge whether nothing is so good that it must have seen the held-out day.
 
     Args:
-        figures: Metrics of the trial.
-        config: How good is too good.
+        figures: metrics of the trial.
+        config: how good is too good.
+
+    Returns:
+        A result that holds and names what is.
     """
-    told = _of_metric(figures, config.metric)
-    floor = told.get(FLOOR)
+    figures_of = _of_metric(figures, config.metric)
+    floor = figures_of.get(FLOOR)
     most = np.inf if floor is None or floor.value <= 0 else config.too_good * floor.value
-    seers = [name for name, one in told.items() if name != DIFFERENCE and one.value > most]
-    words = f"sources above {config.too_good:g} times the {config.metric} of {FLOOR}"
-    return _none("too_good", words, seers)
+    suspects = [
+        name for name, figure in figures_of.items() if name != DIFFERENCE and figure.value > most
+    ]
+    text = f"sources above {config.too_good:g} times the {config.metric} of {FLOOR}"
+    return _none("too_good", text, suspects)
 
 
 def steady(figures: Sequence[Figure], before: Mapping[str, float], *, config: Config) -> Result:
-    """Whether no source has collapsed since the day before.
+    """Judge whether no source has collapsed since the day before.
 
     Args:
-        figures: Metrics of the trial.
+        figures: metrics of the trial.
         before: `metric` of the trial of the day before, by name; empty where there was none. Only
             sources are compared: differences and the blend have gates of their own.
-        config: How much must be left.
+        config: how much must be left.
+
+    Returns:
+        A result that holds and names the sources that have.
     """
     fallen = [
         name
-        for name, one in _of_metric(figures, config.metric).items()
+        for name, figure in _of_metric(figures, config.metric).items()
         if name not in OURS
-        and one.high is not None
-        and one.high < config.source_kept * before.get(name, 0.0)
+        and figure.high is not None
+        and figure.high < config.source_kept * before.get(name, 0.0)
     ]
     words = f"sources with less than {config.source_kept:g} of yesterday's {config.metric}"
     return _none("collapsed_sources", words, fallen)
 
 
 def _of_metric(figures: Sequence[Figure], metric: str) -> dict[str, Figure]:
-    return {one.name: one for one in figures if (one.metric, one.slice) == (metric, "all")}
+    return {
+        figure.name: figure
+        for figure in figures
+        if (figure.metric, figure.slice) == (metric, "all")
+    }
 
 
-def _none(name: str, words: str, found: Sequence[str]) -> Result:
+def _none(name: str, text: str, names: Sequence[str]) -> Result:
     """Pass if there are none of them."""
-    detail = f"{words}: {', '.join(sorted(found)) or 'none'}"
-    return Result(name, "hold", "fail" if found else "pass", float(len(found)), 0.0, detail)
+    detail = f"{text}: {', '.join(sorted(names)) or 'none'}"
+    return Result(name, "hold", "fail" if names else "pass", float(len(names)), 0.0, detail)
 
 
 def verdict(results: Sequence[Result]) -> Result:
-    """All gates in one word: PROMOTE, HOLD (not shown to be good enough) or REJECT (lists are wrong)."""
-    failed = [one for one in results if one.severity == "hold" and one.status != "pass"]
-    broken = {one.name for one in LAWS} & {one.gate for one in failed}
+    """Return all gates in one word: PROMOTE, HOLD (not shown to be good enough) or REJECT (lists are wrong).
+
+    Args:
+        results: of all gates.
+
+    Returns:
+        A result that only tells: the other gates hold the night by themselves.
+    """
+    failed = [result for result in results if result.severity == "hold" and result.status != "pass"]
+    broken = {result.name for result in LAWS} & {result.gate for result in failed}
     word = "REJECT" if broken else "HOLD" if failed else "PROMOTE"
-    warned = [one.gate for one in results if one.severity == "warn" and one.status != "pass"]
-    reasons = ", ".join([one.gate for one in failed] + [f"{name} (warns)" for name in warned])
+    warned = [
+        result.gate for result in results if result.severity == "warn" and result.status != "pass"
+    ]
+    reasons = ", ".join([result.gate for result in failed] + [f"{name} (warns)" for name in warned])
     status = "fail" if failed else "pass"
     return Result(
         "verdict",
@@ -381,7 +420,7 @@ def _not_worse(gain: Figure, name: str, *, least: float, severity: str) -> Resul
 
 
 def trusts_learned(results: pa.Table) -> bool:
-    """Whether the trial has judged the learned blend and has not found it worse.
+    """Return whether the trial has judged the learned blend and has not found it worse.
 
     Args:
         results: `gate_results` rows of fit trial.
@@ -392,11 +431,15 @@ def trusts_learned(results: pa.Table) -> bool:
 
 
 def table(results: Sequence[Result]) -> pa.Table:
-    """Results in the types of the `gate_results` contract, without day and fit."""
+    """Return rows of `gate_results`, without day and fit.
+
+    Args:
+        results: of the gates, in any order.
+    """
     types = {"observed": pa.float64(), "threshold": pa.float64()}
     names = ("gate", "severity", "status", "observed", "threshold", "detail")
     columns = {
-        name: pa.array([getattr(one, name) for one in results], types.get(name, pa.string()))
+        name: pa.array([getattr(result, name) for result in results], types.get(name, pa.string()))
         for name in names
     }
     return pa.table(columns)
@@ -431,15 +474,15 @@ def require(results: pa.Table, *, day: dt.date, fit: str, promoted: str | None =
     return excused
 
 
-def _compare(one: Check, observed: float | None, *, config: Config, prefix: str) -> Result:
+def _compare(rule: Check, observed: float | None, *, config: Config, prefix: str) -> Result:
     """Pass or fail in words; what could not be counted fails."""
-    asked = getattr(config, one.threshold) if isinstance(one.threshold, str) else one.threshold
+    wanted = getattr(config, rule.threshold) if isinstance(rule.threshold, str) else rule.threshold
     value = None if observed is None else float(observed)
     if value is None:
         passed, seen = False, "nothing to count"
     else:
-        passed = value >= asked if one.sense == "at least" else value <= asked
+        passed = value >= wanted if rule.sense == "at least" else value <= wanted
         seen = f"{value:.10g}"
     status = "pass" if passed else "fail"
-    detail = f"{one.words}: {seen}, {one.sense} {asked:g} asked"
-    return Result(prefix + one.name, one.severity, status, value, float(asked), detail)
+    detail = f"{rule.words}: {seen}, {rule.sense} {wanted:g} asked"
+    return Result(prefix + rule.name, rule.severity, status, value, float(wanted), detail)

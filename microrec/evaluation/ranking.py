@@ -72,14 +72,17 @@ class Config(BaseModel):
 def measure(
     lists: Mapping[str, pa.Table], truth: Truth, *, config: Config, generator: np.random.Generator
 ) -> list[Figure]:
-    """Every metric of every source, overall, by history and for cold videos.
+    """Measure every source overall, by history and for cold videos.
 
     Args:
-        lists: Ranked rows (user_idx, rank, video_idx) by name; with `blend` and `popularity` their
+        lists: one row per (user, rank): user_idx, rank, video_idx, by name; with `blend` and `popularity` their
             paired difference is measured too.
-        truth: What is right.
-        config: Cuts and resamples.
-        generator: Source of the bootstrap draws.
+        truth: what is right.
+        config: cuts and resamples.
+        generator: source of the bootstrap draws.
+
+    Returns:
+        One figure per name, metric and slice that has users.
     """
     ranked = {name: matrix(rows, truth, k=max(config.ks)) for name, rows in lists.items()}
     names, metrics, values = per_user(ranked, truth, config.ks)
@@ -110,14 +113,14 @@ def gain(
     config: Config,
     generator: np.random.Generator,
 ) -> list[Figure]:
-    """Paired difference of two lists, overall and by history.
+    """Measure the paired difference of two lists, overall and by history.
 
     Args:
-        lists: Ranked rows of two, by name; the first minus the second is told.
-        truth: What is right.
-        metric: Such as ndcg@20.
-        config: Cuts and resamples.
-        generator: Source of the bootstrap draws.
+        lists: two of them by name, one row per (user, rank); the second is subtracted from the first.
+        truth: what is right.
+        metric: such as ndcg@20.
+        config: cuts and resamples.
+        generator: source of the bootstrap draws.
 
     Returns:
         One figure per slice that has users; none where there are no users at all.
@@ -129,11 +132,21 @@ def gain(
     difference = (values[:, 0] - values[:, 1])[:, [metrics.index(metric)]]
     figures, name = [], "-minus-".join(lists)
     for part, members in _slices(truth):
-        some = difference[members]
-        if len(some):
-            (low,), (high,) = interval(some, resamples=config.resamples, generator=generator)
-            told = (name, metric, part, float(some.mean()), len(some), float(low), float(high))
-            figures.append(Figure(*told))
+        members_gain = difference[members]
+        if len(members_gain):
+            (low,), (high,) = interval(
+                members_gain, resamples=config.resamples, generator=generator
+            )
+            fields = (
+                name,
+                metric,
+                part,
+                float(members_gain.mean()),
+                len(members_gain),
+                float(low),
+                float(high),
+            )
+            figures.append(Figure(*fields))
     return figures
 
 
@@ -144,10 +157,15 @@ def _slices(truth: Truth) -> list[tuple[str, NDArray[np.bool_]]]:
 
 
 def matrix(rows: pa.Table, truth: Truth, *, k: int) -> NDArray[np.int64]:
-    """Ranked rows as the first `k` videos of each evaluated user.
+    """Return the first `k` videos of each evaluated user.
+
+    Args:
+        rows: one row per (user, rank): user_idx, rank, video_idx.
+        truth: who is evaluated.
+        k: length of a list.
 
     Returns:
-        [n_evaluated, k] video_idx; n_videos (no video) where the list is shorter.
+        video_idx [n_evaluated, k]; n_videos (no video) where the list is shorter.
     """
     user, rank, video = (
         rows[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
@@ -163,10 +181,15 @@ def matrix(rows: pa.Table, truth: Truth, *, k: int) -> NDArray[np.int64]:
 def per_user(
     ranked: Mapping[str, NDArray[np.int64]], truth: Truth, ks: tuple[int, ...]
 ) -> tuple[list[str], list[str], Values]:
-    """Accuracy of every list for every user.
+    """Return the accuracy of every list for every user.
+
+    Args:
+        ranked: lists by name, as `matrix` returns them. [n_evaluated, k]
+        truth: what is right.
+        ks: lengths at which lists are cut.
 
     Returns:
-        Names (the difference to the floor last, where it can be had), metrics, and the values
+        Names (the difference to the floor last, where both lists are there), metrics, and the values
         [n_evaluated, n_names, n_metrics].
     """
     names = list(ranked)
@@ -205,12 +228,12 @@ def _accuracy(
 
 
 def beyond_accuracy(listed: NDArray[np.int64], truth: Truth, *, k: int) -> dict[str, float]:
-    """Coverage and popularity of one list over all evaluated users; empty places do not count.
+    """Measure coverage and popularity of one list over all evaluated users; empty places do not count.
 
     Args:
-        listed: As `matrix` returns it.
-        truth: Who is evaluated, and what is popular and eligible.
-        k: First places that count.
+        listed: as `matrix` returns it. [n_evaluated, k]
+        truth: who is evaluated, and what is popular and eligible.
+        k: first places that count.
 
     Returns:
         Figures by metric; no lift where nobody had liked any right video before.

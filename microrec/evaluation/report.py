@@ -1,4 +1,4 @@
-"""What the night says about itself: figures as `metrics` rows, and those of a finished release."""
+"""Figures of a night as `metrics` rows, and those of a finished release."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +51,11 @@ class Figure:
 
 
 def table(figures: Sequence[Figure]) -> pa.Table:
-    """Figures in the types of the `metrics` contract, without day and stage."""
+    """Return rows of `metrics`, without day and stage.
+
+    Args:
+        figures: in any order.
+    """
     types = {"value": pa.float64(), "low": pa.float64(), "high": pa.float64(), "n": pa.int64()}
     columns = {
         name: pa.array([getattr(figure, name) for figure in figures], types.get(name, pa.string()))
@@ -61,20 +65,23 @@ def table(figures: Sequence[Figure]) -> pa.Table:
 
 
 def release(recommendations: pa.Table, fallback: pa.Table) -> list[Figure]:
-    """Sizes of a release and the share of its rows that each source gave.
+    """Measure the sizes of a release and the share of its rows that each source gave.
 
     Args:
-        recommendations: Final lists, as read back from the table.
-        fallback: Fallback lists, likewise.
+        recommendations: `recommendations` rows, as read back from the table.
+        fallback: `fallback_recommendations` rows, likewise.
+
+    Returns:
+        One figure per table, and per source.
     """
     with duckdb.connect() as session:
         session.register("lists", recommendations)
         session.register("fallback", fallback)
-        found = session.sql(RELEASE).fetchall()
+        rows = session.sql(RELEASE).fetchall()
     sizes = {
         "recommendations": recommendations.num_rows,
         "fallback_recommendations": fallback.num_rows,
     }
     return [
-        Figure(name, metric, part, float(value), sizes[name]) for name, metric, part, value in found
+        Figure(name, metric, part, float(value), sizes[name]) for name, metric, part, value in rows
     ]

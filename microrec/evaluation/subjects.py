@@ -50,13 +50,16 @@ OWN = """
 def by_id(
     lists: pa.Table, *, night: Mapping[str, pa.Table], k: int, authors_are_users: bool = False
 ) -> Lists:
-    """Final lists as read back from the table, and what they must obey, by the producers' ids.
+    """Return the final lists as read back from the table, and what they must obey, by the producers' ids.
 
     Args:
         lists: `recommendations` rows.
-        night: Tables of the day by name: watch_edges, users, video_nodes, suppressed_users.
-        k: Length of a list.
-        authors_are_users: Whether an author_id is a user_id.
+        night: tables of the day by name: watch_edges, users, video_nodes, suppressed_users.
+        k: length of a list.
+        authors_are_users: whether an author_id is a user_id.
+
+    Returns:
+        What `gate.check` reads.
     """
     users, videos = night["users"], night["video_nodes"]
     with duckdb.connect() as session:
@@ -77,12 +80,15 @@ def by_id(
 
 
 def fallback(lists: pa.Table, *, videos: pa.Table, k: int) -> Lists:
-    """Fallback lists and what they must obey; segments stand for users, `__global__` is expected.
+    """Return the fallback lists and what they must obey; segments stand for users, `__global__` is expected.
 
     Args:
         lists: `fallback_recommendations` rows.
         videos: `video_nodes` of the day.
-        k: Length of a list.
+        k: length of a list.
+
+    Returns:
+        What `gate.check` reads.
     """
     nobody = pa.table({"user": pa.array([], pa.string()), "video": pa.array([], pa.string())})
     return Lists(
@@ -103,14 +109,17 @@ def by_idx(
     eligible: NDArray[np.bool_],
     k: int,
 ) -> Lists:
-    """Lists of the trial and what they must obey, by index; nobody of `users` is suppressed.
+    """Return the lists of the trial and what they must obey, by index; nobody of `users` is suppressed.
 
     Args:
-        lists: user_idx, rank, video_idx, score.
-        users: user_idx of everyone who must have a list.
-        seen: Distinct pairs: user_idx and video_idx.
+        lists: one row per (user, rank): user_idx, rank, video_idx, score.
+        users: user_idx of everyone who must have a list. [n_users]
+        seen: distinct pairs: user_idx and video_idx. [n_pairs] each
         eligible: [n_videos].
-        k: Length of a list.
+        k: length of a list.
+
+    Returns:
+        What `gate.check` reads.
     """
     return Lists(
         lists=_keyed(lists, user="user_idx", rank="rank", video="video_idx", score="score"),

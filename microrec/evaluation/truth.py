@@ -61,12 +61,24 @@ class Truth:
     eligible: NDArray[np.bool_]
 
     def bucket(self, least: int, most: int | None) -> NDArray[np.bool_]:
-        """Users whose history has least..most positive edges, [n_evaluated]."""
+        """Return which evaluated users have a history of a certain length.
+
+        Args:
+            least: fewest positive edges of the history.
+            most: most of them; None: no bound.
+
+        Returns:
+            [n_evaluated].
+        """
         upper = np.inf if most is None else most
         return (self.history >= least) & (self.history <= upper)
 
     def only(self, members: NDArray[np.bool_]) -> "Truth":
-        """The same truth, reduced to some users, [n_evaluated]."""
+        """Return the same truth, reduced to some users.
+
+        Args:
+            members: whom to keep. [n_evaluated]
+        """
         kept = members[self.row]
         rows, row = np.unique(self.row[kept], return_inverse=True)
         return replace(
@@ -78,7 +90,7 @@ class Truth:
         )
 
     def cold(self) -> "Truth":
-        """The same truth, reduced to videos nobody liked before D and to the users who have one."""
+        """Return the same truth, reduced to videos nobody liked before D and to the users who like one of them."""
         keep = self.viewers[self.video] == 0
         rows, row = np.unique(self.row[keep], return_inverse=True)
         return replace(
@@ -91,14 +103,17 @@ class Truth:
 
 
 def truth(edges: pa.Table, videos: pa.Table) -> Truth:
-    """What is right on the held-out day.
+    """Return what is right on the held-out day.
 
     Args:
         edges: `watch_edges` of the day, all splits.
         videos: `video_nodes` of the day.
 
+    Returns:
+        New positive videos of each user who has one, and what was known before.
+
     Raises:
-        MicrorecError: Nobody has a right video, so nothing can be measured.
+        MicrorecError: nobody has a right video, so nothing can be measured.
     """
     with duckdb.connect() as session:
         session.register("edges", edges)
