@@ -1,8 +1,9 @@
 """Fit one model to one fit's graph of the night.
 
 Reads: watch_edges, users, video_nodes, video_features, modality_edges, user_edges of the day (also
-sequences, exposures, for models of these); of a model that trains in epochs also models (a final fit
-takes their number from its trial); for a warm start models, users, video_nodes of the day before.
+sequences, exposures, clip_edges, clip_features, for models of these); of a model that trains in epochs
+also models (a final fit takes their number from its trial); for a warm start models, users, video_nodes
+of the day before.
 Writes: models of (day, fit, model), and the artefact folder the row points to.
 """
 

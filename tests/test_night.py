@@ -314,9 +314,11 @@ def test_night_truncated_file_is_refused_and_the_release_stays(world: dict[str, 
     assert not Warehouse.open().exists("rejected_events", day=tomorrow)
 
 
-def test_readme_python_runs_as_printed(world: dict[str, Any]) -> None:
-    printed = re.findall(r"```python\n(.*?)```", (HOME / "README.md").read_text(), flags=re.DOTALL)
-    assert len(printed) == 2
+def test_pages_python_runs_as_printed(world: dict[str, Any]) -> None:
+    pages = [HOME / "README.md", HOME / "schemas" / "README.md"]
+    text = "".join(page.read_text() for page in pages)
+    printed = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(printed) == 3
     warehouse = str(world["place"] / "warehouse")
     names: dict[str, Any] = {}
     for block in printed:
