@@ -38,7 +38,16 @@ class Config(BaseModel):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """Build profiles and video vectors; nothing is random."""
+    """Build profiles of users and vectors of videos.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: not used: nothing is random.
+
+    Returns:
+        Embeddings [n_users, dim] and [n_videos, dim]; modalities and counts in the report.
+    """
     del rng
     names = [name for name in graph.features if config.weights.get(name, 1.0) > 0]
     units = [unit_rows(graph.features[name], centre=name in config.centre) for name in names]

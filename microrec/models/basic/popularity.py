@@ -24,7 +24,16 @@ class Config(BaseModel):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """Count; nothing is random. Every user is known, a video from its first positive viewer on."""
+    """Count the positive viewers of each video.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: not used: nothing is random.
+
+    Returns:
+        Embeddings of one dimension: every user is known, a video from its first positive viewer on.
+    """
     del rng
     weight = graph.edges.weight if config.count == "decayed_weight" else None
     popularity = np.bincount(graph.edges.video_idx, weights=weight, minlength=graph.n_videos)

@@ -52,7 +52,11 @@ class ClipEdges:
         return (mixed >> np.uint64(20)).astype(np.int64)
 
     def taken(self, chosen: NDArray[Any]) -> "ClipEdges":
-        """Some of the edges, by place or by mask."""
+        """Return some of the edges.
+
+        Args:
+            chosen: places, or a mask. [n_taken] or [n_edges]
+        """
         return ClipEdges(**{name: array[chosen] for name, array in vars(self).items()})
 
 
@@ -99,7 +103,10 @@ class Ledger:
             account: [n_entries].
             day: [n_entries].
             amounts: each [n_entries].
-            tie: order within a day, that of the entries if left out [n_entries].
+            tie: order within a day; that of the entries if left out. [n_entries]
+
+        Returns:
+            The ledger of all accounts.
         """
         within = np.arange(len(account)) if tie is None else tie
         entry = np.lexsort((within, day, account))
@@ -109,15 +116,28 @@ class Ledger:
         return cls((account << cls.SHIFT | day)[entry], entry, sums)
 
     def before(self, account: Int64s, day: Int64s) -> Float64s:
-        """Sums of the entries of each account before a day. [n, n_amounts]."""
+        """Return the sums of the entries of each account before a day.
+
+        Args:
+            account: [n].
+            day: [n].
+
+        Returns:
+            [n, n_amounts].
+        """
         start, end = self._span(account, day)
         return self.sums[end] - self.sums[start]
 
     def latest(self, account: Int64s, day: Int64s, *, n: int) -> tuple[Int64s, Int64s]:
-        """At most n latest entries of each account before a day.
+        """Return the latest entries of each account before a day.
+
+        Args:
+            account: [n_accounts].
+            day: [n_accounts].
+            n: entries of an account, at most.
 
         Returns:
-            Place of the account in the list, and the entry. [n_found], [n_found]
+            Place of the account in the list, and the entry. [n_found] each
         """
         start, end = self._span(account, day)
         counts = np.minimum(end - start, n)
@@ -136,9 +156,12 @@ def build(tables: Mapping[str, pa.Table], *, parts: tuple[str, ...], holdout: bo
     are left out.
 
     Args:
-        tables: of one night.
-        parts: of the window the fit may see.
+        tables: rows of `clip_edges`, `clip_features` and `video_nodes` of one night, by name.
+        parts: splits the fit may see.
         holdout: whether the last day is kept to validate on.
+
+    Returns:
+        The clips and their edges.
 
     Raises:
         ContractViolation: an edge's video is not one of the day's nodes.

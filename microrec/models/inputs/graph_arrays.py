@@ -71,7 +71,11 @@ class Edges:
         return len(self.user_idx)
 
     def where(self, keep: Bools) -> "Edges":
-        """The edges for which `keep` holds, in the same order."""
+        """Return the edges for which `keep` holds, in the same order.
+
+        Args:
+            keep: [n_edges]
+        """
         return Edges(**{name: array[keep] for name, array in vars(self).items()})
 
 
@@ -112,7 +116,7 @@ class Neighbours:
     similarity: Float64s
 
     def first(self, n: int) -> "Neighbours":
-        """The first n pairs."""
+        """Return the first n pairs."""
         return Neighbours(*(array[:n] for array in vars(self).values()))
 
 
@@ -145,17 +149,29 @@ class Graph:
 
 
 def reads(tables: Sequence[str], fit: str) -> dict[str, dict[str, Any]]:
-    """By table, the partition to read for a fit beside that of the day."""
+    """Return by table the partition to read for a fit, beside that of the day.
+
+    Args:
+        tables: names.
+        fit: trial or final.
+    """
     return {name: {"fit": fit} if name in OF_A_FIT else {} for name in tables}
 
 
 def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
     """Turn the tables named in `TABLES` into one fit's graph.
 
-    Edges of one (user, video) in several parts become one: weights and counts are added, the
-    latest instant is kept. Undo beats do: weights and positives are added from the last part that is
-    `undone` (holds a dislike) on. Positive means that at least one positive viewing is left.
-    Vectors of videos that are not in `video_nodes` are left out: nobody can be offered those.
+    Edges of one (user, video) in several splits become one: weights and counts are added, the
+    latest instant is kept, and what a dislike undoes (`core.dislikes`) is left out. Positive means that at least
+    one positive viewing is left. Vectors of videos that are not in `video_nodes` are left out: nobody can be
+    offered those.
+
+    Args:
+        tables: rows of `watch_edges`, `users`, `video_nodes` and the others, by name.
+        fit: trial or final.
+
+    Returns:
+        The graph; with sequences and clips if their tables are given.
 
     Raises:
         ContractViolation: node indices are not 0..n-1, an edge points outside the nodes, or the
@@ -196,24 +212,45 @@ def _sequences(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Seq
 
 
 def binary_matrix(edges: Edges, *, n_users: int, n_videos: int) -> Any:
-    """R: 1.0 for every edge, as a canonical float64 CSR matrix [n_users, n_videos]."""
+    """Return R: 1.0 for every edge.
+
+    Args:
+        edges: distinct pairs.
+        n_users: rows.
+        n_videos: columns.
+
+    Returns:
+        Canonical float64 CSR matrix [n_users, n_videos].
+    """
     ones = np.ones(len(edges))
     return sp.csr_matrix((ones, (edges.user_idx, edges.video_idx)), shape=(n_users, n_videos))
 
 
 def pair_keys(edges: Edges, *, n_videos: int) -> npt.NDArray[np.int64]:
-    """One int64 per edge, unique per (user, video), in ascending order."""
+    """Return one int64 per edge, unique per (user, video), in ascending order.
+
+    Args:
+        edges: distinct pairs, sorted.
+        n_videos: of the graph.
+
+    Returns:
+        [n_edges]
+    """
     return edges.user_idx.astype(np.int64) * n_videos + edges.video_idx
 
 
 def unit_rows(features: Features, *, centre: bool) -> tuple[Float32s, Bools]:
-    """The vectors at unit length, if asked after taking off the mean of the present ones.
+    """Return the vectors at unit length, if asked after taking off the mean of the present ones.
 
-    Centring helps where vectors share one large common direction (models.md 7.3: visual, not
+    Centring helps where vectors share one large common direction (README.md, section 7.3: visual, not
     acoustic); it may turn a vector into zero, which then counts as missing.
 
+    Args:
+        features: vectors of one modality. [n_videos, dim]
+        centre: whether to take the mean off.
+
     Returns:
-        vectors [n_videos, dim], zero where missing; present [n_videos]
+        Vectors [n_videos, dim], zero where missing; present [n_videos].
     """
     vector = features.vector.astype(np.float64)
     if centre and features.present.any():

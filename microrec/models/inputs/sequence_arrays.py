@@ -41,13 +41,25 @@ class Steps:
     """1 for a user's own viewings."""
 
     def before(self, instant: int) -> "Steps":
-        """The same lists, each up to an instant."""
+        """Return the same lists, each up to an instant.
+
+        Args:
+            instant: microseconds since 1970 UTC; steps at it or later are left out.
+        """
         kept = self.at < instant
         indptr = np.concatenate([[0], np.cumsum(kept)])[self.indptr].astype(np.int64)
         return Steps(indptr, self.video_idx[kept], self.at[kept], self.weight[kept])
 
     def padded(self, rows: NDArray[np.int64], length: int) -> "Padded":
-        """The latest `length` steps of some rows, as a rectangle; empty places are in front."""
+        """Return the latest steps of some rows as a rectangle; empty places are in front.
+
+        Args:
+            rows: places of the lists. [n]
+            length: steps of a row, at most.
+
+        Returns:
+            Arrays [n, length].
+        """
         ends, counts = self.indptr[rows + 1], np.diff(self.indptr)[rows]
         width = max(1, min(length, int(counts.max(initial=0))))
         place = ends[:, None] - width + np.arange(width)
@@ -99,7 +111,11 @@ class Exposures:
         return len(self.row)
 
     def where(self, keep: Bools) -> "Exposures":
-        """The exposures for which `keep` holds, in the same order."""
+        """Return the exposures for which `keep` holds, in the same order.
+
+        Args:
+            keep: [n_exposures]
+        """
         return Exposures(**{name: array[keep] for name, array in vars(self).items()})
 
 
@@ -137,13 +153,21 @@ class Sequences:
         return self.exposures if start is None else self.exposures.where(self.exposures.at < start)
 
     def before(self, instant: int) -> "Sequences":
-        """The same rows with what was known at an instant before their cuts."""
+        """Return the same rows with what was known at an instant before their cuts."""
         known = self.history.before(instant), self.future.before(instant)
         return replace(self, history=known[0], future=known[1])
 
 
 def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequences:
     """Turn the tables named in `TABLES` and `video_nodes` into one fit's view.
+
+    Args:
+        tables: rows of `sequences`, `exposures` and `video_nodes` of one night, by name.
+        fit: trial or final.
+        n_users: rows of `users` of the day.
+
+    Returns:
+        The rows the fit may see, and those of the last cut to validate on in a trial.
 
     Raises:
         ContractViolation: a user lacks the row that is served from, an exposure lacks its row, or an

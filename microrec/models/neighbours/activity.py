@@ -30,11 +30,15 @@ class ActivityCap(BaseModel):
 
 
 def ordinary_viewings(graph: Graph, config: ActivityCap) -> tuple[Any, dict[str, int]]:
-    """The positive edges of the active users within the cap.
+    """Return the positive edges of the active users within the cap.
+
+    Args:
+        graph: has the edges.
+        config: the cap.
 
     Returns:
-        binary CSR matrix [n_ordinary_users, n_videos] without empty rows; the cap and how many
-        users are over it, for the model's report
+        Binary CSR matrix [n_ordinary_users, n_videos] without empty rows; the cap and how many
+        users are over it, for the model's report.
     """
     watched = binary_matrix(graph.edges, n_users=graph.n_users, n_videos=graph.n_videos)
     n_liked = np.diff(watched.indptr)
@@ -44,7 +48,15 @@ def ordinary_viewings(graph: Graph, config: ActivityCap) -> tuple[Any, dict[str,
 
 
 def activity_cap(n_liked: Int32s, config: ActivityCap) -> int:
-    """The largest history that still counts for the similarity; at least 1, as the median is."""
+    """Return the largest history that still counts for the similarity; at least 1, as the median is.
+
+    Args:
+        n_liked: positive videos of each user. [n_users]
+        config: the cap, or the multiple of the median.
+
+    Returns:
+        The cap; 0 where nobody is active.
+    """
     active = n_liked[n_liked > 0]
     if config.activity_cap is not None:
         return config.activity_cap

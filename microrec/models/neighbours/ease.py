@@ -45,7 +45,16 @@ class Config(ActivityCap):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """List the weights of each video; nothing is random."""
+    """Solve for the weights between videos and list the strongest of each video.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: not used: nothing is random.
+
+    Returns:
+        Neighbour lists of axis video, negative weights included.
+    """
     del rng
     ordinary, report = ordinary_viewings(graph, config)
     viewers = np.asarray(ordinary.sum(axis=0)).ravel()

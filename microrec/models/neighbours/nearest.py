@@ -18,12 +18,15 @@ BLOCK_CELLS = 2**24
 
 
 def top_k(values: Float64s, columns: Int32s, k: int) -> npt.NDArray[np.int64]:
-    """Positions of the k largest values, largest first, ties by column; exact, ties included.
+    """Return the positions of the k largest values, largest first, ties by column; exact.
 
     Args:
         values: [n]
         columns: distinct, any order [n]
         k: how many at most
+
+    Returns:
+        Positions in `values`, [k] or fewer.
     """
     if len(values) > k:
         threshold = np.partition(values, len(values) - k)[len(values) - k]
@@ -41,6 +44,14 @@ def neighbour_lists(
 
     Similarities are rounded to float32 before they are ranked: what is stored is what is sorted,
     and sums that differ in the last bit of a double count as the ties they are.
+
+    Args:
+        rows: of each node its neighbours and their similarities, [n] each.
+        axis: what the nodes are.
+        k: neighbours of a node, at most.
+
+    Returns:
+        The lists, nearest first, ties by index.
     """
     return _compressed((_nearest(*row, k) for row in rows), axis=axis)
 
@@ -51,6 +62,14 @@ def signed_neighbour_lists(
     """Cut each node's row to the k similarities furthest from zero; nearest first, below zero last.
 
     For models that mean their negative similarities. Rounded and ranked as `neighbour_lists`.
+
+    Args:
+        rows: of each node its neighbours and their similarities, [n] each.
+        axis: what the nodes are.
+        k: neighbours of a node, at most.
+
+    Returns:
+        The lists.
     """
     return _compressed((_strongest(*row, k) for row in rows), axis=axis)
 
@@ -95,12 +114,15 @@ def _compressed(
 def product_rows(
     left: Any, right: Any, scale: Callable[[int, Int32s, Float64s], Float64s]
 ) -> Iterator[tuple[Int32s, Float64s]]:
-    """Rows of left @ right without the diagonal, computed block by block.
+    """Yield the rows of left @ right without the diagonal, computed block by block.
 
     Args:
         left: CSR [n, m]
         right: CSR [m, n]
         scale: (row, columns, values) -> similarities
+
+    Yields:
+        Columns and similarities of each row, [n_entries] each.
     """
     n = left.shape[0]
     size = max(1, min(4096, BLOCK_CELLS // max(n, 1)))

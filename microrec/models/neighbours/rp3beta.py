@@ -41,7 +41,16 @@ class Config(ActivityCap):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """List the videos that walks from each video end at; nothing is random."""
+    """List the videos that walks from each video end at.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: not used: nothing is random.
+
+    Returns:
+        Neighbour lists of axis video.
+    """
     del rng
     ordinary, report = ordinary_viewings(graph, config)
     return Trained(_ends_of_walks(ordinary, config), report)

@@ -36,7 +36,16 @@ class Config(BaseModel):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """List each user's neighbours; nothing is random."""
+    """List each user's neighbours, by Pearson correlation or cosine.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: not used: nothing is random.
+
+    Returns:
+        Neighbour lists of axis user.
+    """
     del rng
     by_similarity = {"pearson": pearson_neighbours, "cosine": cosine_neighbours}
     lists = by_similarity[config.similarity](graph, config)
@@ -45,12 +54,30 @@ def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
 
 
 def pearson_neighbours(graph: Graph, config: Config) -> NeighbourLists:
-    """The user network, nearest first, cut to the k nearest."""
+    """Cut the user network to the k nearest of each user.
+
+    Args:
+        graph: has the network, `user_edges`.
+        config: k.
+
+    Returns:
+        Neighbour lists of axis user, nearest first.
+    """
     return neighbour_lists(_network_rows(graph), axis="user", k=config.top_k)
 
 
 def cosine_neighbours(graph: Graph, config: Config) -> NeighbourLists:
-    """Exact cosine top-k by blocked sparse products; cost = sum over videos of viewers^2."""
+    """Find the k nearest users of each user by cosine, exactly, by blocked sparse products.
+
+    The cost is the sum over videos of their viewers squared.
+
+    Args:
+        graph: has the positive edges.
+        config: k and shrinkage.
+
+    Returns:
+        Neighbour lists of axis user, nearest first.
+    """
     watched = binary_matrix(graph.edges, n_users=graph.n_users, n_videos=graph.n_videos)
     n_liked = np.diff(watched.indptr).astype(np.float64)
 

@@ -39,7 +39,16 @@ class Config(ActivityCap):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """List each video's neighbours; nothing is random."""
+    """List each video's neighbours by cosine.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: not used: nothing is random.
+
+    Returns:
+        Neighbour lists of axis video.
+    """
     del rng
     ordinary, report = ordinary_viewings(graph, config)
     return Trained(_similar_videos(ordinary, config), report)

@@ -15,7 +15,14 @@ N_BUCKETS = 24
 
 
 def buckets(seconds: Any) -> Tensor:
-    """floor(log2(1 + seconds)), at most N_BUCKETS - 1."""
+    """Return the buckets of durations: floor(log2(1 + seconds)), at most N_BUCKETS - 1.
+
+    Args:
+        seconds: tensor or array of any shape; negative ones count as 0.
+
+    Returns:
+        int64 of the same shape [n, ...].
+    """
     value = torch.as_tensor(np.asarray(seconds)) if not torch.is_tensor(seconds) else seconds
     return torch.log2(1 + value.clamp(min=0)).floor().long().clamp(max=N_BUCKETS - 1)
 
@@ -102,13 +109,27 @@ class Dropout(nn.Module):
 
 
 def dropped(like: Tensor, share: float, noise: torch.Generator) -> Tensor:
-    """A mask of inverted dropout of the shape of `like`."""
+    """Draw a mask of inverted dropout: 0, or 1 / (1 - share).
+
+    Args:
+        like: tensor whose shape and device the mask has.
+        share: chance of 0.
+        noise: source of the draws, on the CPU.
+
+    Returns:
+        Of the shape of `like`, [n, ...].
+    """
     kept = torch.rand(like.shape, generator=noise) >= share
     return kept.to(like.device) / (1 - share)
 
 
 def on(device: str, part: Any) -> Any:
-    """The same on a device: tensors, and dataclasses and tuples of them at any depth."""
+    """Return the same on a device: tensors, and dataclasses and tuples of them at any depth.
+
+    Args:
+        device: as torch names it.
+        part: tensor, dataclass, tuple, or anything else, which is returned as it is.
+    """
     if is_dataclass(part):
         values = {one.name: on(device, getattr(part, one.name)) for one in fields(part)}
         return type(part)(**values)  # type: ignore[misc] # a dataclass, not its type
@@ -118,12 +139,28 @@ def on(device: str, part: Any) -> Any:
 
 
 def normal(n_rows: int, n_columns: int, generator: torch.Generator) -> nn.Parameter:
-    """Small random rows [n_rows, n_columns]."""
+    """Return small random rows.
+
+    Args:
+        n_rows: rows.
+        n_columns: columns.
+        generator: source of the draws.
+
+    Returns:
+        Normal with standard deviation 0.05. [n_rows, n_columns]
+    """
     return nn.Parameter(0.05 * torch.randn(n_rows, n_columns, generator=generator))
 
 
 def linear(n_in: int, n_out: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
-    """A Xavier-uniform linear map, its bias 0."""
+    """Return a linear map, Xavier-uniform, its bias 0.
+
+    Args:
+        n_in: columns that come in.
+        n_out: columns that go out.
+        generator: source of the draws.
+        bias: whether it has one.
+    """
     layer = nn.Linear(n_in, n_out, bias=bias)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     if bias:
