@@ -22,9 +22,54 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+TESTS = Path(__file__).parent
+HEAVY = {
+    "candidates/ranking/test_learned_blend.py",
+    "cli/test_app.py",
+    "cli/test_local_airflow.py",
+    "core/test_arguments.py",
+    "core/test_code_digest.py",
+    "dags",
+    "evaluation/test_quality_harness.py",
+    "insights",
+    "jobs",
+    "models/clip",
+    "models/graph/test_fitting.py",
+    "models/sequence/test_exposures.py",
+    "models/sequence/test_multi_trend.py",
+    "models/sequence/test_sasrec.py",
+    "models/test_added_model.py",
+    "models/test_model_contract.py",
+    "models/test_network_contract.py",
+    "models/test_registry.py",
+    "models/test_sequence_contract.py",
+    "models/training/test_checkpoint.py",
+    "models/training/test_parallel.py",
+    "models/training/test_warm_start.py",
+    "release/test_night_end.py",
+    "runner/test_job.py",
+    "runner/test_processes.py",
+    "runner/test_shards.py",
+    "synth/test_viewings.py",
+    "synth/test_world.py",
+    "tables/test_commit.py",
+    "tables/test_object_store.py",
+    "test_benchmarks_smoke.py",
+    "test_oracle.py",
+    "test_packaging.py",
+    "test_real_sample.py",
+    "test_secrets.py",
+}
+"""Files and folders that `make test-fast` leaves out: trainings, servers, processes of their own."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole nights first: a worker that begins one late is waited for."""
-    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+    """Whole nights first, since a worker that begins one late is waited for; mark what is heavy."""
+    items.sort(key=lambda item: item.path.parent != TESTS)
+    for item in items:
+        path = item.path.relative_to(TESTS)
+        if {path.as_posix(), *(parent.as_posix() for parent in path.parents)} & HEAVY:
+            item.add_marker(pytest.mark.heavy)
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,7 @@ PLANTED = "PLANTEDsecret"
 SECRETS = ("MICROREC_STORAGE_OPTIONS", "MICROREC_SPARK_OPTIONS", "MICROREC_ALERT_URL")
 
 
-def test_a_dag_as_airflow_stores_it_has_no_secret(
-    dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dag_as_stored_has_no_secret(dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.serialization.serialized_objects import DagSerialization
 

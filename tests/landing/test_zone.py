@@ -53,7 +53,7 @@ def test_days_are_those_with_data_ascending(tmp_path: Path) -> None:
     assert zone.days(str(tmp_path), "raw_clip_features") == []
 
 
-def test_files_are_sorted_and_hidden_ones_left_out(tmp_path: Path) -> None:
+def test_files_are_sorted_without_hidden_ones(tmp_path: Path) -> None:
     folder = tmp_path / "raw_videos/day=2026-01-02"
     folder.mkdir(parents=True)
     for name in ("b.csv", "a.jsonl.gz", "_c.csv", ".d.csv", "c.parquet"):
@@ -65,7 +65,7 @@ def test_files_are_sorted_and_hidden_ones_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rows.txt", "rows.csv.zst", "rows.parquet.gz", "rows"])
-def test_a_file_of_an_unknown_kind_is_named(tmp_path: Path, name: str) -> None:
+def test_files_of_an_unknown_kind_are_named(tmp_path: Path, name: str) -> None:
     lay(tmp_path, "csv")
     (tmp_path / "raw_videos/day=2026-01-02" / name).touch()
     with pytest.raises(LandingError, match=f"raw_videos/day=2026-01-02/{name}: unknown kind"):
@@ -74,7 +74,7 @@ def test_a_file_of_an_unknown_kind_is_named(tmp_path: Path, name: str) -> None:
         zone.days(str(tmp_path), "raw_videos")
 
 
-def test_folders_that_are_no_days_are_named(tmp_path: Path) -> None:
+def test_days_folders_that_are_no_days_are_named(tmp_path: Path) -> None:
     (tmp_path / "raw_videos/day=2026-01-02/nested.csv").mkdir(parents=True)
     with pytest.raises(LandingError, match=r"nested\.csv: a folder inside"):
         zone.files(str(tmp_path), "raw_videos", DAY)
@@ -84,7 +84,7 @@ def test_folders_that_are_no_days_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", zone.KINDS)
-def test_what_is_written_is_whole_and_the_same_bytes_twice(tmp_path: Path, kind: str) -> None:
+def test_write_again_is_complete_and_byte_identical(tmp_path: Path, kind: str) -> None:
     path = lay(tmp_path, kind)
     verify.verify_file(path)
     first = path.read_bytes()
@@ -95,7 +95,7 @@ def test_what_is_written_is_whole_and_the_same_bytes_twice(tmp_path: Path, kind:
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz"])
-def test_json_lines_come_back(tmp_path: Path, kind: str) -> None:
+def test_write_json_lines_read_back_equal(tmp_path: Path, kind: str) -> None:
     rows = [json.loads(line) for line in text_of(lay(tmp_path, kind)).splitlines()]
     assert [row.get("video_id") for row in rows] == ROWS["video_id"].to_pylist()
     assert [row.get("tags") for row in rows] == ROWS["tags"].to_pylist()
@@ -106,7 +106,7 @@ def test_json_lines_come_back(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz"])
-def test_csv_comes_back(tmp_path: Path, kind: str) -> None:
+def test_write_csv_reads_back_equal(tmp_path: Path, kind: str) -> None:
     lines = text_of(lay(tmp_path, kind)).splitlines()
     assert len(lines) == 1 + ROWS.num_rows  # a line is a row, whatever a value holds
     rows = list(csv.DictReader(lines))
@@ -119,19 +119,19 @@ def test_csv_comes_back(tmp_path: Path, kind: str) -> None:
     assert rows[0]["published_at"] == "1970-01-01T00:00:00.000001Z"
 
 
-def test_parquet_keeps_rows_and_has_microseconds(tmp_path: Path) -> None:
+def test_write_parquet_keeps_rows_and_microseconds(tmp_path: Path) -> None:
     nano = ROWS.set_column(1, "published_at", ROWS["published_at"].cast(pa.timestamp("ns", "UTC")))
     back = pq.read_table(lay(tmp_path, "parquet", nano), partitioning=None)
     assert back.schema.field("published_at").type == pa.timestamp("us", tz="UTC")
     assert back.drop(["vector"]).equals(ROWS.drop(["vector"]))
 
 
-def test_a_naive_time_is_utc(tmp_path: Path) -> None:
+def test_write_naive_time_is_utc(tmp_path: Path) -> None:
     rows = pa.table({"at": pa.array([0], pa.timestamp("ms"))})
     assert "1970-01-01T00:00:00.000000Z" in text_of(lay(tmp_path, "jsonl", rows))
 
 
-def test_csv_refuses_a_line_break_inside_a_value(tmp_path: Path) -> None:
+def test_write_csv_line_break_in_a_value_is_refused(tmp_path: Path) -> None:
     rows = pa.table({"caption": ["one\ntwo", "fine"]})
     with pytest.raises(LandingError, match=r"caption: 1 value\(s\) with a line break"):
         lay(tmp_path, "csv", rows)
@@ -139,7 +139,7 @@ def test_csv_refuses_a_line_break_inside_a_value(tmp_path: Path) -> None:
     verify.verify_file(lay(tmp_path, "jsonl", rows))
 
 
-def test_refusals_of_write(tmp_path: Path) -> None:
+def test_write_invalid_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LandingError, match="'orc'"):
         lay(tmp_path, "orc")
     for name in ("", "_x", ".x", "a/b"):
@@ -151,7 +151,7 @@ def test_refusals_of_write(tmp_path: Path) -> None:
         write.write_lines(str(tmp_path), "raw_videos", DAY, ["x"], kind="parquet")
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+def test_write_that_fails_keeps_the_old_file_and_no_draft(tmp_path: Path) -> None:
     path = lay(tmp_path, "parquet")
     before = path.read_bytes()
     unstorable = pa.table({"month": pa.array([None], pa.month_day_nano_interval())})
@@ -161,7 +161,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_a_draft_that_cannot_be_renamed_is_removed(tmp_path: Path) -> None:
+def test_write_draft_that_cannot_be_renamed_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "raw_videos/day=2026-01-02"
     (folder / "part-0.csv/in_the_way").mkdir(parents=True)
     with pytest.raises(OSError, match=r"part-0\.csv"):
@@ -169,7 +169,7 @@ def test_a_draft_that_cannot_be_renamed_is_removed(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["part-0.csv"]
 
 
-def test_raw_lines_are_written_as_they_are(tmp_path: Path) -> None:
+def test_write_raw_lines_are_unchanged(tmp_path: Path) -> None:
     lines = ['{"user_id": "u', "", "é"]
     path = write.write_lines(
         str(tmp_path), "raw_interactions", DAY, lines, kind="jsonl.gz", name="bad"
@@ -182,7 +182,7 @@ def cuts(size: int) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv.gz"])
-def test_a_truncated_file_is_found_at_every_cut(tmp_path: Path, kind: str) -> None:
+def test_verify_file_truncated_anywhere_is_refused(tmp_path: Path, kind: str) -> None:
     rows = pa.table({"a": [f"{n * 7919 % 1000}" for n in range(5_000)], "b": range(5_000)})
     path = lay(tmp_path, kind, rows)
     whole = path.read_bytes()
@@ -197,7 +197,7 @@ def test_a_truncated_file_is_found_at_every_cut(tmp_path: Path, kind: str) -> No
 @pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv.gz"])
 @settings(max_examples=50)
 @given(st.data())
-def test_a_cut_anywhere_is_found(
+def test_verify_any_cut_is_refused(
     tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
 ) -> None:
     path = lay(tmp_path_factory.mktemp("cut"), kind)
@@ -208,7 +208,7 @@ def test_a_cut_anywhere_is_found(
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_text_cut_inside_a_line_is_found(tmp_path: Path, kind: str) -> None:
+def test_verify_text_cut_inside_a_line_is_refused(tmp_path: Path, kind: str) -> None:
     path = lay(tmp_path, kind)
     whole = path.read_bytes()
     for size in (1, len(whole) // 2 + (whole[len(whole) // 2 - 1] == 10), len(whole) - 1):
@@ -218,7 +218,7 @@ def test_text_cut_inside_a_line_is_found(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", zone.KINDS)
-def test_a_file_of_zero_bytes_is_found(tmp_path: Path, kind: str) -> None:
+def test_verify_empty_file_is_refused(tmp_path: Path, kind: str) -> None:
     path = lay(tmp_path, kind)
     path.write_bytes(b"")
     with pytest.raises(LandingError, match="zero bytes"):
@@ -233,7 +233,9 @@ def test_a_file_of_zero_bytes_is_found(tmp_path: Path, kind: str) -> None:
         (b"not gzip at all\n", "corrupt gzip"),
     ],
 )
-def test_gzip_that_hides_what_is_wrong(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_verify_gzip_with_hidden_damage_is_refused(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     path = lay(tmp_path, "csv.gz")
     path.write_bytes(content)
     with pytest.raises(LandingError, match=reason):
@@ -241,7 +243,7 @@ def test_gzip_that_hides_what_is_wrong(tmp_path: Path, content: bytes, reason: s
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv.gz"])
-def test_a_byte_that_flipped_in_the_body_is_found(tmp_path: Path, kind: str) -> None:
+def test_verify_flipped_byte_in_the_body_is_refused(tmp_path: Path, kind: str) -> None:
     rows = pa.table({"a": [f"{n * 7919 % 1000}" for n in range(5_000)]})
     path = lay(tmp_path, kind, rows)
     body = bytearray(path.read_bytes())
@@ -251,7 +253,7 @@ def test_a_byte_that_flipped_in_the_body_is_found(tmp_path: Path, kind: str) -> 
         verify.verify_file(path)
 
 
-def test_page_checksums_are_verified(tmp_path: Path) -> None:
+def test_verify_page_checksums_are_checked(tmp_path: Path) -> None:
     """Without compression a flipped bit decodes to another number; only the checksum knows."""
     path = lay(tmp_path, "parquet")
     rows = pa.table({"n": pa.array(range(1_000), pa.int64())})
@@ -264,11 +266,11 @@ def test_page_checksums_are_verified(tmp_path: Path) -> None:
         verify.verify_file(path)
 
 
-def test_gzip_carries_no_time(tmp_path: Path) -> None:
+def test_write_gzip_carries_no_time(tmp_path: Path) -> None:
     assert lay(tmp_path, "csv.gz").read_bytes()[4:8] == bytes(4)
 
 
-def test_a_footer_glued_to_a_shorter_body_is_found(tmp_path: Path) -> None:
+def test_verify_footer_of_another_body_is_refused(tmp_path: Path) -> None:
     path = lay(tmp_path, "parquet", pa.table({"a": range(50_000)}))
     whole = path.read_bytes()
     footer = pq.read_metadata(path).serialized_size + 8
@@ -277,7 +279,7 @@ def test_a_footer_glued_to_a_shorter_body_is_found(tmp_path: Path) -> None:
         verify.verify_file(path)
 
 
-def test_whole_files_of_other_writers_pass(tmp_path: Path) -> None:
+def test_verify_complete_files_of_other_writers_pass(tmp_path: Path) -> None:
     folder = tmp_path / "raw_videos/day=2026-01-02"
     folder.mkdir(parents=True)
     pq.write_table(ROWS, folder / "plain.parquet", compression="snappy", row_group_size=2)
@@ -298,7 +300,7 @@ class Part:
     lines: tuple[str, ...] = ()
 
 
-def test_a_world_puts_bad_lines_between_good_ones(tmp_path: Path) -> None:
+def test_write_bad_lines_of_a_world_lie_between_good_ones(tmp_path: Path) -> None:
     rows = pa.table({"user_id": ["a", "b"]})
     part = Part("raw_interactions", DAY, "part-0", "csv", rows, ("bad",))
     paths = write.write_world(str(tmp_path), [part], truth={"day": "é"})
@@ -307,13 +309,13 @@ def test_a_world_puts_bad_lines_between_good_ones(tmp_path: Path) -> None:
     assert zone.days(str(tmp_path), "raw_interactions") == [DAY]
 
 
-def test_a_world_refuses_lines_in_parquet(tmp_path: Path) -> None:
+def test_write_bad_lines_into_parquet_are_refused(tmp_path: Path) -> None:
     part = Part("raw_videos", DAY, "part-0", "parquet", ROWS, ("bad",))
     with pytest.raises(LandingError, match="no text lines of kind 'parquet'"):
         write.write_world(str(tmp_path), [part])
 
 
-def test_a_world_does_not_mix_with_another(tmp_path: Path) -> None:
+def test_write_world_into_another_is_refused(tmp_path: Path) -> None:
     part = Part("raw_videos", DAY, "part-0", "csv", ROWS)
     write.write_world(str(tmp_path), [part])
     write.write_world(str(tmp_path), [part])  # its own files it may replace
