@@ -36,10 +36,9 @@ night: java .venv/.warm ## generate a planted world and run its last night throu
 	.venv/bin/microrec night --day 2026-01-08 --landing $(WORLD)/landing --warehouse $(WORLD)/warehouse
 
 test: java .venv/.warm check ## style, types, import rules, tests (CI runs test-ui after it)
-	rm -rf var/coverage && mkdir -p var/coverage
-	OMP_NUM_THREADS=1 .venv/bin/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-	.venv/bin/python -m coverage combine --quiet
-	.venv/bin/python -m coverage report --skip-covered --show-missing --fail-under=$(COVERAGE_FLOOR)
+	@mkdir -p var
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_FLOOR)
 
 test-fast: .venv/.ready ## tests without Spark, nights and trainings: under a minute
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "$(FAST)"
