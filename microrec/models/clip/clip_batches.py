@@ -56,7 +56,11 @@ class Viewings:
         return len(self.start)
 
     def taken(self, chosen: NDArray[Any]) -> "Viewings":
-        """Some of the viewings, by place or by mask."""
+        """Return some of the viewings.
+
+        Args:
+            chosen: places, or a mask. [n_taken] or [n_viewings]
+        """
         return Viewings(self.edges, self.start[chosen], self.end[chosen])
 
     @property
@@ -66,7 +70,15 @@ class Viewings:
 
 
 def viewings(edges: ClipEdges, clips: Clips) -> Viewings:
-    """Runs of edges of one user, video and day."""
+    """Return the runs of edges of one user, video and day.
+
+    Args:
+        edges: sorted by day, user and clip. [n_edges]
+        clips: say which video a clip is of.
+
+    Returns:
+        One entry per viewing. [n_viewings]
+    """
     video = clips.video[edges.clip]
     new = np.ones(len(edges), dtype=np.bool_)
     new[1:] = (np.diff(edges.day) != 0) | (np.diff(edges.user_idx) != 0) | (np.diff(video) != 0)
@@ -133,7 +145,7 @@ class Pairs:
     """Of the step's viewings."""
 
     def to(self, device: str) -> "Pairs":
-        """The same batch on a device."""
+        """Return the same batch on a device."""
         moved: Pairs = on(device, self)
         return moved
 
@@ -161,7 +173,7 @@ class Reader:
         viewing: Int64s | None = None,
         share: float = 1.0,
     ) -> Pairs:
-        """Users and clips as of a day each.
+        """Return users and clips as of a day each.
 
         Args:
             user: user_idx of each pair [n_pairs].
@@ -170,6 +182,9 @@ class Reader:
             label: whether the clip was watched through [n_pairs].
             viewing: pairs of one viewing have the same number [n_pairs].
             share: of the step's viewings.
+
+        Returns:
+            A batch of [n_pairs].
         """
         edges, nothing = self.clips.edges, np.zeros(len(user), dtype=np.int64)
         asked, at = np.unique(_joined(clip, day), return_inverse=True)
@@ -196,7 +211,15 @@ class Reader:
         )
 
     def viewings(self, chosen: Viewings, *, share: float = 1.0) -> Pairs:
-        """The clips some viewings reached, as of the start of their days."""
+        """Return the clips that some viewings reached, as of the start of their days.
+
+        Args:
+            chosen: [n_viewings].
+            share: of the step's viewings.
+
+        Returns:
+            A batch with one pair per clip of a viewing. [n_pairs]
+        """
         n = chosen.end - chosen.start
         viewing, step = positions(n)
         edge = step + chosen.start[viewing]
@@ -265,7 +288,15 @@ class Reader:
 
 
 def blocks(n: int, size: int) -> Iterator[Int64s]:
-    """0..n-1 in blocks."""
+    """Yield 0..n-1 in blocks.
+
+    Args:
+        n: numbers in all.
+        size: of a block, at most.
+
+    Yields:
+        [size] or fewer numbers.
+    """
     for start in range(0, n, size):
         yield np.arange(start, min(start + size, n))
 

@@ -43,7 +43,15 @@ class Counts:
         self.by_user = Ledger.of(edges.user_idx, edges.day, *amounts)
 
     def of_clips(self, clip: Int64s, day: Int64s) -> Float32s:
-        """Of clips on days. [n, OF_CLIP]."""
+        """Return the counts of clips as of the start of days.
+
+        Args:
+            clip: number of the clip. [n]
+            day: days since 1970. [n]
+
+        Returns:
+            [n, OF_CLIP].
+        """
         hazard, ratio, started = self._of_place(self.place[clip], day), *self._of_video(clip, day)
         left, reached = self.by_clip.before(clip, day).T
         shrunk = np.clip(hazard * ratio, 1e-4, 0.99)
@@ -63,7 +71,15 @@ class Counts:
         return np.stack(columns, axis=1).astype(np.float32)
 
     def of_users(self, user_idx: Int64s, day: Int64s) -> Float32s:
-        """Of users on days. [n, OF_USER]."""
+        """Return the counts of users as of the start of days.
+
+        Args:
+            user_idx: [n].
+            day: days since 1970. [n]
+
+        Returns:
+            [n, OF_USER].
+        """
         left, expected, left_first, expected_first, started = self.by_user.before(user_idx, day).T
         columns = [
             -np.log((left + 3) / (expected + 3)),

@@ -87,7 +87,7 @@ class LightGCN(nn.Module):
         return user, video
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
-        """Rows of the triples before any propagation."""
+        """Return the rows of the triples before any propagation. [n_triples, dim] each."""
         videos = (triples.positive, triples.negative)
         rows = tuple(functional.embedding(idx, self.video_id) for idx in videos)
         if self.config.user_rows == "none":
@@ -95,18 +95,38 @@ class LightGCN(nn.Module):
         return (functional.embedding(triples.user, self.user_id), *rows)
 
     def known_videos(self) -> Bools:
-        """Videos somebody who speaks has liked."""
+        """Return which videos a user within the activity cap has liked. [n_videos]."""
         warm: Bools = self.warm.cpu().numpy()
         return warm
 
 
 def build(graph: Graph, edges: Edges, config: Config, generator: torch.Generator) -> LightGCN:
-    """A fresh network over these edges."""
+    """Return a fresh network that learns from these edges.
+
+    Args:
+        graph: what the fit may see.
+        edges: positive edges to learn from. [n_edges]
+        config: how.
+        generator: source of the initial parameters.
+
+    Returns:
+        The network, on the CPU.
+    """
     return LightGCN(fitting.watch_graph(graph, edges, config), config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation part, then fit on all the fit's edges."""
+    """Choose the number of epochs on the validation part, then fit on all the fit's edges.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: source of every draw.
+        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+
+    Returns:
+        Embeddings [n_users, dim] and [n_videos, dim], the report and the parameters.
+    """
     return fitting.fit(graph, config, rng, build=build, runtime=runtime or Runtime())

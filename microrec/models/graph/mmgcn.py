@@ -100,14 +100,14 @@ class MMGCN(nn.Module):
         return functional.embedding(user_idx, users), videos
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
-        """Rows of the triples before any propagation, preferences included."""
+        """Return the rows of the triples before any propagation, preferences included. [n_triples, dim] each."""
         of_videos = [(idx, self.video_id) for idx in (triples.positive, triples.negative)]
         of_users = [self.user_id, *(cast(Branch, one).preference for one in self.branches)]
         pairs = [*((triples.user, rows) for rows in of_users), *of_videos]
         return tuple(functional.embedding(idx, rows) for idx, rows in pairs)
 
     def known_videos(self) -> Bools:
-        """Videos with at least one modality."""
+        """Return which videos have at least one modality. [n_videos]."""
         known: Bools = self.present.any(dim=1).cpu().numpy()
         return known
 
@@ -164,12 +164,32 @@ class Branch(nn.Module):
 
 
 def build(graph: Graph, edges: Edges, config: Config, generator: torch.Generator) -> MMGCN:
-    """A fresh network over these edges."""
+    """Return a fresh network that learns from these edges.
+
+    Args:
+        graph: what the fit may see.
+        edges: positive edges to learn from. [n_edges]
+        config: how.
+        generator: source of the initial parameters.
+
+    Returns:
+        The network, on the CPU.
+    """
     return MMGCN(fitting.watch_graph(graph, edges, config), graph, config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation part, then fit on all the fit's edges."""
+    """Choose the number of epochs on the validation part, then fit on all the fit's edges.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: source of every draw.
+        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+
+    Returns:
+        Embeddings [n_users, dim] and [n_videos, dim], the report and the parameters.
+    """
     return fitting.fit(graph, config, rng, build=build, runtime=runtime or Runtime())

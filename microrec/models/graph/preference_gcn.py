@@ -231,7 +231,7 @@ class PreferenceGCN(nn.Module):
         return [self.get_buffer(f"vectors_{m}") @ weight + bias for m, (weight, bias) in parts]
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
-        """Rows of the triples before any propagation."""
+        """Return the rows of the triples before any propagation. [n_triples, dim] each."""
         videos = (triples.positive, triples.negative)
         rows = tuple(functional.embedding(idx, self.video_id) for idx in videos)
         if self.config.user_rows == "none":
@@ -239,7 +239,7 @@ class PreferenceGCN(nn.Module):
         return (functional.embedding(triples.user, self.user_id), *rows)
 
     def known_videos(self) -> Bools:
-        """Warm videos, and those whose neighbours or vectors speak for them."""
+        """Return the warm videos, and those that have similar videos or vectors where these count. [n_videos]."""
         known = self.warm
         if self.config.similar:
             known = known | self.has_similar.any(dim=1)
@@ -278,19 +278,32 @@ class ModalityAttention(nn.Module):
 
 
 def build(graph: Graph, edges: Edges, config: Config, generator: torch.Generator) -> PreferenceGCN:
-    """A fresh network over these edges."""
+    """Return a fresh network that learns from these edges.
+
+    Args:
+        graph: what the fit may see.
+        edges: positive edges to learn from. [n_edges]
+        config: how.
+        generator: source of the initial parameters.
+
+    Returns:
+        The network, on the CPU.
+    """
     watch = fitting.watch_graph(graph, edges, config)
     warm = watch.whole.n_viewers > 0
     return PreferenceGCN(watch, content(graph, warm.numpy(), config), config, generator)
 
 
 def content(graph: Graph, warm: Bools, config: Config) -> Content:
-    """The video graphs, normalised once, and the vectors at unit length.
+    """Return the video graphs, normalised once, and the vectors at unit length.
 
     Args:
         graph: neighbours and vectors per modality
         warm: videos whose id row is learned [n_videos]
         config: which modalities, and how
+
+    Returns:
+        One graph [n_videos, n_videos] and one matrix of vectors [n_videos, dim] per modality.
     """
     wanted = config.modalities
     similar = [
@@ -320,7 +333,17 @@ def content(graph: Graph, warm: Bools, config: Config) -> Content:
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation part, then fit on all the fit's edges."""
+    """Choose the number of epochs on the validation part, then fit on all the fit's edges.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: source of every draw.
+        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+
+    Returns:
+        Embeddings [n_users, dim] and [n_videos, dim], the report and the parameters.
+    """
     return fitting.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
 
 

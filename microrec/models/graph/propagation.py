@@ -30,13 +30,13 @@ from microrec.models.inputs.graph_arrays import Edges, Neighbours
 
 
 def sym(matrix: Any) -> Any:
-    """D_r^(-1/2) A D_c^(-1/2); rows and columns without entries stay empty. CSR [n, m]."""
+    """Return D_r^(-1/2) A D_c^(-1/2); rows and columns without entries stay empty. CSR [n, m]."""
     left, right = (_power(matrix.sum(axis=axis), -0.5) for axis in (1, 0))
     return (sp.diags_array(left) @ matrix @ sp.diags_array(right)).tocsr()
 
 
 def row(matrix: Any) -> Any:
-    """D_r^(-1) A: every row with an entry sums to 1. CSR [n, m]."""
+    """Return D_r^(-1) A: every row with an entry sums to 1. CSR [n, m]."""
     return (sp.diags_array(_power(matrix.sum(axis=1), -1.0)) @ matrix).tocsr()
 
 
@@ -46,13 +46,16 @@ def bipartite(watched: Any) -> Any:
 
 
 def neighbour_matrix(pairs: Neighbours, *, n_nodes: int, keep: Any, by_similarity: bool) -> Any:
-    """Kept neighbours of every node. CSR [n_nodes, n_nodes].
+    """Return the kept neighbours of every node.
 
     Args:
         pairs: directed neighbours
         n_nodes: number of nodes
         keep: nodes that may be a neighbour [n_nodes]
         by_similarity: weigh an edge by its similarity (positive ones only) or by 1
+
+    Returns:
+        CSR [n_nodes, n_nodes].
     """
     kept = keep[pairs.neighbour_idx] & (pairs.similarity > 0)
     node, neighbour = pairs.node_idx[kept], pairs.neighbour_idx[kept]
@@ -68,7 +71,12 @@ class Adjacency(NamedTuple):
 
     @classmethod
     def of(cls, matrix: Any, *, symmetric: bool = False) -> "Adjacency":
-        """Both directions of a scipy CSR matrix; a symmetric one is its own transpose."""
+        """Return both directions of a matrix.
+
+        Args:
+            matrix: scipy CSR [n, m].
+            symmetric: whether it is its own transpose.
+        """
         forth = _csr_tensor(matrix)
         return cls(forth, forth if symmetric else _csr_tensor(matrix.T.tocsr()))
 
@@ -92,7 +100,17 @@ class AdjacencyConv(MessagePassing):  # type: ignore[misc]  # PyG ships no types
     def message_and_aggregate(
         self, adj_t: Tensor, x: Tensor, transpose: Tensor, plus: OptTensor
     ) -> Tensor:
-        """The fused form of PyG's message passing."""
+        """Return A x + b, the fused form of PyG's message passing.
+
+        Args:
+            adj_t: A, sparse CSR [n, m].
+            x: rows [m, d].
+            transpose: of A, for the gradient. [m, n]
+            plus: b [n, d], or nothing.
+
+        Returns:
+            [n, d].
+        """
         product: Tensor = _Product.apply(adj_t, transpose, x, plus)  # type: ignore[no-untyped-call]
         return product
 
@@ -155,7 +173,7 @@ class WatchGraph:
         """Nothing left out."""
 
     def to(self, device: torch.device | str) -> "WatchGraph":
-        """Move to a device, in place."""
+        """Move to a device, in place; return the graph."""
         for name in ("user", "video", "speaks", "_back"):
             setattr(self, name, getattr(self, name).to(device))
         self._forth, self._across = (
@@ -166,11 +184,26 @@ class WatchGraph:
         return self
 
     def without(self, present: Tensor, left_out: Tensor) -> "Watched":
-        """The edges that are `present` [n_edges], less the positions in `left_out`."""
+        """Return the graph less some edges.
+
+        Args:
+            present: 1 where an edge is there, else 0. [n_edges]
+            left_out: positions of edges. [n_left_out]
+
+        Returns:
+            What is left of the graph.
+        """
         return Watched(self, present.index_fill(0, left_out, 0.0))
 
     def both(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """CSR [n_users, n_videos] and [n_videos, n_users] with the values of the edges."""
+        """Return the edges with values, in both directions.
+
+        Args:
+            values: of the edges. [n_edges]
+
+        Returns:
+            Sparse CSR [n_users, n_videos] and [n_videos, n_users].
+        """
         size = (self.n_users, self.n_videos)
         return (
             _unchecked_csr(*self._forth, values, size),
@@ -202,11 +235,27 @@ class Watched:
         return _counts(self.graph.video, present, self.graph.n_videos)
 
     def to_users(self, user_power: float, video_power: float) -> Adjacency:
-        """D_u^-user_power R D_v^-video_power. Takes video rows to user rows."""
+        """Return D_u^-user_power R D_v^-video_power, which takes video rows to user rows.
+
+        Args:
+            user_power: of the users' degrees.
+            video_power: of the videos' degrees.
+
+        Returns:
+            [n_users, n_videos].
+        """
         return self._once("users", user_power, video_power)
 
     def to_videos(self, user_power: float, video_power: float) -> Adjacency:
-        """D_v^-video_power R^T D_u^-user_power over who speaks. Takes user rows to video rows."""
+        """Return D_v^-video_power R^T D_u^-user_power over users within the cap, which takes user rows to video rows.
+
+        Args:
+            user_power: of the users' degrees.
+            video_power: of the videos' degrees.
+
+        Returns:
+            [n_videos, n_users].
+        """
         return self._once("videos", user_power, video_power)
 
     def _once(self, to: str, user_power: float, video_power: float) -> Adjacency:
@@ -236,7 +285,7 @@ class Watched:
 def light_gcn(
     user: Tensor | None, video: Tensor, *, forth: Adjacency, back: Adjacency, layers: int
 ) -> tuple[Tensor, Tensor]:
-    """LightGCN's propagation: the mean over the layers that have rows, for users and for videos.
+    """Return LightGCN's propagation: the mean over the layers that have rows, for users and for videos.
 
     Args:
         user: rows of the users [n_users, d]; None: users have none of their own, and are what
@@ -245,6 +294,9 @@ def light_gcn(
         forth: takes video rows to users [n_users, n_videos]
         back: takes user rows to videos
         layers: L; without rows of their own users need one at least
+
+    Returns:
+        Rows of users [n_users, d] and of videos [n_videos, d].
     """
     conv = AdjacencyConv()
     if user is not None:

@@ -34,11 +34,11 @@ class Triples:
         return len(self.user)
 
     def part(self, share: slice) -> "Triples":
-        """Some of the triples."""
+        """Return some of the triples."""
         return Triples(*(getattr(self, field.name)[share] for field in fields(self)))
 
     def to(self, device: str) -> "Triples":
-        """The same triples on a device."""
+        """Return the same triples on a device."""
         return Triples(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
@@ -81,14 +81,30 @@ class Sampler:
         self.below = torch.from_numpy(edges.user_idx.astype(np.int64) * (self.n_warm + 1) + below)
 
     def by_users(self, n: int, generator: torch.Generator) -> Triples:
-        """Draw n triples with replacement: a user, then one of the user's videos."""
+        """Draw triples with replacement: a user, then one of the user's videos.
+
+        Args:
+            n: triples.
+            generator: source of the draws.
+
+        Returns:
+            Triples of [n] users, watched and unwatched videos.
+        """
         user = self.users[torch.randint(len(self.users), (n,), generator=generator)]
         return self._with_negatives(
             self.start[user] + _below(self.degree[user], generator), generator
         )
 
     def by_edges(self, n: int, generator: torch.Generator) -> Triples:
-        """Draw n triples with replacement: an edge."""
+        """Draw triples with replacement: an edge.
+
+        Args:
+            n: triples.
+            generator: source of the draws.
+
+        Returns:
+            Triples of [n] users, watched and unwatched videos.
+        """
         drawn = torch.randint(len(self.drawable), (n,), generator=generator)
         return self._with_negatives(self.drawable[drawn], generator)
 
