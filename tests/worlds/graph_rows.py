@@ -107,14 +107,14 @@ def instant(day: int, hour: float = 0.0) -> dt.datetime:
     return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=day - 1, hours=hour)
 
 
-def found(frame: DataFrame, *columns: str) -> list[tuple[Any, ...]]:
+def sorted_rows(frame: DataFrame, *columns: str) -> list[tuple[Any, ...]]:
     """Rows of a frame as sorted tuples of plain values."""
     table = frame.select(*columns).toArrow().to_pylist()
     return sorted(tuple(row[name] for name in columns) for row in table)
 
 
 def clip_ends(duration_ms: int, config: clip_edges.Config) -> list[int]:
-    """Ends of a video's clips in ms, told without Spark."""
+    """Ends of a video's clips in ms, computed without Spark."""
     if config.cut == "equal":
         return [
             int(Fraction(duration_ms * n, config.n_clips)) for n in range(1, config.n_clips + 1)
@@ -123,8 +123,8 @@ def clip_ends(duration_ms: int, config: clip_edges.Config) -> list[int]:
     return [*starts[1:], duration_ms]
 
 
-def left(watch_ms: int, duration_ms: int, config: clip_edges.Config) -> dict[str, Any]:
-    """Where a viewing left, told without Spark."""
+def exit_row(watch_ms: int, duration_ms: int, config: clip_edges.Config) -> dict[str, Any]:
+    """Where a viewing left, computed without Spark."""
     ends = clip_ends(duration_ms, config)
     if Fraction(watch_ms, duration_ms) >= Fraction(str(config.completed_ratio)):
         return {"n_through": len(ends), "n_clips": len(ends), "early": False}

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from microrec.graphs.similarity import cells, cosine, measures, modality_edges
-from tests.worlds.graph_rows import Rows, found
+from tests.worlds.graph_rows import Rows, sorted_rows
 
 K = 5
 COLUMNS = ("modality", "video_idx", "neighbour_idx", "similarity", "rank")
@@ -109,11 +109,11 @@ def test_cells_spark_searches_large_spaces_and_compares_small(rows: Rows) -> Non
         edges = modality_edges.modality_edges(
             features.repartition(n_partitions), nodes, n_videos=600, config=config
         )
-        tables.append(found(edges, *COLUMNS))
+        tables.append(sorted_rows(edges, *COLUMNS))
     assert tables[0] == tables[1]
     everything = modality_edges.Config(k=K)
     exact = modality_edges.modality_edges(features, nodes, n_videos=600, config=everything)
-    small = found(exact.where("modality = 'small'"), *COLUMNS)
+    small = sorted_rows(exact.where("modality = 'small'"), *COLUMNS)
     assert [row for row in tables[0] if row[0] == "small"] == small
 
     searched = rows_frame(exact, tables[0])
@@ -124,7 +124,7 @@ def test_cells_spark_searches_large_spaces_and_compares_small(rows: Rows) -> Non
     told, n = modality_edges.recall(
         usable, searched, space=("large", "e1", 12), n_videos=600, config=config
     )
-    large = {row[1:3] for row in found(exact.where("modality = 'large'"), *COLUMNS)}
+    large = {row[1:3] for row in sorted_rows(exact.where("modality = 'large'"), *COLUMNS)}
     mine = {row[1:3] for row in tables[0] if row[0] == "large"}
     assert n == 600
     # Twins: one of several equally near neighbours is as good as another.
@@ -180,7 +180,7 @@ def test_sample_has_its_share_and_depends_on_nothing_else(rows: Rows) -> None:
         .repartition(3)
         .where(measures.sampled(F.col("user_idx"), 0.05))
     )
-    assert found(again, "user_idx") == found(some.where("user_idx % 2 = 0"), "user_idx")
+    assert sorted_rows(again, "user_idx") == sorted_rows(some.where("user_idx % 2 = 0"), "user_idx")
 
 
 def test_interval_of_a_share_equals_expected() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from microrec.graphs.similarity import cosine, modality_edges
 from microrec.graphs.similarity.running_topk import Edges
-from tests.worlds.graph_rows import Rows, found
+from tests.worlds.graph_rows import Rows, sorted_rows
 
 K = 4
 COLUMNS = ("modality", "video_idx", "neighbour_idx", "similarity", "rank")
@@ -107,7 +107,7 @@ def test_modality_edges_broken_vector_has_none_and_changes_no_other(rows: Rows) 
 
     def edges(of: dict[str, list[float] | None]) -> list[tuple[object, ...]]:
         features = rows("video_features", *[{"video_id": v, "vector": x} for v, x in of.items()])
-        return found(
+        return sorted_rows(
             modality_edges.modality_edges(features, nodes, n_videos=20, config=config), *COLUMNS
         )
 
@@ -134,7 +134,7 @@ def test_modality_edges_modalities_and_encoders_stay_apart(rows: Rows) -> None:
         features, nodes, n_videos=4, config=modality_edges.Config(block_size=1)
     )
     half = pytest.approx(0.5**0.5, abs=1e-6)
-    assert found(edges, *COLUMNS) == [
+    assert sorted_rows(edges, *COLUMNS) == [
         ("textual", 0, 2, half, 1),
         ("textual", 2, 0, half, 1),
         ("visual", 0, 1, 1.0, 1),
@@ -159,7 +159,7 @@ def test_centring_subtracts_the_mean_of_the_named_modality(rows: Rows) -> None:
         ],
     )
     config = modality_edges.Config(k=K, centred=["visual"])
-    edges = found(
+    edges = sorted_rows(
         modality_edges.modality_edges(features, nodes, n_videos=20, config=config), *COLUMNS
     )
     centred = vectors - vectors.astype(np.float64).mean(axis=0)

@@ -17,7 +17,7 @@ from microrec.config import settings as house_settings
 from microrec.core.fits import FITS, SPLITS
 from microrec.graphs.similarity import modality_edges, pearson, provenance, reuse, user_edges
 from microrec.tables.arrow import Warehouse
-from tests.worlds.graph_rows import DAY, Rows, found
+from tests.worlds.graph_rows import DAY, Rows, sorted_rows
 
 NIGHTS = 2
 SIMILAR = ("modality", "video_idx", "neighbour_idx", "similarity", "rank")
@@ -267,7 +267,7 @@ def test_reuse_untouched_is_not_compared(spark: SparkSession) -> None:
     assert str(plan) == "plan=incremental rows=10 touched=0 lost=0 reasons=none"
     rows = spark.range(10).selectExpr("int(id) idx")
     lists = reuse.lists(rows, plan, search, score="score", k=2)
-    assert found(lists, "idx", "neighbour_idx", "rank") == sorted(
+    assert sorted_rows(lists, "idx", "neighbour_idx", "rank") == sorted(
         (idx, other, rank)
         for idx in range(10)
         for rank, other in enumerate(sorted([(idx + 1) % 10, (idx + 2) % 10]), start=1)

@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 from microrec.graphs.similarity import pearson, user_edges
 from microrec.graphs.similarity.pearson import Config
 from microrec.graphs.similarity.running_topk import Lists
-from tests.worlds.graph_rows import Rows, found, instant
+from tests.worlds.graph_rows import Rows, instant, sorted_rows
 
 COLUMNS = ("user_idx", "neighbour_idx", "pearson", "n_common", "rank")
 Edge = tuple[int, int, float, int, int]
@@ -156,10 +156,10 @@ def test_user_edges_both_fits_equal_brute_force(rows: Rows, signal: str) -> None
         assert seen >= (x > 0).any(axis=0).sum()
         config = Config(k=5, signal=signal, block_size=9, n_videos=int((x > 0).any(axis=0).sum()))
         edges_of_fit = network(frame, config, fit=fit, n_users=40)
-        assert {fit} == {row[0] for row in found(edges_of_fit, "fit")}
+        assert {fit} == {row[0] for row in sorted_rows(edges_of_fit, "fit")}
         expected = brute(x, config)
         assert len(expected) > 50
-        assert_same(found(edges_of_fit, *COLUMNS), expected)
+        assert_same(sorted_rows(edges_of_fit, *COLUMNS), expected)
 
 
 @pytest.mark.spark
@@ -189,7 +189,7 @@ def test_undo_removes_only_what_came_before(rows: Rows) -> None:
         *[{**edge, "user_idx": 2} for edge in [*mine, undone, again]],
     )
     config = Config(n_videos=20)
-    edges = found(
+    edges = sorted_rows(
         network(frame, config, fit="trial", n_users=3), "user_idx", "neighbour_idx", "n_common"
     )
     assert edges == [(0, 1, 3), (0, 2, 2), (1, 0, 3), (1, 2, 2), (2, 0, 2), (2, 1, 2)]
@@ -206,7 +206,9 @@ def test_hub_cap_is_exact_below_and_keeps_latest_viewers_above(rows: Rows) -> No
     def common(hub_cap: int | None) -> dict[tuple[int, int], int]:
         config = Config(hub_cap=hub_cap, light_positives=9)
         edges = network(frame, config, fit="trial", n_users=11)
-        return {(u, v): n for u, v, n in found(edges, "user_idx", "neighbour_idx", "n_common")}
+        return {
+            (u, v): n for u, v, n in sorted_rows(edges, "user_idx", "neighbour_idx", "n_common")
+        }
 
     exact = common(None)
     assert exact == common(10)
@@ -251,7 +253,8 @@ def test_hub_cap_network_reports_what_it_keeps(rows: Rows) -> None:
         kept = {one.name: one for one in told if one.metric == "kept_of_exact@5"}
         for fit in n_videos:
             true, mine = (
-                set(found(edges[fit], "user_idx", "neighbour_idx")) for edges in (exact, capped)
+                set(sorted_rows(edges[fit], "user_idx", "neighbour_idx"))
+                for edges in (exact, capped)
             )
             assert kept[fit].value == pytest.approx(len(true & mine) / len(true))
             assert least <= kept[fit].value <= most
@@ -327,7 +330,7 @@ def test_activity_cap_removes_bots(rows: Rows) -> None:
     edges = [{"user_idx": u, "video_idx": v} for u in range(3) for v in range(3)]
     edges += [{"user_idx": 3, "video_idx": v} for v in range(6)] + [{"user_idx": 4, "video_idx": 9}]
     edges = network(rows("watch_edges", *edges), Config(activity_cap=5), fit="trial", n_users=5)
-    assert {u for u, _ in found(edges, "user_idx", "neighbour_idx")} == {0, 1, 2}
+    assert {u for u, _ in sorted_rows(edges, "user_idx", "neighbour_idx")} == {0, 1, 2}
 
 
 @pytest.mark.realdata
@@ -356,4 +359,4 @@ def test_pearson_real_users_equal_brute_force(rows: Rows, real_data: Path) -> No
         x[user, video] = 1
     expected = brute(x, config)
     assert len(expected) > 5_000
-    assert_same(found(edges, *COLUMNS), expected)
+    assert_same(sorted_rows(edges, *COLUMNS), expected)

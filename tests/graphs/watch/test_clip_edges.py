@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from microrec.graphs.watch import clip_edges
-from tests.worlds.graph_rows import DAY, Rows, clip_ends, found, left
+from tests.worlds.graph_rows import DAY, Rows, clip_ends, exit_row, sorted_rows
 
 SECONDS = clip_edges.Config()
 EQUAL = clip_edges.Config(cut="equal")
@@ -153,7 +153,7 @@ def test_clips_and_exits_equal_integer_arithmetic(
     for row, (watch_ms, duration_ms) in zip(told, viewings, strict=True):
         for n, config in enumerate(CONFIGS):
             assert row[f"ends{n}"] == clip_ends(duration_ms, config), config
-            assert row[f"left{n}"] == left(watch_ms, duration_ms, config), config
+            assert row[f"left{n}"] == exit_row(watch_ms, duration_ms, config), config
 
 
 # --- Edges --------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ DAYS = [
 def test_clip_edges_of_a_day_sum_its_viewings(rows: Rows) -> None:
     pairs = [{"user_idx": n, "clip_exits": viewings} for n, (viewings, _) in enumerate(DAYS)]
     edges = clip_edges.clip_edges(rows("pair_days", *pairs), day=DAY)
-    assert found(edges, "user_idx", "clip_no", "sign", "weight") == [
+    assert sorted_rows(edges, "user_idx", "clip_no", "sign", "weight") == [
         (n, *edge) for n, (_, expected) in enumerate(DAYS) for edge in expected
     ]
 
@@ -199,7 +199,7 @@ def test_clip_edges_days_stay_apart_without_decay(rows: Rows) -> None:
     assert edges.columns == [
         "split", "user_idx", "video_idx", "watched_on", "clip_no", "sign", "weight",
     ]  # fmt: skip
-    assert found(edges, "watched_on", "split", "weight") == [
+    assert sorted_rows(edges, "watched_on", "split", "weight") == [
         (day, split, 1.0)
         for day, split in zip(days, ["train", "train", "validation", "holdout"], strict=True)
     ]

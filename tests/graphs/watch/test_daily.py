@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 
 from jobs import build_watch_graph
 from microrec.config import settings as house_settings
-from microrec.graphs.watch import clip_edges as clips
-from microrec.graphs.watch import daily
+from microrec.graphs.watch import clip_edges, daily
 from microrec.tables.arrow import Warehouse
-from tests.worlds.graph_rows import Rows, found, instant, left
+from tests.worlds.graph_rows import Rows, exit_row, instant, sorted_rows
 
-CONFIG = clips.Config()
+CONFIG = clip_edges.Config()
 
 
 def on(day: int) -> dt.date:
@@ -39,11 +38,11 @@ EVENTS = {
 }
 
 
-def planned(events: Any, committed: Any, config: clips.Config = CONFIG) -> daily.Plan:
+def planned(events: Any, committed: Any, config: clip_edges.Config = CONFIG) -> daily.Plan:
     return daily.plan(events, committed, config=config)
 
 
-def words(events: Any) -> dict[daily.Arrival, str]:
+def stamps(events: Any) -> dict[daily.Arrival, str]:
     return dict(planned(events, {}).build)
 
 
@@ -58,7 +57,7 @@ def test_daily_first_night_builds_everything() -> None:
 
 def test_daily_next_night_builds_arrivals_and_reopened_days() -> None:
     before = {of: word for of, word in EVENTS.items() if of[1] < on(3)}
-    plan = planned(EVENTS, words(before))
+    plan = planned(EVENTS, stamps(before))
     assert str(plan) == "plan=incremental build=2 reuse=3 reasons=new:2"
     assert plan.fresh == ((on(3), on(3)),)
     assert plan.late == ((on(1), on(3)),)
@@ -66,44 +65,48 @@ def test_daily_next_night_builds_arrivals_and_reopened_days() -> None:
 
 
 def test_daily_same_night_again_builds_nothing() -> None:
-    plan = planned(EVENTS, words(EVENTS))
+    plan = planned(EVENTS, stamps(EVENTS))
     assert str(plan) == "plan=incremental build=0 reuse=5 reasons=none"
     assert plan.fresh == plan.late == plan.earlier == ()
 
 
 def test_daily_other_events_rebuild_their_arrivals_and_later() -> None:
-    plan = planned({**EVENTS, (on(1), on(2)): "other"}, words(EVENTS))
+    plan = planned({**EVENTS, (on(1), on(2)): "other"}, stamps(EVENTS))
     assert sorted(plan.build) == [(on(1), on(2)), (on(1), on(3))]
     assert plan.reasons == {"events": 2}
 
 
 def test_daily_deleted_events_leave_one_empty_partition() -> None:
-    left = {of: word for of, word in EVENTS.items() if of != (on(1), on(3))}
-    plan = planned(left, words(EVENTS))
+    remaining = {of: text for of, text in EVENTS.items() if of != (on(1), on(3))}
+    plan = planned(remaining, stamps(EVENTS))
     assert sorted(plan.build) == [(on(1), on(3))]
     assert plan.fresh == plan.late == plan.earlier == ()
-    assert not planned(left, {**words(left), **plan.build}).build
+    assert not planned(remaining, {**stamps(remaining), **plan.build}).build
 
 
 @pytest.mark.parametrize(
     "config",
-    [clips.Config(cut="equal"), clips.Config(clip_ms=4_000), clips.Config(early_ms=1)],
+    [
+        clip_edges.Config(cut="equal"),
+        clip_edges.Config(clip_ms=4_000),
+        clip_edges.Config(early_ms=1),
+    ],
     ids=str,
 )
-def test_daily_other_clip_cuts_rebuild_everything(config: clips.Config) -> None:
-    assert str(planned(EVENTS, words(EVENTS), config)) == (
+def test_daily_other_clip_cuts_rebuild_everything(config: clip_edges.Config) -> None:
+    assert str(planned(EVENTS, stamps(EVENTS), config)) == (
         "plan=full build=5 reuse=0 reasons=rule:5"
     )
 
 
 def test_daily_new_format_rebuilds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = words(EVENTS)
+    before = stamps(EVENTS)
     monkeypatch.setattr(daily, "FORMAT", daily.FORMAT + 1)
     assert planned(EVENTS, before).reasons == {"rule": 5}
 
 
 def test_daily_partition_of_unknown_origin_is_rebuilt() -> None:
-    assert planned(EVENTS, {**words(EVENTS), (on(2), on(2)): None}).reasons == {"unknown": 1}
+    assert planned(EVENTS, {**stamps(EVENTS), (on(2), on(2)): None}).reasons == {"unknown": 1}
 
 
 @given(
@@ -117,7 +120,7 @@ def test_daily_reused_partitions_were_made_of_the_same_events(
         {(on(day), on(day + lag)): word for (day, lag), word in events.items()}
         for events in (before, now)
     )
-    plan = planned(new, words(old))
+    plan = planned(new, stamps(old))
     assert sorted([*plan.build, *plan.reuse]) == sorted({*old, *new})
     for day, arrived_on in plan.reuse:
         of_day = [
@@ -147,16 +150,16 @@ def test_daily_viewings_of_a_day_sum(rows: Rows) -> None:
         {"started_at": instant(5, 11), "strength": 1.0, "feedback": "negative", "watch_ms": 100},
         {"started_at": instant(4, 11), "user_id": "u2"},
     )
-    found_rows = found(aggregated(events, events.limit(0), events.limit(0)), *COLUMNS)
+    found_rows = sorted_rows(aggregated(events, events.limit(0), events.limit(0)), *COLUMNS)
     assert found_rows == [
         (on(4), "u2", 1, 1, 0, pytest.approx(0.8), False),
         (on(5), "u1", 3, 1, 1, 0.75, False),
     ]
-    (day,) = found(
+    (day,) = sorted_rows(
         aggregated(events.where("user_id = 'u1'"), events.limit(0), events.limit(0)),
         "first_at", "last_at", "clip_exits",
     )  # fmt: skip
-    exits = [left(watch_ms, 10_000, CONFIG) for watch_ms in (100, 6_000, 10_000)]
+    exits = [exit_row(watch_ms, 10_000, CONFIG) for watch_ms in (100, 6_000, 10_000)]
     assert day == (instant(5, 9), instant(5, 11), exits)
 
 
@@ -172,7 +175,7 @@ def test_daily_dislike_voids_earlier_and_simultaneous_views(rows: Rows) -> None:
         {"started_at": instant(5, 11), "strength": 0.125},
         {"started_at": instant(5, 12), "user_id": "u2"},
     )
-    assert found(aggregated(events, events.limit(0), events.limit(0)), *COLUMNS) == [
+    assert sorted_rows(aggregated(events, events.limit(0), events.limit(0)), *COLUMNS) == [
         (on(5), "u1", 5, 1, 2, 0.125, True),
         (on(5), "u2", 1, 1, 0, pytest.approx(0.8), False),
     ]
@@ -185,14 +188,14 @@ def test_daily_late_partition_recomputes_only_touched_pairs(rows: Rows) -> None:
     second = {**first, "arrived_on": on(6), "strength": 0.25, "event_id": "b"}
     third = {"arrived_on": on(7), "strength": 1.0, "event_id": "c"}
     late = rows("events", second, {**third, "started_at": instant(5, 8)})
-    told = found(aggregated(own, late, own.unionByName(late)), *COLUMNS)
+    told = sorted_rows(aggregated(own, late, own.unionByName(late)), *COLUMNS)
     assert told == [
         (on(5), "u1", 1, 1, 0, 0.5, False),
         (on(5), "u2", 1, 1, 0, 0.5, False),
         (on(6), "u1", 2, 2, 0, 0.75, False),
         (on(7), "u1", 3, 3, 0, 1.75, False),
     ]
-    assert found(aggregated(own.limit(0), late.where("event_id = 'c'"), own), *COLUMNS) == [
+    assert sorted_rows(aggregated(own.limit(0), late.where("event_id = 'c'"), own), *COLUMNS) == [
         (on(7), "u1", 2, 2, 0, 1.5, False)
     ]
 
@@ -204,7 +207,7 @@ def test_daily_correction_replaces_its_original(rows: Rows) -> None:
     unliked = {**liked, "arrived_on": on(6), "feedback": "negative", "watch_ms": 1}
     again = {**liked, "arrived_on": on(7), "feedback": "neutral", "strength": 1.0}
     late = rows("events", unliked, again)
-    assert found(aggregated(own, late, own.unionByName(late)), *COLUMNS) == [
+    assert sorted_rows(aggregated(own, late, own.unionByName(late)), *COLUMNS) == [
         (on(5), "u1", 2, 2, 0, 0.75, False),
         (on(6), "u1", 2, 1, 1, 0.25, False),
         (on(7), "u1", 2, 1, 0, 1.25, False),
@@ -269,10 +272,10 @@ def part_of(day: dt.date, night: dt.date) -> str:
     return {0: "holdout", 1: "validation"}.get((night - day).days, "train")
 
 
-def clip_edges(viewings: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+def clip_rows(viewings: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """Edges of a pair's day: clip, sign and weight."""
     nets: dict[int, Fraction] = defaultdict(Fraction)
-    exits = [left(row["watch_ms"], row["duration_ms"], CONFIG) for row in viewings]
+    exits = [exit_row(row["watch_ms"], row["duration_ms"], CONFIG) for row in viewings]
     for one in exits:
         for clip in range(one["n_through"]):
             nets[clip] += 1
@@ -297,18 +300,18 @@ def expected(rows: list[dict[str, Any]], night: dt.date) -> dict[str, list[Any]]
     for row in seen:
         place = users.index(row["user_id"]), int(row["video_id"][1:])
         pairs[part_of(row["day"], night), *place].append(row)
-    found: dict[str, list[Any]] = {
+    expected: dict[str, list[Any]] = {
         "users": [_node(n, user, "video_id", seen) for n, user in enumerate(users)],
         "video_nodes": [_node(n, f"v{n}", "user_id", seen) for n in range(4)],
         "watch_edges": [],
         "clip_edges": [],
     }
     for key, viewings in pairs.items():
-        found["watch_edges"].append((*key, *_weighed(viewings, night)))
+        expected["watch_edges"].append((*key, *_weighed(viewings, night)))
         for day in {row["day"] for row in viewings}:
             of_day = [row for row in viewings if row["day"] == day]
-            found["clip_edges"] += [(*key, day, *edge) for edge in clip_edges(of_day)]
-    return {table: sorted(values) for table, values in found.items()}
+            expected["clip_edges"] += [(*key, day, *edge) for edge in clip_rows(of_day)]
+    return {table: sorted(values) for table, values in expected.items()}
 
 
 def _node(idx: int, one: str, other: str, seen: list[dict[str, Any]]) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from microrec.graphs.watch import clip_edges, nodes
-from tests.worlds.graph_rows import Rows, found, instant
+from tests.worlds.graph_rows import Rows, instant, sorted_rows
 
 
 @pytest.mark.spark
@@ -13,8 +13,8 @@ def test_users_are_numbered_by_id_in_any_row_order(rows: Rows) -> None:
     parts = [{"user_id": user} for user in ids for _ in range(2)]
     generator = np.random.default_rng(1)
     shuffled = [parts[place] for place in generator.permutation(len(parts))]
-    one = found(nodes.users(rows("parts", *parts)), "user_idx", "user_id")
-    other = found(nodes.users(rows("parts", *shuffled).repartition(3)), "user_idx", "user_id")
+    one = sorted_rows(nodes.users(rows("parts", *parts)), "user_idx", "user_id")
+    other = sorted_rows(nodes.users(rows("parts", *shuffled).repartition(3)), "user_idx", "user_id")
     assert one == other == list(enumerate(sorted(ids)))
 
 
@@ -26,7 +26,7 @@ def test_degree_counts_distinct_videos_and_first_seen_is_earliest(rows: Rows) ->
         {"video_id": "v1", "first_at": instant(2)},
         {"video_id": "v2", "first_at": instant(4)},
     )
-    users = found(nodes.users(parts), "user_id", "degree", "first_seen")
+    users = sorted_rows(nodes.users(parts), "user_id", "degree", "first_seen")
     assert users == [("u1", 2, instant(2))]
 
 
@@ -45,7 +45,7 @@ def test_videos_of_the_whole_catalogue_are_numbered(rows: Rows) -> None:
         {"video_id": "b", "user_id": "u2", "first_at": instant(4), "split": "holdout"},
     )
     columns = ("video_idx", "video_id", "eligible", "degree", "first_seen", "clip_ends_ms")
-    assert found(nodes.video_nodes(videos, parts, config=clip_edges.Config()), *columns) == [
+    assert sorted_rows(nodes.video_nodes(videos, parts, config=clip_edges.Config()), *columns) == [
         (0, "a", False, 0, None, [5_000, 5_001]),
         (1, "b", True, 2, instant(2), [5_000, 10_000]),
         (2, "c", True, 0, None, []),
@@ -63,5 +63,5 @@ def test_indexed_keeps_every_event_and_replaces_ids(rows: Rows) -> None:
         "video_nodes", {"video_id": "v1", "video_idx": 0}, {"video_id": "v2", "video_idx": 1}
     )
     viewings = nodes.indexed(bare, users, videos)
-    assert found(viewings, "user_idx", "video_idx") == [(0, 1), (1, 0)]
+    assert sorted_rows(viewings, "user_idx", "video_idx") == [(0, 1), (1, 0)]
     assert not {"user_id", "video_id"} & set(viewings.columns)

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from microrec.core import fits
 from microrec.graphs.watch import split
-from tests.worlds.graph_rows import Rows, found, instant
+from tests.worlds.graph_rows import Rows, instant, sorted_rows
 
 DAY = dt.date(2026, 1, 5)
 
@@ -53,7 +53,7 @@ def test_undone_at_the_last_dislike_of_a_group(rows: Rows) -> None:
         {"started_at": instant(5, 13), "user_id": "u3", "disliked": True},
     )
     told = split.with_undone(viewings, "disliked", "started_at", within=["user_id", "video_id"])
-    assert found(told, "user_id", "started_at", "undone_at") == [
+    assert sorted_rows(told, "user_id", "started_at", "undone_at") == [
         *[("u1", instant(5, hour), instant(5, 11)) for hour in (9, 10, 11, 12)],
         ("u2", instant(5, 12), None),
         ("u3", instant(5, 13), instant(5, 13)),
