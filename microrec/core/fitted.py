@@ -100,7 +100,8 @@ def save(trained: Trained, folder: Path, *, config: BaseModel) -> None:
         config: the configuration the model was fitted with.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fitted, report = trained.fitted, trained.report
+    fitted = trained.fitted
+    report = trained.report
     fields = dict(vars(fitted))
     header = {
         "format": FORMAT,

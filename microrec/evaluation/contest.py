@@ -48,7 +48,9 @@ def held(
     Returns:
         The lists under the names of the report, the gates' results, and the churn.
     """
-    judged, churn, compared = list[Result](), None, dict(lists)
+    judged = list[Result]()
+    churn = None
+    compared = dict(lists)
     blended = lists[CLOSED_FORM]
     if LEARNED in lists:
         pair = {name: lists[name] for name in (LEARNED, CLOSED_FORM)}
@@ -59,5 +61,6 @@ def held(
         judged += gate.against_champion(
             gain({BLEND: blended, CHAMPION: before}, shared), config=config
         )
-        compared[CHAMPION], churn = before, champion.churn(blended, before)
+        compared[CHAMPION] = before
+        churn = champion.churn(blended, before)
     return Outcome({**compared, BLEND: blended}, judged, churn)

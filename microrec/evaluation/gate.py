@@ -6,7 +6,7 @@ from the tables). A gate of severity `hold` that fails stops the release; `warn`
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import duckdb
@@ -56,18 +56,24 @@ class Config(BaseModel):
 
 
 @dataclass(frozen=True)
-class Check:
-    """One observed number and what it is compared with.
+class Threshold:
+    """Comparison of an observed number.
 
     `threshold` is a number, or the name of the field of `Config` that holds it.
     """
 
     name: str
     words: str
-    sql: str
     threshold: float | str = 0.0
     sense: Literal["at least", "at most"] = "at most"
     severity: Literal["hold", "warn"] = "hold"
+
+
+@dataclass(frozen=True)
+class Check(Threshold):
+    """Comparison of a number that SQL counts in a table of lists."""
+
+    sql: str = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -90,18 +96,26 @@ JUDGEMENTS = ("better_than_popularity", "champion", "collapsed_sources", "dead_s
 that lists are wrong, or that a source knows what it may not know."""
 
 LAWS = (
-    Check("rows", "rows of the lists", "SELECT count(*) FROM lists", "rows", "at least"),
+    Check(
+        "rows",
+        "rows of the lists",
+        "rows",
+        "at least",
+        sql="SELECT count(*) FROM lists",
+    ),
     Check(
         "users_covered",
         "share of expected users who have a list",
-        """SELECT avg(CAST("user" IN (SELECT "user" FROM lists) AS INT)) FROM users""",
         "users_covered",
         "at least",
+        sql="""SELECT avg(CAST("user" IN (SELECT "user" FROM lists) AS INT)) FROM users""",
     ),
     Check(
         "k_filled",
         "share of expected users with exactly min(K, eligible unseen videos) rows",
-        """
+        "k_filled",
+        "at least",
+        sql="""
         WITH filled AS (SELECT "user", count(*) AS n FROM lists GROUP BY "user"),
         known AS (
             SELECT "user", count(*) AS n FROM seen SEMI JOIN eligible USING (video) GROUP BY "user")
@@ -109,13 +123,11 @@ LAWS = (
             $k, (SELECT count(*) FROM eligible) - coalesce(known.n, 0)) AS INT))
         FROM users LEFT JOIN filled USING ("user") LEFT JOIN known USING ("user")
         """,
-        "k_filled",
-        "at least",
     ),
     Check(
         "ranks_contiguous",
         "users whose ranks are not 1..n",
-        """
+        sql="""
         SELECT count(*) FROM (
             SELECT count(*) AS n, count(DISTINCT rank) AS ranks, min(rank) AS low, max(rank) AS high
             FROM lists GROUP BY "user")
@@ -125,32 +137,32 @@ LAWS = (
     Check(
         "distinct",
         "rows that repeat a video of the same user",
-        'SELECT count(*) - count(DISTINCT ("user", video)) FROM lists',
+        sql='SELECT count(*) - count(DISTINCT ("user", video)) FROM lists',
     ),
     Check(
         "seen",
         "rows with a video the user has seen or uploaded",
-        'SELECT count(*) FROM lists SEMI JOIN seen USING ("user", video)',
+        sql='SELECT count(*) FROM lists SEMI JOIN seen USING ("user", video)',
     ),
     Check(
         "ineligible",
         "rows with a video that may not be recommended or is not in the catalogue",
-        "SELECT count(*) FROM lists ANTI JOIN eligible USING (video)",
+        sql="SELECT count(*) FROM lists ANTI JOIN eligible USING (video)",
     ),
     Check(
         "suppressed",
         "rows of users who opted out or were erased",
-        'SELECT count(*) FROM lists SEMI JOIN suppressed USING ("user")',
+        sql='SELECT count(*) FROM lists SEMI JOIN suppressed USING ("user")',
     ),
     Check(
         "finite_scores",
         "rows whose score is null, NaN or infinite",
-        "SELECT count(*) FROM lists WHERE score IS NULL OR NOT isfinite(score)",
+        sql="SELECT count(*) FROM lists WHERE score IS NULL OR NOT isfinite(score)",
     ),
     Check(
         "scores_ordered",
         "rows whose score is above that of the rank before",
-        """
+        sql="""
         SELECT count(*) FROM (
             SELECT score > lag(score) OVER (PARTITION BY "user" ORDER BY rank) AS rises FROM lists)
         WHERE rises
@@ -162,16 +174,25 @@ LAWS = (
 VARIETY = Check(
     "identical_top10",
     "share of users with the most common first ten videos",
-    """
+    "identical_top10",
+    severity="warn",
+    sql="""
     SELECT max(n) / sum(n) FROM (
         SELECT count(*) AS n FROM (
             SELECT list(video ORDER BY rank) AS first FROM lists WHERE rank <= 10 GROUP BY "user")
         GROUP BY first)
     """,
-    "identical_top10",
-    severity="warn",
 )
 """Lists that are the same for everybody are not recommendations."""
+
+COVERAGE_KEPT = Threshold(
+    "coverage_kept", "share of the champion's coverage", "coverage_kept", "at least", "warn"
+)
+GINI_RISE = Threshold("gini_rise", "gini above the champion's", "gini_rise", severity="warn")
+POPULARITY_LIFT = Threshold(
+    "popularity_lift", "popularity lift", "popularity_lift", severity="warn"
+)
+CHURN = Threshold("churn", "share of first places that are new", "churn", severity="warn")
 
 
 def check(
@@ -211,7 +232,8 @@ def better_than_popularity(figures: Sequence[Figure], *, config: Config) -> Resu
     Returns:
         A result that holds; it fails where the gain was not measured.
     """
-    gate, threshold = "better_than_popularity", config.better_than_popularity
+    gate = "better_than_popularity"
+    threshold = config.better_than_popularity
     words = f"{DIFFERENCE} of {config.metric}"
     for figure in figures:
         if (figure.name, figure.metric, figure.slice) == (DIFFERENCE, config.metric, "all"):
@@ -280,29 +302,17 @@ def guardrails(figures: Sequence[Figure], *, churn: float | None, config: Config
         for metric in ("coverage", "gini", "popularity_lift")
     }
     before = {metric: value_of.get((CHAMPION, f"{metric}@20")) for metric in tonight}
-    results = []
+    observed: list[tuple[Threshold, float | None]] = []
     if before["coverage"] and tonight["coverage"] is not None:
-        kept = Check(
-            "coverage_kept",
-            "share of the champion's coverage",
-            "",
-            "coverage_kept",
-            "at least",
-            "warn",
-        )
-        results.append(
-            _compare(kept, tonight["coverage"] / before["coverage"], config=config, prefix="")
-        )
+        observed.append((COVERAGE_KEPT, tonight["coverage"] / before["coverage"]))
     if before["gini"] is not None and tonight["gini"] is not None:
-        rise = Check("gini_rise", "gini above the champion's", "", "gini_rise", severity="warn")
-        results.append(_compare(rise, tonight["gini"] - before["gini"], config=config, prefix=""))
-    if tonight["popularity_lift"] is not None:
-        lift = Check("popularity_lift", "popularity lift", "", "popularity_lift", severity="warn")
-        results.append(_compare(lift, tonight["popularity_lift"], config=config, prefix=""))
-    if churn is not None:
-        new = Check("churn", "share of first places that are new", "", "churn", severity="warn")
-        results.append(_compare(new, churn, config=config, prefix=""))
-    return results
+        observed.append((GINI_RISE, tonight["gini"] - before["gini"]))
+    observed += [(POPULARITY_LIFT, tonight["popularity_lift"]), (CHURN, churn)]
+    return [
+        _compare(rule, value, config=config, prefix="")
+        for rule, value in observed
+        if value is not None
+    ]
 
 
 def alive(candidates: Mapping[str, pa.Table]) -> Result:
@@ -474,12 +484,13 @@ def require(results: pa.Table, *, day: dt.date, fit: str, promoted: str | None =
     return excused
 
 
-def _compare(rule: Check, observed: float | None, *, config: Config, prefix: str) -> Result:
+def _compare(rule: Threshold, observed: float | None, *, config: Config, prefix: str) -> Result:
     """Pass or fail in words; what could not be counted fails."""
     wanted = getattr(config, rule.threshold) if isinstance(rule.threshold, str) else rule.threshold
     value = None if observed is None else float(observed)
     if value is None:
-        passed, seen = False, "nothing to count"
+        passed = False
+        seen = "nothing to count"
     else:
         passed = value >= wanted if rule.sense == "at least" else value <= wanted
         seen = f"{value:.10g}"

@@ -130,7 +130,8 @@ def gain(
     ranked = {name: matrix(rows, truth, k=max(config.ks)) for name, rows in lists.items()}
     _, metrics, values = per_user(ranked, truth, config.ks)
     difference = (values[:, 0] - values[:, 1])[:, [metrics.index(metric)]]
-    figures, name = [], "-minus-".join(lists)
+    figures = []
+    name = "-minus-".join(lists)
     for part, members in _slices(truth):
         members_gain = difference[members]
         if len(members_gain):
@@ -258,7 +259,8 @@ def beyond_accuracy(listed: NDArray[np.int64], truth: Truth, *, k: int) -> dict[
 
 def _gini(times: NDArray[np.int64]) -> float:
     """Mean absolute difference of two counts over twice their mean; 0 where there is nothing."""
-    n, total = len(times), int(times.sum())
+    n = len(times)
+    total = int(times.sum())
     if not total:
         return 0.0
     weights = 2 * np.arange(1, n + 1) - n - 1

@@ -61,7 +61,8 @@ def by_id(
     Returns:
         What `gate.check` reads.
     """
-    users, videos = night["users"], night["video_nodes"]
+    users = night["users"]
+    videos = night["video_nodes"]
     with duckdb.connect() as session:
         session.register("edges", night["watch_edges"])
         session.register("users", users)

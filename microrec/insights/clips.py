@@ -164,9 +164,11 @@ def interest(
     Returns:
         `clip_interest` rows, sorted by video and clip.
     """
-    start, video = known.start_ms, known.video
+    start = known.start_ms
+    video = known.video
     shown = known.eligible[video] & (known.end_ms > start) & np.isfinite(retention)
-    here, video = retention[shown], video[shown]
+    here = retention[shown]
+    video = video[shown]
     before = np.where(np.diff(video, prepend=-1) > 0, 1.0, np.roll(here, 1))
     passed = np.divide(here, before, out=np.zeros(len(here)), where=before > 0)
     columns = {
@@ -200,8 +202,10 @@ def _exits(segment: str, retention: NDArray[np.float64], known: Catalogue) -> pa
     """The rows of one segment; none if nobody is in it."""
     videos = np.flatnonzero(known.eligible & (np.diff(known.first) > 0))
     videos = videos[np.isfinite(retention[known.first[videos]])]
-    first, last = known.first[videos], known.first[videos + 1] - 1
-    before, start = known.before(retention, first=1.0), known.start_ms
+    first = known.first[videos]
+    last = known.first[videos + 1] - 1
+    before = known.before(retention, first=1.0)
+    start = known.start_ms
     length = known.end_ms - start
     under = np.flatnonzero(np.append(retention <= HALF, True))
     clip = np.minimum(under[np.searchsorted(under, first)], last)

@@ -94,10 +94,13 @@ def describe(
         `user_trends` rows, sorted by user and rank.
     """
     members = members.filter(pc.is_in(members["user_idx"], value_set=pa.array(served, pa.int32())))
-    video, mass = column(members, "video_idx"), column(members, "mass")
-    user, trend = column(members, "user_idx"), column(members, "trend")
+    video = column(members, "video_idx")
+    mass = column(members, "mass")
+    user = column(members, "user_idx")
+    trend = column(members, "trend")
     pair, of = np.unique(pack(user, trend), return_inverse=True)
-    n, end = len(pair), int(until.timestamp()) * 1_000_000
+    n = len(pair)
+    end = int(until.timestamp()) * 1_000_000
     numbers, user_number = np.unique(pair >> 32, return_inverse=True)
     at = column(members.select(["at"]).cast(pa.schema([("at", pa.int64())])), "at")
     weight, change = _course(of, user_number, at, video, mass)
@@ -143,7 +146,8 @@ def _course(
         video: [n_viewings].
         mass: [n_viewings].
     """
-    user, n = user_number[of], int(user_number.max(initial=-1)) + 1
+    user = user_number[of]
+    n = int(user_number.max(initial=-1)) + 1
 
     def share(counted: Floats) -> NDArray[np.float64]:
         whole = _sum(user, counted, n)[user_number]
@@ -152,7 +156,8 @@ def _course(
 
     newer = _newer(user, at, video, mass)
     change = share(mass * newer) - share(mass * ~newer)
-    n_newer, n_all = np.bincount(user, newer, n), np.bincount(user, minlength=n)
+    n_newer = np.bincount(user, newer, n)
+    n_all = np.bincount(user, minlength=n)
     change[((n_newer == 0) | (n_newer == n_all))[user_number]] = 0.0
     return share(mass), change
 
@@ -165,7 +170,8 @@ def _sum(group: Indices, values: Floats, n: int) -> NDArray[np.float64]:
 def _newer(user: Indices, at: Indices, video: Indices, mass: Floats) -> NDArray[np.bool_]:
     """Whether a viewing is in the newer half of its user's mass: its middle decides. [n_viewings]."""
     order = np.lexsort((video, -at, user))
-    sorted_user, sorted_mass = user[order], mass[order]
+    sorted_user = user[order]
+    sorted_mass = mass[order]
     before = np.cumsum(sorted_mass) - sorted_mass
     start = before[np.searchsorted(sorted_user, sorted_user)]
     whole = _sum(user, mass, int(user.max(initial=-1)) + 1)[sorted_user]
@@ -190,7 +196,8 @@ def _most(group: Indices, label: Indices, mass: Floats, *, n: int, first: int) -
     total = _sum(of, mass, len(pair))
     group, label = unpack(pair)
     order = np.lexsort((label, -total, group))
-    group, label = group[order], label[order]
+    group = group[order]
+    label = label[order]
     kept = np.arange(len(group)) - np.searchsorted(group, group) < first
     ends = np.searchsorted(group[kept], np.arange(1, n))
     return np.split(label[kept], ends) if n else []

@@ -174,8 +174,11 @@ class _Choice:
     def __init__(self, videos: Indices, scores: Floats, *, like: Likeness, config: Config) -> None:
         """Everything may be taken; arguments as of `pick`."""
         there = videos >= 0
-        self.videos, self.like, self.config = videos, like, config
-        self.rows, self.places = np.arange(len(videos)), np.arange(videos.shape[1])
+        self.videos = videos
+        self.like = like
+        self.config = config
+        self.rows = np.arange(len(videos))
+        self.places = np.arange(videos.shape[1])
         personal = there & (scores > 0)
         worth = config.relevance * _relevance(scores, personal)
         filler = np.where(there, FILLER - self.places, -np.inf)
@@ -190,7 +193,8 @@ class _Choice:
             self.cluster = like.cluster[videos]
         if config.relevance < 1:
             # All of these are flat: one number says user and place, another one user and video.
-            self.worth, self.nearest = worth.reshape(-1), np.zeros(videos.size)
+            self.worth = worth.reshape(-1)
+            self.nearest = np.zeros(videos.size)
             self.cell_of = np.full(len(videos) * len(like.author), -1, dtype=np.int32)
             cell = np.flatnonzero(there)
             row = cell // videos.shape[1]
@@ -215,15 +219,19 @@ class _Choice:
 
     def _approach(self, taken: Indices) -> None:
         """Lower the value of what is more like these videos [n_block] than like any taken before."""
-        near, n_videos = self.like.similarity, len(self.like.author)
-        start, n_near = near.indptr[taken].astype(np.int64), np.diff(near.indptr)[taken]
+        near = self.like.similarity
+        n_videos = len(self.like.author)
+        start = near.indptr[taken].astype(np.int64)
+        n_near = np.diff(near.indptr)[taken]
         # Entries of these rows of the matrix, one user after the other.
         entry = np.repeat(start - np.cumsum(n_near) + n_near, n_near) + np.arange(n_near.sum())
         cell = self.cell_of.take(np.repeat(self.rows * n_videos, n_near) + near.indices[entry])
         known = np.flatnonzero(cell >= 0)
-        cell, similarity = cell[known], near.data[entry[known]].astype(np.float64)
+        cell = cell[known]
+        similarity = near.data[entry[known]].astype(np.float64)
         nearer = similarity > self.nearest[cell]
-        cell, similarity = cell[nearer], similarity[nearer]
+        cell = cell[nearer]
+        similarity = similarity[nearer]
         self.nearest[cell] = similarity
         value = self.value.reshape(-1)
         open_ = value[cell] > FILLER
@@ -271,7 +279,9 @@ def _fused(modality_edges: pa.Table, n_videos: int) -> sparse.csr_matrix:
     # Per pair and modality the larger direction comes first.
     order = np.lexsort((-similarity, modality, pair))
     order = order[(one != other)[order]]
-    pair, modality, similarity = pair[order], modality[order], similarity[order]
+    pair = pair[order]
+    modality = modality[order]
+    similarity = similarity[order]
     first = (np.diff(pair, prepend=-1) != 0) | (np.diff(modality, prepend=-1) != 0)
     pair, of = np.unique(pair[first], return_inverse=True)
     mean = np.bincount(of, weights=similarity[first], minlength=len(pair)) / max(len(names), 1)

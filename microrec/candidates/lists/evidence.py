@@ -49,7 +49,8 @@ def add(
         The rows with evidence_video_idx, evidence_viewers and evidence_trend (int32) and evidence_modality (string),
         null where there is none.
     """
-    user, video = column(rows, "user_idx"), column(rows, "video_idx")
+    user = column(rows, "user_idx")
+    video = column(rows, "video_idx")
     found = {name: np.full(len(user), NOTHING) for name in ("video_idx", "viewers", "trend")}
     for source, fitted in models:
         mine = np.flatnonzero(pc.equal(rows["source"], source))
@@ -138,7 +139,8 @@ def _greatest(
     part = np.cumsum(length) // PAIRS
     for some in np.split(np.arange(len(user)), np.flatnonzero(np.diff(part)) + 1):
         history = known.positives[user[some]]
-        row, liked = np.repeat(np.arange(len(some)), length[some]), history.indices
+        row = np.repeat(np.arange(len(some)), length[some])
+        liked = history.indices
         value = similarity(liked, video[some][row])
         order = np.lexsort((liked, -value, row))
         order = order[value[order] > 0]
@@ -157,11 +159,13 @@ def _units(fitted: Embeddings) -> Floats:
 
 def _trend(fitted: Trends, user: Indices, video: Indices) -> Indices:
     """The trend with the largest inner product, by row; ties by its number."""
-    best, found = np.full(len(user), -np.inf), np.full(len(user), NOTHING)
+    best = np.full(len(user), -np.inf)
+    found = np.full(len(user), NOTHING)
     for trend in range(fitted.user.shape[1]):
         score = (fitted.user[user, trend] * fitted.video[video]).sum(axis=1)
         more = fitted.trend_known[user, trend] & (score > best)
-        best[more], found[more] = score[more], trend
+        best[more] = score[more]
+        found[more] = trend
     return found
 
 
@@ -169,11 +173,13 @@ def _modality(alike: Mapping[str, sparse.csr_matrix], one: Indices, other: Indic
     """Modality in which pairs of videos are most alike, ties by name; null where in none or there is no pair."""
     names = list(alike)
     there = np.flatnonzero(one != NOTHING)
-    most, of = np.zeros(len(there)), np.full(len(one), NOTHING)
+    most = np.zeros(len(there))
+    of = np.full(len(one), NOTHING)
     for number, name in enumerate(names):
         similarity = _at(alike[name], one[there], other[there])
         more = similarity > most
-        most[more], of[there[more]] = similarity[more], number
+        most[more] = similarity[more]
+        of[there[more]] = number
     return pa.array(names, pa.string()).take(pa.array(of, mask=of == NOTHING))
 
 

@@ -189,7 +189,8 @@ def inverse_weighted(outcome: Floats, propensity: Floats, shown: NDArray[np.bool
     if bad:
         raise MicrorecError(f"exploration: {bad} shown pairs have no propensity above 0, up to 1")
     n_pairs = int((propensity > 0).sum())
-    total, weight = float((outcome[shown] / chance).sum()), float((1.0 / chance).sum())
+    total = float((outcome[shown] / chance).sum())
+    weight = float((1.0 / chance).sum())
     return Estimate(
         horvitz_thompson=total / n_pairs if n_pairs else float("nan"),
         self_normalised=total / weight if weight else float("nan"),

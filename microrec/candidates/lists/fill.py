@@ -214,7 +214,8 @@ def _side_by_side(
 
 def _varied(found: _Lists, *, k: int, variety: Variety) -> _Lists:
     """Pick the lists of K out of longer ones."""
-    like, config = variety.like, variety.diversity
+    like = variety.like
+    config = variety.diversity
     scores = found.score.astype(np.float32)
     picked = found.at(diversity.pick(found.video, scores, k=k, like=like, config=config))
     return replace(picked, score=diversity.falling(picked.score))
@@ -224,7 +225,8 @@ def _discovered(
     found: _Lists, users: Indices, *, known: Knowledge, discovery: Discovery, source: int
 ) -> _Lists:
     """Give some places to new videos that the user has not seen and that are not in the list."""
-    new, config = discovery.new, discovery.exploration
+    new = discovery.new
+    config = discovery.exploration
     n_places = min(config.places, found.video.shape[1])
     if not n_places or not len(new):
         return found

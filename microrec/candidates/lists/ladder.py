@@ -135,7 +135,8 @@ def fallback(lists: Mapping[str, Indices], k: int) -> pa.Table:
     parts = []
     for segment, order in SEGMENTS.items():
         ladder = climb(lists, order)
-        video, rung = ladder.video[:k], ladder.rung[:k]
+        video = ladder.video[:k]
+        rung = ladder.rung[:k]
         rank = np.arange(1, len(video) + 1, dtype=np.int32)
         columns = {
             "segment": pa.array([segment] * len(video), pa.string()),

@@ -64,7 +64,8 @@ def lanes(
     order = np.lexsort((video, -score, user))
     order = order[kept[order]]
     rank = np.arange(len(order)) - np.searchsorted(user[order], user[order]) + 1
-    order, rank = order[rank <= config.length], rank[rank <= config.length]
+    order = order[rank <= config.length]
+    rank = rank[rank <= config.length]
     return pa.table(
         {
             "user_idx": user[order].astype(np.int32),

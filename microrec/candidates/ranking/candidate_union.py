@@ -51,7 +51,9 @@ def by_score(
         raise MicrorecError(f"candidates: {bad} scores of the ranking model are not finite")
     second = np.zeros(len(users)) if then is None else then
     order = np.lexsort((videos, -second, -scores, users))
-    users, videos, scores = users[order], videos[order], scores[order]
+    users = users[order]
+    videos = videos[order]
+    scores = scores[order]
     ranks = np.arange(len(users)) - np.searchsorted(users, users) + 1
     kept = ranks <= k
     return rows_of(users[kept], ranks[kept], videos[kept], scores[kept])

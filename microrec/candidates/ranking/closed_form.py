@@ -178,7 +178,8 @@ def fuse(
         given = config.weight(name, history)[rows] / (config.c + ranks)
         points[rows, videos] += given
         stronger = given > largest[rows, videos]
-        rows, videos = rows[stronger], videos[stronger]
+        rows = rows[stronger]
+        videos = videos[stronger]
         largest[rows, videos] = given[stronger]
         strongest[rows, videos] = position
         best[rows, videos] = ranks[stronger]

@@ -178,7 +178,8 @@ def in_blocks(sources: Mapping[str, pa.Table], *, size: int) -> Iterator[dict[st
     if not len(users):
         yield ordered
     for start in range(0, len(users), size):
-        low, high = users[start], users[min(start + size, len(users)) - 1]
+        low = users[start]
+        high = users[min(start + size, len(users)) - 1]
         block = {}
         for name, rows in ordered.items():
             first = np.searchsorted(user[name], low, side="left")
@@ -201,7 +202,8 @@ def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: closed_form.
     user, video = union(sources)
     key = pack(user, video)
     start = np.searchsorted(user, user)  # of each pair's user
-    columns, points = [], np.zeros(len(key))
+    columns = []
+    points = np.zeros(len(key))
     for name in sorted(sources):
         rows = sources[name]
         at = np.searchsorted(key, pack(column(rows, "user_idx"), column(rows, "video_idx")))
@@ -222,7 +224,8 @@ def _standard(at: Indices, scores: NDArray[np.float64], start: Indices) -> NDArr
         scores: [n_rows].
         start: [n_pairs] first pair of each pair's user.
     """
-    n, mine = len(start), start[at]
+    n = len(start)
+    mine = start[at]
     count = np.maximum(np.bincount(mine, minlength=n), 1)
     mean = np.bincount(mine, scores, minlength=n) / count
     spread = np.sqrt(np.bincount(mine, (scores - mean[mine]) ** 2, minlength=n) / count)
@@ -271,7 +274,8 @@ def examples(
 
 def together(parts: Sequence[Examples]) -> Examples:
     """Return the examples of several blocks of users as those of one night, in their order."""
-    values, right = [one.values for one in parts], [one.liked for one in parts]
+    values = [one.values for one in parts]
+    right = [one.liked for one in parts]
     return Examples(np.concatenate(values), np.concatenate(right))
 
 

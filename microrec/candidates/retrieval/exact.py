@@ -266,7 +266,8 @@ def by_trends(
             proposed[rows[kept], videos[kept]] = True
         rows, videos = _with_proposed(scores, proposed, k)
         order = np.lexsort((videos, -scores[rows, videos], rows))
-        rows, videos = rows[order], videos[order]
+        rows = rows[order]
+        videos = videos[order]
         ranks = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
         parts.append(rows_of(block[rows], ranks, videos, scores[rows, videos]))
     return pa.concat_tables(parts)
@@ -280,7 +281,8 @@ def _with_proposed(
     rows, videos, ranks = top(others, k)
     room = k - proposed.sum(axis=1)
     kept = ranks <= room[rows]
-    mine, theirs = np.nonzero(proposed), (rows[kept], videos[kept])
+    mine = np.nonzero(proposed)
+    theirs = (rows[kept], videos[kept])
     return np.concatenate([mine[0], theirs[0]]), np.concatenate([mine[1], theirs[1]])
 
 
@@ -299,7 +301,8 @@ def top(scores: Floats, k: int) -> tuple[Indices, Indices, Indices]:
         taken = _pruned(scores, min(k, scores.shape[1]))
     rows, columns = np.nonzero(taken)
     order = np.lexsort((columns, -scores[rows, columns], rows))
-    rows, columns = rows[order], columns[order]
+    rows = rows[order]
+    columns = columns[order]
     ranks = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
     kept = ranks <= k
     return rows[kept], columns[kept], ranks[kept]

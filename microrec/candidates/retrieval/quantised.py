@@ -75,12 +75,17 @@ class Index:
         vectors = np.ascontiguousarray(user[users], np.float32)
         scores, places = self.codes.search(vectors, asked)
         row = np.repeat(np.arange(len(users)), asked)
-        score, place = scores.ravel(), places.ravel()
+        score = scores.ravel()
+        place = places.ravel()
         video = self.catalogue.idx[place]
         free = (place >= 0) & ~_are_in(seen[users], row, video)
-        row, video, score = row[free], video[free], score[free]
+        row = row[free]
+        video = video[free]
+        score = score[free]
         order = np.lexsort((video, -score, row))
-        row, video, score = row[order], video[order], score[order]
+        row = row[order]
+        video = video[order]
+        score = score[order]
         rank = np.arange(len(row)) - np.searchsorted(row, row) + 1
         kept = rank <= k
         return Lists(users[row[kept]], rank[kept], video[kept], score[kept])
@@ -114,7 +119,8 @@ def index(
         found = Index(catalogue, codes, depth)
         mine = _keys([found.ranked(user, users=sample, seen=seen, k=k)])
         share = shares(np.isin(exact, mine), exact >> 32)
-        recall, error = share.mean(), share.std(ddof=1) / len(share) ** 0.5
+        recall = share.mean()
+        error = share.std(ddof=1) / len(share) ** 0.5
         logger.info(
             "approximate videos=%d depth=%d users=%d recall=%.4f error=%.4f",
             len(catalogue.idx), depth, len(share), recall, error,
