@@ -102,11 +102,14 @@ def segments(
     third = 3 * (np.cumsum(n_equal) - n_equal / 2)[value] / max(len(value), 1)
     kind = np.ones(len(stays), dtype=np.int64)
     kind[known] += (third > 2).astype(np.int64) - (third < 1)
-    members = [np.asarray(served, dtype=np.int64)[kind == one] for one in range(len(SEGMENTS))]
-    drawn = [
-        np.sort(rng.choice(some, min(len(some), config.sample), replace=False)) for some in members
+    members = [
+        np.asarray(served, dtype=np.int64)[kind == segment] for segment in range(len(SEGMENTS))
     ]
-    return Segments(np.array([len(some) for some in members]), drawn)
+    drawn = [
+        np.sort(rng.choice(users, min(len(users), config.sample), replace=False))
+        for users in members
+    ]
+    return Segments(np.array([len(users) for users in members]), drawn)
 
 
 def curves(retention: Floats, found: Segments) -> dict[str, NDArray[np.float64]]:
@@ -122,15 +125,15 @@ def curves(retention: Floats, found: Segments) -> dict[str, NDArray[np.float64]]
     Raises:
         MicrorecError: a prediction is not finite.
     """
-    there = found.size > 0
-    bad = int((~np.isfinite(retention[there])).sum())
+    not_empty = found.size > 0
+    bad = int((~np.isfinite(retention[not_empty])).sum())
     if bad:
         raise MicrorecError(f"clip_interest: {bad} shares of viewers are not finite")
-    weight = found.size[there, None] / max(int(found.size.sum()), 1)
-    whole = np.where(there.any(), (weight * retention[there]).sum(axis=0), np.nan)
+    weight = found.size[not_empty, None] / max(int(found.size.sum()), 1)
+    whole = np.where(not_empty.any(), (weight * retention[not_empty]).sum(axis=0), np.nan)
     return {
-        name: np.clip(one, 0.0, 1.0)
-        for name, one in zip((EVERYONE, *SEGMENTS), (whole, *retention), strict=True)
+        name: np.clip(curve, 0.0, 1.0)
+        for name, curve in zip((EVERYONE, *SEGMENTS), (whole, *retention), strict=True)
     }
 
 
@@ -167,16 +170,18 @@ def interest(
     start = known.start_ms
     video = known.video
     shown = known.eligible[video] & (known.end_ms > start) & np.isfinite(retention)
-    here = retention[shown]
+    shown_retention = retention[shown]
     video = video[shown]
-    before = np.where(np.diff(video, prepend=-1) > 0, 1.0, np.roll(here, 1))
-    passed = np.divide(here, before, out=np.zeros(len(here)), where=before > 0)
+    before = np.where(np.diff(video, prepend=-1) > 0, 1.0, np.roll(shown_retention, 1))
+    passed = np.divide(
+        shown_retention, before, out=np.zeros(len(shown_retention)), where=before > 0
+    )
     columns = {
         "video_id": known.video_id.take(pa.array(video)),
         "clip_no": known.number[shown].astype(np.int32),
         "start_ms": start[shown],
         "end_ms": known.end_ms[shown],
-        "interest": here,
+        "interest": shown_retention,
         "skip_hazard": np.clip(1.0 - passed, 0.0, 1.0),
         "n_reached": reached[shown],
         "n_left": left[shown],

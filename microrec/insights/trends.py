@@ -205,6 +205,6 @@ def _most(group: Indices, label: Indices, mass: Floats, *, n: int, first: int) -
 
 def _named(lists: Sequence[Indices], names: pa.Array) -> pa.Array:
     """Lists of labels as lists of names."""
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in lists])]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum([len(labels) for labels in lists])]).astype(np.int32)
     flat = np.concatenate([np.empty(0, dtype=np.int64), *lists])
     return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(flat)))

@@ -117,10 +117,10 @@ def pick(
     positions = np.full((n_block, k), -1, dtype=np.int64)
     choice = _Choice(videos, np.asarray(scores, dtype=np.float64), like=like, config=config)
     for place in range(min(k, n_pool)):
-        best, found = choice.best()
-        if not found.any():
+        best, is_open = choice.best()
+        if not is_open.any():
             break
-        positions[found, place] = best[found]
+        positions[is_open, place] = best[is_open]
         choice.take(best)
     return _filled(positions, videos >= 0)
 
@@ -151,10 +151,10 @@ def intra_list_similarity(listed: Indices, like: Likeness) -> NDArray[np.float64
     n_listed = (listed >= 0).sum(axis=1)
     total = np.zeros(len(listed))
     for start in range(0, len(listed), LISTS):
-        some = listed[start : start + LISTS]
-        row, place = np.nonzero(some >= 0)
-        shape = (len(some), like.similarity.shape[0])
-        holds = sparse.csr_matrix((np.ones(len(row)), (row, some[row, place])), shape=shape)
+        block = listed[start : start + LISTS]
+        row, place = np.nonzero(block >= 0)
+        shape = (len(block), like.similarity.shape[0])
+        holds = sparse.csr_matrix((np.ones(len(row)), (row, block[row, place])), shape=shape)
         # Every pair is met from both sides.
         twice = (holds @ like.similarity).multiply(holds).sum(axis=1)
         total[start : start + LISTS] = np.asarray(twice).ravel() / 2
@@ -271,14 +271,14 @@ def _fused(modality_edges: pa.Table, n_videos: int) -> sparse.csr_matrix:
     names = sorted(pc.unique(modality_edges["modality"]).to_pylist())
     edges = modality_edges.filter(pc.greater(modality_edges["similarity"], 0.0))
     modality = pc.index_in(edges["modality"], value_set=pa.array(names, pa.string()))
-    one = column(edges, "video_idx").astype(np.int64)
-    other = column(edges, "neighbour_idx").astype(np.int64)
-    pair = np.minimum(one, other) * n_videos + np.maximum(one, other)
+    video = column(edges, "video_idx").astype(np.int64)
+    neighbour = column(edges, "neighbour_idx").astype(np.int64)
+    pair = np.minimum(video, neighbour) * n_videos + np.maximum(video, neighbour)
     modality = column(pa.table({"modality": modality}), "modality")
     similarity = np.minimum(column(edges, "similarity").astype(np.float64), 1.0)
     # Per pair and modality the larger direction comes first.
     order = np.lexsort((-similarity, modality, pair))
-    order = order[(one != other)[order]]
+    order = order[(video != neighbour)[order]]
     pair = pair[order]
     modality = modality[order]
     similarity = similarity[order]

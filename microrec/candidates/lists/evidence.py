@@ -51,16 +51,16 @@ def add(
     """
     user = column(rows, "user_idx")
     video = column(rows, "video_idx")
-    found = {name: np.full(len(user), NOTHING) for name in ("video_idx", "viewers", "trend")}
+    evidence = {name: np.full(len(user), NOTHING) for name in ("video_idx", "viewers", "trend")}
     for source, fitted in models:
-        mine = np.flatnonzero(pc.equal(rows["source"], source))
-        for name, values in _of(fitted, user[mine], video[mine], known).items():
-            found[name][mine] = values
+        of_source = np.flatnonzero(pc.equal(rows["source"], source))
+        for name, values in _of(fitted, user[of_source], video[of_source], known).items():
+            evidence[name][of_source] = values
     columns = {
         f"evidence_{name}": pa.array(values, pa.int32(), mask=values == NOTHING)
-        for name, values in found.items()
+        for name, values in evidence.items()
     }
-    columns["evidence_modality"] = _modality(alike, found["video_idx"], video)
+    columns["evidence_modality"] = _modality(alike, evidence["video_idx"], video)
     for name, values in columns.items():
         rows = rows.append_column(name, values)
     return rows
@@ -76,14 +76,14 @@ def by_modality(edges: pa.Table, *, n_videos: int) -> dict[str, sparse.csr_matri
     Returns:
         Sparse matrices, 0..1, in the order of the modalities' names. [n_videos, n_videos] each
     """
-    found = {}
+    by_name = {}
     for name in sorted(pc.unique(edges["modality"]).to_pylist()):
-        some = edges.filter(pc.equal(edges["modality"], name))
-        at = (column(some, "video_idx"), column(some, "neighbour_idx"))
-        similarity = np.minimum(column(some, "similarity"), np.float32(1))
+        of_modality = edges.filter(pc.equal(edges["modality"], name))
+        at = (column(of_modality, "video_idx"), column(of_modality, "neighbour_idx"))
+        similarity = np.minimum(column(of_modality, "similarity"), np.float32(1))
         one_way = sparse.csr_matrix((similarity, at), shape=(n_videos, n_videos))
-        found[name] = one_way.maximum(one_way.T).tocsr()
-    return found
+        by_name[name] = one_way.maximum(one_way.T).tocsr()
+    return by_name
 
 
 def _of(fitted: Fitted, user: Indices, video: Indices, known: Knowledge) -> dict[str, Indices]:
@@ -134,19 +134,19 @@ def _greatest(
         known: Has the histories.
         similarity: Of pairs of videos (j, v).
     """
-    found = np.full(len(user), NOTHING)
+    most_similar = np.full(len(user), NOTHING)
     length = known.history[user]
     part = np.cumsum(length) // PAIRS
-    for some in np.split(np.arange(len(user)), np.flatnonzero(np.diff(part)) + 1):
-        history = known.positives[user[some]]
-        row = np.repeat(np.arange(len(some)), length[some])
+    for block in np.split(np.arange(len(user)), np.flatnonzero(np.diff(part)) + 1):
+        history = known.positives[user[block]]
+        row = np.repeat(np.arange(len(block)), length[block])
         liked = history.indices
-        value = similarity(liked, video[some][row])
+        value = similarity(liked, video[block][row])
         order = np.lexsort((liked, -value, row))
         order = order[value[order] > 0]
         first = np.diff(row[order], prepend=-1) > 0
-        found[some[row[order][first]]] = liked[order][first]
-    return found
+        most_similar[block[row[order][first]]] = liked[order][first]
+    return most_similar
 
 
 def _units(fitted: Embeddings) -> Floats:
@@ -160,27 +160,29 @@ def _units(fitted: Embeddings) -> Floats:
 def _trend(fitted: Trends, user: Indices, video: Indices) -> Indices:
     """The trend with the largest inner product, by row; ties by its number."""
     best = np.full(len(user), -np.inf)
-    found = np.full(len(user), NOTHING)
+    best_trend = np.full(len(user), NOTHING)
     for trend in range(fitted.user.shape[1]):
         score = (fitted.user[user, trend] * fitted.video[video]).sum(axis=1)
         more = fitted.trend_known[user, trend] & (score > best)
         best[more] = score[more]
-        found[more] = trend
-    return found
+        best_trend[more] = trend
+    return best_trend
 
 
-def _modality(alike: Mapping[str, sparse.csr_matrix], one: Indices, other: Indices) -> pa.Array:
+def _modality(
+    alike: Mapping[str, sparse.csr_matrix], history_video: Indices, video: Indices
+) -> pa.Array:
     """Modality in which pairs of videos are most alike, ties by name; null where in none or there is no pair."""
     names = list(alike)
-    there = np.flatnonzero(one != NOTHING)
-    most = np.zeros(len(there))
-    of = np.full(len(one), NOTHING)
+    with_video = np.flatnonzero(history_video != NOTHING)
+    most = np.zeros(len(with_video))
+    modality = np.full(len(history_video), NOTHING)
     for number, name in enumerate(names):
-        similarity = _at(alike[name], one[there], other[there])
+        similarity = _at(alike[name], history_video[with_video], video[with_video])
         more = similarity > most
         most[more] = similarity[more]
-        of[there[more]] = number
-    return pa.array(names, pa.string()).take(pa.array(of, mask=of == NOTHING))
+        modality[with_video[more]] = number
+    return pa.array(names, pa.string()).take(pa.array(modality, mask=modality == NOTHING))
 
 
 def _at(matrix: sparse.csr_matrix, rows: Indices, columns: Indices) -> Floats:

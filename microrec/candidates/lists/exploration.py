@@ -107,28 +107,28 @@ def chances(
     return _capped(size, allowed, np.minimum(places, n_allowed))
 
 
-def draw(found: Floats, uniforms: Floats, *, places: int) -> NDArray[np.int64]:
+def draw(probability: Floats, uniforms: Floats, *, places: int) -> NDArray[np.int64]:
     """Draw as many videos for each user as the probabilities add up to, each with its probability.
 
     The probabilities of a user lie end to end on a line; the videos under u, u + 1, u + 2, ... are drawn. Videos that
     are always shown are kept off the line.
 
     Args:
-        found: the probabilities, as of `chances`. [n_block, n_new]
+        probability: the probabilities, as of `chances`. [n_block, n_new]
         uniforms: one number of each user, 0 <= u < 1. [n_block]
         places: as given to `chances`.
 
     Returns:
-        Columns of `found`, ascending, -1 where there is none. [n_block, places] The first place goes to the first
+        Columns of `probability`, ascending, -1 where there is none. [n_block, places] The first place goes to the first
         column: a caller who wants the places drawn as well shuffles the columns of the night.
     """
-    certain = found >= CERTAIN
-    line = np.cumsum(np.where(certain, 0.0, found), axis=1)
+    certain = probability >= CERTAIN
+    line = np.cumsum(np.where(certain, 0.0, probability), axis=1)
     n_drawn = np.rint(line[:, -1:])  # [n_block, 1], or [n_block, 0] without new videos
     # How many of the numbers are passed up to the end of each video: at the end of the line all.
     passed = np.where(line >= n_drawn - (1.0 - CERTAIN), n_drawn, np.ceil(line - uniforms[:, None]))
     drawn = certain | (np.diff(passed, axis=1, prepend=0.0) > 0)
-    positions = np.full((len(found), places), -1, dtype=np.int64)
+    positions = np.full((len(probability), places), -1, dtype=np.int64)
     row, video = np.nonzero(drawn)
     positions[row, np.arange(len(row)) - np.searchsorted(row, row)] = video
     return positions
@@ -214,8 +214,8 @@ def _capped(
         sized = (rest > 0).any(axis=1, keepdims=True)
         rest = np.where(sized, rest, allowed & ~certain)
         total = rest.sum(axis=1, keepdims=True)
-        found = left * np.divide(rest, total, out=np.zeros(size.shape), where=total > 0)
-        over = found >= CERTAIN
+        chance = left * np.divide(rest, total, out=np.zeros(size.shape), where=total > 0)
+        over = chance >= CERTAIN
         if not over.any():
-            return np.where(certain, 1.0, found)
+            return np.where(certain, 1.0, chance)
         certain |= over

@@ -147,21 +147,21 @@ def select(
         scores = np.where(personal, points, places)
         known.mask(scores, block)
         rows, videos, ranks = top(scores, depth)
-        mine = personal[rows, videos]
+        is_personal = personal[rows, videos]
         columns = {
             "video": videos,
             "score": scores[rows, videos],
-            "came": np.where(mine, fused.strongest[rows, videos], rungs[videos]),
-            "rank": np.where(mine, fused.rank[rows, videos], 0),
+            "came": np.where(is_personal, fused.strongest[rows, videos], rungs[videos]),
+            "rank": np.where(is_personal, fused.rank[rows, videos], 0),
         }
-        found = _side_by_side(rows, ranks, columns, shape=(len(block), depth))
+        lists = _side_by_side(rows, ranks, columns, shape=(len(block), depth))
         if shaping.variety:
-            found = _varied(found, k=k, variety=shaping.variety)
+            lists = _varied(lists, k=k, variety=shaping.variety)
         if shaping.discovery:
-            found = _discovered(
-                found, block, known=known, discovery=shaping.discovery, source=len(names) - 1
+            lists = _discovered(
+                lists, block, known=known, discovery=shaping.discovery, source=len(names) - 1
             )
-        parts.append(_rows(block, found, names))
+        parts.append(_rows(block, lists, names))
     return pa.concat_tables(parts)
 
 
@@ -192,10 +192,10 @@ def _chances(learned: Ranked, users: Indices, fused: Fused) -> NDArray[np.float6
     """The learned chances of a block, equal ones told apart in the order of their ranks."""
     points = np.zeros(fused.points.shape)
     rows, videos, ranks, scores = learned.of(users)
-    strange = int((fused.strongest[rows, videos] < 0).sum())
-    if strange:
+    n_unproposed = int((fused.strongest[rows, videos] < 0).sum())
+    if n_unproposed:
         raise MicrorecError(
-            f"candidates: {strange} videos of the learned order are proposed by no source;"
+            f"candidates: {n_unproposed} videos of the learned order are proposed by no source;"
             " run blend_candidates again"
         )
     points[rows, videos] = scores * (1.0 - TIE * ranks)
@@ -206,34 +206,34 @@ def _side_by_side(
     rows: Indices, ranks: Indices, columns: Mapping[str, NDArray[Any]], *, shape: tuple[int, int]
 ) -> _Lists:
     """Rows of lists, one list a line."""
-    found = {name: np.full(shape, -1, dtype=values.dtype) for name, values in columns.items()}
+    arranged = {name: np.full(shape, -1, dtype=values.dtype) for name, values in columns.items()}
     for name, values in columns.items():
-        found[name][rows, ranks - 1] = values
-    return _Lists(**found, propensity=np.ones(shape))
+        arranged[name][rows, ranks - 1] = values
+    return _Lists(**arranged, propensity=np.ones(shape))
 
 
-def _varied(found: _Lists, *, k: int, variety: Variety) -> _Lists:
+def _varied(lists: _Lists, *, k: int, variety: Variety) -> _Lists:
     """Pick the lists of K out of longer ones."""
     like = variety.like
     config = variety.diversity
-    scores = found.score.astype(np.float32)
-    picked = found.at(diversity.pick(found.video, scores, k=k, like=like, config=config))
+    scores = lists.score.astype(np.float32)
+    picked = lists.at(diversity.pick(lists.video, scores, k=k, like=like, config=config))
     return replace(picked, score=diversity.falling(picked.score))
 
 
 def _discovered(
-    found: _Lists, users: Indices, *, known: Knowledge, discovery: Discovery, source: int
+    lists: _Lists, users: Indices, *, known: Knowledge, discovery: Discovery, source: int
 ) -> _Lists:
     """Give some places to new videos that the user has not seen and that are not in the list."""
     new = discovery.new
     config = discovery.exploration
-    n_places = min(config.places, found.video.shape[1])
+    n_places = min(config.places, lists.video.shape[1])
     if not n_places or not len(new):
-        return found
+        return lists
     allowed = ~(known.barred[users][:, new].toarray() > 0)
     column_of = np.full(known.n_videos + 1, -1)
     column_of[new] = np.arange(len(new))
-    listed = column_of[found.video]  # -1, a list that has ended, finds the last one
+    listed = column_of[lists.video]  # -1, a list that has ended, finds the last one
     rows, places = np.nonzero(listed >= 0)
     allowed[rows, listed[rows, places]] = False
     affinity = (known.positives[users] @ discovery.like.similarity[:, new]).toarray()
@@ -242,12 +242,12 @@ def _discovered(
     )
     drawn = exploration.draw(chances, discovery.uniforms[users], places=n_places)
     placed = exploration.place(
-        found.video, np.where(drawn >= 0, new[drawn], -1), every=config.every
+        lists.video, np.where(drawn >= 0, new[drawn], -1), every=config.every
     )
     rows = np.arange(len(users))[:, None]
-    of_list = found.at(np.where(placed.explored, -1, placed.origin))
+    of_list = lists.at(np.where(placed.explored, -1, placed.origin))
     column = drawn[rows, np.where(placed.explored, placed.origin, 0)]
-    score = np.where(placed.explored, found.score[:, :1], of_list.score)
+    score = np.where(placed.explored, lists.score[:, :1], of_list.score)
     return _Lists(
         video=placed.video,
         score=diversity.falling(score),
@@ -257,20 +257,20 @@ def _discovered(
     )
 
 
-def _rows(users: Indices, found: _Lists, names: list[str]) -> pa.Table:
+def _rows(users: Indices, lists: _Lists, names: list[str]) -> pa.Table:
     """Arrow rows from the lists of users; `came` is a position in `names`."""
-    row, place = np.nonzero(found.video >= 0)
-    came = pa.array(found.came[row, place].astype(np.int64))
-    rank = found.rank[row, place].astype(np.int32)
+    row, place = np.nonzero(lists.video >= 0)
+    came = pa.array(lists.came[row, place].astype(np.int64))
+    rank = lists.rank[row, place].astype(np.int32)
     typed = {
         "user_idx": users[row].astype(np.int32),
         "rank": (place + 1).astype(np.int32),
-        "video_idx": found.video[row, place].astype(np.int32),
-        "score": found.score[row, place].astype(np.float32),
+        "video_idx": lists.video[row, place].astype(np.int32),
+        "score": lists.score[row, place].astype(np.float32),
         "source": pa.array(names, pa.string()).take(came),
         "reason": pa.array(list(map(reason, names)), pa.string()).take(came),
         "source_rank": pa.array(rank, mask=rank == 0),
-        "propensity": found.propensity[row, place].astype(np.float64),
+        "propensity": lists.propensity[row, place].astype(np.float64),
     }
     return pa.table(typed)
 

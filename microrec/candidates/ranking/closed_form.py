@@ -109,8 +109,8 @@ class Ranked:
         user = self.user[start:stop]
         rows = np.searchsorted(users, user)
         wanted = users[rows] == user
-        mine = np.arange(start, stop)[wanted]
-        return rows[wanted], self.video[mine], self.rank[mine], self.score[mine]
+        positions = np.arange(start, stop)[wanted]
+        return rows[wanted], self.video[positions], self.rank[positions], self.score[positions]
 
 
 @dataclass(frozen=True)

@@ -156,8 +156,8 @@ def _place(viewers: Indices) -> NDArray[np.float64]:
 
 def names(sources: Sequence[str]) -> list[str]:
     """Return the names of the features, in order, for sources in any order."""
-    told = [kind + source for source in sorted(sources) for kind in OF_SOURCES]
-    return [*told, CLOSED_FORM, *OF_PAIRS]
+    of_sources = [kind + source for source in sorted(sources) for kind in OF_SOURCES]
+    return [*of_sources, CLOSED_FORM, *OF_PAIRS]
 
 
 def in_blocks(sources: Mapping[str, pa.Table], *, size: int) -> Iterator[dict[str, pa.Table]]:
@@ -225,41 +225,41 @@ def _standard(at: Indices, scores: NDArray[np.float64], start: Indices) -> NDArr
         start: [n_pairs] first pair of each pair's user.
     """
     n = len(start)
-    mine = start[at]
-    count = np.maximum(np.bincount(mine, minlength=n), 1)
-    mean = np.bincount(mine, scores, minlength=n) / count
-    spread = np.sqrt(np.bincount(mine, (scores - mean[mine]) ** 2, minlength=n) / count)
-    found = (scores - mean[mine]) / np.where(spread > 0, spread, 1.0)[mine]
+    first = start[at]
+    count = np.maximum(np.bincount(first, minlength=n), 1)
+    mean = np.bincount(first, scores, minlength=n) / count
+    spread = np.sqrt(np.bincount(first, (scores - mean[first]) ** 2, minlength=n) / count)
+    standard = (scores - mean[first]) / np.where(spread > 0, spread, 1.0)[first]
     least = np.zeros(n)
-    np.minimum.at(least, mine, found)
+    np.minimum.at(least, first, standard)
     all_of = least[start]
-    all_of[at] = found
+    all_of[at] = standard
     return all_of
 
 
-def liked(found: Pairs, users: Indices, videos: Indices) -> NDArray[np.bool_]:
+def liked(candidates: Pairs, users: Indices, videos: Indices) -> NDArray[np.bool_]:
     """Return which pairs came to be liked.
 
     Args:
-        found: the candidates.
+        candidates: with their features.
         users: user_idx of the pairs that were liked. [n_right]
         videos: video_idx of these. [n_right]
 
     Returns:
         True where a candidate is one of these pairs. [n_pairs]
     """
-    return np.isin(pack(found.user, found.video), pack(users, videos))
+    return np.isin(pack(candidates.user, candidates.video), pack(users, videos))
 
 
 def examples(
-    found: Pairs, right: NDArray[np.bool_], *, config: Config, rng: np.random.Generator
+    candidates: Pairs, right: NDArray[np.bool_], *, config: Config, rng: np.random.Generator
 ) -> Examples:
     """Draw the examples of one night: every liked candidate, and a share of the rest of the same users.
 
     Users who came to like none of their candidates say nothing about the order of a list.
 
     Args:
-        found: the trial's candidates.
+        candidates: the trial's candidates.
         right: which of them the held-out day liked. [n_pairs]
         config: the share.
         rng: draws the others.
@@ -267,16 +267,16 @@ def examples(
     Returns:
         Features and outcomes, [n_examples, n_features] and [n_examples], in the order of the candidates.
     """
-    asked = np.isin(found.user, found.user[right])
-    kept = asked & (right | (rng.random(len(right)) < config.negatives))
-    return Examples(found.values[kept], right[kept])
+    of_likers = np.isin(candidates.user, candidates.user[right])
+    kept = of_likers & (right | (rng.random(len(right)) < config.negatives))
+    return Examples(candidates.values[kept], right[kept])
 
 
 def together(parts: Sequence[Examples]) -> Examples:
     """Return the examples of several blocks of users as those of one night, in their order."""
-    values = [one.values for one in parts]
-    right = [one.liked for one in parts]
-    return Examples(np.concatenate(values), np.concatenate(right))
+    values = [part.values for part in parts]
+    outcomes = [part.liked for part in parts]
+    return Examples(np.concatenate(values), np.concatenate(outcomes))
 
 
 def fit(
@@ -294,11 +294,11 @@ def fit(
     """
     if len(nights) < config.least_nights:
         return None
-    right = np.concatenate([one.liked for one in nights])
-    if right.sum() < config.least_positives:
+    outcomes = np.concatenate([night.liked for night in nights])
+    if outcomes.sum() < config.least_positives:
         return None
-    named = names(sources)
-    rising = [int(one.startswith(OF_SOURCES) or one == CLOSED_FORM) for one in named]
+    features = names(sources)
+    rising = [int(name.startswith(OF_SOURCES) or name == CLOSED_FORM) for name in features]
     options = {
         "objective": "binary",
         "num_leaves": config.leaves,
@@ -311,60 +311,60 @@ def fit(
         "num_threads": 1,
         "verbosity": -1,
     }
-    values = np.concatenate([one.values for one in nights])
-    data = lightgbm.Dataset(values, right.astype(np.int8), feature_name=named)
+    values = np.concatenate([night.values for night in nights])
+    data = lightgbm.Dataset(values, outcomes.astype(np.int8), feature_name=features)
     return lightgbm.train(options, data, num_boost_round=config.trees)
 
 
-def order(booster: lightgbm.Booster, found: Pairs, *, k: int) -> pa.Table:
+def order(booster: lightgbm.Booster, candidates: Pairs, *, k: int) -> pa.Table:
     """Return the best `k` candidates of each user by the learned probability, of equal ones by the closed form.
 
     Args:
         booster: the learned blend.
-        found: the candidates.
+        candidates: with their features.
         k: length of a list.
 
     Returns:
         `candidates` rows; the score is the probability, in (0, 1].
     """
-    said = (
-        booster.predict(found.values) if len(found.values) else []
+    predicted = (
+        booster.predict(candidates.values) if len(candidates.values) else []
     )  # LightGBM judges no empty array
-    chance = np.maximum(np.asarray(said), LEAST)
-    closed = found.values[:, booster.feature_name().index(CLOSED_FORM)]
-    return by_score(found.user, found.video, chance, k=k, then=closed)
+    chance = np.maximum(np.asarray(predicted), LEAST)
+    closed = candidates.values[:, booster.feature_name().index(CLOSED_FORM)]
+    return by_score(candidates.user, candidates.video, chance, k=k, then=closed)
 
 
-def effects(booster: lightgbm.Booster, found: Pairs) -> dict[str, NDArray[np.float64]]:
+def effects(booster: lightgbm.Booster, candidates: Pairs) -> dict[str, NDArray[np.float64]]:
     """Return what each source adds to the log odds of each pair (SHAP values of trees; Lundberg et al. 2020).
 
     The effect of the closed form counts under its own name, that of the facts of user and video under `known`.
 
     Args:
         booster: the learned blend.
-        found: the candidates.
+        candidates: with their features.
 
     Returns:
         Log odds by name. [n_pairs] each
     """
-    told = np.zeros(found.values.shape)
-    if len(told):  # LightGBM explains no empty array
-        told = np.asarray(booster.predict(found.values, pred_contrib=True))[:, :-1]
+    contributions = np.zeros(candidates.values.shape)
+    if len(contributions):  # LightGBM explains no empty array
+        contributions = np.asarray(booster.predict(candidates.values, pred_contrib=True))[:, :-1]
     groups: dict[str, NDArray[np.float64]] = {}
     for place, name in enumerate(booster.feature_name()):
         group = name.split("_", 1)[1] if name.startswith(OF_SOURCES) else name
         group = "known" if name in OF_PAIRS else group
-        groups[group] = groups.get(group, 0.0) + told[:, place]
+        groups[group] = groups.get(group, 0.0) + contributions[:, place]
     return groups
 
 
 def closed_effects(
-    found: Pairs, closed: closed_form.Config, *, history: Indices
+    candidates: Pairs, closed: closed_form.Config, *, history: Indices
 ) -> dict[str, NDArray[np.float64]]:
     """Return the points each source adds to each pair in the closed form.
 
     Args:
-        found: the candidates.
+        candidates: with their features.
         closed: the closed form.
         history: positive edges of each user. [n_users]
 
@@ -372,9 +372,9 @@ def closed_effects(
         Points by source. [n_pairs] each
     """
     return {
-        name: closed.weight(name, history[found.user]) * found.values[:, place]
-        for name in found.sources
-        for place in [found.names.index(f"points_{name}")]
+        name: closed.weight(name, history[candidates.user]) * candidates.values[:, place]
+        for name in candidates.sources
+        for place in [candidates.names.index(f"points_{name}")]
     }
 
 

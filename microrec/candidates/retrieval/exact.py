@@ -252,16 +252,16 @@ def by_trends(
         scores = np.full((len(block), known.n_videos), -np.inf, dtype=np.float32)
         of_trends = []
         for trend in range(n_trends):
-            mine = fitted.user[block, trend] @ fitted.video.T
-            mine[:, ~fitted.video_known] = -np.inf
-            mine[~fitted.trend_known[block, trend]] = -np.inf
-            known.mask(mine, block)
-            of_trends.append(mine)
-            np.maximum(scores, mine, out=scores)
+            of_trend = fitted.user[block, trend] @ fitted.video.T
+            of_trend[:, ~fitted.video_known] = -np.inf
+            of_trend[~fitted.trend_known[block, trend]] = -np.inf
+            known.mask(of_trend, block)
+            of_trends.append(of_trend)
+            np.maximum(scores, of_trend, out=scores)
         quota = config.trend_share * k / fitted.trend_known[block].sum(axis=1)
         proposed = np.zeros(scores.shape, dtype=np.bool_)
-        for mine in of_trends:
-            rows, videos, ranks = top(mine, k)
+        for of_trend in of_trends:
+            rows, videos, ranks = top(of_trend, k)
             kept = ranks <= quota[rows]
             proposed[rows[kept], videos[kept]] = True
         rows, videos = _with_proposed(scores, proposed, k)
@@ -281,9 +281,9 @@ def _with_proposed(
     rows, videos, ranks = top(others, k)
     room = k - proposed.sum(axis=1)
     kept = ranks <= room[rows]
-    mine = np.nonzero(proposed)
-    theirs = (rows[kept], videos[kept])
-    return np.concatenate([mine[0], theirs[0]]), np.concatenate([mine[1], theirs[1]])
+    taken = np.nonzero(proposed)
+    filled = (rows[kept], videos[kept])
+    return np.concatenate([taken[0], filled[0]]), np.concatenate([taken[1], filled[1]])
 
 
 def top(scores: Floats, k: int) -> tuple[Indices, Indices, Indices]:
@@ -367,7 +367,7 @@ def _tiled(
     )
 
     _check_length(k)
-    found = tiled.ranked(
+    blocks_of_lists = tiled.ranked(
         _catalogue(fitted, known),
         fitted.user,
         users=np.unique(users),
@@ -375,7 +375,7 @@ def _tiled(
         k=k,
         threads=config.threads,
     )
-    return pa.concat_tables([_empty(), *(rows_of(*lists) for lists in found)])
+    return pa.concat_tables([_empty(), *(rows_of(*lists) for lists in blocks_of_lists)])
 
 
 def _catalogue(fitted: Embeddings, known: Knowledge) -> "Catalogue":
@@ -417,7 +417,7 @@ def _require_finite(name: str, vectors: Floats, known: NDArray[np.bool_]) -> Non
     """A NaN would rank above everything or nothing, silently: refuse it where it is known [...] of [..., dim]."""
     bad = 0
     for start in range(0, len(vectors), CHECKED):  # no copy of them all
-        some = slice(start, start + CHECKED)
-        bad += int((known[some] & ~np.isfinite(vectors[some]).all(axis=-1)).sum())
+        block = slice(start, start + CHECKED)
+        bad += int((known[block] & ~np.isfinite(vectors[block]).all(axis=-1)).sum())
     if bad:
         raise MicrorecError(f"candidates: {bad} {name} vectors of the model are not finite")

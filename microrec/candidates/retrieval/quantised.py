@@ -116,9 +116,9 @@ def index(
     exact = _keys(tiled.ranked(catalogue, user, users=sample, seen=seen, k=k))
     codes = _learned(catalogue)
     for depth in DEPTHS:
-        found = Index(catalogue, codes, depth)
-        mine = _keys([found.ranked(user, users=sample, seen=seen, k=k)])
-        share = shares(np.isin(exact, mine), exact >> 32)
+        candidate = Index(catalogue, codes, depth)
+        keys = _keys([candidate.ranked(user, users=sample, seen=seen, k=k)])
+        share = shares(np.isin(exact, keys), exact >> 32)
         recall = share.mean()
         error = share.std(ddof=1) / len(share) ** 0.5
         logger.info(
@@ -126,7 +126,7 @@ def index(
             len(catalogue.idx), depth, len(share), recall, error,
         )  # fmt: skip
         if recall - ERRORS * error >= least:
-            return found
+            return candidate
     return None
 
 
@@ -159,7 +159,7 @@ def _learned(catalogue: Catalogue) -> Any:
 
 def _keys(parts: Iterator[Lists] | list[Lists]) -> Indices:
     """A number for each pair of a user and a video, by user and rank."""
-    keys = [pack(one.user, one.video) for one in parts]
+    keys = [pack(lists.user, lists.video) for lists in parts]
     return np.concatenate([np.empty(0, np.int64), *keys])
 
 
