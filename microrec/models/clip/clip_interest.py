@@ -147,7 +147,7 @@ class ClipInterest(nn.Module):
         return self.logits(p[batch.person], q[batch.person], g[batch.at], batch.evidence)
 
     def rows(self, read: Read) -> Tensor:
-        """Rows z of the clips that are read. [n_rows, dim]."""
+        """Return the rows z of the clips that are read. [n_rows, dim]."""
         rows = functional.embedding(read.video, self.videos(read.videos, self.noise))
         rows = rows + functional.embedding(read.place, self.place)
         if self.vector.shape[1]:
@@ -161,14 +161,32 @@ class ClipInterest(nn.Module):
         return rows
 
     def people(self, batch: Pairs, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows p and q. [n_people, dim] each."""
+        """Return the rows p and q of the users.
+
+        Args:
+            batch: the pairs.
+            z: rows of the clips that are read. [n_rows, dim]
+
+        Returns:
+            [n_people, dim] each.
+        """
         positive, negative = batch.of_people
         p = torch.relu(self.to_people(self._mean(z, positive, batch.n_people)))
         q = torch.relu(self.to_people(self._mean(z, negative, batch.n_people)))
         return p, q
 
     def clips(self, batch: Pairs, z: Tensor, p: Tensor, q: Tensor) -> Tensor:
-        """Rows g of the asked clips. [n_asked, dim]."""
+        """Return the rows g of the clips that are asked for.
+
+        Args:
+            batch: the pairs.
+            z: rows of the clips that are read. [n_rows, dim]
+            p: of the users. [n_people, dim]
+            q: of the users. [n_people, dim]
+
+        Returns:
+            [n_asked, dim].
+        """
         n, (positive, negative) = len(batch.asked), batch.of_clips
         liked = torch.relu(self.to_clips(self._mean(p, positive, n)))
         left = torch.relu(self.to_clips(self._mean(q, negative, n)))
@@ -176,7 +194,17 @@ class ClipInterest(nn.Module):
         return joined
 
     def logits(self, p: Tensor, q: Tensor, g: Tensor, evidence: Tensor) -> Tensor:
-        """Logits s of some pairs. [n]."""
+        """Return the logits s of some pairs.
+
+        Args:
+            p: of their users. [n, dim]
+            q: of their users. [n, dim]
+            g: of their clips. [n, dim]
+            evidence: counts of both. [n, n_counts]
+
+        Returns:
+            [n].
+        """
         stays = self.positive(torch.cat([g, p, evidence], dim=1), self.noise).squeeze(1)
         known: Tensor = self.counted(evidence).squeeze(1)
         if self.config.fusion == "positive":
@@ -190,7 +218,7 @@ class ClipInterest(nn.Module):
         return joined
 
     def loss(self, batch: Pairs) -> Tensor:
-        """Log loss of the clips, pairs within viewings, L2 of the videos' rows."""
+        """Return log loss of the clips, pairs within viewings and L2 of the videos' rows, a scalar."""
         logits = self(batch)
         value = functional.binary_cross_entropy_with_logits(logits, batch.label)
         if self.config.pairwise_weight:
@@ -205,7 +233,15 @@ class ClipInterest(nn.Module):
 
 
 def within(logits: Tensor, batch: Pairs) -> Tensor:
-    """Mean of -ln sigma(s_i - s_j) over clips i watched through and the clip j left in a viewing."""
+    """Return the mean of -ln sigma(s_i - s_j) over clips i watched through and the clip j left in a viewing.
+
+    Args:
+        logits: [n_pairs]
+        batch: labels and viewings of the pairs.
+
+    Returns:
+        Scalar tensor.
+    """
     left = batch.label == 0
     n = int(batch.viewing.max()) + 1
     skipped = torch.full((n,), -1, dtype=torch.long, device=logits.device)
@@ -218,10 +254,10 @@ def within(logits: Tensor, batch: Pairs) -> Tensor:
 
 
 def clips_of(graph: Graph) -> Clips:
-    """The clips of a graph.
+    """Return the clips of a graph.
 
     Raises:
-        MicrorecError: it was made without.
+        MicrorecError: the graph was made without clips.
     """
     if graph.clips is None:
         raise MicrorecError("this model reads `clip_edges` and `clip_features`; the graph has none")
@@ -229,7 +265,16 @@ def clips_of(graph: Graph) -> Clips:
 
 
 def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterator[Pairs]:
-    """Every viewing once, in a new order; those of a step are of one day, and share what is before."""
+    """Yield every viewing once, in a new order; those of a step are of one day, and share what is before.
+
+    Args:
+        phase: what is learned from.
+        config: the size of a step.
+        generator: source of the order.
+
+    Yields:
+        This process's part of each step.
+    """
     reader, size, steps = Reader(clips_of(phase.graph), config), config.batch_size, []
     order = torch.randperm(len(phase.exposures), generator=generator).numpy()
     day = phase.exposures.day[order]
@@ -244,14 +289,34 @@ def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterato
 def build(
     graph: Graph, viewings: Viewings, config: Config, generator: torch.Generator
 ) -> ClipInterest:
-    """A fresh network that learns from these viewings."""
+    """Return a fresh network that learns from these viewings.
+
+    Args:
+        graph: what the fit may see.
+        viewings: to learn from. [n]
+        config: how.
+        generator: source of the initial parameters.
+
+    Returns:
+        The network, on the CPU.
+    """
     return ClipInterest(graph, viewings, config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation day, then fit to all the fit's viewings."""
+    """Choose the number of epochs on the validation day, then fit to all the fit's viewings.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: source of every draw.
+        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+
+    Returns:
+        A ranker, which proposes nothing, the report and the parameters.
+    """
     clips = clips_of(graph)
     everything = viewings(clips.edges, clips)
     fits = Fit(config, build, runtime or Runtime(), by_days)
@@ -275,7 +340,16 @@ def _search(graph: Graph, everything: Viewings) -> Phase | None:
 
 @torch.no_grad()
 def log_loss(network: Any, reader: Reader, asked: Viewings) -> float:
-    """Mean log loss of the clips some viewings reached."""
+    """Return the mean log loss of the clips that some viewings reached.
+
+    Args:
+        network: of a fit.
+        reader: makes the batches.
+        asked: the viewings. [n_viewings]
+
+    Returns:
+        Nats.
+    """
     network.eval()
     device, total, n = next(network.parameters()).device, 0.0, 0
     for some in blocks(len(asked), ROWS_AT_ONCE):
@@ -290,7 +364,16 @@ def log_loss(network: Any, reader: Reader, asked: Viewings) -> float:
 def restore(
     graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]
 ) -> ClipInterest:
-    """The network of an earlier `fit` to the same graph."""
+    """Return the network of an earlier `fit` to the same graph.
+
+    Args:
+        graph: what it was fitted to.
+        config: how it was fitted.
+        parameters: by name, arrays [n_rows, n_columns] and the like.
+
+    Returns:
+        The network, on the CPU.
+    """
     clips = clips_of(graph)
     fresh = build(graph, viewings(clips.edges, clips), config, torch.Generator())
     return logged.with_learned(fresh, parameters)
@@ -314,7 +397,15 @@ class Known:
 
 @torch.no_grad()
 def known(network: ClipInterest, graph: Graph) -> Known:
-    """Rows of all users and all clips, in blocks."""
+    """Return the rows of all users and all clips, computed in blocks.
+
+    Args:
+        network: of a fit.
+        graph: what it was fitted to.
+
+    Returns:
+        [n_users, dim] and [n_clips, dim].
+    """
     network.eval()
     clips, device = clips_of(graph), str(network.gate.weight.device)
     reader = Reader(clips, network.config)
@@ -376,7 +467,15 @@ def stays(
 
 
 def retained(place: Int64s, chance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ln of the chance to watch the clips up to each through: sums within a block of `stays`. [n]."""
+    """Return ln of the chance to watch the clips up to each through: sums within a block of `stays`.
+
+    Args:
+        place: of the pair of each clip. [n]
+        chance: ln of the chance to watch it through. [n]
+
+    Returns:
+        [n].
+    """
     new = np.flatnonzero(np.diff(place, prepend=-1))
     total = np.cumsum(chance)
     before = np.repeat(total[new] - chance[new], np.diff(np.append(new, len(place))))
@@ -412,7 +511,7 @@ def audience(
 def scores(
     network: ClipInterest, graph: Graph, user_idx: NDArray[Any], video_idx: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """Ln of the chance that users watch videos to the end, or for `goal_ms`. [n_pairs].
+    """Return ln of the chance that users watch videos to the end, or for `goal_ms`.
 
     A video of unknown length gets `NO_CLIPS`: it comes last.
 
@@ -421,6 +520,9 @@ def scores(
         graph: what it was fitted to.
         user_idx: [n_pairs].
         video_idx: [n_pairs].
+
+    Returns:
+        [n_pairs].
     """
     found = known(network, graph)
     clips, goal = found.clips, network.config.goal_ms

@@ -7,10 +7,17 @@ from numpy.typing import NDArray
 
 
 def grouped_auc(scores: NDArray[Any], label: NDArray[np.bool_], group: NDArray[Any]) -> float:
-    """gAUC: the AUC within each group, averaged by the group's number of rows (Zhu et al. 2017).
+    """Return gAUC: the AUC within each group, averaged by the group's number of rows (Zhu et al. 2017).
 
-    Groups with one kind of label only have no AUC and do not count; ties count half. 0.5 where no
-    group counts.
+    Groups with one kind of label only have no AUC and do not count; ties count half.
+
+    Args:
+        scores: [n]
+        label: [n]
+        group: number of each row's group. [n]
+
+    Returns:
+        From 0 to 1; 0.5 where no group counts.
     """
     found, sizes = group_aucs(scores, label, group)
     return float(np.average(found, weights=sizes)) if len(found) else 0.5
@@ -19,7 +26,16 @@ def grouped_auc(scores: NDArray[Any], label: NDArray[np.bool_], group: NDArray[A
 def group_aucs(
     scores: NDArray[Any], label: NDArray[np.bool_], group: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """AUC and number of rows of each group that has both kinds of label, in the order of the groups."""
+    """Return the AUC and the number of rows of each group that has both kinds of label.
+
+    Args:
+        scores: [n]
+        label: [n]
+        group: number of each row's group. [n]
+
+    Returns:
+        AUC and number of rows, in the order of the groups. [n_groups] each
+    """
     order = np.lexsort((scores, group))
     scores, label, group = scores[order], label[order].astype(np.float64), group[order]
     if not len(group):

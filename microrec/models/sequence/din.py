@@ -73,9 +73,17 @@ class Din(nn.Module):
         return logit
 
     def interest(self, batch: Batch, rows: Tensor, candidate: Tensor) -> Tensor:
-        """What the history says of each pair's candidate. [n_pairs, dim].
+        """Return what the history holds of each pair's candidate, by the activation unit.
 
         Histories are of many lengths: the unit sees the viewings there are, one after the other.
+
+        Args:
+            batch: the pairs and their histories.
+            rows: of the videos. [n_rows, dim]
+            candidate: rows of the candidates. [n_pairs, dim]
+
+        Returns:
+            [n_pairs, dim].
         """
         there = batch.history.there[batch.of]  # [n_pairs, width]
         lengths = there.sum(1)
@@ -86,19 +94,39 @@ class Din(nn.Module):
         return torch.segment_reduce(weight * key, "sum", lengths=lengths, axis=0)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Log loss of the labels, L2 of the videos' rows."""
+        """Return the log loss of the labels plus L2 of the videos' rows, a scalar."""
         return logged.log_loss(self(batch), batch, self.videos.video_id, l2=self.config.l2)
 
 
 def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> Din:
-    """A fresh network that learns from these exposures."""
+    """Return a fresh network that learns from these exposures.
+
+    Args:
+        graph: what the fit may see.
+        exposures: to learn from. [n]
+        config: how.
+        generator: source of the initial parameters.
+
+    Returns:
+        The network, on the CPU.
+    """
     return Din(graph, exposures, config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation day, then fit to all the fit's exposures."""
+    """Choose the number of epochs on the validation day, then fit to all the fit's exposures.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: source of every draw.
+        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+
+    Returns:
+        A ranker, which proposes nothing, the report and the parameters.
+    """
     # Dice takes averages over a step for those of all; and nothing is padded here.
     network, report = logged.fit(
         graph, config, rng, build=build, runtime=runtime or Runtime(), batches=logged.at_random
@@ -107,6 +135,15 @@ def fit(
 
 
 def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> Din:
-    """The network of an earlier `fit` to the same graph."""
+    """Return the network of an earlier `fit` to the same graph.
+
+    Args:
+        graph: what it was fitted to.
+        config: how it was fitted.
+        parameters: by name, arrays [n_rows, n_columns] and the like.
+
+    Returns:
+        The network, on the CPU.
+    """
     fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
     return logged.with_learned(fresh, parameters)

@@ -67,24 +67,53 @@ class Dnn(nn.Module):
         return logit
 
     def loss(self, batch: Batch) -> Tensor:
-        """Log loss of the labels, L2 of the videos' rows."""
+        """Return the log loss of the labels plus L2 of the videos' rows, a scalar."""
         return logged.log_loss(self(batch), batch, self.videos.video_id, l2=self.config.l2)
 
 
 def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> Dnn:
-    """A fresh network that learns from these exposures."""
+    """Return a fresh network that learns from these exposures.
+
+    Args:
+        graph: what the fit may see.
+        exposures: to learn from. [n]
+        config: how.
+        generator: source of the initial parameters.
+
+    Returns:
+        The network, on the CPU.
+    """
     return Dnn(graph, exposures, config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation day, then fit to all the fit's exposures."""
+    """Choose the number of epochs on the validation day, then fit to all the fit's exposures.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: source of every draw.
+        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+
+    Returns:
+        A ranker, which proposes nothing, the report and the parameters.
+    """
     network, report = logged.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
     return Trained(Ranker(), report, logged.learned(network))
 
 
 def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> Dnn:
-    """The network of an earlier `fit` to the same graph."""
+    """Return the network of an earlier `fit` to the same graph.
+
+    Args:
+        graph: what it was fitted to.
+        config: how it was fitted.
+        parameters: by name, arrays [n_rows, n_columns] and the like.
+
+    Returns:
+        The network, on the CPU.
+    """
     fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
     return logged.with_learned(fresh, parameters)

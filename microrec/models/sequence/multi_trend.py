@@ -97,7 +97,7 @@ class Half:
     trends: Tensor
 
     def latest(self) -> Tensor:
-        """Seconds since the latest step that is mostly of the trend, very long ago if none. [n_rows, K]."""
+        """Return seconds since the latest step that is mostly of the trend, very many if none is. [n_rows, K]."""
         of = self.share.argmax(dim=2).unsqueeze(2) == torch.arange(
             self.share.shape[2], device=self.share.device
         )
@@ -145,7 +145,7 @@ class MultiTrend(nn.Module):
         return self._logits(batch, rows, self._halves(batch, rows))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Log loss of the labels, softmax of the positives, L2 of the videos' rows."""
+        """Return log loss of the labels, softmax of the positives and L2 of the videos' rows, a scalar."""
         rows = self.videos(batch.videos, self.noise)
         halves = self._halves(batch, rows)
         logits = self._logits(batch, rows, halves)
@@ -155,14 +155,14 @@ class MultiTrend(nn.Module):
         return value
 
     def trends(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """H_k + F_k of each row [n_rows, K, dim], and which of them have anything [n_rows, K]."""
+        """Return H_k + F_k of each row [n_rows, K, dim], and which of them have anything [n_rows, K]."""
         rows = self.videos(batch.videos, self.noise)
         halves = self._halves(batch, rows)
         mass = halves[0].mass + halves[1].mass
         return halves[0].trends + halves[1].trends, mass > 0
 
     def members(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-        """Of history and future: mass of each step [n_rows, width], 0 where there is none, and its trend."""
+        """Return of history and future the mass of each step [n_rows, width], 0 where there is none, and its trend."""
         rows = self.videos(batch.videos, self.noise)
         halves = self._halves(batch, rows)
         return [(half.m * half.there, half.share.argmax(dim=2)) for half in halves]
@@ -274,7 +274,7 @@ class MultiTrend(nn.Module):
 
 
 def squash(z: Tensor) -> Tensor:
-    """|z|^2 / (1 + |z|^2) z / |z|: a capsule, shorter than 1 (Sabour et al. 2017)."""
+    """Return |z|^2 / (1 + |z|^2) z / |z|: a capsule, shorter than 1 (Sabour et al. 2017). [n, ..., dim]."""
     square = z.square().sum(dim=-1, keepdim=True)
     return square / (1 + square) * z / torch.sqrt(square + 1e-9)
 
@@ -282,14 +282,34 @@ def squash(z: Tensor) -> Tensor:
 def build(
     graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
 ) -> MultiTrend:
-    """A fresh network that learns from these exposures."""
+    """Return a fresh network that learns from these exposures.
+
+    Args:
+        graph: what the fit may see.
+        exposures: to learn from. [n]
+        config: how.
+        generator: source of the initial parameters.
+
+    Returns:
+        The network, on the CPU.
+    """
     return MultiTrend(graph, exposures, config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation day, then fit to all the fit's exposures."""
+    """Choose the number of epochs on the validation day, then fit to all the fit's exposures.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: source of every draw.
+        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+
+    Returns:
+        Trends of the users [n_users, K, dim] and rows of the videos [n_videos, dim], the report and the parameters.
+    """
     network, report = logged.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
     return Trained(retrieval(cast(MultiTrend, network), graph), report, logged.learned(network))
 
@@ -297,14 +317,31 @@ def fit(
 def restore(
     graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]
 ) -> MultiTrend:
-    """The network of an earlier `fit` to the same graph."""
+    """Return the network of an earlier `fit` to the same graph.
+
+    Args:
+        graph: what it was fitted to.
+        config: how it was fitted.
+        parameters: by name, arrays [n_rows, n_columns] and the like.
+
+    Returns:
+        The network, on the CPU.
+    """
     fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
     return logged.with_learned(fresh, parameters)
 
 
 @torch.no_grad()
 def retrieval(network: MultiTrend, graph: Graph) -> Trends:
-    """The trends of all users as of the end of what the fit sees; a last column adds popularity."""
+    """Return the trends of all users as of the end of what the fit sees; a last column adds popularity.
+
+    Args:
+        network: of a fit.
+        graph: what it was fitted to.
+
+    Returns:
+        Trends [n_users, K, dim + 1] and videos [n_videos, dim + 1].
+    """
     network.eval()
     device = network.noise_table.device
     parts, known = [], []
@@ -326,7 +363,11 @@ def retrieval(network: MultiTrend, graph: Graph) -> Trends:
 
 @torch.no_grad()
 def members(network: MultiTrend, graph: Graph) -> pa.Table:
-    """What the trends of all users hold as of the end of what the fit sees.
+    """Return what the trends of all users hold as of the end of what the fit sees.
+
+    Args:
+        network: of a fit.
+        graph: what it was fitted to.
 
     Returns:
         One row per viewing in a history or a future: user_idx, trend (0..K-1: the one that has most

@@ -102,22 +102,33 @@ class SasRec(nn.Module):
         return (state * functional.embedding(batch.video, rows)).sum(1)
 
     def candidates(self, video_idx: Tensor) -> Tensor:
-        """Rows of some videos, popularity as a last column. [n, dim + 1]."""
+        """Return the rows of some videos, popularity as a last column. [n, dim + 1]."""
         popularity = functional.embedding(video_idx, self.popularity)
         return torch.cat([self.videos(video_idx, self.noise), popularity], dim=1)
 
     def latest(self, history: Viewed, rows: Tensor) -> Tensor:
-        """The state after the latest viewing, 0 where there is none. [n_rows, dim + 1]."""
+        """Return the state after the latest viewing, 0 where there is none.
+
+        Args:
+            history: padded in front. [n_rows, width]
+            rows: of videos, as `candidates` makes them.
+
+        Returns:
+            [n_rows, dim + 1].
+        """
         state = self.states(history.there, history.video, rows)[:, -1]
         return state * history.there[:, -1:]
 
     def states(self, there: Tensor, video: Tensor, rows: Tensor) -> Tensor:
-        """The state after each viewing, over sqrt(d), a last column of 1. [n_rows, width, dim + 1].
+        """Return the state after each viewing, over sqrt(d), with a last column of 1.
 
         Args:
             there: whether there is a viewing [n_rows, width]
             video: of each, its place in `rows` [n_rows, width]
             rows: of videos, as `candidates` makes them
+
+        Returns:
+            [n_rows, width, dim + 1].
         """
         place = torch.arange(there.shape[1], device=rows.device)
         position = functional.embedding(place.flip(0), self.position)  # [width, dim]
@@ -131,7 +142,7 @@ class SasRec(nn.Module):
         return functional.pad(self.norm(x) / math.sqrt(self.config.dim), (0, 1), value=1.0)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Softmax of each viewing after the ones before it, L2 of the videos' rows."""
+        """Return the softmax of each viewing after the ones before it plus L2 of the videos' rows, a scalar."""
         rows = self.candidates(batch.videos)
         there, video = batch.history.there[:, :-1], batch.history.video
         # Empty places are in front: where there is a viewing, there is one after it.
@@ -192,7 +203,7 @@ class Block(nn.Module):
 
 
 def viewings(graph: Graph) -> Exposures:
-    """The histories of two viewings or more, as of the end of what the fit sees.
+    """Return the histories of two viewings or more, as of the end of what the fit sees.
 
     In the order of users, then time; all of them positive.
     """
@@ -213,9 +224,17 @@ def viewings(graph: Graph) -> Exposures:
 
 
 def by_users(phase: Phase, config: Config, generator: torch.Generator) -> Iterator[Batch]:
-    """Every history once, in a new order; about `batch_size` viewings to predict a step.
+    """Yield every history once, in a new order; about `batch_size` viewings to predict a step.
 
     As in `exposures.by_exposures`, those of a step are about as long.
+
+    Args:
+        phase: what is learned from.
+        config: the size of a step.
+        generator: source of the order.
+
+    Yields:
+        This process's part of each step.
     """
     sequences, size = sequences_of(phase.graph), config.batch_size
     rows, lengths = np.unique(phase.exposures.row, return_counts=True)
@@ -235,14 +254,34 @@ def by_users(phase: Phase, config: Config, generator: torch.Generator) -> Iterat
 
 
 def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> SasRec:
-    """A fresh network that learns from these viewings."""
+    """Return a fresh network that learns from these viewings.
+
+    Args:
+        graph: what the fit may see.
+        exposures: to learn from. [n]
+        config: how.
+        generator: source of the initial parameters.
+
+    Returns:
+        The network, on the CPU.
+    """
     return SasRec(graph, exposures, config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation part, then fit to all the fit's viewings."""
+    """Choose the number of epochs on the validation part, then fit to all the fit's viewings.
+
+    Args:
+        graph: what the fit may see.
+        config: how.
+        rng: source of every draw.
+        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+
+    Returns:
+        Embeddings [n_users, dim + 1] and [n_videos, dim + 1], the report and the parameters.
+    """
     fits = logged.Fit(config, build, runtime or Runtime(), by_users)
     network, report = fits.in_phases(_search(graph, config), Phase(graph, viewings(graph)), rng)
     return Trained(embeddings(network, graph), report, logged.learned(network))
@@ -265,14 +304,31 @@ def _search(graph: Graph, config: Config) -> Phase | None:
 
 
 def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> SasRec:
-    """The network of an earlier `fit` to the same graph."""
+    """Return the network of an earlier `fit` to the same graph.
+
+    Args:
+        graph: what it was fitted to.
+        config: how it was fitted.
+        parameters: by name, arrays [n_rows, n_columns] and the like.
+
+    Returns:
+        The network, on the CPU.
+    """
     fresh = build(graph, viewings(graph), config, torch.Generator())
     return logged.with_learned(fresh, parameters)
 
 
 @torch.no_grad()
 def embeddings(network: Any, graph: Graph) -> Embeddings:
-    """States after the latest viewings, and candidates; a user without a viewing is unknown."""
+    """Return the states after the latest viewings, and candidates; a user without a viewing is unknown.
+
+    Args:
+        network: of a fit.
+        graph: what it was fitted to.
+
+    Returns:
+        Embeddings [n_users, dim + 1] and [n_videos, dim + 1].
+    """
     network.eval()
     sequences, device = sequences_of(graph), network.popularity.device
     known = np.diff(sequences.history.indptr)[sequences.serving] > 0

@@ -75,7 +75,7 @@ class VideoRows(nn.Module):
         return rows
 
     def known(self, graph: Graph) -> NDArray[np.bool_]:
-        """Videos that were shown in training, or have a vector or an author who is somebody."""
+        """Return which videos were shown in training, or have a vector or an author with other videos. [n_videos]."""
         known: NDArray[np.bool_] = self.warm.cpu().numpy() | (self.author.cpu().numpy() > 0)
         for features in graph.features.values():
             known = known | features.present

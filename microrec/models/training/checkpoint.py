@@ -24,11 +24,14 @@ logger = logging.getLogger(__name__)
 
 
 def fingerprint(words: Iterable[str], arrays: Iterable[Any]) -> str:
-    """SHA-256 of what a training depends on.
+    """Return the SHA-256 of what a training depends on.
 
     Args:
         words: names, seeds, configurations
         arrays: arrays, or dataclasses and mappings of them at any depth
+
+    Returns:
+        64 hexadecimal characters.
     """
     total = hashlib.sha256("\0".join(words).encode())
     for array in arrays:
@@ -67,7 +70,7 @@ class Checkpoint:
         """Write the state.
 
         Args:
-            tensors: named groups of named tensors
+            tensors: named groups of named tensors, [n, ...] each
             optimizer: whose moments are kept
             history: a dataclass of lists of numbers
         """
@@ -85,7 +88,7 @@ class Checkpoint:
         os.replace(staged, self.path)
 
     def load(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, list[float]]] | None:
-        """The tensors by kind and the history, or None where there is nothing to go on from."""
+        """Return the tensors, [n, ...] each, by kind and the history; None where there is nothing to go on from."""
         if not self.path.exists():
             return None
         with safe_open(self.path, framework="pt") as file:
@@ -103,7 +106,12 @@ class Checkpoint:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimizer the moments that `Checkpoint.save` kept."""
+    """Give an optimizer the moments that `Checkpoint.save` kept.
+
+    Args:
+        optimizer: of the same parameters.
+        tensors: moments by name, each of its parameter's shape [n, ...].
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split("/", 1)

@@ -80,10 +80,13 @@ def train(
     Args:
         model: what is fitted; ends with the parameters of its best epoch
         batches: the batches of one epoch, called once per epoch
-        loss: forward pass and loss of a batch; of several processes, their losses add up to it
+        loss: forward pass and loss of a batch, a scalar; of several processes, their losses add up to it
         schedule: how long
         recall: quality of the model as it stands; None trains for exactly `schedule.epochs`
         resume: state is left after each epoch, and taken up where there is one; None: neither
+
+    Returns:
+        Losses and recalls by epoch, and the best one.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate)
     kept = copy.deepcopy(model.state_dict())
@@ -111,7 +114,17 @@ def step(
     batch: BatchT,
     clip_norm: float | None = None,
 ) -> float:
-    """One update of the parameters; returns the loss before it, of all processes."""
+    """Update the parameters once.
+
+    Args:
+        optimizer: of the parameters.
+        loss: of a batch, a scalar.
+        batch: this process's part of the step.
+        clip_norm: longest gradient; None: any.
+
+    Returns:
+        The loss before the update, of all processes.
+    """
     optimizer.zero_grad(set_to_none=True)
     value = loss(batch)
     value.backward()  # type: ignore[no-untyped-call]
@@ -152,7 +165,7 @@ def _take_up(
 def validation_recall(
     user: Tensor, video: Tensor, held: EarlyStopping, *, eligible: Bools, k: int
 ) -> float:
-    """Recall@k of inner products over all eligible videos not yet seen, as PyG defines it.
+    """Return Recall@k of inner products over all eligible videos not yet seen, as PyG defines it.
 
     Args:
         user: [n_users, dim]
@@ -160,6 +173,9 @@ def validation_recall(
         held: whose truth is looked for, and what is left out
         eligible: may be recommended [n_videos]
         k: length of the list
+
+    Returns:
+        Mean over the users who have a right video.
     """
     metric = LinkPredRecall(k)
     people, where = map(torch.from_numpy, np.unique(held.truth.user_idx, return_inverse=True))

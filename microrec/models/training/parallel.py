@@ -15,17 +15,17 @@ from torch import Tensor
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return group.get_rank() if _in_group() else 0
 
 
 def share() -> slice:
-    """The part of a batch that this process learns from."""
+    """Return the part of a batch that this process learns from."""
     return slice(rank(), None, group.get_world_size() if _in_group() else 1)
 
 
 def add_up(tensors: Iterable[Tensor]) -> None:
-    """Sum of each tensor over the processes, in place, the same bits in all of them."""
+    """Sum each tensor, [n, ...], over the processes, in place, to the same bits in all of them."""
     if _in_group():
         for tensor in tensors:
             group.all_reduce(tensor)
@@ -42,7 +42,7 @@ def add_up_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def agreed(value: float) -> float:
-    """The first process's value, for decisions that all must take alike."""
+    """Return the first process's value, for decisions that all must take alike."""
     if not _in_group():
         return value
     told = torch.tensor([value], dtype=torch.float64, device=_device())

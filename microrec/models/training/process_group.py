@@ -29,6 +29,9 @@ def fit(
         config: how
         rng: source of every draw; of equal state in all processes
         runtime: as for one process; device `cuda` is this process's own accelerator
+
+    Returns:
+        What the model's `fit` returns, the same in every process.
     """
     import torch
     from torch import distributed

@@ -66,16 +66,19 @@ def starts(
     find: Callable[..., Path],
     read: Callable[[str], pa.Table],
 ) -> dict[str, Yesterday]:
-    """What the phases of a fit start from, if its config asks for a warm start.
+    """Return what the phases of a fit start from, if its config asks for a warm start.
 
     A phase for which yesterday left nothing is left out, and starts cold.
 
     Args:
         config: of the model
         day: yesterday
-        nodes: today's `NODES`
+        nodes: `users` and `video_nodes` rows of today, by name
         find: opens the artefact of yesterday's `fit`
         read: opens one of yesterday's `NODES`
+
+    Returns:
+        Yesterday's parameters and places, by phase.
     """
     found: dict[str, Yesterday] = {}
     if not getattr(config, "warm_start", False):
@@ -94,7 +97,15 @@ def starts(
 
 
 def places(now: Mapping[str, pa.Table], then: Mapping[str, pa.Table]) -> tuple[Rows, Rows]:
-    """Where today's users and videos are among yesterday's, by id; -1 where they are new."""
+    """Return where today's users and videos are among yesterday's, by id.
+
+    Args:
+        now: rows of today's `NODES`, by name.
+        then: rows of yesterday's.
+
+    Returns:
+        [n_users] and [n_videos]; -1 where they are new.
+    """
 
     def ids(of: Mapping[str, pa.Table], table: str, node: str) -> Any:
         return of[table].sort_by(f"{node}_idx")[f"{node}_id"].combine_chunks()

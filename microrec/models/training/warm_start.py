@@ -23,7 +23,13 @@ logger = logging.getLogger(__name__)
 
 @torch.no_grad()
 def carry_over(module: nn.Module, yesterday: Yesterday, graph: Graph) -> None:
-    """Give `module` what it can have of yesterday's parameters, in place."""
+    """Give `module` what it can have of yesterday's parameters, in place.
+
+    Args:
+        module: fresh, of today's nodes.
+        yesterday: parameters, and where today's nodes were among yesterday's.
+        graph: neighbours, from which new nodes get their rows.
+    """
     similar_videos = sum(
         (_near(pairs, graph.n_videos) for pairs in graph.modality_edges.values()),
         start=sp.csr_matrix((graph.n_videos, graph.n_videos)),
