@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel
 from safetensors.numpy import load_file, save_file
 
+from microrec.core.array_types import Bools, Float32s, Int32s, Int64s
 from microrec.errors import ContractViolation
 
 PARAMETERS = "parameters.safetensors"
@@ -32,10 +32,10 @@ class Embeddings:
         video_known: [n_videos]
     """
 
-    user: npt.NDArray[np.float32]
-    video: npt.NDArray[np.float32]
-    user_known: npt.NDArray[np.bool_]
-    video_known: npt.NDArray[np.bool_]
+    user: Float32s
+    video: Float32s
+    user_known: Bools
+    video_known: Bools
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +52,9 @@ class NeighbourLists:
     """
 
     axis: Literal["user", "video"]
-    indptr: npt.NDArray[np.int64]
-    neighbour: npt.NDArray[np.int32]
-    similarity: npt.NDArray[np.float32]
+    indptr: Int64s
+    neighbour: Int32s
+    similarity: Float32s
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +66,10 @@ class Trends:
         trend_known: [n_users, n_trends]; video_known: [n_videos]
     """
 
-    user: npt.NDArray[np.float32]
-    video: npt.NDArray[np.float32]
-    trend_known: npt.NDArray[np.bool_]
-    video_known: npt.NDArray[np.bool_]
+    user: Float32s
+    video: Float32s
+    trend_known: Bools
+    video_known: Bools
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Trained:
     fitted: Fitted
     report: Mapping[str, Any]
     """What training found out, JSON values only; no times, so that a re-run writes the same."""
-    parameters: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    parameters: Mapping[str, Float32s] = field(default_factory=dict)
     """What a network learned, by name, for a later fit to start from."""
 
 
@@ -149,7 +149,7 @@ def load_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_parameters(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
+def load_parameters(folder: Path) -> dict[str, Float32s]:
     """Return the arrays of a model's network by name; empty for a model without parameters.
 
     Returns:

@@ -11,10 +11,9 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from scipy import sparse
 
-from microrec.core.array_types import Floats, Indices
+from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
 from microrec.core.columns import column
 from microrec.core.dislikes import standing
 from microrec.core.fits import horizon, splits_of
@@ -36,7 +35,7 @@ class Knowledge:
 
     seen: sparse.csr_matrix
     positives: sparse.csr_matrix
-    eligible: NDArray[np.bool_]
+    eligible: Bools
     own: sparse.csr_matrix | None = None
 
     @cached_property
@@ -50,7 +49,7 @@ class Knowledge:
         return len(self.eligible)
 
     @property
-    def history(self) -> NDArray[np.int64]:
+    def history(self) -> Int64s:
         """Positive edges of each user, [n_users]."""
         return np.diff(self.positives.indptr).astype(np.int64)
 
@@ -116,7 +115,7 @@ def knowledge(
     return Knowledge(seen=seen, positives=positives, eligible=eligible, own=own)
 
 
-def served(users: pa.Table, suppressed: pa.Table) -> NDArray[np.int64]:
+def served(users: pa.Table, suppressed: pa.Table) -> Int64s:
     """Return the users who get a list: all but the suppressed ones.
 
     Args:
@@ -130,7 +129,7 @@ def served(users: pa.Table, suppressed: pa.Table) -> NDArray[np.int64]:
     return np.sort(column(kept, "user_idx").astype(np.int64))
 
 
-def viewers(edges: pa.Table, split: str) -> NDArray[np.int64]:
+def viewers(edges: pa.Table, split: str) -> Int64s:
     """Return the users with a viewing in one split.
 
     Args:
@@ -143,7 +142,7 @@ def viewers(edges: pa.Table, split: str) -> NDArray[np.int64]:
     return np.unique(column(edges, "user_idx")[column(edges, "split") == split]).astype(np.int64)
 
 
-def age_days(videos: pa.Table, until: dt.datetime) -> NDArray[np.float64]:
+def age_days(videos: pa.Table, until: dt.datetime) -> Float64s:
     """Return the age of each video at an instant.
 
     Args:
@@ -159,7 +158,7 @@ def age_days(videos: pa.Table, until: dt.datetime) -> NDArray[np.float64]:
     return np.where(published < end, microseconds / DAY, np.nan)  # NaT compares false
 
 
-def positive_viewers(edges: pa.Table, split: str, *, n_videos: int) -> NDArray[np.int64]:
+def positive_viewers(edges: pa.Table, split: str, *, n_videos: int) -> Int64s:
     """Count the users with a positive edge to each video in one split.
 
     Args:
@@ -174,7 +173,7 @@ def positive_viewers(edges: pa.Table, split: str, *, n_videos: int) -> NDArray[n
     return np.bincount(column(edges, "video_idx")[wanted], minlength=n_videos)
 
 
-def _published(videos: pa.Table, until: dt.datetime) -> NDArray[np.bool_]:
+def _published(videos: pa.Table, until: dt.datetime) -> Bools:
     """Videos, by video_idx, whose date of publication is before `until` or not known."""
     instant = pa.scalar(until, pa.timestamp("us", "UTC"))
     early = pc.less(videos.sort_by("video_idx")["published_at"], instant)

@@ -1,15 +1,16 @@
 """Intervals over users by the bootstrap (Efron 1979; percentile form)."""
 
 import numpy as np
-from numpy.typing import NDArray
+
+from microrec.core.array_types import Float64s
 
 CELLS = 16_000_000
 """Draws held at a time, 8 bytes each."""
 
 
 def interval(
-    values: NDArray[np.float64], *, resamples: int, generator: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    values: Float64s, *, resamples: int, generator: np.random.Generator
+) -> tuple[Float64s, Float64s]:
     """95 % percentile interval of the mean of each column; rows (users) are resampled whole.
 
     All columns share the resamples, so the interval of a column of differences is a paired one.

@@ -26,7 +26,6 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch_geometric.metrics import (
     LinkPredAveragePopularity,
@@ -38,6 +37,7 @@ from torch_geometric.metrics import (
 )
 from torch_geometric.metrics.link_pred import LinkPredMetricData
 
+from microrec.core.array_types import Bools, Float64s, Int64s
 from microrec.evaluation.bootstrap import interval
 from microrec.evaluation.report import (
     BLEND,
@@ -55,7 +55,7 @@ ACCURACY = {
 }
 """Metrics that have a value per user."""
 
-Values = NDArray[np.float64]
+Values = Float64s
 
 
 class Config(BaseModel):
@@ -151,13 +151,13 @@ def gain(
     return figures
 
 
-def _slices(truth: Truth) -> list[tuple[str, NDArray[np.bool_]]]:
+def _slices(truth: Truth) -> list[tuple[str, Bools]]:
     """All users, then those with so much history each, [n_evaluated]."""
     parts = [("all", np.ones(len(truth.users), dtype=np.bool_))]
     return parts + [(name, truth.bucket(least, most)) for name, least, most in BUCKETS]
 
 
-def matrix(rows: pa.Table, truth: Truth, *, k: int) -> NDArray[np.int64]:
+def matrix(rows: pa.Table, truth: Truth, *, k: int) -> Int64s:
     """Return the first `k` videos of each evaluated user.
 
     Args:
@@ -180,7 +180,7 @@ def matrix(rows: pa.Table, truth: Truth, *, k: int) -> NDArray[np.int64]:
 
 
 def per_user(
-    ranked: Mapping[str, NDArray[np.int64]], truth: Truth, ks: tuple[int, ...]
+    ranked: Mapping[str, Int64s], truth: Truth, ks: tuple[int, ...]
 ) -> tuple[list[str], list[str], Values]:
     """Return the accuracy of every list for every user.
 
@@ -203,7 +203,7 @@ def per_user(
     return names, metrics, stacked
 
 
-def _of_list(listed: NDArray[np.int64], truth: Truth, ks: tuple[int, ...]) -> Values:
+def _of_list(listed: Int64s, truth: Truth, ks: tuple[int, ...]) -> Values:
     """Values of one list, [n_evaluated, n_metrics], metrics in the order of `per_user`."""
     right = torch.from_numpy(np.stack([truth.row, truth.video]))  # [2, n_pairs]
     data = LinkPredMetricData(torch.from_numpy(listed), right)
@@ -228,7 +228,7 @@ def _accuracy(
     ]
 
 
-def beyond_accuracy(listed: NDArray[np.int64], truth: Truth, *, k: int) -> dict[str, float]:
+def beyond_accuracy(listed: Int64s, truth: Truth, *, k: int) -> dict[str, float]:
     """Measure coverage and popularity of one list over all evaluated users; empty places do not count.
 
     Args:
@@ -257,7 +257,7 @@ def beyond_accuracy(listed: NDArray[np.int64], truth: Truth, *, k: int) -> dict[
     } | ({f"popularity_lift@{k}": mean / liked} if liked else {})
 
 
-def _gini(times: NDArray[np.int64]) -> float:
+def _gini(times: Int64s) -> float:
     """Mean absolute difference of two counts over twice their mean; 0 where there is nothing."""
     n = len(times)
     total = int(times.sum())

@@ -11,7 +11,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+
+from microrec.core.array_types import Bools, Indices
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def fallback(lists: pa.Table, *, videos: pa.Table, k: int) -> Lists:
 def by_idx(
     lists: pa.Table,
     *,
-    users: NDArray[np.integer],
-    seen: tuple[NDArray[np.integer], NDArray[np.integer]],
-    eligible: NDArray[np.bool_],
+    users: Indices,
+    seen: tuple[Indices, Indices],
+    eligible: Bools,
     k: int,
 ) -> Lists:
     """Return the lists of the trial and what they must obey, by index; nobody of `users` is suppressed.

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import duckdb
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from microrec.core.array_types import Bools, Int64s
 from microrec.errors import MicrorecError
 
 BUCKETS = (
@@ -53,14 +53,14 @@ class Truth:
         eligible: [n_videos].
     """
 
-    users: NDArray[np.int64]
-    row: NDArray[np.int64]
-    video: NDArray[np.int64]
-    history: NDArray[np.int64]
-    viewers: NDArray[np.int64]
-    eligible: NDArray[np.bool_]
+    users: Int64s
+    row: Int64s
+    video: Int64s
+    history: Int64s
+    viewers: Int64s
+    eligible: Bools
 
-    def bucket(self, least: int, most: int | None) -> NDArray[np.bool_]:
+    def bucket(self, least: int, most: int | None) -> Bools:
         """Return which evaluated users have a history of a certain length.
 
         Args:
@@ -73,7 +73,7 @@ class Truth:
         upper = np.inf if most is None else most
         return (self.history >= least) & (self.history <= upper)
 
-    def only(self, members: NDArray[np.bool_]) -> "Truth":
+    def only(self, members: Bools) -> "Truth":
         """Return the same truth, reduced to some users.
 
         Args:

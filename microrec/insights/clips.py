@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from microrec.core.array_types import Bools, Floats, Indices
+from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
 from microrec.core.clips import ClipLayout
 from microrec.core.columns import column
 from microrec.core.pairs import starts
@@ -45,9 +44,9 @@ class Config(BaseModel):
 class Segments:
     """Users by kind, in the order of `SEGMENTS`."""
 
-    size: NDArray[np.int64]
+    size: Int64s
     """Users of each. [n_segments]"""
-    sample: list[NDArray[np.int64]]
+    sample: list[Int64s]
     """user_idx of some of each, ascending."""
 
 
@@ -112,7 +111,7 @@ def segments(
     return Segments(np.array([len(users) for users in members]), drawn)
 
 
-def curves(retention: Floats, found: Segments) -> dict[str, NDArray[np.float64]]:
+def curves(retention: Floats, found: Segments) -> dict[str, Float64s]:
     """Return the retention of everyone and of each segment; NaN, so no rows, for a segment without users.
 
     Args:
@@ -137,9 +136,7 @@ def curves(retention: Floats, found: Segments) -> dict[str, NDArray[np.float64]]
     }
 
 
-def counts(
-    clip: Indices, through: NDArray[np.bool_], n_clips: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def counts(clip: Indices, through: Bools, n_clips: int) -> tuple[Int64s, Int64s]:
     """Count the viewings that reached each clip, and of these the ones that ended there.
 
     Args:
@@ -153,9 +150,7 @@ def counts(
     return np.bincount(clip, minlength=n_clips), np.bincount(clip[~through], minlength=n_clips)
 
 
-def interest(
-    retention: NDArray[np.float64], known: Catalogue, *, reached: Indices, left: Indices
-) -> pa.Table:
+def interest(retention: Float64s, known: Catalogue, *, reached: Indices, left: Indices) -> pa.Table:
     """Return a row for every clip of the eligible videos; a clip without a length is left out.
 
     Args:
@@ -190,7 +185,7 @@ def interest(
     return pa.table(columns)
 
 
-def exits(found: dict[str, NDArray[np.float64]], known: Catalogue) -> pa.Table:
+def exits(found: dict[str, Float64s], known: Catalogue) -> pa.Table:
     """Return where each segment leaves the eligible videos that have clips.
 
     Args:
@@ -203,7 +198,7 @@ def exits(found: dict[str, NDArray[np.float64]], known: Catalogue) -> pa.Table:
     return pa.concat_tables(_exits(name, curve, known) for name, curve in found.items())
 
 
-def _exits(segment: str, retention: NDArray[np.float64], known: Catalogue) -> pa.Table:
+def _exits(segment: str, retention: Float64s, known: Catalogue) -> pa.Table:
     """The rows of one segment; none if nobody is in it."""
     videos = np.flatnonzero(known.eligible & (np.diff(known.first) > 0))
     videos = videos[np.isfinite(retention[known.first[videos]])]

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
-from microrec.core.array_types import Floats, Indices
+from microrec.core.array_types import Bools, Float64s, Floats, Indices
 from microrec.core.columns import column
 from microrec.core.pairs import pack, unpack
 
@@ -136,7 +135,7 @@ def describe(
 
 def _course(
     of: Indices, user_number: Indices, at: Indices, video: Indices, mass: Floats
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Float64s, Float64s]:
     """Weight and change of each trend.
 
     Args:
@@ -149,7 +148,7 @@ def _course(
     user = user_number[of]
     n = int(user_number.max(initial=-1)) + 1
 
-    def share(counted: Floats) -> NDArray[np.float64]:
+    def share(counted: Floats) -> Float64s:
         whole = _sum(user, counted, n)[user_number]
         part = _sum(of, counted, len(user_number))
         return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
@@ -162,12 +161,12 @@ def _course(
     return share(mass), change
 
 
-def _sum(group: Indices, values: Floats, n: int) -> NDArray[np.float64]:
+def _sum(group: Indices, values: Floats, n: int) -> Float64s:
     """Sums by group, added in the order of the rows. [n]."""
     return np.bincount(group, weights=values, minlength=n).astype(np.float64)
 
 
-def _newer(user: Indices, at: Indices, video: Indices, mass: Floats) -> NDArray[np.bool_]:
+def _newer(user: Indices, at: Indices, video: Indices, mass: Floats) -> Bools:
     """Whether a viewing is in the newer half of its user's mass: its middle decides. [n_viewings]."""
     order = np.lexsort((video, -at, user))
     sorted_user = user[order]

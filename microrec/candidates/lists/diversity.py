@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scipy import sparse
 
-from microrec.core.array_types import Floats, Indices
+from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
 from microrec.core.columns import column
 
 LISTS = 1024
@@ -56,9 +55,9 @@ class Likeness:
         similarity: sparse [n_videos, n_videos], symmetric, 0..1, nothing on the diagonal.
     """
 
-    author: NDArray[np.int64]
+    author: Int64s
     """Number of the author, -1 where unknown."""
-    cluster: NDArray[np.int64]
+    cluster: Int64s
     """video_idx of the video that this one nearly duplicates; its own where there is none."""
     similarity: sparse.csr_matrix
     """Mean over the modalities."""
@@ -93,9 +92,7 @@ def likeness(modality_edges: pa.Table, videos: pa.Table, *, config: Config) -> L
     )
 
 
-def pick(
-    videos: Indices, scores: Floats, *, k: int, like: Likeness, config: Config
-) -> NDArray[np.int64]:
+def pick(videos: Indices, scores: Floats, *, k: int, like: Likeness, config: Config) -> Int64s:
     """Pick the lists of a block of users; ties go to the smaller rank.
 
     Videos with a score of 0 or less are fillers: they follow, in the order of their ranks and under the same caps, when
@@ -125,7 +122,7 @@ def pick(
     return _filled(positions, videos >= 0)
 
 
-def falling(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def falling(scores: Float64s) -> Float64s:
     """Return the scores of lists in their new order as the least so far, so that none rises with the rank.
 
     Args:
@@ -134,11 +131,11 @@ def falling(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         Scores that do not increase along a row. [n_block, k]
     """
-    least: NDArray[np.float64] = np.minimum.accumulate(scores, axis=1)
+    least: Float64s = np.minimum.accumulate(scores, axis=1)
     return least
 
 
-def intra_list_similarity(listed: Indices, like: Likeness) -> NDArray[np.float64]:
+def intra_list_similarity(listed: Indices, like: Likeness) -> Float64s:
     """Return the mean similarity over the pairs of each list.
 
     Args:
@@ -200,12 +197,12 @@ class _Choice:
             row = cell // videos.shape[1]
             self.cell_of[row * len(like.author) + videos.reshape(-1)[cell]] = cell
 
-    def best(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def best(self) -> tuple[Int64s, Bools]:
         """Place of the best video of each user, the first of equals, and whether there is one."""
         best = self.value.argmax(axis=1)
         return best, self.value[self.rows, best] > -np.inf
 
-    def take(self, best: NDArray[np.int64]) -> None:
+    def take(self, best: Int64s) -> None:
         """Take these. What that does to users who have none left does not matter: it opens nothing."""
         self.value[self.rows, best] = -np.inf
         if self.config.author_cap is not None:
@@ -239,7 +236,7 @@ class _Choice:
         value[cell] = self.worth[cell] - (1.0 - self.config.relevance) * similarity[open_]
 
 
-def _relevance(scores: Floats, personal: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _relevance(scores: Floats, personal: Bools) -> Float64s:
     """Scores of personal videos from 0, the user's least, to 1, the greatest; 1 if all are equal."""
     least = np.where(personal, scores, np.inf).min(axis=1, initial=np.inf)[:, None]
     greatest = np.where(personal, scores, -np.inf).max(axis=1, initial=-np.inf)[:, None]
@@ -249,7 +246,7 @@ def _relevance(scores: Floats, personal: NDArray[np.bool_]) -> NDArray[np.float6
     return relevance
 
 
-def _filled(positions: NDArray[np.int64], there: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _filled(positions: Int64s, there: Bools) -> Int64s:
     """Fill the empty places at the end of each list with what is left, in the order of the ranks.
 
     Args:
@@ -292,7 +289,7 @@ def _fused(modality_edges: pa.Table, n_videos: int) -> sparse.csr_matrix:
     )
 
 
-def _clusters(similarity: sparse.csr_matrix, collapse: float | None) -> NDArray[np.int64]:
+def _clusters(similarity: sparse.csr_matrix, collapse: float | None) -> Int64s:
     """Canonical video of each video [n_videos]; of several that it may join, the first."""
     canonical = np.arange(similarity.shape[0], dtype=np.int64)
     if collapse is None:

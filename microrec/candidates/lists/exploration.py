@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from microrec.core.array_types import Floats, Indices
+from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
 from microrec.errors import MicrorecError
 
 CERTAIN = 1.0 - 1e-9
@@ -55,17 +54,15 @@ class Estimate(NamedTuple):
 class Placed:
     """Lists of a block of users with explored videos in them. All are [n_block, k]."""
 
-    video: NDArray[np.int64]
+    video: Int64s
     """video_idx, -1 where the list has ended."""
-    explored: NDArray[np.bool_]
+    explored: Bools
     """Whether the row is an explored one."""
-    origin: NDArray[np.int64]
+    origin: Int64s
     """Place it had in `explored` if it is one, else in the list before; -1 where the list has ended."""
 
 
-def newcomers(
-    age: NDArray[np.float64], viewers: Indices, eligible: NDArray[np.bool_], *, config: Config
-) -> NDArray[np.bool_]:
+def newcomers(age: Float64s, viewers: Indices, eligible: Bools, *, config: Config) -> Bools:
     """Return which eligible videos are young or have few viewers.
 
     Args:
@@ -78,15 +75,11 @@ def newcomers(
         True where a video is new. [n_videos]
     """
     # NaN compares false.
-    new: NDArray[np.bool_] = eligible & (
-        (age < config.max_age_days) | (viewers <= config.max_viewers)
-    )
+    new: Bools = eligible & ((age < config.max_age_days) | (viewers <= config.max_viewers))
     return new
 
 
-def chances(
-    affinity: Floats, allowed: NDArray[np.bool_], *, places: int, uniform_share: float
-) -> NDArray[np.float64]:
+def chances(affinity: Floats, allowed: Bools, *, places: int, uniform_share: float) -> Float64s:
     """Return the probability with which each new video is shown to each user of a block.
 
     Args:
@@ -107,7 +100,7 @@ def chances(
     return _capped(size, allowed, np.minimum(places, n_allowed))
 
 
-def draw(probability: Floats, uniforms: Floats, *, places: int) -> NDArray[np.int64]:
+def draw(probability: Floats, uniforms: Floats, *, places: int) -> Int64s:
     """Draw as many videos for each user as the probabilities add up to, each with its probability.
 
     The probabilities of a user lie end to end on a line; the videos under u, u + 1, u + 2, ... are drawn. Videos that
@@ -170,7 +163,7 @@ def place(videos: Indices, explored: Indices, *, every: int) -> Placed:
     return Placed(video=video, explored=is_explored, origin=origin)
 
 
-def inverse_weighted(outcome: Floats, propensity: Floats, shown: NDArray[np.bool_]) -> Estimate:
+def inverse_weighted(outcome: Floats, propensity: Floats, shown: Bools) -> Estimate:
     """Estimate the mean outcome over all pairs that could be shown from those that were shown.
 
     Args:
@@ -197,9 +190,7 @@ def inverse_weighted(outcome: Floats, propensity: Floats, shown: NDArray[np.bool
     )
 
 
-def _capped(
-    size: Floats, allowed: NDArray[np.bool_], n_places: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _capped(size: Floats, allowed: Bools, n_places: Int64s) -> Float64s:
     """Chances in proportion to size, none above 1: what would be is 1, and the others share the rest.
 
     Args:

@@ -21,7 +21,7 @@ from microrec.candidates.lists.ladder import REASONS, RUNGS, Ladder
 from microrec.candidates.ranking import closed_form
 from microrec.candidates.ranking.closed_form import Fused, Ranked
 from microrec.candidates.retrieval.exact import blocks, top
-from microrec.core.array_types import Indices
+from microrec.core.array_types import Float64s, Indices, Int64s
 from microrec.core.knowledge import Knowledge
 from microrec.errors import MicrorecError
 
@@ -53,7 +53,7 @@ class Discovery:
     exploration: exploration.Config
     like: Likeness
     new: Indices
-    uniforms: NDArray[np.float64]
+    uniforms: Float64s
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +72,18 @@ class Shaping:
 class _Lists:
     """Lists of a block of users. All are [n_block, n]."""
 
-    video: NDArray[np.int64]
+    video: Int64s
     """video_idx, -1 where a list has ended."""
-    score: NDArray[np.float64]
+    score: Float64s
     """Falling."""
-    came: NDArray[np.int64]
+    came: Int64s
     """Position of the source or rung in the names."""
-    rank: NDArray[np.int64]
+    rank: Int64s
     """The source's own rank, 0 where it has none."""
-    propensity: NDArray[np.float64]
+    propensity: Float64s
     """Chance with which the row is in the list."""
 
-    def at(self, places: NDArray[np.int64]) -> "_Lists":
+    def at(self, places: Int64s) -> "_Lists":
         """Other rows of the same lists: places [n_block, m], -1 where a list has ended."""
         rows = np.arange(len(places))[:, None]
         video = np.where(places >= 0, self.video[rows, places], -1)
@@ -188,7 +188,7 @@ def with_ids(
     return rows.append_column("valid_until", pa.repeat(instant, rows.num_rows))
 
 
-def _chances(learned: Ranked, users: Indices, fused: Fused) -> NDArray[np.float64]:
+def _chances(learned: Ranked, users: Indices, fused: Fused) -> Float64s:
     """The learned chances of a block, equal ones told apart in the order of their ranks."""
     points = np.zeros(fused.points.shape)
     rows, videos, ranks, scores = learned.of(users)

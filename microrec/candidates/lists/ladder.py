@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
-from microrec.core.array_types import Indices
+from microrec.core.array_types import Float64s, Indices, Int64s
 from microrec.core.fits import horizon, splits_of
 from microrec.core.knowledge import Knowledge, age_days, positive_viewers
 
@@ -59,10 +59,10 @@ class Ladder:
         rung: [n_eligible] position in RUNGS of the rung that offers the video first.
     """
 
-    video: NDArray[np.int64]
+    video: Int64s
     rung: NDArray[np.int16]
 
-    def positions(self, n_videos: int) -> NDArray[np.int64]:
+    def positions(self, n_videos: int) -> Int64s:
         """Return the 1-based place of each video; n_videos + 1 where it has none. [n_videos]."""
         places = np.full(n_videos, n_videos + 1, dtype=np.int64)
         places[self.video] = np.arange(1, len(self.video) + 1)
@@ -77,7 +77,7 @@ class Ladder:
 
 def rungs(
     edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day: dt.date, config: Config
-) -> dict[str, NDArray[np.int64]]:
+) -> dict[str, Int64s]:
     """Rank the eligible videos of each rung.
 
     Args:
@@ -149,8 +149,6 @@ def fallback(lists: Mapping[str, Indices], k: int) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _best(
-    videos: Indices, first: Indices | NDArray[np.float64], second: Indices
-) -> NDArray[np.int64]:
+def _best(videos: Indices, first: Indices | Float64s, second: Indices) -> Int64s:
     """Videos by two ascending keys (indexed by video_idx), then by video_idx."""
     return np.asarray(videos[np.lexsort((videos, second[videos], first[videos]))], dtype=np.int64)

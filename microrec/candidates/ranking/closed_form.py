@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from microrec.core.array_types import Indices
+from microrec.core.array_types import Float64s, Indices, Int32s
 from microrec.core.columns import column
 
 Share = Annotated[float, Field(ge=0)]
@@ -71,7 +71,7 @@ class Config(BaseModel):
     block_cells: PositiveInt = 4_000_000
     """(user, video) cells fused at a time, about 26 bytes each; does not change the lists."""
 
-    def weight(self, source: str, history: Indices) -> NDArray[np.float64]:
+    def weight(self, source: str, history: Indices) -> Float64s:
         """Return the weight of a source for users by the length of their histories.
 
         Args:
@@ -93,9 +93,9 @@ class Ranked:
     user: Indices
     video: Indices
     rank: Indices
-    score: NDArray[np.float64]
+    score: Float64s
 
-    def of(self, users: Indices) -> tuple[Indices, Indices, Indices, NDArray[np.float64]]:
+    def of(self, users: Indices) -> tuple[Indices, Indices, Indices, Float64s]:
         """Return the candidates of some users.
 
         Args:
@@ -124,9 +124,9 @@ class Fused:
         rank: [n_block, n_videos], the place at which that source proposes the video, 0 where none.
     """
 
-    points: NDArray[np.float64]
+    points: Float64s
     strongest: NDArray[np.int16]
-    rank: NDArray[np.int32]
+    rank: Int32s
 
 
 def ranked(candidates: pa.Table) -> Ranked:

@@ -29,19 +29,18 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from microrec.candidates.ranking import closed_form
 from microrec.candidates.ranking.candidate_union import by_score, union
-from microrec.core.array_types import Indices
+from microrec.core.array_types import Bools, Float32s, Float64s, Indices, Int64s
 from microrec.core.columns import column
 from microrec.core.fits import horizon, splits_of
 from microrec.core.knowledge import Knowledge, age_days, positive_viewers
 from microrec.core.pairs import pack
 from microrec.errors import MicrorecError
 
-Matrix = NDArray[np.float32]
+Matrix = Float32s
 
 SOURCE = "hybrid"
 """The source of `candidates` that holds the learned order, and the name of the artefact."""
@@ -92,7 +91,7 @@ class Facts:
         video: [n_videos, 3], the columns of `OF_PAIRS` after the first.
     """
 
-    history: NDArray[np.int64]
+    history: Int64s
     video: Matrix
 
 
@@ -127,7 +126,7 @@ class Examples:
     """
 
     values: Matrix
-    liked: NDArray[np.bool_]
+    liked: Bools
 
 
 def facts(edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day: dt.date) -> Facts:
@@ -149,7 +148,7 @@ def facts(edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day:
     return Facts(known.history, np.stack(columns, axis=1).astype(np.float32))
 
 
-def _place(viewers: Indices) -> NDArray[np.float64]:
+def _place(viewers: Indices) -> Float64s:
     """0 for the most viewed video, the less the more videos have more viewers. [n_videos]."""
     return -np.log1p(len(viewers) - np.searchsorted(np.sort(viewers), viewers, side="right"))
 
@@ -216,7 +215,7 @@ def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: closed_form.
     return Pairs(user, video, values, tuple(sorted(sources)))
 
 
-def _standard(at: Indices, scores: NDArray[np.float64], start: Indices) -> NDArray[np.float64]:
+def _standard(at: Indices, scores: Float64s, start: Indices) -> Float64s:
     """A source's scores as z-scores within each user's list; who is not in it gets its least.
 
     Args:
@@ -237,7 +236,7 @@ def _standard(at: Indices, scores: NDArray[np.float64], start: Indices) -> NDArr
     return all_of
 
 
-def liked(candidates: Pairs, users: Indices, videos: Indices) -> NDArray[np.bool_]:
+def liked(candidates: Pairs, users: Indices, videos: Indices) -> Bools:
     """Return which pairs came to be liked.
 
     Args:
@@ -252,7 +251,7 @@ def liked(candidates: Pairs, users: Indices, videos: Indices) -> NDArray[np.bool
 
 
 def examples(
-    candidates: Pairs, right: NDArray[np.bool_], *, config: Config, rng: np.random.Generator
+    candidates: Pairs, right: Bools, *, config: Config, rng: np.random.Generator
 ) -> Examples:
     """Draw the examples of one night: every liked candidate, and a share of the rest of the same users.
 
@@ -335,7 +334,7 @@ def order(booster: lightgbm.Booster, candidates: Pairs, *, k: int) -> pa.Table:
     return by_score(candidates.user, candidates.video, chance, k=k, then=closed)
 
 
-def effects(booster: lightgbm.Booster, candidates: Pairs) -> dict[str, NDArray[np.float64]]:
+def effects(booster: lightgbm.Booster, candidates: Pairs) -> dict[str, Float64s]:
     """Return what each source adds to the log odds of each pair (SHAP values of trees; Lundberg et al. 2020).
 
     The effect of the closed form counts under its own name, that of the facts of user and video under `known`.
@@ -350,7 +349,7 @@ def effects(booster: lightgbm.Booster, candidates: Pairs) -> dict[str, NDArray[n
     contributions = np.zeros(candidates.values.shape)
     if len(contributions):  # LightGBM explains no empty array
         contributions = np.asarray(booster.predict(candidates.values, pred_contrib=True))[:, :-1]
-    groups: dict[str, NDArray[np.float64]] = {}
+    groups: dict[str, Float64s] = {}
     for place, name in enumerate(booster.feature_name()):
         group = name.split("_", 1)[1] if name.startswith(OF_SOURCES) else name
         group = "known" if name in OF_PAIRS else group
@@ -360,7 +359,7 @@ def effects(booster: lightgbm.Booster, candidates: Pairs) -> dict[str, NDArray[n
 
 def closed_effects(
     candidates: Pairs, closed: closed_form.Config, *, history: Indices
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, Float64s]:
     """Return the points each source adds to each pair in the closed form.
 
     Args:
@@ -379,7 +378,7 @@ def closed_effects(
 
 
 def weights(
-    effects: Mapping[str, NDArray[np.float64]],
+    effects: Mapping[str, Float64s],
     user: Indices,
     *,
     history: Indices,

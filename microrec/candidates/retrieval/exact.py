@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scipy import sparse
 
-from microrec.core.array_types import Floats, Indices
+from microrec.core.array_types import Bools, Floats, Indices, Int64s
 from microrec.core.fitted import Embeddings, NeighbourLists, Trends
 from microrec.core.knowledge import Knowledge
 from microrec.errors import MicrorecError
@@ -273,9 +272,7 @@ def by_trends(
     return pa.concat_tables(parts)
 
 
-def _with_proposed(
-    scores: Floats, proposed: NDArray[np.bool_], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _with_proposed(scores: Floats, proposed: Bools, k: int) -> tuple[Int64s, Int64s]:
     """Rows and columns of what is proposed and, up to k a row, of the best others."""
     others = np.where(proposed, -np.inf, scores).astype(np.float32)
     rows, videos, ranks = top(others, k)
@@ -385,10 +382,10 @@ def _catalogue(fitted: Embeddings, known: Knowledge) -> "Catalogue":
     return Catalogue.of(fitted.video, known.eligible & fitted.video_known)
 
 
-def _pruned(scores: Floats, k: int) -> NDArray[np.bool_]:
+def _pruned(scores: Floats, k: int) -> Bools:
     """The best `k` of each row, of equal ones the first columns: what is left needs little sorting."""
     least = np.partition(scores, -k, axis=1)[:, -k, None]
-    taken: NDArray[np.bool_] = scores > least
+    taken: Bools = scores > least
     tied = (scores == least) & (least > -np.inf)
     room = k - taken.sum(axis=1, keepdims=True)
     taken |= tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= room)
@@ -413,7 +410,7 @@ def _check_finite(fitted: Embeddings) -> None:
     _require_finite("video", fitted.video, fitted.video_known)
 
 
-def _require_finite(name: str, vectors: Floats, known: NDArray[np.bool_]) -> None:
+def _require_finite(name: str, vectors: Floats, known: Bools) -> None:
     """A NaN would rank above everything or nothing, silently: refuse it where it is known [...] of [..., dim]."""
     bad = 0
     for start in range(0, len(vectors), CHECKED):  # no copy of them all

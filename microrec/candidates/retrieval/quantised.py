@@ -20,7 +20,7 @@ from scipy import sparse
 
 from microrec.candidates.retrieval import tiled
 from microrec.candidates.retrieval.tiled import Catalogue, Lists
-from microrec.core.array_types import Floats, Indices
+from microrec.core.array_types import Bools, Floats, Indices
 from microrec.core.pairs import pack
 
 DEPTHS = (5, 10, 20, 40)
@@ -130,7 +130,7 @@ def index(
     return None
 
 
-def shares(found: np.ndarray[Any, np.dtype[np.bool_]], user: Indices) -> Floats:
+def shares(found: Bools, user: Indices) -> Floats:
     """Return the share of each user's places that were found.
 
     Args:
@@ -163,9 +163,7 @@ def _keys(parts: Iterator[Lists] | list[Lists]) -> Indices:
     return np.concatenate([np.empty(0, np.int64), *keys])
 
 
-def _are_in(
-    pairs: sparse.csr_matrix, row: Indices, column: Indices
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _are_in(pairs: sparse.csr_matrix, row: Indices, column: Indices) -> Bools:
     """Whether a matrix has an entry at each place [n]."""
     rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
     there = pack(rows, pairs.indices)

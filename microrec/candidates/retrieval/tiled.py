@@ -22,10 +22,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 from scipy import sparse
 
-from microrec.core.array_types import Floats, Indices
+from microrec.core.array_types import Bools, Float32s, Floats, Indices, Int32s, Int64s
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -49,12 +48,12 @@ class Catalogue(NamedTuple):
         place: [n_videos], where a video is among them, -1 if it is not
     """
 
-    vectors: NDArray[np.float32]
-    idx: NDArray[np.int32]
-    place: NDArray[np.int32]
+    vectors: Float32s
+    idx: Int32s
+    place: Int32s
 
     @classmethod
-    def of(cls, video: Floats, allowed: NDArray[np.bool_]) -> "Catalogue":
+    def of(cls, video: Floats, allowed: Bools) -> "Catalogue":
         """Take the allowed videos out of all.
 
         Args:
@@ -88,16 +87,16 @@ class _Held(NamedTuple):
         [n_rows], those of a row that are still to come
     """
 
-    score: NDArray[np.float32]
-    place: NDArray[np.int32]
-    size: NDArray[np.int64]
-    bound: NDArray[np.float32]
-    barred: NDArray[np.int32]
-    ahead: NDArray[np.int64]
-    end: NDArray[np.int64]
+    score: Float32s
+    place: Int32s
+    size: Int64s
+    bound: Float32s
+    barred: Int32s
+    ahead: Int64s
+    end: Int64s
 
     @classmethod
-    def empty(cls, k: int, barred: NDArray[np.int32], starts: NDArray[np.int64]) -> "_Held":
+    def empty(cls, k: int, barred: Int32s, starts: Int64s) -> "_Held":
         """Nothing yet; barred places by row, and where each row's start [n_rows + 1]."""
         rows = len(starts) - 1
         score = np.empty((rows, k + max(k // 2, SPARE) + CHUNK), np.float32)
@@ -173,7 +172,7 @@ def _of_block(
     return _sorted(held, catalogue, users, k)
 
 
-def _filled(vectors: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+def _filled(vectors: Float32s, rows: int) -> Float32s:
     """So many rows, zeros below."""
     if len(vectors) == rows:
         return vectors
@@ -182,9 +181,7 @@ def _filled(vectors: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
     return filled
 
 
-def _barred(
-    catalogue: Catalogue, seen: sparse.csr_matrix
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def _barred(catalogue: Catalogue, seen: sparse.csr_matrix) -> tuple[Int32s, Int64s]:
     """Places each user has seen, ascending, and where each user's start: [n_seen], [n_users + 1]."""
     seen.sort_indices()
     place = catalogue.place[seen.indices]
