@@ -31,7 +31,7 @@ FEW = 0.1
 """Share of finite scores below which sorting them all beats pruning first: numpy's partition takes ten
 times longer on rows that are mostly -inf, as those of neighbour lists are."""
 TILED = 40_000_000
-"""Pairs of a user and a video from which on `topk` is worth the time that loading its compiled code takes."""
+"""Pairs of a user and a video from which on `retrieval.tiled` is worth the time its compiled code takes to load."""
 CHECKED = 16_384
 """Rows looked through at a time."""
 
@@ -43,12 +43,12 @@ class Config(BaseModel):
 
     block_cells: PositiveInt = 8_000_000
     """Scores (4 bytes each) held at a time; a block has block_cells / n_videos users. Many users are ranked by
-    embeddings in tiles of another, fixed size, see `topk`."""
+    embeddings in tiles of another, fixed size, see `retrieval.tiled`."""
     threads: PositiveInt = 1
-    """Blocks that `topk` works on at a time, besides the threads of BLAS (OMP_NUM_THREADS): best is the number
+    """Blocks that `tiled` works on at a time, besides the threads of BLAS (OMP_NUM_THREADS): best is the number
     of cores, with one BLAS thread."""
     exact_up_to: PositiveInt = 1_000_000
-    """Videos from which on `approximate` searches for users of a model of embeddings, if it finds enough."""
+    """Videos from which on `retrieval.quantised` searches for users of a model of embeddings, if it finds enough."""
     least_recall: float = Field(default=0.99, gt=0, le=1)
     """Share of the exact lists that must then be found."""
     sampled: int = Field(default=1000, ge=2)

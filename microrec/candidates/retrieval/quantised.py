@@ -7,7 +7,7 @@ it is doubled until the lists of a sample of users hold, as surely as two standa
 the exact ones; where no depth does, there is no index and all videos are compared.
 
 Inverted files are no help here: on planted vectors faiss's met recall .99 later than comparing all 2 million videos
-took (README).
+took.
 """
 
 import logging
