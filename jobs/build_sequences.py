@@ -24,7 +24,8 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     Raises:
         MissingDay: the day's user graph was not built.
     """
-    if not anyway and not set(recipe.night().trained) & set(registry.OF_SEQUENCES):
+    read = {table for model in recipe.night().trained for table in registry.card(model).reads}
+    if not anyway and "sequences" not in read:
         here = arrow.Warehouse.open()
         for table in ("exposures", "sequences"):
             here.write_empty(table, day=day)

@@ -24,8 +24,9 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
         RecipeError: the model does not score pairs.
         MissingDay: a source of the night has no candidates.
     """
-    if model not in registry.SCORING:
-        raise RecipeError(f"night.rankers: {model!r} is not one of {', '.join(registry.SCORING)}")
+    if not registry.card(model).scores_pairs:
+        rankers = ", ".join(name for name, card in registry.cards().items() if card.scores_pairs)
+        raise RecipeError(f"night.rankers: {model!r} is not one of {rankers}")
     night = Night.open(day, fit=fit)
     graph = networks.read_inputs(night, model).graph
     network = networks.load(night, model, graph, device=settings().device)

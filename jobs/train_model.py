@@ -31,7 +31,7 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     module = registry.model(model)
     tables, graph = networks.read_inputs(night, model)
     config: Any = night.recipe.section(f"models.{model}", module.Config)
-    if fit == "final" and "epochs" in module.Config.model_fields:
+    if fit == "final" and registry.card(model).trains_in_epochs:
         (trial,) = night.read("models", fit="trial", model=model).to_pylist()
         config = config.model_copy(update={"epochs": json.loads(trial["metrics"])["epochs"]})
     seed = registry.seed(night.seed, day=day, model=model)

@@ -335,12 +335,12 @@ def test_spaces_name_fields_of_models() -> None:
                     tiktok.GraphConfig(**{name.removeprefix(spaces.GRAPH): value})
                 else:
                     tiktok._module(model).Config.model_validate({name: value})
-    assert set(spaces.SPACES) <= {*registry.NAMES, "hybrid"}
-    for model in registry.NAMES:
+    assert set(spaces.SPACES) <= {*registry.CARDS, "hybrid"}
+    for model in registry.CARDS:
         for name, values in spaces.nights(model).items():
             for value in values:
                 tiktok._module(model).Config.model_validate({name: value})
-    assert not {name for model in registry.NAMES for name in spaces.nights(model) if "." in name}
+    assert not {name for model in registry.CARDS for name in spaces.nights(model) if "." in name}
     assert "weights" not in spaces.nights("content")
     found = tiktok.configurations("video_neighbours", 30)
     assert len({json.dumps(one.config) for one in found}) == 30

@@ -169,7 +169,7 @@ def test_ranking_model_orders_candidates_of_all_sources(
         for source in night.models
     )
     assert set(found["user_idx"]) == set(lists["user_idx"])
-    needed = graph_arrays.reads(registry.tables(model), fit)
+    needed = graph_arrays.reads(registry.card(model).reads, fit)
     tables = {name: warehouse.read(name, day=LAST, **part) for name, part in needed.items()}
     graph = graph_arrays.build_graph(tables, fit=fit)
     (row,) = warehouse.read("models", day=LAST, fit=fit, model=model).to_pylist()

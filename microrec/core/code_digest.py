@@ -10,7 +10,7 @@ import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ PACKAGES = (
     "torch-geometric",
 )
 """Distributions whose arithmetic or order of rows a night's tables depend on."""
+MODEL_GROUP = "microrec.models"
+"""Group of the entry points by which other distributions add models."""
 VECTOR_FLAGS = (
     "sse4_2",
     "avx",
@@ -82,9 +84,13 @@ def total_digest(root: Path, schemas: Path) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the installed version of each of `PACKAGES`; one that is not installed is left out."""
+    """Return the installed version of each of `PACKAGES` and of each distribution that adds models, by name.
+
+    One that is not installed is left out.
+    """
     installed = {}
-    for name in PACKAGES:
+    adds_models = [point.dist.name for point in entry_points(group=MODEL_GROUP) if point.dist]
+    for name in sorted({*PACKAGES, *adds_models}):
         try:
             installed[name] = version(name)
         except PackageNotFoundError:

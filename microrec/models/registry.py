@@ -1,47 +1,219 @@
-"""Which models there are, by the name the recipe and the tables use.
+"""Which models there are: one card for each, by the name that the recipe and the tables use.
 
-Modules are imported when asked for: a job that trains `popularity` never waits for torch.
+A card says what the jobs need to know of a model before they import it: a job that trains `popularity` never waits for
+torch. To add a model, write its module, add its card here and name it in the recipe. An installed package adds one
+without a change here: an entry point of the group `microrec.models` that leads to a `Card` of the same name.
+
+    [project.entry-points."microrec.models"]
+    newest = "their_package.cards:NEWEST"
+
+What a module has to offer is told in `Model`.
 """
 
 import datetime as dt
 import importlib
-from typing import Any, Protocol, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from pydantic import BaseModel
 
+from microrec.core.code_digest import MODEL_GROUP
 from microrec.core.fitted import Trained
 from microrec.errors import RecipeError
-from microrec.models.inputs.graph_arrays import TABLES, Graph
+from microrec.models.inputs.graph_arrays import TABLES, WITH_CLIPS, WITH_SEQUENCES, Graph
 
-FAMILIES = {
-    "clip_interest": "clip",
-    "content": "basic",
-    "din": "sequence",
-    "dnn": "sequence",
-    "ease": "neighbours",
-    "lightgcn": "graph",
-    "mmgcn": "graph",
-    "multi_trend": "sequence",
-    "popularity": "basic",
-    "preference_gcn": "graph",
-    "rp3beta": "neighbours",
-    "sasrec": "sequence",
-    "user_neighbours": "neighbours",
-    "video_neighbours": "neighbours",
-}
-"""Every model, and the package its module lies in."""
-NAMES = tuple(FAMILIES)
-OF_SEQUENCES = ("din", "dnn", "multi_trend", "sasrec")
-"""Models that read `sequences` and `exposures`."""
-SCORING = ("clip_interest", "din", "dnn", "multi_trend")
-"""Models that score any pair of a user and a video: what `night.rankers` may name."""
-RANKERS = ("clip_interest", "din", "dnn")
-"""Of these, the ones that propose nothing."""
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a model without importing its module."""
+
+    name: str
+    """As the recipe and the tables have it."""
+    module: str
+    """Where the model is, as Python imports it."""
+    family: str
+    """Kind of algorithm: `basic`, `neighbours`, `graph`, `sequence`, `clip`, or a name of its own."""
+    kind: Literal["retrieval", "ranking", "both"]
+    """`retrieval` proposes videos, `ranking` scores pairs of a user and a video and proposes nothing."""
+    reads: tuple[str, ...]
+    """Tables that its graph is built from."""
+    trains_in_epochs: bool
+    """Whether it takes a `Runtime`, and reports a number of epochs that the final fit takes from the trial."""
+    status: Literal["default", "optional", "baseline"]
+    """`default`: in `microrec.toml`; `optional`: for recipes of their own; `baseline`: to compare with."""
+    paper: str
+    """Where it was published."""
+
+    @property
+    def proposes(self) -> bool:
+        """Whether `night.models` may name it."""
+        return self.kind != "ranking"
+
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether `night.rankers` may name it."""
+        return self.kind != "retrieval"
+
+
+_OURS = (
+    Card(
+        name="clip_interest",
+        module="microrec.models.clip.clip_interest",
+        family="clip",
+        kind="ranking",
+        reads=WITH_CLIPS,
+        trains_in_epochs=True,
+        status="optional",
+        paper="Shang et al. 2023, Learning fine-grained user interests for micro-video recommendation",
+    ),
+    Card(
+        name="content",
+        module="microrec.models.basic.content",
+        family="basic",
+        kind="retrieval",
+        reads=TABLES,
+        trains_in_epochs=False,
+        status="default",
+        paper="Pazzani and Billsus 2007, Content-based recommendation systems",
+    ),
+    Card(
+        name="din",
+        module="microrec.models.sequence.din",
+        family="sequence",
+        kind="ranking",
+        reads=WITH_SEQUENCES,
+        trains_in_epochs=True,
+        status="optional",
+        paper="Zhou et al. 2018, Deep interest network for click-through rate prediction",
+    ),
+    Card(
+        name="dnn",
+        module="microrec.models.sequence.dnn",
+        family="sequence",
+        kind="ranking",
+        reads=WITH_SEQUENCES,
+        trains_in_epochs=True,
+        status="baseline",
+        paper="none: a plain network on the mean of a user's history",
+    ),
+    Card(
+        name="ease",
+        module="microrec.models.neighbours.ease",
+        family="neighbours",
+        kind="retrieval",
+        reads=TABLES,
+        trains_in_epochs=False,
+        status="default",
+        paper="Steck 2019, Embarrassingly shallow autoencoders for sparse data",
+    ),
+    Card(
+        name="lightgcn",
+        module="microrec.models.graph.lightgcn",
+        family="graph",
+        kind="retrieval",
+        reads=TABLES,
+        trains_in_epochs=True,
+        status="baseline",
+        paper="He et al. 2020, LightGCN: simplifying and powering graph convolution network for recommendation",
+    ),
+    Card(
+        name="mmgcn",
+        module="microrec.models.graph.mmgcn",
+        family="graph",
+        kind="retrieval",
+        reads=TABLES,
+        trains_in_epochs=True,
+        status="baseline",
+        paper="Wei et al. 2019, MMGCN: Multi-modal graph convolution network for personalized recommendation of "
+        "micro-video",
+    ),
+    Card(
+        name="multi_trend",
+        module="microrec.models.sequence.multi_trend",
+        family="sequence",
+        kind="both",
+        reads=WITH_SEQUENCES,
+        trains_in_epochs=True,
+        status="optional",
+        paper="Lu et al. 2021, Multi-trends enhanced dynamic micro-video recommendation",
+    ),
+    Card(
+        name="popularity",
+        module="microrec.models.basic.popularity",
+        family="basic",
+        kind="retrieval",
+        reads=TABLES,
+        trains_in_epochs=False,
+        status="default",
+        paper="none: the floor that every other model is held against",
+    ),
+    Card(
+        name="preference_gcn",
+        module="microrec.models.graph.preference_gcn",
+        family="graph",
+        kind="retrieval",
+        reads=TABLES,
+        trains_in_epochs=True,
+        status="default",
+        paper="Lei et al. 2023, Learning the user's deeper preferences for multi-modal recommendation systems",
+    ),
+    Card(
+        name="rp3beta",
+        module="microrec.models.neighbours.rp3beta",
+        family="neighbours",
+        kind="retrieval",
+        reads=TABLES,
+        trains_in_epochs=False,
+        status="optional",
+        paper="Paudel et al. 2017, Updatable, accurate, diverse, and scalable recommendations for interactive "
+        "applications",
+    ),
+    Card(
+        name="sasrec",
+        module="microrec.models.sequence.sasrec",
+        family="sequence",
+        kind="retrieval",
+        reads=WITH_SEQUENCES,
+        trains_in_epochs=True,
+        status="optional",
+        paper="Kang and McAuley 2018, Self-attentive sequential recommendation",
+    ),
+    Card(
+        name="user_neighbours",
+        module="microrec.models.neighbours.user_neighbours",
+        family="neighbours",
+        kind="retrieval",
+        reads=TABLES,
+        trains_in_epochs=False,
+        status="default",
+        paper="Herlocker et al. 1999, An algorithmic framework for performing collaborative filtering",
+    ),
+    Card(
+        name="video_neighbours",
+        module="microrec.models.neighbours.video_neighbours",
+        family="neighbours",
+        kind="retrieval",
+        reads=TABLES,
+        trains_in_epochs=False,
+        status="default",
+        paper="Sarwar et al. 2001, Item-based collaborative filtering recommendation algorithms",
+    ),
+)
+CARDS: Mapping[str, Card] = MappingProxyType({card.name: card for card in _OURS})
+"""The models of this package, by name in alphabetical order."""
 
 
 class Model(Protocol):
-    """What a model's module offers."""
+    """What a model's module offers.
+
+    One that trains in epochs takes `runtime` in `fit` besides, and its `Config` has a field `epochs`. One that scores
+    pairs also has `restore(graph, config, parameters)` and `scores(network, graph, user_idx, video_idx)`.
+    """
 
     Config: type[BaseModel]
 
@@ -50,34 +222,71 @@ class Model(Protocol):
         ...
 
 
+@cache
+def cards() -> Mapping[str, Card]:
+    """Return the cards of this package and of installed ones, by name.
+
+    Raises:
+        RecipeError: an entry point does not lead to a card of its name, or has the name of another model.
+    """
+    all_cards = dict(CARDS)
+    for point in entry_points(group=MODEL_GROUP):
+        if point.name in all_cards:
+            raise RecipeError(f"entry point {point.name!r} = {point.value}: there is such a model")
+        all_cards[point.name] = _card_of(point)
+    return MappingProxyType(all_cards)
+
+
+def _card_of(point: EntryPoint) -> Card:
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(f"entry point {point.name!r} = {point.value}: {error}") from error
+    if not isinstance(loaded, Card) or loaded.name != point.name:
+        raise RecipeError(f"entry point {point.name!r} = {point.value}: not the card of that name")
+    return loaded
+
+
+def card(name: str) -> Card:
+    """Return the card of a model.
+
+    Raises:
+        RecipeError: there is no model of that name.
+    """
+    all_cards = cards()
+    if name not in all_cards:
+        raise RecipeError(f"model {name!r} is not one of {', '.join(all_cards)}")
+    return all_cards[name]
+
+
 def model(name: str) -> Model:
-    """The module of a model.
+    """Import and return the module of a model.
 
     Raises:
-        RecipeError: there is no model of that name.
+        RecipeError: there is no model of that name, or its module is not what its card says.
     """
-    if name not in NAMES:
-        raise RecipeError(f"model {name!r} is not one of {', '.join(NAMES)}")
-    return cast(Model, importlib.import_module(f"microrec.models.{FAMILIES[name]}.{name}"))
-
-
-def tables(name: str) -> tuple[str, ...]:
-    """The tables a model's graph is built from.
-
-    Raises:
-        RecipeError: there is no model of that name.
-    """
-    found: tuple[str, ...] = getattr(model(name), "TABLES", TABLES)
-    return found
+    known = card(name)
+    module = importlib.import_module(known.module)
+    needed = {"Config", "fit"} | ({"restore", "scores"} if known.scores_pairs else set())
+    missing = sorted(needed - set(vars(module)))
+    if missing:
+        raise RecipeError(f"model {name!r}: {known.module} has no {', '.join(missing)}")
+    if known.trains_in_epochs != ("epochs" in module.Config.model_fields):
+        said = "trains" if known.trains_in_epochs else "does not train"
+        raise RecipeError(f"model {name!r}: its card says that it {said} in epochs, its Config not")
+    return cast(Model, module)
 
 
 def seed(root: int, *, day: dt.date, model: str) -> int:
-    """Seed of a model's night: the same on every machine, another one for each day and model.
+    """Return the seed of a model's night: the same on every machine, another one for each day and model.
 
     Args:
-        root: the recipe's seed
-        day: the night
-        model: name of the model
+        root: the recipe's seed.
+        day: the night.
+        model: name of the model.
+
+    Returns:
+        A number that fits a signed 64-bit integer.
     """
     sequence = np.random.SeedSequence([root, day.toordinal(), *model.encode()])
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))  # fits a signed bigint
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -32,7 +32,7 @@ def read_inputs(night: Night, model: str) -> ModelInputs:
     Raises:
         MissingDay: a table has no rows of the day.
     """
-    partitions = graph_arrays.reads(registry.tables(model), night.fit)
+    partitions = graph_arrays.reads(registry.card(model).reads, night.fit)
     tables = {name: night.read(name, **partition) for name, partition in partitions.items()}
     return ModelInputs(tables, graph_arrays.build_graph(tables, fit=night.fit))
 
@@ -42,7 +42,7 @@ def load(night: Night, model: str, graph: Graph, *, device: str) -> Any:
 
     Args:
         night: of the fit.
-        model: one of `registry.SCORING`.
+        model: its card has `scores_pairs`.
         graph: what it was fitted to.
         device: of torch.
 

@@ -50,8 +50,9 @@ def fit(
     Returns:
         The fitted model and the report of its training.
     """
-    module, processes = registry.model(model), settings().train_processes
-    if "epochs" not in module.Config.model_fields:
+    module = registry.model(model)
+    processes = settings().train_processes
+    if not registry.card(model).trains_in_epochs:
         return module.fit(graph, config, rng)
     if processes == 1:
         trained: Trained = cast(Any, module).fit(graph, config, rng, runtime=runtime)

@@ -286,7 +286,7 @@ def _complete(
 def read(day: dt.date, fit: str) -> Graph:
     """A night's graph with its clips."""
     warehouse = Warehouse.open()
-    needed = graph_arrays.reads(clip_interest.TABLES, fit)
+    needed = graph_arrays.reads(registry.card("clip_interest").reads, fit)
     tables = {name: warehouse.read(name, day=day, **part) for name, part in needed.items()}
     return graph_arrays.build_graph(tables, fit=fit)
 

@@ -41,7 +41,7 @@ from tests.benchmarks.nights import Night
 from tests.benchmarks.report import Row, row
 
 BENCHMARK = "hybrid"
-MODELS = tuple(one for one in registry.NAMES if one not in registry.RANKERS)
+MODELS = tuple(name for name, card in registry.CARDS.items() if card.proposes)
 DEFAULT = ("popularity", "content", "user_neighbours", "video_neighbours", "preference_gcn", "ease")
 HYBRID, CLOSED, SAME_DAY = "hybrid", "closed form", "hybrid, same day"
 PLOT = "prices.png"

@@ -62,7 +62,7 @@ from tests.worlds.nights import BEFORE_MODELS, call
 
 BENCHMARK = "nights"
 ALL = "all nights"
-MODELS = (*(one for one in registry.NAMES if one not in registry.RANKERS), BLEND)
+MODELS = (*(name for name, card in registry.CARDS.items() if card.proposes), BLEND)
 SUBJECTS = ("preference_gcn", BLEND)
 """Whose differences to every other model are told."""
 SELECTED = dt.date(2022, 5, 3)

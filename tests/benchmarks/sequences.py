@@ -107,7 +107,9 @@ def night(day: dt.date, scale: str, models: Sequence[str], recipe: Path) -> list
     """The jobs of one warehouse, an epoch of each model, and what clips cost after their fit."""
     rows = []
     for job in BEFORE_MODELS:
-        if job == "build_sequences" and not {*models} & {*registry.OF_SEQUENCES}:
+        if job == "build_sequences" and not any(
+            "sequences" in registry.card(one).reads for one in models
+        ):
             continue
         words = ["--anyway"] if job == "build_sequences" else []
         found = cost(job, "--day", str(day), *words)

@@ -44,9 +44,9 @@ from tests.benchmarks.spaces import ABLATIONS, SPACES
 from tests.benchmarks.tuning import Run, Trial
 
 BENCHMARK = "tiktok"
-OUT = {*registry.OF_SEQUENCES, *registry.RANKERS}
+OUT = {name for name, card in registry.CARDS.items() if card.family in ("sequence", "clip")}
 """Models that need a clock, and those that propose nothing."""
-MODELS = (*(one for one in registry.NAMES if one not in OUT), "hybrid")
+MODELS = (*(one for one in registry.CARDS if one not in OUT), "hybrid")
 """All but those that need a log with times."""
 SPLITS = ("train", "val")
 MODALITIES = ("visual", "acoustic")

@@ -534,7 +534,7 @@ def with_clips(warehouse: arrow.Warehouse) -> None:
 def test_clip_interest_final_fit_covers_all_served_users(warehouse: arrow.Warehouse) -> None:
     with_clips(warehouse)
     night()
-    needed = graph_arrays.reads(registry.tables("clip_interest"), "final")
+    needed = graph_arrays.reads(registry.card("clip_interest").reads, "final")
     tables = {name: warehouse.read(name, day=DAY, **part) for name, part in needed.items()}
     graph = graph_arrays.build_graph(tables, fit="final")
     folder = warehouse.find_artefact(day=DAY, fit="final", model="clip_interest")
@@ -565,7 +565,7 @@ def test_plot_clips_are_of_the_final_fit_as_released(warehouse: arrow.Warehouse)
     with_clips(warehouse)
     night()
     found = data.of_user("u01", "v01", DAY)
-    needed = graph_arrays.reads(registry.tables("clip_interest"), "final")
+    needed = graph_arrays.reads(registry.card("clip_interest").reads, "final")
     tables = {name: warehouse.read(name, day=DAY, **part) for name, part in needed.items()}
     graph = graph_arrays.build_graph(tables, fit="final")
     folder = warehouse.find_artefact(day=DAY, fit="final", model="clip_interest")

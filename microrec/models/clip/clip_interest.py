@@ -50,9 +50,7 @@ from microrec.models.clip.clip_batches import (
     viewings,
 )
 from microrec.models.clip.clip_counts import N_EVIDENCE, OWN, RATIO
-from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
 from microrec.models.inputs.clip_arrays import Clips
-from microrec.models.inputs.graph_arrays import TABLES as GRAPH_TABLES
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.nn.layers import Layers, linear, normal
 from microrec.models.nn.losses import half_squares
@@ -61,7 +59,6 @@ from microrec.models.sequence.exposures import ExposureConfig, Fit, Phase
 from microrec.models.sequence.video_rows import VideoRows
 from microrec.models.training.runtime import Runtime
 
-TABLES = (*GRAPH_TABLES, *CLIP_TABLES)
 SCORED_AT_ONCE = 8192
 """Pairs of a user and a video scored in one block: memory = this times the clips of a video."""
 ROWS_AT_ONCE = 4096

@@ -39,6 +39,9 @@ TABLES = (
 WITH_SEQUENCES = (*TABLES, *SEQUENCE_TABLES)
 """The tables of a graph that has `sequences`."""
 
+WITH_CLIPS = (*TABLES, *CLIP_TABLES)
+"""The tables of a graph that has `clips`."""
+
 OF_A_FIT = ("user_edges",)
 """Of these, the ones with a partition for each fit."""
 

@@ -28,7 +28,6 @@ from microrec.models.sequence.exposures import Batch, ExposureConfig, sequences_
 from microrec.models.sequence.video_rows import VideoRows
 from microrec.models.training.runtime import Runtime
 
-TABLES = logged.TABLES
 scores = logged.scores
 
 

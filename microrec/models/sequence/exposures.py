@@ -22,7 +22,7 @@ from torch.nn import functional
 from microrec.core.fitted import load_config, load_parameters
 from microrec.errors import MicrorecError
 from microrec.models import registry
-from microrec.models.inputs.graph_arrays import WITH_SEQUENCES, Graph
+from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.inputs.sequence_arrays import Exposures, Padded, Sequences
 from microrec.models.nn.layers import on
 from microrec.models.nn.losses import half_squares
@@ -32,8 +32,6 @@ from microrec.models.training.checkpoint import Checkpoint, fingerprint
 from microrec.models.training.loop import History, Resume, Schedule, train
 from microrec.models.training.runtime import Runtime
 
-TABLES = WITH_SEQUENCES
-"""What is read for a model that reads sequences."""
 SORTED_AT_ONCE = 32
 """Steps whose exposures are sorted by how much is behind them."""
 SCORED_AT_ONCE = 4096

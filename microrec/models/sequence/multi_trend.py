@@ -50,7 +50,6 @@ from microrec.models.sequence.exposures import Batch, ExposureConfig, Viewed, se
 from microrec.models.sequence.video_rows import VideoRows
 from microrec.models.training.runtime import Runtime
 
-TABLES = logged.TABLES
 scores = logged.scores
 N_NOISE = 65_536
 """Rows of the fixed table that the routing starts from."""

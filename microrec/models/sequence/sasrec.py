@@ -41,7 +41,6 @@ from microrec.models.training import parallel
 from microrec.models.training.loop import validation_recall
 from microrec.models.training.runtime import Runtime
 
-TABLES = logged.TABLES
 ROWS_AT_ONCE = 512
 """Users whose states are computed in one block: memory = this times the squared longest history."""
 

@@ -298,7 +298,7 @@ def test_fit_interrupted_resumes(graph: Graph, tmp_path: Any) -> None:
 def test_fit_without_clips_is_refused(graph: Graph) -> None:
     with pytest.raises(MicrorecError, match="clip_edges"):
         fit(replace(graph, clips=None))
-    assert "clip_interest" in registry.SCORING
+    assert registry.card("clip_interest").kind == "ranking"
 
 
 def test_fit_without_examples_is_no_error() -> None:
