@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, load_npz, save_npz
+from scipy.sparse import block_array, csr_matrix, load_npz, save_npz
 
 from tests.benchmarks import compare, graphs, report, worlds
 from tests.benchmarks.compare import Plan, results, rounds
@@ -231,7 +231,8 @@ def propagation(folder: str, *, threads: int, batch: int) -> Work:
 
     from microrec.models.graph import propagation
 
-    graph = propagation.bipartite(given.watched)
+    watched = given.watched
+    graph = block_array([[None, watched], [watched.T, None]], format="csr")
     conv = propagation.SparseConv(propagation.sym(graph), symmetric=True)
     rows = given.initial.requires_grad_()
 

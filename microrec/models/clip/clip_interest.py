@@ -55,8 +55,9 @@ from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.nn.layers import Layers, linear, normal
 from microrec.models.nn.losses import half_squares
 from microrec.models.sequence import exposures as logged
-from microrec.models.sequence.exposures import ExposureConfig, Fit, Phase
+from microrec.models.sequence.exposures import ExposureConfig
 from microrec.models.sequence.video_rows import VideoRows
+from microrec.models.training.phases import Phase
 from microrec.models.training.runtime import Runtime
 
 SCORED_AT_ONCE = 8192
@@ -273,14 +274,14 @@ def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterato
         This process's part of each step.
     """
     reader, size, steps = Reader(clips_of(phase.graph), config), config.batch_size, []
-    order = torch.randperm(len(phase.exposures), generator=generator).numpy()
-    day = phase.exposures.day[order]
+    order = torch.randperm(len(phase.examples), generator=generator).numpy()
+    day = phase.examples.day[order]
     for one in np.unique(day):
         of_day = order[day == one]
         steps += np.split(of_day, range(size, len(of_day), size))
     shuffled = torch.randperm(len(steps), generator=generator).tolist()
     for kept, share in logged.of_process(steps[number] for number in shuffled):
-        yield reader.viewings(phase.exposures.taken(kept), share=share)
+        yield reader.viewings(phase.examples.taken(kept), share=share)
 
 
 def build(
@@ -316,8 +317,9 @@ def fit(
     """
     clips = clips_of(graph)
     everything = viewings(clips.edges, clips)
-    fits = Fit(config, build, runtime or Runtime(), by_days)
-    network, report = fits.in_phases(_search(graph, everything), Phase(graph, everything), rng)
+    training = logged.training(config, build=build, runtime=runtime or Runtime(), batches=by_days)
+    refit = Phase(graph, everything)
+    network, report = logged.in_phases(training, _search(graph, everything), refit, rng)
     return Trained(Ranker(), report, logged.learned(network))
 
 

@@ -1,8 +1,7 @@
 """How a model with rows for users and videos is fitted: the part that all graph networks share.
 
-A *search* trains on the part train alone and keeps the number of epochs after which the recall of
-the part validation was best; a *refit* trains a fresh model for that many epochs on all the edges
-of the fit. Both go through the one loop of `training.py`.
+The search trains on the part train and is judged by the recall of the part validation; the refit trains on all the
+edges of the fit (`training/phases.py`).
 
 Decided, and measured on both data sets that this project is developed on (README, "Quality"):
 - The edges a batch is asked to predict are left out of the graph that predicts them
@@ -28,14 +27,14 @@ from microrec.core.fitted import Embeddings, Trained
 from microrec.models.graph import sampling
 from microrec.models.graph.propagation import Watched, WatchGraph
 from microrec.models.graph.sampling import Sampler, Triples
-from microrec.models.inputs.graph_arrays import EarlyStopping, Edges, Graph
+from microrec.models.inputs.graph_arrays import Edges, Graph
 from microrec.models.neighbours.activity import ActivityCap, activity_cap
 from microrec.models.nn import losses
 from microrec.models.training import parallel
 from microrec.models.training import warm_start as warm
-from microrec.models.training.checkpoint import Checkpoint, fingerprint
-from microrec.models.training.loop import History, Resume, Schedule, train, validation_recall
-from microrec.models.training.runtime import Runtime
+from microrec.models.training.loop import validation_recall
+from microrec.models.training.phases import Phase, Training
+from microrec.models.training.runtime import Runtime, Yesterday
 
 logger = logging.getLogger(__name__)
 
@@ -146,105 +145,79 @@ def fit(
         build: makes the network
         runtime: where to run, and from where to go on
     """
-    search, *refits = rng.spawn(1 + config.members)
-    held = graph.early_stopping
-    report: dict[str, Any] = {"epochs": config.epochs or config.default_epochs}
+    draws = rng.spawn(1 + config.members)
     if not _learnable(graph.edges, graph, config):
-        return Trained(_nothing_known(graph, config), report)
-    fits = Fit(graph, config, build, runtime)
-    if config.epochs is None and held and len(held.truth) and _learnable(held.edges, graph, config):
-        history = fits.search(held, search)
-        recall = f"validation_recall@{config.validation_k}"
-        report = {"epochs": history.best, recall: max(history.recalls)}
-        report |= {"recalls": history.recalls, "losses": history.losses}
-    members = [fits.refit(report["epochs"], one, n) for n, one in enumerate(refits)]
-    report["loss"] = sum(history.losses[-1] for _, history in members) / len(members)
+        epochs = config.epochs or config.default_epochs
+        return Trained(_nothing_known(graph, config), {"epochs": epochs})
+    phases = training(config, build=build, runtime=runtime)
+    networks, report = phases.fit(
+        _search(graph, config, draws[0]), Phase(graph, graph.edges), draws
+    )
     if config.warm_start:
         report["warm_from"] = {phase: one.day for phase, one in sorted(runtime.yesterday.items())}
-    first = cast(nn.Module, members[0][0])
+    first = cast(nn.Module, networks[0])
     parameters = {name: p.detach().cpu().numpy() for name, p in first.named_parameters()}
-    rows = [embeddings(network, graph) for network, _ in members]
+    rows = [embeddings(network, graph) for network in networks]
     return Trained(_side_by_side(rows), report, parameters)
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """One model's fit to one graph: what its two phases have in common."""
+def training(
+    config: ConfigT, *, build: Build[ConfigT], runtime: Runtime
+) -> Training[Network, Batch]:
+    """Return how a graph network is fitted.
 
-    graph: Graph
-    config: Any
-    build: Build[Any]
-    runtime: Runtime
+    Args:
+        config: of the model.
+        build: makes the network.
+        runtime: where to run, and from where to go on.
+    """
 
-    def search(self, held: EarlyStopping, rng: np.random.Generator) -> History:
-        """Train on the training part until the recall of the validation part stops rising."""
-        config = self.config
-        people = np.unique(held.truth.user_idx)
-        if len(people) > config.validation_users:
-            people = rng.choice(people, config.validation_users, replace=False)
-        held = replace(held, truth=held.truth.where(np.isin(held.truth.user_idx, people)))
-        schedule = Schedule(config.learning_rate, config.max_epochs, config.patience)
-        return self._train("search", held.edges, rng, schedule, held)[1]
+    def placed(phase: Phase, generator: torch.Generator) -> Network:
+        network = build(phase.graph, phase.examples, config, generator)
+        network.watch.to(runtime.device)
+        return network
 
-    def refit(
-        self, epochs: int, rng: np.random.Generator, member: int = 0
-    ) -> tuple[Network, History]:
-        """Train on all edges for so many epochs."""
-        schedule = Schedule(self.config.learning_rate, epochs)
-        phase = f"refit-{member}" if member else "refit"
-        return self._train(phase, self.graph.edges, rng, schedule, None)
+    return Training(
+        model=build.__module__,
+        config=config,
+        runtime=runtime,
+        build=placed,
+        epoch=lambda network, phase, rng: batches(network, phase.examples, config, rng),
+        loss=lambda network, batch: batch_loss(network, batch, config),
+        carry_over=_carry_over if config.warm_start else None,
+        measure=f"validation_recall@{config.validation_k}",
+    )
 
-    def _train(
-        self,
-        phase: str,
-        edges: Edges,
-        rng: np.random.Generator,
-        schedule: Schedule,
-        held: EarlyStopping | None,
-    ) -> tuple[Network, History]:
-        """Fit a fresh network to edges; with `held`, until its recall no longer rises."""
-        graph, config = self.graph, self.config
-        seed = int(rng.integers(2**63))
-        generator = torch.Generator().manual_seed(seed)
-        network = self.build(graph, edges, config, generator)
-        module = cast(nn.Module, network)
-        if config.warm_start and phase in self.runtime.yesterday:
-            # The user network of a trial knows the part validation, which a search may not.
-            near = graph.user_edges.first(0) if phase == "search" else graph.user_edges
-            given = replace(graph, user_edges=near)
-            warm.carry_over(module, self.runtime.yesterday[phase], given)
-        module.to(self.runtime.device)
-        network.watch.to(self.runtime.device)
-        everyone = torch.arange(graph.n_users, device=self.runtime.device)
+
+def _carry_over(module: nn.Module, yesterday: Yesterday, phase: Phase, name: str) -> None:
+    """Start from the parameters of the day before."""
+    # The user network of a trial knows the part validation, which a search may not.
+    near = phase.graph.user_edges.first(0) if name == "search" else phase.graph.user_edges
+    warm.carry_over(module, yesterday, replace(phase.graph, user_edges=near))
+
+
+def _search(graph: Graph, config: TrainingConfig, rng: np.random.Generator) -> Phase | None:
+    """The training part, judged by the recall of a sample of the validation part's users."""
+    held = graph.early_stopping
+    if config.epochs is not None or held is None or not len(held.truth):
+        return None
+    if not _learnable(held.edges, graph, config):
+        return None
+    users = np.unique(held.truth.user_idx)
+    if len(users) > config.validation_users:
+        users = rng.choice(users, config.validation_users, replace=False)
+    judged = replace(held, truth=held.truth.where(np.isin(held.truth.user_idx, users)))
+
+    @torch.no_grad()
+    def recall(network: Network) -> float:
+        whole = network.watch.whole
+        everyone = torch.arange(graph.n_users, device=whole.present.device)
+        user, video = network(everyone, whole)
         # As in the night: what the network knows nothing about is not offered.
         eligible = graph.eligible & network.known_videos()
+        return validation_recall(user, video, judged, eligible=eligible, k=config.validation_k)
 
-        @torch.no_grad()
-        def recall() -> float:
-            user, video = network(everyone, network.watch.whole)
-            k = config.validation_k
-            return validation_recall(user, video, cast(EarlyStopping, held), eligible=eligible, k=k)
-
-        history = train(
-            module,
-            batches=lambda: batches(network, edges, config, generator),
-            loss=lambda batch: batch_loss(network, batch, config),
-            schedule=schedule,
-            recall=recall if held else None,
-            resume=self._resume(phase, [edges, held], [str(seed), repr(schedule)], generator),
-        )
-        return network, history
-
-    def _resume(
-        self, phase: str, parts: list[Any], words: list[str], generator: torch.Generator
-    ) -> Resume | None:
-        """Where this phase leaves its state; `parts` and `words` are what only this phase is of."""
-        if self.runtime.checkpoints is None:
-            return None
-        words = [self.build.__module__, phase, self.config.model_dump_json(), *words]
-        depends_on = [self.graph, *parts, self.runtime.yesterday.get(phase)]
-        path = self.runtime.checkpoints / f"{phase}.safetensors"
-        return Resume(Checkpoint(path, fingerprint(words, depends_on)), generator)
+    return Phase(graph, held.edges, recall, judged)
 
 
 def speaking(edges: Edges, *, n_users: int, config: ActivityCap) -> Bools:

@@ -1,6 +1,6 @@
 """Sparse graphs: normalised outside the layers, then a differentiable product with dense rows.
 
-    sym(A) = D_r^(-1/2) A D_c^(-1/2)        row(A) = D_r^(-1) A
+    sym(A) = D_r^(-1/2) A D_c^(-1/2)
 
 PyG's `LGConv` is the same layer, but normalises in every call and leaves the transpose of the
 matrix to autograd, which costs half the time of a step at our size and five times a step at a
@@ -33,16 +33,6 @@ def sym(matrix: Any) -> Any:
     """Return D_r^(-1/2) A D_c^(-1/2); rows and columns without entries stay empty. CSR [n, m]."""
     left, right = (_power(matrix.sum(axis=axis), -0.5) for axis in (1, 0))
     return (sp.diags_array(left) @ matrix @ sp.diags_array(right)).tocsr()
-
-
-def row(matrix: Any) -> Any:
-    """Return D_r^(-1) A: every row with an entry sums to 1. CSR [n, m]."""
-    return (sp.diags_array(_power(matrix.sum(axis=1), -1.0)) @ matrix).tocsr()
-
-
-def bipartite(watched: Any) -> Any:
-    """[[0, R], [R^T, 0]]: users first, then videos. CSR [n_users + n_videos] squared."""
-    return sp.block_array([[None, watched], [watched.T, None]], format="csr")
 
 
 def neighbour_matrix(pairs: Neighbours, *, n_nodes: int, keep: Any, by_similarity: bool) -> Any:

@@ -2,9 +2,8 @@
 
 What was shown is what is learned from: the label of an exposure is whether its viewing was positive,
 and what is known about the user is the row of `sequences` as of the start of the exposure's day.
-A *search* trains on all days but the last and keeps the number of epochs after which the per-user
-AUC of the last day was best; a *refit* trains a fresh network for so many epochs on all days. Both
-go through the one loop of `training.py`.
+The search trains on all days but the last and is judged by the per-user AUC of the last; the refit
+trains on all days (`training/phases.py`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,8 +27,7 @@ from microrec.models.nn.layers import on
 from microrec.models.nn.losses import half_squares
 from microrec.models.sequence.auc import grouped_auc
 from microrec.models.training import parallel
-from microrec.models.training.checkpoint import Checkpoint, fingerprint
-from microrec.models.training.loop import History, Resume, Schedule, train
+from microrec.models.training.phases import Phase, Training
 from microrec.models.training.runtime import Runtime
 
 SORTED_AT_ONCE = 32
@@ -145,17 +143,6 @@ def sequences_of(graph: Graph) -> Sequences:
     return graph.sequences
 
 
-@dataclass(frozen=True, eq=False)
-class Phase:
-    """What a phase of a fit learns from."""
-
-    graph: Graph
-    exposures: Any
-    """Exposures, or whatever else `batches` draws from; its length is how many there are."""
-    quality: Callable[[Network], float] | None = None
-    """What the number of epochs is chosen by; None: train for as many as the schedule says."""
-
-
 Batches = Callable[[Phase, ConfigT, torch.Generator], Iterator[Any]]
 """This process's part of the batches of one epoch, drawn anew."""
 
@@ -168,8 +155,8 @@ def by_exposures(
     What is padded to the longest of a step costs as much as what is there: of each `SORTED_AT_ONCE`
     steps in a row, drawn at random, the exposures are sorted by it, and the steps then shuffled.
     """
-    order = torch.randperm(len(phase.exposures), generator=generator).numpy()
-    size, behind = config.batch_size, widths(sequences_of(phase.graph), phase.exposures.row, config)
+    order = torch.randperm(len(phase.examples), generator=generator).numpy()
+    size, behind = config.batch_size, widths(sequences_of(phase.graph), phase.examples.row, config)
     steps = []
     for some in np.split(order, range(SORTED_AT_ONCE * size, len(order), SORTED_AT_ONCE * size)):
         by_width = some[np.argsort(behind[some], kind="stable")]
@@ -180,7 +167,7 @@ def by_exposures(
 
 def at_random(phase: Phase, config: ExposureConfig, generator: torch.Generator) -> Iterator[Batch]:
     """Every exposure once, in a new order: for a network that learns averages from its steps."""
-    order = torch.randperm(len(phase.exposures), generator=generator).numpy()
+    order = torch.randperm(len(phase.examples), generator=generator).numpy()
     steps = np.split(order, range(config.batch_size, len(order), config.batch_size))
     yield from _batches(phase, steps, config)
 
@@ -190,7 +177,7 @@ def _batches(
 ) -> Iterator[Batch]:
     """This process's part of each step."""
     for kept, share in of_process(steps):
-        yield batch(sequences_of(phase.graph), phase.exposures, kept, config, share=share)
+        yield batch(sequences_of(phase.graph), phase.examples, kept, config, share=share)
 
 
 def of_process(
@@ -234,74 +221,59 @@ def fit(
             return grouped_auc(logits(network, graph, held, config), held.label, held.user_idx)
 
         search = Phase(graph, found.training, gauc)
-    fits = Fit(config, build, runtime, batches)
-    return fits.in_phases(search, Phase(graph, found.exposures), rng)
+    phases = training(config, build=build, runtime=runtime, batches=batches)
+    return in_phases(phases, search, Phase(graph, found.exposures), rng)
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """One model's fit: what its two phases have in common."""
+def training(
+    config: Any, *, build: Build[Any], runtime: Runtime, batches: Batches[Any] = by_exposures
+) -> Training[Network, Batch]:
+    """Return how a network that scores pairs is fitted.
 
-    config: Any
-    build: Build[Any]
-    runtime: Runtime
-    batches: Batches[Any] = by_exposures
+    Args:
+        config: of the model.
+        build: makes the network.
+        runtime: where to run, and from where to go on.
+        batches: what a step learns from.
+    """
 
-    def in_phases(
-        self, search: Phase | None, refit: Phase, rng: np.random.Generator
-    ) -> tuple[Network, dict[str, Any]]:
-        """Choose the number of epochs in one phase, if there is what to choose by; fit in the other.
+    def epoch(network: Network, phase: Phase, generator: torch.Generator) -> Iterator[Batch]:
+        cast(nn.Module, network).train()
+        draw = int(torch.randint(2**62, (), generator=generator))
+        network.noise.manual_seed(draw + parallel.rank())
+        for drawn in batches(phase, config, generator):
+            yield drawn.to(runtime.device)
 
-        Returns:
-            The network, and what training found out.
-        """
-        config, draws = self.config, rng.spawn(2)
-        report: dict[str, Any] = {"epochs": config.epochs or config.default_epochs}
-        if config.epochs is None and search is not None and len(search.exposures):
-            schedule = Schedule(
-                config.learning_rate, config.max_epochs, config.patience, config.clip_norm
-            )
-            _, history = self.train("search", search, draws[0], schedule)
-            report = {"epochs": history.best, "validation": max(history.recalls)}
-            report |= {"recalls": history.recalls, "losses": history.losses}
-        epochs = report["epochs"] if len(refit.exposures) else 0
-        schedule = Schedule(config.learning_rate, epochs, clip_norm=config.clip_norm)
-        network, history = self.train("refit", refit, draws[1], schedule)
-        report["loss"] = history.losses[-1] if history.losses else None
-        return network, report
+    return Training(
+        model=build.__module__,
+        config=config,
+        runtime=runtime,
+        build=lambda phase, generator: build(phase.graph, phase.examples, config, generator),
+        epoch=epoch,
+        loss=lambda network, batch: batch.share * network.loss(batch),
+        clip_norm=config.clip_norm,
+    )
 
-    def train(
-        self, name: str, phase: Phase, rng: np.random.Generator, schedule: Schedule
-    ) -> tuple[Network, History]:
-        """Fit a fresh network; of a phase with `quality`, until it no longer rises."""
-        seed = int(rng.integers(2**63))
-        generator = torch.Generator().manual_seed(seed)
-        network = self.build(phase.graph, phase.exposures, self.config, generator)
-        module, quality = cast(nn.Module, network).to(self.runtime.device), phase.quality
-        resume = None
-        if self.runtime.checkpoints is not None:
-            words = [self.build.__module__, name, self.config.model_dump_json(), str(seed)]
-            words.append(repr(schedule))
-            path = self.runtime.checkpoints / f"{name}.safetensors"
-            checkpoint = Checkpoint(path, fingerprint(words, [phase.graph, phase.exposures]))
-            resume = Resume(checkpoint, generator)
 
-        def epoch() -> Iterator[Batch]:
-            module.train()
-            draw = int(torch.randint(2**62, (), generator=generator))
-            network.noise.manual_seed(draw + parallel.rank())
-            for one in self.batches(phase, self.config, generator):
-                yield one.to(self.runtime.device)
+def in_phases(
+    training: Training[Network, Batch],
+    search: Phase | None,
+    refit: Phase,
+    rng: np.random.Generator,
+) -> tuple[Network, dict[str, Any]]:
+    """Choose the number of epochs in one phase, if there is what to choose by, then fit in the other.
 
-        history = train(
-            module,
-            batches=epoch,
-            loss=lambda batch: batch.share * network.loss(batch),
-            schedule=schedule,
-            recall=(lambda: quality(network)) if quality else None,
-            resume=resume,
-        )
-        return network, history
+    Args:
+        training: how.
+        search: what the number of epochs is chosen on; None: nothing.
+        refit: all that the fit may see.
+        rng: source of every draw.
+
+    Returns:
+        The network, and the model's report.
+    """
+    (network,), report = training.fit(search, refit, rng.spawn(2))
+    return network, report
 
 
 def learned(network: Network) -> dict[str, NDArray[np.float32]]:

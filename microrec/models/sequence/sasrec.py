@@ -35,10 +35,11 @@ from microrec.models.inputs.sequence_arrays import Exposures
 from microrec.models.nn.layers import Dropout, Layers, linear
 from microrec.models.nn.losses import half_squares, softmax
 from microrec.models.sequence import exposures as logged
-from microrec.models.sequence.exposures import Batch, ExposureConfig, Phase, Viewed, sequences_of
+from microrec.models.sequence.exposures import Batch, ExposureConfig, Viewed, sequences_of
 from microrec.models.sequence.video_rows import VideoRows
 from microrec.models.training import parallel
 from microrec.models.training.loop import validation_recall
+from microrec.models.training.phases import Phase
 from microrec.models.training.runtime import Runtime
 
 ROWS_AT_ONCE = 512
@@ -236,7 +237,7 @@ def by_users(phase: Phase, config: Config, generator: torch.Generator) -> Iterat
         This process's part of each step.
     """
     sequences, size = sequences_of(phase.graph), config.batch_size
-    rows, lengths = np.unique(phase.exposures.row, return_counts=True)
+    rows, lengths = np.unique(phase.examples.row, return_counts=True)
     n_predicted = np.minimum(lengths, config.history_length) - 1
     order = torch.randperm(len(rows), generator=generator).numpy()
     together = np.cumsum(n_predicted[order]) // (logged.SORTED_AT_ONCE * size)
@@ -281,8 +282,9 @@ def fit(
     Returns:
         Embeddings [n_users, dim + 1] and [n_videos, dim + 1], the report and the parameters.
     """
-    fits = logged.Fit(config, build, runtime or Runtime(), by_users)
-    network, report = fits.in_phases(_search(graph, config), Phase(graph, viewings(graph)), rng)
+    training = logged.training(config, build=build, runtime=runtime or Runtime(), batches=by_users)
+    refit = Phase(graph, viewings(graph))
+    network, report = logged.in_phases(training, _search(graph, config), refit, rng)
     return Trained(embeddings(network, graph), report, logged.learned(network))
 
 

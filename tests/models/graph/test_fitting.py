@@ -15,7 +15,7 @@ from microrec.models.graph.fitting import Batch
 from microrec.models.graph.lightgcn import Config, LightGCN
 from microrec.models.graph.propagation import WatchGraph
 from microrec.models.inputs.graph_arrays import Graph, build_graph
-from microrec.models.training import loop, parallel
+from microrec.models.training import loop, parallel, phases
 from tests.worlds import logs
 
 SMALL: dict[str, Any] = {"dim": 4, "batch_size": 64, "max_epochs": 10, "patience": 3}
@@ -237,17 +237,17 @@ def test_users_over_the_cap_change_no_other_row(graph: Graph) -> None:
 
 
 def test_epochs_are_searched_then_refitted(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    phases, last = [], []
-    original = fitting.train
+    runs, last = [], []
+    original = phases.train
 
     def spy(module: Any, **arguments: Any) -> loop.History:
         history = original(module, **arguments)
         edges = len(module.watch.user)
-        phases.append((edges, len(history.losses), arguments["recall"] is not None))
+        runs.append((edges, len(history.losses), arguments["recall"] is not None))
         last.append(history.losses[-1])
         return history
 
-    monkeypatch.setattr(fitting, "train", spy)
+    monkeypatch.setattr(phases, "train", spy)
     held = graph.early_stopping
     assert held is not None
     report = fit(graph, learning_rate=0.02).report
@@ -257,7 +257,7 @@ def test_epochs_are_searched_then_refitted(graph: Graph, monkeypatch: pytest.Mon
     assert report["epochs"] == 1 + recalls.index(max(recalls))
     assert len(recalls) == min(10, report["epochs"] + 3)  # patience
     assert 0 < report["validation_recall@20"] == max(recalls) <= 1
-    assert phases == [
+    assert runs == [
         (len(held.edges), len(recalls), True),
         (len(graph.edges), report["epochs"], False),
     ]
@@ -378,9 +378,11 @@ def test_ensemble_scores_are_the_mean_of_members(graph: Graph) -> None:
     assert isinstance(together, Embeddings)
     assert together.user.shape[1] == together.video.shape[1] == 12
     _, *streams = np.random.default_rng(5).spawn(4)
-    fits = fitting.Fit(graph, config, lightgcn.build, fitting.Runtime())
+    training = fitting.training(config, build=lightgcn.build, runtime=fitting.Runtime())
+    refit, schedule = phases.Phase(graph, graph.edges), training.schedule(2)
     alone = [
-        fitting.embeddings(fits.refit(2, stream, n)[0], graph) for n, stream in enumerate(streams)
+        fitting.embeddings(training.train("refit", refit, stream, schedule)[0], graph)
+        for stream in streams
     ]
     expected = np.mean([one.user @ one.video.T for one in alone], axis=0)
     np.testing.assert_allclose(together.user @ together.video.T, expected, atol=1e-6)

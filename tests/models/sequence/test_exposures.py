@@ -17,9 +17,10 @@ from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph, build_graph
 from microrec.models.sequence import exposures as logged
 from microrec.models.sequence.auc import grouped_auc
-from microrec.models.sequence.exposures import Batch, Phase, at_random, by_exposures, sequences_of
+from microrec.models.sequence.exposures import Batch, at_random, by_exposures, sequences_of
 from microrec.models.sequence.sasrec import by_users, viewings
 from microrec.models.training import loop, parallel
+from microrec.models.training.phases import Phase
 from microrec.models.training.runtime import Runtime
 from tests.worlds import logs
 
@@ -54,7 +55,7 @@ def batches_of(name: str, graph: Graph, config: Any, seed: int = 1) -> list[Batc
 
 def network_of(name: str, graph: Graph, config: Any) -> Any:
     module: Any = registry.model(name)
-    exposures = phase_of(name, graph).exposures
+    exposures = phase_of(name, graph).examples
     return module.build(graph, exposures, config, torch.Generator().manual_seed(0))
 
 
@@ -318,7 +319,7 @@ def test_recalls_are_the_auc_of_the_validation_day(graph: Graph) -> None:
     held, module = found.validation, registry.model("dnn")
     assert held is not None
     recalls = fit("dnn", graph, max_epochs=3, patience=9).report["recalls"]
-    fits: Any = logged.Fit(config, module.build, Runtime())  # type: ignore[attr-defined]
+    fits: Any = logged.training(config, build=module.build, runtime=Runtime())  # type: ignore[attr-defined]
     for epochs in (1, 3):
         search, _ = np.random.default_rng(0).spawn(2)
         schedule = loop.Schedule(config.learning_rate, epochs, clip_norm=config.clip_norm)

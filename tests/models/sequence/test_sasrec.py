@@ -11,8 +11,9 @@ from microrec.models.inputs.graph_arrays import Graph, build_graph
 from microrec.models.nn.losses import half_squares
 from microrec.models.sequence import exposures as logged
 from microrec.models.sequence import sasrec
-from microrec.models.sequence.exposures import Batch, Phase, sequences_of
+from microrec.models.sequence.exposures import Batch, sequences_of
 from microrec.models.training.loop import Schedule
+from microrec.models.training.phases import Phase
 from microrec.models.training.runtime import Runtime
 from tests.worlds import logs
 
@@ -269,7 +270,8 @@ def test_sasrec_recalls_are_of_the_validation_day(graph: Graph) -> None:
     recalls = sasrec.fit(graph, config, np.random.default_rng(0)).report["recalls"]
     start = (logs.D - 1) * logs.DAY_US
     earlier = replace(graph, sequences=sequences_of(graph).before(start))
-    fits = logged.Fit(config, sasrec.build, Runtime(), sasrec.by_users)
+    build, batches = sasrec.build, sasrec.by_users
+    fits = logged.training(config, build=build, runtime=Runtime(), batches=batches)
     schedule = Schedule(config.learning_rate, 3, clip_norm=config.clip_norm)
     search, _ = np.random.default_rng(0).spawn(2)
     phase = Phase(earlier, sasrec.viewings(earlier))

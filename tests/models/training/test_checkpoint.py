@@ -13,7 +13,7 @@ from microrec.core.fitted import Trained
 from microrec.models import registry
 from microrec.models.graph import fitting
 from microrec.models.inputs.graph_arrays import Graph, build_graph
-from microrec.models.training import checkpoint, loop
+from microrec.models.training import checkpoint, loop, phases
 from microrec.models.training.checkpoint import Checkpoint, fingerprint
 from microrec.models.training.loop import History
 from microrec.models.training.runtime import Runtime, Yesterday
@@ -163,14 +163,14 @@ def test_checkpoint_best_epoch_survives_an_interruption(
 ) -> None:
     """Parameters that the search keeps are those of its best epoch, though it died after a worse one."""
     kept: list[dict[str, torch.Tensor]] = []
-    original = fitting.train
+    original = phases.train
 
     def spy(module: Any, **arguments: Any) -> History:
         history = original(module, **arguments)
         kept.append({name: p.clone() for name, p in module.state_dict().items()})
         return history
 
-    monkeypatch.setattr(fitting, "train", spy)
+    monkeypatch.setattr(phases, "train", spy)
 
     def recalls(until: int) -> Callable[..., float]:
         given = iter([0.3, 0.5, 0.1, 0.2])
