@@ -88,7 +88,7 @@ _OURS = (
         kind="ranking",
         reads=WITH_SEQUENCES,
         trains_in_epochs=True,
-        status="optional",
+        status="baseline",
         paper="Zhou et al. 2018, Deep interest network for click-through rate prediction",
     ),
     Card(
@@ -260,7 +260,7 @@ def card(name: str) -> Card:
 
 
 def model(name: str) -> Model:
-    """Import and return the module of a model.
+    """Return the module of a model, imported.
 
     Raises:
         RecipeError: there is no model of that name, or its module is not what its card says.

@@ -26,7 +26,7 @@ PUBLISHED = {
     "unit": True,
     "popularity": False,
 }
-"""As in models.md 3.2: the defaults are other ones."""
+"""As in README.md of the models, section 3.2: the defaults are other ones."""
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "popularity": ("popularity", {}),
     "popularity-decayed": ("popularity", {"count": "decayed_weight"}),

@@ -1,7 +1,7 @@
 r"""FRAME: where in a video a user stays or leaves, from who watched which clips through.
 
 Shang et al. 2023, "Learning fine-grained user interests for micro-video recommendation" (SIGIR). The
-equations are those of its released code with the repairs of models.md 5.2; the evidence is ours.
+equations are those of its released code with the repairs of README.md, section 5.2; the evidence is ours.
 
 A viewing of day d is told from the days before d alone: its own edges are never in the graph. A+ joins
 users and clips they watched through, A- users and clips they left in, both with the edges' weights,

@@ -144,6 +144,9 @@ def fit(
         rng: source of every draw
         build: makes the network
         runtime: where to run, and from where to go on
+
+    Returns:
+        Embeddings [n_users, dim] and [n_videos, dim], the report and the parameters of the first network.
     """
     draws = rng.spawn(1 + config.members)
     if not _learnable(graph.edges, graph, config):
@@ -221,14 +224,26 @@ def _search(graph: Graph, config: TrainingConfig, rng: np.random.Generator) -> P
 
 
 def speaking(edges: Edges, *, n_users: int, config: ActivityCap) -> Bools:
-    """Users within the activity cap, those without an edge included. [n_users]."""
+    """Return the mask of users within the activity cap, those without an edge included. [n_users].
+
+    Args:
+        edges: positive edges.
+        n_users: number of users.
+        config: has the cap.
+    """
     n_liked = np.bincount(edges.user_idx, minlength=n_users)
     within: Bools = n_liked <= activity_cap(n_liked.astype(np.int32), config)
     return within
 
 
 def watch_graph(graph: Graph, edges: Edges, config: ActivityCap) -> WatchGraph:
-    """The graph that a network propagates over when it learns from `edges`."""
+    """Return the graph that a network propagates over when it learns from `edges`.
+
+    Args:
+        graph: the night.
+        edges: positive edges.
+        config: has the activity cap.
+    """
     speaks = speaking(edges, n_users=graph.n_users, config=config)
     return WatchGraph(edges, speaks=speaks, n_videos=graph.n_videos)
 
@@ -236,7 +251,17 @@ def watch_graph(graph: Graph, edges: Edges, config: ActivityCap) -> WatchGraph:
 def batches(
     network: Network, edges: Edges, config: TrainingConfig, generator: torch.Generator
 ) -> Iterator[Batch]:
-    """The batches of one epoch."""
+    """Yield the batches of one epoch.
+
+    Args:
+        network: has the graph it propagates over.
+        edges: positive edges that triples are drawn from.
+        config: how triples are drawn.
+        generator: source of the draws.
+
+    Yields:
+        This process's part of each step.
+    """
     watch = network.watch
     device = str(watch.whole.present.device)
     sampler = _sampler(edges, watch.n_users, watch.n_videos, config)
@@ -255,10 +280,15 @@ def batches(
 
 
 def batch_loss(network: Network, batch: Batch, config: TrainingConfig) -> Tensor:
-    """The loss of the batch's scores plus L2 of its id rows, times the batch's share of the step.
+    """Return the loss of the batch's scores plus L2 of its id rows, times the batch's share of the step. A scalar.
 
     Rows are taken with `functional.embedding`: its gradient adds them up in a fixed order, that of
     `rows[index]` on several threads does not.
+
+    Args:
+        network: makes the rows.
+        batch: triples and the graph of the step.
+        config: loss and weight of L2.
     """
     triples = batch.triples
     with torch.autocast(triples.user.device.type, torch.bfloat16, enabled=config.mixed_precision):
@@ -278,7 +308,15 @@ def batch_loss(network: Network, batch: Batch, config: TrainingConfig) -> Tensor
 
 @torch.no_grad()
 def embeddings(network: Network, graph: Graph) -> Embeddings:
-    """The rows of a fitted network; users without a positive video are unknown."""
+    """Return the rows of a fitted network; users without a positive video are unknown.
+
+    Args:
+        network: on any device.
+        graph: what it was fitted to.
+
+    Returns:
+        User rows [n_users, dim] and video rows [n_videos, dim], zeros where not known.
+    """
     device = network.watch.whole.present.device
     everyone = torch.arange(graph.n_users, device=device)
     user, video = network(everyone, network.watch.whole)
@@ -306,20 +344,31 @@ def _side_by_side(members: list[Embeddings]) -> Embeddings:
 
 
 def popularity_column(watch: WatchGraph) -> nn.Parameter:
-    """ln(1 + viewers): where the learned popularity of each video starts. [n_videos, 1]."""
+    """Return ln(1 + viewers): where the learned popularity of each video starts. [n_videos, 1]."""
     return nn.Parameter(torch.log1p(watch.whole.n_viewers).unsqueeze(1))
 
 
 def with_column(user: Tensor, video: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows one longer: by 1 for users, by `column` [n_videos, 1] for videos.
+    """Return rows one longer: by 1 for users, by `column` for videos.
 
     A score per video is so added for everybody, and the score is still an inner product.
+
+    Args:
+        user: [n, dim].
+        video: [n_videos, dim].
+        column: [n_videos, 1].
     """
     return functional.pad(user, (0, 1), value=1.0), torch.cat([video, column], dim=1)
 
 
 def xavier(n_rows: int, n_columns: int, generator: torch.Generator) -> nn.Parameter:
-    """A Xavier-uniform matrix [n_rows, n_columns]."""
+    """Return a Xavier-uniform matrix [n_rows, n_columns].
+
+    Args:
+        n_rows: number of rows.
+        n_columns: size of a row.
+        generator: source of the draws.
+    """
     return nn.Parameter(
         nn.init.xavier_uniform_(torch.empty(n_rows, n_columns), generator=generator)
     )

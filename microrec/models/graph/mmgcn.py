@@ -10,7 +10,7 @@ video's vector (longer ones first mapped to `hidden`), id: one table for all mod
     e    = mean over m of x^m,            score(u, v) = <e_u, e_v>
 
 Not the published program but the published model: there, id and preference rows were never trained,
-watched videos were masked with 1e-5, and the number of layers was ignored (models.md 3.3). Here
+watched videos were masked with 1e-5, and the number of layers was ignored (README.md, section 3.3). Here
 they are parameters, masks are -inf and `layers` counts. A video that lacks a modality takes no part
 in that modality's mean, and a cold video has no id row.
 """

@@ -1,7 +1,7 @@
 r"""Users' preferences per modality: watch graph, video graphs per modality, preference graph.
 
 After Lei et al. 2023, "Learning the User's Deeper Preferences for Multi-Modal Recommendation
-Systems" (LUDP), in the form of models.md 3.2; LightGCN is He et al. 2020. N_u: u's positive
+Systems" (LUDP), in the form of README.md, section 3.2; LightGCN is He et al. 2020. N_u: u's positive
 videos, S^m: the frozen graph of nearest videos by modality m, f^m: feature vectors.
 
     e        = LightGCN(R, E)                                    (users and videos)

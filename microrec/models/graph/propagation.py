@@ -4,7 +4,7 @@
 
 PyG's `LGConv` is the same layer, but normalises in every call and leaves the transpose of the
 matrix to autograd, which costs half the time of a step at our size and five times a step at a
-million edges (performance.md 5). Here both directions are compressed rows, made once; a symmetric
+million edges. Here both directions are compressed rows, made once; a symmetric
 matrix is its own other direction. Of the watch graph single edges can be left out for a step: its
 structure stays, only values are made anew.
 """
@@ -163,7 +163,7 @@ class WatchGraph:
         """Nothing left out."""
 
     def to(self, device: torch.device | str) -> "WatchGraph":
-        """Move to a device, in place; return the graph."""
+        """Return this graph, moved to a device in place."""
         for name in ("user", "video", "speaks", "_back"):
             setattr(self, name, getattr(self, name).to(device))
         self._forth, self._across = (

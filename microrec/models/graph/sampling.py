@@ -1,7 +1,7 @@
 """Which (user, watched video, unwatched video) triples a step learns from.
 
 Users are drawn uniformly, then one of their videos: were edges drawn uniformly, 1 % of the users
-would fill 70 % of the batches of the TikTok data (models.md 3.2 and 7.2). Drawing edges remains as
+would fill 70 % of the batches of the TikTok data (README.md, sections 3.2 and 7.2). Drawing edges remains as
 a choice, to be compared with.
 """
 

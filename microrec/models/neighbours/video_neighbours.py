@@ -1,7 +1,7 @@
 """Item-based collaborative filtering: what goes with the videos I liked.
 
 Sarwar et al. 2001, "Item-based collaborative filtering recommendation algorithms", made robust to
-a few users who watch everything (models.md 6 and 7.3: on TikTok, 103 abnormal users of 9,308 take
+a few users who watch everything (README.md, sections 6 and 7.3: on TikTok, 103 abnormal users of 9,308 take
 recall@20 from 0.096 down to 0.029). Over the users below the activity cap, n_u = |N_u|:
 
     C_ij = sum_u R_ui R_uj / n_u

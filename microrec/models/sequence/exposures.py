@@ -102,7 +102,7 @@ class Batch:
     """Of the step's pairs."""
 
     def to(self, device: str) -> "Batch":
-        """The same batch on a device."""
+        """Return the same batch on a device."""
         moved: Batch = on(device, self)
         return moved
 
@@ -133,7 +133,7 @@ Build = Callable[[Graph, Any, ConfigT, torch.Generator], Network]
 
 
 def sequences_of(graph: Graph) -> Sequences:
-    """The sequences of a graph.
+    """Return the sequences of a graph.
 
     Raises:
         MicrorecError: it was made without.
@@ -150,10 +150,18 @@ Batches = Callable[[Phase, ConfigT, torch.Generator], Iterator[Any]]
 def by_exposures(
     phase: Phase, config: ExposureConfig, generator: torch.Generator
 ) -> Iterator[Batch]:
-    """Every exposure once, in a new order; a step's have about as much behind them.
+    """Yield every exposure once, in a new order; those of a step have histories of about the same length.
 
     What is padded to the longest of a step costs as much as what is there: of each `SORTED_AT_ONCE`
-    steps in a row, drawn at random, the exposures are sorted by it, and the steps then shuffled.
+    steps in a row, drawn at random, the exposures are sorted by length, and the steps then shuffled.
+
+    Args:
+        phase: has the exposures.
+        config: size of a step.
+        generator: source of the order.
+
+    Yields:
+        This process's part of each step.
     """
     order = torch.randperm(len(phase.examples), generator=generator).numpy()
     size, behind = config.batch_size, widths(sequences_of(phase.graph), phase.examples.row, config)
@@ -166,7 +174,16 @@ def by_exposures(
 
 
 def at_random(phase: Phase, config: ExposureConfig, generator: torch.Generator) -> Iterator[Batch]:
-    """Every exposure once, in a new order: for a network that learns averages from its steps."""
+    """Yield every exposure once, in a new order: for a network that learns averages from its steps.
+
+    Args:
+        phase: has the exposures.
+        config: size of a step.
+        generator: source of the order.
+
+    Yields:
+        This process's part of each step.
+    """
     order = torch.randperm(len(phase.examples), generator=generator).numpy()
     steps = np.split(order, range(config.batch_size, len(order), config.batch_size))
     yield from _batches(phase, steps, config)
@@ -183,7 +200,7 @@ def _batches(
 def of_process(
     steps: Iterable[NDArray[np.int64]],
 ) -> Iterator[tuple[NDArray[np.int64], float]]:
-    """This process's part of each step, and its share of it."""
+    """Yield this process's part of each step [n_part], and its share of the step."""
     for step in steps:
         mine = step[parallel.share()]
         # More processes than there is in a step: it is everybody's, with nothing of it for some.
@@ -277,20 +294,25 @@ def in_phases(
 
 
 def learned(network: Network) -> dict[str, NDArray[np.float32]]:
-    """What a network has to keep, by name: parameters, and running averages where it has some."""
+    """Return what a network has to keep, by name: parameters such as [n_rows, dim], and running averages."""
     state = cast(nn.Module, network).state_dict()
     return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
 
 
 def with_learned(network: NetworkT, kept: Mapping[str, NDArray[np.float32]]) -> NetworkT:
-    """The same network with what `learned` kept of an earlier one."""
+    """Return the network with what `learned` kept of an earlier one, in place.
+
+    Args:
+        network: of the same shape.
+        kept: by name, in shapes such as [n_rows, dim].
+    """
     state = {name: torch.from_numpy(np.array(one)) for name, one in kept.items()}
     cast(nn.Module, network).load_state_dict(state, strict=True)
     return network
 
 
 def load(name: str, folder: Path, graph: Graph, *, device: str) -> Any:
-    """The network that `fitted.save` kept, on a device.
+    """Return the network that `fitted.save` kept, on a device.
 
     Args:
         name: of the model
@@ -304,13 +326,13 @@ def load(name: str, folder: Path, graph: Graph, *, device: str) -> Any:
 
 
 def log_loss(logits: Tensor, batch: Batch, video_id: Tensor, *, l2: float) -> Tensor:
-    """Log loss of the labels, and L2 of the id rows of the batch's videos.
+    """Return the log loss of the labels, and L2 of the id rows of the batch's videos. A scalar.
 
     Args:
-        logits: of the pairs [n_pairs]
-        batch: the pairs
-        video_id: id rows of all videos [n_videos, dim]
-        l2: weight of the squares
+        logits: of the pairs [n_pairs].
+        batch: the pairs.
+        video_id: id rows of all videos [n_videos, dim].
+        l2: weight of the squares.
     """
     value = functional.binary_cross_entropy_with_logits(logits, batch.label)
     return value + l2 * half_squares(functional.embedding(batch.videos, video_id))
@@ -324,7 +346,15 @@ def batch(
     *,
     share: float = 1.0,
 ) -> Batch:
-    """Some exposures as a batch."""
+    """Return some exposures as a batch.
+
+    Args:
+        sequences: rows of users as of their cuts.
+        exposures: what is chosen from.
+        chosen: positions of exposures [n_pairs].
+        config: how much of a history is read.
+        share: of the step's pairs.
+    """
     return pairs(
         sequences,
         exposures.row[chosen],
@@ -344,7 +374,7 @@ def pairs(
     *,
     share: float = 1.0,
 ) -> Batch:
-    """Pairs of a row of `sequences` and a video as a batch.
+    """Return pairs of a row of `sequences` and a video as a batch.
 
     Args:
         sequences: the rows
@@ -383,7 +413,14 @@ def pairs(
 def logits(
     network: Network, graph: Graph, exposures: Exposures, config: ExposureConfig
 ) -> NDArray[np.float32]:
-    """What a network says of exposures. [n_exposures]."""
+    """Return the logits of exposures, scored in blocks. [n_exposures].
+
+    Args:
+        network: scores pairs.
+        graph: has the sequences.
+        exposures: what is scored.
+        config: how much of a history is read.
+    """
     cast(nn.Module, network).eval()
     device = next(cast(nn.Module, network).parameters()).device
     found = np.zeros(len(exposures), dtype=np.float32)
@@ -417,7 +454,13 @@ def scores(
 def widths(
     sequences: Sequences, row: NDArray[np.int64], config: ExposureConfig
 ) -> NDArray[np.int64]:
-    """Steps that are read of some rows, history and future together. [n]."""
+    """Return the number of steps that are read of some rows, history and future together. [n].
+
+    Args:
+        sequences: has the rows.
+        row: positions of rows [n].
+        config: how much of a history is read.
+    """
     halves = (sequences.history, sequences.future)
     counts = [np.diff(half.indptr)[row] for half in halves]
     found: NDArray[np.int64] = np.minimum(counts, config.history_length).sum(axis=0)

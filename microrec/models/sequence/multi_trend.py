@@ -1,7 +1,7 @@
 r"""DMR: what a user watched and what similar users watched next, as a few trends with a clock.
 
 Lu et al. 2021, "Multi-trends enhanced dynamic micro-video recommendation" (arXiv 2110.03902). The
-paper publishes neither code nor all equations; what stands here is models.md 4.2. A user as of the
+paper publishes neither code nor all equations; what stands here is README.md, section 4.2. A user as of the
 start of a day has a history H and a future F: what correlated users watched after the user's latest
 videos, always before that day (`graphs/sequences/sequences.py`).
 

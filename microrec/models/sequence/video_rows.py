@@ -14,7 +14,7 @@ from microrec.models.sequence.exposures import ExposureConfig
 
 
 class VideoRows(nn.Module):
-    """x = E_id + sum over modalities of W_m f_m + E_author + E_duration (models.md 4.2).
+    """x = E_id + sum over modalities of W_m f_m + E_author + E_duration (README.md, section 4.2).
 
     A video nobody was shown in training has no id row, a missing modality adds nothing, and an
     author of one video is nobody in particular.

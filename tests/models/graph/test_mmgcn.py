@@ -157,7 +157,7 @@ def test_mmgcn_cold_video_has_vectors_but_no_id_row(graph: Graph, cold: int) -> 
 
 
 def test_mmgcn_ids_and_preferences_are_trained(graph: Graph) -> None:
-    """They are no parameters in the published program, nor in its port (models.md 3.3)."""
+    """They are no parameters in the published program, nor in its port (README.md of the models, section 3.3)."""
     config = Config(dim=4, activity_cap=CAP, hidden=5, batch_size=64, l2=0)
     model = mmgcn.build(graph, graph.edges, config, torch.Generator().manual_seed(0))
     names = ("user_id", "video_id", "branches.0.preference", "branches.1.preference")

@@ -1,4 +1,4 @@
-"""The equations of models.md 3.2 node by node, with every part switched; cold videos, masks."""
+"""The equations of README.md of the models, section 3.2 node by node, with every part switched; cold videos, masks."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ PUBLISHED = {
     "unit": True,
     "popularity": False,
 }
-"""As in models.md 3.2; the variants below change one thing or two."""
+"""As in README.md of the models, section 3.2; the variants below change one thing or two."""
 
 
 def a_model(graph: Graph, seed: int = 0, **config: object) -> PreferenceGCN:
