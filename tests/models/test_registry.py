@@ -81,9 +81,9 @@ def test_card_cites_the_paper_of_its_module(card: registry.Card) -> None:
 
 
 def test_default_models_are_those_of_the_recipe() -> None:
-    production = recipe.load(HOME / "microrec.toml")["night"]["models"]
+    production = recipe.Recipe.load(HOME / "microrec.toml").night.models
     assert sorted(production) == [card.name for card in CARDS if card.status == "default"]
-    assert set(recipe.Night().models) <= set(production)
+    assert set(recipe.NightConfig().models) <= set(production)
 
 
 def test_unknown_name_is_refused() -> None:
