@@ -7,6 +7,18 @@
 | `releases` | show, releases, rollback, watch, vacuum |
 | `plots` | plot |
 
+With `--json` a command prints JSON lines and nothing else on standard output; days and instants are ISO 8601:
+
+| command | an object a | keys |
+|---|---|---|
+| exit-codes | status | status, meaning |
+| night | night | day, release, tables, metrics, list, warehouse, landing |
+| plan | day | day, plan (make or skip), because (reasons) |
+| show | row | the columns of the table's contract |
+| releases | release | id, day, status, reason, run_id, code_version, valid_until, inputs, tables (its pins) |
+| watch | call | now, latest (null if no release is in force), findings |
+| vacuum | table | table, deleted (files), dry_run |
+
 `options` has what several commands take, `printing` how rows, lines and errors are printed, `local_airflow` how Airflow
 runs on one machine. Commands import what is heavy themselves: `--help` answers without numpy, Airflow, Spark and torch.
 """

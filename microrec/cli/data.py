@@ -16,10 +16,10 @@ app.add_typer(imports, name="import")
 @app.command()
 def world(
     landing: options.Landing,
-    seed: Annotated[int, typer.Option(help="Seed of the random generator.")] = 1,
-    users: Annotated[int, typer.Option(help="Number of users.")] = 400,
-    videos: Annotated[int, typer.Option(help="Number of videos by the last day.")] = 800,
-    days: Annotated[int, typer.Option(help="Number of days, from 2026-01-01 on.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random generator.")] = 1,
+    users: Annotated[int, typer.Option(min=20, help="Number of users.")] = 400,
+    videos: Annotated[int, typer.Option(min=40, help="Number of videos by the last day.")] = 800,
+    days: Annotated[int, typer.Option(min=1, help="Number of days, from 2026-01-01 on.")] = 8,
 ) -> None:
     """Generate a planted world and write its raw files, with the truth beside them."""
     import numpy as np
