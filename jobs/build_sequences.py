@@ -12,6 +12,7 @@ from microrec.graphs.sequences import cuts, sequences
 from microrec.graphs.similarity import measures, pearson
 from microrec.graphs.watch import nodes, watch_edges
 from microrec.models import registry
+from microrec.pipeline import event_window
 from microrec.runner import job
 from microrec.tables import arrow, spark
 
@@ -37,12 +38,14 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     warehouse, days = spark.Warehouse.open(), recipe.night().window_days
     at = cuts.cuts(day, n_days=config.example_days)
     users, video_nodes = warehouse.read("users", day=day), warehouse.read("video_nodes", day=day)
-    viewings = nodes.indexed(warehouse.read_events(day=day, days=days), users, video_nodes)
+    viewings = nodes.indexed(
+        event_window.read_events(warehouse, day=day, days=days), users, video_nodes
+    )
     warehouse.write("exposures", sequences.exposures(viewings, cuts=at), day=day)
 
     # What several branches start from is kept, or each of them would read and join it all again.
     wanted = sequences.wanted_rows(warehouse.read("exposures", day=day), users, cuts=at).cache()
-    watches = warehouse.read_daily_watches(day=day, days=days)
+    watches = event_window.read_daily_watches(warehouse, day=day, days=days)
     faded = recipe.section("graphs.watch", watch_edges.Config)
     pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=faded).cache()
     n_users = warehouse.count("users", day=day)

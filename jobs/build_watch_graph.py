@@ -10,6 +10,7 @@ import logging
 
 from microrec.config import recipe
 from microrec.graphs.watch import clip_edges, daily, nodes, watch_edges
+from microrec.pipeline import event_window
 from microrec.runner import job
 from microrec.tables import spark
 
@@ -30,7 +31,7 @@ def main(day: job.Day) -> None:
     aggregate(warehouse, day, days=days, config=clips_config)
 
     watches, videos = (
-        warehouse.read_daily_watches(day=day, days=days),
+        event_window.read_daily_watches(warehouse, day=day, days=days),
         warehouse.read("videos", day=day),
     )
     parts = watch_edges.parts(watches, day=day, config=watch_config).persist()

@@ -43,6 +43,18 @@ Arrival = tuple[dt.date, dt.date]
 
 
 @dataclass(frozen=True)
+class Window:
+    """Rows of a window of event days, columns as their contract declares; a late row arrived after its event day."""
+
+    settled: DataFrame | None
+    """Event days without late rows; None if every event day has some."""
+    reopened: DataFrame | None = None
+    """Event days with late rows, all their rows; None if there is no such day."""
+    late: DataFrame | None = None
+    """The late rows alone; None together with `reopened`."""
+
+
+@dataclass(frozen=True)
 class Warehouse(warehouse.Warehouse[DataFrame]):
     """Read and write tables as Spark `DataFrame`."""
 
@@ -92,33 +104,32 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         }
         return stored.select([values.get(name, F.col(name)) for name in contract.schema.names])
 
-    def read_events(self, *, day: dt.date, days: int) -> DataFrame:
-        """The one reader of events: the window that ends at `day`, as it was known by the end of `day`.
+    def read_window(self, table: str, *, day: dt.date, days: int) -> Window:
+        """Read the rows of a window of event days that arrived by its last day, corrected ones too.
 
-        Rows that arrived after `day` are not seen, so a night that is run again sees what it saw. Of an event id only
-        the row that arrived last is seen: a correction takes the place of what it corrects. Users suppressed as of
-        `day` (opted out, erased) are left out.
+        Args:
+            table: `events` or `daily_watches`, partitioned by event day and arrival day.
+            day: last event day of the window, and last arrival day.
+            days: event days of the window.
 
-        Raises:
-            MissingDay: `day` itself was not validated, or its suppressed users were not written.
-        """
-        parts = self._window("events", day, days)
-        corrections = F.col("corrects").isNotNull()
-        events = self._in_force("events", parts, key=["event_id"], superseding=corrections)
-        return self._allowed(events, day)
-
-    def read_daily_watches(self, *, day: dt.date, days: int) -> DataFrame:
-        """The aggregates of the window that ends at `day`, as they were known by the end of `day`.
-
-        One row per event day, user and video: the one that arrived last. Suppressed users are left out as by
-        `read_events`.
+        Returns:
+            Its rows, those of event days with late rows apart from the others.
 
         Raises:
-            MissingDay: as `read_events`.
+            MissingDay: `day` itself was not validated, or no event day of the window is committed.
         """
-        parts = self._window("daily_watches", day, days)
-        pairs = self._in_force("daily_watches", parts, key=["user_id", "video_id"])
-        return self._allowed(pairs, day)
+        parts = self._window(table, day, days)
+        late = [part for arrival, part in parts.items() if arrival[1] > arrival[0]]
+        if not late:
+            return Window(self._scan(table, list(parts.values())))
+        reopened_days = {arrival[0] for arrival in parts if arrival[1] > arrival[0]}
+        reopened = [part for (of, _), part in parts.items() if of in reopened_days]
+        settled = [part for (of, _), part in parts.items() if of not in reopened_days]
+        return Window(
+            self._scan(table, settled) if settled else None,
+            self._scan(table, reopened),
+            self._scan(table, late),
+        )
 
     def read_arrivals(self, table: str, arrivals: Collection[Arrival]) -> DataFrame:
         """Rows of exactly these partitions as they lie there: corrected rows and suppressed users too."""
@@ -183,43 +194,6 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
             for values, files in parts
             if values["day"] is not None and values["arrived_on"] is not None
         }
-
-    def _in_force(
-        self,
-        table: str,
-        parts: Mapping[Arrival, Part],
-        *,
-        key: Sequence[str],
-        superseding: Column | None = None,
-    ) -> DataFrame:
-        """Of the rows of an event day with the same key the one that arrived last.
-
-        Only what arrived late takes the place of another row, so a day without late parts is read as it is. The other
-        days meet the keys of their late rows: a small table that goes to every worker, so that nothing is shuffled. A
-        day's worth of late rows may outgrow that, and Spark decides by their size; `superseding` says which of them
-        count, where it is few whatever the size of the day.
-        """
-        late = {arrival: part for arrival, part in parts.items() if arrival[1] > arrival[0]}
-        if not late:
-            return self._scan(table, list(parts.values()))
-        later = self._scan(table, list(late.values()))
-        if superseding is not None:
-            later = F.broadcast(later.where(superseding))
-        renamed = later.select(
-            *[F.col(name).alias(f"_{name}") for name in ("day", "arrived_on", *key)]
-        )
-        same = [F.col(name) == F.col(f"_{name}") for name in ("day", *key)]
-        reopened = {event_day for event_day, _ in late}
-        told = self._scan(table, [part for (of, _), part in parts.items() if of in reopened])
-        last = told.join(
-            renamed, on=[*same, F.col("arrived_on") < F.col("_arrived_on")], how="left_anti"
-        )
-        settled = [part for (of, _), part in parts.items() if of not in reopened]
-        return last.unionByName(self._scan(table, settled)) if settled else last
-
-    def _allowed(self, rows: DataFrame, day: dt.date) -> DataFrame:
-        suppressed = self.read("suppressed_users", day=day).select("user_id")
-        return rows.join(F.broadcast(suppressed), on="user_id", how="left_anti")
 
     def _schema(self, rows: DataFrame) -> pa.Schema:
         return to_arrow_schema(rows.schema)

@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from microrec.errors import MissingDay
+from microrec.pipeline import event_window
 from microrec.tables import arrow, spark
 
 pytestmark = pytest.mark.spark
@@ -46,7 +47,7 @@ def suppress(user: str, night: dt.date) -> None:
 
 
 def events(night: dt.date, days: int = 7) -> list[tuple[str, int]]:
-    rows = spark.Warehouse.open().read_events(day=night, days=days).collect()
+    rows = event_window.read_events(spark.Warehouse.open(), day=night, days=days).collect()
     return sorted((row.event_id, row.watch_ms) for row in rows)
 
 
@@ -102,14 +103,14 @@ def test_daily_watches_latest_arrival_of_a_pairs_day_is_read(
     suppress("gone", TUESDAY)
 
     def seen(night: dt.date) -> list[tuple[str, str, int]]:
-        rows = _house().read_daily_watches(day=night, days=7).collect()
+        rows = event_window.read_daily_watches(_house(), day=night, days=7).collect()
         return sorted((str(row.day)[-1], row.user_id, row.n_views) for row in rows)
 
     assert seen(SUNDAY) == [("4", "gone", 1), ("4", "other", 1), ("4", "u", 1)]
     assert seen(MONDAY) == [("4", "gone", 1), ("4", "other", 1), ("4", "u", 2), ("5", "u", 5)]
     assert seen(TUESDAY) == [("4", "other", 1), ("4", "u", 3), ("5", "other", 3), ("5", "u", 5)]
     with pytest.raises(MissingDay, match="2026-01-07"):
-        _house().read_daily_watches(day=WEDNESDAY, days=7)
+        event_window.read_daily_watches(_house(), day=WEDNESDAY, days=7)
 
 
 def test_stamps_of_partitions_change_with_their_files(place: Path, spark: SparkSession) -> None:

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from microrec.errors import CheckFailed, ContractViolation, MissingDay
+from microrec.pipeline import event_window
 from microrec.tables import arrow, spark
 from tests.worlds.small_tables import DAY, NEXT, edges, users
 
@@ -108,12 +109,14 @@ def test_spark_event_reader_sees_the_window_as_of_its_day(place: Path, spark: Sp
     warehouse.write("suppressed_users", pa.Table.from_pylist([row], schema=schema), day=DAY)
 
     def seen(days: int) -> list[str]:
-        return sorted(row.user_id for row in _house().read_events(day=DAY, days=days).collect())
+        return sorted(
+            row.user_id for row in event_window.read_events(_house(), day=DAY, days=days).collect()
+        )
 
     assert seen(days=2) == ["early", "late", "now"]
     assert seen(days=1) == ["now"]
     with pytest.raises(MissingDay, match="2026-01-06"):
-        _house().read_events(day=NEXT + dt.timedelta(days=1), days=2)
+        event_window.read_events(_house(), day=NEXT + dt.timedelta(days=1), days=2)
 
 
 def _house() -> spark.Warehouse:
