@@ -25,10 +25,16 @@ MODALITY = r"\A[a-z][a-z0-9_]{0,63}\z"
 def judge_videos(delivered: DataFrame) -> DataFrame:
     """Type the rows of `raw_videos` and find how long each of them was the video's state.
 
-    Grain: one delivered row. `since` is its landing day, `until` the next day on which the video was
-    delivered (null for the state in force). Rules: malformed_line, missing_video, long_value,
-    bad_published_at, bad_duration, bad_eligible, superseded. Of several rows of one day one stands: not eligible goes
-    before eligible, so that a withdrawal is not lost; the rest is decided by content.
+    Of several rows of one day one stands: not eligible goes before eligible, so that a withdrawal is not lost; the rest
+    is decided by content.
+
+    Args:
+        delivered: `readers.read_through`, one row per delivered line.
+
+    Returns:
+        One row per delivered line, typed, with `since` (its landing day), `until` (the next day on which the video was
+        delivered, null for the state in force) and `rule`: malformed_line, missing_video, long_value, bad_published_at,
+        bad_duration, bad_eligible, superseded; null where it stands.
     """
     order = ["published_at", "duration_ms", "author_id", "caption", "tags"]
     same_day = Window.partitionBy("rule", "video_id", "since").orderBy(
@@ -49,14 +55,21 @@ def judge_videos(delivered: DataFrame) -> DataFrame:
 
 
 def states(judged_videos: DataFrame) -> DataFrame:
-    """One row per video and day on which its state changed: in force from `since` to before `until`."""
+    """Return the states of each video over time.
+
+    Args:
+        judged_videos: `judge_videos`, one row per delivered line.
+
+    Returns:
+        One row per (video, day on which its state changed): in force from `since` to before `until`.
+    """
     sound = F.col("rule").isNull() | (F.col("rule") == SUPERSEDED)
     chosen = judged_videos.where(sound & (F.col("place") == 1))
     return chosen.select("video_id", "since", "until", "duration_ms")
 
 
 def videos(judged_videos: DataFrame) -> DataFrame:
-    """`videos`: one row per video, its last delivered state."""
+    """Return the rows of `videos`: one row per video, its last delivered state."""
     return judged_videos.where(F.col("rule").isNull()).select(
         "video_id", "author_id", "published_at", "duration_ms", "caption", "tags", "eligible"
     )
@@ -65,9 +78,13 @@ def videos(judged_videos: DataFrame) -> DataFrame:
 def judge_video_features(delivered: DataFrame) -> DataFrame:
     """Type the rows of `raw_video_features` and choose the last whole vector of each video and modality.
 
-    Grain: one delivered row. Rules: malformed_line, missing_video, long_value, bad_modality (not a plain
-    lower-case word), missing_encoder, missing_vector, not_finite, wrong_length (not the length most videos'
-    last vectors of the modality have), superseded.
+    Args:
+        delivered: `readers.read_through`, one row per delivered line.
+
+    Returns:
+        One row per delivered line, typed, with `rule`: malformed_line, missing_video, long_value, bad_modality (not a
+        plain lower-case word), missing_encoder, missing_vector, not_finite, wrong_length (not the length most videos'
+        last vectors of the modality have), superseded; null where it stands.
     """
     modality = F.lower(F.trim("modality"))
     typed = delivered.select(
@@ -89,7 +106,7 @@ def judge_video_features(delivered: DataFrame) -> DataFrame:
 
 
 def video_features(judged: DataFrame) -> DataFrame:
-    """`video_features`: one row per video and modality."""
+    """Return the rows of `video_features`: one row per (modality, video)."""
     return judged.where(F.col("rule").isNull()).select(
         "modality", "video_id", "encoder_version", "vector"
     )
@@ -98,8 +115,13 @@ def video_features(judged: DataFrame) -> DataFrame:
 def judge_clip_features(delivered: DataFrame) -> DataFrame:
     """Type the rows of `raw_clip_features` and choose the last whole vector of each clip.
 
-    Grain: one delivered row. Rules: malformed_line, missing_video, long_value, bad_clip (number or bounds missing,
-    unreadable, negative or empty), missing_vector, not_finite, wrong_length, superseded.
+    Args:
+        delivered: `readers.read_through`, one row per delivered line.
+
+    Returns:
+        One row per delivered line, typed, with `rule`: malformed_line, missing_video, long_value, bad_clip (number or
+        bounds missing, unreadable, negative or empty), missing_vector, not_finite, wrong_length, superseded; null where
+        it stands.
     """
     numbers = delivered.select(
         "day",
@@ -125,7 +147,7 @@ def judge_clip_features(delivered: DataFrame) -> DataFrame:
 
 
 def clip_features(judged: DataFrame) -> DataFrame:
-    """`clip_features`: one row per clip of a video."""
+    """Return the rows of `clip_features`: one row per (video, clip)."""
     return judged.where(F.col("rule").isNull()).select(
         "video_id", "clip_no", "start_ms", "end_ms", "vector"
     )

@@ -11,10 +11,15 @@ KINDS = ("opt_out", "opt_in", "erase")
 def judge_requests(delivered: DataFrame) -> DataFrame:
     """Type the rows of `raw_privacy_requests`.
 
-    Grain: one delivered row. A request was made at the latest when it was delivered: a later time (a
-    wrong clock), or an unreadable one, becomes the end of the landing day, except that an opt-in
-    with an unreadable time does not count. Rules: malformed_line, missing_user, long_value, unknown_kind,
-    bad_timestamp.
+    A request was made at the latest when it was delivered: a later time (a wrong clock), or an unreadable one, becomes
+    the end of the landing day, except that an opt-in with an unreadable time does not count.
+
+    Args:
+        delivered: `readers.read_through`, one row per delivered line.
+
+    Returns:
+        One row per delivered line, typed, with `rule`: malformed_line, missing_user, long_value, unknown_kind,
+        bad_timestamp; null where it stands.
     """
     kind, made = F.lower(F.trim("kind")), instant(F.col("requested_at"))
     delivered_by = (F.date_add("day", 1).cast("timestamp")) - F.expr("INTERVAL 1 MICROSECOND")
@@ -34,10 +39,10 @@ def judge_requests(delivered: DataFrame) -> DataFrame:
 
 
 def suppressed_users(judged_requests: DataFrame) -> DataFrame:
-    """`suppressed_users`: one row per user who opted out or was erased, with the request in force.
+    """Return the rows of `suppressed_users`: one row per user who opted out or was erased, with the request in force.
 
-    An erasure stands for ever, from its first request. Otherwise the last request decides; of two at
-    the same instant the opt-out.
+    An erasure stands for ever, from its first request. Otherwise the last request decides; of two at the same instant
+    the opt-out.
     """
     erased = F.min(F.when(F.col("kind") == "erase", F.col("requested_at")))
     last = F.max_by("kind", F.struct("requested_at", F.col("kind") == "opt_out"))

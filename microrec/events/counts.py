@@ -36,15 +36,15 @@ def tally(
     """Count everything in one frame of a few rows.
 
     Args:
-        lines: the raw interactions, counted before any parsing or join.
+        lines: the raw interactions, one row per delivered line, counted before any parsing or join.
         judged: the same lines after `rules.judge`.
         tables: the judged rows of each other raw table, by name.
         suppressed: `consent.suppressed_users`.
 
     Returns:
-        Columns name, arrived_on (null where a count is not of one day), verdict (`accepted`, the rule
-        that refused, or what else was counted), late (arrived after its event day), corrects (stands
-        in for a line that arrived before), n.
+        One row per combination of name, arrived_on (null where a count is not of one day), verdict (`accepted`, the
+        rule that refused, or what else was counted), late (arrived after its event day) and corrects (stands in for a
+        line that arrived before), with their number n.
     """
     late = F.to_date("started_at") < F.col("arrived_on")
     corrects = F.col("corrects").isNotNull()
@@ -59,7 +59,12 @@ def tally(
 
 
 def of_day(tallies: Collection[Any], day: dt.date) -> dict[str, int]:
-    """Lines of one arrival day; accepted holds late_reopened, and that holds corrections."""
+    """Return the counts of one arrival day, by metric; accepted includes late_reopened, and that the corrections.
+
+    Args:
+        tallies: collected rows of `tally`.
+        day: UTC day of arrival.
+    """
     names = (ROWS_IN, ACCEPTED, "rejected", "duplicates", LATE, CORRECTIONS)
     figures = dict.fromkeys(names, 0)
     for row in tallies:
@@ -70,7 +75,11 @@ def of_day(tallies: Collection[Any], day: dt.date) -> dict[str, int]:
 
 
 def checked(tallies: Collection[Any], day: dt.date) -> str:
-    """The figures of an arrival day as `key=value` words, if there are lines and they add up.
+    """Return the counts of an arrival day as `key=value` words, if there are lines and they add up.
+
+    Args:
+        tallies: collected rows of `tally`.
+        day: UTC day of arrival.
 
     Raises:
         LandingError: the files of the day hold no line.
@@ -89,9 +98,13 @@ def checked(tallies: Collection[Any], day: dt.date) -> str:
 
 
 def metrics(tallies: Collection[Any], day: dt.date) -> pa.Table:
-    """Rows of `metrics` (schema `METRICS`) of the night: its arrival day, catalogue and consent.
+    """Return the rows of `metrics` (schema `METRICS`) of the night: its arrival day, catalogue and consent.
 
     Rejections appear in all and by rule. `n` is the number of delivered rows a figure is about.
+
+    Args:
+        tallies: collected rows of `tally`.
+        day: UTC day of the night.
     """
     counted = {(LINES, metric, "all"): 0 for metric in of_day([], day)}
     counted[SUPPRESSED, "users", "all"] = 0

@@ -17,24 +17,29 @@ _DATE = r"(?!0000|0001.*\+|9999-..-..[T ][^-]*-)\d{4}-\d{2}-\d{2}"
 
 
 def text(raw: Column) -> Column:
-    """The text as it is; null where it is blank."""
+    """Return the text as it is, one row per row; null where it is blank."""
     return F.when(F.trim(raw) != "", raw)
 
 
 def too_long(*names: str) -> Column:
-    """Whether one of the texts is longer than any id: every table after this one would carry it."""
+    """Return, one row per row, whether one of the texts is longer than any id: each later table would carry it."""
     return F.greatest(F.lit(0), *[F.length(name) for name in names]) > MAX_ID
 
 
 def unreadable(raw: Column, value: Column) -> Column:
-    """Whether there is text that has no value."""
+    """Return, one row per row, whether there is text that has no value.
+
+    Args:
+        raw: the text as delivered.
+        value: what a reader of this module made of it.
+    """
     return text(raw).isNotNull() & value.isNull()
 
 
 def instant(raw: Column) -> Column:
-    """ISO-8601 with a time of day (UTC where it names no offset), or epoch milliseconds.
+    """Return the instant of ISO-8601 text with a time of day (UTC where it names no offset), or of epoch milliseconds.
 
-    Epoch numbers have 12 or 13 digits (1973 to 2286), so seconds are not taken for milliseconds.
+    One row per row. Epoch numbers have 12 or 13 digits (1973 to 2286), so seconds are not taken for milliseconds.
     A time without a date is refused: Spark would complete it from the clock.
     """
     trimmed = F.upper(F.trim(raw))
@@ -47,14 +52,14 @@ def instant(raw: Column) -> Column:
 
 
 def instant_or_date(raw: Column) -> Column:
-    """As `instant`; a bare ISO date is its first instant, UTC."""
+    """Return `instant`, one row per row; a bare ISO date is its first instant, UTC."""
     trimmed = F.trim(raw)
     date = F.when(trimmed.rlike(f"^{_DATE}$"), trimmed.try_cast("timestamp"))
     return F.coalesce(instant(raw), date)
 
 
 def whole_number(raw: Column) -> Column:
-    """A bigint of up to 15 digits; `1200.0`, as pandas writes integers beside nulls, is 1200.
+    """Return a bigint of up to 15 digits, one row per row; `1200.0`, as pandas writes integers beside nulls, is 1200.
 
     JSON cannot carry more digits for sure, and sums of a few such numbers would overflow.
     """
@@ -64,7 +69,7 @@ def whole_number(raw: Column) -> Column:
 
 
 def length_ms(raw: Column) -> Column:
-    """A length in milliseconds, 0 and negative ones too; null beyond 2^31, 24 days.
+    """Return a length in milliseconds, one row per row, 0 and negative ones too; null beyond 2^31, 24 days.
 
     So the number of a video's clips and any sum of lengths can be counted.
     """
@@ -72,7 +77,7 @@ def length_ms(raw: Column) -> Column:
 
 
 def flag(raw: Column) -> Column:
-    """A boolean from 0, 1, true or false, in any case; `1.0` is 1."""
+    """Return a boolean from 0, 1, true or false, in any case, one row per row; `1.0` is 1."""
     lowered = F.lower(F.trim(raw))
     true = F.when(lowered.isin("1", "true", "1.0"), F.lit(True))
     return F.coalesce(true, F.when(lowered.isin("0", "false", "0.0"), F.lit(False)))
@@ -81,9 +86,10 @@ def flag(raw: Column) -> Column:
 def interactions(lines: DataFrame) -> DataFrame:
     """Type the lines of `raw_interactions`.
 
-    Grain: one delivered line, as it comes in. `stated_ms` is the duration the line gives (null where
-    it gives none or 0), `bad_duration` and `bad_flag` say that an optional value cannot be read,
-    `content` is a digest of what was viewed, `event_id` the producers' or else that digest.
+    Returns:
+        One row per delivered line. `stated_ms` is the duration the line gives (null where it gives none or 0),
+        `bad_duration` and `bad_flag` mark an optional value that cannot be read, `content` is a digest of what was
+        viewed, `event_id` the producers' or else that digest.
     """
     stated = length_ms(F.col("duration_ms"))
     bad_flag = F.lit(False)

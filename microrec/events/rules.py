@@ -85,7 +85,7 @@ def judge(
 
 
 def rejected(judged: DataFrame) -> DataFrame:
-    """`rejected_events`: one row per refused line, `day` its landing day."""
+    """Return the rows of `rejected_events`: one row per refused line, `day` its landing day."""
     # Equal lines of a file differ in their rule at most, so this numbering does not depend on order.
     equal = Window.partitionBy("arrived_on", "file", "line").orderBy("rule")
     return judged.where(F.col("rule").isNotNull()).select(

@@ -11,10 +11,14 @@ from microrec.events.parse import FLAGS
 
 
 def viewings(judged: DataFrame, config: Config) -> DataFrame:
-    """`events`: one row per accepted line of `rules.judge`, `day` the UTC day it began.
+    """Return the rows of `events`: one row per accepted line, `day` the UTC day it began.
 
     feedback: a dislike is negative whatever else happened; then like, share, follow, comment,
     completion or a long watch are positive; then a skip is negative; the rest is neutral.
+
+    Args:
+        judged: `rules.judge`, one row per line.
+        config: thresholds of skip, completion and long watch, and the duration buckets.
     """
     accepted = judged.where(F.col("rule").isNull())
     ratio = F.col("watch_ms") / F.col("duration_ms")

@@ -62,12 +62,19 @@ def require(landing_root: str, table: str, day: dt.date) -> None:
 
 
 def read(session: SparkSession, landing_root: str, table: str, day: dt.date) -> DataFrame:
-    """Lines that arrived on one day.
+    """Read the lines that arrived on one day.
 
-    Grain: one delivered line. Columns: the contract's without `day` (array columns typed, all others
-    string), `line` (the text of the line; for Parquet the row as JSON), `file` (relative to the
-    landing zone), `malformed` (the line is not a record of its format, its other columns mean
-    nothing), `too_long` (it was not read, and `line` is its beginning).
+    Args:
+        session: the Spark session.
+        landing_root: root of the landing zone.
+        table: landing table.
+        day: UTC day of arrival.
+
+    Returns:
+        One row per delivered line. Columns: the contract's without `day` (array columns typed, all others string),
+        `line` (the text of the line; for Parquet the row as JSON), `file` (relative to the landing zone), `malformed`
+        (the line is not a record of its format, its other columns mean nothing), `too_long` (it was not read, and
+        `line` is its beginning).
 
     Raises:
         LandingError: the day has no file, or a file is truncated or has the wrong columns.
@@ -76,7 +83,16 @@ def read(session: SparkSession, landing_root: str, table: str, day: dt.date) -> 
 
 
 def read_through(session: SparkSession, landing_root: str, table: str, day: dt.date) -> DataFrame:
-    """Lines that arrived on any day up to `day`, which is a column; none for an absent optional table.
+    """Read the lines that arrived on any day up to `day`.
+
+    Args:
+        session: the Spark session.
+        landing_root: root of the landing zone.
+        table: landing table.
+        day: last UTC day of arrival.
+
+    Returns:
+        One row per delivered line, columns as `read` and `day`; none for an absent optional table.
 
     Raises:
         LandingError: nothing arrived for a table that is not in `OPTIONAL`, or a file is at fault.
@@ -90,7 +106,16 @@ def read_through(session: SparkSession, landing_root: str, table: str, day: dt.d
 def read_days(
     session: SparkSession, landing_root: str, table: str, days: Sequence[dt.date]
 ) -> DataFrame:
-    """Lines that arrived on the given days, in one scan per format; as `read`, with the column `day`.
+    """Read the lines that arrived on the given days, in one scan per format.
+
+    Args:
+        session: the Spark session.
+        landing_root: root of the landing zone.
+        table: landing table.
+        days: UTC days of arrival.
+
+    Returns:
+        One row per delivered line, columns as `read` and `day`.
 
     Raises:
         LandingError: a day has no file, or a file is truncated or has the wrong columns.

@@ -45,7 +45,7 @@ class Limits(BaseModel):
     """Columns of a Parquet file."""
 
     def allowed(self, size: int) -> int:
-        """Bytes that a file of some bytes on disk may grow to."""
+        """Return the bytes that a file of `size` bytes on disk may grow to as it is read."""
         return min(self.file_bytes, max(self.free_bytes, self.ratio * size))
 
 
@@ -53,11 +53,15 @@ DEFAULT = Limits()
 
 
 def verify_file(path: Path, limits: Limits = DEFAULT) -> None:
-    """Reads a file to its end, in constant memory, and says so if that cannot be done or it is beyond the limits.
+    """Read a file to its end, in constant memory, and refuse it if that cannot be done or it is beyond the limits.
 
-    A gzip stream is inflated (its checksum covers every byte); a Parquet file is decoded batch by
-    batch (with page checksums where the writer left them). This costs one pass. The alternative is
-    a night that fails half way or, for text, one that is short and does not fail at all.
+    A gzip stream is inflated (its checksum covers every byte); a Parquet file is decoded batch by batch (with page
+    checksums where the writer left them). This costs one pass. The alternative is a night that fails half way or, for
+    text, one that is short and does not fail at all.
+
+    Args:
+        path: the file.
+        limits: what it may hold.
 
     Raises:
         LandingError: the file is empty, truncated, corrupt or a bomb; the message names file and reason.

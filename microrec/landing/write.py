@@ -64,13 +64,13 @@ class Part(Protocol):
 def write_rows(
     landing: str, table: str, day: dt.date, rows: pa.Table, *, kind: str, name: str = "part-0"
 ) -> Path:
-    """Writes rows as one landing file, replacing a file of the same name.
+    """Write rows as one landing file, replacing a file of the same name.
 
     Args:
         landing: root of the landing zone.
         table: landing table.
         day: UTC day of arrival.
-        rows: any columns; times are brought to microseconds UTC (a naive time is taken as UTC).
+        rows: any columns, one row per line; times are brought to microseconds UTC (a naive time is taken as UTC).
         kind: one of `KINDS`.
         name: file name without its ending.
 
@@ -91,7 +91,18 @@ def write_rows(
 def write_lines(
     landing: str, table: str, day: dt.date, lines: Sequence[str], *, kind: str, name: str = "part-0"
 ) -> Path:
-    """Writes raw text lines as they are (for CSV, the header is the caller's first line).
+    """Write raw text lines as they are (for CSV, the header is the caller's first line).
+
+    Args:
+        landing: root of the landing zone.
+        table: landing table.
+        day: UTC day of arrival.
+        lines: without line breaks.
+        kind: a text kind of `KINDS`.
+        name: file name without its ending.
+
+    Returns:
+        The path of the file.
 
     Raises:
         LandingError: the kind is not a text kind, the name is unusable, or there is no line.
@@ -108,7 +119,11 @@ def write_lines(
 
 
 def lines_of(rows: pa.Table, kind: str) -> list[str]:
-    """The text lines of rows, a CSV header first.
+    """Return the text lines of rows, a CSV header first.
+
+    Args:
+        rows: any columns, one row per line.
+        kind: a text kind of `KINDS`.
 
     Raises:
         LandingError: unknown text kind, or a line break inside a CSV value.
@@ -123,14 +138,21 @@ def lines_of(rows: pa.Table, kind: str) -> list[str]:
 def write_world(
     landing: str, parts: Iterable[Part], *, truth: Mapping[str, object] | None = None
 ) -> list[Path]:
-    """Writes the files of a planted world and its truth (`_truth/truth.json`).
+    """Write the files of a planted world and its truth (`_truth/truth.json`).
 
-    Lines go into the middle of the typed rows of a text part, where a careless reader loses its
-    footing; in a Parquet part they have no place and raise.
+    Raw lines go into the middle of the typed rows of a text part, where a careless reader fails; a Parquet part holds
+    none and raises.
+
+    Args:
+        landing: root of the landing zone.
+        parts: the files to be.
+        truth: what is known about the world; no file if left out.
+
+    Returns:
+        Paths of the files, in the order of the parts, that of the truth last.
 
     Raises:
-        LandingError: the landing zone holds other files of these tables (two worlds would be read
-            as one).
+        LandingError: the landing zone holds other files of these tables (two worlds would be read as one).
     """
     planned = list(parts)
     _refuse_strangers(landing, planned)
@@ -143,7 +165,12 @@ def write_world(
 
 
 def refuse_other_files(landing: str, table: str, keep: Iterable[Path]) -> None:
-    """Refuses a landing table that holds data files other than the ones about to be written.
+    """Refuse a landing table that holds data files other than the ones about to be written.
+
+    Args:
+        landing: root of the landing zone.
+        table: landing table.
+        keep: paths of the files to be written.
 
     Raises:
         LandingError: names the first such file and how many there are.

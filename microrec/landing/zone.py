@@ -26,7 +26,11 @@ KINDS = ("parquet", "jsonl", "jsonl.gz", "csv", "csv.gz")
 
 
 def days(landing: str, table: str) -> list[dt.date]:
-    """Days on which at least one data file of a table arrived, ascending.
+    """Return the days on which at least one data file of a table arrived, ascending.
+
+    Args:
+        landing: root of the landing zone.
+        table: one of `TABLES`.
 
     Raises:
         LandingError: a folder beside the days, or a file of an unknown kind.
@@ -39,7 +43,12 @@ def days(landing: str, table: str) -> list[dt.date]:
 
 
 def files(landing: str, table: str, day: dt.date) -> list[Path]:
-    """Data files that arrived on a day, sorted by name; empty if none did.
+    """Return the data files that arrived on a day, sorted by name; empty if none did.
+
+    Args:
+        landing: root of the landing zone.
+        table: one of `TABLES`.
+        day: UTC day of arrival.
 
     Raises:
         LandingError: an entry is a folder, has none of the endings of `KINDS`, leads out of the landing zone, is no
@@ -57,7 +66,13 @@ def files(landing: str, table: str, day: dt.date) -> list[Path]:
 
 
 def stamp(landing: str, table: str, day: dt.date, *, back: int = 0) -> str:
-    """One word for what arrived on a day and on so many days before: names, sizes and times of the files.
+    """Return one digest of what arrived on a day and the days before it: names, sizes and times of the files.
+
+    Args:
+        landing: root of the landing zone.
+        table: one of `TABLES`.
+        day: UTC day of arrival.
+        back: number of days before it that count too.
 
     Raises:
         LandingError: as `files`.
@@ -69,7 +84,7 @@ def stamp(landing: str, table: str, day: dt.date, *, back: int = 0) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """The kind of a data file, by its ending.
+    """Return the kind of a data file, by its ending.
 
     Raises:
         LandingError: the entry is a folder or has none of the endings of `KINDS`.
@@ -85,7 +100,14 @@ def kind_of(path: Path) -> str:
 
 
 def path_of(landing: str, table: str, day: dt.date, *, kind: str, name: str = "part-0") -> Path:
-    """Where `write` puts a file.
+    """Return the path of a landing file.
+
+    Args:
+        landing: root of the landing zone.
+        table: one of `TABLES`.
+        day: UTC day of arrival.
+        kind: one of `KINDS`.
+        name: file name without its ending.
 
     Raises:
         LandingError: unknown kind or unusable name.
@@ -142,5 +164,5 @@ def _is_hidden(path: Path) -> bool:
 
 
 def short_path(path: Path) -> str:
-    """Table, day and file: enough to find it, whatever the landing zone is called."""
+    """Return table, day and file of a path: enough to find it, whatever the landing zone is called."""
     return messages.plain("/".join(path.parts[-3:]))

@@ -33,13 +33,13 @@ def findings(
     now: dt.datetime,
     config: Config,
 ) -> list[str]:
-    """What is wrong, a sentence each; nothing if all is well.
+    """Return the faults of the releases, a sentence each; nothing if all is well.
 
     Args:
         releases: all of them by day, withdrawn ones too.
         begun: days whose night has written tables.
         now: the instant, with a time zone.
-        config: when to speak.
+        config: thresholds from which a fault is reported.
     """
     in_force = [one for one in releases if one.status == RELEASED]
     if not in_force:

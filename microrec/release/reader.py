@@ -71,12 +71,15 @@ class Release:
     def read(
         self, table: str, *, user_id: str | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """Rows of one table of the release, as published.
+        """Read rows of one table of the release, as published.
 
         Args:
             table: Name of a table the release pins.
             user_id: Only this user's rows (tables with a user_id); an unknown user has none.
             columns: Only these columns.
+
+        Returns:
+            Rows of `table` of the day, at the grain of its contract.
 
         Raises:
             MissingDay: The release does not pin the table.
@@ -94,18 +97,32 @@ class Release:
         return rows if columns is None else rows.select(list(columns))
 
     def to_pandas(self, table: str, *, user_id: str | None = None) -> "pd.DataFrame":
-        """As `read`, for pandas."""
+        """Return `read` as a pandas frame: rows of `table` of the day.
+
+        Args:
+            table: Name of a table the release pins.
+            user_id: Only this user's rows.
+        """
         frame: pd.DataFrame = self.read(table, user_id=user_id).to_pandas()
         return frame
 
     def to_polars(self, table: str, *, user_id: str | None = None) -> "pl.DataFrame":
-        """As `read`, for Polars (the `polars` extra)."""
+        """Return `read` as a Polars frame (the `polars` extra): rows of `table` of the day.
+
+        Args:
+            table: Name of a table the release pins.
+            user_id: Only this user's rows.
+        """
         import polars as pl
 
         return pl.DataFrame(self.read(table, user_id=user_id))
 
     def expired(self, at: dt.datetime) -> bool:
-        """Whether the release may no longer be served at the instant `at` (with a time zone)."""
+        """Return whether the release may no longer be served at the instant `at` (with a time zone).
+
+        Raises:
+            ValueError: `at` has no time zone.
+        """
         if at.tzinfo is None:
             raise ValueError(f"expired: {at} has no time zone")
         return at >= self.valid_until
@@ -134,7 +151,7 @@ class Release:
 
 
 def every(root: str | None = None) -> list[Release]:
-    """All releases by day, the withdrawn ones too."""
+    """Return all releases by day, the withdrawn ones too."""
     warehouse = Warehouse.open(root)
     if not warehouse.partitions("releases"):
         return []
@@ -149,12 +166,16 @@ def every(root: str | None = None) -> list[Release]:
 
 
 def days(root: str | None = None) -> list[dt.date]:
-    """Days that have a release which is not withdrawn, in order."""
+    """Return the days that have a release which is not withdrawn, in order."""
     return [one.day for one in every(root) if one.status == RELEASED]
 
 
 def of(day: dt.date, root: str | None = None) -> Release:
-    """The release of a day.
+    """Return the release of a day.
+
+    Args:
+        day: UTC day of the night.
+        root: Folder or object-store URI of the tables.
 
     Raises:
         MissingDay: The day has no release, or it was withdrawn.
@@ -168,7 +189,7 @@ def of(day: dt.date, root: str | None = None) -> Release:
 
 
 def latest(root: str | None = None) -> Release:
-    """The release of the greatest day that has one which is not withdrawn, whenever it was made.
+    """Return the release of the greatest day that has one which is not withdrawn, whenever it was made.
 
     Raises:
         MissingDay: There is no release at all.

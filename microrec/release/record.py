@@ -22,12 +22,12 @@ PIN = pa.struct(
 def record(
     warehouse: Warehouse, *, day: dt.date, inputs: str | None = None, reason: str | None = None
 ) -> pa.Table:
-    """The `releases` row of a day, from what is committed now; the row expires with its first list.
+    """Return the `releases` row of a day, from what is committed now; the row expires with its first list.
 
     Args:
         warehouse: has the result tables.
-        day: whose release it is.
-        inputs: word for what the night was made of, if that is known.
+        day: UTC day of the night.
+        inputs: digest of what the night was made of, if that is known.
         reason: why it is released though a gate held it.
 
     Raises:

@@ -48,12 +48,12 @@ def to(release: str, *, reason: str, root: str | None = None) -> list[dt.date]:
 
 
 def refuse_withdrawn(row: pa.Table, *, warehouse: Warehouse, day: dt.date) -> None:
-    """A withdrawn release does not come back by itself.
+    """Refuse to release again, unchanged, what was withdrawn.
 
     Args:
-        row: of `releases`, to be written.
+        row: the `releases` row to be written.
         warehouse: has the releases.
-        day: whose release it is.
+        day: UTC day of the release.
 
     Raises:
         GateHeld: the same content was withdrawn.

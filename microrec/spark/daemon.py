@@ -13,7 +13,7 @@ from importlib.machinery import PathFinder
 
 
 def folders(path: Sequence[str]) -> list[str]:
-    """The import path without archives, if Spark's Python is to be found without them; else as it is."""
+    """Return the import path without archives if Spark's Python can be found without them; else as it is."""
     found = [place for place in path if not os.path.isfile(place)]
     installed = all(PathFinder.find_spec(name, found) for name in ("pyspark", "py4j"))
     return found if installed else list(path)

@@ -141,7 +141,7 @@ CLUSTER: Options = (
 
 
 def options(here: Settings) -> dict[str, str]:
-    """Every option of the session, by name."""
+    """Return every option of the session, by name."""
     chosen = EVERYWHERE + (LOCAL if _one_machine(here.spark_master) else CLUSTER)
     found = {name: value for name, value, _ in chosen}
     found["spark.driver.memory"] = here.spark_driver_memory
@@ -152,7 +152,7 @@ def options(here: Settings) -> dict[str, str]:
 
 
 def session() -> SparkSession:
-    """The process's Spark session, started at the first call."""
+    """Return the process's Spark session, started at the first call."""
     here = settings()
     # Spark asks the environment for these: workers must be this interpreter, and on one machine ports the loopback's.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -174,12 +174,12 @@ def session() -> SparkSession:
 
 
 def hadoop(uri: str) -> str:
-    """A place as Spark's file systems name it: that of S3 is `s3a`, of Google `gs`, of Azure `abfss`."""
+    """Return a URI as Spark's file systems name it: that of S3 is `s3a`."""
     return re.sub("^s3://", "s3a://", uri)
 
 
 def literal(path: str) -> str:
-    """A path as Spark reads it without taking any of its characters for a pattern."""
+    """Return a path with its pattern characters escaped, so that Spark reads it literally."""
     return re.sub(r"([*?\[\]{}\\])", r"\\\1", path)
 
 

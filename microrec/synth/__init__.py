@@ -2,7 +2,7 @@
 
 What enters: a `Config` and a `numpy.random.Generator`. What leaves: a `World`, the files of a
 landing zone as typed rows and raw lines, and its `Truth`. Nothing here touches storage:
-`microrec.tables.landing.write_world` lays a world down.
+`microrec.landing.write.write_world` writes a world.
 
 What is planted, and the file that plants it:
 

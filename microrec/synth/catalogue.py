@@ -97,7 +97,13 @@ class Catalogue:
 
 
 def draw(config: Config, videos: Videos, rng: np.random.Generator) -> Catalogue:
-    """Draws everything the producers deliver about videos."""
+    """Return everything the producers deliver about videos.
+
+    Args:
+        config: sizes and shares.
+        videos: the videos of the world.
+        rng: source of every draw.
+    """
     rows = _video_rows(config, videos, rng)
     taken_down = None
     if config.days > 1:
@@ -114,7 +120,13 @@ def draw(config: Config, videos: Videos, rng: np.random.Generator) -> Catalogue:
 
 
 def videos_of(catalogue: Catalogue, videos: Videos, day: int) -> pa.Table:
-    """Rows of raw_videos delivered on a day: published, edited or taken down on it."""
+    """Return the rows of `raw_videos` delivered on a day: published, edited or taken down on it.
+
+    Args:
+        catalogue: everything that is delivered about videos.
+        videos: the videos of the world.
+        day: offset from the first day.
+    """
     delivered = catalogue.rows.filter(videos.born == day)
     if day > 0:
         delivered = pa.concat_tables([delivered, _edited(catalogue, videos, day)])
@@ -126,7 +138,13 @@ def videos_of(catalogue: Catalogue, videos: Videos, day: int) -> pa.Table:
 
 
 def features_of(catalogue: Catalogue, videos: Videos, day: int) -> pa.Table:
-    """Rows of raw_video_features delivered on a day: all vectors of new videos, some anew."""
+    """Return the rows of `raw_video_features` delivered on a day: all vectors of new videos, some anew.
+
+    Args:
+        catalogue: everything that is delivered about videos.
+        videos: the videos of the world.
+        day: offset from the first day.
+    """
     rows = []
     for modality in MODALITIES:
         vectors = catalogue.vectors[modality]
@@ -147,13 +165,25 @@ def features_of(catalogue: Catalogue, videos: Videos, day: int) -> pa.Table:
 
 
 def clips_of(catalogue: Catalogue, videos: Videos, day: int) -> pa.Table:
-    """Rows of raw_clip_features delivered on a day: four a new video that has them."""
+    """Return the rows of `raw_clip_features` delivered on a day: four for a new video that has them.
+
+    Args:
+        catalogue: everything that is delivered about videos.
+        videos: the videos of the world.
+        day: offset from the first day.
+    """
     positions = catalogue.clips.column("position").to_numpy()
     return catalogue.clips.filter(videos.born[positions] == day).select(CLIP_SCHEMA.names)
 
 
 def ineligible(catalogue: Catalogue, videos: Videos, day: int) -> Bools:
-    """Videos that are out on a day and may not be recommended at its end."""
+    """Return which videos [n_videos] are out on a day and may not be recommended at its end.
+
+    Args:
+        catalogue: everything that is delivered about videos.
+        videos: the videos of the world.
+        day: offset from the first day.
+    """
     barred = (videos.born <= day) & ~videos.eligible
     if catalogue.taken_down is not None and day >= catalogue.takedown_day:
         barred[catalogue.taken_down] = True

@@ -99,7 +99,17 @@ class Soiled:
 
 
 def soil(clean: pa.Table, ground: Ground, config: Config, rng: np.random.Generator) -> Soiled:
-    """Adds the dirt of a day to its clean viewings, one row per viewing, columns of `SCHEMA`."""
+    """Add the dirt of a day to its clean viewings.
+
+    Args:
+        clean: one row per viewing, columns of `viewings.SCHEMA`.
+        ground: what the dirt depends on in the world.
+        config: sizes and shares.
+        rng: source of every draw.
+
+    Returns:
+        All rows and lines of the day by label; nothing for a day without viewings.
+    """
     if clean.num_rows == 0:
         return Soiled([], [])
     parts, epoch, pool = _rearranged(clean, ground, config, rng)

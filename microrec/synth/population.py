@@ -68,12 +68,17 @@ class Videos:
 
 
 def epoch_ms(day: dt.date) -> int:
-    """Epoch milliseconds of the UTC midnight at which a day starts."""
+    """Return the epoch milliseconds of the UTC midnight at which a day starts."""
     return (day - dt.date(1970, 1, 1)).days * DAY_MS
 
 
 def draw_users(config: Config, rng: np.random.Generator) -> Users:
-    """Draws users: one to three clusters each, Pareto activity."""
+    """Return drawn users: one to three clusters each, Pareto activity.
+
+    Args:
+        config: sizes and shares.
+        rng: source of every draw.
+    """
     interest = np.zeros((config.users, config.clusters))
     most = min(3, config.clusters)
     n_liked = 1 + rng.choice(most, size=config.users, p=_decreasing(most))
@@ -90,7 +95,12 @@ def draw_users(config: Config, rng: np.random.Generator) -> Users:
 
 
 def draw_videos(config: Config, rng: np.random.Generator) -> Videos:
-    """Draws videos: clusters of equal expected size, Zipf popularity, log-normal lengths."""
+    """Return drawn videos: clusters of equal expected size, Zipf popularity, log-normal lengths.
+
+    Args:
+        config: sizes and shares.
+        rng: source of every draw.
+    """
     n = config.videos
     cluster = rng.permutation(np.arange(n) % config.clusters)
     rank = rng.permutation(n) // config.clusters

@@ -31,10 +31,15 @@ class Request:
 
 
 def draw_requests(n_users: int, n_days: int, rng: np.random.Generator) -> list[Request]:
-    """Draws the requests of a world, ordered by time.
+    """Return the requests of a world, ordered by time.
 
-    One user in a hundred opts out (at least two), every other one of them comes back, one in two
-    hundred is erased (at least one).
+    One user in a hundred opts out (at least two), every other one of them comes back, one in two hundred is erased (at
+    least one).
+
+    Args:
+        n_users: users of the world.
+        n_days: days of arrival.
+        rng: source of every draw.
     """
     n_out, n_erased = max(2, n_users // 100), max(1, n_users // 200)
     users = rng.permutation(n_users)
@@ -50,7 +55,12 @@ def draw_requests(n_users: int, n_days: int, rng: np.random.Generator) -> list[R
 
 
 def suppressed(requests: list[Request], day: int) -> dict[int, str]:
-    """Users suppressed at the end of a day, with the request in force (opt_out or erase)."""
+    """Return the users suppressed at the end of a day, with the request in force (opt_out or erase).
+
+    Args:
+        requests: ordered by time.
+        day: offset from the first day.
+    """
     in_force: dict[int, str] = {}
     for request in requests:
         if request.day > day:
@@ -63,7 +73,13 @@ def suppressed(requests: list[Request], day: int) -> dict[int, str]:
 
 
 def last_day(requests: list[Request], n_users: int, n_days: int) -> Int64s:
-    """The last day on which each user may watch; erased users stop on the day they ask."""
+    """Return the last day on which each user may watch [n_users]; erased users stop on the day they ask.
+
+    Args:
+        requests: ordered by time.
+        n_users: users of the world.
+        n_days: days of arrival.
+    """
     last = np.full(n_users, n_days - 1, dtype=np.int64)
     for request in requests:
         if request.kind == "erase":

@@ -79,12 +79,15 @@ class Audience:
         self._seen = np.zeros((len(users.ids), len(videos.ids)), dtype=np.bool_)
 
     def watch(self, day: int, may_watch: Bools, rng: np.random.Generator) -> Viewings:
-        """Draws the viewings of a day.
+        """Draw the viewings of a day.
 
         Args:
             day: offset from the first day; each day once, ascending.
-            may_watch: which users are there  # [n_users]
+            may_watch: which users are there [n_users].
             rng: source of every draw.
+
+        Returns:
+            The viewings, ordered by user and time; they count as seen from now on.
         """
         user, video = self._choose(day, may_watch, rng)
         in_interest = self._users.interest[user, self._videos.cluster[video]] > 0
@@ -129,7 +132,15 @@ class Audience:
 def log_lines(
     viewings: Viewings, day: int, users: Users, videos: Videos, rng: np.random.Generator
 ) -> pa.Table:
-    """The log lines of viewings, one row per viewing, columns of `SCHEMA`."""
+    """Return the log lines of viewings: one row per viewing, columns of `SCHEMA`.
+
+    Args:
+        viewings: the clean viewings of a day.
+        day: offset from the first day.
+        users: the users of the world.
+        videos: the videos of the world.
+        rng: source of every draw.
+    """
     user, video = viewings.user, viewings.video
     n = len(user)
     surface = _surfaces(viewings, rng)

@@ -1,7 +1,7 @@
 """A planted world: the files of a landing zone, and the truth about them.
 
 world = generate(Config(), np.random.default_rng(seed))
-landing.write_world(folder, world.parts, truth=world.truth.model_dump(mode="json"))
+write.write_world(folder, world.parts, truth=world.truth.model_dump(mode="json"))
 """
 
 import dataclasses
@@ -105,7 +105,12 @@ class Truth(pydantic.BaseModel):
     """Users suppressed at the end of the day, with the request in force."""
 
     def count(self, day: dt.date, fate: str) -> int:
-        """Rows and lines of raw_interactions that arrived on a day and have a fate."""
+        """Return the number of rows and lines of raw_interactions that arrived on a day and have a fate.
+
+        Args:
+            day: UTC day of arrival.
+            fate: accepted, rejected, duplicate or too_late.
+        """
         labels = self.delivered[day].items()
         return sum(n for label, n in labels if self.fates[label] == fate)
 
@@ -125,7 +130,11 @@ class World:
     truth: Truth
 
     def rows(self, table: str, day: dt.date) -> pa.Table:
-        """The typed rows of a table that arrive on a day, over all its files; raw lines are not.
+        """Return the typed rows of a table that arrive on a day, over all its files; raw lines are left out.
+
+        Args:
+            table: landing table; columns and grain are those of `table`, one row per delivered line.
+            day: UTC day of arrival.
 
         Raises:
             ValueError: no part of the table has typed rows on the day.
@@ -134,7 +143,12 @@ class World:
         return pa.concat_tables([rows for rows in found if rows is not None])
 
     def lines(self, table: str, day: dt.date) -> list[str]:
-        """The raw lines of a table that arrive on a day."""
+        """Return the raw lines of a table that arrive on a day.
+
+        Args:
+            table: landing table.
+            day: UTC day of arrival.
+        """
         found = [part for part in self.parts if (part.table, part.day) == (table, day)]
         return [line for part in found for line in part.lines]
 
@@ -168,11 +182,14 @@ class _Arrivals:
 
 
 def generate(config: Config, rng: np.random.Generator) -> World:
-    """Draws a world; one log line a day.
+    """Draw a world; one log line a day.
 
     Args:
         config: sizes and shares.
         rng: source of every draw; the same config and state give the same world.
+
+    Returns:
+        The files of the world, not yet written, and the truth about them.
     """
     users, videos = draw_users(config, rng), draw_videos(config, rng)
     drawn = _Drawn(

@@ -40,7 +40,7 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         where: Mapping[str, object] | None = None,
         **partition: object,
     ) -> pa.Table:
-        """Rows of a partition (of the whole table, if none is named), columns and types as declared.
+        """Read rows of a partition (of the whole table, if none is named), columns and types as declared.
 
         Args:
             table: name of the table.
@@ -49,6 +49,9 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
             where: only rows with these values, or with a whole number in a `range` of step 1, in columns that are
                 no partition columns; of a table sorted by them only the row groups that may hold one are read.
             **partition: partition values.
+
+        Returns:
+            Rows of `table`, at the grain of its contract, in no order that holds across files.
 
         Raises:
             MissingDay: nobody committed the partition.
@@ -66,7 +69,16 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         self.write(table, self.table(table).contract.schema.empty_table(), replace=[partition])
 
     def digest(self, table: str, *, version: int | None = None, **partition: object) -> str:
-        """SHA-256 of a partition's rows, whatever their order and however they lie in files."""
+        """Return the SHA-256 of a partition's rows, whatever their order and however they lie in files.
+
+        Args:
+            table: name of the table.
+            version: version of the table; the last one if left out.
+            **partition: partition values.
+
+        Raises:
+            MissingDay: nobody committed the partition.
+        """
         rows = self._rows(table, version=version, columns=None, where=None, **partition)
         order = [(name, "ascending") for name in _sortable(rows.schema)]
         total = hashlib.sha256(str(rows.schema.remove_metadata()).encode())

@@ -35,6 +35,12 @@ class Artefacts:
     ) -> tuple[str, str]:
         """Let `save` fill a new folder and make it final by a rename; the training's checkpoint is then removed.
 
+        Args:
+            day: UTC day of the night.
+            fit: `trial` or `final`.
+            model: name of the model.
+            save: writes the artefact's files into the folder it is given.
+
         Returns:
             The folder relative to the warehouse, and the SHA-256 of its files. The folder's name ends with its digest,
             so the same model of the same day is stored once.
@@ -54,15 +60,25 @@ class Artefacts:
         return final, digest
 
     def checkpoint_folder(self, *, day: object, fit: str, model: str) -> Path:
-        """Where a training may leave its state until its artefact is saved; who tries again finds it there.
+        """Return the folder of a training's state until its artefact is saved; a later try finds it there.
 
         Beside an object store that is a folder of this machine: another one begins again.
+
+        Args:
+            day: UTC day of the night.
+            fit: `trial` or `final`.
+            model: name of the model.
         """
         # Absolute: the processes of a training on a cluster start elsewhere.
         return (self._here() / _folder(day, fit, model)).absolute() / "_checkpoint"
 
     def find_artefact(self, *, day: object, fit: str, model: str) -> Path:
-        """The artefact that a row of `models` points to, checked as by `open_artefact`.
+        """Return the folder of the artefact that a row of `models` points to, checked as by `open_artefact`.
+
+        Args:
+            day: UTC day of the night.
+            fit: `trial` or `final`.
+            model: name of the model.
 
         Raises:
             MissingDay: there is no such row, or not the folder it points to.
@@ -71,7 +87,11 @@ class Artefacts:
         return self.open_artefact(row["path"], row["digest"])
 
     def open_artefact(self, path: str, digest: str) -> Path:
-        """The folder of an artefact, checked to hold what was saved.
+        """Return the folder of an artefact, checked to hold what was saved.
+
+        Args:
+            path: folder relative to the warehouse, as `save_artefact` returned it.
+            digest: SHA-256 of its files.
 
         Raises:
             MissingDay: the folder is gone or its content has changed.
@@ -96,7 +116,16 @@ class Artefacts:
     def forget_artefacts(
         self, *, before: dt.date, untouched_since: dt.datetime, dry_run: bool
     ) -> list[str]:
-        """Delete all folders of days before one in which nothing has changed since an instant; gives the days."""
+        """Delete the folders of days before `before` in which nothing has changed since an instant.
+
+        Args:
+            before: first day that is kept.
+            untouched_since: a day with a file changed after this instant is kept.
+            dry_run: delete nothing.
+
+        Returns:
+            The days that were (or would be) deleted, ascending, as `YYYY-MM-DD`.
+        """
         store, root = filesystem(self.root, self.options)
         found = fs.FileSelector(f"{root}/artefacts", recursive=True, allow_not_found=True)
         changed: dict[str, float] = {}
@@ -168,7 +197,7 @@ def _copied(root: str, options: tuple[tuple[str, str], ...], path: str) -> Path:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files, in name order."""
+    """Return the SHA-256 over the names and contents of a folder's files, in name order."""
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         total.update(str(path.relative_to(folder)).encode() + b"\0")

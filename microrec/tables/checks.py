@@ -39,9 +39,12 @@ def audit(contract: Contract, rows: ds.Dataset | pa.Table, *, scope: str) -> lis
     """Check the rows against every rule of the contract and refuse them if a `fail` rule is broken.
 
     Args:
-        contract: the promise.
-        rows: all columns of the contract, partition columns included.
-        scope: what the rows are, for messages: `day=2026-01-04, fit=trial`.
+        contract: columns, key and rules of the table.
+        rows: at the grain of the contract, all its columns, partition columns included.
+        scope: partition values for messages: `day=2026-01-04, fit=trial`.
+
+    Returns:
+        One verdict per rule of the contract, in its order.
 
     Raises:
         CheckFailed: one line per broken `fail` rule, with table, scope, rule and count.
@@ -69,6 +72,16 @@ def evaluate(contract: Contract, rows: ds.Dataset | pa.Table) -> list[Verdict]:
 
     One pass over the rows, then for each rule of uniqueness one for every KEYS of them, each after the other: a scan
     holds up to a gigabyte ahead of what reads it. What does not fit into MEMORY goes to disk.
+
+    Args:
+        contract: columns, key and rules of the table.
+        rows: at the grain of the contract, all its columns, partition columns included.
+
+    Returns:
+        One verdict per rule of the contract, in its order.
+
+    Raises:
+        ContractViolation: a rule has a type the audit does not know.
     """
     rules = contract.rules
     alone = [n for n, rule in enumerate(rules) if rule.type in _UNIQUE]

@@ -42,7 +42,7 @@ SCOPES = " | "
 
 
 def as_scope(values: Mapping[str, object]) -> dict[str, str]:
-    """Partition values as the Delta log writes them."""
+    """Return partition values as the Delta log writes them: dates in ISO form, all else as text."""
     return {
         name: value.isoformat() if isinstance(value, date) else str(value)
         for name, value in values.items()
@@ -50,19 +50,28 @@ def as_scope(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def show(scope: Scope) -> str:
-    """A scope for messages: `day=2026-01-04, fit=trial`."""
+    """Return a scope as messages show it: `day=2026-01-04, fit=trial`."""
     return ", ".join(f"{name}={value}" for name, value in scope.items())
 
 
 def covers(scope: Scope, partition: Mapping[str, str | None]) -> bool:
-    """Whether a file's partition values fall into the scope."""
+    """Return whether a file's partition values fall into the scope.
+
+    Args:
+        scope: partition values as text; columns it leaves out match any value.
+        partition: partition values of a file, None for null.
+    """
     return all(partition.get(name) == value for name, value in scope.items())
 
 
 def filesystem(root: str, options: Mapping[str, str]) -> tuple[fs.FileSystem, str]:
-    """Arrow filesystem of a place, and the place in it.
+    """Return the Arrow filesystem of a root, and the root's path in it.
 
     In an object store it is deltalake's own, so that files and log are reached with the same options.
+
+    Args:
+        root: folder, or URI of an object store.
+        options: credentials and endpoints, as deltalake takes them.
     """
     if "://" in root:
         return fs.PyFileSystem(DeltaStorageHandler(root, dict(options))), ""
@@ -96,14 +105,23 @@ class Table:
     options: Mapping[str, str] = field(repr=False)
 
     def open(self, version: int | None = None) -> DeltaTable | None:
-        """The Delta table at a version (default: now), or None if nothing was ever committed."""
+        """Return the Delta table at a version (default: now), or None if nothing was ever committed."""
         try:
             return DeltaTable(self.uri, version=version, storage_options=dict(self.options))
         except TableNotFoundError:
             return None
 
     def vacuum(self, *, hours: int, keep: Collection[int], dry_run: bool) -> list[str]:
-        """Delete files older than `hours` that neither the current version nor one to keep has, staged ones too."""
+        """Delete files that neither the current version nor one to keep has, files of failed attempts too.
+
+        Args:
+            hours: younger files stay.
+            keep: versions whose files stay.
+            dry_run: delete nothing.
+
+        Returns:
+            Paths of the files that were (or would be) deleted, relative to the table.
+        """
         delta = self.open()
         if delta is None:
             return []
@@ -117,23 +135,31 @@ class Table:
         return gone
 
     def filesystem(self) -> tuple[fs.FileSystem, str]:
-        """Arrow filesystem of the table and the table's folder in it."""
+        """Return the Arrow filesystem of the table and the table's folder in it."""
         return filesystem(self.uri, self.options)
 
     def inside(self, file: str) -> str:
-        """Where a file of a snapshot lies in `filesystem`."""
+        """Return the path of a file of a snapshot in `filesystem`."""
         return f"{self.filesystem()[1]}{file.removeprefix(self.uri)}"
 
     def attempt_folder(self, author: Author) -> str:
-        """A new folder, relative to the table, that no other attempt writes to.
+        """Return the name of a new folder, relative to the table, that no other attempt writes to.
 
-        Its name has no `=`: readers that take `key=value` folders for columns (Polars) would find one too many.
+        It has no `=`: readers that take `key=value` folders for columns (Polars) would find one too many.
         """
         run = re.sub(r"[^A-Za-z0-9._-]", "-", author.run_id)[:RUN_LENGTH]
         return f"attempt-{run}-{uuid.uuid4().hex[:12]}"
 
     def collect(self, folder: str, scopes: Sequence[Scope]) -> Staged:
-        """List what an attempt staged; a scope without rows gets one empty file that marks it as committed."""
+        """List the files an attempt staged; a scope without rows gets one empty file that marks it as committed.
+
+        Args:
+            folder: the attempt's folder, relative to the table.
+            scopes: partition values that are to be replaced.
+
+        Returns:
+            Files with their partition values and statistics, in path order.
+        """
         adds = [self._add_action(path) for path in self._data_files(folder)]
         adds = [add for add in adds if json.loads(add.stats)["numRecords"] > 0]
         for number, scope in enumerate(scopes):
@@ -144,6 +170,10 @@ class Table:
 
     def audit(self, staged: Staged, scopes: Sequence[Scope]) -> None:
         """Check file schemas, scopes and every rule of the contract on what was staged.
+
+        Args:
+            staged: result of `collect`.
+            scopes: what the files replace.
 
         Raises:
             ContractViolation: a file's columns are not the contract's, or a row lies outside the scopes.
@@ -221,9 +251,9 @@ class Table:
         )
 
     def made_with(self, scopes: Sequence[Scope]) -> list[str | None]:
-        """The words the last commits of exactly these scopes were given, from one look at the history.
+        """Return the digests that the last commits of exactly these scopes were given, in their order.
 
-        None stands for a commit that was given none, or that lies too far back.
+        The history is read once. None stands for a commit that was given none, or that lies too far back.
         """
         table, wanted = self.open(), {show(scope) for scope in scopes}
         words: dict[str, str | None] = {}

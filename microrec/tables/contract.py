@@ -113,10 +113,10 @@ def _same_type(found: pa.DataType, declared: pa.DataType) -> bool:
 
 
 def arrow_type(ddl: str) -> pa.DataType:
-    """Arrow type of a contract's `physicalType`, such as `bigint` or `array<struct<video_idx:int,at:timestamp>>`.
+    """Return the Arrow type of a `physicalType`, such as `bigint` or `array<struct<video_idx:int,at:timestamp>>`.
 
     Raises:
-        ContractViolation: the type is not one the house uses.
+        ContractViolation: the type is not one that contracts may use.
     """
     ddl = ddl.strip()
     if ddl in _ARROW_TYPES:
@@ -143,7 +143,11 @@ def _split_top_level(text: str) -> list[str]:
 
 @lru_cache
 def load(folder: Path, table: str) -> Contract:
-    """Read the contract of a table.
+    """Return the contract of a table, read once per process.
+
+    Args:
+        folder: folder of the contracts, `<table>.yaml` each.
+        table: name of the table.
 
     Raises:
         ContractViolation: there is no such contract, or it does not parse as ODCS v3.

@@ -27,8 +27,8 @@ def evaluate(contract: Contract, rows: pa.Table) -> list[Verdict]:
     """Evaluate every rule of the contract with Great Expectations.
 
     Args:
-        contract: the promise.
-        rows: all columns of the contract.
+        contract: columns, key and rules of the table.
+        rows: at the grain of the contract, all its columns.
 
     Returns:
         One verdict per declared rule, in order; `broken` counts rows as Great Expectations does (for uniqueness it
@@ -59,7 +59,12 @@ def evaluate(contract: Contract, rows: pa.Table) -> list[Verdict]:
 
 
 def require(contract: Contract, rows: pa.Table, *, scope: str) -> int:
-    """Refuse rows that break a `fail` rule in Great Expectations' opinion.
+    """Refuse rows that break a `fail` rule as Great Expectations evaluates it.
+
+    Args:
+        contract: columns, key and rules of the table.
+        rows: at the grain of the contract, all its columns.
+        scope: partition values for messages: `day=2026-01-04`.
 
     Returns:
         The number of expectations evaluated.

@@ -41,12 +41,12 @@ EPOCH = dt.datetime(1970, 1, 1)
 
 
 def order(contract: Contract) -> list[str]:
-    """Columns the rows of a file are sorted by."""
+    """Return the columns the rows of a file are sorted by: the key without partition columns."""
     return [name for name in contract.key if name not in contract.partition]
 
 
 def branch(values: Mapping[str, str | None]) -> str:
-    """Folder of a partition, as every reader of Hive-style paths expects it: `day=2026-01-04/fit=trial`.
+    """Return the folder of a partition, as readers of Hive-style paths expect it: `day=2026-01-04/fit=trial`.
 
     Raises:
         ContractViolation: a value would not be the same in every engine's notation of paths, or leads elsewhere.
@@ -71,13 +71,13 @@ def check_values(values: Mapping[str, str | None]) -> None:
 
 
 def group_rows(rows: pa.Table) -> int:
-    """Rows of a row group of this table: `ROW_GROUP`, or as many as fill `GROUP_BYTES`."""
+    """Return the rows of a row group of this table [n_rows]: `ROW_GROUP`, or as many as fill `GROUP_BYTES`."""
     fitting = GROUP_BYTES * rows.num_rows // max(rows.nbytes, 1)
     return max(1, min(ROW_GROUP, fitting)) if rows.num_rows else ROW_GROUP
 
 
 def statistics(footer: pq.FileMetaData, contract: Contract) -> str:
-    """Statistics of a file as the Delta log writes them: JSON with numRecords, nullCount, minValues, maxValues.
+    """Return a file's statistics as the Delta log writes them: JSON with numRecords, nullCount, minValues, maxValues.
 
     Bounds are safe, not always tight: texts are cut at `PREFIX` characters, instants widened to whole milliseconds.
     They are given for every flat column or for none: deltalake's `to_pyarrow_dataset` (1.6) takes a missing bound for
@@ -85,6 +85,10 @@ def statistics(footer: pq.FileMetaData, contract: Contract) -> str:
 
     - a float that is not required: it may be NaN, which a footer does not tell (the audit refuses NaN in required ones)
     - an infinity, a text or an instant that the log's notation cannot carry
+
+    Args:
+        footer: metadata of the Parquet file.
+        contract: tells required columns from others.
     """
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     groups = [group for group in groups if group.num_rows]

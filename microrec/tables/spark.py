@@ -64,7 +64,15 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         return session()
 
     def read(self, table: str, *, version: int | None = None, **partition: object) -> DataFrame:
-        """Rows of a partition at a pinned version, columns and types as declared, never inferred.
+        """Read rows of a partition at a pinned version, columns and types as declared, never inferred.
+
+        Args:
+            table: name of the table.
+            version: version of the table; the last one if left out.
+            **partition: partition values; the whole table if none is named.
+
+        Returns:
+            Rows of `table`, at the grain of its contract.
 
         Raises:
             MissingDay: nobody committed the partition.
@@ -132,7 +140,15 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         )
 
     def read_arrivals(self, table: str, arrivals: Collection[Arrival]) -> DataFrame:
-        """Rows of exactly these partitions as they lie there: corrected rows and suppressed users too."""
+        """Read exactly these partitions as they are stored: corrected rows and suppressed users too.
+
+        Args:
+            table: `events` or `daily_watches`.
+            arrivals: event day and arrival day of each partition.
+
+        Returns:
+            Rows of `table`; none for partitions that are not committed.
+        """
         parts = self._arrivals(table) if arrivals else {}
         wanted = [part for arrival, part in parts.items() if arrival in arrivals]
         if wanted:
@@ -142,7 +158,12 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         return self.session.createDataFrame([], schema).limit(0)
 
     def arrivals(self, table: str, *, day: dt.date, days: int) -> dict[Arrival, str]:
-        """The window's committed partitions that arrived by `day`, each with the fingerprint of its files.
+        """Return the window's committed partitions that arrived by `day`, each with the fingerprint of its files.
+
+        Args:
+            table: `events` or `daily_watches`.
+            day: last event day of the window, and last arrival day.
+            days: event days of the window.
 
         Raises:
             MissingDay: `day` itself was not validated.
@@ -156,7 +177,12 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
     def arrivals_made_with(
         self, table: str, *, day: dt.date, days: int
     ) -> dict[Arrival, str | None]:
-        """The same partitions, each with the word it was last written with (see `made_with`).
+        """Return the partitions of `arrivals`, each with the digest it was last written with (see `made_with`).
+
+        Args:
+            table: `events` or `daily_watches`.
+            day: last event day of the window, and last arrival day.
+            days: event days of the window.
 
         Raises:
             MissingDay: as `arrivals`.

@@ -49,7 +49,7 @@ class Warehouse(ABC, Generic[Frame]):
 
     @classmethod
     def open(cls, root: str | None = None) -> Self:
-        """The warehouse the settings name (or the one at `root`).
+        """Return the warehouse the settings name (or the one at `root`).
 
         Raises:
             BadArgument: the root is neither a folder nor the URI of an object store.
@@ -60,7 +60,7 @@ class Warehouse(ABC, Generic[Frame]):
         return cls(place, here.schemas, author, here.storage_options)
 
     def table(self, name: str) -> Table:
-        """Folder, contract and log of a table.
+        """Return a table: its folder, contract and log.
 
         Raises:
             ContractViolation: the table has no contract.
@@ -68,11 +68,11 @@ class Warehouse(ABC, Generic[Frame]):
         return Table(f"{self.root}/{name}", contract.load(self.schemas, name), self.options)
 
     def tables(self) -> list[str]:
-        """Names of all tables that have a contract, in order."""
+        """Return the names of all tables that have a contract, in order."""
         return sorted(path.stem for path in self.schemas.glob("*.yaml"))
 
     def version(self, table: str) -> int:
-        """Version of the table's last commit.
+        """Return the version of the table's last commit.
 
         Raises:
             MissingDay: nothing was ever committed.
@@ -83,7 +83,12 @@ class Warehouse(ABC, Generic[Frame]):
         return int(delta.version())
 
     def partitions(self, table: str, *, version: int | None = None) -> list[dict[str, str | None]]:
-        """Partition values that are committed, empty ones included, in order."""
+        """Return the partition values that are committed, empty partitions included, in order.
+
+        Args:
+            table: name of the table.
+            version: version of the table; the last one if left out.
+        """
         delta = self.table(table).open(version)
         if delta is None:
             return []
@@ -94,12 +99,22 @@ class Warehouse(ABC, Generic[Frame]):
         ]
 
     def exists(self, table: str, **partition: object) -> bool:
-        """Whether a partition is committed (an empty one counts)."""
+        """Return whether a partition is committed (an empty one counts).
+
+        Args:
+            table: name of the table.
+            **partition: partition values.
+        """
         scope = as_scope(partition)
         return any(covers(scope, found) for found in self.partitions(table))
 
     def snapshot(self, table: str, *, version: int | None = None, **partition: object) -> Snapshot:
-        """The files that hold a partition.
+        """Return the files that hold a partition.
+
+        Args:
+            table: name of the table.
+            version: version of the table; the last one if left out.
+            **partition: partition values; the whole table if none is named.
 
         Raises:
             MissingDay: nobody committed it; the message names the table, the partition and the warehouse.
@@ -125,7 +140,12 @@ class Warehouse(ABC, Generic[Frame]):
         )
 
     def count(self, table: str, *, version: int | None = None, **partition: object) -> int:
-        """Rows of a partition, from the log.
+        """Return the number of rows of a partition, from the log.
+
+        Args:
+            table: name of the table.
+            version: version of the table; the last one if left out.
+            **partition: partition values.
 
         Raises:
             MissingDay: nobody committed it.
@@ -175,7 +195,12 @@ class Warehouse(ABC, Generic[Frame]):
         return version
 
     def fingerprint(self, *tables: str, **partition: object) -> str:
-        """One word for the tables' files in a partition: none of theirs where nobody committed it."""
+        """Return one digest of the names of the tables' files in a partition; a table that lacks it adds none.
+
+        Args:
+            *tables: names of the tables.
+            **partition: partition values.
+        """
         files: list[str] = []
         for table in tables:
             if self.exists(table, **partition):
@@ -184,13 +209,23 @@ class Warehouse(ABC, Generic[Frame]):
         return fingerprint(files, self.root)
 
     def made_with(self, table: str, **scope: object) -> str | None:
-        """The word a scope was last written with; a reader may reuse rows only if it would give the same word."""
+        """Return the digest a scope was last written with; a reader may reuse rows only if it would give the same.
+
+        Args:
+            table: name of the table.
+            **scope: partition values, exactly those of the commit.
+        """
         return self.made_with_each(table, [scope])[0]
 
     def made_with_each(
         self, table: str, scopes: Sequence[Mapping[str, object]]
     ) -> list[str | None]:
-        """`made_with` of several scopes, in their order, from one look at the table's history."""
+        """Return `made_with` of several scopes, in their order, from one look at the table's history.
+
+        Args:
+            table: name of the table.
+            scopes: partition values, exactly those of the commits.
+        """
         return self.table(table).made_with([as_scope(scope) for scope in scopes])
 
     @abstractmethod
@@ -203,15 +238,19 @@ class Warehouse(ABC, Generic[Frame]):
 
 
 def fingerprint(files: Iterable[str], root: str) -> str:
-    """One word for the names of files under a root.
+    """Return one digest of the names of files under a root.
 
-    No name is ever used for two files, so equal words mean equal rows.
+    No name is ever used for two files, so equal digests mean equal rows.
+
+    Args:
+        files: full paths, in an order that stays the same.
+        root: what the names leave out, so that a warehouse may move.
     """
     return digest([" ".join(file.removeprefix(root) for file in files)], digits=64)
 
 
 def words(partition: Mapping[str, object]) -> str:
-    """Partition values as a log line shows them."""
+    """Return partition values as a log line shows them: `day=2026-01-04 fit=trial`."""
     return " ".join(f"{name}={value}" for name, value in partition.items())
 
 
