@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
     "landing/write": "landing/test_zone.py",
     "models/clip/clip_batches": "models/clip/test_clip_interest.py",
     "models/clip/clip_counts": "models/inputs/test_clip_arrays.py",
+    "models/training/phases": "models/graph/test_fitting.py",
     "models/training/process_group": "models/training/test_parallel.py",
     "oracle/compare": "test_oracle.py",
     "oracle/evidence": "test_oracle.py",

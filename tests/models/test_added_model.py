@@ -10,7 +10,7 @@ import pytest
 
 from microrec.config.settings import settings
 from microrec.core import fitted
-from microrec.landing import zone
+from microrec.landing import write
 from microrec.release import reader
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
@@ -46,7 +46,7 @@ def warehouse(
     (tmp_path / "recipe.toml").write_text(RECIPE)
     settings.cache_clear()
     world = generate(Config(users=80, videos=120, days=6), np.random.default_rng(2))
-    zone.write_world(str(tmp_path / "landing"), world.parts)
+    write.write_world(str(tmp_path / "landing"), world.parts)
     models.install(tmp_path / "packages", monkeypatch)
     yield Warehouse.open()
     models.forget()
