@@ -7,9 +7,9 @@ Writes: user_edges, metrics (stage user_graph)
 
 import datetime as dt
 
-from microrec.config import recipe
 from microrec.graphs.similarity import measures, pearson, provenance, reuse, user_edges
 from microrec.graphs.similarity.user_edges import FORMAT, SOURCE, Inputs, Plans
+from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables import spark
 
@@ -23,35 +23,55 @@ def main(day: job.Day) -> None:
     Raises:
         MissingDay: the day's watch graph was not built.
     """
-    config, warehouse = recipe.section("graphs.user_edges", pearson.Config), spark.Warehouse.open()
-    word = provenance.stamp(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
-    tonight = night(warehouse, day, config)
-    edges = user_edges.networks(tonight, chosen(warehouse, day, tonight, config), config=config)
-    warehouse.write("user_edges", edges, day=day, replace=FITS, made_with=[word, word])
-    network = warehouse.read("user_edges", day=day)  # to compute it is the dear part of this job
-    figures = user_edges.measure(tonight, network, config=config)
+    night = Night.open(day)
+    config = night.recipe.section("graphs.user_edges", pearson.Config)
+    warehouse = spark.Warehouse.open()
+    stamp = provenance.stamp(FORMAT, config, warehouse.fingerprint(*INPUTS, day=day))
+    inputs = read_inputs(warehouse, day, config)
+    plans = plan_reuse(warehouse, night.previous_day, inputs, config)
+    edges = user_edges.networks(inputs, plans, config=config)
+    warehouse.write("user_edges", edges, day=day, replace=FITS, made_with=[stamp, stamp])
+
+    network = warehouse.read("user_edges", day=day)  # computing it again would take most of the job
+    figures = user_edges.measure(inputs, network, config=config)
     warehouse.write(
         "metrics", measures.table(warehouse.session, figures), day=day, stage="user_graph"
     )
 
 
-def night(warehouse: spark.Warehouse, day: dt.date, config: pearson.Config) -> Inputs:
-    """What a day's networks are made of."""
+def read_inputs(warehouse: spark.Warehouse, day: dt.date, config: pearson.Config) -> Inputs:
+    """Return rows of `watch_edges`, `users` and `video_nodes`, and how many users there are.
+
+    Args:
+        warehouse: has the tables.
+        day: of the night.
+        config: of the networks.
+    """
     tables = [warehouse.read(table, day=day) for table in INPUTS]
     return Inputs.of(*tables, n_users=warehouse.count("users", day=day), config=config)
 
 
-def chosen(warehouse: spark.Warehouse, day: dt.date, now: Inputs, config: pearson.Config) -> Plans:
-    """What to take of yesterday's lists, if they are what would be built now."""
-    before = day - dt.timedelta(days=1)
-    word = provenance.stamp(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
-    found = provenance.stale_reasons(
-        warehouse.made_with("user_edges", day=before, fit=SOURCE), word
-    )
-    if reasons := (*user_edges.obstacles(config), *found):
+def plan_reuse(
+    warehouse: spark.Warehouse, before: dt.date, inputs: Inputs, config: pearson.Config
+) -> Plans:
+    """Plan what to take of the lists of the day before, if they are what would be built now.
+
+    Args:
+        warehouse: has them.
+        before: the day before.
+        inputs: of the day itself.
+        config: of the networks.
+
+    Returns:
+        By fit which lists are kept, or why none are.
+    """
+    stamp = provenance.stamp(FORMAT, config, warehouse.fingerprint(*INPUTS, day=before))
+    committed = warehouse.made_with("user_edges", day=before, fit=SOURCE)
+    stale = provenance.stale_reasons(committed, stamp)
+    if reasons := (*user_edges.obstacles(config), *stale):
         return {scope["fit"]: reuse.Plan(reasons) for scope in FITS}
     edges = warehouse.read("user_edges", day=before, fit=SOURCE)
-    return user_edges.plans(now, night(warehouse, before, config), edges, config=config)
+    return user_edges.plans(inputs, read_inputs(warehouse, before, config), edges, config=config)
 
 
 if __name__ == "__main__":
