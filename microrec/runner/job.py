@@ -51,7 +51,7 @@ Model = Annotated[
 ]
 
 # torch's threads spin while they wait for one another: on 2 busy cores a training took 34 CPU seconds, with this 10,
-# to the same bits. Said here because it must be said before torch is imported.
+# to the same bits. It stands here because it must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 logger = logging.getLogger(__name__)
@@ -82,8 +82,8 @@ def start(main: Callable[..., None]) -> None:
     finally:
         logger.info("seconds=%.1f peak_mb=%d", time.monotonic() - began, _peak_megabytes())
     if failed is not None:
-        said = messages.one_line(in_one_line(failed))
-        logger.error("%s: %s", type(failed).__name__, said)
+        message = messages.one_line(in_one_line(failed))
+        logger.error("%s: %s", type(failed).__name__, message)
         at_fault = isinstance(failed, MicrorecError)
         sys.exit(ExitStatus.DATA_ERROR if at_fault else ExitStatus.FAILURE)
 
@@ -91,13 +91,13 @@ def start(main: Callable[..., None]) -> None:
 def in_one_line(error: Exception) -> str:
     """Return the message of an error without colours and Java's stack; of its causes only the innermost."""
     lines = [line.strip() for line in COLOUR.sub("", str(error)).splitlines()]
-    said = [line for line in lines if line and not line.startswith(("at ", "... "))]
-    causes = [line for line in said if line.startswith("Caused by: ")]
-    return " ".join([*said[:1], *causes[-1:]] if causes else said)
+    kept = [line for line in lines if line and not line.startswith(("at ", "... "))]
+    causes = [line for line in kept if line.startswith("Caused by: ")]
+    return " ".join([*kept[:1], *causes[-1:]] if causes else kept)
 
 
 def configure_logs() -> None:
-    """One line per fact on standard error; libraries speak only when something is wrong."""
+    """Log one line per fact to standard error; of libraries warnings only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

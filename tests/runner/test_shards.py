@@ -28,7 +28,7 @@ def warehouse(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
     return arrow.Warehouse.open()
 
 
-def ask(kind: str = "vectors") -> shards.Ask:
+def ask(kind: str = "vectors") -> shards.RowMaker:
     """Of planted vectors, small whole numbers whose sums are exact, or of lists."""
     rng = np.random.default_rng(1)
     seen = sparse.random(N_USERS, N_VIDEOS, 0.2, format="csr", dtype=np.float32, rng=rng)
