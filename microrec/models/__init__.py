@@ -23,7 +23,7 @@ of different lengths (`ContractViolation`), names that are not in the `registry`
   and `fitting` puts it together.
 - The edges a batch is asked to predict are left out of the graph that predicts them, and users
   over the activity cap (`activity`) do not teach. The first rule is worth more than any part of any
-  network, the second is for the models of neighbours: README, "Quality".
+  network, the second is for the models of neighbours: tests/benchmarks/README.md.
 - Models of sequences (`multi_trend`, `din`, `dnn`, `sasrec`) are fitted by `exposures`, which gives
   them batches of what was shown; their epochs are chosen by gAUC, or by recall where they propose.
 - Importing a model costs numpy and scipy (0.3 s); only the graph networks pay for torch and PyG

@@ -11,7 +11,7 @@ benchmark measures what the pipeline would publish. All eligible videos are rank
   the mean is over all (night, user) pairs, and a user is resampled with all nights.
 * Ties: retrieval gives equal scores in the order of video_idx. A benchmark therefore numbers its
   videos `in_hash_order` of their ids: the order of ties is the order of the hashes, which says
-  nothing about popularity, age or the order of a file (models.md, 2.1, rule 6).
+  nothing about popularity, age or the order of a file (microrec/models/README.md, section 2.1).
 """
 
 import hashlib
@@ -375,7 +375,7 @@ def dense(fitted: Any, users: NDArray[np.int64], known: Knowledge) -> NDArray[np
 
 
 class Config(BaseModel):
-    """Weights of the hybrid of models.md 7.3; its video_neighbours has weight 1."""
+    """Weights of the hybrid of microrec/models/README.md, section 7.3; its video_neighbours has weight 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -388,7 +388,7 @@ class Config(BaseModel):
 
 
 class hybrid:  # noqa: N801 # stands where a module of microrec.models would
-    """The simple hybrid of models.md 7.3, in the form of a model's module."""
+    """The simple hybrid of microrec/models/README.md, section 7.3, in the form of a model's module."""
 
     Config = Config
 

@@ -1,6 +1,6 @@
 """Every model on TikTok: `python -m tests.benchmarks.tiktok --data ../shared/data/tiktok --out DIR`.
 
-The split of MMSSL and DiffMM (models.md 7.1, 7.2): one held-out video for each user of `val` and of
+The split of MMSSL and DiffMM (microrec/models/README.md, 7.1 and 7.2): one held-out video for each user of `val` and of
 `test`, whose users are disjoint. What happens, in this order:
 
 1. Tuning. Up to `--budget` configurations of each model, the Config as it stands first, the others
@@ -70,7 +70,7 @@ PUBLISHED = {
     "GenRec-V1*": (0.1165, 0.0492),
     "MDMNS*": (0.1193, 0.0525),
 }
-"""Recall@20 and NDCG@20 on test (models.md 7.1). *: the epoch was chosen by test recall."""
+"""Recall@20 and NDCG@20 on test (microrec/models/README.md, section 7.1). *: the epoch was chosen by test recall."""
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 Watches: pairs (user u, video v) are drawn with a chance in proportion to a_u * p_v, where a_u falls
 as rank ** -0.4 and p_v as (rank + 6) ** -0.9 (ranks in random order, so an index says nothing),
 until `n_watches` different pairs are there. The first video of S is seen by three quarters of the
-users; the shift 6 gives the numbers of pairs that performance.md models (6e8 for S, 1.1e10 for SP).
+users; the shift 6 gives the numbers of pairs that the design of the kernels counts on (6e8 for S, 1.1e10 for SP).
 With `tastes`, users and videos belong to that many groups and about half of the watches are drawn
 within the own group; without, who watches what is independent, and neighbours are made of chance
 and popularity alone.

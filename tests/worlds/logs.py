@@ -215,7 +215,7 @@ def _likes(events: Sequence[Event], n_users: int, n_videos: int) -> npt.NDArray[
 def _rows(
     events: Sequence[Event], day: int, users: Sequence[int], n_videos: int
 ) -> list[dict[str, Any]]:
-    """Rows of `sequences` as of the start of a day, futures by brute force (models.md 4.2, stage A)."""
+    """Rows of `sequences` as of the start of a day, futures by brute force (microrec/models/README.md, section 4.2)."""
     cut = day * DAY_US
     before = [one for one in events if one.at < cut]
     history: dict[int, list[tuple[int, int]]] = defaultdict(list)

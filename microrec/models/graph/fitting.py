@@ -3,7 +3,7 @@
 The search trains on the part train and is judged by the recall of the part validation; the refit trains on all the
 edges of the fit (`training/phases.py`).
 
-Decided, and measured on both data sets that this project is developed on (README, "Quality"):
+Decided, and measured on both data sets that this project is developed on (tests/benchmarks/README.md):
 - The edges a batch is asked to predict are left out of the graph that predicts them
   (`mask_targets`): with them in it, a user of few videos is made of the very video that is asked
   for, and learning ends with copying.

@@ -11,7 +11,7 @@ videos, S^m: the frozen graph of nearest videos by modality m, f^m: feature vect
     score    = < e_u + norm(p_u),  e_i + norm(h_i) + norm(c_i) > (+ the popularity of i)
 
 The defaults are not the published ones (`layers` 2, `user_rows` own, powers 1/2, `pref_power` 1,
-`unit`, `loss` bpr, no popularity): README, "Quality", has what each is worth on real data.
+`unit`, `loss` bpr, no popularity): tests/benchmarks/README.md has what each is worth on real data.
 
 Decided here: a missing modality is masked in every sum and attention; a cold video (nobody who
 speaks has liked it) has no id row, neither its own nor as somebody's neighbour; negatives are warm
@@ -45,7 +45,7 @@ class Config(TrainingConfig):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: Literal["bpr", "softmax"] = "softmax"
-    """`bpr`, as published, or all warm videos at once; what each is worth: README, "Quality"."""
+    """`bpr`, as published, or all warm videos at once; what each is worth: tests/benchmarks/README.md."""
     l2: NonNegativeFloat = 0.0
     """Weight of the squared id rows of a batch."""
     learning_rate: PositiveFloat = 3e-3
