@@ -7,7 +7,9 @@ Writes: events, rejected_events (arrival days of the window no night validated y
 `rejected_events` is committed after `events`: it marks an arrival day as validated.
 """
 
+import datetime as dt
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from microrec.config import recipe
@@ -23,50 +25,54 @@ logger = logging.getLogger(__name__)
 
 def main(day: job.Day) -> None:
     """Validate the arrival days of a night's window, and its catalogue and consent."""
-    night, config, landing_root = (
-        recipe.night(),
-        recipe.section("events", Config),
-        settings().landing,
-    )
-    warehouse, late = Warehouse.open(), night.lateness_days
-    landed = zone.days(landing_root, counts.LINES)
-    done = [one for one in landed if warehouse.exists("rejected_events", day=one)]
-    plan = arrivals.plan(
-        day, landed=landed, committed=done, window_days=night.window_days, lateness_days=late
-    )
-    days = plan.validated
+    config = recipe.section("events", Config)
+    landing = settings().landing
+    late = recipe.night().lateness_days
+    warehouse = Warehouse.open()
+    days, read = planned(warehouse, day)
     with ExitStack() as kept:
         tables = {}
         for name, judge in {**catalogue.JUDGES, **consent.JUDGES}.items():
-            tables[name] = judge(
-                readers.read_through(warehouse.session, landing_root, name, day)
-            ).persist()
+            delivered = readers.read_through(warehouse.session, landing, name, day)
+            tables[name] = judge(delivered).persist()
             kept.callback(tables[name].unpersist)
-        lines = readers.read_days(warehouse.session, landing_root, counts.LINES, plan.read)
-        states, typed = catalogue.states(tables["raw_videos"]), parse.interactions(lines)
-        judged = rules.judge(typed, states, days=days, config=config, lateness_days=late).persist()
+        lines = readers.read_days(warehouse.session, landing, counts.LINES, read)
+        states = catalogue.states(tables["raw_videos"])
+        judged = rules.judge(
+            parse.interactions(lines), states, days=days, config=config, lateness_days=late
+        ).persist()
         kept.callback(judged.unpersist)
         suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
         tallies = counts.tally(lines, judged, tables, suppressed).collect()
-        for one in days:
-            logger.info("validated arrived_on=%s %s", one, counts.checked(tallies, one))
-        words = [zone.stamp(landing_root, counts.LINES, one, back=late) for one in days]
-        arrived = [{"arrived_on": one} for one in days]
+        for each in days:
+            logger.info("validated arrived_on=%s %s", each, counts.checked(tallies, each))
+        stamps = [zone.stamp(landing, counts.LINES, each, back=late) for each in days]
+        arrived = [{"arrived_on": each} for each in days]
         warehouse.write(
-            "events", signals.viewings(judged, config), replace=arrived, made_with=words
+            "events", signals.viewings(judged, config), replace=arrived, made_with=stamps
         )
-        warehouse.write(
-            "rejected_events", rules.rejected(judged), replace=[{"day": d} for d in days]
-        )
-        warehouse.write("videos", catalogue.videos(tables["raw_videos"]), day=day)
-        vectors = catalogue.video_features(tables["raw_video_features"])
-        warehouse.write("video_features", vectors, day=day)
-        warehouse.write(
-            "clip_features", catalogue.clip_features(tables["raw_clip_features"]), day=day
-        )
-        warehouse.write("suppressed_users", suppressed, day=day)
+        marked = [{"day": each} for each in days]
+        warehouse.write("rejected_events", rules.rejected(judged), replace=marked)
+        as_of_day = {
+            "videos": catalogue.videos(tables["raw_videos"]),
+            "video_features": catalogue.video_features(tables["raw_video_features"]),
+            "clip_features": catalogue.clip_features(tables["raw_clip_features"]),
+            "suppressed_users": suppressed,
+        }
+        for table, frame in as_of_day.items():
+            warehouse.write(table, frame, day=day)
         rows = warehouse.session.createDataFrame(counts.metrics(tallies, day))
         warehouse.write("metrics", rows, day=day, stage="events")
+
+
+def planned(warehouse: Warehouse, day: dt.date) -> tuple[Sequence[dt.date], Sequence[dt.date]]:
+    """Return the arrival days to validate tonight, and those to read for it, see `arrivals.plan`."""
+    night = recipe.night()
+    landed = zone.days(settings().landing, counts.LINES)
+    done = [each for each in landed if warehouse.exists("rejected_events", day=each)]
+    window, late = night.window_days, night.lateness_days
+    plan = arrivals.plan(day, landed=landed, committed=done, window_days=window, lateness_days=late)
+    return plan.validated, plan.read
 
 
 if __name__ == "__main__":

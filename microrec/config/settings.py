@@ -96,7 +96,7 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(f"{_variable(one['loc'])}: {one['msg']}" for one in error.errors())
+        wrong = "; ".join(f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors())
     except SettingsError as error:
         wrong = str(error)
     # Not from the error: its cause has the value.
@@ -122,5 +122,5 @@ class Redacted(logging.Formatter):
         return redacted(super().format(record))
 
 
-def _variable(place: tuple[int | str, ...]) -> str:
-    return f"MICROREC_{str(place[0]).upper()}" if place else "MICROREC_*"
+def _variable(location: tuple[int | str, ...]) -> str:
+    return f"MICROREC_{str(location[0]).upper()}" if location else "MICROREC_*"

@@ -154,7 +154,8 @@ def clip_features(judged: DataFrame) -> DataFrame:
 
 
 def _typed_videos(delivered: DataFrame) -> DataFrame:
-    published, length = instant_or_date(F.col("published_at")), length_ms(F.col("duration_ms"))
+    published = instant_or_date(F.col("published_at"))
+    length = length_ms(F.col("duration_ms"))
     return delivered.select(
         F.col("day").alias("since"),
         text(F.col("video_id")).alias("video_id"),

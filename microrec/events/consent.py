@@ -21,7 +21,8 @@ def judge_requests(delivered: DataFrame) -> DataFrame:
         One row per delivered line, typed, with `rule`: malformed_line, missing_user, long_value, unknown_kind,
         bad_timestamp; null where it stands.
     """
-    kind, made = F.lower(F.trim("kind")), instant(F.col("requested_at"))
+    kind = F.lower(F.trim("kind"))
+    made = instant(F.col("requested_at"))
     delivered_by = (F.date_add("day", 1).cast("timestamp")) - F.expr("INTERVAL 1 MICROSECOND")
     rules = [
         ("malformed_line", F.col("malformed")),

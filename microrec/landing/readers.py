@@ -244,37 +244,38 @@ def _parquet_frame(
     return _shaped(rows, promised, columns, malformed=F.col("too_long"), typed=typed)
 
 
-def _as_text(value: Column, found: pa.DataType, declared: pa.DataType) -> Column | None:
+def _as_text(value: Column, kind: pa.DataType, declared: pa.DataType) -> Column | None:
     """A Parquet value as the text formats would hold it; None where there is no such text."""
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    if _is_list(found):
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if _is_list(kind):
         return value.try_cast(_ddl(declared)) if pa.types.is_list(declared) else None
-    if pa.types.is_floating(found):
+    if pa.types.is_floating(kind):
         # pandas turns a column with a missing value into floats: NaN is null, 1200.0 is 1200.
         whole = (value == F.floor(value)) & (F.abs(value) < 2**53)
         text = F.when(whole, value.try_cast("bigint").cast("string")).otherwise(
             value.cast("string")
         )
         return F.when(~F.isnan(value), text)
-    if pa.types.is_timestamp(found):
+    if pa.types.is_timestamp(kind):
         # Spark reads no nanoseconds.
-        return None if found.unit == "ns" else F.date_format(value, _ISO)
+        return None if kind.unit == "ns" else F.date_format(value, _ISO)
     plain = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean,
              pa.types.is_decimal, pa.types.is_date, pa.types.is_null)  # fmt: skip
-    return value.cast("string") if any(fits(found) for fits in plain) else None
+    return value.cast("string") if any(fits(kind) for fits in plain) else None
 
 
-def _is_list(found: pa.DataType) -> bool:
-    return bool(pa.types.is_list(found) or pa.types.is_large_list(found))
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _check_columns(promised: Contract, names: list[str], path: Path) -> None:
     required = [c.name for c in promised.columns if c.required and c.name != "day"]
-    found, known = Counter(names), set(promised.schema.names)
-    wrong = [f"unknown column {messages.shown(name)}" for name in names if name not in known]
-    wrong += [f"missing column {name!r}" for name in required if name not in found]
-    wrong += [f"column {messages.shown(name)} appears twice" for name, n in found.items() if n > 1]
+    counts = Counter(names)
+    declared = set(promised.schema.names)
+    wrong = [f"unknown column {messages.shown(name)}" for name in names if name not in declared]
+    wrong += [f"missing column {name!r}" for name in required if name not in counts]
+    wrong += [f"column {messages.shown(name)} appears twice" for name, n in counts.items() if n > 1]
     if wrong:
         more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise LandingError(f"{_where(promised, path)}: {'; '.join(wrong[:NAMED])}{more}")
@@ -321,7 +322,8 @@ def _shaped(
     for column in promised.columns:
         value = values.get(column.name, F.lit(None).cast("string"))
         if pa.types.is_list(column.type) and column.name not in typed:
-            text, value = value, F.from_json(value, _ddl(column.type))
+            text = value
+            value = F.from_json(value, _ddl(column.type))
             malformed = malformed | (text.isNotNull() & value.isNull())
         if column.name != "day":
             columns.append(value.alias(column.name))

@@ -77,12 +77,15 @@ def verify_file(path: Path, limits: Limits = DEFAULT) -> None:
 
 
 def _verify_text(path: Path, size: int, limits: Limits) -> None:
-    last, total, open_line = b"", 0, 0
+    last = b""
+    total = 0
+    open_line = 0
     allowed = limits.allowed(size)
     try:
         with _open_text(path) as stream:
             while chunk := stream.read(_CHUNK):
-                last, total = chunk, total + len(chunk)
+                last = chunk
+                total = total + len(chunk)
                 if total > allowed:
                     raise _bomb(path, size, allowed)
                 # A line within a chunk is no longer than the chunk: only those across chunks are measured.
@@ -145,7 +148,8 @@ def _texts(path: Path, metadata: pq.FileMetaData, size: int, limits: Limits) -> 
     Raises:
         LandingError: what the footer says is beyond the limits.
     """
-    allowed, declared = limits.allowed(size), 0
+    allowed = limits.allowed(size)
+    declared = 0
     if metadata.num_columns > limits.columns:
         raise LandingError(
             f"{short_path(path)}: {metadata.num_columns} columns, more than {limits.columns}"
@@ -163,7 +167,9 @@ def _texts(path: Path, metadata: pq.FileMetaData, size: int, limits: Limits) -> 
 
 def _read_all(path: Path, file: pq.ParquetFile, size: int, limits: Limits) -> int:
     """Decode a file and count its rows."""
-    n_rows, total, allowed = 0, 0, limits.allowed(size)
+    n_rows = 0
+    total = 0
+    allowed = limits.allowed(size)
     for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
         n_rows += batch.num_rows
         for n_bytes, longest in map(_measured, batch.columns):
@@ -189,7 +195,7 @@ def _measured(column: pa.Array) -> tuple[int, int]:
 def _rows_at_once(metadata: pq.FileMetaData) -> int:
     """Rows of a batch: fewer where rows are long lists, or lists of texts, which no dictionary holds."""
     columns = [metadata.schema.column(position) for position in range(metadata.num_columns)]
-    nested = any(one.physical_type == _TEXT and "." in one.path for one in columns)
+    nested = any(column.physical_type == _TEXT and "." in column.path for column in columns)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     values = [
         group.column(position).num_values / max(group.num_rows, 1)

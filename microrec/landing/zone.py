@@ -38,8 +38,8 @@ def days(landing: str, table: str) -> list[dt.date]:
     root = _table_folder(landing, table)
     if not root.is_dir():
         return []
-    found = [_day_of(folder) for folder in root.iterdir() if not _is_hidden(folder)]
-    return sorted(day for day in found if files(landing, table, day))
+    arrival_days = [_day_of(folder) for folder in root.iterdir() if not _is_hidden(folder)]
+    return sorted(day for day in arrival_days if files(landing, table, day))
 
 
 def files(landing: str, table: str, day: dt.date) -> list[Path]:
@@ -57,12 +57,12 @@ def files(landing: str, table: str, day: dt.date) -> list[Path]:
     folder = _folder(landing, table, day)
     if not folder.is_dir():
         return []
-    found = sorted(path for path in folder.iterdir() if not _is_hidden(path))
+    paths = sorted(path for path in folder.iterdir() if not _is_hidden(path))
     landing_root = Path(landing).resolve()
-    for path in found:
+    for path in paths:
         kind_of(path)
         _refuse_strange(path, landing_root)
-    return found
+    return paths
 
 
 def stamp(landing: str, table: str, day: dt.date, *, back: int = 0) -> str:
@@ -77,10 +77,12 @@ def stamp(landing: str, table: str, day: dt.date, *, back: int = 0) -> str:
     Raises:
         LandingError: as `files`.
     """
-    days_ = [day - dt.timedelta(days=ago) for ago in range(back + 1)]
-    found = [(path, path.stat()) for one in days_ for path in files(landing, table, one)]
-    words = [f"{short_path(path)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in found]
-    return digest(words)
+    arrival_days = [day - dt.timedelta(days=ago) for ago in range(back + 1)]
+    stats = [
+        (path, path.stat()) for arrived in arrival_days for path in files(landing, table, arrived)
+    ]
+    lines = [f"{short_path(path)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
+    return digest(lines)
 
 
 def kind_of(path: Path) -> str:

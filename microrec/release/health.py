@@ -41,36 +41,37 @@ def findings(
         now: the instant, with a time zone.
         config: thresholds from which a fault is reported.
     """
-    in_force = [one for one in releases if one.status == RELEASED]
+    in_force = [release for release in releases if release.status == RELEASED]
     if not in_force:
         return ["releases: none is in force"]
-    latest, found = in_force[-1], []
+    latest = in_force[-1]
+    faults = []
     expected = (now - dt.timedelta(hours=config.late_hours)).date() - dt.timedelta(days=1)
     if latest.day < expected:
-        found.append(f"releases: the latest is of {latest.day}, that of {expected} is overdue")
+        faults.append(f"releases: the latest is of {latest.day}, that of {expected} is overdue")
     if latest.expired(now):
-        found.append(f"releases: {latest.id} expired at {latest.valid_until:%Y-%m-%d %H:%M} UTC")
-    found += _sizes(in_force[-1 - config.releases :], config)
+        faults.append(f"releases: {latest.id} expired at {latest.valid_until:%Y-%m-%d %H:%M} UTC")
+    faults += _sizes(in_force[-1 - config.releases :], config)
     days = [expected - dt.timedelta(days=back) for back in range(config.releases)][::-1]
     first = in_force[0].day
-    of_day = {one.day: one for one in releases}
+    of_day = {release.day: release for release in releases}
     for day in days:
-        one = of_day.get(day)
-        if one is not None and one.status == WITHDRAWN:
-            found.append(f"releases[day={day}]: withdrawn: {one.reason}")
-        elif one is None and day > first and day != expected:
+        release = of_day.get(day)
+        if release is not None and release.status == WITHDRAWN:
+            faults.append(f"releases[day={day}]: withdrawn: {release.reason}")
+        elif release is None and day > first and day != expected:
             state = "begun and not finished" if day in begun else "never begun"
-            found.append(f"releases[day={day}]: no release, the night was {state}")
-    return found
+            faults.append(f"releases[day={day}]: no release, the night was {state}")
+    return faults
 
 
 def _sizes(releases: Sequence[Release], config: Config) -> list[str]:
     """Tables of the last release that are much smaller or larger than those before."""
     *before, latest = releases
-    found = []
+    faults = []
     for table in LISTS if before else ():
-        usual = median(one.tables[table].rows for one in before if table in one.tables)
+        usual = median(release.tables[table].rows for release in before if table in release.tables)
         rows = latest.tables[table].rows
         if not config.share * usual <= rows <= usual / config.share:
-            found.append(f"{table}[day={latest.day}]: {rows} rows, usually {usual:.0f}")
-    return found
+            faults.append(f"{table}[day={latest.day}]: {rows} rows, usually {usual:.0f}")
+    return faults

@@ -134,10 +134,10 @@ class Release:
             CheckFailed: A table's content is not what was published.
         """
         for pin in self.tables.values():
-            found = self.warehouse.digest(pin.table, day=self.day, version=pin.version)
-            if found != pin.digest:
+            digest = self.warehouse.digest(pin.table, day=self.day, version=pin.version)
+            if digest != pin.digest:
                 raise CheckFailed(
-                    f"{pin.table}[day={self.day}]: digest {found} at version {pin.version},"
+                    f"{pin.table}[day={self.day}]: digest {digest} at version {pin.version},"
                     f" the release has {pin.digest}"
                 )
 
@@ -167,7 +167,7 @@ def every(root: str | None = None) -> list[Release]:
 
 def days(root: str | None = None) -> list[dt.date]:
     """Return the days that have a release which is not withdrawn, in order."""
-    return [one.day for one in every(root) if one.status == RELEASED]
+    return [release.day for release in every(root) if release.status == RELEASED]
 
 
 def of(day: dt.date, root: str | None = None) -> Release:
@@ -180,12 +180,12 @@ def of(day: dt.date, root: str | None = None) -> Release:
     Raises:
         MissingDay: The day has no release, or it was withdrawn.
     """
-    found = {one.day: one for one in every(root)}
-    if day not in found:
+    by_day = {release.day: release for release in every(root)}
+    if day not in by_day:
         raise MissingDay(f"releases[day={day}]: no release in {Warehouse.open(root).root}")
-    if found[day].status == WITHDRAWN:
-        raise MissingDay(f"releases[day={day}]: withdrawn: {found[day].reason}")
-    return found[day]
+    if by_day[day].status == WITHDRAWN:
+        raise MissingDay(f"releases[day={day}]: withdrawn: {by_day[day].reason}")
+    return by_day[day]
 
 
 def latest(root: str | None = None) -> Release:
@@ -194,10 +194,10 @@ def latest(root: str | None = None) -> Release:
     Raises:
         MissingDay: There is no release at all.
     """
-    found = days(root)
-    if not found:
+    released = days(root)
+    if not released:
         raise MissingDay(f"releases: no release in {Warehouse.open(root).root}")
-    return of(found[-1], root)
+    return of(released[-1], root)
 
 
 def rows_of(
@@ -235,12 +235,14 @@ def rows_of(
     if "user_id" in rows.column_names:
         return rows.filter(pc.equal(rows["user_id"], user_id))
     users = warehouse.read("users", day=day)
-    known = users.filter(pc.equal(users["user_id"], user_id))["user_idx"]
-    if not len(known) or "user_idx" not in rows.column_names:
+    user_idx = users.filter(pc.equal(users["user_id"], user_id))["user_idx"]
+    if not len(user_idx) or "user_idx" not in rows.column_names:
         raise MissingDay(f"{table}[day={day}]: no rows of user {user_id}")
-    return rows.filter(pc.equal(rows["user_idx"], known[0]))
+    return rows.filter(pc.equal(rows["user_idx"], user_idx[0]))
 
 
 def _days_of(warehouse: Warehouse, table: str) -> list[dt.date]:
     """Days committed in a table, in order."""
-    return sorted({dt.date.fromisoformat(str(one["day"])) for one in warehouse.partitions(table)})
+    return sorted(
+        {dt.date.fromisoformat(str(partition["day"])) for partition in warehouse.partitions(table)}
+    )

@@ -30,16 +30,16 @@ def vacuum(
     """
     kept = reader.every(warehouse.root)[-keep:]
     pins = [pin for release in kept for pin in release.tables.values()]
-    found = {}
+    deleted = {}
     for table in warehouse.tables():
         pinned = {pin.version for pin in pins if pin.table == table}
-        found[table] = warehouse.table(table).vacuum(hours=hours, keep=pinned, dry_run=dry_run)
-        logger.info("vacuum table=%s files=%d dry_run=%s", table, len(found[table]), dry_run)
+        deleted[table] = warehouse.table(table).vacuum(hours=hours, keep=pinned, dry_run=dry_run)
+        logger.info("vacuum table=%s files=%d dry_run=%s", table, len(deleted[table]), dry_run)
     if kept:
         since = now - dt.timedelta(hours=hours)
         first = kept[0].day
-        found["artefacts"] = warehouse.forget_artefacts(
+        deleted["artefacts"] = warehouse.forget_artefacts(
             before=first, untouched_since=since, dry_run=dry_run
         )
-        logger.info("vacuum artefacts=%d dry_run=%s", len(found["artefacts"]), dry_run)
-    return found
+        logger.info("vacuum artefacts=%d dry_run=%s", len(deleted["artefacts"]), dry_run)
+    return deleted

@@ -30,19 +30,20 @@ def to(release: str, *, reason: str, root: str | None = None) -> list[dt.date]:
         raise MicrorecError("rollback: give a reason")
     releases = reader.every(root)
     target = _named(release, releases)
-    later = [one.day for one in releases if one.day > target.day and one.status == RELEASED]
+    later = [other.day for other in releases if other.day > target.day and other.status == RELEASED]
     if not later and target.status == RELEASED:
         raise MicrorecError(f"rollback: {target.id} is the latest release already")
-    warehouse, changed = Warehouse.open(root), [target.day, *later]
+    warehouse = Warehouse.open(root)
+    changed = [target.day, *later]
     rows = warehouse.read("releases").sort_by("day")
     rows = rows.filter(pc.is_in(rows["day"], value_set=pa.array(changed, pa.date32())))
-    told = {
+    changes = {
         "status": [RELEASED, *[WITHDRAWN] * len(later)],
         "reason": [None, *[reason.strip()] * len(later)],
     }
-    for name, words in told.items():
-        place = rows.schema.get_field_index(name)
-        rows = rows.set_column(place, name, pa.array(words, pa.string()))
+    for name, values in changes.items():
+        position = rows.schema.get_field_index(name)
+        rows = rows.set_column(position, name, pa.array(values, pa.string()))
     warehouse.write("releases", rows, replace=[{"day": day} for day in changed])
     return later
 
@@ -58,7 +59,7 @@ def refuse_withdrawn(row: pa.Table, *, warehouse: Warehouse, day: dt.date) -> No
     Raises:
         GateHeld: the same content was withdrawn.
     """
-    before = {one.day: one for one in reader.every(warehouse.root)}.get(day)
+    before = {published.day: published for published in reader.every(warehouse.root)}.get(day)
     if before is None or before.status == RELEASED:
         return
     (pins,) = row["tables"].to_pylist()
@@ -73,8 +74,10 @@ def refuse_withdrawn(row: pa.Table, *, warehouse: Warehouse, day: dt.date) -> No
 
 def _named(release: str, releases: list[Release]) -> Release:
     """The release with an id, or of a day."""
-    for one in releases:
-        if release in (one.id, str(one.day)):
-            return one
-    known = ", ".join(one.id for one in releases[-5:]) or "none"
-    raise MicrorecError(f"rollback: no release {messages.shown(release)}; the last ones: {known}")
+    for candidate in releases:
+        if release in (candidate.id, str(candidate.day)):
+            return candidate
+    last_ids = ", ".join(candidate.id for candidate in releases[-5:]) or "none"
+    raise MicrorecError(
+        f"rollback: no release {messages.shown(release)}; the last ones: {last_ids}"
+    )

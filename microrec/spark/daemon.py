@@ -14,9 +14,9 @@ from importlib.machinery import PathFinder
 
 def folders(path: Sequence[str]) -> list[str]:
     """Return the import path without archives if Spark's Python can be found without them; else as it is."""
-    found = [place for place in path if not os.path.isfile(place)]
-    installed = all(PathFinder.find_spec(name, found) for name in ("pyspark", "py4j"))
-    return found if installed else list(path)
+    kept = [entry for entry in path if not os.path.isfile(entry)]
+    installed = all(PathFinder.find_spec(name, kept) for name in ("pyspark", "py4j"))
+    return kept if installed else list(path)
 
 
 if __name__ == "__main__":

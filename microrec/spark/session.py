@@ -143,12 +143,12 @@ CLUSTER: Options = (
 def options(here: Settings) -> dict[str, str]:
     """Return every option of the session, by name."""
     chosen = EVERYWHERE + (LOCAL if _one_machine(here.spark_master) else CLUSTER)
-    found = {name: value for name, value, _ in chosen}
-    found["spark.driver.memory"] = here.spark_driver_memory
-    found["spark.driver.extraJavaOptions"] = " ".join([*_archived(here), here.spark_java_options])
+    values = {name: value for name, value, _ in chosen}
+    values["spark.driver.memory"] = here.spark_driver_memory
+    values["spark.driver.extraJavaOptions"] = " ".join([*_archived(here), here.spark_java_options])
     if here.spark_shuffle_partitions is not None:
-        found["spark.sql.shuffle.partitions"] = str(here.spark_shuffle_partitions)
-    return {**found, **here.spark_options}
+        values["spark.sql.shuffle.partitions"] = str(here.spark_shuffle_partitions)
+    return {**values, **here.spark_options}
 
 
 def session() -> SparkSession:

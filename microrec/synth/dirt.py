@@ -144,7 +144,8 @@ def _rearranged(
     clean: pa.Table, ground: Ground, config: Config, rng: np.random.Generator
 ) -> tuple[list[tuple[str, int, pa.Table]], list[Row], _Pool]:
     """Clean rows that arrive late, twice, without a duration, or (second result) as text."""
-    n, n_few = clean.num_rows, config.dirt_per_kind
+    n = clean.num_rows
+    n_few = config.dirt_per_kind
     n_double = round(config.duplicate_share * n)
     pool = _Pool(n, rng)
     late = [

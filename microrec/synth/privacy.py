@@ -41,9 +41,11 @@ def draw_requests(n_users: int, n_days: int, rng: np.random.Generator) -> list[R
         n_days: days of arrival.
         rng: source of every draw.
     """
-    n_out, n_erased = max(2, n_users // 100), max(1, n_users // 200)
+    n_out = max(2, n_users // 100)
+    n_erased = max(1, n_users // 200)
     users = rng.permutation(n_users)
-    out, erased = users[:n_out], users[n_out : n_out + n_erased]
+    out = users[:n_out]
+    erased = users[n_out : n_out + n_erased]
     drawn = [("opt_out", 1, 0, user) for user in out]
     drawn += [("opt_in", 3, 1, user) for user in out[::2]]
     drawn += [("erase", 2, 2, user) for user in erased]

@@ -141,7 +141,8 @@ def log_lines(
         videos: the videos of the world.
         rng: source of every draw.
     """
-    user, video = viewings.user, viewings.video
+    user = viewings.user
+    video = viewings.video
     n = len(user)
     surface = _surfaces(viewings, rng)
     event_ids = np.array([f"e{day:03d}-{number:07d}" for number in range(n)], dtype=object)
@@ -225,7 +226,8 @@ def _surfaces(viewings: Viewings, rng: np.random.Generator) -> NDArray[np.str_]:
 
 def _signals(viewings: Viewings, rng: np.random.Generator) -> dict[str, Bools]:
     """Explicit signals in the order of `SCHEMA`: rare, and only where the viewing agrees."""
-    done, inside = viewings.completed, viewings.in_interest
+    done = viewings.completed
+    inside = viewings.in_interest
     chance = {
         "liked": done * (0.02 + 0.10 * inside),
         "shared": done * 0.02,

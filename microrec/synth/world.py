@@ -191,7 +191,8 @@ def generate(config: Config, rng: np.random.Generator) -> World:
     Returns:
         The files of the world, not yet written, and the truth about them.
     """
-    users, videos = draw_users(config, rng), draw_videos(config, rng)
+    users = draw_users(config, rng)
+    videos = draw_videos(config, rng)
     drawn = _Drawn(
         config=config,
         users=users,
@@ -275,7 +276,8 @@ def _interactions(
     arrivals: _Arrivals, day: int, date: dt.date, rng: np.random.Generator
 ) -> list[Part]:
     """Rows in random order over two files, so that no reader can lean on order or on one file."""
-    table, kind = "raw_interactions", _kind("raw_interactions", day)
+    table = "raw_interactions"
+    kind = _kind("raw_interactions", day)
     rows = pa.concat_tables([viewings.SCHEMA.empty_table(), *arrivals.rows[day]])
     rows = rows.take(rng.permutation(rows.num_rows)).combine_chunks()
     lines = tuple(arrivals.lines[day])
@@ -308,8 +310,11 @@ def _requests_of(drawn: _Drawn, day: int) -> pa.Table:
 
 
 def _truth(drawn: _Drawn, arrivals: _Arrivals, watched: dict[dt.date, int]) -> Truth:
-    users, videos, books = drawn.users, drawn.videos, drawn.catalogue
-    user_ids, video_ids = users.ids.tolist(), videos.ids.tolist()
+    users = drawn.users
+    videos = drawn.videos
+    books = drawn.catalogue
+    user_ids = users.ids.tolist()
+    video_ids = videos.ids.tolist()
     days = {day: _date(drawn.config, day) for day in range(drawn.config.days)}
     return Truth(
         user_interest=dict(zip(user_ids, users.interest.tolist(), strict=True)),

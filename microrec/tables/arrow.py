@@ -181,7 +181,8 @@ def _equal(values: Mapping[str, object], schema: pa.Schema) -> pc.Expression | N
 def _term(field: pc.Expression, value: object, kind: pa.DataType) -> pc.Expression:
     """One value, or a range of whole numbers."""
     if isinstance(value, range):
-        start, stop = pa.scalar(value.start, kind), pa.scalar(value.stop, kind)
+        start = pa.scalar(value.start, kind)
+        stop = pa.scalar(value.stop, kind)
         return (field >= start) & (field < stop)
     return field == pa.scalar(value, kind)
 

@@ -127,17 +127,18 @@ class Artefacts:
             The days that were (or would be) deleted, ascending, as `YYYY-MM-DD`.
         """
         store, root = filesystem(self.root, self.options)
-        found = fs.FileSelector(f"{root}/artefacts", recursive=True, allow_not_found=True)
+        selector = fs.FileSelector(f"{root}/artefacts", recursive=True, allow_not_found=True)
         changed: dict[str, float] = {}
-        for one in store.get_file_info(found):
-            inside = one.path[len(root) :].lstrip("/").split("/")
+        for info in store.get_file_info(selector):
+            inside = info.path[len(root) :].lstrip("/").split("/")
             if len(inside) > 1 and inside[1].startswith("day="):
-                day, at = inside[1].removeprefix("day="), one.mtime
-                changed[day] = max(changed.get(day, 0), at.timestamp() if at else 0)
+                day = inside[1].removeprefix("day=")
+                changed_at = info.mtime
+                changed[day] = max(changed.get(day, 0), changed_at.timestamp() if changed_at else 0)
         days = [
             day
-            for day, at in sorted(changed.items())
-            if arguments.day(day) < before and at <= untouched_since.timestamp()
+            for day, changed_at in sorted(changed.items())
+            if arguments.day(day) < before and changed_at <= untouched_since.timestamp()
         ]
         for day in days if not dry_run else ():
             store.delete_dir(f"{root}/artefacts/day={day}")
@@ -153,8 +154,8 @@ class Artefacts:
         """The warehouse, or the folder of this machine that stands for one in an object store."""
         if not self._is_remote():
             return Path(self.root)
-        word = hashlib.sha256(self.root.encode()).hexdigest()[:16]
-        return Path.home() / ".cache" / "microrec" / word
+        digest = hashlib.sha256(self.root.encode()).hexdigest()[:16]
+        return Path.home() / ".cache" / "microrec" / digest
 
 
 def _folder(day: object, fit: str, model: str) -> str:
@@ -185,12 +186,12 @@ def _copied(root: str, options: tuple[tuple[str, str], ...], path: str) -> Path:
     store, here = filesystem(root, dict(options))
     selector = fs.FileSelector(f"{here}/{path}", recursive=True, allow_not_found=True)
     folder = Path(scratch.name, "artefact")
-    for one in store.get_file_info(selector):
-        if one.type == fs.FileType.File:
-            place = folder / one.path.split(f"{path}/", 1)[1]
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with store.open_input_stream(one.path) as stream:
-                place.write_bytes(stream.read())
+    for info in store.get_file_info(selector):
+        if info.type == fs.FileType.File:
+            target = folder / info.path.split(f"{path}/", 1)[1]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with store.open_input_stream(info.path) as stream:
+                target.write_bytes(stream.read())
     if not folder.is_dir():
         raise MissingDay(f"artefact {path}: no such folder in {root}")
     return folder

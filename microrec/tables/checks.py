@@ -91,11 +91,14 @@ def evaluate(contract: Contract, rows: ds.Dataset | pa.Table) -> list[Verdict]:
         options = {"memory_limit": MEMORY, "temp_directory": scratch}
         with duckdb.connect(config=options) as connection:
             connection.register("staged", rows)
-            number, *found = connection.execute(query).fetchall()[0]
-            counts = dict(zip(together, found, strict=True))
+            n_rows, *row = connection.execute(query).fetchall()[0]
+            counts = dict(zip(together, row, strict=True))
             for n in alone:
-                queries = _repeated(rules[n].kwargs, shares=number // KEYS + 1)
-                counts[n] = sum(connection.execute(one).fetchall()[0][0] for one in queries)
+                queries = _repeated(rules[n].kwargs, shares=n_rows // KEYS + 1)
+                counts[n] = sum(
+                    connection.execute(query_of_share).fetchall()[0][0]
+                    for query_of_share in queries
+                )
     return [Verdict(rule, int(counts[n] or 0)) for n, rule in enumerate(rules)]
 
 
@@ -166,7 +169,8 @@ def _repeated(kwargs: Mapping[str, Any], *, shares: int) -> Iterator[str]:
 
 
 def _greater(kwargs: Mapping[str, Any]) -> str:
-    larger, smaller = kwargs["column_A"], kwargs["column_B"]
+    larger = kwargs["column_A"]
+    smaller = kwargs["column_B"]
     operator = ">=" if kwargs.get("or_equal") else ">"
     present = f"NOT {_missing(larger)} AND NOT {_missing(smaller)}"
     return _count_where(f"{present} AND NOT ({_name(larger)} {operator} {_name(smaller)})")

@@ -186,8 +186,8 @@ class Table:
                 raise ContractViolation(
                     f"{self.contract.table}: staged rows of [{where}] lie outside what is written"
                 )
-            found = pq.read_schema(filesystem.open_input_file(f"{root}/{unquote(add.path)}"))
-            self.contract.check_schema(found, without=frozenset(self.contract.partition))
+            schema = pq.read_schema(filesystem.open_input_file(f"{root}/{unquote(add.path)}"))
+            self.contract.check_schema(schema, without=frozenset(self.contract.partition))
         checks.audit(self.contract, self._dataset(staged), scope=SCOPES.join(map(show, scopes)))
 
     def commit(
@@ -208,9 +208,11 @@ class Table:
             CommitConflict: a newer attempt of the same run has committed.
             CommitFailedError: the log stayed contended.
         """
-        properties, tries = self._properties(staged, scopes, author, made_with), MAX_TRIES
+        properties = self._properties(staged, scopes, author, made_with)
+        tries = MAX_TRIES
         while True:
-            table, tries = self.open(), tries - 1
+            table = self.open()
+            tries = tries - 1
             try:
                 if table is None:
                     self._create(staged, properties)
@@ -255,15 +257,16 @@ class Table:
 
         The history is read once. None stands for a commit that was given none, or that lies too far back.
         """
-        table, wanted = self.open(), {show(scope) for scope in scopes}
-        words: dict[str, str | None] = {}
+        table = self.open()
+        wanted = {show(scope) for scope in scopes}
+        digests: dict[str, str | None] = {}
         for entry in [] if table is None else table.history(HISTORY_DEPTH):
             given = json.loads(entry.get("made_with", "{}"))
             for scope in wanted.intersection(str(entry.get("scope", "")).split(SCOPES)):
-                words.setdefault(scope, given.get(scope))
-            if len(words) == len(wanted):
+                digests.setdefault(scope, given.get(scope))
+            if len(digests) == len(wanted):
                 break
-        return [words.get(show(scope)) for scope in scopes]
+        return [digests.get(show(scope)) for scope in scopes]
 
     def _create(self, staged: Staged, properties: CommitProperties) -> None:
         try:
@@ -302,10 +305,10 @@ class Table:
     def _data_files(self, folder: str) -> Iterable[fs.FileInfo]:
         filesystem, root = self.filesystem()
         selector = fs.FileSelector(f"{root}/{folder}", recursive=True, allow_not_found=True)
-        found = [
+        infos = [
             info for info in filesystem.get_file_info(selector) if info.path.endswith(".parquet")
         ]
-        return sorted(found, key=lambda info: info.path)
+        return sorted(infos, key=lambda info: info.path)
 
     def _add_action(self, info: fs.FileInfo) -> AddAction:
         filesystem, root = self.filesystem()

@@ -80,15 +80,15 @@ class Contract:
             ContractViolation: naming the table and each extra, missing or retyped column.
         """
         declared = {c.name: c.type for c in self.columns if c.name not in without}
-        have = dict(zip(found.names, found.types, strict=True))
-        wrong = [f"extra column {name}" for name in have if name not in declared]
-        wrong += [f"missing column {name}" for name in declared if name not in have]
+        types = dict(zip(found.names, found.types, strict=True))
+        wrong = [f"extra column {name}" for name in types if name not in declared]
+        wrong += [f"missing column {name}" for name in declared if name not in types]
         wrong += [
-            f"column {name} is {have[name]}, declared {declared[name]}"
+            f"column {name} is {types[name]}, declared {declared[name]}"
             for name in declared
-            if name in have and not _same_type(have[name], declared[name])
+            if name in types and not _same_type(types[name], declared[name])
         ]
-        if wrong or len(found.names) != len(have):
+        if wrong or len(found.names) != len(types):
             raise ContractViolation(f"{self.table}: {'; '.join(wrong) or 'a column appears twice'}")
 
 
@@ -132,7 +132,9 @@ def arrow_type(ddl: str) -> pa.DataType:
 
 
 def _split_top_level(text: str) -> list[str]:
-    parts, depth, begin = [], 0, 0
+    parts = []
+    depth = 0
+    begin = 0
     for position, character in enumerate(text):
         depth += {"<": 1, ">": -1}.get(character, 0)
         if character == "," and depth == 0:

@@ -94,31 +94,32 @@ def statistics(footer: pq.FileMetaData, contract: Contract) -> str:
     groups = [group for group in groups if group.num_rows]
     required = {field.name for field in contract.schema if not field.nullable}
     types = {field.name: field.type for field in footer.schema.to_arrow_schema()}
-    told: dict[str, Any] = {"numRecords": footer.num_rows, "nullCount": {}}
+    figures: dict[str, Any] = {"numRecords": footer.num_rows, "nullCount": {}}
     bounds: dict[str, tuple[Any, Any] | None] = {}
     for index in range(footer.num_columns):
         name = footer.schema.column(index).path
         columns = [group.column(index).statistics for group in groups]
         # The path of a nested column is no field's name.
-        if name not in types or not all(one and one.has_null_count for one in columns):
+        if name not in types or not all(column and column.has_null_count for column in columns):
             continue
-        told["nullCount"][name] = sum(one.null_count for one in columns)
+        figures["nullCount"][name] = sum(column.null_count for column in columns)
         # A group without a value has no bounds and needs none.
         filled = [c for c, g in zip(columns, groups, strict=True) if c.null_count < g.num_rows]
         if filled:
             bounds[name] = _bounds(types[name], filled, nan_free=name in required)
     if bounds and all(bounds.values()):
-        for place, word in enumerate(("minValues", "maxValues")):
-            told[word] = {name: pair[place] for name, pair in bounds.items() if pair}
+        for position, key in enumerate(("minValues", "maxValues")):
+            figures[key] = {name: pair[position] for name, pair in bounds.items() if pair}
     # Plain UTF-8: deltalake misreads the two escapes of a character beyond the first 65,536.
-    return json.dumps(told, ensure_ascii=False)
+    return json.dumps(figures, ensure_ascii=False)
 
 
 def _bounds(kind: pa.DataType, groups: list[Any], *, nan_free: bool) -> tuple[Any, Any] | None:
     """Least and greatest value of a column over its row groups, as the log writes them; None if not known for sure."""
     if not all(group.has_min_max for group in groups):
         return None
-    low, high = min(g.min_raw for g in groups), max(g.max_raw for g in groups)
+    low = min(g.min_raw for g in groups)
+    high = max(g.max_raw for g in groups)
     if pa.types.is_timestamp(kind) and kind.unit == "us":
         return _instants(low, high)
     if pa.types.is_date(kind):
@@ -146,7 +147,8 @@ def _instants(low: int, high: int) -> tuple[str, str] | None:
 def _dates(low: int, high: int) -> tuple[str, str] | None:
     """Days since 1970 as dates."""
     try:
-        first, last = EPOCH + dt.timedelta(days=low), EPOCH + dt.timedelta(days=high)
+        first = EPOCH + dt.timedelta(days=low)
+        last = EPOCH + dt.timedelta(days=high)
     except OverflowError:
         return None
     return first.date().isoformat(), last.date().isoformat()

@@ -187,12 +187,15 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         Raises:
             MissingDay: as `arrivals`.
         """
-        known = list(self._known(table, day, days))
-        scopes = [{"day": event_day, "arrived_on": arrived_on} for event_day, arrived_on in known]
-        return dict(zip(known, self.made_with_each(table, scopes), strict=True))
+        arrivals = list(self._known(table, day, days))
+        scopes = [
+            {"day": event_day, "arrived_on": arrived_on} for event_day, arrived_on in arrivals
+        ]
+        return dict(zip(arrivals, self.made_with_each(table, scopes), strict=True))
 
     def _window(self, table: str, day: dt.date, days: int) -> dict[Arrival, Part]:
-        first, parts = day - dt.timedelta(days=days - 1), self._known(table, day, days)
+        first = day - dt.timedelta(days=days - 1)
+        parts = self._known(table, day, days)
         if not parts:
             raise MissingDay(f"{table}[{first}..{day}]: no event day of the window is committed")
         logger.info(
@@ -241,10 +244,10 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         files.partitionBy(*dynamic).parquet(hadoop(f"{opened.uri}/{folder}/{inside}".rstrip("/")))
 
 
-def _of_path(name: str, found: set[str | None]) -> Column:
+def _of_path(name: str, values: set[str | None]) -> Column:
     """A partition value: the one all files share, or what each row's file path says."""
-    if len(found) == 1:
-        return F.lit(found.pop())
+    if len(values) == 1:
+        return F.lit(values.pop())
     # Per row: a regular expression here took 80 % of the time of reading a table.
     after = F.substring_index(F.col("_metadata.file_path"), f"/{name}=", -1)
     return F.nullif(F.substring_index(after, "/", 1), F.lit(NULL_PARTITION))
@@ -252,9 +255,11 @@ def _of_path(name: str, found: set[str | None]) -> Column:
 
 def _checked(values: Mapping[str, str | None], files: Sequence[str]) -> Sequence[str]:
     """The files, after checking that their paths say the partition values the log says."""
-    words = [f"/{name}={quote(value or NULL_PARTITION)}/" for name, value in values.items()]
+    folders = [f"/{name}={quote(value or NULL_PARTITION)}/" for name, value in values.items()]
     for file in files:
-        missing = [word for word in words if word not in file]
-        if missing or "%" in "".join(words):
-            raise ContractViolation(f"{file}: the path does not hold the partition values {words}")
+        missing = [folder for folder in folders if folder not in file]
+        if missing or "%" in "".join(folders):
+            raise ContractViolation(
+                f"{file}: the path does not hold the partition values {folders}"
+            )
     return files

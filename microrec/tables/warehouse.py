@@ -56,8 +56,8 @@ class Warehouse(ABC, Generic[Frame]):
         """
         here = settings()
         author = Author(here.run_id, here.attempt, distribution_version("microrec"))
-        place = arguments.root(here.warehouse if root is None else root)
-        return cls(place, here.schemas, author, here.storage_options)
+        uri = arguments.root(here.warehouse if root is None else root)
+        return cls(uri, here.schemas, author, here.storage_options)
 
     def table(self, name: str) -> Table:
         """Return a table: its folder, contract and log.
@@ -93,9 +93,10 @@ class Warehouse(ABC, Generic[Frame]):
         if delta is None:
             return []
         files = pa.table(delta.get_add_actions(flatten=False)).column("partition").to_pylist()
-        found = {tuple((k, _as_text(v)) for k, v in (values or {}).items()) for values in files}
+        distinct = {tuple((k, _as_text(v)) for k, v in (values or {}).items()) for values in files}
         return [
-            dict(values) for values in sorted(found, key=lambda pairs: [str(v) for _, v in pairs])
+            dict(values)
+            for values in sorted(distinct, key=lambda pairs: [str(v) for _, v in pairs])
         ]
 
     def exists(self, table: str, **partition: object) -> bool:
@@ -106,7 +107,7 @@ class Warehouse(ABC, Generic[Frame]):
             **partition: partition values.
         """
         scope = as_scope(partition)
-        return any(covers(scope, found) for found in self.partitions(table))
+        return any(covers(scope, committed) for committed in self.partitions(table))
 
     def snapshot(self, table: str, *, version: int | None = None, **partition: object) -> Snapshot:
         """Return the files that hold a partition.
@@ -179,8 +180,9 @@ class Warehouse(ABC, Generic[Frame]):
             CheckFailed: a `fail` rule of the contract is broken; the scope stays as it was.
         """
         began = time.monotonic()
-        opened, constants = self.table(table), as_scope(scope)
-        scopes = [as_scope({**scope, **one}) for one in replace or [{}]]
+        opened = self.table(table)
+        constants = as_scope(scope)
+        scopes = [as_scope({**scope, **part}) for part in replace or [{}]]
         opened.contract.check_schema(self._schema(rows), without=frozenset(constants))
         folder = opened.attempt_folder(self.author)
         self._stage(opened, folder, rows, constants)

@@ -141,14 +141,14 @@ def tag_vectors(tags: Sequence[Sequence[str]]) -> tuple[list[list[float] | None]
     position = {tag: number for number, tag in enumerate(vocabulary)}
     counts = np.array([n_with_tag[tag] for tag in vocabulary], dtype=np.float64)
     idf = np.log((1 + len(tags)) / (1 + counts)) + 1
-    told = ",".join(f"{tag}:{n_with_tag[tag]}" for tag in vocabulary) + f"/{len(tags)}"
-    version = f"tags-tfidf-{len(vocabulary)}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    text = ",".join(f"{tag}:{n_with_tag[tag]}" for tag in vocabulary) + f"/{len(tags)}"
+    version = f"tags-tfidf-{len(vocabulary)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     vectors: list[list[float] | None] = []
     for own in tags:
         vector = np.zeros(len(vocabulary))
-        held = [position[tag] for tag in set(own)]
-        vector[held] = idf[held]
-        vectors.append((vector / np.linalg.norm(vector)).tolist() if held else None)
+        positions = [position[tag] for tag in set(own)]
+        vector[positions] = idf[positions]
+        vectors.append((vector / np.linalg.norm(vector)).tolist() if positions else None)
     return vectors, version
 
 
@@ -168,13 +168,13 @@ def _sources(source: Path) -> tuple[list[Path], Path]:
 
 
 def _named(source: Path, prefix: str) -> list[Path]:
-    found = sorted(
+    paths = sorted(
         path for path in source.glob(f"{prefix}*") if path.name.endswith((".csv", ".csv.gz"))
     )
-    for one, other in itertools.pairwise(found):
-        if _stem(one) == _stem(other):
-            raise LandingError(f"{source}: both {one.name} and {other.name}; keep one")
-    return found
+    for first, second in itertools.pairwise(paths):
+        if _stem(first) == _stem(second):
+            raise LandingError(f"{source}: both {first.name} and {second.name}; keep one")
+    return paths
 
 
 def _stem(path: Path) -> str:
