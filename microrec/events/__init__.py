@@ -26,8 +26,8 @@ Decided:
   line's, else the catalogue's as of A.
 - `strength` compares a viewing with the viewings of videos about as long (fixed edges, so that a
   bucket means the same every day) that arrived on the same day; long videos are not punished.
-- Suppressed users' viewings stay in `events`; the one reader leaves them out, so that consent given
-  back brings them back.
+- Suppressed users' viewings stay in `events`; `in_force` leaves them out when a window is read, so that
+  consent given back brings them back.
 - Consent errs on the side of the user: an opt-out or erasure with an unreadable time counts from its
   delivery, an opt-in with one does not count.
 - A broken vector never hides an older whole one.

@@ -46,7 +46,9 @@ def plan(
         raise LandingError(f"raw_interactions[{day}]: nothing arrived on this day")
     window = _days(day, window_days - 1, since=min(there))
     validated = sorted({day, *(set(window) - set(committed))})
-    needed = {past for one in validated for past in _days(one, lateness_days, since=min(there))}
+    needed = {
+        past for arrived in validated for past in _days(arrived, lateness_days, since=min(there))
+    }
     gaps = sorted(needed - there)
     if gaps:
         named = ", ".join(map(str, gaps))

@@ -46,12 +46,12 @@ def judge_videos(delivered: DataFrame) -> DataFrame:
         .orderBy(F.unix_date("since"))
         .rangeBetween(1, Window.unboundedFollowing)
     )
-    placed = _typed_videos(delivered).select(
+    ranked = _typed_videos(delivered).select(
         "*", F.row_number().over(same_day).alias("place"), F.min("since").over(later).alias("until")
     )
     past = (F.col("place") > 1) | F.col("until").isNotNull()
     superseded = F.when(past, F.lit(SUPERSEDED))
-    return placed.withColumn("rule", F.coalesce("rule", superseded))
+    return ranked.withColumn("rule", F.coalesce("rule", superseded))
 
 
 def states(judged_videos: DataFrame) -> DataFrame:
@@ -133,8 +133,8 @@ def judge_clip_features(delivered: DataFrame) -> DataFrame:
         "vector",
         F.lit("clip").alias("kind"),
     )
-    placed = (F.col("clip_no") >= 0) & (F.col("start_ms") >= 0)
-    sound = placed & (F.col("end_ms") > F.col("start_ms"))
+    numbered = (F.col("clip_no") >= 0) & (F.col("start_ms") >= 0)
+    sound = numbered & (F.col("end_ms") > F.col("start_ms"))
     rule = _first(
         ("malformed_line", F.col("malformed")),
         ("missing_video", F.col("video_id").isNull()),
@@ -208,9 +208,9 @@ def _last_whole(typed: DataFrame, key: list[str], *, group: str, ties: list[str]
     measured = typed.join(F.broadcast(agreed), on=group, how="left")
     odd = F.when(F.size("vector") != F.col("agreed"), F.lit("wrong_length"))
     ruled = measured.withColumn("rule", F.coalesce("rule", odd))
-    placed = ruled.withColumn("place", F.row_number().over(last))
+    ranked = ruled.withColumn("place", F.row_number().over(last))
     superseded = F.when(F.col("place") > 1, F.lit(SUPERSEDED))
-    return placed.withColumn("rule", F.coalesce("rule", superseded))
+    return ranked.withColumn("rule", F.coalesce("rule", superseded))
 
 
 JUDGES = {

@@ -1,4 +1,4 @@
-"""What the events stage can be told by the recipe (`[events]`)."""
+"""Configuration of the events stage (section `[events]` of the recipe)."""
 
 from typing import Annotated
 

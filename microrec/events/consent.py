@@ -1,4 +1,4 @@
-"""Who asked not to be used, as of the end of a day. In doubt, for the user."""
+"""Users whose viewings may not be used as of the end of a day; an unclear request counts in the user's favour."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F

@@ -62,8 +62,8 @@ def judge(
         the catalogue's as of the arrival day) and `corrects` (arrival day of the line an accepted
         correction stands in for, else null).
     """
-    placed = _with_duration(lines, states)
-    ruled = placed.withColumn("rule", _first(_of_a_line(config, lateness_days)))
+    with_duration = _with_duration(lines, states)
+    ruled = with_duration.withColumn("rule", _first(_of_a_line(config, lateness_days)))
     judged = _with_repeats(ruled, lateness_days)
     return judged.where(F.col("arrived_on").isin(*days)).select(
         "arrived_on",
@@ -138,30 +138,30 @@ def _with_repeats(ruled: DataFrame, lateness_days: int) -> DataFrame:
     )
     order = [F.col("started_at"), F.negate("watch_ms"), F.col("content")]
     named = F.min_by(F.struct("arrived_on", "viewing"), F.struct("arrival", *order))
-    known = keyed.select(
+    compared = keyed.select(
         "*",
         named.over(_earlier(lateness_days, "identity")).alias("named"),
         F.count("*").over(_earlier(lateness_days, "identity", "content")).alias("n_before"),
     )
     same = F.coalesce(F.col("viewing") == F.col("named.viewing"), F.lit(True))
     is_new = same & (F.col("n_before") == 0)
-    told = known.select("*", same.alias("is_same"), is_new.alias("is_new"))
-    return _with_first_of_a_day(told, order)
+    flagged = compared.select("*", same.alias("is_same"), is_new.alias("is_new"))
+    return _with_first_of_a_day(flagged, order)
 
 
-def _with_first_of_a_day(told: DataFrame, order: list[Column]) -> DataFrame:
+def _with_first_of_a_day(flagged: DataFrame, order: list[Column]) -> DataFrame:
     """Of the new lines of an id and an arrival day keep the first; all else is a repeat."""
     within_a_day = Window.partitionBy("identity", "arrival", "is_new").orderBy(
         *order, F.desc_nulls_last("stated_ms"), "file", "line"
     )
-    ranked = told.select(
+    ranked = flagged.select(
         "*",
         F.row_number().over(within_a_day).alias("place"),
         F.first("content").over(within_a_day).alias("kept"),
     )
     stands = F.col("is_new") & (F.col("place") == 1)
-    known = (F.col("n_before") > 0) | (F.col("content") == F.col("kept"))
-    duplicate = F.when(F.col("is_same") & known, F.lit(DUPLICATE))
+    repeats_content = (F.col("n_before") > 0) | (F.col("content") == F.col("kept"))
+    duplicate = F.when(F.col("is_same") & repeats_content, F.lit(DUPLICATE))
     repeat = F.when(~stands, F.coalesce(duplicate, F.lit(CONFLICT)))
     ruled = ranked.withColumn("rule", F.coalesce("rule", repeat))
     accepted = F.col("rule").isNull()

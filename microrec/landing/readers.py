@@ -5,7 +5,7 @@ number in JSON or Parquet is its text, a Parquet instant is ISO-8601. Only array
 vectors) are typed, as their contract declares. Parsing and refusing rows is the events stage's
 business; refusing files is done here.
 
-No name of a file is a pattern, and no line is longer than `landing.Limits` say: of a longer one the beginning is kept.
+No name of a file is a pattern, and no line is longer than `verify.Limits` allow: of a longer one the beginning is kept.
 
 Text formats hold one record a line; a CSV record does not span lines. A CSV header or a Parquet
 schema with an unknown column, or without a required one, is an error; a JSON line may lack keys

@@ -6,7 +6,7 @@ the digest of the day's content; and a reader that follows it.
 
     record    makes the row (the publish job calls it, last of all)
     reader    finds a release and reads its tables, for Arrow, pandas and Polars
-    watch     what is wrong with the releases, for a watchdog that does not trust the producer
+    health    faults of the releases, for a watchdog that does not depend on the run that makes them
     retention deletes what no kept release needs
     rollback  withdraws the releases after one, and keeps what was withdrawn from coming back
 
@@ -25,10 +25,10 @@ What was decided:
 * The row is the pointer. It is written after everything else, so a night that dies or is held
   leaves readers on the release before.
 * `latest` is the greatest day that has a row, never the newest commit: a backfilled old day gets a
-  release of its own and moves nobody.
+  release of its own and changes no consumer's.
 * A rollback changes rows, not rules: later releases are marked as withdrawn in one commit, and
   `latest` passes them over. A day that is run again to the same rows stays withdrawn.
 * A reader asks for the pinned version, so a re-run in progress changes nothing under its feet, and
   counts the rows it got against the row; `verify` compares contents too.
-* The clock belongs to the caller: `expired(at)` is told the time.
+* The caller gives the time: `expired(at)` reads no clock.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with the releases, seen from outside: it knows nothing of the run that should have made one."""
+"""Faults of the releases, from the tables alone: nothing of the run that should have made one is read."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ LISTS = ("recommendations", "fallback_recommendations")
 
 
 class Config(BaseModel):
-    """When an operator is told."""
+    """Thresholds from which a fault is reported."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

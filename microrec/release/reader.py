@@ -60,7 +60,7 @@ class Release:
     reason: str | None = None
     """Why it was withdrawn, or released though a gate held it."""
     inputs: str | None = None
-    """What it was made of, in a word."""
+    """Digest of what it was made of."""
 
     @property
     def id(self) -> str:

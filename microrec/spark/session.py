@@ -91,7 +91,7 @@ EVERYWHERE: Options = (
     (
         "spark.redaction.regex",
         SECRET,
-        "Spark's own word would show an Azure account key or a Google private key in its UI",
+        "Spark's own pattern would show an Azure account key or a Google private key in its UI",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What real logs hold besides viewings: late rows, duplicates, and rows nobody may accept.
+"""What real logs hold besides viewings: late rows, duplicates, and rows that must be rejected.
 
 Every row or line that is delivered carries one label of `FATES`, which says what has to become of
 it. Rows that fit the table's types are bad rows; what no typed row can hold is a bad line.
@@ -120,8 +120,8 @@ def soil(clean: pa.Table, ground: Ground, config: Config, rng: np.random.Generat
         {**row, "watch_ms": row["watch_ms"] + 1}
         for row in clean.take(pool.take(config.dirt_per_kind, with_id)).to_pylist()
     ]
-    for label, some in bad.items():
-        parts.append((label, 0, pa.Table.from_pylist(some, schema=SCHEMA)))
+    for label, bad_rows in bad.items():
+        parts.append((label, 0, pa.Table.from_pylist(bad_rows, schema=SCHEMA)))
     lines += _bad_lines(clean, ground, config, rng)
     return Soiled([part for part in parts if part[2].num_rows], lines)
 

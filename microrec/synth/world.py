@@ -139,8 +139,8 @@ class World:
         Raises:
             ValueError: no part of the table has typed rows on the day.
         """
-        found = [part.rows for part in self.parts if (part.table, part.day) == (table, day)]
-        return pa.concat_tables([rows for rows in found if rows is not None])
+        frames = [part.rows for part in self.parts if (part.table, part.day) == (table, day)]
+        return pa.concat_tables([rows for rows in frames if rows is not None])
 
     def lines(self, table: str, day: dt.date) -> list[str]:
         """Return the raw lines of a table that arrive on a day.
@@ -149,8 +149,8 @@ class World:
             table: landing table.
             day: UTC day of arrival.
         """
-        found = [part for part in self.parts if (part.table, part.day) == (table, day)]
-        return [line for part in found for line in part.lines]
+        parts = [part for part in self.parts if (part.table, part.day) == (table, day)]
+        return [line for part in parts for line in part.lines]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +275,7 @@ def _parts(drawn: _Drawn, arrivals: _Arrivals, day: int, rng: np.random.Generato
 def _interactions(
     arrivals: _Arrivals, day: int, date: dt.date, rng: np.random.Generator
 ) -> list[Part]:
-    """Rows in random order over two files, so that no reader can lean on order or on one file."""
+    """Rows in random order over two files, so that no reader can depend on order or on one file."""
     table = "raw_interactions"
     kind = _kind("raw_interactions", day)
     rows = pa.concat_tables([viewings.SCHEMA.empty_table(), *arrivals.rows[day]])
@@ -284,9 +284,9 @@ def _interactions(
     half = rows.num_rows // 2
     halves = [rows.slice(0, half), rows.slice(half)]
     parts = [
-        Part(table, date, f"part-{number}", kind, some)
-        for number, some in enumerate(halves)
-        if some.num_rows
+        Part(table, date, f"part-{number}", kind, half_rows)
+        for number, half_rows in enumerate(halves)
+        if half_rows.num_rows
     ]
     if not lines:
         return parts
