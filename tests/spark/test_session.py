@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from microrec.config.settings import Settings, settings
-from microrec.spark import archive_path, class_archive, session
+from microrec.spark import class_archive, session
 
 CLUSTERS = ["spark://master:7077", "yarn", "k8s://https://host:6443", "local-cluster[2,1,1024]"]
 
@@ -55,19 +55,6 @@ def test_archive_existing_is_used(tmp_path: Path) -> None:
     archived = options(spark_archive=place)["spark.driver.extraJavaOptions"]
     assert f"-XX:SharedArchiveFile='{place}'" in archived
     assert archived.endswith(plain), "what the operator says comes last and wins"
-
-
-def test_archive_other_java_or_spark_needs_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    unknown = archive_path.archive_path(Settings())
-    (tmp_path / "release").write_text('IMPLEMENTOR="X"\nJAVA_VERSION="17.0.99"\n')
-    known = archive_path.archive_path(Settings())
-    assert "17.0.99" in known.name
-    assert known != unknown
-    monkeypatch.setattr(archive_path, "version", lambda name: "9.9.9")
-    assert archive_path.archive_path(Settings()) not in (known, unknown)
 
 
 @pytest.mark.spark
