@@ -7,14 +7,14 @@ Writes: exposures, sequences, metrics (stage sequences); no rows if no model of 
 
 import logging
 
-from microrec.config import recipe
 from microrec.graphs.sequences import cuts, sequences
 from microrec.graphs.similarity import measures, pearson
 from microrec.graphs.watch import nodes, watch_edges
 from microrec.models import registry
 from microrec.pipeline import event_window
+from microrec.pipeline.night import Night
 from microrec.runner import job
-from microrec.tables import arrow, spark
+from microrec.tables import spark
 
 logger = logging.getLogger(__name__)
 
@@ -25,19 +25,19 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     Raises:
         MissingDay: the day's user graph was not built.
     """
-    read = {table for model in recipe.night().trained for table in registry.card(model).reads}
-    if not anyway and "sequences" not in read:
-        here = arrow.Warehouse.open()
-        for table in ("exposures", "sequences"):
-            here.write_empty(table, day=day)
-        here.write_empty("metrics", day=day, stage="sequences")
-        logger.info("sequences day=%s rows=0 reason=no_model_of_the_recipe_reads_them", day)
+    night = Night.open(day)
+    tables_read = {table for model in night.config.trained for table in registry.card(model).reads}
+    if not anyway and "sequences" not in tables_read:
+        write_nothing(night)
         return
-    config = recipe.section("graphs.sequences", sequences.Config)
-    correlation = recipe.section("graphs.user_edges", pearson.Config)
-    warehouse, days = spark.Warehouse.open(), recipe.night().window_days
+    config = night.recipe.section("graphs.sequences", sequences.Config)
+    correlation = night.recipe.section("graphs.user_edges", pearson.Config)
+    decay = night.recipe.section("graphs.watch", watch_edges.Config)
+    days = night.config.window_days
+    warehouse = spark.Warehouse.open()
     at = cuts.cuts(day, n_days=config.example_days)
-    users, video_nodes = warehouse.read("users", day=day), warehouse.read("video_nodes", day=day)
+    users = warehouse.read("users", day=day)
+    video_nodes = warehouse.read("video_nodes", day=day)
     viewings = nodes.indexed(
         event_window.read_events(warehouse, day=day, days=days), users, video_nodes
     )
@@ -46,8 +46,7 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     # What several branches start from is kept, or each of them would read and join it all again.
     wanted = sequences.wanted_rows(warehouse.read("exposures", day=day), users, cuts=at).cache()
     watches = event_window.read_daily_watches(warehouse, day=day, days=days)
-    faded = recipe.section("graphs.watch", watch_edges.Config)
-    pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=faded).cache()
+    pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=decay).cache()
     n_users = warehouse.count("users", day=day)
     earlier = cuts.networks(pairs, wanted, n_users=n_users, config=correlation)
     network = earlier.unionByName(
@@ -65,6 +64,14 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     warehouse.write(
         "metrics", measures.table(warehouse.session, figures), day=day, stage="sequences"
     )
+
+
+def write_nothing(night: Night) -> None:
+    """Commit the day's tables without rows."""
+    for table in ("exposures", "sequences"):
+        night.write_empty(table)
+    night.write_empty("metrics", stage="sequences")
+    logger.info("sequences day=%s rows=0 reason=no_model_of_the_recipe_reads_them", night.day)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ Writes: daily_watches, users, video_nodes, watch_edges, clip_edges
 import datetime as dt
 import logging
 
-from microrec.config import recipe
 from microrec.graphs.watch import clip_edges, daily, nodes, watch_edges
 from microrec.pipeline import event_window
+from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables import spark
 
@@ -25,22 +25,24 @@ def main(day: job.Day) -> None:
     Raises:
         MissingDay: the day's events or videos were not validated.
     """
-    watch_config = recipe.section("graphs.watch", watch_edges.Config)
-    clips_config = recipe.section("graphs.clips", clip_edges.Config)
-    warehouse, days = spark.Warehouse.open(), recipe.night().window_days
+    night = Night.open(day)
+    watch_config = night.recipe.section("graphs.watch", watch_edges.Config)
+    clips_config = night.recipe.section("graphs.clips", clip_edges.Config)
+    days = night.config.window_days
+    warehouse = spark.Warehouse.open()
     aggregate(warehouse, day, days=days, config=clips_config)
 
-    watches, videos = (
-        event_window.read_daily_watches(warehouse, day=day, days=days),
-        warehouse.read("videos", day=day),
-    )
+    watches = event_window.read_daily_watches(warehouse, day=day, days=days)
+    videos = warehouse.read("videos", day=day)
     parts = watch_edges.parts(watches, day=day, config=watch_config).persist()
     warehouse.write("users", nodes.users(parts), day=day)
     warehouse.write("video_nodes", nodes.video_nodes(videos, parts, config=clips_config), day=day)
 
     # The indices are read back: numbering is a global sort, and both edge tables need it.
-    users, video_nodes = warehouse.read("users", day=day), warehouse.read("video_nodes", day=day)
-    pairs, pair_days = (nodes.indexed(rows, users, video_nodes) for rows in (parts, watches))
+    users = warehouse.read("users", day=day)
+    video_nodes = warehouse.read("video_nodes", day=day)
+    pairs = nodes.indexed(parts, users, video_nodes)
+    pair_days = nodes.indexed(watches, users, video_nodes)
     warehouse.write("watch_edges", watch_edges.watch_edges(pairs), day=day, replace=SPLITS)
     warehouse.write(
         "clip_edges", clip_edges.clip_edges(pair_days, day=day), day=day, replace=SPLITS
@@ -51,7 +53,14 @@ def main(day: job.Day) -> None:
 def aggregate(
     warehouse: spark.Warehouse, day: dt.date, *, days: int, config: clip_edges.Config
 ) -> None:
-    """Build the window's daily aggregates that are not there, or not what they would be now."""
+    """Build the window's daily aggregates that are not there, or not what they would be now.
+
+    Args:
+        warehouse: has events and aggregates.
+        day: last event day of the window.
+        days: event days of the window.
+        config: how videos are cut into clips.
+    """
     events = warehouse.arrivals("events", day=day, days=days)
     committed = warehouse.arrivals_made_with("daily_watches", day=day, days=days)
     plan = daily.plan(events, committed, config=config)

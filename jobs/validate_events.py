@@ -7,16 +7,15 @@ Writes: events, rejected_events (arrival days of the window no night validated y
 `rejected_events` is committed after `events`: it marks an arrival day as validated.
 """
 
-import datetime as dt
 import logging
-from collections.abc import Sequence
 from contextlib import ExitStack
 
-from microrec.config import recipe
 from microrec.config.settings import settings
-from microrec.events import arrivals, catalogue, consent, counts, parse, rules, signals
+from microrec.events import catalogue, consent, counts, parse, rules, signals
 from microrec.events.config import Config
 from microrec.landing import readers, zone
+from microrec.pipeline import arrival_plan
+from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables.spark import Warehouse
 
@@ -25,18 +24,20 @@ logger = logging.getLogger(__name__)
 
 def main(day: job.Day) -> None:
     """Validate the arrival days of a night's window, and its catalogue and consent."""
-    config = recipe.section("events", Config)
+    night = Night.open(day)
+    config = night.recipe.section("events", Config)
     landing = settings().landing
-    late = recipe.night().lateness_days
+    late = night.config.lateness_days
     warehouse = Warehouse.open()
-    days, read = planned(warehouse, day)
+    plan = arrival_plan.current_plan(night, warehouse)
+    days = plan.validated
     with ExitStack() as kept:
         tables = {}
         for name, judge in {**catalogue.JUDGES, **consent.JUDGES}.items():
             delivered = readers.read_through(warehouse.session, landing, name, day)
             tables[name] = judge(delivered).persist()
             kept.callback(tables[name].unpersist)
-        lines = readers.read_days(warehouse.session, landing, counts.LINES, read)
+        lines = readers.read_days(warehouse.session, landing, counts.LINES, plan.read)
         states = catalogue.states(tables["raw_videos"])
         judged = rules.judge(
             parse.interactions(lines), states, days=days, config=config, lateness_days=late
@@ -63,16 +64,6 @@ def main(day: job.Day) -> None:
             warehouse.write(table, frame, day=day)
         rows = warehouse.session.createDataFrame(counts.metrics(tallies, day))
         warehouse.write("metrics", rows, day=day, stage="events")
-
-
-def planned(warehouse: Warehouse, day: dt.date) -> tuple[Sequence[dt.date], Sequence[dt.date]]:
-    """Return the arrival days to validate tonight, and those to read for it, see `arrivals.plan`."""
-    night = recipe.night()
-    landed = zone.days(settings().landing, counts.LINES)
-    done = [each for each in landed if warehouse.exists("rejected_events", day=each)]
-    window, late = night.window_days, night.lateness_days
-    plan = arrivals.plan(day, landed=landed, committed=done, window_days=window, lateness_days=late)
-    return plan.validated, plan.read
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ JOBS = [path for path in SOURCES if path.parent.name == "jobs" and path.name != 
 TESTS = HOME / "tests"
 TESTED_ELSEWHERE = {
     "cli/__main__": "cli/test_app.py",
-    "cli/data": "synth/test_world.py",
     "cli/options": "core/test_arguments.py",
     "cli/plots": "plots/test_figures.py",
     "config/settings": "test_secrets.py",
@@ -27,8 +26,6 @@ TESTED_ELSEWHERE = {
     "graphs/similarity/kernels": "cli/test_app.py",
     "graphs/similarity/measures": "graphs/similarity/test_cells.py",
     "graphs/similarity/pearson": "graphs/similarity/test_user_edges.py",
-    "landing/verify": "landing/test_zone.py",
-    "landing/write": "landing/test_zone.py",
     "models/clip/clip_batches": "models/clip/test_clip_interest.py",
     "models/clip/clip_counts": "models/inputs/test_clip_arrays.py",
     "models/training/phases": "models/graph/test_fitting.py",
@@ -38,6 +35,7 @@ TESTED_ELSEWHERE = {
     "oracle/inputs": "test_oracle.py",
     "oracle/lists": "test_oracle.py",
     "oracle/sources": "test_oracle.py",
+    "pipeline/arrival_plan": "jobs/test_validate_events.py",
     "pipeline/blending": "test_oracle.py",
     "pipeline/fit_tables": "release/test_night_end.py",
     "pipeline/last_release": "test_night.py",
@@ -54,7 +52,6 @@ TESTED_ELSEWHERE = {
     "release/record": "release/test_night_end.py",
     "release/retention": "release/test_night_end.py",
     "release/rollback": "release/test_night_end.py",
-    "spark/archive_path": "spark/test_session.py",
     "spark/class_archive": "spark/test_session.py",
     "synth/catalogue": "synth/test_world.py",
     "synth/config": "synth/test_world.py",
