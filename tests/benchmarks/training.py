@@ -120,8 +120,8 @@ def microrec(folder: str, *, threads: int, batch: int, masked: bool = False) -> 
     from microrec.models.graph import fitting, lightgcn, propagation
     from microrec.models.graph.sampling import Triples
 
-    edges, speaks, n_videos = _edges(given.watched)
-    watch = propagation.WatchGraph(edges, speaks=speaks, n_videos=n_videos)
+    edges, within_cap, n_videos = _edges(given.watched)
+    watch = propagation.WatchGraph(edges, within_cap=within_cap, n_videos=n_videos)
     config = lightgcn.Config(dim=DIM, layers=LAYERS, l2=L2, mask_targets=masked)
     network = lightgcn.LightGCN(watch, config, torch.Generator())
     for table, part in zip((network.user_id, network.video_id), _tables(given), strict=True):
@@ -319,8 +319,8 @@ def _edges(watched: csr_matrix) -> tuple[Any, NDArray[np.bool_], int]:
 def _sampler(watched: csr_matrix) -> Any:
     from microrec.models.graph.sampling import Sampler
 
-    edges, speaks, n_videos = _edges(watched)
-    return Sampler(edges, speaks=speaks, n_videos=n_videos)
+    edges, within_cap, n_videos = _edges(watched)
+    return Sampler(edges, within_cap=within_cap, n_videos=n_videos)
 
 
 # In the parent: the input, the runs, the tables.

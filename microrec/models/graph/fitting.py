@@ -7,7 +7,7 @@ Decided, and measured on both data sets that this project is developed on (tests
 - The edges a batch is asked to predict are left out of the graph that predicts them
   (`mask_targets`): with them in it, a user of few videos is made of the very video that is asked
   for, and learning ends with copying.
-- Users over the activity cap neither speak in the graph nor teach; they are served as all others.
+- Users over the activity cap send no messages to videos and give no triples; they are served as all others.
 - `loss` is BPR as published, or the softmax over the warm videos.
 """
 
@@ -72,7 +72,7 @@ class TrainingConfig(ActivityCap):
     default_epochs: PositiveInt = 20
     """Epochs where there is neither `epochs` nor anything to validate on."""
     members: PositiveInt = 1
-    """Networks that are fitted with draws of their own and speak with one voice: the mean of their
+    """Networks that are fitted with draws of their own and averaged: the mean of their
     scores. Costs as many fits, and rows as many times as long."""
     mixed_precision: bool = False
     """Dense products in bfloat16, sparse ones and sums in float32. For accelerators: on CPUs
@@ -223,7 +223,7 @@ def _search(graph: Graph, config: TrainingConfig, rng: np.random.Generator) -> P
     return Phase(graph, held.edges, recall, judged)
 
 
-def speaking(edges: Edges, *, n_users: int, config: ActivityCap) -> Bools:
+def within_activity_cap(edges: Edges, *, n_users: int, config: ActivityCap) -> Bools:
     """Return the mask of users within the activity cap, those without an edge included. [n_users].
 
     Args:
@@ -244,8 +244,8 @@ def watch_graph(graph: Graph, edges: Edges, config: ActivityCap) -> WatchGraph:
         edges: positive edges.
         config: has the activity cap.
     """
-    speaks = speaking(edges, n_users=graph.n_users, config=config)
-    return WatchGraph(edges, speaks=speaks, n_videos=graph.n_videos)
+    within_cap = within_activity_cap(edges, n_users=graph.n_users, config=config)
+    return WatchGraph(edges, within_cap=within_cap, n_videos=graph.n_videos)
 
 
 def batches(
@@ -385,8 +385,12 @@ def _opponents(sampler: Sampler, config: TrainingConfig, generator: torch.Genera
 
 
 def _sampler(edges: Edges, n_users: int, n_videos: int, config: ActivityCap) -> Sampler:
-    """Triples of the users who teach."""
-    return Sampler(edges, speaks=speaking(edges, n_users=n_users, config=config), n_videos=n_videos)
+    """Triples of the users within the activity cap."""
+    return Sampler(
+        edges,
+        within_cap=within_activity_cap(edges, n_users=n_users, config=config),
+        n_videos=n_videos,
+    )
 
 
 def _learnable(edges: Edges, graph: Graph, config: ActivityCap) -> bool:

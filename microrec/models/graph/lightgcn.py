@@ -5,7 +5,7 @@ E: id rows of users and videos,
 
     e = mean_{l = 0..L} sym(R)^l E,        score(u, v) = <e_u, e_v>
 
-A cold video (nobody who speaks has liked it) has no row.
+A cold video (no user within the activity cap has liked it) has no row.
 
 The powers of the degrees in sym (1/2 and 1/2) and whether users have rows of their own are choices
 of the config; without rows a user is what the videos say, and new users cost nothing.

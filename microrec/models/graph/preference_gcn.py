@@ -13,10 +13,10 @@ videos, S^m: the frozen graph of nearest videos by modality m, f^m: feature vect
 The defaults are not the published ones (`layers` 2, `user_rows` own, powers 1/2, `pref_power` 1,
 `unit`, `loss` bpr, no popularity): tests/benchmarks/README.md has what each is worth on real data.
 
-Decided here: a missing modality is masked in every sum and attention; a cold video (nobody who
-speaks has liked it) has no id row, neither its own nor as somebody's neighbour; negatives are warm
-videos. The parts can be switched off one by one, for the ablations: `layers`, `similar`, `pref_source`,
-`merge`, `modalities`.
+Decided here: a missing modality is masked in every sum and attention; a cold video (no user
+within the activity cap has liked it) has no id row, neither its own nor as somebody's neighbour;
+negatives are warm videos. The parts can be switched off one by one, for the ablations: `layers`,
+`similar`, `pref_source`, `merge`, `modalities`.
 """
 
 from collections.abc import Callable

@@ -132,27 +132,26 @@ class SparseConv(nn.Module):
 class WatchGraph:
     """R in both directions, from which a step may leave out edges.
 
-    Attention to who speaks: rows of users are made from all their edges, rows of videos only from
-    the edges of users that `speaks` names (those within the activity cap); everyone is served, few
-    decide.
+    Rows of users are made from all their edges, rows of videos only from the edges of users within
+    the activity cap (`within_cap`).
 
     Shapes:
         edge positions are those of the `Edges` it was made of: [n_edges]
     """
 
-    def __init__(self, edges: Edges, *, speaks: Bools, n_videos: int) -> None:
+    def __init__(self, edges: Edges, *, within_cap: Bools, n_videos: int) -> None:
         """Lay out both directions once; all later work is on values.
 
         Args:
             edges: positive edges, sorted by user and video, without duplicates
-            speaks: whose edges reach the videos [n_users]
+            within_cap: mask of users whose edges reach the videos [n_users]
             n_videos: number of videos
         """
-        self.n_users, self.n_videos = len(speaks), n_videos
+        self.n_users, self.n_videos = len(within_cap), n_videos
         back = np.lexsort((edges.user_idx, edges.video_idx))
         self.user = torch.from_numpy(edges.user_idx.astype(np.int64))
         self.video = torch.from_numpy(edges.video_idx.astype(np.int64))
-        self.speaks = torch.from_numpy(speaks[edges.user_idx].astype(np.float32))
+        self.within_cap = torch.from_numpy(within_cap[edges.user_idx].astype(np.float32))
         self._back = torch.from_numpy(back)
         self._forth = (_starts(edges.user_idx, self.n_users), torch.from_numpy(edges.video_idx))
         self._across = (
@@ -164,7 +163,7 @@ class WatchGraph:
 
     def to(self, device: torch.device | str) -> "WatchGraph":
         """Return this graph, moved to a device in place."""
-        for name in ("user", "video", "speaks", "_back"):
+        for name in ("user", "video", "within_cap", "_back"):
             setattr(self, name, getattr(self, name).to(device))
         self._forth, self._across = (
             (starts.to(device), columns.to(device))
@@ -220,8 +219,8 @@ class Watched:
 
     @cached_property
     def n_viewers(self) -> Tensor:
-        """Edges of each video from users who speak. [n_videos]."""
-        present = self.present * self.graph.speaks
+        """Edges of each video from users within the activity cap. [n_videos]."""
+        present = self.present * self.graph.within_cap
         return _counts(self.graph.video, present, self.graph.n_videos)
 
     def to_users(self, user_power: float, video_power: float) -> Adjacency:
@@ -268,7 +267,7 @@ class Watched:
         if user_power:
             powers = _inverse_power(self.n_liked, user_power)
             scale = scale * powers.index_select(0, self.graph.user)
-        forth, back = self.graph.both(self.present * self.graph.speaks * scale)
+        forth, back = self.graph.both(self.present * self.graph.within_cap * scale)
         return Adjacency(back, forth)
 
 

@@ -49,16 +49,16 @@ class Sampler:
     cold video says nothing against it.
     """
 
-    def __init__(self, edges: Edges, *, speaks: Bools, n_videos: int) -> None:
+    def __init__(self, edges: Edges, *, within_cap: Bools, n_videos: int) -> None:
         """Lay out each user's videos as ranks among the warm ones.
 
         Args:
             edges: positive edges, sorted by user and video
-            speaks: users to learn from [n_users]; a video is warm if one of them likes it
+            within_cap: mask of users to learn from [n_users]; a video is warm if one of them likes it
             n_videos: number of videos, cold ones included
         """
-        position = np.flatnonzero(speaks[edges.user_idx])
-        edges = edges.where(speaks[edges.user_idx])
+        position = np.flatnonzero(within_cap[edges.user_idx])
+        edges = edges.where(within_cap[edges.user_idx])
         warm = np.bincount(edges.video_idx, minlength=n_videos) > 0
         degree = np.bincount(edges.user_idx, minlength=1)
         start = np.cumsum(degree) - degree

@@ -70,13 +70,15 @@ def assert_same(one: Trained, other: Trained) -> None:
 def test_batch_edges_are_masked_from_their_scores(graph: Graph, user_rows: str) -> None:
     """The scores are those of a graph that never had these edges."""
     network, config, found = an_epoch(graph, user_rows=user_rows)
-    speaks = fitting.speaking(graph.edges, n_users=graph.n_users, config=config)
+    within_cap = fitting.within_activity_cap(graph.edges, n_users=graph.n_users, config=config)
     assert len(found) > 1
     for batch in found:
         asked = np.zeros(len(graph.edges), dtype=bool)
         asked[batch.triples.edge] = True
         assert 0 < asked.sum() < len(asked)
-        other = WatchGraph(graph.edges.where(~asked), speaks=speaks, n_videos=graph.n_videos)
+        other = WatchGraph(
+            graph.edges.where(~asked), within_cap=within_cap, n_videos=graph.n_videos
+        )
         never = lightgcn.LightGCN(other, config, torch.Generator().manual_seed(0))
         never.warm = network.warm
         for one, two in zip(
@@ -330,8 +332,8 @@ def test_validation_excludes_videos_unknown_to_the_network(
     held = graph.early_stopping
     assert held is not None
     n_liked = np.bincount(held.edges.user_idx, minlength=graph.n_users)
-    speaking = held.edges.where((n_liked <= 10)[held.edges.user_idx])
-    warm = np.bincount(speaking.video_idx, minlength=graph.n_videos) > 0
+    edges_within_cap = held.edges.where((n_liked <= 10)[held.edges.user_idx])
+    warm = np.bincount(edges_within_cap.video_idx, minlength=graph.n_videos) > 0
     assert not warm.all()
     np.testing.assert_array_equal(offered[0], closed & warm)
 

@@ -45,12 +45,12 @@ def dense(graph: Graph, model: LightGCN, present: np.ndarray) -> tuple[np.ndarra
     config, n_users = model.config, graph.n_users
     n = n_users + graph.n_videos
     n_liked = np.bincount(graph.edges.user_idx, minlength=n_users)
-    speaks = n_liked <= CAP
-    spoken = speaks[graph.edges.user_idx]
-    warm = np.bincount(graph.edges.video_idx[spoken], minlength=graph.n_videos) > 0
+    within_cap = n_liked <= CAP
+    within = within_cap[graph.edges.user_idx]
+    warm = np.bincount(graph.edges.video_idx[within], minlength=graph.n_videos) > 0
     a = np.zeros((n, n))
     a[graph.edges.user_idx, n_users + graph.edges.video_idx] = present
-    a[n_users:, :n_users] = (a[:n_users, n_users:] * speaks[:, None]).T
+    a[n_users:, :n_users] = (a[:n_users, n_users:] * within_cap[:, None]).T
     degree = np.maximum(a.sum(axis=1), 1)
     power = np.where(np.arange(n) < n_users, config.user_power, config.video_power)
     step = degree[:, None] ** -power[:, None] * a * degree**-power

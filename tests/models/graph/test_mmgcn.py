@@ -79,11 +79,11 @@ def expected(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of users and videos when the edges of `present` are in the graph."""
     n_users, edges = graph.n_users, graph.edges
-    speaks = np.bincount(edges.user_idx, minlength=n_users) <= CAP
-    viewers = np.bincount(edges.video_idx[speaks[edges.user_idx]], minlength=graph.n_videos)
+    within_cap = np.bincount(edges.user_idx, minlength=n_users) <= CAP
+    viewers = np.bincount(edges.video_idx[within_cap[edges.user_idx]], minlength=graph.n_videos)
     a = np.zeros((n_users + graph.n_videos,) * 2)
     a[edges.user_idx, n_users + edges.video_idx] = present
-    a[n_users:, :n_users] = (a[:n_users, n_users:] * speaks[:, None]).T
+    a[n_users:, :n_users] = (a[:n_users, n_users:] * within_cap[:, None]).T
     mean = a / np.maximum(a.sum(axis=1, keepdims=True), 1)
     video_id = np.where((viewers > 0)[:, None], model.video_id.detach().numpy(), 0)
     ids = np.vstack([model.user_id.detach().numpy(), video_id])

@@ -89,11 +89,11 @@ Parts = list[list[np.ndarray | None]]
 
 
 def collaborative(
-    model: PreferenceGCN, liked: np.ndarray, speaks: np.ndarray, video_id: np.ndarray
+    model: PreferenceGCN, liked: np.ndarray, within_cap: np.ndarray, video_id: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """e of users and of videos, neighbour by neighbour; None stands for rows that are not there."""
     config = model.config
-    n_liked, n_viewers = liked.sum(axis=1), (liked * speaks[:, None]).sum(axis=0)
+    n_liked, n_viewers = liked.sum(axis=1), (liked * within_cap[:, None]).sum(axis=0)
     own = config.user_rows == "own"
     layers = [(model.user_id.detach().numpy() if own else None, video_id)]
     for _ in range(config.layers):
@@ -104,7 +104,7 @@ def collaborative(
             if next_user is not None:
                 scale = n_liked[u] ** -config.user_power
                 next_user[u] += scale * max(n_viewers[v], 1) ** -config.video_power * video[v]
-            if next_video is not None and speaks[u]:
+            if next_video is not None and within_cap[u]:
                 scale = n_liked[u] ** -config.user_power
                 next_video[v] += scale * n_viewers[v] ** -config.video_power * user[u]
         layers.append((next_user, next_video))
@@ -169,10 +169,10 @@ def expected(
     whole[edges.user_idx, edges.video_idx] = 1
     liked = whole.copy()
     liked[edges.user_idx, edges.video_idx] = present
-    speaks = whole.sum(axis=1) <= CAP  # as is warm, a matter of the whole graph
-    warm = whole[speaks].any(axis=0)
+    within_cap = whole.sum(axis=1) <= CAP  # as is warm, a matter of the whole graph
+    warm = whole[within_cap].any(axis=0)
     video_id = model.video_id.detach().numpy() * warm[:, None]
-    user, video = collaborative(model, liked, speaks, video_id)
+    user, video = collaborative(model, liked, within_cap, video_id)
     h, c = video_graphs(graph, model, video_id), projections(graph, model)
     if config.similar:
         video = video + [merged(model, "merge_similar", parts) for parts in h]
@@ -251,8 +251,8 @@ def test_popularity_starts_at_the_log_of_training_viewers(graph: Graph) -> None:
     config = Config(dim=4, activity_cap=CAP, popularity=True)
     model = preference_gcn.build(graph, graph.edges, config, torch.Generator().manual_seed(0))
     n_liked = np.bincount(graph.edges.user_idx, minlength=graph.n_users)
-    spoken = graph.edges.where((n_liked <= CAP)[graph.edges.user_idx])
-    n_viewers = np.bincount(spoken.video_idx, minlength=graph.n_videos)
+    within = graph.edges.where((n_liked <= CAP)[graph.edges.user_idx])
+    n_viewers = np.bincount(within.video_idx, minlength=graph.n_videos)
     np.testing.assert_allclose(model.popularity.detach()[:, 0], np.log(1 + n_viewers), rtol=1e-6)
 
 

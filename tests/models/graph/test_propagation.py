@@ -61,11 +61,11 @@ def test_neighbour_matrix_keeps_warm_and_positive() -> None:
 
 
 def a_watch(seed: int) -> tuple[np.ndarray, np.ndarray, WatchGraph]:
-    """Likes, who speaks, and the graph of both; some nodes are without an edge."""
+    """Likes, users within the cap, and the graph of both; some nodes are without an edge."""
     rng = np.random.default_rng(seed)
-    likes, speaks = rng.random((7, 6)) < 0.4, rng.random(7) < 0.7
+    likes, within_cap = rng.random((7, 6)) < 0.4, rng.random(7) < 0.7
     edges = build_graph(logs.tables({"train": likes}), fit="final").edges
-    return likes.astype(float), speaks, WatchGraph(edges, speaks=speaks, n_videos=6)
+    return likes.astype(float), within_cap, WatchGraph(edges, within_cap=within_cap, n_videos=6)
 
 
 def inverse(counts: np.ndarray, power: float) -> np.ndarray:
@@ -75,21 +75,21 @@ def inverse(counts: np.ndarray, power: float) -> np.ndarray:
 @settings(max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.sampled_from([0.0, 0.7]))
 def test_watch_graph_equals_dense(seed: int, user_power: float, video_power: float) -> None:
-    likes, speaks, watch = a_watch(seed)
+    likes, within_cap, watch = a_watch(seed)
     user, video = np.nonzero(likes)
     out = np.flatnonzero(np.random.default_rng(seed).random(len(user)) < 0.3)
     for left_out in (np.array([], dtype=int), out, np.concatenate([out, out])):  # twice is once
         present = likes.copy()
         present[user[left_out], video[left_out]] = 0
         watched = watch.without(watch.whole.present, torch.from_numpy(left_out))
-        spoken = present * speaks[:, None]
-        n_liked, n_viewers = present.sum(axis=1), spoken.sum(axis=0)
+        within = present * within_cap[:, None]
+        n_liked, n_viewers = present.sum(axis=1), within.sum(axis=0)
         np.testing.assert_array_equal(watched.n_liked, n_liked)
         np.testing.assert_array_equal(watched.n_viewers, n_viewers)
         scale = inverse(n_liked, user_power)[:, None]
         # who does not speak still sees what only such users have watched
         to_users = scale * present * inverse(np.maximum(n_viewers, 1), video_power)
-        to_videos = (scale * spoken * inverse(n_viewers, video_power)).T
+        to_videos = (scale * within * inverse(n_viewers, video_power)).T
         for found, expected in (
             (watched.to_users(user_power, video_power), to_users),
             (watched.to_videos(user_power, video_power), to_videos),
@@ -154,7 +154,7 @@ def test_degrees_under_autocast_have_full_precision() -> None:
     """bfloat16 knows no odd number above 256."""
     likes = np.array([[True] * 301, [False] * 301])
     edges = build_graph(logs.tables({"train": likes}), fit="final").edges
-    watch = WatchGraph(edges, speaks=np.array([True, True]), n_videos=301)
+    watch = WatchGraph(edges, within_cap=np.array([True, True]), n_videos=301)
     with torch.autocast("cpu", torch.bfloat16):
         assert watch.whole.n_liked.tolist() == [301, 0]
         assert watch.whole.n_viewers.dtype == torch.float32

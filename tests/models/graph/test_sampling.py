@@ -17,9 +17,9 @@ def edges_of(likes: np.ndarray) -> Edges:
     return build_graph(logs.tables({"train": likes}), fit="final").edges
 
 
-def sampler_of(likes: np.ndarray, speaks: np.ndarray | None = None) -> Sampler:
-    speaks = np.ones(len(likes), dtype=bool) if speaks is None else speaks
-    return Sampler(edges_of(likes), speaks=speaks, n_videos=likes.shape[1])
+def sampler_of(likes: np.ndarray, within_cap: np.ndarray | None = None) -> Sampler:
+    within_cap = np.ones(len(likes), dtype=bool) if within_cap is None else within_cap
+    return Sampler(edges_of(likes), within_cap=within_cap, n_videos=likes.shape[1])
 
 
 def draw(sampler: Sampler, way: str, n: int, seed: int) -> Triples:
@@ -30,11 +30,11 @@ def draw(sampler: Sampler, way: str, n: int, seed: int) -> Triples:
 @given(st.integers(0, 10**6), st.sampled_from(["users", "edges"]))
 def test_triples_have_their_meaning(seed: int, way: str) -> None:
     rng = np.random.default_rng(seed)
-    likes, speaks = rng.random((8, 9)) < 0.35, rng.random(8) < 0.8
+    likes, within_cap = rng.random((8, 9)) < 0.35, rng.random(8) < 0.8
     edges = edges_of(likes)
-    sampler = sampler_of(likes, speaks)
-    warm = likes[speaks].any(axis=0)
-    able = speaks & likes.any(axis=1) & (likes.sum(axis=1) < warm.sum())
+    sampler = sampler_of(likes, within_cap)
+    warm = likes[within_cap].any(axis=0)
+    able = within_cap & likes.any(axis=1) & (likes.sum(axis=1) < warm.sum())
     assert sampler.n_edges == likes[able].sum()
     assert sampler.n_warm == warm.sum()
     assert sampler.video.tolist() == np.flatnonzero(warm).tolist()
