@@ -19,8 +19,8 @@ def grouped_auc(scores: NDArray[Any], label: NDArray[np.bool_], group: NDArray[A
     Returns:
         From 0 to 1; 0.5 where no group counts.
     """
-    found, sizes = group_aucs(scores, label, group)
-    return float(np.average(found, weights=sizes)) if len(found) else 0.5
+    aucs, sizes = group_aucs(scores, label, group)
+    return float(np.average(aucs, weights=sizes)) if len(aucs) else 0.5
 
 
 def group_aucs(

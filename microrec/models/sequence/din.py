@@ -84,11 +84,11 @@ class Din(nn.Module):
         Returns:
             [n_pairs, dim].
         """
-        there = batch.history.there[batch.of]  # [n_pairs, width]
-        lengths = there.sum(1)
-        pair = torch.arange(len(there), device=there.device).repeat_interleave(lengths)
+        present = batch.history.there[batch.of]  # [n_pairs, width]
+        lengths = present.sum(1)
+        pair = torch.arange(len(present), device=present.device).repeat_interleave(lengths)
         query = functional.embedding(pair, candidate)  # [n_viewings, dim]
-        key = functional.embedding(batch.history.video[batch.of][there], rows)
+        key = functional.embedding(batch.history.video[batch.of][present], rows)
         weight = self.unit(torch.cat([query, key, query - key, query * key], dim=1), self.noise)
         return torch.segment_reduce(weight * key, "sum", lengths=lengths, axis=0)
 

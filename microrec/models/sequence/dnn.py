@@ -57,9 +57,9 @@ class Dnn(nn.Module):
         """Logits of the pairs."""
         rows = self.videos(batch.videos, self.noise)  # [n_videos_of_batch, dim]
         candidate = functional.embedding(batch.video, rows)  # [n_pairs, dim]
-        there = batch.history.there.unsqueeze(2)  # [n_rows, width, 1]
-        n = there.sum(1).float()  # [n_rows, 1]
-        watched = functional.embedding(batch.history.video, rows) * there
+        present = batch.history.there.unsqueeze(2)  # [n_rows, width, 1]
+        n = present.sum(1).float()  # [n_rows, 1]
+        watched = functional.embedding(batch.history.video, rows) * present
         mean = functional.embedding(batch.of, watched.sum(1) / n.clamp(min=1))  # [n_pairs, dim]
         joined = torch.cat([candidate, mean, mean * candidate, torch.log1p(n)[batch.of]], dim=1)
         logit: Tensor = self.head(joined, self.noise).squeeze(1)

@@ -166,8 +166,8 @@ def by_exposures(
     order = torch.randperm(len(phase.examples), generator=generator).numpy()
     size, behind = config.batch_size, widths(sequences_of(phase.graph), phase.examples.row, config)
     steps = []
-    for some in np.split(order, range(SORTED_AT_ONCE * size, len(order), SORTED_AT_ONCE * size)):
-        by_width = some[np.argsort(behind[some], kind="stable")]
+    for chunk in np.split(order, range(SORTED_AT_ONCE * size, len(order), SORTED_AT_ONCE * size)):
+        by_width = chunk[np.argsort(behind[chunk], kind="stable")]
         steps += np.split(by_width, range(size, len(by_width), size))
     steps = [steps[number] for number in torch.randperm(len(steps), generator=generator).tolist()]
     yield from _batches(phase, steps, config)
@@ -202,9 +202,9 @@ def of_process(
 ) -> Iterator[tuple[NDArray[np.int64], float]]:
     """Yield this process's part of each step [n_part], and its share of the step."""
     for step in steps:
-        mine = step[parallel.share()]
-        # More processes than there is in a step: it is everybody's, with nothing of it for some.
-        yield (mine if len(mine) else step[:1]), len(mine) / len(step)
+        part = step[parallel.share()]
+        # Fewer exposures than processes: one without a part computes the first, with a share of 0.
+        yield (part if len(part) else step[:1]), len(part) / len(step)
 
 
 def fit(
@@ -229,17 +229,17 @@ def fit(
     Returns:
         The network, and what training found out.
     """
-    found = sequences_of(graph)
-    held = found.validation
+    sequences = sequences_of(graph)
+    held = sequences.validation
     search = None
     if held is not None and len(held):
 
         def gauc(network: Network) -> float:
             return grouped_auc(logits(network, graph, held, config), held.label, held.user_idx)
 
-        search = Phase(graph, found.training, gauc)
+        search = Phase(graph, sequences.training, gauc)
     phases = training(config, build=build, runtime=runtime, batches=batches)
-    return in_phases(phases, search, Phase(graph, found.exposures), rng)
+    return in_phases(phases, search, Phase(graph, sequences.exposures), rng)
 
 
 def training(
@@ -306,7 +306,7 @@ def with_learned(network: NetworkT, kept: Mapping[str, NDArray[np.float32]]) -> 
         network: of the same shape.
         kept: by name, in shapes such as [n_rows, dim].
     """
-    state = {name: torch.from_numpy(np.array(one)) for name, one in kept.items()}
+    state = {name: torch.from_numpy(np.array(values)) for name, values in kept.items()}
     cast(nn.Module, network).load_state_dict(state, strict=True)
     return network
 
@@ -388,14 +388,14 @@ def pairs(
     history = sequences.history.padded(rows, config.history_length)
     future = sequences.future.padded(rows, config.history_length)
     used = (video_idx, history.video_idx[history.there], future.video_idx[future.there])
-    videos = np.unique(np.concatenate([one.astype(np.int64) for one in used]))
+    videos = np.unique(np.concatenate([ids.astype(np.int64) for ids in used]))
     cut_at = sequences.cut_at[rows]
 
     def viewed(steps: Padded) -> Viewed:
         video = np.where(steps.there, np.searchsorted(videos, steps.video_idx), 0)
         age = np.where(steps.there, (cut_at[:, None] - steps.at) / 1e6, 0).astype(np.float32)
         weight = steps.weight.astype(np.float32)
-        return Viewed(*(torch.from_numpy(one) for one in (steps.there, video, age, weight)))
+        return Viewed(*(torch.from_numpy(array) for array in (steps.there, video, age, weight)))
 
     return Batch(
         of=torch.from_numpy(of),
@@ -423,13 +423,13 @@ def logits(
     """
     cast(nn.Module, network).eval()
     device = next(cast(nn.Module, network).parameters()).device
-    found = np.zeros(len(exposures), dtype=np.float32)
+    values = np.zeros(len(exposures), dtype=np.float32)
     order = np.argsort(widths(sequences_of(graph), exposures.row, config), kind="stable")
     for start in range(0, len(order), SCORED_AT_ONCE):
         chosen = order[start : start + SCORED_AT_ONCE]
-        one = batch(sequences_of(graph), exposures, chosen, config).to(str(device))
-        found[chosen] = network(one).float().cpu().numpy()
-    return found
+        step = batch(sequences_of(graph), exposures, chosen, config).to(str(device))
+        values[chosen] = network(step).float().cpu().numpy()
+    return values
 
 
 def scores(
@@ -447,8 +447,8 @@ def scores(
         Logits [n_pairs].
     """
     row, nothing = sequences_of(graph).serving[user_idx], np.zeros(len(user_idx), dtype=np.int64)
-    asked = Exposures(row, user_idx, video_idx, at=nothing, label=nothing > 0)
-    return logits(network, graph, asked, network.config)
+    exposures = Exposures(row, user_idx, video_idx, at=nothing, label=nothing > 0)
+    return logits(network, graph, exposures, network.config)
 
 
 def widths(
@@ -463,5 +463,5 @@ def widths(
     """
     halves = (sequences.history, sequences.future)
     counts = [np.diff(half.indptr)[row] for half in halves]
-    found: NDArray[np.int64] = np.minimum(counts, config.history_length).sum(axis=0)
-    return found
+    n_read: NDArray[np.int64] = np.minimum(counts, config.history_length).sum(axis=0)
+    return n_read

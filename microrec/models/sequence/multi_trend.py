@@ -205,15 +205,15 @@ class MultiTrend(nn.Module):
         a = b.softmax(dim=2)
         g = squash((a * m.unsqueeze(2)).transpose(1, 2) @ u)
         a = (b + u @ g.transpose(1, 2)).softmax(dim=2)
-        found, start = [], 0
+        routed, start = [], 0
         for half in halves:
             share = a[:, start : start + half.x.shape[1]] * half.there.unsqueeze(2)
             start += half.x.shape[1]
             weight = share * half.m.unsqueeze(2)
             mass = weight.sum(1)
             trends = weight.transpose(1, 2) @ half.x / mass.clamp(min=1e-6).unsqueeze(2)
-            found.append(replace(half, share=share, mass=mass, trends=trends))
-        return found
+            routed.append(replace(half, share=share, mass=mass, trends=trends))
+        return routed
 
     def _logits(self, batch: Batch, rows: Tensor, halves: tuple[Half, Half]) -> Tensor:
         """The head's logits of the pairs."""
@@ -235,7 +235,7 @@ class MultiTrend(nn.Module):
             # index_select: its gradient adds rows up in a fixed order, that of rows[of] may not.
             return rows.index_select(0, batch.of)
 
-        query, there = self.query(candidate), of_pairs(half.there).unsqueeze(2)
+        query, present = self.query(candidate), of_pairs(half.there).unsqueeze(2)
         keys = of_pairs(self.key(half.x))  # [n_pairs, width, dim]
         fit = (keys @ query.unsqueeze(2)).squeeze(2) / math.sqrt(query.shape[1])
         over = (of_pairs(half.trends) @ candidate.unsqueeze(2)).squeeze(2)  # [n_pairs, K]
@@ -245,11 +245,11 @@ class MultiTrend(nn.Module):
             over = over + of_pairs(functional.embedding(latest, self.trend_age)[..., number])
         weight = of_pairs(half.share * half.m.unsqueeze(2))  # [n_pairs, width, K]
         logit = fit.unsqueeze(2) + torch.log(weight.clamp(min=1e-12))
-        near = logit.masked_fill(~there, -1e9).softmax(dim=1) * there
-        said = near.transpose(1, 2) @ of_pairs(half.x)  # [n_pairs, K, dim]
-        some = of_pairs(half.mass > 0)
-        beta = over.masked_fill(~some, -1e9).softmax(dim=1) * some
-        joined: Tensor = (beta.unsqueeze(1) @ said).squeeze(1)
+        near = logit.masked_fill(~present, -1e9).softmax(dim=1) * present
+        values = near.transpose(1, 2) @ of_pairs(half.x)  # [n_pairs, K, dim]
+        has_mass = of_pairs(half.mass > 0)
+        beta = over.masked_fill(~has_mass, -1e9).softmax(dim=1) * has_mass
+        joined: Tensor = (beta.unsqueeze(1) @ values).squeeze(1)
         return joined
 
     def _retrieval(self, batch: Batch, rows: Tensor, halves: tuple[Half, Half]) -> Tensor:
@@ -264,11 +264,11 @@ class MultiTrend(nn.Module):
         against = self.videos(others, self.noise)
         scores = (trends @ against.T).amax(dim=1)  # [n_positive, n]
         scores = scores + self.popularity.index_select(0, others)
-        mine = batch.video[positive]
-        target = functional.embedding(mine, rows)
+        watched = batch.video[positive]
+        target = functional.embedding(watched, rows)
         score = (trends @ target.unsqueeze(2)).squeeze(2).amax(dim=1)
-        score = score + self.popularity.index_select(0, batch.videos[mine])
-        same = batch.videos[mine].unsqueeze(1) == others
+        score = score + self.popularity.index_select(0, batch.videos[watched])
+        same = batch.videos[watched].unsqueeze(1) == others
         return softmax(score, scores, same=same)
 
 
@@ -343,15 +343,15 @@ def retrieval(network: MultiTrend, graph: Graph) -> Trends:
     """
     network.eval()
     device = network.noise_table.device
-    parts, known = [], []
-    for asked in _everyone(network, graph):
-        trends, some = network.trends(asked)
+    parts, masks = [], []
+    for users in _everyone(network, graph):
+        trends, mask = network.trends(users)
         parts.append(functional.pad(trends, (0, 1), value=1.0).float().cpu().numpy())
-        known.append(some.cpu().numpy())
+        masks.append(mask.cpu().numpy())
     everyone = torch.arange(graph.n_videos, device=device)
     popularity = (network.popularity - network.popularity.min()).unsqueeze(1)
     videos = torch.cat([network.videos(everyone, network.noise), popularity], dim=1)
-    trend_known = np.concatenate(known)
+    trend_known = np.concatenate(masks)
     return Trends(
         user=np.where(trend_known[:, :, None], np.concatenate(parts), np.float32(0)),
         video=videos.float().cpu().numpy(),
@@ -374,23 +374,23 @@ def members(network: MultiTrend, graph: Graph) -> pa.Table:
     """
     network.eval()
     sequences, parts = sequences_of(graph), []
-    for asked in _everyone(network, graph):
-        cut_at = sequences.cut_at[sequences.serving[asked.user.cpu().numpy()]]
-        halves = zip((asked.history, asked.future), network.members(asked), strict=True)
+    for users in _everyone(network, graph):
+        cut_at = sequences.cut_at[sequences.serving[users.user.cpu().numpy()]]
+        halves = zip((users.history, users.future), network.members(users), strict=True)
         for viewed, (mass, trend) in halves:
-            row, place = torch.nonzero(mass > 0, as_tuple=True)
-            ago = (viewed.age[row, place].double() * 1e6).long().cpu().numpy()
+            row, step = torch.nonzero(mass > 0, as_tuple=True)
+            ago = (viewed.age[row, step].double() * 1e6).long().cpu().numpy()
             parts.append(
                 {
-                    "user_idx": asked.user[row].int().cpu().numpy(),
-                    "trend": trend[row, place].int().cpu().numpy(),
-                    "video_idx": asked.videos[viewed.video[row, place]].int().cpu().numpy(),
-                    "mass": mass[row, place].double().cpu().numpy(),
+                    "user_idx": users.user[row].int().cpu().numpy(),
+                    "trend": trend[row, step].int().cpu().numpy(),
+                    "video_idx": users.videos[viewed.video[row, step]].int().cpu().numpy(),
+                    "mass": mass[row, step].double().cpu().numpy(),
                     "at": pa.array(cut_at[row.cpu().numpy()] - ago, pa.timestamp("us", "UTC")),
                 }
             )
-    found: pa.Table = pa.concat_tables([pa.table(one) for one in parts])
-    return found.sort_by([("user_idx", "ascending")])
+    rows: pa.Table = pa.concat_tables([pa.table(columns) for columns in parts])
+    return rows.sort_by([("user_idx", "ascending")])
 
 
 def _everyone(network: MultiTrend, graph: Graph) -> Iterator[Batch]:

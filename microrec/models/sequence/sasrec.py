@@ -119,24 +119,24 @@ class SasRec(nn.Module):
         state = self.states(history.there, history.video, rows)[:, -1]
         return state * history.there[:, -1:]
 
-    def states(self, there: Tensor, video: Tensor, rows: Tensor) -> Tensor:
+    def states(self, present: Tensor, video: Tensor, rows: Tensor) -> Tensor:
         """Return the state after each viewing, over sqrt(d), with a last column of 1.
 
         Args:
-            there: whether there is a viewing [n_rows, width]
-            video: of each, its place in `rows` [n_rows, width]
+            present: mask of the steps that hold a viewing [n_rows, width]
+            video: position of each in `rows` [n_rows, width]
             rows: of videos, as `candidates` makes them
 
         Returns:
             [n_rows, width, dim + 1].
         """
-        place = torch.arange(there.shape[1], device=rows.device)
-        position = functional.embedding(place.flip(0), self.position)  # [width, dim]
+        step = torch.arange(present.shape[1], device=rows.device)
+        position = functional.embedding(step.flip(0), self.position)  # [width, dim]
         x = functional.embedding(video, rows[:, :-1]) + position
         x = self.dropout(x, self.noise)
-        earlier = place.unsqueeze(1) > place
-        itself = place.unsqueeze(1) == place  # so that nobody sees nothing, an empty place either
-        sees = earlier & there.unsqueeze(1) | itself  # [n_rows, width, width]
+        earlier = step.unsqueeze(1) > step
+        itself = step.unsqueeze(1) == step  # so that no row of the mask is empty, padding included
+        sees = earlier & present.unsqueeze(1) | itself  # [n_rows, width, width]
         for block in self.blocks:
             x = block(x, sees, self.noise)
         return functional.pad(self.norm(x) / math.sqrt(self.config.dim), (0, 1), value=1.0)
@@ -144,10 +144,10 @@ class SasRec(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """Return the softmax of each viewing after the ones before it plus L2 of the videos' rows, a scalar."""
         rows = self.candidates(batch.videos)
-        there, video = batch.history.there[:, :-1], batch.history.video
+        present, video = batch.history.there[:, :-1], batch.history.video
         # Empty places are in front: where there is a viewing, there is one after it.
-        state = self.states(there, video[:, :-1], rows)[there]  # [n_viewings, dim + 1]
-        after = video[:, 1:][there]  # [n_viewings]
+        state = self.states(present, video[:, :-1], rows)[present]  # [n_viewings, dim + 1]
+        after = video[:, 1:][present]  # [n_viewings]
         score = (state * functional.embedding(after, rows)).sum(1)
         others = self._others()
         same = batch.videos[after].unsqueeze(1) == others
@@ -184,21 +184,21 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, sees: Tensor, noise: torch.Generator) -> Tensor:
-        """Both parts, each beside what it was given."""
+        """Attention and dense layers, each with a residual connection."""
         x = x + self.dropout(self._attend(self.before_attention(x), sees), noise)
-        told = self.dropout(self.network(self.before_network(x), noise), noise)
-        joined: Tensor = x + told
+        update = self.dropout(self.network(self.before_network(x), noise), noise)
+        joined: Tensor = x + update
         return joined
 
     def _attend(self, x: Tensor, sees: Tensor) -> Tensor:
-        """Each place's mean of what it sees, by heads."""
+        """Multi-head attention of each step to the steps in its mask."""
         query, key, value = (
             part(x).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )  # [n_rows, n_heads, width, dim / n_heads]
         mask = sees.unsqueeze(1)
-        found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        joined: Tensor = self.joined(found.transpose(1, 2).flatten(2))
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        joined: Tensor = self.joined(attended.transpose(1, 2).flatten(2))
         return joined
 
 
@@ -207,18 +207,18 @@ def viewings(graph: Graph) -> Exposures:
 
     In the order of users, then time; all of them positive.
     """
-    found = sequences_of(graph)
-    history, lengths = found.history, np.diff(found.history.indptr)
-    row = found.serving[lengths[found.serving] > 1]
+    sequences = sequences_of(graph)
+    history, lengths = sequences.history, np.diff(sequences.history.indptr)
+    row = sequences.serving[lengths[sequences.serving] > 1]
     start = np.cumsum(lengths[row]) - lengths[row]
-    place = np.repeat(history.indptr[row] - start, lengths[row])
-    place += np.arange(len(place))
+    step = np.repeat(history.indptr[row] - start, lengths[row])
+    step += np.arange(len(step))
     row = np.repeat(row, lengths[row])
     return Exposures(
         row=row,
-        user_idx=found.user_idx[row],
-        video_idx=history.video_idx[place],
-        at=history.at[place],
+        user_idx=sequences.user_idx[row],
+        video_idx=history.video_idx[step],
+        at=history.at[step],
         label=np.ones(len(row), dtype=np.bool_),
     )
 
@@ -245,9 +245,9 @@ def by_users(phase: Phase, config: Config, generator: torch.Generator) -> Iterat
     steps = np.split(order, 1 + np.flatnonzero(np.diff(np.cumsum(n_predicted[order]) // size)))
     for number in torch.randperm(len(steps), generator=generator).tolist():
         step = steps[number]
-        mine = step[parallel.share()]
-        share = n_predicted[mine].sum() / n_predicted[step].sum()
-        kept = rows[mine if len(mine) else step[:1]]
+        part = step[parallel.share()]
+        share = n_predicted[part].sum() / n_predicted[step].sum()
+        kept = rows[part if len(part) else step[:1]]
         latest = sequences.history.video_idx[sequences.history.indptr[kept + 1] - 1]
         label = np.ones(len(kept), dtype=np.bool_)
         yield logged.pairs(sequences, kept, latest, label, config, share=float(share))
@@ -290,10 +290,10 @@ def fit(
 
 def _search(graph: Graph, config: Config) -> Phase | None:
     """The viewings before the validation day, and the recall of that day."""
-    found, held = sequences_of(graph), graph.early_stopping
-    if held is None or not len(held.truth) or found.validated_from is None:
+    sequences, held = sequences_of(graph), graph.early_stopping
+    if held is None or not len(held.truth) or sequences.validated_from is None:
         return None
-    earlier = replace(graph, sequences=found.before(found.validated_from))
+    earlier = replace(graph, sequences=sequences.before(sequences.validated_from))
 
     def recall(network: Any) -> float:
         rows = embeddings(network, earlier)
@@ -332,23 +332,23 @@ def embeddings(network: Any, graph: Graph) -> Embeddings:
     """
     network.eval()
     sequences, device = sequences_of(graph), network.popularity.device
-    known = np.diff(sequences.history.indptr)[sequences.serving] > 0
+    has_history = np.diff(sequences.history.indptr)[sequences.serving] > 0
     user = np.zeros((graph.n_users, network.config.dim + 1), dtype=np.float32)
-    people = np.flatnonzero(known)
-    for start in range(0, len(people), ROWS_AT_ONCE):
-        block = people[start : start + ROWS_AT_ONCE]
+    user_idx = np.flatnonzero(has_history)
+    for start in range(0, len(user_idx), ROWS_AT_ONCE):
+        block = user_idx[start : start + ROWS_AT_ONCE]
         nothing = np.zeros(len(block), dtype=np.int64)
         # A batch has its rows in order and once; so are those of users.
-        asked = logged.pairs(
+        users = logged.pairs(
             sequences, sequences.serving[block], nothing, nothing > 0, network.config
         ).to(str(device))
-        state = network.latest(asked.history, network.candidates(asked.videos))
+        state = network.latest(users.history, network.candidates(users.videos))
         user[block] = state.float().cpu().numpy()
     known_videos = network.videos.known(graph)
     everything = network.candidates(torch.arange(graph.n_videos, device=device))
     return Embeddings(
         user=user,
         video=np.where(known_videos[:, None], everything.float().cpu().numpy(), np.float32(0)),
-        user_known=known,
+        user_known=has_history,
         video_known=known_videos,
     )

@@ -1,4 +1,4 @@
-"""A video's row from all that is known about it, for networks that read sequences."""
+"""A video's row from its id, author and vectors, for networks that read sequences."""
 
 from typing import Any
 
@@ -67,8 +67,8 @@ class VideoRows(nn.Module):
             kept = torch.rand(len(video_idx), 1, generator=noise) >= self.config.id_dropout
             own = own * kept.to(own.device)
         rows = own * functional.embedding(video_idx, self.video_id)
-        known = (self.author[video_idx] > 0).unsqueeze(1)
-        rows = rows + known * functional.embedding(self.author[video_idx], self.author_id)
+        has_author = (self.author[video_idx] > 0).unsqueeze(1)
+        rows = rows + has_author * functional.embedding(self.author[video_idx], self.author_id)
         rows = rows + functional.embedding(self.duration[video_idx], self.duration_id)
         for name, project in zip(self.names, self.project, strict=True):
             rows = rows + project(getattr(self, f"vector_{name}")[video_idx])
@@ -76,7 +76,7 @@ class VideoRows(nn.Module):
 
     def known(self, graph: Graph) -> NDArray[np.bool_]:
         """Return which videos were shown in training, or have a vector or an author with other videos. [n_videos]."""
-        known: NDArray[np.bool_] = self.warm.cpu().numpy() | (self.author.cpu().numpy() > 0)
+        has_row: NDArray[np.bool_] = self.warm.cpu().numpy() | (self.author.cpu().numpy() > 0)
         for features in graph.features.values():
-            known = known | features.present
-        return known
+            has_row = has_row | features.present
+        return has_row
