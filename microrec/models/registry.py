@@ -265,15 +265,15 @@ def model(name: str) -> Model:
     Raises:
         RecipeError: there is no model of that name, or its module is not what its card says.
     """
-    known = card(name)
-    module = importlib.import_module(known.module)
-    needed = {"Config", "fit"} | ({"restore", "scores"} if known.scores_pairs else set())
+    described = card(name)
+    module = importlib.import_module(described.module)
+    needed = {"Config", "fit"} | ({"restore", "scores"} if described.scores_pairs else set())
     missing = sorted(needed - set(vars(module)))
     if missing:
-        raise RecipeError(f"model {name!r}: {known.module} has no {', '.join(missing)}")
-    if known.trains_in_epochs != ("epochs" in module.Config.model_fields):
-        said = "trains" if known.trains_in_epochs else "does not train"
-        raise RecipeError(f"model {name!r}: its card says that it {said} in epochs, its Config not")
+        raise RecipeError(f"model {name!r}: {described.module} has no {', '.join(missing)}")
+    if described.trains_in_epochs != ("epochs" in module.Config.model_fields):
+        verb = "trains" if described.trains_in_epochs else "does not train"
+        raise RecipeError(f"model {name!r}: its card says that it {verb} in epochs, its Config not")
     return cast(Model, module)
 
 

@@ -101,5 +101,5 @@ def _concatenate(
     total = share.sum(axis=1, keepdims=True)
     share = np.sqrt(np.divide(share, total, out=np.zeros_like(share), where=total > 0))
     joined = [vectors * share[:, [m]] for m, (vectors, _) in enumerate(parts)]
-    known: Bools = np.any(present, axis=1, keepdims=True)[:, 0]
-    return np.concatenate(joined, axis=1, dtype=np.float32), known
+    has_any: Bools = np.any(present, axis=1, keepdims=True)[:, 0]
+    return np.concatenate(joined, axis=1, dtype=np.float32), has_any

@@ -159,9 +159,14 @@ class Reader:
         self.video, self.number = clips.video, clips.number
         self.counts = Counts(clips)
         self.signs = [np.flatnonzero(edges.through), np.flatnonzero(~edges.through)]
-        some = [edges.taken(one) for one in self.signs]
-        self.by_user = [Ledger.of(one.user_idx, one.day, tie=one.scattered) for one in some]
-        self.by_clip = [Ledger.of(one.clip, one.day, tie=one.scattered) for one in some]
+        signed_edges = [edges.taken(of_sign) for of_sign in self.signs]
+        self.by_user = [
+            Ledger.of(of_sign.user_idx, of_sign.day, tie=of_sign.scattered)
+            for of_sign in signed_edges
+        ]
+        self.by_clip = [
+            Ledger.of(of_sign.clip, of_sign.day, tie=of_sign.scattered) for of_sign in signed_edges
+        ]
 
     def pairs(
         self,
@@ -187,22 +192,24 @@ class Reader:
             A batch of [n_pairs].
         """
         edges, nothing = self.clips.edges, np.zeros(len(user), dtype=np.int64)
-        asked, at = np.unique(_joined(clip, day), return_inverse=True)
-        viewers = self._latest(self.by_clip, asked, self.config.fan_out[1])
-        near = [_joined(edges.user_idx[edge], _parted(asked)[1][of]) for of, edge in viewers]
-        people, person = np.unique(np.concatenate([_joined(user, day), *near]), return_inverse=True)
-        mine, *theirs = np.split(person, np.cumsum([len(user), len(near[0])]))
-        watched = self._latest(self.by_user, people, self.config.fan_out[0])
-        read = self._read(_parted(asked)[0], watched)
+        clip_days, at = np.unique(_joined(clip, day), return_inverse=True)
+        viewers = self._latest(self.by_clip, clip_days, self.config.fan_out[1])
+        near = [_joined(edges.user_idx[edge], _parted(clip_days)[1][of]) for of, edge in viewers]
+        user_days, person = np.unique(
+            np.concatenate([_joined(user, day), *near]), return_inverse=True
+        )
+        of_pairs, *of_viewers = np.split(person, np.cumsum([len(user), len(near[0])]))
+        watched = self._latest(self.by_user, user_days, self.config.fan_out[0])
+        read = self._read(_parted(clip_days)[0], watched)
         rows = [np.searchsorted(read, edges.clip[edge]) for _, edge in watched]
-        evidence = [self.counts.of_clips(*_parted(asked))[at], self.counts.of_users(user, day)]
+        evidence = [self.counts.of_clips(*_parted(clip_days))[at], self.counts.of_users(user, day)]
         return Pairs(
-            n_people=len(people),
+            n_people=len(user_days),
             read=self._rows(read),
-            asked=torch.from_numpy(np.searchsorted(read, _parted(asked)[0])),
-            of_people=self._links(rows, watched, people),
-            of_clips=self._links(theirs, viewers, asked),
-            person=torch.from_numpy(mine),
+            asked=torch.from_numpy(np.searchsorted(read, _parted(clip_days)[0])),
+            of_people=self._links(rows, watched, user_days),
+            of_clips=self._links(of_viewers, viewers, clip_days),
+            person=torch.from_numpy(of_pairs),
             at=torch.from_numpy(at),
             evidence=torch.from_numpy(np.concatenate(evidence, axis=1)),
             label=torch.from_numpy((nothing if label is None else label).astype(np.float32)),
@@ -224,8 +231,8 @@ class Reader:
         viewing, step = positions(n)
         edge = step + chosen.start[viewing]
         edges = chosen.edges
-        asked = (edges.user_idx[edge], edges.clip[edge], edges.day[edge])
-        return self.pairs(*asked, label=edges.through[edge], viewing=viewing, share=share)
+        pairs = (edges.user_idx[edge], edges.clip[edge], edges.day[edge])
+        return self.pairs(*pairs, label=edges.through[edge], viewing=viewing, share=share)
 
     def _latest(
         self, ledgers: Sequence[Ledger], keys: Int64s, n: int
@@ -234,13 +241,13 @@ class Reader:
         if not self.config.graph:
             none = np.zeros(0, dtype=np.int64)
             return [(none, none), (none, none)]
-        found = [ledger.latest(*_parted(keys), n=n) for ledger in ledgers]
-        return [(of, sign[entry]) for sign, (of, entry) in zip(self.signs, found, strict=True)]
+        latest = [ledger.latest(*_parted(keys), n=n) for ledger in ledgers]
+        return [(of, sign[entry]) for sign, (of, entry) in zip(self.signs, latest, strict=True)]
 
-    def _read(self, asked: Int64s, watched: Sequence[tuple[Int64s, Int64s]]) -> Int64s:
+    def _read(self, clips: Int64s, watched: Sequence[tuple[Int64s, Int64s]]) -> Int64s:
         """Every clip that is needed, once, in order."""
         edges = self.clips.edges
-        read = np.unique(np.concatenate([asked, *(edges.clip[edge] for _, edge in watched)]))
+        read = np.unique(np.concatenate([clips, *(edges.clip[edge] for _, edge in watched)]))
         if self.config.neighbours:
             beside = [self._beside(read, step) for step in (-1, 1)]
             read = np.unique(np.concatenate([read, *beside]))
@@ -253,7 +260,7 @@ class Reader:
         return Read(*map(torch.from_numpy, (videos, video, place, read, before, after)))
 
     def _links(
-        self, source: Sequence[Int64s], found: Sequence[tuple[Int64s, Int64s]], keys: Int64s
+        self, source: Sequence[Int64s], latest: Sequence[tuple[Int64s, Int64s]], keys: Int64s
     ) -> tuple[Links, Links]:
         """Links of both signs to the accounts of some keys."""
         _, day = _parted(keys)
@@ -261,7 +268,7 @@ class Reader:
             Links(
                 torch.from_numpy(np.stack([rows, of])), self._weight(edge, day[of], of, len(keys))
             )
-            for rows, (of, edge) in zip(source, found, strict=True)
+            for rows, (of, edge) in zip(source, latest, strict=True)
         )
         return positive, negative
 
@@ -276,8 +283,8 @@ class Reader:
         other = clip + step
         inside = (other >= 0) & (other < self.clips.n_clips)
         other, clip = other[inside], clip[inside]
-        found: Int64s = other[self.video[other] == self.video[clip]]
-        return found
+        neighbours: Int64s = other[self.video[other] == self.video[clip]]
+        return neighbours
 
     def _place(self, read: Int64s, step: int) -> Int64s:
         """Position of the clip before or after among those that are read, -1 where there is none."""

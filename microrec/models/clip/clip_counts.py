@@ -32,12 +32,12 @@ class Counts:
         """Enter the edges."""
         edges, self.clips = clips.edges, clips
         self.video, self.place = clips.video, np.minimum(clips.number, LAST_PLACE)
-        left, one = ~edges.through, np.ones(len(edges))
+        left, ones = ~edges.through, np.ones(len(edges))
         place = self.place[edges.clip]
-        self.by_place = Ledger.of(place, edges.day, left, one)
-        self.everywhere = Ledger.of(np.zeros_like(place), edges.day, left, one)
+        self.by_place = Ledger.of(place, edges.day, left, ones)
+        self.everywhere = Ledger.of(np.zeros_like(place), edges.day, left, ones)
         expected, first = self._of_place(place, edges.day), place == 0
-        self.by_clip = Ledger.of(edges.clip, edges.day, left, one)
+        self.by_clip = Ledger.of(edges.clip, edges.day, left, ones)
         self.by_video = Ledger.of(self.video[edges.clip], edges.day, left, expected, first)
         amounts = (left, expected, left * first, expected * first, first)
         self.by_user = Ledger.of(edges.user_idx, edges.day, *amounts)
@@ -92,8 +92,8 @@ class Counts:
         left, reached = self.everywhere.before(np.zeros_like(place), day).T
         anywhere = (left + 1) / (reached + 2)
         left, reached = self.by_place.before(place, day).T
-        found: Float64s = (left + 20 * anywhere) / (reached + 20)
-        return found
+        hazard: Float64s = (left + 20 * anywhere) / (reached + 20)
+        return hazard
 
     def _of_video(self, clip: Int64s, day: Int64s) -> tuple[Float64s, Float64s]:
         left, expected, started = self.by_video.before(self.video[clip], day).T
@@ -101,5 +101,5 @@ class Counts:
 
 
 def _logit(p: Float64s) -> Float64s:
-    found: Float64s = np.log(p) - np.log1p(-p)
-    return found
+    logit: Float64s = np.log(p) - np.log1p(-p)
+    return logit

@@ -204,15 +204,15 @@ class ClipInterest(nn.Module):
             [n].
         """
         stays = self.positive(torch.cat([g, p, evidence], dim=1), self.noise).squeeze(1)
-        known: Tensor = self.counted(evidence).squeeze(1)
+        prior: Tensor = self.counted(evidence).squeeze(1)
         if self.config.fusion == "positive":
-            joined: Tensor = stays + known
+            joined: Tensor = stays + prior
             return joined
         leaves = self.negative(torch.cat([g, q, evidence], dim=1), self.noise).squeeze(1)
         share: Any = 0.8
         if self.config.fusion == "gate":
             share = torch.sigmoid(self.gate(torch.cat([p, q, g], dim=1))).squeeze(1)
-        joined = share * stays - (1 - share) * leaves + known
+        joined = share * stays - (1 - share) * leaves + prior
         return joined
 
     def loss(self, batch: Pairs) -> Tensor:
@@ -226,8 +226,8 @@ class ClipInterest(nn.Module):
 
     def _mean(self, rows: Tensor, links: Links, n: int) -> Tensor:
         """Weighted means of rows along links. [n, dim]."""
-        found: Tensor = self.along((rows, None), links.edges, links.weight, size=(len(rows), n))
-        return found
+        mean: Tensor = self.along((rows, None), links.edges, links.weight, size=(len(rows), n))
+        return mean
 
 
 def within(logits: Tensor, batch: Pairs) -> Tensor:
@@ -276,8 +276,8 @@ def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterato
     reader, size, steps = Reader(clips_of(phase.graph), config), config.batch_size, []
     order = torch.randperm(len(phase.examples), generator=generator).numpy()
     day = phase.examples.day[order]
-    for one in np.unique(day):
-        of_day = order[day == one]
+    for a_day in np.unique(day):
+        of_day = order[day == a_day]
         steps += np.split(of_day, range(size, len(of_day), size))
     shuffled = torch.randperm(len(steps), generator=generator).tolist()
     for kept, share in logged.of_process(steps[number] for number in shuffled):
@@ -338,21 +338,21 @@ def _search(graph: Graph, everything: Viewings) -> Phase | None:
 
 
 @torch.no_grad()
-def log_loss(network: Any, reader: Reader, asked: Viewings) -> float:
+def log_loss(network: Any, reader: Reader, examples: Viewings) -> float:
     """Return the mean log loss of the clips that some viewings reached.
 
     Args:
         network: of a fit.
         reader: makes the batches.
-        asked: the viewings. [n_viewings]
+        examples: viewings that are scored [n_viewings].
 
     Returns:
         Nats.
     """
     network.eval()
     device, total, n = next(network.parameters()).device, 0.0, 0
-    for some in blocks(len(asked), ROWS_AT_ONCE):
-        batch = reader.viewings(asked.taken(some)).to(str(device))
+    for block in blocks(len(examples), ROWS_AT_ONCE):
+        batch = reader.viewings(examples.taken(block)).to(str(device))
         losses = functional.binary_cross_entropy_with_logits(
             network(batch), batch.label, reduction="sum"
         )
@@ -438,13 +438,13 @@ def known(network: ClipInterest, graph: Graph) -> Known:
 
 @torch.no_grad()
 def stays(
-    network: ClipInterest, found: Known, user_idx: NDArray[Any], video_idx: NDArray[Any]
+    network: ClipInterest, rows: Known, user_idx: NDArray[Any], video_idx: NDArray[Any]
 ) -> Iterator[tuple[Int64s, Int64s, NDArray[np.float64]]]:
     """Chances that users who reach a clip of a video watch it through.
 
     Args:
         network: of a fit.
-        found: `known` of the same.
+        rows: what `known` returned of the same network.
         user_idx: [n_pairs].
         video_idx: [n_pairs].
 
@@ -452,15 +452,15 @@ def stays(
         Blocks of: place of the pair, the clip, ln of the chance; all clips of a pair in one block, in
         order. A video of unknown length has none.
     """
-    device = found.p.device
+    device = rows.p.device
     user_idx, video_idx = user_idx.astype(np.int64), video_idx.astype(np.int64)
     for start in range(0, len(user_idx), SCORED_AT_ONCE):
         block = slice(start, start + SCORED_AT_ONCE)
-        place, clip = found.clips.of(video_idx[block])
+        place, clip = rows.clips.of(video_idx[block])
         user = torch.from_numpy(user_idx[block][place]).to(device)
         of = torch.from_numpy(clip).to(device)
-        evidence = torch.cat([found.of_clip[of], found.of_user[user]], dim=1)
-        logits = network.logits(found.p[user], found.q[user], found.g[of], evidence)
+        evidence = torch.cat([rows.of_clip[of], rows.of_user[user]], dim=1)
+        logits = network.logits(rows.p[user], rows.q[user], rows.g[of], evidence)
         chance = functional.logsigmoid(logits.double()).cpu().numpy()
         yield start + place, clip, chance
 
@@ -494,15 +494,15 @@ def audience(
     Returns:
         Retention at the end of every clip [n_groups, n_clips]; 1 - r_k / r_(k-1) is the hazard.
     """
-    found = known(network, graph)
+    rows = known(network, graph)
     videos = np.arange(graph.n_videos)
-    retention = np.full((len(groups), found.clips.n_clips), np.nan)
+    retention = np.full((len(groups), rows.clips.n_clips), np.nan)
     for row, users in zip(retention, groups, strict=True):
         if not len(users):
             continue
         row[:] = 0.0
         user = np.tile(np.asarray(users, dtype=np.int64), len(videos))
-        for place, clip, chance in stays(network, found, user, np.repeat(videos, len(users))):
+        for place, clip, chance in stays(network, rows, user, np.repeat(videos, len(users))):
             np.add.at(row, clip, np.exp(retained(place, chance)) / len(users))
     return retention
 
@@ -523,12 +523,12 @@ def scores(
     Returns:
         [n_pairs].
     """
-    found = known(network, graph)
-    clips, goal = found.clips, network.config.goal_ms
+    rows = known(network, graph)
+    clips, goal = rows.clips, network.config.goal_ms
     length = np.maximum(clips.end_ms - clips.start_ms, 1)
     part = np.clip((goal - clips.start_ms) / length, 0, 1)
     total = np.zeros(len(user_idx))
-    for place, clip, chance in stays(network, found, user_idx, video_idx):
+    for place, clip, chance in stays(network, rows, user_idx, video_idx):
         np.add.at(total, place, part[clip] * chance)
     cut = np.diff(clips.first)[video_idx] > 0
     return np.where(cut, total, NO_CLIPS).astype(np.float32)

@@ -157,7 +157,9 @@ def fit(
         _search(graph, config, draws[0]), Phase(graph, graph.edges), draws
     )
     if config.warm_start:
-        report["warm_from"] = {phase: one.day for phase, one in sorted(runtime.yesterday.items())}
+        report["warm_from"] = {
+            phase: yesterday.day for phase, yesterday in sorted(runtime.yesterday.items())
+        }
     first = cast(nn.Module, networks[0])
     parameters = {name: p.detach().cpu().numpy() for name, p in first.named_parameters()}
     rows = [embeddings(network, graph) for network in networks]
@@ -274,9 +276,9 @@ def batches(
     for _ in range(-(-sampler.n_edges // size)):
         triples = draw(size, generator).to(device)
         watched = watch.without(present, triples.edge) if config.mask_targets else fixed
-        mine = triples.part(parallel.share())
+        part = triples.part(parallel.share())
         opponents = _opponents(sampler, config, generator).to(device)
-        yield Batch(mine, len(mine) / size, watched, opponents)
+        yield Batch(part, len(part) / size, watched, opponents)
 
 
 def batch_loss(network: Network, batch: Batch, config: TrainingConfig) -> Tensor:
@@ -320,12 +322,12 @@ def embeddings(network: Network, graph: Graph) -> Embeddings:
     device = network.watch.whole.present.device
     everyone = torch.arange(graph.n_users, device=device)
     user, video = network(everyone, network.watch.whole)
-    known = np.bincount(graph.edges.user_idx, minlength=graph.n_users) > 0
+    has_edges = np.bincount(graph.edges.user_idx, minlength=graph.n_users) > 0
     known_videos = network.known_videos()
     return Embeddings(
-        user=np.where(known[:, None], user.float().cpu().numpy(), np.float32(0)),
+        user=np.where(has_edges[:, None], user.float().cpu().numpy(), np.float32(0)),
         video=np.where(known_videos[:, None], video.float().cpu().numpy(), np.float32(0)),
-        user_known=known,
+        user_known=has_edges,
         video_known=known_videos,
     )
 
@@ -334,9 +336,9 @@ def _side_by_side(members: list[Embeddings]) -> Embeddings:
     """One model whose score is the mean of the members' scores: an inner product of longer rows."""
     if len(members) == 1:
         return members[0]
-    video = np.concatenate([one.video for one in members], axis=1) / len(members)
+    video = np.concatenate([member.video for member in members], axis=1) / len(members)
     return Embeddings(
-        user=np.concatenate([one.user for one in members], axis=1),
+        user=np.concatenate([member.user for member in members], axis=1),
         video=video.astype(np.float32),
         user_known=members[0].user_known,
         video_known=members[0].video_known,

@@ -102,14 +102,14 @@ class MMGCN(nn.Module):
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
         """Return the rows of the triples before any propagation, preferences included. [n_triples, dim] each."""
         of_videos = [(idx, self.video_id) for idx in (triples.positive, triples.negative)]
-        of_users = [self.user_id, *(cast(Branch, one).preference for one in self.branches)]
+        of_users = [self.user_id, *(cast(Branch, branch).preference for branch in self.branches)]
         pairs = [*((triples.user, rows) for rows in of_users), *of_videos]
         return tuple(functional.embedding(idx, rows) for idx, rows in pairs)
 
     def known_videos(self) -> Bools:
         """Return which videos have at least one modality. [n_videos]."""
-        known: Bools = self.present.any(dim=1).cpu().numpy()
-        return known
+        has_vector: Bools = self.present.any(dim=1).cpu().numpy()
+        return has_vector
 
 
 class Branch(nn.Module):

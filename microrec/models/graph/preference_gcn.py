@@ -240,13 +240,13 @@ class PreferenceGCN(nn.Module):
 
     def known_videos(self) -> Bools:
         """Return the warm videos, and those that have similar videos or vectors where these count. [n_videos]."""
-        known = self.warm
+        has_row = self.warm
         if self.config.similar:
-            known = known | self.has_similar.any(dim=1)
+            has_row = has_row | self.has_similar.any(dim=1)
         if self.config.pref_source == "features" and not self.config.strict:
-            known = known | self.has_vector.any(dim=1)
-        found: Bools = known.cpu().numpy()
-        return found
+            has_row = has_row | self.has_vector.any(dim=1)
+        mask: Bools = has_row.cpu().numpy()
+        return mask
 
 
 class ModalityAttention(nn.Module):

@@ -110,7 +110,7 @@ class Ledger:
         """
         within = np.arange(len(account)) if tie is None else tie
         entry = np.lexsort((within, day, account))
-        columns = [np.asarray(one, dtype=np.float64)[entry] for one in amounts]
+        columns = [np.asarray(amount, dtype=np.float64)[entry] for amount in amounts]
         table = np.stack(columns, axis=1) if columns else np.zeros((len(entry), 0))
         sums = np.concatenate([np.zeros((1, table.shape[1])), np.cumsum(table, axis=0)])
         return cls((account << cls.SHIFT | day)[entry], entry, sums)

@@ -328,25 +328,25 @@ def _early_stopping(watched: pa.Table, eligible: Bools) -> EarlyStopping:
     """The training part apart from the validation part, judged as evaluation judges the night."""
     seen = _merge(watched, ("train",))
     later = _merge(watched, ("validation",))
-    known = np.isin(
+    already_seen = np.isin(
         pair_keys(later, n_videos=len(eligible)), pair_keys(seen, n_videos=len(eligible))
     )
-    truth = later.where((later.n_positive > 0) & ~known & eligible[later.video_idx])
+    truth = later.where((later.n_positive > 0) & ~already_seen & eligible[later.video_idx])
     return EarlyStopping(edges=seen.where(seen.n_positive > 0), seen=seen, truth=truth)
 
 
 def _features(rows: pa.Table, video_id: pa.ChunkedArray) -> dict[str, Features]:
     """One matrix per modality; row = position of the id in `video_id`."""
-    found = {}
+    features = {}
     for modality in sorted(pc.unique(rows["modality"]).to_pylist()):
         of_it = rows.filter(pc.equal(rows["modality"], modality))
         place = pc.index_in(of_it["video_id"], value_set=video_id.combine_chunks())
         of_it, place = of_it.filter(pc.is_valid(place)), place.drop_null()
         if len(of_it):
-            found[modality] = _place(
+            features[modality] = _place(
                 of_it["vector"], copied(place, np.int64), modality, len(video_id)
             )
-    return found
+    return features
 
 
 def _place(vectors: pa.ChunkedArray, place: Instants, modality: str, n_videos: int) -> Features:

@@ -117,5 +117,5 @@ def _rows(weights: Float64s, solved: Int32s, *, n_videos: int) -> Iterator[tuple
     place = np.full(n_videos, -1)
     place[solved] = np.arange(len(solved))
     for row in place:
-        known = row >= 0
-        yield (solved, weights[row]) if known else (solved[:0], np.zeros(0))
+        is_solved = row >= 0
+        yield (solved, weights[row]) if is_solved else (solved[:0], np.zeros(0))

@@ -131,10 +131,10 @@ def on(device: str, part: Any) -> Any:
         part: tensor, dataclass, tuple, or anything else, which is returned as it is.
     """
     if is_dataclass(part):
-        values = {one.name: on(device, getattr(part, one.name)) for one in fields(part)}
+        values = {element.name: on(device, getattr(part, element.name)) for element in fields(part)}
         return type(part)(**values)  # type: ignore[misc] # a dataclass, not its type
     if isinstance(part, tuple):
-        return tuple(on(device, one) for one in part)
+        return tuple(on(device, element) for element in part)
     return part.to(device) if torch.is_tensor(part) else part
 
 

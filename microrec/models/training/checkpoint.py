@@ -96,13 +96,13 @@ class Checkpoint:
             if header["fingerprint"] != self.fingerprint:
                 logger.info("checkpoint=%s not taken: of another training", self.path)
                 return None
-            found: dict[str, dict[str, Tensor]] = {}
+            tensors: dict[str, dict[str, Tensor]] = {}
             for name in file.keys():  # noqa: SIM118 - not a mapping
                 kind, rest = name.split("/", 1)
-                found.setdefault(kind, {})[rest] = file.get_tensor(name)
+                tensors.setdefault(kind, {})[rest] = file.get_tensor(name)
         history = json.loads(header["history"])
         logger.info("checkpoint=%s epoch=%d", self.path, len(history["losses"]))
-        return found, history
+        return tensors, history
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

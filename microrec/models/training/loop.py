@@ -93,7 +93,7 @@ def train(
     history = _take_up(resume, model, optimizer, kept) if resume else History()
     with _progress(schedule.epochs, done=len(history.losses)) as tell:
         while len(history.losses) < schedule.epochs and not _over(history, schedule):
-            losses = [step(optimizer, loss, one, schedule.clip_norm) for one in batches()]
+            losses = [step(optimizer, loss, batch, schedule.clip_norm) for batch in batches()]
             history.losses.append(sum(losses) / len(losses))
             history.recalls.extend([parallel.agreed(recall())] if recall else [])
             tell(history)
@@ -128,7 +128,7 @@ def step(
     optimizer.zero_grad(set_to_none=True)
     value = loss(batch)
     value.backward()  # type: ignore[no-untyped-call]
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     parallel.add_up_gradients(parameters)
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(parameters, clip_norm)
@@ -150,10 +150,10 @@ def _take_up(
     kept: dict[str, Tensor],
 ) -> History:
     """Bring a model, its optimizer, generator and best parameters to where they were left."""
-    found = resume.checkpoint.load()
-    if found is None:
+    checkpoint = resume.checkpoint.load()
+    if checkpoint is None:
         return History()
-    tensors, history = found
+    tensors, history = checkpoint
     model.load_state_dict(tensors["model"])
     kept.update(tensors["kept"])
     restore_optimizer(optimizer, tensors.get("optimizer", {}))
@@ -178,16 +178,16 @@ def validation_recall(
         Mean over the users who have a right video.
     """
     metric = LinkPredRecall(k)
-    people, where = map(torch.from_numpy, np.unique(held.truth.user_idx, return_inverse=True))
-    people = people.long()
+    users, where = map(torch.from_numpy, np.unique(held.truth.user_idx, return_inverse=True))
+    users = users.long()
     truth = torch.stack([where, torch.from_numpy(held.truth.video_idx).long()])
     seen_user = torch.from_numpy(held.seen.user_idx).long()
     seen_video = torch.from_numpy(held.seen.video_idx).long()
-    place = torch.full((len(user),), -1).index_copy(0, people, torch.arange(len(people)))
+    place = torch.full((len(user),), -1).index_copy(0, users, torch.arange(len(users)))
     seen = torch.stack([place[seen_user], seen_video])
     barred = torch.from_numpy(~eligible)
-    for start in range(0, len(people), RANKED_AT_ONCE):
-        block = people[start : start + RANKED_AT_ONCE]
+    for start in range(0, len(users), RANKED_AT_ONCE):
+        block = users[start : start + RANKED_AT_ONCE]
         scores = (user[block] @ video.T).float().cpu()  # [n_block, n_videos]
         scores[:, barred] = -torch.inf
         rows, columns = _within(seen, start, len(block))

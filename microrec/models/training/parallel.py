@@ -45,9 +45,9 @@ def agreed(value: float) -> float:
     """Return the first process's value, for decisions that all must take alike."""
     if not _in_group():
         return value
-    told = torch.tensor([value], dtype=torch.float64, device=_device())
-    group.broadcast(told, src=0)
-    return told.item()
+    tensor = torch.tensor([value], dtype=torch.float64, device=_device())
+    group.broadcast(tensor, src=0)
+    return tensor.item()
 
 
 def _device() -> str:

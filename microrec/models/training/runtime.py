@@ -80,9 +80,9 @@ def starts(
     Returns:
         Yesterday's parameters and places, by phase.
     """
-    found: dict[str, Yesterday] = {}
+    by_phase: dict[str, Yesterday] = {}
     if not getattr(config, "warm_start", False):
-        return found
+        return by_phase
     for phase in ("refit",) if config.epochs else ("search", "refit"):
         try:
             parameters = load_parameters(find(fit=STARTS[phase]))
@@ -91,9 +91,9 @@ def starts(
             logger.info("warm_start phase=%s cold: %s", phase, missing)
             continue
         if parameters:
-            found[phase] = Yesterday(day, parameters, *places(nodes, then))
+            by_phase[phase] = Yesterday(day, parameters, *places(nodes, then))
         logger.info("warm_start phase=%s day=%s parameters=%d", phase, day, len(parameters))
-    return found
+    return by_phase
 
 
 def places(now: Mapping[str, pa.Table], then: Mapping[str, pa.Table]) -> tuple[Rows, Rows]:
@@ -111,8 +111,8 @@ def places(now: Mapping[str, pa.Table], then: Mapping[str, pa.Table]) -> tuple[R
         return of[table].sort_by(f"{node}_idx")[f"{node}_id"].combine_chunks()
 
     def place(table: str, node: str) -> Rows:
-        found = pc.index_in(ids(now, table, node), value_set=ids(then, table, node))
-        rows: Rows = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        position = pc.index_in(ids(now, table, node), value_set=ids(then, table, node))
+        rows: Rows = pc.fill_null(position, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         return rows
 
     return place("users", "user"), place("video_nodes", "video")

@@ -60,13 +60,13 @@ def rows_of_today(fresh: Any, earlier: Any, place: Any, near: Any) -> Any:
     Returns:
         [n, dim] float32
     """
-    there = place >= 0
+    old = place >= 0
     rows = np.array(fresh)
-    rows[there] = earlier[place[there]]
-    known = near @ sp.diags_array(there.astype(np.float64))
-    total = np.asarray(known.sum(axis=1)).ravel()
-    reached = ~there & (total > 0)
-    rows[reached] = (known @ rows)[reached] / total[reached, None]
+    rows[old] = earlier[place[old]]
+    weights = near @ sp.diags_array(old.astype(np.float64))
+    total = np.asarray(weights.sum(axis=1)).ravel()
+    reached = ~old & (total > 0)
+    rows[reached] = (weights @ rows)[reached] / total[reached, None]
     return rows.astype(np.float32)
 
 
