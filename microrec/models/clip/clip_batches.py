@@ -155,8 +155,11 @@ class Reader:
 
     def __init__(self, clips: Clips, config: Reading) -> None:
         """Sort the edges by user and by clip."""
-        self.clips, self.config, edges = clips, config, clips.edges
-        self.video, self.number = clips.video, clips.number
+        self.clips = clips
+        self.config = config
+        edges = clips.edges
+        self.video = clips.video
+        self.number = clips.number
         self.counts = Counts(clips)
         self.signs = [np.flatnonzero(edges.through), np.flatnonzero(~edges.through)]
         signed_edges = [edges.taken(of_sign) for of_sign in self.signs]
@@ -191,7 +194,8 @@ class Reader:
         Returns:
             A batch of [n_pairs].
         """
-        edges, nothing = self.clips.edges, np.zeros(len(user), dtype=np.int64)
+        edges = self.clips.edges
+        nothing = np.zeros(len(user), dtype=np.int64)
         clip_days, at = np.unique(_joined(clip, day), return_inverse=True)
         viewers = self._latest(self.by_clip, clip_days, self.config.fan_out[1])
         near = [_joined(edges.user_idx[edge], _parted(clip_days)[1][of]) for of, edge in viewers]
@@ -282,7 +286,8 @@ class Reader:
         """The clips before or after, of those that have one."""
         other = clip + step
         inside = (other >= 0) & (other < self.clips.n_clips)
-        other, clip = other[inside], clip[inside]
+        other = other[inside]
+        clip = clip[inside]
         neighbours: Int64s = other[self.video[other] == self.video[clip]]
         return neighbours
 

@@ -17,7 +17,8 @@ from microrec.models.inputs.clip_arrays import Clips, Ledger
 OF_CLIP = 8
 OF_USER = 3
 N_EVIDENCE = OF_CLIP + OF_USER
-OWN, RATIO = 1, OF_CLIP
+OWN = 1
+RATIO = OF_CLIP
 """Columns of the clip's log-odds and of the user's log-ratio, in the evidence of a pair."""
 LAST_PLACE = 39
 """Later places count as this one."""
@@ -30,13 +31,17 @@ class Counts:
 
     def __init__(self, clips: Clips) -> None:
         """Enter the edges."""
-        edges, self.clips = clips.edges, clips
-        self.video, self.place = clips.video, np.minimum(clips.number, LAST_PLACE)
-        left, ones = ~edges.through, np.ones(len(edges))
+        edges = clips.edges
+        self.clips = clips
+        self.video = clips.video
+        self.place = np.minimum(clips.number, LAST_PLACE)
+        left = ~edges.through
+        ones = np.ones(len(edges))
         place = self.place[edges.clip]
         self.by_place = Ledger.of(place, edges.day, left, ones)
         self.everywhere = Ledger.of(np.zeros_like(place), edges.day, left, ones)
-        expected, first = self._of_place(place, edges.day), place == 0
+        expected = self._of_place(place, edges.day)
+        first = place == 0
         self.by_clip = Ledger.of(edges.clip, edges.day, left, ones)
         self.by_video = Ledger.of(self.video[edges.clip], edges.day, left, expected, first)
         amounts = (left, expected, left * first, expected * first, first)

@@ -110,7 +110,9 @@ class ClipInterest(nn.Module):
     ) -> None:
         """Draw the parameters."""
         super().__init__()
-        self.config, self.noise, clips = config, torch.Generator(), clips_of(graph)
+        self.config = config
+        self.noise = torch.Generator()
+        clips = clips_of(graph)
         # A viewing's edges are of one video; what it is not learned from may have others.
         shown = clips.video[viewings.edges.clip[viewings.start]]
         self.videos = VideoRows(graph, shown, config, generator)
@@ -273,7 +275,9 @@ def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterato
     Yields:
         This process's part of each step.
     """
-    reader, size, steps = Reader(clips_of(phase.graph), config), config.batch_size, []
+    reader = Reader(clips_of(phase.graph), config)
+    size = config.batch_size
+    steps = []
     order = torch.randperm(len(phase.examples), generator=generator).numpy()
     day = phase.examples.day[order]
     for a_day in np.unique(day):
@@ -350,13 +354,16 @@ def log_loss(network: Any, reader: Reader, examples: Viewings) -> float:
         Nats.
     """
     network.eval()
-    device, total, n = next(network.parameters()).device, 0.0, 0
+    device = next(network.parameters()).device
+    total = 0.0
+    n = 0
     for block in blocks(len(examples), ROWS_AT_ONCE):
         batch = reader.viewings(examples.taken(block)).to(str(device))
         losses = functional.binary_cross_entropy_with_logits(
             network(batch), batch.label, reduction="sum"
         )
-        total, n = total + float(losses), n + len(batch.label)
+        total = total + float(losses)
+        n = n + len(batch.label)
     return total / max(n, 1)
 
 
@@ -406,13 +413,16 @@ def known(network: ClipInterest, graph: Graph) -> Known:
         [n_users, dim] and [n_clips, dim].
     """
     network.eval()
-    clips, device = clips_of(graph), str(network.gate.weight.device)
+    clips = clips_of(graph)
+    device = str(network.gate.weight.device)
     reader = Reader(clips, network.config)
 
     def day(n: int) -> Int64s:
         return np.full(n, clips.today)
 
-    p, q, g = [], [], []
+    p = []
+    q = []
+    g = []
     for user in blocks(graph.n_users if clips.n_clips else 0, ROWS_AT_ONCE):
         batch = reader.pairs(user, np.zeros_like(user), day(len(user))).to(device)
         rows = network.people(batch, network.rows(batch.read))
@@ -423,7 +433,8 @@ def known(network: ClipInterest, graph: Graph) -> Known:
         z = network.rows(batch.read)
         g.append(network.clips(batch, z, *network.people(batch, z))[batch.at])
     nobody = [torch.zeros(0, network.config.dim, device=device)]
-    users, all_clips = np.arange(graph.n_users), np.arange(clips.n_clips)
+    users = np.arange(graph.n_users)
+    all_clips = np.arange(clips.n_clips)
     of_user = torch.from_numpy(reader.counts.of_users(users, day(len(users))))
     of_clip = torch.from_numpy(reader.counts.of_clips(all_clips, day(len(all_clips))))
     return Known(
@@ -453,7 +464,8 @@ def stays(
         order. A video of unknown length has none.
     """
     device = rows.p.device
-    user_idx, video_idx = user_idx.astype(np.int64), video_idx.astype(np.int64)
+    user_idx = user_idx.astype(np.int64)
+    video_idx = video_idx.astype(np.int64)
     for start in range(0, len(user_idx), SCORED_AT_ONCE):
         block = slice(start, start + SCORED_AT_ONCE)
         place, clip = rows.clips.of(video_idx[block])
@@ -524,7 +536,8 @@ def scores(
         [n_pairs].
     """
     rows = known(network, graph)
-    clips, goal = rows.clips, network.config.goal_ms
+    clips = rows.clips
+    goal = network.config.goal_ms
     length = np.maximum(clips.end_ms - clips.start_ms, 1)
     part = np.clip((goal - clips.start_ms) / length, 0, 1)
     total = np.zeros(len(user_idx))

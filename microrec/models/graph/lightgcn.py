@@ -63,7 +63,8 @@ class LightGCN(nn.Module):
     def __init__(self, watch: WatchGraph, config: Config, generator: torch.Generator) -> None:
         """Draw the parameters (Xavier-uniform)."""
         super().__init__()
-        self.watch, self.config = watch, config
+        self.watch = watch
+        self.config = config
         if config.user_rows == "own":
             self.user_id = xavier(watch.n_users, config.dim, generator)
         self.video_id = xavier(watch.n_videos, config.dim, generator)

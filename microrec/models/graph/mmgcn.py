@@ -71,7 +71,8 @@ class MMGCN(nn.Module):
     ) -> None:
         """Draw the parameters (Xavier-uniform)."""
         super().__init__()
-        self.watch, self.config = watch, config
+        self.watch = watch
+        self.config = config
         names = [n for n in graph.features if config.modalities is None or n in config.modalities]
         self.user_id = xavier(watch.n_users, config.dim, generator)
         self.video_id = xavier(watch.n_videos, config.dim, generator)
@@ -89,9 +90,11 @@ class MMGCN(nn.Module):
     def forward(self, user_idx: Tensor, watched: Watched) -> tuple[Tensor, Tensor]:
         """Rows whose inner products are the scores."""
         ids = torch.cat([self.user_id, self.video_id * self.warm.unsqueeze(1)])
-        forth, back = watched.to_users(1.0, 0.0), watched.to_videos(0.0, 1.0)
+        forth = watched.to_users(1.0, 0.0)
+        back = watched.to_videos(0.0, 1.0)
         n_users = self.watch.n_users
-        users, videos = ids[:n_users] * 0, ids[n_users:] * 0
+        users = ids[:n_users] * 0
+        videos = ids[n_users:] * 0
         for m, branch in enumerate(self.branches):
             rows = branch(ids, forth, back)
             users = users + rows[:n_users] / len(self.branches)

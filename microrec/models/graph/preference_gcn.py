@@ -125,7 +125,9 @@ class PreferenceGCN(nn.Module):
     ) -> None:
         """Draw the parameters (Xavier-uniform)."""
         super().__init__()
-        self.watch, self.config, self.generator = watch, config, generator
+        self.watch = watch
+        self.config = config
+        self.generator = generator
         if config.user_rows == "own":
             self.user_id = xavier(watch.n_users, config.dim, generator)
         self.video_id = xavier(watch.n_videos, config.dim, generator)

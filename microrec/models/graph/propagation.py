@@ -48,7 +48,8 @@ def neighbour_matrix(pairs: Neighbours, *, n_nodes: int, keep: Any, by_similarit
         CSR [n_nodes, n_nodes].
     """
     kept = keep[pairs.neighbour_idx] & (pairs.similarity > 0)
-    node, neighbour = pairs.node_idx[kept], pairs.neighbour_idx[kept]
+    node = pairs.node_idx[kept]
+    neighbour = pairs.neighbour_idx[kept]
     value = pairs.similarity[kept] if by_similarity else np.ones(int(kept.sum()))
     return sp.csr_matrix((value, (node, neighbour)), shape=(n_nodes, n_nodes))
 
@@ -115,7 +116,8 @@ class SparseConv(nn.Module):
     def __init__(self, matrix: Any, *, symmetric: bool = False) -> None:
         """Keep both directions of a scipy CSR matrix."""
         super().__init__()
-        self.conv, self.graph = AdjacencyConv(), Adjacency.of(matrix, symmetric=symmetric)
+        self.conv = AdjacencyConv()
+        self.graph = Adjacency.of(matrix, symmetric=symmetric)
 
     def forward(self, x: Tensor) -> Tensor:
         """Propagate once."""
@@ -147,7 +149,8 @@ class WatchGraph:
             within_cap: mask of users whose edges reach the videos [n_users]
             n_videos: number of videos
         """
-        self.n_users, self.n_videos = len(within_cap), n_videos
+        self.n_users = len(within_cap)
+        self.n_videos = n_videos
         back = np.lexsort((edges.user_idx, edges.video_idx))
         self.user = torch.from_numpy(edges.user_idx.astype(np.int64))
         self.video = torch.from_numpy(edges.video_idx.astype(np.int64))
@@ -290,7 +293,8 @@ def light_gcn(
     conv = AdjacencyConv()
     if user is not None:
         # Horner's rule, b + A (b + A (...)): a layer is added where it is made, and none is kept.
-        all_users, all_videos = user, video
+        all_users = user
+        all_videos = video
         for _ in range(layers):
             all_users, all_videos = (
                 conv(all_videos, forth, plus=user),
@@ -300,7 +304,8 @@ def light_gcn(
     users: list[Tensor | None] = [user]
     videos: list[Tensor | None] = [video]
     for _ in range(layers):
-        last_user, last_video = users[-1], videos[-1]
+        last_user = users[-1]
+        last_video = videos[-1]
         users.append(None if last_video is None else conv(last_video, forth))
         videos.append(None if last_user is None else conv(last_user, back))
     return _mean(users), _mean(videos)
@@ -322,7 +327,9 @@ class _Product(torch.autograd.Function):
     def forward(
         ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor, plus: Tensor | None
     ) -> Tensor:
-        ctx.transpose, ctx.dtype, ctx.added = transpose, x.dtype, plus is not None
+        ctx.transpose = transpose
+        ctx.dtype = x.dtype
+        ctx.added = plus is not None
         return _plus_product(matrix, x, plus)  # [n, d]
 
     @staticmethod

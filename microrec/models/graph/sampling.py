@@ -110,8 +110,10 @@ class Sampler:
 
     def _with_negatives(self, edge: Tensor, generator: torch.Generator) -> Triples:
         """Beside each edge a video uniform over what its user has not liked."""
-        user, positive = self.user[edge], self.positive[edge]
-        start, degree = self.start[user], self.degree[user]
+        user = self.user[edge]
+        positive = self.positive[edge]
+        start = self.start[user]
+        degree = self.degree[user]
         # The r-th unwatched video has rank r + (watched videos before it), exact, no rejection.
         r = _below(self.n_warm - degree, generator)
         before = torch.searchsorted(self.below, user * (self.n_warm + 1) + r, right=True) - start

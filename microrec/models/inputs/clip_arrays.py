@@ -173,7 +173,8 @@ def build(tables: Mapping[str, pa.Table], *, parts: tuple[str, ...], holdout: bo
     end_ms = np.asarray(pc.list_flatten(ends), dtype=np.int64)
     rows = tables["clip_edges"]
     rows = rows.filter(pc.is_in(rows["split"], value_set=pa.array(parts)))
-    video, clip_no = copied(rows["video_idx"], np.int64), copied(rows["clip_no"], np.int64)
+    video = copied(rows["video_idx"], np.int64)
+    clip_no = copied(rows["clip_no"], np.int64)
     outside = int(np.count_nonzero((video < 0) | (video >= len(lengths))))
     if outside:
         raise ContractViolation(
@@ -214,7 +215,8 @@ def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, layout: ClipLayout) -> F
         return vector
     video = layout.video
     middle = (layout.start_ms + layout.end_ms) // 2
-    of, begins = copied(rows["video_idx"], np.int64), copied(rows["start_ms"], np.int64)
+    of = copied(rows["video_idx"], np.int64)
+    begins = copied(rows["start_ms"], np.int64)
     place = np.searchsorted(pack(of, begins), pack(video, middle), side="right") - 1
     place = np.maximum(place, 0)
     present = (of[place] == video) & (begins[place] <= middle)

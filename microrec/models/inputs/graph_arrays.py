@@ -341,7 +341,8 @@ def _features(rows: pa.Table, video_id: pa.ChunkedArray) -> dict[str, Features]:
     for modality in sorted(pc.unique(rows["modality"]).to_pylist()):
         of_it = rows.filter(pc.equal(rows["modality"], modality))
         place = pc.index_in(of_it["video_id"], value_set=video_id.combine_chunks())
-        of_it, place = of_it.filter(pc.is_valid(place)), place.drop_null()
+        of_it = of_it.filter(pc.is_valid(place))
+        place = place.drop_null()
         if len(of_it):
             features[modality] = _place(
                 of_it["vector"], copied(place, np.int64), modality, len(video_id)

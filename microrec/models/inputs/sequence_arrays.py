@@ -60,7 +60,8 @@ class Steps:
         Returns:
             Arrays [n, length].
         """
-        ends, counts = self.indptr[rows + 1], np.diff(self.indptr)[rows]
+        ends = self.indptr[rows + 1]
+        counts = np.diff(self.indptr)[rows]
         width = max(1, min(length, int(counts.max(initial=0))))
         place = ends[:, None] - width + np.arange(width)
         there = place >= self.indptr[rows][:, None]
@@ -175,7 +176,8 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
         RecipeError: `fit` is neither trial nor final.
     """
     splits_of(fit)  # refuses any other fit
-    rows, shown = tables["sequences"], tables["exposures"]
+    rows = tables["sequences"]
+    shown = tables["exposures"]
     n_videos = tables["video_nodes"].num_rows
     cuts = np.unique(instants(rows["cut_at"]))
     if len(cuts) < 2:
@@ -183,7 +185,8 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
     cut = cuts[-1 - UNSEEN_CUTS[fit]]
     rows = rows.filter(pc.less_equal(microseconds(rows["cut_at"]), cut))
     rows = rows.sort_by([("cut_at", "ascending"), ("user_idx", "ascending")])
-    cut_at, user_idx = instants(rows["cut_at"]), rows["user_idx"].to_numpy().astype(np.int32)
+    cut_at = instants(rows["cut_at"])
+    user_idx = rows["user_idx"].to_numpy().astype(np.int32)
     key = _key(cut_at, user_idx)
     order = [("started_at", "ascending"), ("user_idx", "ascending"), ("video_idx", "ascending")]
     shown = shown.filter(pc.less(microseconds(shown["started_at"]), cut)).sort_by(order)

@@ -94,7 +94,8 @@ def _gram(watched: Any) -> Float64s:
     """X'X, dense, block by block: a sparse product of 20,000 videos may be larger than a dense one."""
     n = watched.shape[1]
     gram = np.empty((n, n))
-    watchers, size = watched.T.tocsr(), max(1, nearest.BLOCK_CELLS // max(n, 1))
+    watchers = watched.T.tocsr()
+    size = max(1, nearest.BLOCK_CELLS // max(n, 1))
     for start in range(0, n, size):
         gram[start : start + size] = (watchers[start : start + size] @ watched).toarray()
     return gram

@@ -77,7 +77,8 @@ def signed_neighbour_lists(
 def _nearest(columns: Int32s, values: Float64s, k: int) -> tuple[Int32s, Float32s]:
     """The k largest positive similarities of one row, largest first."""
     positive = values > 0
-    columns, stored = columns[positive], values[positive].astype(np.float32)
+    columns = columns[positive]
+    stored = values[positive].astype(np.float32)
     best = top_k(stored.astype(np.float64), columns, k)
     return columns[best], stored[best]
 
@@ -86,9 +87,11 @@ def _strongest(columns: Int32s, values: Float64s, k: int) -> tuple[Int32s, Float
     """The k similarities of one row that are furthest from zero, largest first."""
     stored = values.astype(np.float32)
     other = stored != 0
-    columns, stored = columns[other], stored[other]
+    columns = columns[other]
+    stored = stored[other]
     strong = top_k(np.abs(stored).astype(np.float64), columns, k)
-    columns, stored = columns[strong], stored[strong]
+    columns = columns[strong]
+    stored = stored[strong]
     order = top_k(stored.astype(np.float64), columns, k)
     return columns[order], stored[order]
 
@@ -97,7 +100,9 @@ def _compressed(
     cut: Iterator[tuple[Int32s, Float32s]], *, axis: Literal["user", "video"]
 ) -> NeighbourLists:
     """Rows of (neighbours, similarities) as one model."""
-    counts, neighbours, similarities = [0], [], []
+    counts = [0]
+    neighbours = []
+    similarities = []
     for columns, stored in cut:
         counts.append(len(columns))
         neighbours.append(columns)
@@ -130,7 +135,8 @@ def product_rows(
         block = left[start : start + size] @ right
         block.sort_indices()
         for offset in range(block.shape[0]):
-            row, span = start + offset, slice(*block.indptr[offset : offset + 2])
+            row = start + offset
+            span = slice(*block.indptr[offset : offset + 2])
             others = block.indices[span] != row
             columns = block.indices[span][others].astype(np.int32)
             yield columns, scale(row, columns, block.data[span][others])

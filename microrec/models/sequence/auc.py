@@ -37,7 +37,9 @@ def group_aucs(
         AUC and number of rows, in the order of the groups. [n_groups] each
     """
     order = np.lexsort((scores, group))
-    scores, label, group = scores[order], label[order].astype(np.float64), group[order]
+    scores = scores[order]
+    label = label[order].astype(np.float64)
+    group = group[order]
     if not len(group):
         return np.zeros(0), np.zeros(0, dtype=np.int64)
     new_group = np.concatenate([[True], group[1:] != group[:-1]])

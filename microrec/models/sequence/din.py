@@ -54,7 +54,8 @@ class Din(nn.Module):
     ) -> None:
         """Draw the parameters."""
         super().__init__()
-        self.config, self.noise = config, torch.Generator()
+        self.config = config
+        self.noise = torch.Generator()
         self.videos = VideoRows(graph, exposures.video_idx, config, generator)
         sizes = (4 * config.dim, *config.unit, 1)
         self.unit = Layers(sizes, 0.0, generator, config.activation)

@@ -48,7 +48,8 @@ class Dnn(nn.Module):
     ) -> None:
         """Draw the parameters."""
         super().__init__()
-        self.config, self.noise = config, torch.Generator()
+        self.config = config
+        self.noise = torch.Generator()
         self.videos = VideoRows(graph, exposures.video_idx, config, generator)
         sizes = (3 * config.dim + 1, *config.hidden, 1)
         self.head = Layers(sizes, config.dropout, generator)

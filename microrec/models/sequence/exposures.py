@@ -164,7 +164,8 @@ def by_exposures(
         This process's part of each step.
     """
     order = torch.randperm(len(phase.examples), generator=generator).numpy()
-    size, behind = config.batch_size, widths(sequences_of(phase.graph), phase.examples.row, config)
+    size = config.batch_size
+    behind = widths(sequences_of(phase.graph), phase.examples.row, config)
     steps = []
     for chunk in np.split(order, range(SORTED_AT_ONCE * size, len(order), SORTED_AT_ONCE * size)):
         by_width = chunk[np.argsort(behind[chunk], kind="stable")]
@@ -446,7 +447,8 @@ def scores(
     Returns:
         Logits [n_pairs].
     """
-    row, nothing = sequences_of(graph).serving[user_idx], np.zeros(len(user_idx), dtype=np.int64)
+    row = sequences_of(graph).serving[user_idx]
+    nothing = np.zeros(len(user_idx), dtype=np.int64)
     exposures = Exposures(row, user_idx, video_idx, at=nothing, label=nothing > 0)
     return logits(network, graph, exposures, network.config)
 

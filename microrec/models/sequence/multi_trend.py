@@ -119,7 +119,8 @@ class MultiTrend(nn.Module):
     ) -> None:
         """Draw the parameters."""
         super().__init__()
-        self.config, self.noise = config, torch.Generator()
+        self.config = config
+        self.noise = torch.Generator()
         dim = config.dim
         self.videos = VideoRows(graph, exposures.video_idx, config, generator)
         self.routing = linear(dim, dim, generator, bias=False)
@@ -205,7 +206,8 @@ class MultiTrend(nn.Module):
         a = b.softmax(dim=2)
         g = squash((a * m.unsqueeze(2)).transpose(1, 2) @ u)
         a = (b + u @ g.transpose(1, 2)).softmax(dim=2)
-        routed, start = [], 0
+        routed = []
+        start = 0
         for half in halves:
             share = a[:, start : start + half.x.shape[1]] * half.there.unsqueeze(2)
             start += half.x.shape[1]
@@ -235,12 +237,14 @@ class MultiTrend(nn.Module):
             # index_select: its gradient adds rows up in a fixed order, that of rows[of] may not.
             return rows.index_select(0, batch.of)
 
-        query, present = self.query(candidate), of_pairs(half.there).unsqueeze(2)
+        query = self.query(candidate)
+        present = of_pairs(half.there).unsqueeze(2)
         keys = of_pairs(self.key(half.x))  # [n_pairs, width, dim]
         fit = (keys @ query.unsqueeze(2)).squeeze(2) / math.sqrt(query.shape[1])
         over = (of_pairs(half.trends) @ candidate.unsqueeze(2)).squeeze(2)  # [n_pairs, K]
         if self.config.time:
-            age, latest = buckets(half.age), buckets(half.latest())
+            age = buckets(half.age)
+            latest = buckets(half.latest())
             fit = fit + of_pairs(functional.embedding(age, self.age)[..., number])
             over = over + of_pairs(functional.embedding(latest, self.trend_age)[..., number])
         weight = of_pairs(half.share * half.m.unsqueeze(2))  # [n_pairs, width, K]
@@ -343,7 +347,8 @@ def retrieval(network: MultiTrend, graph: Graph) -> Trends:
     """
     network.eval()
     device = network.noise_table.device
-    parts, masks = [], []
+    parts = []
+    masks = []
     for users in _everyone(network, graph):
         trends, mask = network.trends(users)
         parts.append(functional.pad(trends, (0, 1), value=1.0).float().cpu().numpy())
@@ -373,7 +378,8 @@ def members(network: MultiTrend, graph: Graph) -> pa.Table:
         of it), video_idx, mass (1 in a history), at; sorted by user_idx, then time within a half.
     """
     network.eval()
-    sequences, parts = sequences_of(graph), []
+    sequences = sequences_of(graph)
+    parts = []
     for users in _everyone(network, graph):
         cut_at = sequences.cut_at[sequences.serving[users.user.cpu().numpy()]]
         halves = zip((users.history, users.future), network.members(users), strict=True)
@@ -398,7 +404,8 @@ def _everyone(network: MultiTrend, graph: Graph) -> Iterator[Batch]:
 
     A batch has its rows once and in order; so have users, whose rows are sorted by user.
     """
-    sequences, device = sequences_of(graph), str(network.noise_table.device)
+    sequences = sequences_of(graph)
+    device = str(network.noise_table.device)
     for rows in np.array_split(sequences.serving, -(-graph.n_users // logged.SCORED_AT_ONCE) or 1):
         nothing = np.zeros(len(rows), dtype=np.int64)
         yield logged.pairs(sequences, rows, nothing, nothing > 0, network.config).to(device)

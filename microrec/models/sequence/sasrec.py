@@ -83,7 +83,8 @@ class SasRec(nn.Module):
     ) -> None:
         """Draw the parameters."""
         super().__init__()
-        self.config, self.noise = config, torch.Generator()
+        self.config = config
+        self.noise = torch.Generator()
         self.videos = VideoRows(graph, exposures.video_idx, config, generator)
         # A place nobody's history reaches in training adds nothing.
         self.position = nn.Parameter(torch.zeros(config.history_length, config.dim))
@@ -144,7 +145,8 @@ class SasRec(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """Return the softmax of each viewing after the ones before it plus L2 of the videos' rows, a scalar."""
         rows = self.candidates(batch.videos)
-        present, video = batch.history.there[:, :-1], batch.history.video
+        present = batch.history.there[:, :-1]
+        video = batch.history.video
         # Empty places are in front: where there is a viewing, there is one after it.
         state = self.states(present, video[:, :-1], rows)[present]  # [n_viewings, dim + 1]
         after = video[:, 1:][present]  # [n_viewings]
@@ -175,8 +177,10 @@ class Block(nn.Module):
     def __init__(self, config: Config, generator: torch.Generator) -> None:
         """Draw the parameters."""
         super().__init__()
-        dim, self.n_heads = config.dim, config.n_heads
-        self.before_attention, self.before_network = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        dim = config.dim
+        self.n_heads = config.n_heads
+        self.before_attention = nn.LayerNorm(dim)
+        self.before_network = nn.LayerNorm(dim)
         self.query, self.key, self.value, self.joined = (
             linear(dim, dim, generator, bias=False) for _ in range(4)
         )
@@ -208,7 +212,8 @@ def viewings(graph: Graph) -> Exposures:
     In the order of users, then time; all of them positive.
     """
     sequences = sequences_of(graph)
-    history, lengths = sequences.history, np.diff(sequences.history.indptr)
+    history = sequences.history
+    lengths = np.diff(sequences.history.indptr)
     row = sequences.serving[lengths[sequences.serving] > 1]
     start = np.cumsum(lengths[row]) - lengths[row]
     step = np.repeat(history.indptr[row] - start, lengths[row])
@@ -236,7 +241,8 @@ def by_users(phase: Phase, config: Config, generator: torch.Generator) -> Iterat
     Yields:
         This process's part of each step.
     """
-    sequences, size = sequences_of(phase.graph), config.batch_size
+    sequences = sequences_of(phase.graph)
+    size = config.batch_size
     rows, lengths = np.unique(phase.examples.row, return_counts=True)
     n_predicted = np.minimum(lengths, config.history_length) - 1
     order = torch.randperm(len(rows), generator=generator).numpy()
@@ -290,14 +296,16 @@ def fit(
 
 def _search(graph: Graph, config: Config) -> Phase | None:
     """The viewings before the validation day, and the recall of that day."""
-    sequences, held = sequences_of(graph), graph.early_stopping
+    sequences = sequences_of(graph)
+    held = graph.early_stopping
     if held is None or not len(held.truth) or sequences.validated_from is None:
         return None
     earlier = replace(graph, sequences=sequences.before(sequences.validated_from))
 
     def recall(network: Any) -> float:
         rows = embeddings(network, earlier)
-        user, video = torch.from_numpy(rows.user), torch.from_numpy(rows.video)
+        user = torch.from_numpy(rows.user)
+        video = torch.from_numpy(rows.video)
         eligible = graph.eligible & rows.video_known
         return validation_recall(user, video, held, eligible=eligible, k=config.validation_k)
 
@@ -331,7 +339,8 @@ def embeddings(network: Any, graph: Graph) -> Embeddings:
         Embeddings [n_users, dim + 1] and [n_videos, dim + 1].
     """
     network.eval()
-    sequences, device = sequences_of(graph), network.popularity.device
+    sequences = sequences_of(graph)
+    device = network.popularity.device
     has_history = np.diff(sequences.history.indptr)[sequences.serving] > 0
     user = np.zeros((graph.n_users, network.config.dim + 1), dtype=np.float32)
     user_idx = np.flatnonzero(has_history)

@@ -206,11 +206,13 @@ def _within(pairs: Tensor, start: int, n: int) -> Tensor:
 @contextmanager
 def _progress(n: int, *, done: int) -> Iterator[Callable[[History], None]]:
     """Tell how far training is: a bar in a terminal, a line per epoch in a log."""
-    began, in_terminal = time.monotonic(), sys.stderr.isatty()
+    began = time.monotonic()
+    in_terminal = sys.stderr.isatty()
     with tqdm(total=n, initial=done, desc="epochs", disable=not in_terminal) as bar:
 
         def tell(history: History) -> None:
-            epoch, loss = len(history.losses), history.losses[-1]
+            epoch = len(history.losses)
+            loss = history.losses[-1]
             recall = history.recalls[-1] if history.recalls else None
             bar.set_postfix(loss=loss, recall=recall)
             bar.update()

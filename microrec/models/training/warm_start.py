@@ -34,11 +34,13 @@ def carry_over(module: nn.Module, yesterday: Yesterday, graph: Graph) -> None:
         (_near(pairs, graph.n_videos) for pairs in graph.modality_edges.values()),
         start=sp.csr_matrix((graph.n_videos, graph.n_videos)),
     )
-    of_users, of_videos = cast(Any, module.USER_ROWS), cast(Any, module.VIDEO_ROWS)
+    of_users = cast(Any, module.USER_ROWS)
+    of_videos = cast(Any, module.VIDEO_ROWS)
     nodes = dict.fromkeys(of_users, (yesterday.user, _near(graph.user_edges, graph.n_users)))
     nodes |= dict.fromkeys(of_videos, (yesterday.video, similar_videos))
     for name, parameter in module.named_parameters():
-        earlier, rows_of = yesterday.parameters.get(name), name.split(".")[-1]
+        earlier = yesterday.parameters.get(name)
+        rows_of = name.split(".")[-1]
         if earlier is None or earlier.shape[1:] != parameter.shape[1:]:
             logger.info("warm_start day=%s parameter=%s not taken over", yesterday.day, name)
         elif rows_of in nodes:
