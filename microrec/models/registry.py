@@ -7,7 +7,7 @@ without a change here: an entry point of the group `microrec.models` that leads 
     [project.entry-points."microrec.models"]
     newest = "their_package.cards:NEWEST"
 
-What a module has to offer is told in `Model`.
+`Model` is the interface of a module.
 """
 
 import datetime as dt

@@ -126,14 +126,14 @@ class Pairs:
     """
 
     n_people: int
-    """Users as of a day: those of the pairs, and whoever reached an asked clip."""
+    """Users as of a day: those of the pairs, and the viewers of a clip in `asked`."""
     read: Read
     asked: Tensor
     """Positions of the pairs' clips as of a day, each once, in `read`."""
     of_people: tuple[Links, Links]
     """From clips to who watched them through (+), and to who left in them (-)."""
     of_clips: tuple[Links, Links]
-    """From people to asked clips."""
+    """From users to the clips in `asked`."""
     person: Tensor
     at: Tensor
     """Position in `asked`."""
@@ -195,7 +195,7 @@ class Reader:
             A batch of [n_pairs].
         """
         edges = self.clips.edges
-        nothing = np.zeros(len(user), dtype=np.int64)
+        zeros = np.zeros(len(user), dtype=np.int64)
         clip_days, at = np.unique(_joined(clip, day), return_inverse=True)
         viewers = self._latest(self.by_clip, clip_days, self.config.fan_out[1])
         near = [_joined(edges.user_idx[edge], _parted(clip_days)[1][of]) for of, edge in viewers]
@@ -216,8 +216,8 @@ class Reader:
             person=torch.from_numpy(of_pairs),
             at=torch.from_numpy(at),
             evidence=torch.from_numpy(np.concatenate(evidence, axis=1)),
-            label=torch.from_numpy((nothing if label is None else label).astype(np.float32)),
-            viewing=torch.from_numpy(nothing if viewing is None else viewing),
+            label=torch.from_numpy((zeros if label is None else label).astype(np.float32)),
+            viewing=torch.from_numpy(zeros if viewing is None else viewing),
             share=share,
         )
 

@@ -3,7 +3,7 @@ r"""FRAME: where in a video a user stays or leaves, from who watched which clips
 Shang et al. 2023, "Learning fine-grained user interests for micro-video recommendation" (SIGIR). The
 equations are those of its released code with the repairs of README.md, section 5.2; the evidence is ours.
 
-A viewing of day d is told from the days before d alone: its own edges are never in the graph. A+ joins
+A viewing of day d is predicted from the days before d alone: its own edges are never in the graph. A+ joins
 users and clips they watched through, A- users and clips they left in, both with the edges' weights,
 faded by age; N(.) is a mean over at most `fan_out` latest edges. A clip's row is its video's row
 (`video_rows.py`, so that a video nobody watched has one), its place, and its own vector:
@@ -176,7 +176,7 @@ class ClipInterest(nn.Module):
         return p, q
 
     def clips(self, batch: Pairs, z: Tensor, p: Tensor, q: Tensor) -> Tensor:
-        """Return the rows g of the clips that are asked for.
+        """Return the rows g of the clips to score.
 
         Args:
             batch: the pairs.
@@ -432,16 +432,16 @@ def known(network: ClipInterest, graph: Graph) -> Known:
         batch = reader.pairs(np.zeros_like(clip), clip, day(len(clip))).to(device)
         z = network.rows(batch.read)
         g.append(network.clips(batch, z, *network.people(batch, z))[batch.at])
-    nobody = [torch.zeros(0, network.config.dim, device=device)]
+    no_rows = [torch.zeros(0, network.config.dim, device=device)]
     users = np.arange(graph.n_users)
     all_clips = np.arange(clips.n_clips)
     of_user = torch.from_numpy(reader.counts.of_users(users, day(len(users))))
     of_clip = torch.from_numpy(reader.counts.of_clips(all_clips, day(len(all_clips))))
     return Known(
         clips,
-        torch.cat(nobody + p),
-        torch.cat(nobody + q),
-        torch.cat(nobody + g),
+        torch.cat(no_rows + p),
+        torch.cat(no_rows + q),
+        torch.cat(no_rows + g),
         of_user.to(device),
         of_clip.to(device),
     )

@@ -218,7 +218,7 @@ def _search(graph: Graph, config: TrainingConfig, rng: np.random.Generator) -> P
         whole = network.watch.whole
         everyone = torch.arange(graph.n_users, device=whole.present.device)
         user, video = network(everyone, whole)
-        # As in the night: what the network knows nothing about is not offered.
+        # As in the night: videos without a row are not candidates.
         eligible = graph.eligible & network.known_videos()
         return validation_recall(user, video, judged, eligible=eligible, k=config.validation_k)
 

@@ -92,7 +92,7 @@ class Config(TrainingConfig):
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What is known of the videos besides who watched them, as the network takes it.
+    """Inputs of the network about the videos besides who watched them.
 
     Shapes:
         has_similar: [n_videos, n_graphs]; vectors: [n_videos, dim of the modality];

@@ -115,8 +115,8 @@ def _inverse(matrix: Float64s) -> Float64s:
 
 def _rows(weights: Float64s, solved: Int32s, *, n_videos: int) -> Iterator[tuple[Int32s, Float64s]]:
     """Each video's row of W over all videos; an empty one where it is not solved for."""
-    place = np.full(n_videos, -1)
-    place[solved] = np.arange(len(solved))
-    for row in place:
-        is_solved = row >= 0
-        yield (solved, weights[row]) if is_solved else (solved[:0], np.zeros(0))
+    row_of = np.full(n_videos, -1)
+    row_of[solved] = np.arange(len(solved))
+    for row in row_of:
+        has_weights = row >= 0
+        yield (solved, weights[row]) if has_weights else (solved[:0], np.zeros(0))

@@ -48,8 +48,8 @@ def group_aucs(
     first = np.flatnonzero(new_tie)
     sizes_of_ties = np.diff(np.concatenate([first, [len(group)]]))
     starts = np.flatnonzero(new_group)
-    place = np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
-    rank = place[first][tie] + (sizes_of_ties[tie] + 1) / 2  # mid-ranks, from 1
+    position = np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
+    rank = position[first][tie] + (sizes_of_ties[tie] + 1) / 2  # mid-ranks, from 1
     n = np.diff(np.append(starts, len(group)))
     n_positive = np.add.reduceat(label, starts)
     ranks = np.add.reduceat(rank * label, starts)

@@ -1,4 +1,4 @@
-r"""DIN: what a user watched, weighed by what it says of the candidate.
+r"""DIN: attention of the candidate over the videos that a user watched.
 
 Zhou et al. 2018, "Deep interest network for click-through rate prediction". H: rows x_j of what the
 user watched, as of the start of the day (`video_rows.py`); c: the candidate's row.

@@ -228,7 +228,7 @@ def fit(
         batches: what a step learns from
 
     Returns:
-        The network, and what training found out.
+        The network, and the model's report.
     """
     sequences = sequences_of(graph)
     held = sequences.validation
@@ -279,7 +279,7 @@ def in_phases(
     refit: Phase,
     rng: np.random.Generator,
 ) -> tuple[Network, dict[str, Any]]:
-    """Choose the number of epochs in one phase, if there is what to choose by, then fit in the other.
+    """Choose the number of epochs in one phase, if there is validation data, then fit in the other.
 
     Args:
         training: how.
@@ -436,7 +436,7 @@ def logits(
 def scores(
     network: Network, graph: Graph, user_idx: NDArray[Any], video_idx: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """What a network says of pairs of a user and a video as of the end of what the fit sees.
+    """Return the logits of pairs of a user and a video as of the end of what the fit sees.
 
     Args:
         network: scores pairs
@@ -445,11 +445,11 @@ def scores(
         video_idx: [n_pairs]
 
     Returns:
-        Logits [n_pairs].
+        [n_pairs].
     """
     row = sequences_of(graph).serving[user_idx]
-    nothing = np.zeros(len(user_idx), dtype=np.int64)
-    exposures = Exposures(row, user_idx, video_idx, at=nothing, label=nothing > 0)
+    zeros = np.zeros(len(user_idx), dtype=np.int64)
+    exposures = Exposures(row, user_idx, video_idx, at=zeros, label=zeros > 0)
     return logits(network, graph, exposures, network.config)
 
 

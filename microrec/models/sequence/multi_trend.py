@@ -231,7 +231,7 @@ class MultiTrend(nn.Module):
         return logit
 
     def _attend(self, batch: Batch, candidate: Tensor, half: Half, number: int) -> Tensor:
-        """What a half says to each pair's candidate, 0 where it is empty. [n_pairs, dim]."""
+        """The attention of each pair's candidate over a half, 0 where it is empty. [n_pairs, dim]."""
 
         def of_pairs(rows: Tensor) -> Tensor:
             # index_select: its gradient adds rows up in a fixed order, that of rows[of] may not.
@@ -407,5 +407,5 @@ def _everyone(network: MultiTrend, graph: Graph) -> Iterator[Batch]:
     sequences = sequences_of(graph)
     device = str(network.noise_table.device)
     for rows in np.array_split(sequences.serving, -(-graph.n_users // logged.SCORED_AT_ONCE) or 1):
-        nothing = np.zeros(len(rows), dtype=np.int64)
-        yield logged.pairs(sequences, rows, nothing, nothing > 0, network.config).to(device)
+        zeros = np.zeros(len(rows), dtype=np.int64)
+        yield logged.pairs(sequences, rows, zeros, zeros > 0, network.config).to(device)

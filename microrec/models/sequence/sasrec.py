@@ -86,7 +86,7 @@ class SasRec(nn.Module):
         self.config = config
         self.noise = torch.Generator()
         self.videos = VideoRows(graph, exposures.video_idx, config, generator)
-        # A place nobody's history reaches in training adds nothing.
+        # Zeros: positions beyond the longest history in training add nothing.
         self.position = nn.Parameter(torch.zeros(config.history_length, config.dim))
         self.blocks = nn.ModuleList(Block(config, generator) for _ in range(config.n_blocks))
         self.norm = nn.LayerNorm(config.dim)
@@ -346,10 +346,10 @@ def embeddings(network: Any, graph: Graph) -> Embeddings:
     user_idx = np.flatnonzero(has_history)
     for start in range(0, len(user_idx), ROWS_AT_ONCE):
         block = user_idx[start : start + ROWS_AT_ONCE]
-        nothing = np.zeros(len(block), dtype=np.int64)
+        zeros = np.zeros(len(block), dtype=np.int64)
         # A batch has its rows in order and once; so are those of users.
         users = logged.pairs(
-            sequences, sequences.serving[block], nothing, nothing > 0, network.config
+            sequences, sequences.serving[block], zeros, zeros > 0, network.config
         ).to(str(device))
         state = network.latest(users.history, network.candidates(users.videos))
         user[block] = state.float().cpu().numpy()

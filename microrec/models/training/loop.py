@@ -183,8 +183,8 @@ def validation_recall(
     truth = torch.stack([where, torch.from_numpy(held.truth.video_idx).long()])
     seen_user = torch.from_numpy(held.seen.user_idx).long()
     seen_video = torch.from_numpy(held.seen.video_idx).long()
-    place = torch.full((len(user),), -1).index_copy(0, users, torch.arange(len(users)))
-    seen = torch.stack([place[seen_user], seen_video])
+    position = torch.full((len(user),), -1).index_copy(0, users, torch.arange(len(users)))
+    seen = torch.stack([position[seen_user], seen_video])
     barred = torch.from_numpy(~eligible)
     for start in range(0, len(users), RANKED_AT_ONCE):
         block = users[start : start + RANKED_AT_ONCE]

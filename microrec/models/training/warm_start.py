@@ -1,9 +1,9 @@
 """Warm start: a fresh network takes over the rows that an earlier night learned.
 
-A network says which of its parameters have a row per user (`USER_ROWS`) or per video
+A network names the parameters that have a row per user (`USER_ROWS`) or per video
 (`VIDEO_ROWS`), by the last part of their names; all others are taken over where their shape is the
 same. A new video starts from the mean of its content neighbours' rows, a new user from the mean of
-the rows of similar users; where none of those was there yesterday either, the fresh random row
+the rows of similar users; where none of those has a row of yesterday either, the fresh random row
 stays.
 """
 
@@ -50,21 +50,21 @@ def carry_over(module: nn.Module, yesterday: Yesterday, graph: Graph) -> None:
             parameter.copy_(torch.from_numpy(np.array(earlier)))
 
 
-def rows_of_today(fresh: Any, earlier: Any, place: Any, near: Any) -> Any:
-    """Rows of nodes that were there, of new nodes by their neighbours, else the fresh ones.
+def rows_of_today(fresh: Any, earlier: Any, position: Any, near: Any) -> Any:
+    """Return earlier rows of old nodes, weighted means of neighbours for new ones, else fresh rows.
 
     Args:
         fresh: [n, dim]
         earlier: [n_earlier, dim]
-        place: row of each node among the earlier ones, -1 if it is new [n]
+        position: row of each node in `earlier`, -1 if it is new [n]
         near: weights of each node's neighbours, CSR [n, n]
 
     Returns:
         [n, dim] float32
     """
-    old = place >= 0
+    old = position >= 0
     rows = np.array(fresh)
-    rows[old] = earlier[place[old]]
+    rows[old] = earlier[position[old]]
     weights = near @ sp.diags_array(old.astype(np.float64))
     total = np.asarray(weights.sum(axis=1)).ravel()
     reached = ~old & (total > 0)
