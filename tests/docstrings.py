@@ -9,7 +9,8 @@ A public function is one without a leading underscore at the top of a module or 
 | shapes | an array, tensor or table is taken or returned | a shape in brackets, a grain, or rows of a named table |
 
 Left out: properties, overrides of another library's methods (`visit_*`, `forward` ...), methods of a Protocol, commands
-of the command line and `main` of a job, whose options carry their help, and what is nested in a function.
+of the command line and `main` of a job, whose options carry their help, what is nested in a function, and `fit`,
+`build` and `restore` of a model that refer to `registry.Model`, where their arguments are stated once.
 """
 
 import ast
@@ -31,6 +32,8 @@ SHAPE = re.compile(
     r"\b[Rr]ows of `|`\w+` rows?\b|`\w+` of (the|a) (day|night|fit)|\b[Rr]ow of `|\bShapes?:|\bscalar\b"
 )
 RETURNS = re.compile(r"^(Return|Yield)s?\b|^\s*(Returns|Yields):", re.MULTILINE)
+SHARED = "see `registry.Model`"
+"""What models' modules have alike is stated once."""
 NOT_OURS = re.compile(r"^(visit_|leave_|forward$|execute$|poke$|on_|format$|setup$)")
 
 
@@ -70,6 +73,8 @@ def _met(node: ast.FunctionDef | ast.AsyncFunctionDef, path: Path) -> dict[str, 
     if path.parent.name == "jobs" and node.name == "main":
         return {}
     text = ast.get_docstring(node) or ""
+    if SHARED in text:
+        return {}
     arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     arguments = [argument for argument in arguments if argument.arg not in ("self", "cls")]
     types = [ast.unparse(a.annotation) for a in arguments if a.annotation]

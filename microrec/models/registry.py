@@ -17,15 +17,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from microrec.core.code_digest import MODEL_GROUP
 from microrec.core.fitted import Trained
 from microrec.errors import RecipeError
 from microrec.models.inputs.graph_arrays import TABLES, WITH_CLIPS, WITH_SEQUENCES, Graph
+
+if TYPE_CHECKING:  # a job that trains `popularity` never waits for torch
+    import torch
 
 
 @dataclass(frozen=True)
@@ -209,16 +213,58 @@ CARDS: Mapping[str, Card] = MappingProxyType({card.name: card for card in _OURS}
 
 
 class Model(Protocol):
-    """What a model's module offers.
+    """What a model's module offers; the modules say only what is their own.
 
-    One that trains in epochs takes `runtime` in `fit` besides, and its `Config` has a field `epochs`. One that scores
-    pairs also has `restore(graph, config, parameters)` and `scores(network, graph, user_idx, video_idx)`.
+    One that trains in epochs has a field `epochs` in its `Config`. One that scores pairs also has
+    `scores(network, graph, user_idx, video_idx)`.
     """
 
     Config: type[BaseModel]
 
-    def fit(self, graph: Graph, config: Any, rng: np.random.Generator) -> Trained:
-        """Fit the model to a graph; the same arguments give the same arrays."""
+    def fit(
+        self, graph: Graph, config: Any, rng: np.random.Generator, *, runtime: Any = None
+    ) -> Trained:
+        """Fit the model to a graph; the same arguments give the same arrays.
+
+        Args:
+            graph: what the fit may see.
+            config: the module's `Config`.
+            rng: source of every draw; models without training draw nothing.
+            runtime: a `training.runtime.Runtime`: where to run, and what to go on from; the CPU and nothing if left
+                out. Only of models that train in epochs.
+
+        Returns:
+            The fitted model (`core.fitted`), its report and, of a network, its parameters.
+        """
+        ...
+
+    def build(self, graph: Graph, examples: Any, config: Any, generator: "torch.Generator") -> Any:
+        """Return a fresh network that learns from examples. Only of models that train in epochs.
+
+        Args:
+            graph: what the fit may see.
+            examples: edges, exposures, viewings or histories to learn from. [n_examples]
+            config: the module's `Config`.
+            generator: source of the initial parameters.
+
+        Returns:
+            The network, on the CPU.
+        """
+        ...
+
+    def restore(
+        self, graph: Graph, config: Any, parameters: Mapping[str, NDArray[np.float32]]
+    ) -> Any:
+        """Return the network of an earlier `fit` to the same graph. Only of models that score pairs or rows.
+
+        Args:
+            graph: what it was fitted to.
+            config: how it was fitted.
+            parameters: by name, as `Trained` has them. [n_rows, n_columns] and the like
+
+        Returns:
+            The network, on the CPU.
+        """
         ...
 
 

@@ -38,12 +38,7 @@ class Config(BaseModel):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """Build profiles of users and vectors of videos.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: not used: nothing is random.
+    """Build profiles of users and vectors of videos; see `registry.Model`.
 
     Returns:
         Embeddings [n_users, dim] and [n_videos, dim]; modalities and counts in the report.

@@ -24,12 +24,7 @@ class Config(BaseModel):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """Count the positive viewers of each video.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: not used: nothing is random.
+    """Count the positive viewers of each video; see `registry.Model`.
 
     Returns:
         Embeddings of one dimension: every user is known, a video from its first positive viewer on.

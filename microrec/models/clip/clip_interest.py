@@ -291,33 +291,17 @@ def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterato
 def build(
     graph: Graph, viewings: Viewings, config: Config, generator: torch.Generator
 ) -> ClipInterest:
-    """Return a fresh network that learns from these viewings.
-
-    Args:
-        graph: what the fit may see.
-        viewings: to learn from. [n]
-        config: how.
-        generator: source of the initial parameters.
-
-    Returns:
-        The network, on the CPU.
-    """
+    """Return a fresh network that learns from these viewings; see `registry.Model`."""
     return ClipInterest(graph, viewings, config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation day, then fit to all the fit's viewings.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: source of every draw.
-        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+    """Choose the number of epochs on the validation day, then fit to all the fit's viewings; see `registry.Model`.
 
     Returns:
-        A ranker, which proposes nothing, the report and the parameters.
+        A ranker, which proposes nothing.
     """
     clips = clips_of(graph)
     everything = viewings(clips.edges, clips)
@@ -370,16 +354,7 @@ def log_loss(network: Any, reader: Reader, examples: Viewings) -> float:
 def restore(
     graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]
 ) -> ClipInterest:
-    """Return the network of an earlier `fit` to the same graph.
-
-    Args:
-        graph: what it was fitted to.
-        config: how it was fitted.
-        parameters: by name, arrays [n_rows, n_columns] and the like.
-
-    Returns:
-        The network, on the CPU.
-    """
+    """Return the network of an earlier `fit` to the same graph; see `registry.Model`."""
     clips = clips_of(graph)
     fresh = build(graph, viewings(clips.edges, clips), config, torch.Generator())
     return logged.with_learned(fresh, parameters)

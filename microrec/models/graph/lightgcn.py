@@ -102,32 +102,16 @@ class LightGCN(nn.Module):
 
 
 def build(graph: Graph, edges: Edges, config: Config, generator: torch.Generator) -> LightGCN:
-    """Return a fresh network that learns from these edges.
-
-    Args:
-        graph: what the fit may see.
-        edges: positive edges to learn from. [n_edges]
-        config: how.
-        generator: source of the initial parameters.
-
-    Returns:
-        The network, on the CPU.
-    """
+    """Return a fresh network that learns from these edges; see `registry.Model`."""
     return LightGCN(fitting.watch_graph(graph, edges, config), config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation part, then fit on all the fit's edges.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: source of every draw.
-        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+    """Choose the number of epochs on the validation part, then fit on all the fit's edges; see `registry.Model`.
 
     Returns:
-        Embeddings [n_users, dim] and [n_videos, dim], the report and the parameters.
+        Embeddings [n_users, dim] and [n_videos, dim].
     """
     return fitting.fit(graph, config, rng, build=build, runtime=runtime or Runtime())

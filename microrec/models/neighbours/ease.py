@@ -45,12 +45,7 @@ class Config(ActivityCap):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """Solve for the weights between videos and list the strongest of each video.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: not used: nothing is random.
+    """Solve for the weights between videos and list the strongest of each video; see `registry.Model`.
 
     Returns:
         Neighbour lists of axis video, negative weights included.

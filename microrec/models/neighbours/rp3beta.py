@@ -41,12 +41,7 @@ class Config(ActivityCap):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """List the videos that walks from each video end at.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: not used: nothing is random.
+    """List the videos that walks from each video end at; see `registry.Model`.
 
     Returns:
         Neighbour lists of axis video.

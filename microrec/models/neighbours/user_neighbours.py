@@ -36,12 +36,7 @@ class Config(BaseModel):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """List each user's neighbours, by Pearson correlation or cosine.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: not used: nothing is random.
+    """List each user's neighbours, by Pearson correlation or cosine; see `registry.Model`.
 
     Returns:
         Neighbour lists of axis user.

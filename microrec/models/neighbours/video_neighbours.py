@@ -39,12 +39,7 @@ class Config(ActivityCap):
 
 
 def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
-    """List each video's neighbours by cosine.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: not used: nothing is random.
+    """List each video's neighbours by cosine; see `registry.Model`.
 
     Returns:
         Neighbour lists of axis video.

@@ -72,48 +72,23 @@ class Dnn(nn.Module):
 
 
 def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> Dnn:
-    """Return a fresh network that learns from these exposures.
-
-    Args:
-        graph: what the fit may see.
-        exposures: to learn from. [n]
-        config: how.
-        generator: source of the initial parameters.
-
-    Returns:
-        The network, on the CPU.
-    """
+    """Return a fresh network that learns from these exposures; see `registry.Model`."""
     return Dnn(graph, exposures, config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation day, then fit to all the fit's exposures.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: source of every draw.
-        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+    """Choose the number of epochs on the validation day, then fit to all the fit's exposures; see `registry.Model`.
 
     Returns:
-        A ranker, which proposes nothing, the report and the parameters.
+        A ranker, which proposes nothing.
     """
     network, report = logged.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
     return Trained(Ranker(), report, logged.learned(network))
 
 
 def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> Dnn:
-    """Return the network of an earlier `fit` to the same graph.
-
-    Args:
-        graph: what it was fitted to.
-        config: how it was fitted.
-        parameters: by name, arrays [n_rows, n_columns] and the like.
-
-    Returns:
-        The network, on the CPU.
-    """
+    """Return the network of an earlier `fit` to the same graph; see `registry.Model`."""
     fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
     return logged.with_learned(fresh, parameters)

@@ -260,33 +260,17 @@ def by_users(phase: Phase, config: Config, generator: torch.Generator) -> Iterat
 
 
 def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> SasRec:
-    """Return a fresh network that learns from these viewings.
-
-    Args:
-        graph: what the fit may see.
-        exposures: to learn from. [n]
-        config: how.
-        generator: source of the initial parameters.
-
-    Returns:
-        The network, on the CPU.
-    """
+    """Return a fresh network that learns from these viewings; see `registry.Model`."""
     return SasRec(graph, exposures, config, generator)
 
 
 def fit(
     graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
 ) -> Trained:
-    """Choose the number of epochs on the validation part, then fit to all the fit's viewings.
-
-    Args:
-        graph: what the fit may see.
-        config: how.
-        rng: source of every draw.
-        runtime: where to run, and what to go on from; the CPU and nothing if left out.
+    """Choose the number of epochs on the validation part, then fit to all the fit's viewings; see `registry.Model`.
 
     Returns:
-        Embeddings [n_users, dim + 1] and [n_videos, dim + 1], the report and the parameters.
+        Embeddings [n_users, dim + 1] and [n_videos, dim + 1].
     """
     training = logged.training(config, build=build, runtime=runtime or Runtime(), batches=by_users)
     refit = Phase(graph, viewings(graph))
@@ -313,16 +297,7 @@ def _search(graph: Graph, config: Config) -> Phase | None:
 
 
 def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> SasRec:
-    """Return the network of an earlier `fit` to the same graph.
-
-    Args:
-        graph: what it was fitted to.
-        config: how it was fitted.
-        parameters: by name, arrays [n_rows, n_columns] and the like.
-
-    Returns:
-        The network, on the CPU.
-    """
+    """Return the network of an earlier `fit` to the same graph; see `registry.Model`."""
     fresh = build(graph, viewings(graph), config, torch.Generator())
     return logged.with_learned(fresh, parameters)
 
