@@ -29,7 +29,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -515,11 +514,11 @@ def _by_embeddings(world: World, k: int, *, least: int, threads: int) -> Edges:
 def _model(world: World) -> tuple[Any, Any]:
     """The world as a fitted model and as what is known."""
     from microrec.core import knowledge
+    from microrec.core.fitted import Embeddings
 
     users, videos = (np.ones(len(part), np.bool_) for part in (world.user, world.video))
-    vectors = {"user": world.user, "video": world.video}
-    fitted = SimpleNamespace(**vectors, user_known=users, video_known=videos)
-    return fitted, knowledge.Knowledge(seen=world.seen, positives=world.seen, eligible=videos)
+    model = Embeddings(world.user, world.video, user_known=users, video_known=videos)
+    return model, knowledge.Knowledge(seen=world.seen, positives=world.seen, eligible=videos)
 
 
 def _as_edges(rows: pa.Table) -> dict[str, NDArray[Any]]:
