@@ -538,7 +538,7 @@ def nothing_is_built_again(planted: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def nights_of_the_job(found: dict[tuple[str, str, str], Any], models: list[str]) -> None:
     """Fit, select and evaluate by the jobs themselves."""
-    nights_module = importlib.import_module("tests.nights")
+    nights_module = importlib.import_module("tests.worlds.nights")
     nights_module.fit_and_select(LAST, "trial")
     with contextlib.suppress(GateHeld):  # so small a world may be held; what was measured counts
         nights_module.call("evaluate_sources", LAST)

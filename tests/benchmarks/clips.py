@@ -469,7 +469,9 @@ def segments(learned: pa.Table, heldout: pa.Table | None) -> Segments:
     start = N_PERIODS if heldout is not None else N_PERIODS - HELD_PERIODS
     known = edges.taken(edges.day < start)
     nothing = np.zeros((first[-1], 0), dtype=np.float32)
-    found = clip_arrays.Clips(first, end, nothing, known, start - 1, start)
+    found = clip_arrays.Clips(
+        first=first, end_ms=end, vector=nothing, edges=known, validated_on=start - 1, today=start
+    )
     return Segments(
         _bare(len(who), length, found), edges.taken(edges.day >= start), who.astype(str)
     )
