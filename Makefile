@@ -43,7 +43,7 @@ test: java .venv/.warm check ## style, types, import rules, tests with the cover
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "$(FAST)" \
 	  --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_FLOOR)
 
-test-fast: .venv/.ready ## tests without Spark, nights and trainings: under a minute
+test-fast: .venv/.ready ## tests without Spark, nights and trainings
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "$(FAST)"
 
 test-cluster: java .venv/.warm ## the Spark jobs on a standalone cluster that loses a worker
