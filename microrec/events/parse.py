@@ -88,8 +88,8 @@ def interactions(lines: DataFrame) -> DataFrame:
 
     Returns:
         One row per delivered line. `stated_ms` is the duration the line gives (null where it gives none or 0),
-        `bad_duration` and `bad_flag` mark an optional value that cannot be read, `content` is a digest of what was
-        viewed, `event_id` the producers' or else that digest.
+        `bad_watch`, `bad_duration` and `bad_flag` mark a value that is there and cannot be read, `content` is a digest
+        of what was viewed, `event_id` the producers' or else that digest.
     """
     stated = length_ms(F.col("duration_ms"))
     bad_flag = F.lit(False)
@@ -105,6 +105,7 @@ def interactions(lines: DataFrame) -> DataFrame:
         text(F.col("video_id")).alias("video_id"),
         instant(F.col("started_at")).alias("started_at"),
         whole_number(F.col("watch_ms")).alias("watch_ms"),
+        unreadable(F.col("watch_ms"), whole_number(F.col("watch_ms"))).alias("bad_watch"),
         F.when(stated > 0, stated).alias("stated_ms"),
         (unreadable(F.col("duration_ms"), stated) | F.coalesce(stated < 0, F.lit(False))).alias(
             "bad_duration"

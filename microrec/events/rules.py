@@ -21,6 +21,7 @@ CONFLICT, DUPLICATE = "event_id_conflict", "duplicate"
 def _of_a_line(config: Config, lateness_days: int) -> list[tuple[str, Column]]:
     event_day = F.to_date("started_at")
     days_late = F.date_diff(F.col("arrived_on"), event_day)
+    refuses_unmeasured = F.lit(config.unmeasured == "refuse")
     return [
         ("line_too_long", F.col("too_long")),
         ("malformed_line", F.col("malformed")),
@@ -28,7 +29,8 @@ def _of_a_line(config: Config, lateness_days: int) -> list[tuple[str, Column]]:
         ("missing_user", F.col("user_id").isNull()),
         ("missing_video", F.col("video_id").isNull()),
         ("bad_timestamp", F.col("started_at").isNull()),
-        ("bad_watch", F.col("watch_ms").isNull()),
+        ("bad_watch", F.col("bad_watch")),
+        ("missing_watch", refuses_unmeasured & F.col("watch_ms").isNull()),
         ("negative_watch", F.col("watch_ms") < 0),
         ("absurd_watch", F.col("watch_ms") > config.max_watch_ms),
         ("bad_duration", F.col("bad_duration")),
@@ -36,7 +38,7 @@ def _of_a_line(config: Config, lateness_days: int) -> list[tuple[str, Column]]:
         ("future_event", days_late < 0),
         ("too_late", days_late > lateness_days),
         ("unknown_video", F.col("known").isNull()),
-        ("no_duration", F.col("duration_ms").isNull()),
+        ("no_duration", refuses_unmeasured & F.col("duration_ms").isNull()),
     ]
 
 
@@ -123,8 +125,8 @@ def _with_repeats(ruled: DataFrame, lateness_days: int) -> DataFrame:
     The line that arrived first says which viewing the id names (user, video, event day). Other
     content about that viewing, on a later day, corrects it; content that came before, on any of the
     `lateness_days`, repeats it, so an old delivery that comes again does not undo a correction. Of
-    several lines of one arrival day that stands which began first, then the longest, and so on down
-    to the content, which makes the choice independent of the order of lines.
+    several lines of one arrival day that stands which began first, then the longest (one without a
+    watch time last), and so on down to the content, which makes the choice independent of the order of lines.
     """
     # A refused line repeats nothing: its own key keeps it out of every group (and of one hot group).
     alone = F.concat_ws("\n", F.lit("refused"), F.xxhash64("file", "line"))
@@ -136,7 +138,8 @@ def _with_repeats(ruled: DataFrame, lateness_days: int) -> DataFrame:
         viewing.alias("viewing"),
         F.unix_date("arrived_on").alias("arrival"),
     )
-    order = [F.col("started_at"), F.negate("watch_ms"), F.col("content")]
+    longest_first = F.negate(F.coalesce("watch_ms", F.lit(-1)))
+    order = [F.col("started_at"), longest_first, F.col("content")]
     named = F.min_by(F.struct("arrived_on", "viewing"), F.struct("arrival", *order))
     compared = keyed.select(
         "*",

@@ -14,7 +14,9 @@ def viewings(judged: DataFrame, config: Config) -> DataFrame:
     """Return the rows of `events`: one row per accepted line, `day` the UTC day it began.
 
     feedback: a dislike is negative whatever else happened; then like, share, follow, comment,
-    completion or a long watch are positive; then a skip is negative; the rest is neutral.
+    completion or a long watch are positive; then a skip is negative; the rest is neutral. What a viewing without a
+    watch time or length would need (ratio, replays, skipped) is null and decides nothing; `Config.unmeasured` says
+    whether one without a watch time is positive.
 
     Args:
         judged: `rules.judge`, one row per line.
@@ -34,7 +36,7 @@ def viewings(judged: DataFrame, config: Config) -> DataFrame:
         "watch_ms",
         "duration_ms",
         "watch_ratio",
-        F.greatest(F.floor("watch_ratio") - 1, F.lit(0)).cast("int").alias("n_replays"),
+        _n_replays().alias("n_replays"),
         "skipped",
         *FLAGS,
         "session_id",
@@ -44,17 +46,23 @@ def viewings(judged: DataFrame, config: Config) -> DataFrame:
     )
 
 
+def _n_replays() -> Column:
+    n_replays = F.greatest(F.floor("watch_ratio") - 1, F.lit(0))
+    return F.when(F.col("watch_ratio").isNotNull(), n_replays).cast("int")
+
+
 def _skipped(config: Config) -> Column:
     return (F.col("watch_ms") < config.skip_ms) & (F.col("watch_ratio") < config.completed_ratio)
 
 
 def _feedback(config: Config) -> Column:
     reacted = F.col("liked") | F.col("shared") | F.col("followed") | F.col("commented")
-    completed = F.col("watch_ratio") >= config.completed_ratio
-    watched_long = F.col("watch_ms") >= config.long_watch_ms
+    completed = F.coalesce(F.col("watch_ratio") >= config.completed_ratio, F.lit(False))
+    watched_long = F.coalesce(F.col("watch_ms") >= config.long_watch_ms, F.lit(False))
+    counted = F.lit(config.unmeasured == "positive") & F.col("watch_ms").isNull()
     return (
         F.when(F.col("disliked"), F.lit("negative"))
-        .when(reacted | completed | watched_long, F.lit("positive"))
+        .when(reacted | completed | watched_long | counted, F.lit("positive"))
         .when(F.col("skipped"), F.lit("negative"))
         .otherwise(F.lit("neutral"))
     )
@@ -63,13 +71,16 @@ def _feedback(config: Config) -> Column:
 def _strength(config: Config) -> Column:
     """Mid-rank quantile, (less + equal / 2) / all, of `watch_ms` in its duration bucket that day.
 
-    Ties share the middle of their ranks, so a bucket's mean is 1/2 whatever the ties.
+    Ties share the middle of their ranks, so a bucket's mean is 1/2 whatever the ties. Viewings of unknown length are
+    a bucket; one without a watch time is compared with itself alone, which gives 1/2.
     """
     edges = [
         F.when(F.col("duration_ms") >= edge, 1).otherwise(0) for edge in config.duration_edges_ms
     ]
-    bucket = functools.reduce(operator.add, edges, F.lit(0))
-    peers = Window.partitionBy("arrived_on", bucket).orderBy("watch_ms")
-    everyone = Window.partitionBy("arrived_on", bucket)
+    length = functools.reduce(operator.add, edges, F.lit(0))
+    bucket = F.when(F.col("duration_ms").isNotNull(), length)
+    alone = F.when(F.col("watch_ms").isNull(), F.xxhash64("event_id"))
+    everyone = Window.partitionBy("arrived_on", bucket, alone)
+    peers = everyone.orderBy("watch_ms")
     less = (F.rank().over(peers) - 1) / F.count(F.lit(1)).over(everyone)
     return (less + F.cume_dist().over(peers)) / 2

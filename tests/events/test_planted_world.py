@@ -16,7 +16,6 @@ pytestmark = pytest.mark.spark
 REFUSED = {
     "missing_time": "bad_timestamp",
     "unparsable_time": "bad_timestamp",
-    "missing_watch": "bad_watch",
     "unparsable_watch": "bad_watch",
 }
 """Labels of the world whose rule has another name."""

@@ -27,7 +27,8 @@ CASES: list[tuple[str | None, dict[str, Any]]] = [
     ("long_value", {"event_id": "e" * 513, "watch_ms": "-1"}),
     ("missing_video", {"video_id": None}),
     ("bad_timestamp", {"started_at": "yesterday"}),
-    ("bad_watch", {"watch_ms": None}),
+    ("missing_watch", {"watch_ms": None}),
+    ("missing_watch", {"watch_ms": " "}),
     ("bad_watch", {"watch_ms": "5 s"}),
     ("negative_watch", {"watch_ms": "-1"}),
     ("bad_watch", {"watch_ms": "-9223372036854775808"}),  # its negative is no bigint

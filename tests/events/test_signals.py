@@ -42,7 +42,7 @@ def viewings(spark: SparkSession, *changes: dict[str, Any], config: Config = DEF
     distinct = [change | {"user_id": f"u{n:04}"} for n, change in enumerate(changes)]
     judged = rules.judge(
         parse.interactions(lines(spark, *distinct)),
-        states(spark, ("v1", later(-9), None, 10_000)),
+        states(spark, ("v1", later(-9), None, 10_000), ("endless", later(-9), None, None)),
         days=[later(-1), MONDAY],
         config=config,
         lateness_days=2,
@@ -67,6 +67,41 @@ def test_signals_thresholds_come_from_the_recipe(spark: SparkSession) -> None:
         ("positive", False),
         ("positive", True),
         ("negative", True),
+    ]
+
+
+UNMEASURED: list[tuple[dict[str, str | None], str, bool | None]] = [
+    # watched and reacted, feedback, skipped
+    ({"watch_ms": None}, "neutral", None),
+    ({"watch_ms": None, "liked": "1"}, "positive", None),
+    ({"watch_ms": None, "disliked": "1", "liked": "1"}, "negative", None),
+    ({"watch_ms": "5000", "video_id": "endless", "duration_ms": None}, "neutral", False),
+    ({"watch_ms": "18000", "video_id": "endless", "duration_ms": None}, "positive", False),
+    ({"watch_ms": "100", "video_id": "endless", "duration_ms": None}, "neutral", None),
+    ({"watch_ms": "100"}, "negative", True),
+]
+
+
+@pytest.mark.parametrize("unmeasured", ["neutral", "positive"])
+def test_signals_of_unmeasured_viewings_equal_expected(
+    spark: SparkSession, unmeasured: Any
+) -> None:
+    config = Config(unmeasured=unmeasured)
+    found = viewings(spark, *[change for change, *_ in UNMEASURED], config=config)
+    plain = found[0]
+    assert (plain.watch_ms, plain.watch_ratio, plain.n_replays) == (None, None, None)
+    assert [(row.feedback, row.skipped) for row in found] == [
+        (unmeasured, None),
+        *[(feedback, skipped) for _, feedback, skipped in UNMEASURED[1:]],
+    ]
+    # Of the viewings of unknown length 100 < 5000 < 18000; those without a watch time say 1/2.
+    strengths = [0.5, 0.5, 0.5, 3 / 6, 5 / 6, 1 / 6, 0.5]
+    assert [row.strength for row in found] == pytest.approx(strengths)
+
+
+def test_signals_unmeasured_viewings_are_refused_by_default(spark: SparkSession) -> None:
+    assert [row.user_id for row in viewings(spark, *[change for change, *_ in UNMEASURED])] == [
+        "u0006"
     ]
 
 

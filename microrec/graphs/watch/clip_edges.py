@@ -5,8 +5,7 @@ the clip a viewer left is read off the play time. On labelled data (SegMM, clips
 the same clips in all but one row.
 
 - A replay (watched longer than the video) is complete, and so is `completed_ratio` of the duration.
-- An event always has a duration: `microrec.events.rules` refuses a viewing without one (none or 0 in
-  the line and none in the catalogue: `no_duration`; negative or unreadable: `bad_duration`).
+- A viewing without a watch time or length (`[events] unmeasured`) says nothing of clips: it left nowhere.
 - A video of the catalogue without a duration (null or 0) has no clips.
 """
 
@@ -95,20 +94,21 @@ def n_through(watch_ms: Column, duration_ms: Column, *, config: Config) -> Colum
 
 
 def exit_of(watch_ms: Column, duration_ms: Column, *, config: Config) -> Column:
-    """Return where a viewing left, struct<n_through:int,n_clips:int,early:boolean>.
+    """Return where a viewing left, struct<n_through:int,n_clips:int,early:boolean>; null where a length is null.
 
     It left in clip `n_through`, counted from 0; `early` is before `early_ms`. With n_through = n_clips
     it did not leave.
 
     Args:
-        watch_ms: play time, one row per viewing.
-        duration_ms: length of the video, above 0.
+        watch_ms: play time, one row per viewing; null where it is unknown.
+        duration_ms: length of the video, above 0; null where it is unknown.
         config: how videos are cut, and when a viewing is complete or left early.
     """
     clips = count(duration_ms, config=config)
     through = n_through(watch_ms, duration_ms, config=config)
     early = (through < clips) & (watch_ms < config.early_ms)
-    return F.struct(through.alias("n_through"), clips.alias("n_clips"), early.alias("early"))
+    left = F.struct(through.alias("n_through"), clips.alias("n_clips"), early.alias("early"))
+    return F.when(watch_ms.isNotNull() & duration_ms.isNotNull(), left)
 
 
 def clip_edges(watches: DataFrame, *, day: dt.date) -> DataFrame:

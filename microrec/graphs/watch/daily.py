@@ -111,8 +111,8 @@ def daily_watches(
         config: how videos are cut.
 
     Returns:
-        One row per (day, arrived_on, user_id, video_id); `clip_exits` has where each viewing left,
-        sorted, [n_views].
+        One row per (day, arrived_on, user_id, video_id); `clip_exits` has where each measured
+        viewing left, sorted, [at most n_views].
     """
     as_of = F.col("arrived_on").alias("as_of")
     viewings = fresh.select("*", as_of).unionByName(_last_known(late.select("*", as_of), earlier))

@@ -156,6 +156,15 @@ def test_clips_and_exits_equal_integer_arithmetic(
             assert row[f"left{n}"] == exit_row(watch_ms, duration_ms, config), config
 
 
+@pytest.mark.spark
+def test_exit_of_an_unmeasured_viewing_is_null(spark: SparkSession) -> None:
+    frame = spark.createDataFrame(
+        [(None, 10_000), (5_000, None), (None, None)], "watch long, of long"
+    )
+    left = clip_edges.exit_of(F.col("watch"), F.col("of"), config=clip_edges.Config())
+    assert [row[0] for row in frame.select(left).collect()] == [None, None, None]
+
+
 # --- Edges --------------------------------------------------------------------------------------------
 
 
@@ -179,6 +188,7 @@ DAYS = [
     # The video was cut anew that day: of so many clips as the longest has.
     ([exit_at(2, 2), exit_at(3, 5)], [(0, 1, 0.4), (1, 1, 0.4), (2, 1, 0.2), (3, -1, 0.5)]),
     ([exit_at(1, 40)], [(0, 1, 1 / 40), (1, -1, 0.5)]),
+    ([], []),  # no viewing was measured
 ]
 
 

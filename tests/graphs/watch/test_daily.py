@@ -164,6 +164,15 @@ def test_daily_viewings_of_a_day_sum(rows: Rows) -> None:
 
 
 @pytest.mark.spark
+def test_daily_unmeasured_viewings_count_but_left_nowhere(rows: Rows) -> None:
+    unmeasured = {"started_at": instant(5, 9), "watch_ms": None, "duration_ms": None}
+    events = rows("events", unmeasured, {"started_at": instant(5, 10)})
+    none = events.limit(0)
+    ((n_views, exits),) = sorted_rows(aggregated(events, none, none), "n_views", "clip_exits")
+    assert (n_views, len(exits)) == (2, 1)
+
+
+@pytest.mark.spark
 def test_daily_dislike_voids_earlier_and_simultaneous_views(rows: Rows) -> None:
     dislike = {"feedback": "negative", "disliked": True, "strength": 1.0}
     events = rows(
