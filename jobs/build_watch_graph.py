@@ -8,6 +8,7 @@ Writes: daily_watches, users, video_nodes, watch_edges, clip_edges
 import datetime as dt
 import logging
 
+from microrec.core import fits
 from microrec.graphs.watch import clip_edges, daily, nodes, watch_edges
 from microrec.pipeline import event_window
 from microrec.pipeline.night import Night
@@ -36,7 +37,9 @@ def main(day: job.Day) -> None:
     videos = warehouse.read("videos", day=day)
     parts = watch_edges.parts(watches, day=day, config=watch_config).persist()
     warehouse.write("users", nodes.users(parts), day=day)
-    warehouse.write("video_nodes", nodes.video_nodes(videos, parts, config=clips_config), day=day)
+    until = fits.horizon(day, fits.FINAL)
+    numbered = nodes.video_nodes(videos, parts, until=until, config=clips_config)
+    warehouse.write("video_nodes", numbered, day=day)
 
     # The indices are read back: numbering is a global sort, and both edge tables need it.
     users = warehouse.read("users", day=day)

@@ -99,18 +99,17 @@ def knowledge(
         authors: `users` of the day if an author_id is a user_id: nobody is shown their own videos.
 
     Returns:
-        Matrices [n_users, n_videos] of the edges of the fit's splits. In the trial, a video that was published after
-        the cut and not watched before it is not eligible.
+        Matrices [n_users, n_videos] of the edges of the fit's splits. A video that is published at or after the fit's
+        horizon is not eligible, even if somebody (its author, a tester) has watched it before.
     """
     known = fit_edges(edges, fit)
     shape = (n_users, videos.num_rows)
     seen = _incidence(known, shape)
     liked = standing(known) & (column(known, "n_positive") > 0)
     positives = _incidence(known.filter(pa.array(liked)), shape)
-    eligible = column(videos.sort_by("video_idx"), "eligible")
-    if fit == "trial":
-        watched = np.asarray(seen.sum(axis=0)).ravel() > 0
-        eligible = eligible & (watched | _published(videos, horizon(day, fit)))
+    eligible = column(videos.sort_by("video_idx"), "eligible") & _published(
+        videos, horizon(day, fit)
+    )
     own = None if authors is None else _own(authors, videos)
     return Knowledge(seen=seen, positives=positives, eligible=eligible, own=own)
 

@@ -74,7 +74,7 @@ def read(session: SparkSession, landing_root: str, table: str, day: dt.date) -> 
         One row per delivered line. Columns: the contract's without `day` (array columns typed, all others string),
         `line` (the text of the line; for Parquet the row as JSON), `file` (relative to the landing zone), `malformed`
         (the line is not a record of its format, its other columns mean nothing), `too_long` (it was not read, and
-        `line` is its beginning).
+        `line` is its beginning), `unread` (names of the array columns whose text is no array; they are null).
 
     Raises:
         LandingError: the day has no file, or a file is truncated or has the wrong columns.
@@ -319,12 +319,14 @@ def _shaped(
 ) -> DataFrame:
     """The columns every format ends in: absent ones null, arrays from their JSON text unless `typed`."""
     columns = []
+    unread = []
     for column in promised.columns:
         value = values.get(column.name, F.lit(None).cast("string"))
         if pa.types.is_list(column.type) and column.name not in typed:
             text = value
             value = F.from_json(value, _ddl(column.type))
-            malformed = malformed | (text.isNotNull() & value.isNull())
+            is_no_array = text.isNotNull() & value.isNull() & (F.trim(text) != "")
+            unread.append(F.when(is_no_array, F.lit(column.name)))
         if column.name != "day":
             columns.append(value.alias(column.name))
     # Spark gives the path as a URI, in which `+` stands for itself.
@@ -338,6 +340,7 @@ def _shaped(
         file.alias("file"),
         malformed.alias("malformed"),
         "too_long",
+        F.array_compact(F.array(F.lit(None).cast("string"), *unread)).alias("unread"),
     )
 
 

@@ -213,6 +213,9 @@ def count(
     liked = np.array(sorted(stands), dtype=np.int64)
     published = integers(pc.fill_null(videos["published_at"].cast(pa.int64()), 1 << 62))
     age = int(until.timestamp()) * 1_000_000 - published
+    is_published = (age > 0) | np.array(
+        videos["published_at"].is_null().to_pylist(), dtype=np.bool_
+    )
 
     def per_video(some: Int64s) -> Int64s:
         return np.bincount(some, minlength=n_videos)
@@ -220,7 +223,7 @@ def count(
     return Facts(
         barred=_by(barred >> 32, barred & 0xFFFFFFFF, n_users),
         liked=_by(liked >> 32, liked & 0xFFFFFFFF, n_users),
-        eligible=np.array(videos["eligible"].to_pylist(), dtype=np.bool_),
+        eligible=np.array(videos["eligible"].to_pylist(), dtype=np.bool_) & is_published,
         viewers=per_video(seen & 0xFFFFFFFF),
         likers=per_video(liked & 0xFFFFFFFF),
         last_likers=per_video(video[last & positive]),

@@ -29,16 +29,23 @@ def test_knowledge_pair_in_two_splits_counts_once() -> None:
     assert known.history.tolist() == [1]
 
 
-def test_knowledge_trial_excludes_videos_published_on_the_holdout() -> None:
-    late = MIDNIGHT + dt.timedelta(hours=1)
-    catalogue = videos(
-        [True, True, True, False], [MIDNIGHT - dt.timedelta(hours=1), late, late, None]
-    )
-    rows = edges([("train", 0, 2, 0), ("holdout", 0, 1, 1)])
-    trial = knowledge.knowledge(rows, catalogue, n_users=1, fit="trial", day=DAY)
-    final = knowledge.knowledge(rows, catalogue, n_users=1, fit="final", day=DAY)
-    assert trial.eligible.tolist() == [True, False, True, False]
-    assert final.eligible.tolist() == [True, True, True, False]
+def test_knowledge_video_published_later_than_the_horizon_is_not_eligible() -> None:
+    """Watched before (0), on the day (1) or not at all (2): each fit excludes what is not published by its horizon."""
+    hour, day = dt.timedelta(hours=1), dt.timedelta(days=1)
+    rows = edges([("train", 0, 0, 1), ("holdout", 0, 1, 1)])
+    cases = {
+        MIDNIGHT - hour: (True, True),
+        MIDNIGHT: (False, True),
+        MIDNIGHT + day - hour: (False, True),
+        MIDNIGHT + day: (False, False),
+        MIDNIGHT + 90 * day: (False, False),
+        None: (True, True),
+    }
+    for published, expected in cases.items():
+        catalogue = videos([True, True, True, False], [published] * 4)
+        for fit, eligible in zip(("trial", "final"), expected, strict=True):
+            known = knowledge.knowledge(rows, catalogue, n_users=1, fit=fit, day=DAY)
+            assert known.eligible.tolist() == [eligible] * 3 + [False], (published, fit)
 
 
 @given(worlds())

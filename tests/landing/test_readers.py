@@ -20,7 +20,7 @@ pytestmark = pytest.mark.spark
 MONDAY = dt.date(2026, 1, 5)
 TUESDAY = dt.date(2026, 1, 6)
 TABLE = "raw_interactions"
-NOT_DATA = ("line", "file", "malformed")
+NOT_DATA = ("line", "file", "malformed", "unread")
 
 
 def instant(text: str) -> dt.datetime:
@@ -152,14 +152,15 @@ def test_readers_csv_line_of_wrong_field_count_is_malformed(
     assert users == dict(zip(good, ["007", None, "a,b", 'a "b"', "# u"], strict=True))
 
 
-def test_readers_text_not_an_array_is_malformed(spark: SparkSession, place: Path) -> None:
+def test_readers_text_not_an_array_is_null_and_named(spark: SparkSession, place: Path) -> None:
     rows = [
         '{"video_id": "v1", "eligible": 1, "tags": "food"}',
         '{"video_id": "v2", "tags": ["a"]}',
     ]
     write.write_lines(str(place), "raw_videos", MONDAY, rows, kind="jsonl")
     found = values(readers.read(spark, str(place), "raw_videos", MONDAY))
-    assert [(row["tags"], row["malformed"]) for row in found] == [(None, True), (["a"], False)]
+    assert not any(row["malformed"] for row in found)
+    assert [(row["tags"], row["unread"]) for row in found] == [(None, ["tags"]), (["a"], [])]
 
 
 def test_readers_invalid_utf8_is_malformed(spark: SparkSession, place: Path) -> None:

@@ -47,7 +47,9 @@ COLUMNS = {
         "requested_at": "2026-01-05T09:00:00Z",
     },
 }
-TYPES = {"tags": "array<string>", "vector": "array<float>"}
+TYPES = {"tags": "array<string>", "vector": "array<float>", "unread": "array<string>"}
+MARKS: dict[str, Any] = {"malformed": False, "too_long": False, "unread": []}
+"""What the readers say of a line they could read."""
 
 
 def later(days: int, day: dt.date = MONDAY) -> dt.date:
@@ -55,24 +57,23 @@ def later(days: int, day: dt.date = MONDAY) -> dt.date:
 
 
 def rows(spark: SparkSession, table: str, *changes: dict[str, Any]) -> DataFrame:
-    """One raw row per change of the default row; `day`, `line`, `file`, `malformed` and `too_long` may be set."""
+    """One raw row per change of the default row; `MARKS`, `day`, `line` and `file` may be set."""
     default = COLUMNS[table]
     complete = []
     for number, change in enumerate(changes):
-        unknown = set(change) - {*default, "day", "line", "file", "malformed", "too_long"}
+        unknown = set(change) - {*default, "day", "line", "file", *MARKS}
         assert not unknown, unknown
         day = change.get("day", MONDAY)
         row = {
             "day": day,
             "line": json.dumps([number, change], default=str),
             "file": f"{table}/day={day}/part-0.jsonl",
-            "malformed": False,
-            "too_long": False,
+            **MARKS,
             **default,
             **change,
         }
         complete.append(tuple(row.values()))
-    names = ["day", "line", "file", "malformed", "too_long", *default]
+    names = ["day", "line", "file", *MARKS, *default]
     types = {"day": "date", "malformed": "boolean", "too_long": "boolean", **TYPES}
     ddl = ", ".join(f"{name} {types.get(name, 'string')}" for name in names)
     return spark.createDataFrame(complete, ddl)

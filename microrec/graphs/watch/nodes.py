@@ -3,6 +3,8 @@
 The one place that maps `*_id` to `*_idx`. An index is valid within one day's snapshot only.
 """
 
+import datetime as dt
+
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -23,18 +25,25 @@ def users(parts: DataFrame) -> DataFrame:
     return _numbered(degrees, "user").select("user_idx", "user_id", "degree", "first_seen")
 
 
-def video_nodes(videos: DataFrame, parts: DataFrame, *, config: clip_edges.Config) -> DataFrame:
+def video_nodes(
+    videos: DataFrame, parts: DataFrame, *, until: dt.datetime, config: clip_edges.Config
+) -> DataFrame:
     """Number the videos of the catalogue.
+
+    All that fills, judges or describes lists reads `eligible` from here, so this is where a video that is not yet
+    published stays out of all of them.
 
     Args:
         videos: the day's catalogue, unique on video_id.
         parts: result of `watch_edges.parts`.
+        until: end of the day; a video that is published then or later is not eligible.
         config: how videos are cut.
 
     Returns:
         One row per video of the catalogue, with degree (distinct users), first_seen and clip_ends_ms;
         a video without viewings has degree 0 and a null first_seen.
     """
+    is_published = F.coalesce(F.col("published_at") < F.lit(until), F.lit(True))
     degrees = _degrees(parts, "video_id", of="user_id")
     catalogue = videos.select("video_id", "author_id", "published_at", "duration_ms", "eligible")
     nodes = catalogue.join(degrees, on="video_id", how="left")
@@ -44,7 +53,7 @@ def video_nodes(videos: DataFrame, parts: DataFrame, *, config: clip_edges.Confi
         "author_id",
         "published_at",
         "duration_ms",
-        "eligible",
+        (F.col("eligible") & is_published).alias("eligible"),
         F.coalesce("degree", F.lit(0)).alias("degree"),
         "first_seen",
         clip_edges.ends_ms(F.col("duration_ms"), config=config).alias("clip_ends_ms"),

@@ -17,6 +17,7 @@ from microrec.core import knowledge as filters
 from microrec.errors import MicrorecError
 from tests.worlds.candidates import (
     DAY,
+    MIDNIGHT,
     SMALL,
     candidates,
     edges,
@@ -65,7 +66,12 @@ def by_user(world: dict, found: pa.Table) -> list[list[Row]]:
 def allowed(world: dict) -> list[set[int]]:
     """Videos that may be shown to each user."""
     seen = {(e["user_idx"], e["video_idx"]) for e in world["edges"].to_pylist()}
-    eligible = {v["video_idx"] for v in world["videos"].to_pylist() if v["eligible"]}
+    end = MIDNIGHT + dt.timedelta(days=1)
+    eligible = {
+        video["video_idx"]
+        for video in world["videos"].to_pylist()
+        if video["eligible"] and (video["published_at"] is None or video["published_at"] < end)
+    }
     return [{v for v in eligible if (u, v) not in seen} for u in range(world["n_users"])]
 
 

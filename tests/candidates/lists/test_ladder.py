@@ -16,6 +16,7 @@ PUBLISHED = [
     MIDNIGHT - 2 * HOUR,
     MIDNIGHT - 1 * HOUR,
     MIDNIGHT + 90 * HOUR,
+    MIDNIGHT + 2 * HOUR,
 ]
 ROWS = [
     ("train", 0, 0, 1),
@@ -27,8 +28,9 @@ ROWS = [
     ("validation", 0, 4, 1),
     ("validation", 0, 0, 0),
     ("holdout", 2, 5, 1),
+    ("holdout", 2, 6, 1),
 ]
-CATALOGUE = videos([True, True, True, True, False, True], PUBLISHED)
+CATALOGUE = videos([True, True, True, True, False, True, True], PUBLISHED)
 
 
 def rungs(fit: str, config: ladder.Config | None = None) -> dict[str, list[int]]:
@@ -51,9 +53,9 @@ def test_rungs_of_trial_equal_expected() -> None:
 
 def test_rungs_of_final_include_the_day_and_no_later_publication() -> None:
     found = rungs("final")
-    assert found["trend"] == [5]
-    assert 5 not in found["fresh"]
-    assert found["catalogue"] == [0, 1, 2, 3, 5]
+    assert found["trend"] == [6]
+    assert found["fresh"] == [6, 1, 3, 0]
+    assert found["catalogue"] == [0, 1, 2, 3, 6]
 
 
 def test_rungs_have_their_lengths() -> None:

@@ -45,10 +45,25 @@ def test_videos_of_the_whole_catalogue_are_numbered(rows: Rows) -> None:
         {"video_id": "b", "user_id": "u2", "first_at": instant(4), "split": "holdout"},
     )
     columns = ("video_idx", "video_id", "eligible", "degree", "first_seen", "clip_ends_ms")
-    assert sorted_rows(nodes.video_nodes(videos, parts, config=clip_edges.Config()), *columns) == [
+    numbered = nodes.video_nodes(videos, parts, until=instant(9), config=clip_edges.Config())
+    assert sorted_rows(numbered, *columns) == [
         (0, "a", False, 0, None, [5_000, 5_001]),
         (1, "b", True, 2, instant(2), [5_000, 10_000]),
         (2, "c", True, 0, None, []),
+    ]
+
+
+@pytest.mark.spark
+def test_video_nodes_published_after_the_end_of_the_day_is_not_eligible(rows: Rows) -> None:
+    published = {"a": instant(5, 23), "b": instant(6), "c": None, "d": instant(9)}
+    videos = rows("videos", *[{"video_id": i, "published_at": at} for i, at in published.items()])
+    watched = rows("parts", {"video_id": "d"})
+    numbered = nodes.video_nodes(videos, watched, until=instant(6), config=clip_edges.Config())
+    assert sorted_rows(numbered, "video_id", "eligible") == [
+        ("a", True),
+        ("b", False),
+        ("c", True),
+        ("d", False),
     ]
 
 
