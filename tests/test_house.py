@@ -26,6 +26,8 @@ TESTED_ELSEWHERE = {
     "graphs/similarity/kernels": "cli/test_app.py",
     "graphs/similarity/measures": "graphs/similarity/test_cells.py",
     "graphs/similarity/pearson": "graphs/similarity/test_user_edges.py",
+    "landing/importers/expressions": "landing/importers/test_table.py",
+    "landing/importers/sources": "landing/importers/test_table.py",
     "models/clip/clip_batches": "models/clip/test_clip_interest.py",
     "models/clip/clip_counts": "models/inputs/test_clip_arrays.py",
     "models/training/phases": "models/graph/test_fitting.py",

@@ -2,7 +2,7 @@
 
 | file | commands |
 |---|---|
-| `data` | world, import |
+| `data` | world, import (kuairand, table) |
 | `night` | warm, night, plan, ui, airflow |
 | `releases` | show, releases, rollback, watch, vacuum |
 | `plots` | plot |

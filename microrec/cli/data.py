@@ -1,15 +1,20 @@
-"""`microrec world`, `microrec import`: write raw files into a landing zone."""
+"""`microrec world`, `microrec import`, `microrec inspect`: raw files in a landing zone."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from microrec.cli import options
-from microrec.cli.printing import print_line
+from microrec.cli.printing import print_line, print_table
+from microrec.core import messages
+from microrec.errors import BadArgument
+
+if TYPE_CHECKING:
+    from microrec.landing.importers.table import Report
 
 app = typer.Typer()
-imports = typer.Typer(no_args_is_help=True, help="Write public data into a landing zone.")
+imports = typer.Typer(no_args_is_help=True, help="Write other data into a landing zone.")
 app.add_typer(imports, name="import")
 
 
@@ -42,3 +47,83 @@ def kuairand(
     from microrec.landing.importers import kuairand as importer
 
     importer.import_files(source, str(landing))
+
+
+@imports.command()
+def table(  # noqa: PLR0913 - the parameters of a command are its options
+    files: Annotated[
+        list[str], typer.Argument(help="CSV, JSON lines or Parquet files, or patterns of such.")
+    ],
+    landing: options.Landing,
+    as_table: Annotated[
+        str, typer.Option("--as", help="Landing table, such as raw_interactions.")
+    ] = "",
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="COLUMN=EXPRESSION", help="What a landing column is made of (SQL)."
+        ),
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option("--mapping", help="TOML file: columns, units, time zone and so on."),
+    ] = None,
+    day_of: Annotated[
+        str,
+        typer.Option(
+            "--day-of",
+            metavar="RULE",
+            help="Arrival day: event (the day of the time column), a date or an expression.",
+        ),
+    ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace earlier deliveries of the same file names.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and write nothing.")] = False,
+) -> None:
+    """Import anybody's table: columns are mapped by SQL expressions, rows land by arrival day.
+
+    Example: `microrec import table logs/*.csv --as raw_interactions --map user_id=uid --map watch_ms='seconds*1000'`.
+    The page schemas/README.md shows a mapping file. A mapping is code: use none that you have not read.
+    """
+    from microrec.landing.importers import table as importer
+    from microrec.landing.importers.mapping import Mapping
+
+    changes = {"table": as_table, "columns": dict(map(_pair, mapped or [])), "day": day_of}
+    wanted = Mapping.load(mapping, changes)
+    report = importer.import_files(files, wanted, str(landing), replace=replace, dry_run=dry_run)
+    _print_import(report, dry_run=dry_run)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    column, equals, expression = text.partition("=")
+    if not (column.strip() and equals and expression.strip()):
+        raise BadArgument(
+            f"--map {messages.shown(text)}: expected COLUMN=EXPRESSION, such as user_id=uid"
+        )
+    return column.strip(), expression.strip()
+
+
+def _print_import(report: "Report", *, dry_run: bool) -> None:
+    for path, n_read in report.read.items():
+        n_filtered = report.filtered[path]
+        unused = ", ".join(report.unused[path]) or "none"
+        print_line(
+            f"{path}: {n_read} rows read, {n_filtered} left out by `where`, {n_read - n_filtered} imported; unused"
+            f" columns: {unused}"
+        )
+    columns = [
+        {"column": column, "made of": made_of, "empty": report.empty[column]}
+        for column, made_of in report.expressions.items()
+    ]
+    print_table(report.table, ["column", "made of", "empty"], columns)
+    for column, (n, example) in report.uncomputed.items():
+        print_line(
+            f"{column}: {n} value(s) could not be computed, first {example}; the night refuses their rows"
+        )
+    if report.undated:
+        print_line(f"{report.undated} row(s) without a readable day lie on their file's last day")
+    days = [{"day": day, "rows": n} for day, n in sorted(report.written.items())]
+    print_table("would be written" if dry_run else "written", ["day", "rows"], days)
+    if report.unchanged or report.removed:
+        print_line(f"{report.unchanged} file(s) were there already, {len(report.removed)} removed")

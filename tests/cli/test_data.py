@@ -35,3 +35,40 @@ def test_kuairand_without_its_files_ends_with_an_error(
     outcome = typed("import", "kuairand", str(tmp_path), "--landing", str(tmp_path / "landing"))
     assert outcome.status == ExitStatus.DATA_ERROR
     assert str(tmp_path) in outcome.errors
+
+
+def test_import_table_prints_what_it_read_made_and_wrote(
+    tmp_path: Path, typed: Callable[..., Any]
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "uid,clip,at,seconds,app\n007,v1,2026-03-04T10:00:00Z,1.5,x\n8,v2,2026-03-04T11:00:00Z,,x\n"
+    )
+    (tmp_path / "mapping.toml").write_text(
+        'table = "raw_interactions"\n[columns]\nuser_id = "uid"\n'
+    )
+    mapped = ["video_id=clip", "started_at=at", "watch_ms=seconds * 1000"]
+    words = ["import", "table", str(path), "--mapping", str(tmp_path / "mapping.toml")]
+    words += ["--landing", str(tmp_path / "landing")]
+    words += [word for each in mapped for word in ("--map", each)]
+    outcome = typed(*words, "--dry-run")
+    assert outcome.status == ExitStatus.SUCCESS
+    assert "would be written" in outcome.output
+    assert not (tmp_path / "landing").exists()
+    outcome = typed(*words)
+    assert outcome.status == ExitStatus.SUCCESS
+    first = outcome.output.splitlines()[0]
+    assert first == f"{path}: 2 rows read, 0 left out by `where`, 2 imported; unused columns: app"
+    cells = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in outcome.output.splitlines()
+    ]
+    assert ["watch_ms", "seconds * 1000", "1"] in cells
+    assert ["2026-03-04", "2"] in cells
+
+
+def test_import_table_with_a_word_that_is_no_pair_is_refused(
+    tmp_path: Path, typed: Callable[..., Any]
+) -> None:
+    outcome = typed("import", "table", "x.csv", "--map", "user_id", "--landing", str(tmp_path))
+    assert outcome.status == ExitStatus.DATA_ERROR
+    assert "--map 'user_id': expected COLUMN=EXPRESSION" in outcome.errors
