@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from microrec.cli import app
-from microrec.config.settings import HOME, settings
+from microrec.config.settings import HOME, blas_threads, settings
 from microrec.core import code_digest
 from microrec.errors import GateHeld, MicrorecError
 from microrec.landing import write
@@ -202,8 +202,13 @@ def test_stale_reasons_other_software_or_machine_names_it(
         assert news(day) == [f"packages changed: lightgbm {was} -> 99.0"]
     with monkeypatch.context() as other_machine:
         here = code_digest.processor()
+        threads = f"blas_threads={blas_threads()}"
         other_machine.setattr(code_digest, "processor", lambda: "aarch64 sve2")
-        assert news(day) == [f"processor changed: {here} -> aarch64 sve2"]
+        assert news(day) == [f"processor changed: {here} {threads} -> aarch64 sve2 {threads}"]
+    with monkeypatch.context() as other_environment:
+        other_environment.setenv("OMP_NUM_THREADS", str(blas_threads() + 1))
+        (reason,) = news(day)
+        assert reason.endswith(f" {threads} -> {here} blas_threads={blas_threads()}")
     parts = code_digest.code_digests(HOME, settings().schemas)
     monkeypatch.setattr(code_digest, "total_digest", lambda *_: "another")
     changed = {**parts, "microrec.candidates": "another"}

@@ -16,7 +16,6 @@ TESTED_ELSEWHERE = {
     "cli/__main__": "cli/test_app.py",
     "cli/options": "core/test_arguments.py",
     "cli/plots": "plots/test_figures.py",
-    "config/settings": "test_secrets.py",
     "core/array_types": "core/test_columns.py",
     "errors": "core/test_arguments.py",
     "evaluation/report": "evaluation/test_gate.py",

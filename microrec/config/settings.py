@@ -4,6 +4,7 @@ What to run with (models, thresholds, hyper-parameters) is the recipe's business
 """
 
 import logging
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -101,6 +102,14 @@ def settings() -> Settings:
         wrong = str(error)
     # Not from the error: its cause has the value.
     raise BadArgument(f"environment: {wrong}")
+
+
+def blas_threads() -> int:
+    """Return the number of threads that numpy's OpenBLAS works with: how it cuts sums, and so how it rounds."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def redacted(text: str) -> str:

@@ -7,7 +7,7 @@
 | `recipe` | every value of the recipe, and the models the run was asked for |
 | `code` | what microrec, its jobs and its contracts do (`core.code_digest`) |
 | `packages` | versions of the packages that make rows |
-| `processor` | architecture and vector instruction sets |
+| `processor` | architecture, vector instruction sets, number of BLAS threads |
 | `taught_by` | the nights before this one that its blend learns from, by their own inputs |
 
 Equal inputs mean equal rows of the result tables, but for the comparison with the release of the day before in
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from microrec.candidates.ranking import learned_blend
-from microrec.config.settings import CODE, settings
+from microrec.config.settings import CODE, blas_threads, settings
 from microrec.core import code_digest
 from microrec.core.digests import digest
 from microrec.landing import zone
@@ -87,7 +87,7 @@ def current_inputs(night: Night) -> NightInputs:
         recipe=digest([json.dumps(night.recipe.values, sort_keys=True), *night.config.models]),
         code=code_digest.total_digest(CODE, settings().schemas),
         packages=_json(code_digest.package_versions()),
-        processor=code_digest.processor(),
+        processor=f"{code_digest.processor()} blas_threads={blas_threads()}",
         taught_by=digest(_teachers(night)),
         code_parts=_json(code_digest.code_digests(CODE, settings().schemas)),
     )
