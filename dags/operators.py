@@ -8,7 +8,13 @@ from airflow.providers.standard.hooks.subprocess import SubprocessHook, Subproce
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.bases.sensor import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from processes import DATA_ERROR, raise_if_failed, run_in_checkout
+from processes import (
+    DATA_ERROR,
+    NOTHING_TO_DO,
+    RECIPE_ERROR,
+    raise_if_failed,
+    run_in_checkout,
+)
 from recipe import FLOOR
 from runs import MAKE, run_environment
 
@@ -73,11 +79,12 @@ class Command(_Process):
             The last line of its output.
 
         Raises:
-            AirflowFailException: the data it looked at are wrong (exit status 65); not tried again.
+            AirflowFailException: the data it looked at or the recipe is wrong (exit status 65 or 78); not tried
+                again.
             AirflowException: any other failure.
         """
         result = self._run(["-m", "microrec.cli", *filter(None, self.words)])
-        if result.exit_code == DATA_ERROR:
+        if result.exit_code in (DATA_ERROR, RECIPE_ERROR):
             raise AirflowFailException(result.output)
         if result.exit_code != 0:
             raise AirflowException(f"microrec ended with {result.exit_code}: {result.output}")
@@ -110,8 +117,9 @@ class Job(_Process):
         """Run the job to its end.
 
         Raises:
-            AirflowSkipException: the night need not be made, or the run is limited to other models.
-            AirflowFailException: the data or the configuration is at fault (exit status 65); not tried again.
+            AirflowSkipException: the night need not be made, the run is limited to other models, or what the model
+                needs was never delivered (exit status 99).
+            AirflowFailException: the data or the recipe is at fault (exit status 65 or 78); not tried again.
             AirflowException: any other failure.
         """
         if self.model:
@@ -120,6 +128,8 @@ class Job(_Process):
         given = [(option, str(value)) for option, value in options.items() if value]
         arguments = ["-m", f"jobs.{self.job}", *(word for pair in given for word in pair)]
         result = self._run(arguments, run_environment(context))
+        if result.exit_code == NOTHING_TO_DO:
+            raise AirflowSkipException(result.output)
         raise_if_failed(self.job, self.day, result)
 
 

@@ -17,8 +17,10 @@ WORKING_FOLDER = HOME if (HOME / "jobs").is_dir() else Path.cwd()
 # As in microrec.runner.exit_status, which DAGs do not import.
 DATA_ERROR = 65
 """Exit status: the data or the configuration is at fault, and another try would fail alike."""
+RECIPE_ERROR = 78
+"""Exit status: the recipe is at fault, and another try would fail alike."""
 NOTHING_TO_DO = 99
-"""Exit status of `jobs.plan_night`: the release stands and the night need not be made."""
+"""Exit status: of `jobs.plan_night`, the release stands; of a job of one model, the night goes without that model."""
 
 
 def run_in_checkout(
@@ -53,11 +55,11 @@ def raise_if_failed(job: str, day: Any, result: SubprocessResult) -> None:
         result: how its process ended.
 
     Raises:
-        AirflowFailException: the data or the configuration is at fault; the task is not tried again.
+        AirflowFailException: the data or the recipe is at fault; the task is not tried again.
         AirflowException: any other failure; the task is tried again.
     """
     error = re.split(r" ERROR \S+ ", result.output, maxsplit=1)[-1]
-    if result.exit_code == DATA_ERROR:
+    if result.exit_code in (DATA_ERROR, RECIPE_ERROR):
         raise AirflowFailException(f"{job} refused day {day}: {error}")
     if result.exit_code != 0:
         raise AirflowException(f"{job} ended with exit status {result.exit_code}: {error}")

@@ -9,13 +9,15 @@ from processes import HOME
 
 GRACE_HOURS = 2.0
 """Hours between the end of a day and the start of its scheduled night, unless the recipe sets `grace_hours`."""
+MODELS = ["popularity", "content", "user_neighbours", "video_neighbours", "preference_gcn"]
+"""Models that propose candidates, unless the recipe sets `models`."""
 FLOOR = "popularity"
 """The model that every night trains, whatever the run was limited to."""
 
 
 def models() -> list[str]:
     """Return the names of the models that propose candidates."""
-    return list(_night()["models"])
+    return list(_night().get("models", MODELS))
 
 
 def rankers() -> list[str]:
@@ -35,4 +37,4 @@ def grace_hours() -> float:
 
 def _night() -> dict[str, Any]:
     path = Path(os.environ.get("MICROREC_RECIPE", HOME / "microrec.toml"))
-    return dict(tomllib.loads(path.read_text())["night"])
+    return dict(tomllib.loads(path.read_text()).get("night", {}))

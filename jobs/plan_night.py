@@ -1,4 +1,4 @@
-"""Say what the night is made of, and whether its release was made of the same.
+"""Judge the recipe as a whole, say what the night is made of, and whether its release was made of the same.
 
 Reads: names of landing files, events, metrics and candidates of earlier nights (that they are there), nights, releases.
 Writes: nights of the day, if the night is to be made. If its release stands and is made of the same, it ends with
@@ -8,8 +8,9 @@ status 99: there is nothing to do. If it was withdrawn and would be made of the 
 import logging
 import sys
 
+from microrec.config import recipe
 from microrec.errors import GateHeld
-from microrec.pipeline import night_inputs
+from microrec.pipeline import night_inputs, recipe_check
 from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.runner.exit_status import ExitStatus
@@ -18,7 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 def main(day: job.Day, force: job.Force = False) -> None:
-    """Plan the night."""
+    """Plan the night.
+
+    Raises:
+        RecipeError: names every fault of the recipe.
+        GateHeld: the release was withdrawn and would be made of the same inputs again.
+    """
+    recipe_check.require(recipe.parsed())
     night = Night.open(day)
     inputs = night_inputs.current_inputs(night)
     reasons = night_inputs.stale_reasons(night, inputs)

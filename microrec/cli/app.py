@@ -13,7 +13,7 @@ from microrec.cli.printing import print_error, print_rows
 from microrec.config.settings import redacted
 from microrec.errors import MicrorecError
 from microrec.runner import job
-from microrec.runner.exit_status import ExitStatus
+from microrec.runner.exit_status import ExitStatus, status_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,10 +34,10 @@ def exit_codes(as_json: options.AsJson = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors of data and configuration become one line and exit status 65."""
+    """Run the command line; errors of data and recipe become one line and exit status 65 or 78."""
     job.configure_logs()
     try:
         app()
     except MicrorecError as error:
         print_error(redacted(f"{type(error).__name__}: {error}"))
-        sys.exit(ExitStatus.DATA_ERROR)
+        sys.exit(status_of(error))

@@ -1,4 +1,4 @@
-"""`microrec warm`, `night`, `plan`, `ui`, `airflow`: prepare an installation, plan nights and run them."""
+"""`microrec warm`, `check-recipe`, `night`, `plan`, `ui`, `airflow`: prepare an installation, plan and run nights."""
 
 import datetime as dt
 import os
@@ -17,8 +17,11 @@ from microrec.cli.printing import (
     print_error,
     print_json,
     print_line,
+    print_rows,
     print_table,
 )
+from microrec.config import recipe
+from microrec.config.recipe import Recipe
 from microrec.config.settings import settings
 from microrec.core import arguments
 from microrec.runner import job
@@ -52,6 +55,7 @@ def night(
     day: job.Day,
     landing: options.OptionalLanding = None,
     root: options.WarehouseRoot = None,
+    recipe_file: options.OptionalRecipe = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Run the nightly DAG for a day through Airflow, in this terminal, and report its release.
@@ -60,12 +64,15 @@ def night(
     `metrics` (held-out day, all users), `list` (the head of one user's list), `warehouse`, `landing`.
     """
     from microrec.cli import local_airflow
+    from microrec.pipeline import recipe_check
 
     _require_java()
+    environment = _run_variables(landing, root, recipe_file)
+    recipe_check.require(Recipe.parse(Path(environment["MICROREC_RECIPE"]), settings().models))
     succeeded = local_airflow.run(
         day,
         home=local_airflow.airflow_home(),
-        environment=_storage_variables(landing, root),
+        environment=environment,
         stream=sys.stderr if as_json else sys.stdout,
     )
     settings.cache_clear()
@@ -86,18 +93,20 @@ def plan(
     last: options.LastDay,
     landing: options.OptionalLanding = None,
     root: options.WarehouseRoot = None,
+    recipe_file: options.OptionalRecipe = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say which of these days a backfill would make again, and why; nothing is changed.
 
     Days are judged one by one: a day that is made again also changes later days whose blend learns from it.
     """
-    from microrec.pipeline import night_inputs
+    from microrec.pipeline import night_inputs, recipe_check
     from microrec.pipeline.night import Night
 
     hide_table_logs()
-    os.environ |= _storage_variables(landing, root)
+    os.environ |= _run_variables(landing, root, recipe_file)
     settings.cache_clear()
+    recipe_check.require(recipe.parsed())
     rows: list[dict[str, Any]] = []
     for offset in range((last - first).days + 1):
         day = first + dt.timedelta(days=offset)
@@ -109,6 +118,33 @@ def plan(
         return
     shown = [row | {"because": "; ".join(row["because"])} for row in rows]
     print_table("plan", ["day", "plan", "because"], shown)
+
+
+@app.command()
+def check_recipe(
+    recipe_file: options.OptionalRecipe = None, as_json: options.AsJson = False
+) -> None:
+    """Say what is wrong with a recipe, all of it: names nobody reads, values out of range, models; 78 if anything is.
+
+    Prints a row for each fault and for each part that has no effect: `kind` (fault, unused), `section`, `key`, `value`,
+    `problem`.
+    """
+    from microrec.pipeline import recipe_check
+
+    chosen = Recipe.parse(recipe_file or settings().recipe, settings().models)
+    findings = recipe_check.check(chosen)
+    rows = [
+        {"kind": kind, **finding._asdict()}
+        for kind, part in (("fault", findings.faults), ("unused", findings.unused))
+        for finding in part
+    ]
+    columns = ["kind", "section", "key", "value", "problem"]
+    if rows or as_json:
+        print_rows(f"recipe {chosen.path}", columns, rows, as_json=as_json)
+    else:
+        print_line(f"recipe {chosen.path}: nothing is wrong")
+    if findings.faults:
+        sys.exit(ExitStatus.RECIPE_ERROR)
 
 
 @app.command()
@@ -131,11 +167,14 @@ def airflow(context: typer.Context) -> None:
     local_airflow.command(local_airflow.airflow_home(), context.args)
 
 
-def _storage_variables(landing: Path | None, root: str | None) -> dict[str, str]:
-    """Return the variables that tell jobs where the raw files and the tables are."""
+def _run_variables(
+    landing: Path | None, root: str | None, recipe_file: Path | None
+) -> dict[str, str]:
+    """Return the variables that tell jobs where the raw files, the tables and the recipe are."""
     return {
         "MICROREC_LANDING": str((landing or Path(settings().landing)).resolve()),
         "MICROREC_WAREHOUSE": root or arguments.root(settings().warehouse),
+        "MICROREC_RECIPE": str((recipe_file or settings().recipe).resolve()),
     }
 
 

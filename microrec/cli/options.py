@@ -6,12 +6,29 @@ from typing import Annotated, Any
 
 import typer
 
+from microrec.config.settings import Settings
 from microrec.core import arguments
+
+
+def _setting(name: str, default: str | None = None) -> str:
+    """What `--help` says of an option that is a setting if it is left out."""
+    return f"MICROREC_{name.upper()}, else {default or Settings.model_fields[name].default}"
+
 
 Landing = Annotated[Path, typer.Option("--landing", help="Root folder of the raw files.")]
 OptionalLanding = Annotated[
     Path | None,
-    typer.Option("--landing", help="Root folder of the raw files; MICROREC_LANDING if left out."),
+    typer.Option(
+        "--landing", show_default=_setting("landing"), help="Root folder of the raw files."
+    ),
+]
+OptionalRecipe = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe",
+        show_default=_setting("recipe", "microrec.toml of the installation"),
+        help="The recipe: models, thresholds and parameters.",
+    ),
 ]
 WarehouseRoot = Annotated[
     str | None,
@@ -19,7 +36,8 @@ WarehouseRoot = Annotated[
         "--warehouse",
         parser=arguments.root,
         metavar="ROOT",
-        help="Root of the tables, a folder or an object-store URI; MICROREC_WAREHOUSE if left out.",
+        show_default=_setting("warehouse"),
+        help="Root of the tables, a folder or an object-store URI.",
     ),
 ]
 Video = Annotated[

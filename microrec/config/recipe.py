@@ -3,9 +3,11 @@
 `microrec.toml` holds one section per component (`[events]`, `[graphs.modality]`, `[models.preference_gcn]`, ...).
 A component that has no section runs on the defaults of its `Config`; an unknown key is refused.
 
-A job parses the file once, when it opens its night, and passes the `Recipe` on.
+A job parses the file once, when it opens its night, and passes the `Recipe` on. `pipeline.recipe_check` judges the
+whole file before the first job.
 """
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -93,7 +95,7 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path, requested_models: Iterable[str] = ()) -> Self:
-        """Parse a recipe file.
+        """Parse a recipe file and refuse unknown top-level sections.
 
         Args:
             path: the file.
@@ -105,15 +107,32 @@ class Recipe:
         Raises:
             RecipeError: the file is missing, is not TOML, or has an unknown top-level section.
         """
-        try:
-            values = tomllib.loads(path.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise RecipeError(f"recipe {path}: {error}") from error
-        unknown = sorted(set(values) - SECTIONS)
+        recipe = cls.parse(path, requested_models)
+        unknown = sorted(set(recipe.values) - SECTIONS)
         if unknown:
             raise RecipeError(
                 f"recipe {path}: unknown section(s) {unknown}, known: {sorted(SECTIONS)}"
             )
+        return recipe
+
+    @classmethod
+    def parse(cls, path: Path, requested_models: Iterable[str] = ()) -> Self:
+        """Parse a recipe file, whatever its sections are: `pipeline.recipe_check` judges them.
+
+        Args:
+            path: the file.
+            requested_models: models the run was asked for; all of the recipe's if empty.
+
+        Returns:
+            The recipe; nothing of it is validated yet.
+
+        Raises:
+            RecipeError: the file is missing or is not TOML.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise RecipeError(f"recipe {path}: {error}") from error
         return cls(path, values, tuple(requested_models))
 
     def section(self, name: str, config: type[ConfigT]) -> ConfigT:
@@ -133,7 +152,7 @@ class Recipe:
         for part in name.split("."):
             values = values.get(part, {})
         try:
-            return config.model_validate(values)
+            return validated(config, values)
         except ValidationError as error:
             raise RecipeError(f"recipe {self.path}, section [{name}]: {error}") from error
 
@@ -159,6 +178,23 @@ class Recipe:
         )
 
 
+def validated(config: type[ConfigT], values: Any) -> ConfigT:
+    """Validate the values of a section; types are those of TOML, so that `true` or `"3"` is no number.
+
+    Args:
+        config: class of the values.
+        values: as TOML has them.
+
+    Returns:
+        The values, defaults where there are none.
+
+    Raises:
+        ValidationError: a key is unknown, or a value is of another type or outside its range.
+    """
+    # As JSON: pydantic's strict mode refuses a list for a tuple in Python's own types.
+    return config.model_validate_json(json.dumps(values, default=str), strict=True)
+
+
 def current() -> Recipe:
     """Return the recipe the settings name, parsed now.
 
@@ -166,6 +202,15 @@ def current() -> Recipe:
         RecipeError: the file is missing, is not TOML, or has an unknown top-level section.
     """
     return Recipe.load(settings().recipe, settings().models)
+
+
+def parsed() -> Recipe:
+    """Return the recipe the settings name, parsed now, whatever its sections are.
+
+    Raises:
+        RecipeError: the file is missing or is not TOML.
+    """
+    return Recipe.parse(settings().recipe, settings().models)
 
 
 def section(name: str, config: type[ConfigT]) -> ConfigT:

@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from microrec.config.settings import Redacted
 from microrec.core import arguments, messages
 from microrec.errors import BadArgument, MicrorecError
-from microrec.runner.exit_status import ExitStatus
+from microrec.runner.exit_status import status_of
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -84,8 +84,7 @@ def start(main: Callable[..., None]) -> None:
     if failed is not None:
         message = messages.one_line(in_one_line(failed))
         logger.error("%s: %s", type(failed).__name__, message)
-        at_fault = isinstance(failed, MicrorecError)
-        sys.exit(ExitStatus.DATA_ERROR if at_fault else ExitStatus.FAILURE)
+        sys.exit(status_of(failed))
 
 
 def in_one_line(error: Exception) -> str:

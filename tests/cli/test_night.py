@@ -78,6 +78,59 @@ def test_night_without_java_ends_with_1_before_anything_runs(
     assert "Spark needs Java 17" in outcome.errors
 
 
+def test_night_with_a_recipe_hands_it_to_the_jobs(
+    warehouse: Warehouse, airflow: dict[str, Any], typed: Callable[..., Any], place: Path
+) -> None:
+    (place / "mine.toml").write_text("[night]\nk = 7\n")
+    assert typed("night", "--day", DAY, "--recipe", str(place / "mine.toml")).status == 0
+    assert airflow["environment"]["MICROREC_RECIPE"] == str(place / "mine.toml")
+
+
+@pytest.mark.parametrize(
+    "words", [["night", "--day", DAY], ["plan", "--from", DAY, "--to", DAY], ["check-recipe"]]
+)
+def test_command_with_a_misspelt_recipe_ends_with_78_before_anything_runs(
+    words: list[str],
+    airflow: dict[str, Any],
+    typed: Callable[..., Any],
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("MICROREC_RECIPE", "MICROREC_LANDING", "MICROREC_WAREHOUSE"):
+        monkeypatch.setenv(name, str(place / "none"))  # restored after the test
+    (place / "mine.toml").write_text("[nigth]\n[graphs.modality]\nkk = 3\n")
+    outcome = typed(*words, "--recipe", str(place / "mine.toml"))
+    assert outcome.status == ExitStatus.RECIPE_ERROR
+    assert "did you mean [night]?" in outcome.output + outcome.errors
+    assert "did you mean k?" in outcome.output + outcome.errors
+    assert "day" not in airflow
+
+
+def test_check_recipe_as_json_has_a_row_a_finding(typed: Callable[..., Any], place: Path) -> None:
+    (place / "mine.toml").write_text("[night]\nk = 0\n")
+    outcome = typed("check-recipe", "--recipe", str(place / "mine.toml"), "--json")
+    assert outcome.rows == [
+        {
+            "kind": "fault",
+            "section": "night",
+            "key": "k",
+            "value": "0",
+            "problem": "should be greater than 0",
+        }
+    ]
+    (place / "mine.toml").write_text("[models.din]\ndim = 8\n")
+    outcome = typed("check-recipe", "--recipe", str(place / "mine.toml"), "--json")
+    assert (outcome.status, [row["kind"] for row in outcome.rows]) == (0, ["unused"])
+    assert "nothing is wrong" in typed("check-recipe").output
+
+
+def test_night_help_shows_where_paths_lead_that_are_left_out(typed: Callable[..., Any]) -> None:
+    shown = " ".join(typed("night", "--help").output.replace("│", " ").split())
+    assert "MICROREC_LANDING, else var/landing" in shown
+    assert "MICROREC_WAREHOUSE, else var/warehouse" in shown
+    assert "MICROREC_RECIPE, else microrec.toml" in shown
+
+
 def test_headline_has_a_row_a_source_with_intervals() -> None:
     figure = {
         "name": "blend",

@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
-ENDINGS = [(65, "AirflowFailException"), (1, "AirflowException"), (0, None)]
-"""Exit status of a process, and what its task raises: the first is not tried again."""
+ENDINGS = [
+    (65, "AirflowFailException"),
+    (78, "AirflowFailException"),
+    (1, "AirflowException"),
+    (0, None),
+]
+"""Exit status of a process, and what its task raises: the first two are not tried again."""
 
 
 @pytest.fixture

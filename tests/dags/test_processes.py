@@ -15,6 +15,7 @@ def test_exit_statuses_of_the_dags_are_those_of_the_jobs() -> None:
     import processes
 
     assert processes.DATA_ERROR == ExitStatus.DATA_ERROR
+    assert processes.RECIPE_ERROR == ExitStatus.RECIPE_ERROR
     assert processes.NOTHING_TO_DO == ExitStatus.NOTHING_TO_DO
 
 
@@ -33,7 +34,12 @@ def test_run_in_checkout_adds_variables_and_returns_the_last_line(
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(65, "AirflowFailException"), (1, "AirflowException"), (-9, "AirflowException")],
+    [
+        (65, "AirflowFailException"),
+        (78, "AirflowFailException"),
+        (1, "AirflowException"),
+        (-9, "AirflowException"),
+    ],
 )
 def test_raise_if_failed_of_a_failure_names_job_and_last_error(status: int, error: str) -> None:
     import processes

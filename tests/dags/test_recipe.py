@@ -27,6 +27,20 @@ def test_models_of_the_dags_are_those_of_the_jobs(
     assert night.sources == [*night.models, "ranked_by_din", "ranked_by_multi_trend"]
 
 
+def test_models_of_a_recipe_that_names_none_are_the_default_of_the_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import recipe as dag_recipe
+
+    from microrec.config.recipe import NightConfig
+
+    path = tmp_path / "recipe.toml"
+    path.write_text("[events]\n")
+    monkeypatch.setenv("MICROREC_RECIPE", str(path))
+    assert dag_recipe.models() == NightConfig().models
+    assert dag_recipe.rankers() == NightConfig().rankers
+
+
 def test_grace_hours_are_the_recipes_or_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

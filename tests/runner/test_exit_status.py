@@ -9,6 +9,7 @@ def test_exit_status_values_are_fixed() -> None:
         "FAILURE": 1,
         "USAGE": 2,
         "DATA_ERROR": 65,
+        "RECIPE_ERROR": 78,
         "NOTHING_TO_DO": 99,
         "INTERRUPTED": 130,
     }

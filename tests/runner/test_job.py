@@ -26,6 +26,7 @@ OF_JAVA = (
     ("error", "status", "line"),
     [
         ('errors.MissingDay("users[day=2026-01-04]")', 65, "MissingDay: users[day=2026-01-04]"),
+        ('errors.RecipeError("[night] k")', 78, "RecipeError: [night] k"),
         (
             IN_COLOURS,
             1,
@@ -37,7 +38,7 @@ OF_JAVA = (
             "RuntimeError: An error occurred while calling o1.parquet. Caused by: IOException: No space",
         ),
     ],
-    ids=["data", "colours", "java"],
+    ids=["data", "recipe", "colours", "java"],
 )
 def test_start_failure_is_summarised_in_the_last_line(error: str, status: int, line: str) -> None:
     words = [sys.executable, "-c", ENDS.format(error=error), "--day", "2026-01-04"]
