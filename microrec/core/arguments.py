@@ -19,6 +19,8 @@ STORES = ("s3", "s3a", "gs", "abfs", "abfss", "az")
 MAX_ID = 512
 """Characters of a user_id or a video_id, at most; the rule `long_value` refuses longer ones in events."""
 MAX_WORDS = 500
+NAMES = "lower-case letters, digits and _, at most 64"
+"""What a name may be, as a message says it."""
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -36,12 +38,12 @@ def day(text: str) -> dt.date:
         BadArgument: it is not a day, or not between `FIRST` and `LAST`.
     """
     try:
-        found = dt.date.fromisoformat(text) if _DAY.fullmatch(text) else None
+        date = dt.date.fromisoformat(text) if _DAY.fullmatch(text) else None
     except ValueError:
-        found = None
-    if found is None or not FIRST <= found <= LAST:
+        date = None
+    if date is None or not FIRST <= date <= LAST:
         raise BadArgument(f"day {shown(text)}: not a day YYYY-MM-DD from {FIRST} to {LAST}")
-    return found
+    return date
 
 
 def instant(text: str) -> dt.datetime:
@@ -54,10 +56,10 @@ def instant(text: str) -> dt.datetime:
         BadArgument: it is not ISO 8601.
     """
     try:
-        found = dt.datetime.fromisoformat(text)
+        read = dt.datetime.fromisoformat(text)
     except ValueError as error:
         raise BadArgument(f"instant {shown(text)}: not ISO 8601") from error
-    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+    return read if read.tzinfo else read.replace(tzinfo=dt.UTC)
 
 
 def is_name(text: str) -> bool:
@@ -71,83 +73,41 @@ def is_value(text: str) -> bool:
 
 
 def table(text: str) -> str:
-    """Check the name of a table.
-
-    Returns:
-        The name as given.
-
-    Raises:
-        BadArgument: it cannot be the name of a table.
-    """
-    return _name(text, "table")
+    """Return the name of a table as given; BadArgument if it cannot be one."""
+    return _checked(text, is_name(text), f"table {shown(text)}: {NAMES}")
 
 
 def model(text: str) -> str:
-    """Check the name of a model.
-
-    Returns:
-        The name as given.
-
-    Raises:
-        BadArgument: it cannot be the name of a model.
-    """
-    return _name(text, "model")
+    """Return the name of a model as given; BadArgument if it cannot be one."""
+    return _checked(text, is_name(text), f"model {shown(text)}: {NAMES}")
 
 
 def fit(text: str) -> str:
-    """Check the name of a fit.
-
-    Returns:
-        The name as given, one of `FITS`.
-
-    Raises:
-        BadArgument: it is not one of `FITS`.
-    """
-    if text not in FITS:
-        raise BadArgument(f"fit {shown(text)}: not one of {', '.join(FITS)}")
-    return text
+    """Return the name of a fit as given; BadArgument if it is not one of `FITS`."""
+    return _checked(text, text in FITS, f"fit {shown(text)}: not one of {', '.join(FITS)}")
 
 
 def release(text: str) -> str:
-    """Check the id of a release, or its day.
-
-    Returns:
-        The text as given.
-
-    Raises:
-        BadArgument: it is neither an id nor a day.
-    """
-    if not _RELEASE.fullmatch(text):
-        raise BadArgument(f"release {shown(text)}: neither an id (YYYY-MM-DD-<digest>) nor a day")
-    return text
+    """Return the id of a release, or its day, as given; BadArgument if it is neither."""
+    rule = "neither an id (YYYY-MM-DD-<digest>) nor a day"
+    return _checked(text, bool(_RELEASE.fullmatch(text)), f"release {shown(text)}: {rule}")
 
 
 def identifier(text: str) -> str:
-    """Check a user_id or a video_id: any text, since it is only compared, of bounded length.
+    """Return a user_id or a video_id as given; BadArgument if it is empty or longer than `MAX_ID`.
 
-    Returns:
-        The id as given.
-
-    Raises:
-        BadArgument: it is empty or longer than `MAX_ID`.
+    Any text is an id, since it is only compared.
     """
-    if not 0 < len(text) <= MAX_ID:
-        raise BadArgument(f"id {shown(text)}: 1 to {MAX_ID} characters")
-    return text
+    return _checked(text, 0 < len(text) <= MAX_ID, f"id {shown(text)}: 1 to {MAX_ID} characters")
 
 
 def words(text: str) -> str:
-    """Check a remark of a person, which goes into a table and a log: one line.
+    """Return a person's remark as given; BadArgument if it has control characters or is longer than `MAX_WORDS`.
 
-    Returns:
-        The remark as given.
-
-    Raises:
-        BadArgument: it has control characters, or more than `MAX_WORDS` characters.
+    A remark goes into a table and a log: it is one line.
     """
-    if len(text) > MAX_WORDS or CONTROL.search(text):
-        raise BadArgument(f"{shown(text)}: one line of at most {MAX_WORDS} characters")
-    return text
+    fits = len(text) <= MAX_WORDS and not CONTROL.search(text)
+    return _checked(text, fits, f"{shown(text)}: one line of at most {MAX_WORDS} characters")
 
 
 def root(text: str) -> str:
@@ -166,8 +126,8 @@ def root(text: str) -> str:
         raise BadArgument(f"root {shown(text)}: neither a folder nor the URI of an object store")
     if "://" not in text:
         return str(Path(text).resolve())
-    scheme, place = text.split("://", 1)
-    bucket, *folders = place.rstrip("/").split("/")
+    scheme, location = text.split("://", 1)
+    bucket, *folders = location.rstrip("/").split("/")
     if scheme not in STORES:
         raise BadArgument(f"root of scheme {shown(scheme)}: not one of {', '.join(STORES)}")
     # What follows may be a secret: it is not shown.
@@ -186,7 +146,7 @@ def root(text: str) -> str:
     return f"{scheme}://{'/'.join([bucket, *folders])}"
 
 
-def _name(text: str, what: str) -> str:
-    if not is_name(text):
-        raise BadArgument(f"{what} {shown(text)}: lower-case letters, digits and _, at most 64")
+def _checked(text: str, holds: bool, problem: str) -> str:
+    if not holds:
+        raise BadArgument(problem)
     return text

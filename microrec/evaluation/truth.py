@@ -79,19 +79,14 @@ class Truth:
         Args:
             members: whom to keep. [n_evaluated]
         """
-        kept = members[self.row]
-        rows, row = np.unique(self.row[kept], return_inverse=True)
-        return replace(
-            self,
-            users=self.users[rows],
-            row=row,
-            video=self.video[kept],
-            history=self.history[rows],
-        )
+        return self._of_pairs(members[self.row])
 
     def cold(self) -> "Truth":
         """Return the same truth, reduced to videos nobody liked before D and to the users who like one of them."""
-        keep = self.viewers[self.video] == 0
+        return self._of_pairs(self.viewers[self.video] == 0)
+
+    def _of_pairs(self, keep: Bools) -> "Truth":
+        """The same truth, reduced to some pairs [n_pairs] and to the users of one of them."""
         rows, row = np.unique(self.row[keep], return_inverse=True)
         return replace(
             self,

@@ -93,9 +93,9 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         self,
         table: str,
         *,
-        version: int | None = None,
-        columns: Sequence[str] | None = None,
-        where: Mapping[str, object] | None = None,
+        version: int | None,
+        columns: Sequence[str] | None,
+        where: Mapping[str, object] | None,
         **partition: object,
     ) -> pa.Table:
         opened = self.table(table)

@@ -98,7 +98,7 @@ def shown(night: Night) -> Shown:
     whole = build(tables, fit="final", n_users=night.graph.n_users)
     trial = logged.sequences_of(night.graph)
     cut = int(trial.cut_at.max())
-    of_day = whole.exposures.where(whole.exposures.at >= cut)
+    of_day = whole.exposures.taken(whole.exposures.at >= cut)
     of_day = replace(of_day, row=trial.serving[of_day.user_idx])
     length = night.graph.duration_ms[of_day.video_idx]
     edges = np.quantile(length, np.arange(1, 10) / 10)

@@ -76,7 +76,7 @@ def batch_of(case: str, graph: Graph, config: Any) -> Batch:
 def shown_on_d(graph: Graph) -> Exposures:
     """What is shown on the day that a trial does not see, as of its start."""
     everything = sequences_of(build_graph(WORLD, fit="final")).exposures
-    late = everything.where(everything.at >= logs.D * logs.DAY_US)
+    late = everything.taken(everything.at >= logs.D * logs.DAY_US)
     return replace(late, row=sequences_of(graph).serving[late.user_idx])
 
 
@@ -317,7 +317,7 @@ def test_sequence_planted_taste_is_learned(case: str, graph: Graph) -> None:
     shown = shown_on_d(graph)
     scores = logged.logits(restore(case, graph, trained, dim=16), graph, shown, config_of(case))
     known = np.diff(sequences_of(graph).history.indptr)[shown.row] > 0
-    some = shown.where(known)
+    some = shown.taken(known)
     assert grouped_auc(scores[known], some.label, some.user_idx) > 0.75
     shuffled = np.random.default_rng(0).permutation(scores[known])
     assert grouped_auc(shuffled, some.label, some.user_idx) < 0.6

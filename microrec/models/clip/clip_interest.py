@@ -24,8 +24,9 @@ to the end, or for `goal_ms`: the product over the clips.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -56,7 +57,7 @@ from microrec.models.nn.layers import Layers, linear, normal
 from microrec.models.nn.losses import half_squares
 from microrec.models.sequence import exposures as logged
 from microrec.models.sequence.exposures import ExposureConfig
-from microrec.models.sequence.video_rows import VideoRows
+from microrec.models.sequence.video_rows import VideoNetwork, VideoRows
 from microrec.models.training.phases import Phase
 from microrec.models.training.runtime import Runtime
 
@@ -96,26 +97,24 @@ class Config(ExposureConfig):
     max_epochs: PositiveInt = 10
 
 
-class ClipInterest(nn.Module):
+class ClipInterest(VideoNetwork):
     """The parameters and the equations.
 
     Shapes:
         forward: a batch -> logits of watching its pairs' clips through [n_pairs]
     """
 
+    config: Config
     vector: Tensor
 
     def __init__(
         self, graph: Graph, viewings: Viewings, config: Config, generator: torch.Generator
     ) -> None:
         """Draw the parameters."""
-        super().__init__()
-        self.config = config
-        self.noise = torch.Generator()
         clips = clips_of(graph)
         # A viewing's edges are of one video; what it is not learned from may have others.
         shown = clips.video[viewings.edges.clip[viewings.start]]
-        self.videos = VideoRows(graph, shown, config, generator)
+        super().__init__(VideoRows(graph, shown, config, generator))
         self.place = normal(N_PLACES, config.dim, generator)
         self.register_buffer("vector", torch.from_numpy(clips.vector), persistent=False)
         self.own = linear(max(clips.vector.shape[1], 1), config.dim, generator, bias=False)
@@ -288,11 +287,18 @@ def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterato
         yield reader.viewings(phase.examples.taken(kept), share=share)
 
 
-def build(
-    graph: Graph, viewings: Viewings, config: Config, generator: torch.Generator
-) -> ClipInterest:
-    """Return a fresh network that learns from these viewings; see `registry.Model`."""
-    return ClipInterest(graph, viewings, config, generator)
+def viewings_of(graph: Graph) -> Viewings:
+    """Return all viewings that a fit sees.
+
+    Raises:
+        MicrorecError: the graph was made without clips.
+    """
+    clips = clips_of(graph)
+    return viewings(clips.edges, clips)
+
+
+build = ClipInterest
+restore = partial(logged.restore, build=build, examples=viewings_of)
 
 
 def fit(
@@ -303,8 +309,7 @@ def fit(
     Returns:
         A ranker, which proposes nothing.
     """
-    clips = clips_of(graph)
-    everything = viewings(clips.edges, clips)
+    everything = viewings_of(graph)
     training = logged.training(config, build=build, runtime=runtime or Runtime(), batches=by_days)
     refit = Phase(graph, everything)
     network, report = logged.in_phases(training, _search(graph, everything), refit, rng)
@@ -349,15 +354,6 @@ def log_loss(network: Any, reader: Reader, examples: Viewings) -> float:
         total = total + float(losses)
         n = n + len(batch.label)
     return total / max(n, 1)
-
-
-def restore(
-    graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]
-) -> ClipInterest:
-    """Return the network of an earlier `fit` to the same graph; see `registry.Model`."""
-    clips = clips_of(graph)
-    fresh = build(graph, viewings(clips.edges, clips), config, torch.Generator())
-    return logged.with_learned(fresh, parameters)
 
 
 @dataclass(frozen=True, eq=False)

@@ -134,7 +134,7 @@ def fit(
     rng: np.random.Generator,
     *,
     build: Build[ConfigT],
-    runtime: Runtime,
+    runtime: Runtime | None = None,
 ) -> Trained:
     """Choose the number of epochs on the validation part, then fit on all the fit's edges.
 
@@ -143,11 +143,12 @@ def fit(
         config: how
         rng: source of every draw
         build: makes the network
-        runtime: where to run, and from where to go on
+        runtime: where to run, and from where to go on; the CPU and nothing if left out
 
     Returns:
         Embeddings [n_users, dim] and [n_videos, dim], the report and the parameters of the first network.
     """
+    runtime = runtime or Runtime()
     draws = rng.spawn(1 + config.members)
     if not _learnable(graph.edges, graph, config):
         epochs = config.epochs or config.default_epochs
@@ -211,7 +212,7 @@ def _search(graph: Graph, config: TrainingConfig, rng: np.random.Generator) -> P
     users = np.unique(held.truth.user_idx)
     if len(users) > config.validation_users:
         users = rng.choice(users, config.validation_users, replace=False)
-    judged = replace(held, truth=held.truth.where(np.isin(held.truth.user_idx, users)))
+    judged = replace(held, truth=held.truth.taken(np.isin(held.truth.user_idx, users)))
 
     @torch.no_grad()
     def recall(network: Network) -> float:
@@ -276,7 +277,7 @@ def batches(
     for _ in range(-(-sampler.n_edges // size)):
         triples = draw(size, generator).to(device)
         watched = watch.without(present, triples.edge) if config.mask_targets else fixed
-        part = triples.part(parallel.share())
+        part = triples.taken(parallel.share())
         opponents = _opponents(sampler, config, generator).to(device)
         yield Batch(part, len(part) / size, watched, opponents)
 
@@ -361,6 +362,23 @@ def with_column(user: Tensor, video: Tensor, column: Tensor) -> tuple[Tensor, Te
         column: [n_videos, 1].
     """
     return functional.pad(user, (0, 1), value=1.0), torch.cat([video, column], dim=1)
+
+
+def rows_of(triples: Triples, *, user_id: Tensor | None, video_id: Tensor) -> tuple[Tensor, ...]:
+    """Return the id rows of triples: of users, where they have any, of watched and of unwatched videos.
+
+    Args:
+        triples: of a step.
+        user_id: [n_users, dim]; None: users have no rows of their own.
+        video_id: [n_videos, dim].
+
+    Returns:
+        [n_triples, dim] each.
+    """
+    rows = [(idx, video_id) for idx in (triples.positive, triples.negative)]
+    if user_id is not None:
+        rows.insert(0, (triples.user, user_id))
+    return tuple(functional.embedding(idx, table) for idx, table in rows)
 
 
 def xavier(n_rows: int, n_columns: int, generator: torch.Generator) -> nn.Parameter:

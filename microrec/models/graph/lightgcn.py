@@ -11,22 +11,20 @@ The powers of the degrees in sym (1/2 and 1/2) and whether users have rows of th
 of the config; without rows a user is what the videos say, and new users cost nothing.
 """
 
+from functools import partial
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from microrec.core.array_types import Bools
-from microrec.core.fitted import Trained
 from microrec.models.graph import fitting
 from microrec.models.graph.fitting import TrainingConfig, xavier
 from microrec.models.graph.propagation import Watched, WatchGraph, light_gcn
 from microrec.models.graph.sampling import Triples
 from microrec.models.inputs.graph_arrays import Edges, Graph
-from microrec.models.training.runtime import Runtime
 
 
 class Config(TrainingConfig):
@@ -89,11 +87,8 @@ class LightGCN(nn.Module):
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
         """Return the rows of the triples before any propagation. [n_triples, dim] each."""
-        videos = (triples.positive, triples.negative)
-        rows = tuple(functional.embedding(idx, self.video_id) for idx in videos)
-        if self.config.user_rows == "none":
-            return rows
-        return (functional.embedding(triples.user, self.user_id), *rows)
+        own = self.user_id if self.config.user_rows == "own" else None
+        return fitting.rows_of(triples, user_id=own, video_id=self.video_id)
 
     def known_videos(self) -> Bools:
         """Return which videos a user within the activity cap has liked. [n_videos]."""
@@ -106,12 +101,4 @@ def build(graph: Graph, edges: Edges, config: Config, generator: torch.Generator
     return LightGCN(fitting.watch_graph(graph, edges, config), config, generator)
 
 
-def fit(
-    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
-) -> Trained:
-    """Choose the number of epochs on the validation part, then fit on all the fit's edges; see `registry.Model`.
-
-    Returns:
-        Embeddings [n_users, dim] and [n_videos, dim].
-    """
-    return fitting.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
+fit = partial(fitting.fit, build=build)

@@ -15,6 +15,7 @@ they are parameters, masks are -inf and `layers` counts. A video that lacks a mo
 in that modality's mean, and a cold video has no id row.
 """
 
+from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -25,14 +26,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from microrec.core.array_types import Bools
-from microrec.core.fitted import Trained
 from microrec.models.graph import fitting
 from microrec.models.graph.fitting import TrainingConfig, xavier
 from microrec.models.graph.propagation import Adjacency, AdjacencyConv, Watched, WatchGraph
 from microrec.models.graph.sampling import Triples
 from microrec.models.inputs.graph_arrays import Edges, Graph
 from microrec.models.nn.layers import linear
-from microrec.models.training.runtime import Runtime
 
 
 class Config(TrainingConfig):
@@ -171,12 +170,4 @@ def build(graph: Graph, edges: Edges, config: Config, generator: torch.Generator
     return MMGCN(fitting.watch_graph(graph, edges, config), graph, config, generator)
 
 
-def fit(
-    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
-) -> Trained:
-    """Choose the number of epochs on the validation part, then fit on all the fit's edges; see `registry.Model`.
-
-    Returns:
-        Embeddings [n_users, dim] and [n_videos, dim].
-    """
-    return fitting.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
+fit = partial(fitting.fit, build=build)

@@ -21,6 +21,7 @@ negatives are warm videos. The parts can be switched off one by one, for the abl
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -30,13 +31,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from microrec.core.array_types import Bools
-from microrec.core.fitted import Trained
 from microrec.models.graph import fitting, propagation
 from microrec.models.graph.fitting import TrainingConfig, xavier
 from microrec.models.graph.propagation import AdjacencyConv, SparseConv, Watched, WatchGraph
 from microrec.models.graph.sampling import Triples
 from microrec.models.inputs.graph_arrays import Edges, Graph, unit_rows
-from microrec.models.training.runtime import Runtime
 
 
 class Config(TrainingConfig):
@@ -234,11 +233,8 @@ class PreferenceGCN(nn.Module):
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
         """Return the rows of the triples before any propagation. [n_triples, dim] each."""
-        videos = (triples.positive, triples.negative)
-        rows = tuple(functional.embedding(idx, self.video_id) for idx in videos)
-        if self.config.user_rows == "none":
-            return rows
-        return (functional.embedding(triples.user, self.user_id), *rows)
+        own = self.user_id if self.config.user_rows == "own" else None
+        return fitting.rows_of(triples, user_id=own, video_id=self.video_id)
 
     def known_videos(self) -> Bools:
         """Return the warm videos, and those that have similar videos or vectors where these count. [n_videos]."""
@@ -286,6 +282,9 @@ def build(graph: Graph, edges: Edges, config: Config, generator: torch.Generator
     return PreferenceGCN(watch, content(graph, warm.numpy(), config), config, generator)
 
 
+fit = partial(fitting.fit, build=build)
+
+
 def content(graph: Graph, warm: Bools, config: Config) -> Content:
     """Return the video graphs, normalised once, and the vectors at unit length.
 
@@ -320,17 +319,6 @@ def content(graph: Graph, warm: Bools, config: Config) -> Content:
         vectors=[torch.from_numpy(vectors) for vectors, _ in units],
         has_vector=_columns([present for _, present in units], graph.n_videos),
     )
-
-
-def fit(
-    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
-) -> Trained:
-    """Choose the number of epochs on the validation part, then fit on all the fit's edges; see `registry.Model`.
-
-    Returns:
-        Embeddings [n_users, dim] and [n_videos, dim].
-    """
-    return fitting.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
 
 
 def _columns(masks: list[Any], n_rows: int) -> Tensor:

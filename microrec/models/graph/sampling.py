@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from microrec.core.array_types import Bools
+from microrec.core.rows import Rows
 from microrec.models.inputs.graph_arrays import Edges
 
 
 @dataclass(frozen=True, eq=False)
-class Triples:
+class Triples(Rows):
     """One batch.
 
     Shapes:
@@ -28,14 +29,6 @@ class Triples:
     negative: Tensor
     edge: Tensor
     """Position of (user, positive) among the edges."""
-
-    def __len__(self) -> int:
-        """Number of triples."""
-        return len(self.user)
-
-    def part(self, share: slice) -> "Triples":
-        """Return some of the triples."""
-        return Triples(*(getattr(self, field.name)[share] for field in fields(self)))
 
     def to(self, device: str) -> "Triples":
         """Return the same triples on a device."""
@@ -58,7 +51,7 @@ class Sampler:
             n_videos: number of videos, cold ones included
         """
         position = np.flatnonzero(within_cap[edges.user_idx])
-        edges = edges.where(within_cap[edges.user_idx])
+        edges = edges.taken(within_cap[edges.user_idx])
         warm = np.bincount(edges.video_idx, minlength=n_videos) > 0
         degree = np.bincount(edges.user_idx, minlength=1)
         start = np.cumsum(degree) - degree

@@ -17,6 +17,7 @@ from microrec.core.array_types import Bools, Float32s, Float64s, Int64s
 from microrec.core.clips import ClipLayout
 from microrec.core.columns import copied
 from microrec.core.pairs import pack, positions, starts
+from microrec.core.rows import Rows
 from microrec.errors import ContractViolation
 
 TABLES = ("clip_edges", "clip_features")
@@ -24,7 +25,7 @@ TABLES = ("clip_edges", "clip_features")
 
 
 @dataclass(frozen=True, eq=False)
-class ClipEdges:
+class ClipEdges(Rows):
     """Clips that were reached, in the order of day, user_idx, clip.
 
     Shapes:
@@ -40,24 +41,12 @@ class ClipEdges:
     weight: Float64s
     """Of the day's viewings of the pair."""
 
-    def __len__(self) -> int:
-        """Number of edges."""
-        return len(self.user_idx)
-
     @property
     def scattered(self) -> Int64s:
         """An order that follows nothing, and does not depend on what other edges there are."""
         mixed = self.user_idx.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ self.clip.astype(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9)
         return (mixed >> np.uint64(20)).astype(np.int64)
-
-    def taken(self, chosen: NDArray[Any]) -> "ClipEdges":
-        """Return some of the edges.
-
-        Args:
-            chosen: places, or a mask. [n_taken] or [n_edges]
-        """
-        return ClipEdges(**{name: array[chosen] for name, array in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -18,6 +18,7 @@ from microrec.core.array_types import Bools, Float32s, Float64s, Instants, Int32
 from microrec.core.columns import copied
 from microrec.core.dislikes import standing
 from microrec.core.fits import splits_of
+from microrec.core.rows import Rows
 from microrec.errors import ContractViolation
 from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
 from microrec.models.inputs.clip_arrays import Clips
@@ -53,7 +54,7 @@ UNDOABLE = ("weight", "n_positive")
 
 
 @dataclass(frozen=True, eq=False)
-class Edges:
+class Edges(Rows):
     """Distinct (user, video) pairs in the order of user_idx, then video_idx.
 
     Shapes:
@@ -68,18 +69,6 @@ class Edges:
     n_positive: Instants
     last_at: Instants
     """Last viewing, microseconds since 1970 UTC."""
-
-    def __len__(self) -> int:
-        """Number of edges."""
-        return len(self.user_idx)
-
-    def where(self, keep: Bools) -> "Edges":
-        """Return the edges for which `keep` holds, in the same order.
-
-        Args:
-            keep: [n_edges]
-        """
-        return Edges(**{name: array[keep] for name, array in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +183,7 @@ def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
         eligible=eligible,
         author=_authors(nodes["author_id"]),
         duration_ms=copied(pc.fill_null(nodes["duration_ms"], 0), np.int64),
-        edges=everything.where(everything.n_positive > 0),
+        edges=everything.taken(everything.n_positive > 0),
         early_stopping=_early_stopping(watched, eligible) if fit == "trial" else None,
         features=_features(tables["video_features"], nodes["video_id"]),
         modality_edges=_modality_edges(tables["modality_edges"], n_videos),
@@ -331,8 +320,8 @@ def _early_stopping(watched: pa.Table, eligible: Bools) -> EarlyStopping:
     already_seen = np.isin(
         pair_keys(later, n_videos=len(eligible)), pair_keys(seen, n_videos=len(eligible))
     )
-    truth = later.where((later.n_positive > 0) & ~already_seen & eligible[later.video_idx])
-    return EarlyStopping(edges=seen.where(seen.n_positive > 0), seen=seen, truth=truth)
+    truth = later.taken((later.n_positive > 0) & ~already_seen & eligible[later.video_idx])
+    return EarlyStopping(edges=seen.taken(seen.n_positive > 0), seen=seen, truth=truth)
 
 
 def _features(rows: pa.Table, video_id: pa.ChunkedArray) -> dict[str, Features]:

@@ -17,6 +17,7 @@ from microrec.core.array_types import Bools, Float32s, Instants, Int32s
 from microrec.core.columns import instants, microseconds
 from microrec.core.fits import FINAL, TRIAL, splits_of
 from microrec.core.pairs import pack, starts
+from microrec.core.rows import Rows
 from microrec.errors import ContractViolation
 
 TABLES = ("sequences", "exposures")
@@ -92,7 +93,7 @@ class Padded:
 
 
 @dataclass(frozen=True, eq=False)
-class Exposures:
+class Exposures(Rows):
     """Who was shown what, in the order of time (ties by user_idx, then video_idx).
 
     Shapes:
@@ -106,18 +107,6 @@ class Exposures:
     at: Instants
     label: Bools
     """Positive feedback: watched through, long, or reacted to."""
-
-    def __len__(self) -> int:
-        """Number of exposures."""
-        return len(self.row)
-
-    def where(self, keep: Bools) -> "Exposures":
-        """Return the exposures for which `keep` holds, in the same order.
-
-        Args:
-            keep: [n_exposures]
-        """
-        return Exposures(**{name: array[keep] for name, array in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +140,7 @@ class Sequences:
     def training(self) -> Exposures:
         """The exposures before the validation's."""
         start = self.validated_from
-        return self.exposures if start is None else self.exposures.where(self.exposures.at < start)
+        return self.exposures if start is None else self.exposures.taken(self.exposures.at < start)
 
     def before(self, instant: int) -> "Sequences":
         """Return the same rows with what was known at an instant before their cuts."""
@@ -209,7 +198,7 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
         future=_steps(rows["future"], n_videos),
         serving=_place(key, _key(np.full(n_users, cut), everyone), "users"),
         exposures=exposures,
-        validation=exposures.where(is_last) if fit == "trial" else None,
+        validation=exposures.taken(is_last) if fit == "trial" else None,
     )
 
 

@@ -10,25 +10,19 @@ user watched, as of the start of the day (`video_rows.py`); c: the candidate's r
 trained on logged exposures (log loss). It scores pairs and proposes nothing.
 """
 
-from collections.abc import Mapping
+from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from microrec.core.fitted import Ranker, Trained
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.inputs.sequence_arrays import Exposures
 from microrec.models.nn.layers import Activation, Layers
 from microrec.models.sequence import exposures as logged
-from microrec.models.sequence.exposures import Batch, ExposureConfig, sequences_of
-from microrec.models.sequence.video_rows import VideoRows
-from microrec.models.training.runtime import Runtime
-
-scores = logged.scores
+from microrec.models.sequence.exposures import Batch, ExposureConfig
+from microrec.models.sequence.video_rows import VideoNetwork, VideoRows
 
 
 class Config(ExposureConfig):
@@ -42,21 +36,20 @@ class Config(ExposureConfig):
     """Between the layers of both."""
 
 
-class Din(nn.Module):
+class Din(VideoNetwork):
     """The parameters and the equations.
 
     Shapes:
         forward: a batch -> logits of its pairs [n_pairs]
     """
 
+    config: Config
+
     def __init__(
         self, graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
     ) -> None:
         """Draw the parameters."""
-        super().__init__()
-        self.config = config
-        self.noise = torch.Generator()
-        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
+        super().__init__(VideoRows(graph, exposures.video_idx, config, generator))
         sizes = (4 * config.dim, *config.unit, 1)
         self.unit = Layers(sizes, 0.0, generator, config.activation)
         sizes = (3 * config.dim + 1, *config.hidden, 1)
@@ -98,27 +91,8 @@ class Din(nn.Module):
         return logged.log_loss(self(batch), batch, self.videos.video_id, l2=self.config.l2)
 
 
-def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> Din:
-    """Return a fresh network that learns from these exposures; see `registry.Model`."""
-    return Din(graph, exposures, config, generator)
-
-
-def fit(
-    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
-) -> Trained:
-    """Choose the number of epochs on the validation day, then fit to all the fit's exposures; see `registry.Model`.
-
-    Returns:
-        A ranker, which proposes nothing.
-    """
-    # Dice takes averages over a step for those of all; and nothing is padded here.
-    network, report = logged.fit(
-        graph, config, rng, build=build, runtime=runtime or Runtime(), batches=logged.at_random
-    )
-    return Trained(Ranker(), report, logged.learned(network))
-
-
-def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> Din:
-    """Return the network of an earlier `fit` to the same graph; see `registry.Model`."""
-    fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
-    return logged.with_learned(fresh, parameters)
+build = Din
+# Dice takes averages over a step for those of all; and nothing is padded here.
+fit = partial(logged.fit_ranker, build=build, batches=logged.at_random)
+restore = partial(logged.restore, build=build, examples=logged.exposures_of)
+scores = logged.scores

@@ -8,25 +8,19 @@ H: rows of what the user watched, as of the start of the day (`video_rows.py`); 
 trained on logged exposures (log loss). It scores pairs and proposes nothing.
 """
 
-from collections.abc import Mapping
+from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from microrec.core.fitted import Ranker, Trained
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.inputs.sequence_arrays import Exposures
 from microrec.models.nn.layers import Layers
 from microrec.models.sequence import exposures as logged
-from microrec.models.sequence.exposures import Batch, ExposureConfig, sequences_of
-from microrec.models.sequence.video_rows import VideoRows
-from microrec.models.training.runtime import Runtime
-
-scores = logged.scores
+from microrec.models.sequence.exposures import Batch, ExposureConfig
+from microrec.models.sequence.video_rows import VideoNetwork, VideoRows
 
 
 class Config(ExposureConfig):
@@ -36,21 +30,20 @@ class Config(ExposureConfig):
     """Sizes of the layers."""
 
 
-class Dnn(nn.Module):
+class Dnn(VideoNetwork):
     """The parameters and the equations.
 
     Shapes:
         forward: a batch -> logits of its pairs [n_pairs]
     """
 
+    config: Config
+
     def __init__(
         self, graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
     ) -> None:
         """Draw the parameters."""
-        super().__init__()
-        self.config = config
-        self.noise = torch.Generator()
-        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
+        super().__init__(VideoRows(graph, exposures.video_idx, config, generator))
         sizes = (3 * config.dim + 1, *config.hidden, 1)
         self.head = Layers(sizes, config.dropout, generator)
 
@@ -71,24 +64,7 @@ class Dnn(nn.Module):
         return logged.log_loss(self(batch), batch, self.videos.video_id, l2=self.config.l2)
 
 
-def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> Dnn:
-    """Return a fresh network that learns from these exposures; see `registry.Model`."""
-    return Dnn(graph, exposures, config, generator)
-
-
-def fit(
-    graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Runtime | None = None
-) -> Trained:
-    """Choose the number of epochs on the validation day, then fit to all the fit's exposures; see `registry.Model`.
-
-    Returns:
-        A ranker, which proposes nothing.
-    """
-    network, report = logged.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
-    return Trained(Ranker(), report, logged.learned(network))
-
-
-def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> Dnn:
-    """Return the network of an earlier `fit` to the same graph; see `registry.Model`."""
-    fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
-    return logged.with_learned(fresh, parameters)
+build = Dnn
+fit = partial(logged.fit_ranker, build=build)
+restore = partial(logged.restore, build=build, examples=logged.exposures_of)
+scores = logged.scores

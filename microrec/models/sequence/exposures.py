@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from torch import Tensor, nn
 from torch.nn import functional
 
-from microrec.core.fitted import load_config, load_parameters
+from microrec.core.fitted import Ranker, Trained, load_config, load_parameters
 from microrec.errors import MicrorecError
 from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph
@@ -143,6 +143,15 @@ def sequences_of(graph: Graph) -> Sequences:
     return graph.sequences
 
 
+def exposures_of(graph: Graph) -> Exposures:
+    """Return all exposures that a fit sees.
+
+    Raises:
+        MicrorecError: the graph was made without sequences.
+    """
+    return sequences_of(graph).exposures
+
+
 Batches = Callable[[Phase, ConfigT, torch.Generator], Iterator[Any]]
 """This process's part of the batches of one epoch, drawn anew."""
 
@@ -243,6 +252,22 @@ def fit(
     return in_phases(phases, search, Phase(graph, sequences.exposures), rng)
 
 
+def fit_ranker(
+    graph: Graph,
+    config: Any,
+    rng: np.random.Generator,
+    *,
+    build: Build[Any],
+    batches: Batches[Any] = by_exposures,
+    runtime: Runtime | None = None,
+) -> Trained:
+    """Fit a network that scores pairs and proposes nothing; see `fit` and `registry.Model`."""
+    network, report = fit(
+        graph, config, rng, build=build, runtime=runtime or Runtime(), batches=batches
+    )
+    return Trained(Ranker(), report, learned(network))
+
+
 def training(
     config: Any, *, build: Build[Any], runtime: Runtime, batches: Batches[Any] = by_exposures
 ) -> Training[Network, Batch]:
@@ -310,6 +335,27 @@ def with_learned(network: NetworkT, kept: Mapping[str, NDArray[np.float32]]) -> 
     state = {name: torch.from_numpy(np.array(values)) for name, values in kept.items()}
     cast(nn.Module, network).load_state_dict(state, strict=True)
     return network
+
+
+def restore(
+    graph: Graph,
+    config: Any,
+    parameters: Mapping[str, NDArray[np.float32]],
+    *,
+    build: Callable[[Graph, Any, Any, torch.Generator], NetworkT],
+    examples: Callable[[Graph], Any],
+) -> NetworkT:
+    """Return the network of an earlier `fit` to the same graph; see `registry.Model`.
+
+    Args:
+        graph: what it was fitted to.
+        config: how it was fitted.
+        parameters: by name, as `learned` returned them, in shapes such as [n_rows, dim].
+        build: makes the network.
+        examples: gives what it was fitted to of the graph.
+    """
+    fresh = build(graph, examples(graph), config, torch.Generator())
+    return with_learned(fresh, parameters)
 
 
 def load(name: str, folder: Path, graph: Graph, *, device: str) -> Any:

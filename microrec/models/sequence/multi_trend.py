@@ -28,14 +28,14 @@ learned popularity, on their positives (softmax over a sample of the shown video
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,7 +47,7 @@ from microrec.models.nn.layers import N_BUCKETS, Layers, buckets, linear, normal
 from microrec.models.nn.losses import softmax
 from microrec.models.sequence import exposures as logged
 from microrec.models.sequence.exposures import Batch, ExposureConfig, Viewed, sequences_of
-from microrec.models.sequence.video_rows import VideoRows
+from microrec.models.sequence.video_rows import VideoNetwork, VideoRows
 from microrec.models.training.runtime import Runtime
 
 scores = logged.scores
@@ -104,13 +104,14 @@ class Half:
         return self.age.unsqueeze(2).masked_fill(~of, 1e9).amin(dim=1)
 
 
-class MultiTrend(nn.Module):
+class MultiTrend(VideoNetwork):
     """The parameters and the equations.
 
     Shapes:
         forward: a batch -> logits of its pairs [n_pairs]
     """
 
+    config: Config
     noise_table: Tensor
     warm: Tensor
 
@@ -118,11 +119,8 @@ class MultiTrend(nn.Module):
         self, graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
     ) -> None:
         """Draw the parameters."""
-        super().__init__()
-        self.config = config
-        self.noise = torch.Generator()
+        super().__init__(VideoRows(graph, exposures.video_idx, config, generator))
         dim = config.dim
-        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
         self.routing = linear(dim, dim, generator, bias=False)
         self.query = linear(dim, dim, generator, bias=False)
         self.key = linear(dim, dim, generator, bias=False)
@@ -282,11 +280,8 @@ def squash(z: Tensor) -> Tensor:
     return square / (1 + square) * z / torch.sqrt(square + 1e-9)
 
 
-def build(
-    graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
-) -> MultiTrend:
-    """Return a fresh network that learns from these exposures; see `registry.Model`."""
-    return MultiTrend(graph, exposures, config, generator)
+build = MultiTrend
+restore = partial(logged.restore, build=build, examples=logged.exposures_of)
 
 
 def fit(
@@ -299,14 +294,6 @@ def fit(
     """
     network, report = logged.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
     return Trained(retrieval(cast(MultiTrend, network), graph), report, logged.learned(network))
-
-
-def restore(
-    graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]
-) -> MultiTrend:
-    """Return the network of an earlier `fit` to the same graph; see `registry.Model`."""
-    fresh = build(graph, sequences_of(graph).exposures, config, torch.Generator())
-    return logged.with_learned(fresh, parameters)
 
 
 @torch.no_grad()

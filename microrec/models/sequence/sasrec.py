@@ -18,13 +18,13 @@ on it (`Graph.early_stopping`), as the graph networks are.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,7 +36,7 @@ from microrec.models.nn.layers import Dropout, Layers, linear
 from microrec.models.nn.losses import half_squares, softmax
 from microrec.models.sequence import exposures as logged
 from microrec.models.sequence.exposures import Batch, ExposureConfig, Viewed, sequences_of
-from microrec.models.sequence.video_rows import VideoRows
+from microrec.models.sequence.video_rows import VideoNetwork, VideoRows
 from microrec.models.training import parallel
 from microrec.models.training.loop import validation_recall
 from microrec.models.training.phases import Phase
@@ -69,23 +69,21 @@ class Config(ExposureConfig):
         return self
 
 
-class SasRec(nn.Module):
+class SasRec(VideoNetwork):
     """The parameters and the equations.
 
     Shapes:
         forward: a batch -> scores of its pairs [n_pairs]
     """
 
+    config: Config
     watched: Tensor
 
     def __init__(
         self, graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator
     ) -> None:
         """Draw the parameters."""
-        super().__init__()
-        self.config = config
-        self.noise = torch.Generator()
-        self.videos = VideoRows(graph, exposures.video_idx, config, generator)
+        super().__init__(VideoRows(graph, exposures.video_idx, config, generator))
         # Zeros: positions beyond the longest history in training add nothing.
         self.position = nn.Parameter(torch.zeros(config.history_length, config.dim))
         self.blocks = nn.ModuleList(Block(config, generator) for _ in range(config.n_blocks))
@@ -259,9 +257,8 @@ def by_users(phase: Phase, config: Config, generator: torch.Generator) -> Iterat
         yield logged.pairs(sequences, kept, latest, label, config, share=float(share))
 
 
-def build(graph: Graph, exposures: Exposures, config: Config, generator: torch.Generator) -> SasRec:
-    """Return a fresh network that learns from these viewings; see `registry.Model`."""
-    return SasRec(graph, exposures, config, generator)
+build = SasRec
+restore = partial(logged.restore, build=build, examples=viewings)
 
 
 def fit(
@@ -294,12 +291,6 @@ def _search(graph: Graph, config: Config) -> Phase | None:
         return validation_recall(user, video, held, eligible=eligible, k=config.validation_k)
 
     return Phase(earlier, viewings(earlier), recall)
-
-
-def restore(graph: Graph, config: Config, parameters: Mapping[str, NDArray[np.float32]]) -> SasRec:
-    """Return the network of an earlier `fit` to the same graph; see `registry.Model`."""
-    fresh = build(graph, viewings(graph), config, torch.Generator())
-    return logged.with_learned(fresh, parameters)
 
 
 @torch.no_grad()

@@ -80,3 +80,14 @@ class VideoRows(nn.Module):
         for features in graph.features.values():
             has_row = has_row | features.present
         return has_row
+
+
+class VideoNetwork(nn.Module):
+    """What networks that read viewings have in common: rows of the videos, and draws of their own."""
+
+    def __init__(self, videos: VideoRows) -> None:
+        """Take the rows of the videos, drawn before what a network adds, and their config."""
+        super().__init__()
+        self.config = videos.config
+        self.noise = torch.Generator()
+        self.videos = videos

@@ -20,7 +20,7 @@ def fit(graph: Graph, **config: object) -> Embeddings:
 
 def expected_score(graph: Graph, user: int, video: int, weights: dict[str, float]) -> float:
     """The docstring's equation, one pair at a time, half-life 2 days."""
-    mine = graph.edges.where(graph.edges.user_idx == user)
+    mine = graph.edges.taken(graph.edges.user_idx == user)
     profiles, vectors = {}, {}
     for name, part in graph.features.items():
         unit = part.vector / np.maximum(np.linalg.norm(part.vector, axis=1, keepdims=True), 1e-12)
@@ -60,7 +60,7 @@ def test_content_vectors_have_unit_length_whatever_is_missing() -> None:
 
 def test_content_cold_video_is_reached() -> None:
     graph = build_graph(logs.checkerboard(), fit="final")
-    warm = graph.edges.where(graph.edges.video_idx != 4)
+    warm = graph.edges.taken(graph.edges.video_idx != 4)
     model = fit(replace(graph, edges=warm))
     assert model.video_known[4]
     dense = model.user @ model.video.T
@@ -83,7 +83,7 @@ def test_content_video_without_vectors_is_unknown() -> None:
 
 def test_content_recent_videos_weigh_more() -> None:
     graph = build_graph(logs.checkerboard(), fit="final")
-    edges = graph.edges.where(graph.edges.user_idx == 0)
+    edges = graph.edges.taken(graph.edges.user_idx == 0)
     old = np.where(edges.video_idx == 2, 0, -365 * content.DAY_US) + edges.last_at
     profile = fit(replace(graph, edges=replace(edges, last_at=old)))
     cosine = profile.user[0] @ profile.video.T

@@ -77,7 +77,7 @@ def test_batch_edges_are_masked_from_their_scores(graph: Graph, user_rows: str) 
         asked[batch.triples.edge] = True
         assert 0 < asked.sum() < len(asked)
         other = WatchGraph(
-            graph.edges.where(~asked), within_cap=within_cap, n_videos=graph.n_videos
+            graph.edges.taken(~asked), within_cap=within_cap, n_videos=graph.n_videos
         )
         never = lightgcn.LightGCN(other, config, torch.Generator().manual_seed(0))
         never.warm = network.warm
@@ -224,7 +224,7 @@ def test_users_over_the_cap_change_no_other_row(graph: Graph) -> None:
     """The whole fit again without half of user 1's edges: only that user's row is another."""
     gone = (graph.edges.user_idx == 1) & (graph.edges.video_idx % 4 == 0)
     assert gone.any()
-    other = replace(graph, edges=graph.edges.where(~gone))
+    other = replace(graph, edges=graph.edges.taken(~gone))
     one, two = (
         vars(fit(world, activity_cap=3, epochs=4, popularity=True).fitted)
         for world in (graph, other)
@@ -286,8 +286,8 @@ def test_fit_without_validation_takes_the_default_epochs(graph: Graph) -> None:
     no_part = np.zeros(len(held.edges), dtype=bool)
     for early in (
         None,
-        replace(held, truth=held.truth.where(nothing)),
-        replace(held, edges=held.edges.where(no_part)),
+        replace(held, truth=held.truth.taken(nothing)),
+        replace(held, edges=held.edges.taken(no_part)),
     ):
         report = fit(replace(graph, early_stopping=early), default_epochs=2).report
         assert report.keys() == {"epochs", "loss"}
@@ -332,7 +332,7 @@ def test_validation_excludes_videos_unknown_to_the_network(
     held = graph.early_stopping
     assert held is not None
     n_liked = np.bincount(held.edges.user_idx, minlength=graph.n_users)
-    edges_within_cap = held.edges.where((n_liked <= 10)[held.edges.user_idx])
+    edges_within_cap = held.edges.taken((n_liked <= 10)[held.edges.user_idx])
     warm = np.bincount(edges_within_cap.video_idx, minlength=graph.n_videos) > 0
     assert not warm.all()
     np.testing.assert_array_equal(offered[0], closed & warm)
@@ -367,7 +367,7 @@ def test_rows_are_of_the_parameters_over_all_edges(graph: Graph) -> None:
 
 
 def test_fit_without_examples_has_no_parameters(graph: Graph) -> None:
-    heavy = replace(graph, edges=graph.edges.where(graph.edges.user_idx < 2))
+    heavy = replace(graph, edges=graph.edges.taken(graph.edges.user_idx < 2))
     everybody_over = fit(heavy, activity_cap=10)
     assert not vars(everybody_over.fitted)["user_known"].any()
     assert everybody_over.parameters == {}

@@ -251,7 +251,7 @@ def test_popularity_starts_at_the_log_of_training_viewers(graph: Graph) -> None:
     config = Config(dim=4, activity_cap=CAP, popularity=True)
     model = preference_gcn.build(graph, graph.edges, config, torch.Generator().manual_seed(0))
     n_liked = np.bincount(graph.edges.user_idx, minlength=graph.n_users)
-    within = graph.edges.where((n_liked <= CAP)[graph.edges.user_idx])
+    within = graph.edges.taken((n_liked <= CAP)[graph.edges.user_idx])
     n_viewers = np.bincount(within.video_idx, minlength=graph.n_videos)
     np.testing.assert_allclose(model.popularity.detach()[:, 0], np.log(1 + n_viewers), rtol=1e-6)
 

@@ -96,7 +96,7 @@ def test_triples_same_seed_are_equal(way: str) -> None:
 
 def test_parts_of_a_batch_are_the_batch() -> None:
     drawn = draw(sampler_of(LIKES), "users", 11, 2)
-    parts = [drawn.part(slice(rank, None, 3)) for rank in range(3)]
+    parts = [drawn.taken(slice(rank, None, 3)) for rank in range(3)]
     assert [len(part) for part in parts] == [4, 4, 3]
     for name, whole in vars(drawn).items():
         together = torch.cat([getattr(part, name) for part in parts])

@@ -256,7 +256,7 @@ def test_checkpoint_of_another_training_is_not_used(
     found, other = sequences_of(graph), graph
     options: dict[str, Any] = {"epochs": 2}
     if changed == "exposures":
-        fewer = found.exposures.where(np.arange(len(found.exposures)) != 5)
+        fewer = found.exposures.taken(np.arange(len(found.exposures)) != 5)
         other = replace(graph, sequences=replace(found, exposures=fewer))
     elif changed == "history":
         steps = replace(found.history, at=found.history.at - 1_000_000)
@@ -332,7 +332,7 @@ def test_recalls_are_the_auc_of_the_validation_day(graph: Graph) -> None:
 @pytest.mark.parametrize("name", FEW)
 def test_fit_without_validation_trains_for_the_default(name: str, graph: Graph) -> None:
     found = sequences_of(graph)
-    none = found.exposures.where(np.zeros(len(found.exposures), dtype=np.bool_))
+    none = found.exposures.taken(np.zeros(len(found.exposures), dtype=np.bool_))
     quiet = replace(graph, sequences=replace(found, validation=none))
     report = fit(name, quiet, default_epochs=2).report
     assert set(report) == {"epochs", "loss"}
@@ -351,13 +351,13 @@ def test_logits_in_blocks_are_equal(
     config = config_of("dnn")
     network = network_of("dnn", graph, config)
     shown = sequences_of(graph).exposures
-    some = shown.where(np.arange(len(shown)) % 17 == 0)
+    some = shown.taken(np.arange(len(shown)) % 17 == 0)
     monkeypatch.setattr(logged, "SCORED_AT_ONCE", at_once)
     found = logged.logits(network, graph, some, config)
     everything = logged.batch(sequences_of(graph), some, np.arange(len(some)), config)
     with torch.no_grad():
         np.testing.assert_allclose(found, network.eval()(everything), rtol=1e-5)
-    assert not len(logged.logits(network, graph, some.where(some.at < 0), config))
+    assert not len(logged.logits(network, graph, some.taken(some.at < 0), config))
 
 
 def test_gradient_clipping_is_that_of_the_config(

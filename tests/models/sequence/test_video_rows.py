@@ -73,7 +73,7 @@ def test_row_of_a_cold_video_has_no_id(graph: Graph, training: bool) -> None:
 
 def test_warm_videos_are_those_shown_in_training(graph: Graph) -> None:
     found = sequences_of(graph).exposures
-    few = found.where(np.isin(found.video_idx, [3, 5]))
+    few = found.taken(np.isin(found.video_idx, [3, 5]))
     rows = rows_of(graph, few).eval()
     before = everything(rows, graph)
     rows.video_id.data += 1

@@ -234,20 +234,20 @@ def test_checkpoint_without_a_folder_writes_nothing(graph: Graph, tmp_path: Path
 
 
 def without_an_edge(graph: Graph) -> Graph:
-    edges = graph.edges.where(np.arange(len(graph.edges)) != 7)
+    edges = graph.edges.taken(np.arange(len(graph.edges)) != 7)
     held = graph.early_stopping
     assert held is not None
     return replace(
         graph,
         edges=edges,
-        early_stopping=replace(held, edges=held.edges.where(np.arange(len(held.edges)) != 3)),
+        early_stopping=replace(held, edges=held.edges.taken(np.arange(len(held.edges)) != 3)),
     )
 
 
 def other_truth(graph: Graph) -> Graph:
     held = graph.early_stopping
     assert held is not None
-    fewer = held.truth.where(np.arange(len(held.truth)) != 0)
+    fewer = held.truth.taken(np.arange(len(held.truth)) != 0)
     return replace(graph, early_stopping=replace(held, truth=fewer))
 
 
