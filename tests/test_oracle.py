@@ -33,8 +33,8 @@ from microrec.oracle.sources import SourceScores
 from microrec.pipeline import fit_tables, oracle_inputs
 from microrec.pipeline.night import Night
 from microrec.runner import shards
-from microrec.tables import arrow, contract
-from tests.worlds import logs
+from microrec.tables import arrow
+from tests.worlds import logs, small_tables
 from tests.worlds.nights import call, fit_and_select
 
 DAY = logs.NIGHT
@@ -140,24 +140,11 @@ def plant(warehouse: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
     watched = watched.set_column(column, "undone", undone)
     for name, rows in {**world, "video_nodes": nodes, "watch_edges": watched}.items():
         for part in [{"fit": "trial"}, {"fit": "final"}] if name == "user_edges" else [{}]:
-            warehouse.write(name, complete(name, rows, {"day", *part}), day=day, **part)
+            warehouse.write(
+                name, small_tables.complete(name, rows, without={"day", *part}), day=day, **part
+            )
     gone = {"user_id": ["u0007"], "kind": ["opt_out"], "requested_at": pa.array([end - DAY_LONG])}
     warehouse.write("suppressed_users", pa.table(gone), day=day)
-
-
-def complete(table: str, rows: pa.Table, without: set[str]) -> pa.Table:
-    """The rows with every column of the contract: what nobody here reads is filled in."""
-    columns = {}
-    for field in contract.load(settings().schemas, table).schema:
-        if field.name in without:
-            continue
-        if field.name in rows.column_names:
-            columns[field.name] = rows[field.name].cast(field.type)
-        elif pa.types.is_list(field.type):
-            columns[field.name] = pa.array([[]] * rows.num_rows, field.type)
-        else:
-            columns[field.name] = pa.array([1] * rows.num_rows, pa.int64()).cast(field.type)
-    return pa.table(columns)
 
 
 def verdict(warehouse: arrow.Warehouse) -> compare.Verdict:

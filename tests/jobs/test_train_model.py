@@ -19,8 +19,8 @@ from microrec.errors import MissingDay, RecipeError
 from microrec.models.training.checkpoint import Checkpoint
 from microrec.models.training.runtime import Runtime
 from microrec.runner import processes
-from microrec.tables import arrow, contract
-from tests.worlds import logs
+from microrec.tables import arrow
+from tests.worlds import logs, small_tables
 
 DAY = dt.date(2026, 1, 4)
 BEFORE = dt.date(2026, 1, 3)
@@ -54,10 +54,13 @@ def write(warehouse: arrow.Warehouse, day: dt.date, world: Mapping[str, pa.Table
         if name == "user_edges":
             for fit in FITS:
                 warehouse.write(
-                    name, complete(name, rows, without=("day", "fit")), day=day, fit=fit
+                    name,
+                    small_tables.complete(name, rows, without=("day", "fit")),
+                    day=day,
+                    fit=fit,
                 )
         else:
-            warehouse.write(name, complete(name, rows, without=("day",)), day=day)
+            warehouse.write(name, small_tables.complete(name, rows, without=("day",)), day=day)
 
 
 def world_before() -> dict[str, pa.Table]:
@@ -79,22 +82,6 @@ def world_before() -> dict[str, pa.Table]:
     parts = pc.if_else(train, pc.if_else(later, "validation", "train"), "holdout")
     place = edges.schema.get_field_index("split")
     return {**found, "watch_edges": edges.set_column(place, "split", parts)}
-
-
-def complete(table: str, rows: pa.Table, *, without: tuple[str, ...]) -> pa.Table:
-    """The rows with every column of the contract: what models do not read is filled in."""
-    columns = {}
-    for field in contract.load(settings().schemas, table).schema:
-        if field.name in without:
-            continue
-        if field.name in rows.column_names:
-            columns[field.name] = rows[field.name].cast(field.type)
-        elif pa.types.is_list(field.type):
-            columns[field.name] = pa.array([[]] * rows.num_rows, field.type)
-        else:
-            ones = pa.array(np.ones(rows.num_rows, dtype=np.int64))
-            columns[field.name] = ones.cast(field.type)
-    return pa.table(columns)
 
 
 def row_of(warehouse: arrow.Warehouse, fit: str, model: str, day: dt.date = DAY) -> dict:

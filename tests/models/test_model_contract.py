@@ -13,20 +13,11 @@ from microrec.core.fitted import Embeddings, Fitted, Trained
 from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph, binary_matrix, build_graph
 from tests.worlds import logs
+from tests.worlds.fitted_models import PUBLISHED
 
 TRAINED = {"dim": 8, "epochs": 4, "learning_rate": 0.01}
 LEARNED = {"epochs": 30}
 """For what has to be learned, instead of just trained."""
-PUBLISHED = {
-    "loss": "bpr",
-    "layers": 2,
-    "user_rows": "own",
-    "video_power": 0.5,
-    "pref_power": 1.0,
-    "unit": True,
-    "popularity": False,
-}
-"""As in README.md of the models, section 3.2: the defaults are other ones."""
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "popularity": ("popularity", {}),
     "popularity-decayed": ("popularity", {"count": "decayed_weight"}),

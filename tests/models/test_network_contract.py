@@ -16,6 +16,7 @@ from microrec.models.graph.sampling import Triples
 from microrec.models.inputs.graph_arrays import Graph, build_graph, pair_keys
 from microrec.models.training.loop import Schedule, step, train, validation_recall
 from tests.worlds import logs
+from tests.worlds.fitted_models import PUBLISHED
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lightgcn": ("lightgcn", {}),
@@ -23,18 +24,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mmgcn": ("mmgcn", {}),
     "mmgcn-softmax": ("mmgcn", {"loss": "softmax", "layers": 2}),
     "preference_gcn": ("preference_gcn", {}),
-    "preference_gcn-published": (
-        "preference_gcn",
-        {
-            "loss": "bpr",
-            "layers": 2,
-            "user_rows": "own",
-            "video_power": 0.5,
-            "pref_power": 1.0,
-            "unit": True,
-            "popularity": False,
-        },
-    ),
+    "preference_gcn-published": ("preference_gcn", PUBLISHED),
 }
 SMALL = {"dim": 8, "batch_size": 96, "learning_rate": 0.02}
 

@@ -1,8 +1,12 @@
 """Rows that meet the contracts of `users` and `watch_edges`, for tests of how tables are written and read."""
 
 import datetime as dt
+from collections.abc import Collection
 
 import pyarrow as pa
+
+from microrec.config.settings import settings
+from microrec.tables import contract
 
 DAY = dt.date(2026, 1, 4)
 NEXT = dt.date(2026, 1, 5)
@@ -36,3 +40,18 @@ def edges(splits: list[str]) -> pa.Table:
             "undone": pa.array([False] * number, pa.bool_()),
         }
     )
+
+
+def complete(table: str, rows: pa.Table, *, without: Collection[str]) -> pa.Table:
+    """Return the rows with every column of the contract: ones and empty lists for those they lack."""
+    columns = {}
+    for field in contract.load(settings().schemas, table).schema:
+        if field.name in without:
+            continue
+        if field.name in rows.column_names:
+            columns[field.name] = rows[field.name].cast(field.type)
+        elif pa.types.is_list(field.type):
+            columns[field.name] = pa.array([[]] * rows.num_rows, field.type)
+        else:
+            columns[field.name] = pa.array([1] * rows.num_rows, pa.int64()).cast(field.type)
+    return pa.table(columns)

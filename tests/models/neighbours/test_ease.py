@@ -6,20 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microrec.core.fitted import NeighbourLists
-from microrec.models.inputs.graph_arrays import build_graph
 from microrec.models.neighbours import ease, nearest
-from tests.worlds import logs
+from tests.worlds import fitted_models
 
-RNG = np.random.default_rng(0)
 EVERYBODY = 10**6
 
 
 def fit(likes: np.ndarray, **config: object) -> tuple[NeighbourLists, dict]:
-    graph = build_graph(logs.tables({"train": likes}), fit="final")
-    chosen = {"activity_cap": EVERYBODY, **config}
-    made = ease.fit(graph, ease.Config.model_validate(chosen), RNG)
-    assert isinstance(made.fitted, NeighbourLists)
-    return made.fitted, dict(made.report)
+    return fitted_models.neighbour_lists(ease, likes, **{"activity_cap": EVERYBODY, **config})
 
 
 def rows(lists: NeighbourLists) -> list[list[tuple[int, float]]]:
@@ -33,12 +27,6 @@ def dense(lists: NeighbourLists) -> np.ndarray:
         for column, weight in pairs:
             matrix[row, column] = weight
     return matrix
-
-
-def assert_same(one: NeighbourLists, other: NeighbourLists) -> None:
-    np.testing.assert_array_equal(one.indptr, other.indptr)
-    np.testing.assert_array_equal(one.neighbour, other.neighbour)
-    np.testing.assert_array_equal(one.similarity, other.similarity)
 
 
 def ridge(likes: np.ndarray, *, cap: int, l2: float, tie_break: float) -> np.ndarray:
@@ -102,11 +90,10 @@ def test_ease_ties_follow_the_index() -> None:
 
 def test_ease_user_of_everything_changes_nothing() -> None:
     likes = np.random.default_rng(1).random((300, 30)) < 0.1
-    with_bots = np.vstack([likes, np.ones((2, 30), dtype=bool)])
-    cap = int(likes.sum(axis=1).max())
-    one, _ = fit(likes)
-    other, report = fit(with_bots, activity_cap=cap)
-    assert_same(one, other)
+    with_bots, cap = fitted_models.with_users_of_everything(likes)
+    without, _ = fit(likes)
+    capped, report = fit(with_bots, activity_cap=cap)
+    fitted_models.assert_same_lists(without, capped)
     assert (report["activity_cap"], report["users_over_cap"]) == (cap, 2)
     _, by_default = fit(with_bots, activity_cap=None, activity_multiple=5.0)
     assert cap <= by_default["activity_cap"] < 30
@@ -122,7 +109,7 @@ def test_ease_solves_only_the_most_viewed() -> None:
     most[:, [0, 1, 5, 6]] = False
     few, report = fit(likes, max_videos=3)
     expected, _ = fit(most)
-    assert_same(few, expected)
+    fitted_models.assert_same_lists(few, expected)
     assert len(few.neighbour) == 3 * 2
     assert (report["videos_solved"], report["videos_left_out"]) == (3, 3)
     _, everything = fit(likes)
@@ -133,8 +120,7 @@ def test_ease_without_edges_is_an_empty_list() -> None:
     likes = np.random.default_rng(2).random((30, 8)) < 0.4
     likes[:, [3, 7]] = False
     lists, _ = fit(likes, tie_break=1.0)
-    found = rows(lists)
-    assert [video for video, pairs in enumerate(found) if not pairs] == [3, 7]
+    assert [video for video, pairs in enumerate(rows(lists)) if not pairs] == [3, 7]
     assert not {3, 7} & set(lists.neighbour.tolist())
 
 
@@ -144,7 +130,7 @@ def test_ease_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int)
     whole, _ = fit(likes)
     monkeypatch.setattr(nearest, "BLOCK_CELLS", cells)
     by_blocks, _ = fit(likes)
-    assert_same(whole, by_blocks)
+    fitted_models.assert_same_lists(whole, by_blocks)
 
 
 def test_ease_singular_system_emits_no_lapack_message(capfd: pytest.CaptureFixture[str]) -> None:

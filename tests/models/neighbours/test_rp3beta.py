@@ -5,20 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microrec.core.fitted import NeighbourLists
-from microrec.models.inputs.graph_arrays import build_graph
 from microrec.models.neighbours import rp3beta
-from tests.worlds import logs
+from tests.worlds import fitted_models
 
-RNG = np.random.default_rng(0)
 EVERYBODY = 10**6
 
 
 def fit(likes: np.ndarray, **config: object) -> tuple[NeighbourLists, dict]:
-    graph = build_graph(logs.tables({"train": likes}), fit="final")
-    chosen = {"activity_cap": EVERYBODY, **config}
-    made = rp3beta.fit(graph, rp3beta.Config.model_validate(chosen), RNG)
-    assert isinstance(made.fitted, NeighbourLists)
-    return made.fitted, dict(made.report)
+    return fitted_models.neighbour_lists(rp3beta, likes, **{"activity_cap": EVERYBODY, **config})
 
 
 def walks(likes: np.ndarray, cap: int, config: dict[str, float]) -> np.ndarray:
@@ -54,12 +48,7 @@ def test_rp3beta_equals_the_sum_of_all_walks(
     config = {"alpha": alpha, "beta": beta, "tie_break": 0.07}
     lists, _ = fit(likes, top_k=k, activity_cap=cap, **config)
     expected = walks(likes, cap, config)
-    for video in range(7):
-        span = slice(*lists.indptr[video : video + 2])
-        order = sorted(range(7), key=lambda other: (-expected[video, other], other))[:k]
-        order = [other for other in order if expected[video, other] > 0]
-        np.testing.assert_allclose(lists.similarity[span], expected[video, order], rtol=1e-6)
-        assert lists.neighbour[span].tolist() == order
+    fitted_models.assert_lists_are_the_best(lists, expected, k)
 
 
 def test_rp3beta_plain_walk_probabilities_sum_to_one() -> None:
@@ -83,13 +72,10 @@ def test_rp3beta_equal_walks_prefer_the_popular_then_the_index() -> None:
 
 def test_rp3beta_user_of_everything_changes_nothing() -> None:
     likes = np.random.default_rng(1).random((300, 30)) < 0.1
-    with_bots = np.vstack([likes, np.ones((2, 30), dtype=bool)])
-    cap = int(likes.sum(axis=1).max())
-    one, _ = fit(likes)
-    other, report = fit(with_bots, activity_cap=cap)
-    np.testing.assert_array_equal(one.indptr, other.indptr)
-    np.testing.assert_array_equal(one.neighbour, other.neighbour)
-    np.testing.assert_array_equal(one.similarity, other.similarity)
+    with_bots, cap = fitted_models.with_users_of_everything(likes)
+    without, _ = fit(likes)
+    capped, report = fit(with_bots, activity_cap=cap)
+    fitted_models.assert_same_lists(without, capped)
     assert report == {"activity_cap": cap, "users_over_cap": 2}
     _, by_default = fit(with_bots, activity_cap=None, activity_multiple=5.0)
     assert cap <= by_default["activity_cap"] < 30

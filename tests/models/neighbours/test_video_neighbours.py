@@ -5,18 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microrec.core.fitted import NeighbourLists
-from microrec.models.inputs.graph_arrays import build_graph
 from microrec.models.neighbours import video_neighbours
-from tests.worlds import logs
-
-RNG = np.random.default_rng(0)
+from tests.worlds import fitted_models
 
 
 def fit(likes: np.ndarray, **config: object) -> tuple[NeighbourLists, dict]:
-    graph = build_graph(logs.tables({"train": likes}), fit="final")
-    made = video_neighbours.fit(graph, video_neighbours.Config.model_validate(config), RNG)
-    assert isinstance(made.fitted, NeighbourLists)
-    return made.fitted, dict(made.report)
+    return fitted_models.neighbour_lists(video_neighbours, likes, **config)
 
 
 def brute_force(likes: np.ndarray, cap: int, config: dict[str, float]) -> np.ndarray:
@@ -52,22 +46,15 @@ def test_video_neighbours_equals_brute_force(
     config = {"alpha": alpha, "shrinkage": shrinkage, "tie_break": 1e-4}
     lists, _ = fit(likes, top_k=k, activity_cap=cap, **config)
     expected = brute_force(likes, cap, config)
-    for video in range(7):
-        span = slice(*lists.indptr[video : video + 2])
-        order = sorted(range(7), key=lambda other: (-expected[video, other], other))[:k]
-        order = [other for other in order if expected[video, other] > 0]
-        assert lists.neighbour[span].tolist() == order
-        np.testing.assert_allclose(lists.similarity[span], expected[video, order], rtol=1e-6)
+    fitted_models.assert_lists_are_the_best(lists, expected, k)
 
 
 def test_video_neighbours_user_of_everything_changes_nothing() -> None:
     likes = np.random.default_rng(1).random((300, 30)) < 0.1
-    with_bots = np.vstack([likes, np.ones((2, 30), dtype=bool)])
-    cap = int(likes.sum(axis=1).max())
-    one, _ = fit(likes, activity_cap=cap)
-    other, report = fit(with_bots, activity_multiple=5.0)
+    with_bots, cap = fitted_models.with_users_of_everything(likes)
+    without, _ = fit(likes, activity_cap=cap)
+    by_default, report = fit(with_bots, activity_multiple=5.0)
     assert report["users_over_cap"] >= 2
     capped, _ = fit(with_bots, activity_cap=cap)
-    np.testing.assert_array_equal(one.neighbour, capped.neighbour)
-    np.testing.assert_array_equal(one.similarity, capped.similarity)
-    assert len(other.neighbour) < 30 * 29
+    fitted_models.assert_same_lists(without, capped)
+    assert len(by_default.neighbour) < 30 * 29

@@ -22,7 +22,7 @@ from microrec.models.sequence.sasrec import by_users, viewings
 from microrec.models.training import loop, parallel
 from microrec.models.training.phases import Phase
 from microrec.models.training.runtime import Runtime
-from tests.worlds import logs
+from tests.worlds import fitted_models, logs
 
 WORLD = logs.viewings(3, n_users=30, n_videos=40)
 SMALL = {"dim": 4, "batch_size": 100, "learning_rate": 0.01}
@@ -57,14 +57,6 @@ def network_of(name: str, graph: Graph, config: Any) -> Any:
     module: Any = registry.model(name)
     exposures = phase_of(name, graph).examples
     return module.build(graph, exposures, config, torch.Generator().manual_seed(0))
-
-
-def assert_same(one: Trained, other: Trained) -> None:
-    assert one.report == other.report
-    for left, right in ((one.parameters, other.parameters), (vars(one.fitted), vars(other.fitted))):
-        assert set(left) == set(right)
-        for name, value in left.items():
-            assert value.tobytes() == right[name].tobytes(), name
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +192,7 @@ def test_shares_of_a_step_sum_to_it(
 @pytest.mark.parametrize("name", FEW)
 def test_fit_same_seed_is_bit_identical(name: str, graph: Graph) -> None:
     one, again, other = (fit(name, graph, seed=seed, max_epochs=3) for seed in (0, 0, 1))
-    assert_same(one, again)
+    fitted_models.assert_same_bits(one, again)
     assert one.report["losses"] != other.report["losses"]
     assert set(one.report) == {"epochs", "validation", "recalls", "losses", "loss"}
     # at this rate a network stays as it was drawn
@@ -244,7 +236,7 @@ def test_fit_interrupted_ends_the_same(
         with pytest.raises(Killed):
             fit(name, graph, folder=folder, **options)
         kill_at[:] = [-1, 0]
-        assert_same(fit(name, graph, folder=folder, **options), whole)
+        fitted_models.assert_same_bits(fit(name, graph, folder=folder, **options), whole)
         assert kill_at[1] < total or killed < 6  # an epoch that was over is not done again
     assert {path.name for path in folder.iterdir()} == {"search.safetensors", "refit.safetensors"}
 
@@ -264,7 +256,9 @@ def test_checkpoint_of_another_training_is_not_used(
     fit("dnn", graph, folder=tmp_path, **options)
     others = {"learning_rate": 0.05, "dropout": 0.5, "seed": 1}
     options |= {name: value for name, value in others.items() if name == changed}
-    assert_same(fit("dnn", other, folder=tmp_path, **options), fit("dnn", other, **options))
+    fitted_models.assert_same_bits(
+        fit("dnn", other, folder=tmp_path, **options), fit("dnn", other, **options)
+    )
 
 
 def with_another_validation_day() -> dict[str, pa.Table]:

@@ -17,7 +17,7 @@ from microrec.models.training import checkpoint, loop, phases
 from microrec.models.training.checkpoint import Checkpoint, fingerprint
 from microrec.models.training.loop import History
 from microrec.models.training.runtime import Runtime, Yesterday
-from tests.worlds import logs
+from tests.worlds import fitted_models, logs
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     # draws of every kind: batches, pruning, opponents, dropout
@@ -55,14 +55,6 @@ def fit(case: str, graph: Graph, folder: Path | None, *, seed: int = 0, **config
     made = module.Config.model_validate({**small, "learning_rate": 0.02, **chosen, **config})
     runtime = Runtime(checkpoints=folder)
     return module.fit(graph, made, np.random.default_rng(seed), runtime=runtime)
-
-
-def assert_same(one: Trained, other: Trained) -> None:
-    assert one.report == other.report
-    for left, right in ((one.parameters, other.parameters), (vars(one.fitted), vars(other.fitted))):
-        assert set(left) == set(right)
-        for name, value in left.items():
-            assert value.tobytes() == right[name].tobytes(), name
 
 
 def spread(user: Any, video: Any, *_: Any, **__: Any) -> float:
@@ -117,7 +109,7 @@ def test_checkpoint_killed_in_any_epoch_ends_the_same(
         with pytest.raises(Killed):
             fit(case, graph, folder, epochs=epochs)
         steps.restart()
-        assert_same(fit(case, graph, folder, epochs=epochs), whole)
+        fitted_models.assert_same_bits(fit(case, graph, folder, epochs=epochs), whole)
         left.append(kill_at + steps.done - total)
     # no more was done twice than an epoch that was not at its end
     assert max(left) < per_epoch
@@ -134,7 +126,7 @@ def test_checkpoint_killed_repeatedly_ends_the_same(
         with pytest.raises(Killed):
             fit("preference_gcn", graph, tmp_path, epochs=5)
     steps.restart(kill_at=per_epoch + 1)
-    assert_same(fit("preference_gcn", graph, tmp_path, epochs=5), whole)
+    fitted_models.assert_same_bits(fit("preference_gcn", graph, tmp_path, epochs=5), whole)
 
 
 @pytest.mark.parametrize("asked", [1, 2, 3])
@@ -155,7 +147,7 @@ def test_checkpoint_killed_while_validating_ends_the_same(
         with pytest.raises(Killed):
             fit("preference_gcn", graph, tmp_path)
     assert (tmp_path / "search.safetensors").exists() == (asked > 1)
-    assert_same(fit("preference_gcn", graph, tmp_path), whole)
+    fitted_models.assert_same_bits(fit("preference_gcn", graph, tmp_path), whole)
 
 
 def test_checkpoint_best_epoch_survives_an_interruption(
@@ -196,7 +188,7 @@ def test_checkpoint_best_epoch_survives_an_interruption(
     with pytest.raises(Killed):
         fit("lightgcn", graph, tmp_path)
     monkeypatch.setattr(fitting, "validation_recall", recalls(3))
-    assert_same(fit("lightgcn", graph, tmp_path), whole)
+    fitted_models.assert_same_bits(fit("lightgcn", graph, tmp_path), whole)
     of_whole, _, of_resumed, _ = kept
     for name, value in of_whole.items():
         assert torch.equal(value, of_resumed[name])
@@ -207,7 +199,7 @@ def test_checkpoint_finished_training_is_not_repeated(
 ) -> None:
     first = fit("lightgcn", graph, tmp_path)
     steps.restart(kill_at=0)
-    assert_same(fit("lightgcn", graph, tmp_path), first)
+    fitted_models.assert_same_bits(fit("lightgcn", graph, tmp_path), first)
 
 
 def test_checkpoint_fitted_members_are_not_refitted(
@@ -219,13 +211,13 @@ def test_checkpoint_fitted_members_are_not_refitted(
     with pytest.raises(Killed):
         fit("lightgcn", graph, tmp_path, epochs=3, members=3)
     steps.restart()
-    assert_same(fit("lightgcn", graph, tmp_path, epochs=3, members=3), whole)
+    fitted_models.assert_same_bits(fit("lightgcn", graph, tmp_path, epochs=3, members=3), whole)
     assert steps.done == 5 * per_epoch
 
 
 def test_checkpoint_without_a_folder_writes_nothing(graph: Graph, tmp_path: Path) -> None:
     with_folder = fit("lightgcn", graph, tmp_path / "here")
-    assert_same(fit("lightgcn", graph, None), with_folder)
+    fitted_models.assert_same_bits(fit("lightgcn", graph, None), with_folder)
     assert {path.name for path in (tmp_path / "here").iterdir()} == {
         "search.safetensors",
         "refit.safetensors",
@@ -281,7 +273,7 @@ def test_checkpoint_of_other_data_is_not_used(graph: Graph, tmp_path: Path, chan
     other, config = CHANGES[change](graph), {"edge_weight": "similarity"}
     fresh = fit("preference_gcn", other, None, **config)
     fit("preference_gcn", graph, tmp_path, **config)
-    assert_same(fit("preference_gcn", other, tmp_path, **config), fresh)
+    fitted_models.assert_same_bits(fit("preference_gcn", other, tmp_path, **config), fresh)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +284,7 @@ def test_checkpoint_of_another_seed_or_config_is_not_used(
 ) -> None:
     fit("lightgcn", graph, tmp_path)
     fresh = fit("lightgcn", graph, None, **options)
-    assert_same(fit("lightgcn", graph, tmp_path, **options), fresh)
+    fitted_models.assert_same_bits(fit("lightgcn", graph, tmp_path, **options), fresh)
 
 
 def test_checkpoint_of_another_yesterday_is_not_used(graph: Graph, tmp_path: Path) -> None:
@@ -307,7 +299,7 @@ def test_checkpoint_of_another_yesterday_is_not_used(graph: Graph, tmp_path: Pat
         return module.fit(graph, made, np.random.default_rng(0), runtime=runtime)
 
     from_yesterday(0.1, tmp_path)
-    assert_same(from_yesterday(0.2, tmp_path), from_yesterday(0.2, None))
+    fitted_models.assert_same_bits(from_yesterday(0.2, tmp_path), from_yesterday(0.2, None))
 
 
 @pytest.mark.parametrize("where", ["while writing", "before the rename"])
@@ -336,7 +328,7 @@ def test_checkpoint_killed_while_saving_keeps_the_epoch_before(
     path = tmp_path / "search.safetensors"
     assert path.exists() == (writes > 0)
     assert [*tmp_path.glob("*.staged")]
-    assert_same(fit("preference_gcn", graph, tmp_path), whole)
+    fitted_models.assert_same_bits(fit("preference_gcn", graph, tmp_path), whole)
     assert not [*tmp_path.glob("*.staged")]
 
 
