@@ -2,12 +2,14 @@
 
 import datetime as dt
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from microrec.core import fits
-from microrec.graphs.watch import split
+from microrec.core import dislikes, fits
+from microrec.graphs.watch import split, watch_edges
 from tests.worlds.graph_rows import Rows, instant, sorted_rows
 
 DAY = dt.date(2026, 1, 5)
@@ -52,12 +54,46 @@ def test_undone_at_the_last_dislike_of_a_group(rows: Rows) -> None:
         {"started_at": instant(5, 12), "user_id": "u2"},
         {"started_at": instant(5, 13), "user_id": "u3", "disliked": True},
     )
-    told = split.with_undone(viewings, "disliked", "started_at", within=["user_id", "video_id"])
-    assert sorted_rows(told, "user_id", "started_at", "undone_at") == [
+    marked = split.with_undone(viewings, "disliked", "started_at", within=["user_id", "video_id"])
+    assert sorted_rows(marked, "user_id", "started_at", "undone_at") == [
         *[("u1", instant(5, hour), instant(5, 11)) for hour in (9, 10, 11, 12)],
         ("u2", instant(5, 12), None),
         ("u3", instant(5, 13), instant(5, 13)),
     ]
+
+
+@pytest.mark.spark
+def test_undone_within_splits_then_standing_equals_one_rule_over_the_window(rows: Rows) -> None:
+    """The rule of Spark within a split and that of `core.dislikes` across splits are the same one."""
+    generator = np.random.default_rng(4)
+    watched_days = [
+        {
+            "day": DAY - dt.timedelta(days=int(back)),
+            "video_id": f"v{video}",
+            "video_idx": video,
+            "n_positive": int(generator.integers(1, 5)),
+            "undone": bool(generator.random() < 0.3),
+        }
+        for video in range(60)
+        for back in generator.choice(5, size=3, replace=False)
+    ]
+    watches = rows("daily_watches", *watched_days)
+
+    edges = watch_edges.parts(watches, day=DAY, config=watch_edges.Config()).toArrow()
+    number = pa.array([int(name[1:]) for name in edges["video_id"].to_pylist()], pa.int32())
+    edges = edges.append_column("video_idx", number)
+    edges = edges.append_column("user_idx", pa.array(np.zeros(edges.num_rows, dtype=np.int32)))
+    standing = edges.filter(pa.array(dislikes.standing(edges)))
+    split_by_split = standing.group_by("video_id").aggregate([("n_positive", "sum")])
+    assert edges.num_rows > standing.num_rows > len(set(number.to_pylist())), "both ways are tried"
+
+    marked = split.with_undone(watches, "undone", "day", within=["user_id", "video_id"])
+    stands = F.col("undone_at").isNull() | (F.col("day") >= F.col("undone_at"))
+    at_once = marked.where(stands).groupBy("video_id").agg(F.sum("n_positive").alias("n_positive"))
+
+    assert sorted(zip(*split_by_split.to_pydict().values(), strict=True)) == sorted_rows(
+        at_once, "video_id", "n_positive"
+    )
 
 
 @pytest.mark.spark
