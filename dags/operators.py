@@ -126,7 +126,7 @@ class Job(_Process):
             _skip_unless_wanted(self.model, context)
         options = {"--day": self.day, "--fit": self.fit, "--model": self.model}
         given = [(option, str(value)) for option, value in options.items() if value]
-        arguments = ["-m", f"jobs.{self.job}", *(word for pair in given for word in pair)]
+        arguments = ["-m", f"jobs.{self.job}", *(argument for pair in given for argument in pair)]
         result = self._run(arguments, run_environment(context))
         if result.exit_code == NOTHING_TO_DO:
             raise AirflowSkipException(result.output)

@@ -34,7 +34,7 @@ def main(day: job.Day) -> None:
     tables, graph = networks.read_inputs(night, MODEL)
     network = networks.load(night, MODEL, graph, device=settings().device)
     seen = clip_interest.clips_of(graph)
-    known = clips.catalogue(tables["video_nodes"])
+    catalogue = clips.catalogue(tables["video_nodes"])
     served = knowledge.served(tables["users"], night.read("suppressed_users"))
     of_users = clip_counts.Counts(seen).of_users(served, np.full(len(served), seen.today))
     segments = clips.segments(
@@ -46,9 +46,9 @@ def main(day: job.Day) -> None:
     audience = clip_interest.audience(network, graph, segments.sample)
     curves = clips.curves(audience, segments)
     reached, left = clips.counts(seen.edges.clip, seen.edges.through, seen.n_clips)
-    interest = clips.interest(curves[clips.EVERYONE], known, reached=reached, left=left)
+    interest = clips.interest(curves[clips.EVERYONE], catalogue, reached=reached, left=left)
     night.write("clip_interest", interest)
-    night.write("exit_points", clips.exits(curves, known))
+    night.write("exit_points", clips.exits(curves, catalogue))
 
 
 if __name__ == "__main__":

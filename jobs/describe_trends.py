@@ -32,7 +32,7 @@ def main(day: job.Day) -> None:
         multi_trend.members(network, graph),
         users=tables["users"],
         served=knowledge.served(tables["users"], night.read("suppressed_users")),
-        known=trends.catalogue(tables["video_nodes"], night.read("videos")),
+        catalogue=trends.catalogue(tables["video_nodes"], night.read("videos")),
         until=fits.horizon(day, "final"),
         config=night.recipe.section("candidates.trends", trends.Config),
     )

@@ -68,5 +68,5 @@ class ClipLayout:
         Returns:
             Place of the video in `videos`, and the number of the clip. [n_found] each
         """
-        place, clip_no = positions(np.diff(self.first)[videos])
-        return place, clip_no + self.first[videos][place]
+        position, clip_no = positions(np.diff(self.first)[videos])
+        return position, clip_no + self.first[videos][position]

@@ -114,8 +114,8 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
             if key.strip() in ("flags", "Features"):
                 flags = set(value.split())
                 break
-    known = [flag for flag in (*VECTOR_FLAGS, *ARM_FLAGS) if flag in flags]
-    return " ".join([platform.machine(), *known])
+    present = [flag for flag in (*VECTOR_FLAGS, *ARM_FLAGS) if flag in flags]
+    return " ".join([platform.machine(), *present])
 
 
 def digest_of(parts: Iterable[str]) -> str:
@@ -126,17 +126,19 @@ def digest_of(parts: Iterable[str]) -> str:
 @lru_cache
 def _definitions(root: Path, schemas: Path) -> Mapping[str, list[str]]:
     """Normalised definitions by package."""
-    found: dict[str, list[str]] = {}
+    definitions: dict[str, list[str]] = {}
     for top in OURS:
         for file in sorted((root / top).rglob("*.py")):
             folders = file.relative_to(root / top).parts
             if top == "microrec" and folders[0].removesuffix(".py") in NO_ROWS:
                 continue
             package = f"{top}.{folders[0]}" if len(folders) > 1 else top
-            found.setdefault(package, []).extend(definitions_of(file.read_text()))
+            definitions.setdefault(package, []).extend(definitions_of(file.read_text()))
     contracts = [file.read_text() for file in sorted(schemas.glob("*.yaml"))]
-    found["schemas"] = [json.dumps(_without_prose(yaml.safe_load(text))) for text in contracts]
-    return found
+    definitions["schemas"] = [
+        json.dumps(_without_prose(yaml.safe_load(text))) for text in contracts
+    ]
+    return definitions
 
 
 def definitions_of(source: str) -> list[str]:

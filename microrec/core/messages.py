@@ -22,7 +22,7 @@ def shown(value: object, width: int = 60) -> str:
 
 def plain(text: str) -> str:
     """Return a text with an escape in place of each character of `CONTROL`."""
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+    return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def one_line(text: str, width: int = 4000) -> str:

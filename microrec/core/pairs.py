@@ -38,14 +38,14 @@ def starts(lengths: Indices) -> Int64s:
 
 
 def positions(lengths: Indices) -> tuple[Int64s, Int64s]:
-    """Return for each element of consecutive segments its segment, and its place in it.
+    """Return for each element of consecutive segments its segment, and its offset in it.
 
     Args:
         lengths: of the segments. [n_segments]
 
     Returns:
-        Number of the segment and place within it, both from 0. [n_elements] each
+        Number of the segment and offset within it, both from 0. [n_elements] each
     """
     segment = np.repeat(np.arange(len(lengths)), lengths)
-    place = np.arange(len(segment)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return segment, place
+    offset = np.arange(len(segment)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return segment, offset

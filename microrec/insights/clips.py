@@ -96,11 +96,11 @@ def segments(
     Returns:
         Sizes and samples of the segments, in the order of `SEGMENTS`.
     """
-    known = np.isfinite(stays)
-    _, value, n_equal = np.unique(stays[known], return_inverse=True, return_counts=True)
+    has_stays = np.isfinite(stays)
+    _, value, n_equal = np.unique(stays[has_stays], return_inverse=True, return_counts=True)
     third = 3 * (np.cumsum(n_equal) - n_equal / 2)[value] / max(len(value), 1)
     kind = np.ones(len(stays), dtype=np.int64)
-    kind[known] += (third > 2).astype(np.int64) - (third < 1)
+    kind[has_stays] += (third > 2).astype(np.int64) - (third < 1)
     members = [
         np.asarray(served, dtype=np.int64)[kind == segment] for segment in range(len(SEGMENTS))
     ]
@@ -111,12 +111,12 @@ def segments(
     return Segments(np.array([len(users) for users in members]), drawn)
 
 
-def curves(retention: Floats, found: Segments) -> dict[str, Float64s]:
+def curves(retention: Floats, segments: Segments) -> dict[str, Float64s]:
     """Return the retention of everyone and of each segment; NaN, so no rows, for a segment without users.
 
     Args:
         retention: at the end of every clip, predicted for the samples. [n_segments, n_clips]
-        found: the segments.
+        segments: of the users.
 
     Returns:
         Shares of viewers, 0..1, by name of the segment. [n_clips] each
@@ -124,11 +124,11 @@ def curves(retention: Floats, found: Segments) -> dict[str, Float64s]:
     Raises:
         MicrorecError: a prediction is not finite.
     """
-    not_empty = found.size > 0
+    not_empty = segments.size > 0
     bad = int((~np.isfinite(retention[not_empty])).sum())
     if bad:
         raise MicrorecError(f"clip_interest: {bad} shares of viewers are not finite")
-    weight = found.size[not_empty, None] / max(int(found.size.sum()), 1)
+    weight = segments.size[not_empty, None] / max(int(segments.size.sum()), 1)
     whole = np.where(not_empty.any(), (weight * retention[not_empty]).sum(axis=0), np.nan)
     return {
         name: np.clip(curve, 0.0, 1.0)
@@ -150,21 +150,23 @@ def counts(clip: Indices, through: Bools, n_clips: int) -> tuple[Int64s, Int64s]
     return np.bincount(clip, minlength=n_clips), np.bincount(clip[~through], minlength=n_clips)
 
 
-def interest(retention: Float64s, known: Catalogue, *, reached: Indices, left: Indices) -> pa.Table:
+def interest(
+    retention: Float64s, catalogue: Catalogue, *, reached: Indices, left: Indices
+) -> pa.Table:
     """Return a row for every clip of the eligible videos; a clip without a length is left out.
 
     Args:
         retention: of everyone, at the end of every clip. [n_clips]
-        known: the clips.
+        catalogue: the clips.
         reached: viewings that reached each clip. [n_clips]
         left: of these the ones that ended there. [n_clips]
 
     Returns:
         `clip_interest` rows, sorted by video and clip.
     """
-    start = known.start_ms
-    video = known.video
-    shown = known.eligible[video] & (known.end_ms > start) & np.isfinite(retention)
+    start = catalogue.start_ms
+    video = catalogue.video
+    shown = catalogue.eligible[video] & (catalogue.end_ms > start) & np.isfinite(retention)
     shown_retention = retention[shown]
     video = video[shown]
     before = np.where(np.diff(video, prepend=-1) > 0, 1.0, np.roll(shown_retention, 1))
@@ -172,10 +174,10 @@ def interest(retention: Float64s, known: Catalogue, *, reached: Indices, left: I
         shown_retention, before, out=np.zeros(len(shown_retention)), where=before > 0
     )
     columns = {
-        "video_id": known.video_id.take(pa.array(video)),
-        "clip_no": known.number[shown].astype(np.int32),
+        "video_id": catalogue.video_id.take(pa.array(video)),
+        "clip_no": catalogue.number[shown].astype(np.int32),
         "start_ms": start[shown],
-        "end_ms": known.end_ms[shown],
+        "end_ms": catalogue.end_ms[shown],
         "interest": shown_retention,
         "skip_hazard": np.clip(1.0 - passed, 0.0, 1.0),
         "n_reached": reached[shown],
@@ -185,38 +187,40 @@ def interest(retention: Float64s, known: Catalogue, *, reached: Indices, left: I
     return pa.table(columns)
 
 
-def exits(found: dict[str, Float64s], known: Catalogue) -> pa.Table:
+def exits(retention: dict[str, Float64s], catalogue: Catalogue) -> pa.Table:
     """Return where each segment leaves the eligible videos that have clips.
 
     Args:
-        found: by segment, retention at the end of every clip. [n_clips]
-        known: the clips.
+        retention: by segment, retention at the end of every clip. [n_clips]
+        catalogue: the clips.
 
     Returns:
-        `exit_points` rows, by segment as in `found`, then by video.
+        `exit_points` rows, by segment as in `retention`, then by video.
     """
-    return pa.concat_tables(_exits(name, curve, known) for name, curve in found.items())
+    return pa.concat_tables(_exits(name, curve, catalogue) for name, curve in retention.items())
 
 
-def _exits(segment: str, retention: Float64s, known: Catalogue) -> pa.Table:
+def _exits(segment: str, retention: Float64s, catalogue: Catalogue) -> pa.Table:
     """The rows of one segment; none if nobody is in it."""
-    videos = np.flatnonzero(known.eligible & (np.diff(known.first) > 0))
-    videos = videos[np.isfinite(retention[known.first[videos]])]
-    first = known.first[videos]
-    last = known.first[videos + 1] - 1
-    before = known.before(retention, first=1.0)
-    start = known.start_ms
-    length = known.end_ms - start
+    videos = np.flatnonzero(catalogue.eligible & (np.diff(catalogue.first) > 0))
+    videos = videos[np.isfinite(retention[catalogue.first[videos]])]
+    first = catalogue.first[videos]
+    last = catalogue.first[videos + 1] - 1
+    before = catalogue.before(retention, first=1.0)
+    start = catalogue.start_ms
+    length = catalogue.end_ms - start
     under = np.flatnonzero(np.append(retention <= HALF, True))
     clip = np.minimum(under[np.searchsorted(under, first)], last)
     lost = np.maximum(before[clip] - retention[clip], np.finfo(np.float64).tiny)
     part = np.minimum((before[clip] - HALF) / lost, 1.0)
-    watched = np.bincount(known.video, length * (before + retention) / 2, len(known.eligible))
+    watched = np.bincount(
+        catalogue.video, length * (before + retention) / 2, len(catalogue.eligible)
+    )
     columns = {
         "segment": pa.array([segment] * len(videos), pa.string()),
-        "video_id": known.video_id.take(pa.array(videos)),
+        "video_id": catalogue.video_id.take(pa.array(videos)),
         "exit_ms": np.rint(start[clip] + part * length[clip]).astype(np.int64),
-        "exit_clip_no": known.number[clip].astype(np.int32),
+        "exit_clip_no": catalogue.number[clip].astype(np.int32),
         "completed": retention[last],
         "expected_watch_ms": watched[videos],
     }

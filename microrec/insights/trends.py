@@ -66,8 +66,8 @@ def catalogue(nodes: pa.Table, videos: pa.Table) -> Catalogue:
         Both in the order of video_idx.
     """
     nodes = nodes.sort_by("video_idx")
-    place = pc.index_in(nodes["video_id"], value_set=videos["video_id"].combine_chunks())
-    return Catalogue(nodes, videos["tags"].combine_chunks().take(place.combine_chunks()))
+    row = pc.index_in(nodes["video_id"], value_set=videos["video_id"].combine_chunks())
+    return Catalogue(nodes, videos["tags"].combine_chunks().take(row.combine_chunks()))
 
 
 def describe(
@@ -75,7 +75,7 @@ def describe(
     *,
     users: pa.Table,
     served: Indices,
-    known: Catalogue,
+    catalogue: Catalogue,
     until: dt.datetime,
     config: Config,
 ) -> pa.Table:
@@ -85,7 +85,7 @@ def describe(
         members: one row per viewing that a trend holds: user_idx, trend, video_idx, mass, at.
         users: `users` of the day.
         served: user_idx of everyone who may get a row. [n_served]
-        known: videos and their tags.
+        catalogue: videos and their tags.
         until: the first instant the model has not seen; nothing in `members` is later.
         config: number of tags and videos, thresholds.
 
@@ -108,9 +108,9 @@ def describe(
     latest = np.full(n, np.iinfo(np.int64).min)
     np.maximum.at(latest, of, at)
     direction = 1 + (change > config.change).astype(int) - (change < -config.change)
-    shown = column(known.videos, "eligible")[video]
+    shown = column(catalogue.videos, "eligible")[video]
     videos = _most(of[shown], video[shown], mass[shown], n=n, first=config.n_videos)
-    names, tagged, label = _tags(known.tags, video)
+    names, tagged, label = _tags(catalogue.tags, video)
     tags = _most(of[tagged], label, mass[tagged], n=n, first=config.n_tags)
     ids = users.sort_by("user_idx")["user_id"].combine_chunks()
     instant = pa.timestamp("us", "UTC")
@@ -122,7 +122,7 @@ def describe(
         "change": change,
         "n_viewings": np.bincount(of, minlength=n).astype(np.int32),
         "tags": _named(tags, names),
-        "videos": _named(videos, known.videos["video_id"].combine_chunks()),
+        "videos": _named(videos, catalogue.videos["video_id"].combine_chunks()),
         "latest_at": pa.array(latest, instant),
         "half_life_hours": half_life,
         "valid_until": pa.array(end + (half_life * HOUR).astype(np.int64), instant),

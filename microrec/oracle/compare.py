@@ -319,22 +319,22 @@ def _ranked(
     night: ListInputs, source: str, proposed: Mapping[int, Int64s]
 ) -> dict[int, SourceScores]:
     """Scores of a ranking model for what the models propose, by user_idx."""
-    pairs = [(user, video) for user, mine in proposed.items() for video in mine.tolist()]
+    pairs = [(user, video) for user, videos in proposed.items() for video in videos.tolist()]
     users, videos = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     scores = night.rankers[source](users, videos) if pairs else np.empty(0)
-    ends = np.cumsum([len(mine) for mine in proposed.values()])[:-1]
-    found = {}
+    ends = np.cumsum([len(videos) for videos in proposed.values()])[:-1]
+    scores_of = {}
     for (user, listed), values in zip(proposed.items(), np.split(scores, ends), strict=True):
         score: Float64s = np.zeros(len(night.video_id))
-        there: Bools = np.zeros(len(night.video_id), dtype=np.bool_)
+        is_listed: Bools = np.zeros(len(night.video_id), dtype=np.bool_)
         score[listed] = values
-        there[listed] = True
+        is_listed[listed] = True
         slack = night.rules.oracle.network_tolerance * (1.0 + np.abs(score))
-        found[user] = SourceScores(score, slack, must=there, may=there)
-    return found
+        scores_of[user] = SourceScores(score, slack, must=is_listed, may=is_listed)
+    return scores_of
 
 
 def _describe(row: Row | Published) -> str:
-    place = "" if row.source_rank is None else f" {row.source_rank}"
+    rank = "" if row.source_rank is None else f" {row.source_rank}"
     chance = "" if row.propensity == 1 else f", propensity {row.propensity:.6g}"
-    return f"{row.source}{place}, score {row.score:.6g}{chance}"
+    return f"{row.source}{rank}, score {row.score:.6g}{chance}"

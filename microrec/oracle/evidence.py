@@ -88,8 +88,8 @@ def similar(night: ListInputs, model: Fitted | None, user: int, video: int) -> d
             for j, at in rows.items()
         }
     if isinstance(model, Embeddings) and model.video.shape[1] > 1:
-        there = [j for j in liked if model.video_known[j]]
-        return {j: cosine(model.video[j], model.video[video]) for j in there}
+        with_row = [j for j in liked if model.video_known[j]]
+        return {j: cosine(model.video[j], model.video[video]) for j in with_row}
     return {}
 
 
@@ -126,26 +126,26 @@ def scores(model: Trends, user: int, video: int) -> dict[int, float]:
         Inner products by number of the trend; known trends only.
     """
     vector = model.video[video].astype(np.float64)
-    there = np.flatnonzero(model.trend_known[user]).tolist()
-    return {trend: float(model.user[user, trend].astype(np.float64) @ vector) for trend in there}
+    trends = np.flatnonzero(model.trend_known[user]).tolist()
+    return {trend: float(model.user[user, trend].astype(np.float64) @ vector) for trend in trends}
 
 
-def modality(night: ListInputs, one: int | None, other: int) -> str | None:
+def modality(night: ListInputs, video: int | None, other: int) -> str | None:
     """Return the modality in which two videos are most alike.
 
     Args:
         night: has the similarities.
-        one: video_idx; None: there is no such video.
+        video: video_idx; None: there is no such video.
         other: video_idx.
 
     Returns:
         Its name, the first by name of equals; None where they are alike in none.
     """
-    if one is None:
+    if video is None:
         return None
     similarity_in = {}
     for name, alike in night.by_modality.items():
-        videos, similarity = alike.of(one)
+        videos, similarity = alike.of(video)
         similarity_in[name] = float(similarity[videos == other].sum())
     alike_in = [(-value, name) for name, value in similarity_in.items() if value > 0]
     return min(alike_in)[1] if alike_in else None
@@ -169,13 +169,13 @@ def greatest(values: Mapping[int, float], slack: float) -> set[int | None]:
     return {*near} if slack else {near[0]}
 
 
-def cosine(one: Float64s, other: Float64s) -> float:
+def cosine(vector: Float64s, other: Float64s) -> float:
     """Return the cosine of two vectors in float64; 0 where one has no length.
 
     Args:
-        one: [dim]
+        vector: [dim]
         other: [dim]
     """
-    first, second = one.astype(np.float64), other.astype(np.float64)
+    first, second = vector.astype(np.float64), other.astype(np.float64)
     length = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float(first @ second) / length if length else 0.0

@@ -202,14 +202,16 @@ def count(
     part = np.array([PARTS.index(split) for split in edges["split"].to_pylist()], dtype=np.int64)
     last = part == len(PARTS) - 1
     seen = np.unique(user << 32 | video)
-    mine = np.array([one << 32 | video for one, video in own], dtype=np.int64)
-    barred = np.unique(np.concatenate([seen, mine]))
+    own_videos = np.array([owner << 32 | video for owner, video in own], dtype=np.int64)
+    barred = np.unique(np.concatenate([seen, own_videos]))
     disliked = dict[int, int]()  # the last part that undoes, by pair
     undone = np.array(edges["undone"].to_pylist(), dtype=np.bool_)
-    for one, then in zip((user << 32 | video)[undone].tolist(), part[undone].tolist(), strict=True):
-        disliked[one] = max(then, disliked.get(one, 0))
+    for pair, then in zip(
+        (user << 32 | video)[undone].tolist(), part[undone].tolist(), strict=True
+    ):
+        disliked[pair] = max(then, disliked.get(pair, 0))
     likes = zip((user << 32 | video)[positive].tolist(), part[positive].tolist(), strict=True)
-    stands = {one for one, then in likes if then >= disliked.get(one, 0)}
+    stands = {pair for pair, then in likes if then >= disliked.get(pair, 0)}
     liked = np.array(sorted(stands), dtype=np.int64)
     published = integers(pc.fill_null(videos["published_at"].cast(pa.int64()), 1 << 62))
     age = int(until.timestamp()) * 1_000_000 - published
@@ -217,8 +219,8 @@ def count(
         videos["published_at"].is_null().to_pylist(), dtype=np.bool_
     )
 
-    def per_video(some: Int64s) -> Int64s:
-        return np.bincount(some, minlength=n_videos)
+    def per_video(video_idx: Int64s) -> Int64s:
+        return np.bincount(video_idx, minlength=n_videos)
 
     return Facts(
         barred=_by(barred >> 32, barred & 0xFFFFFFFF, n_users),
@@ -245,10 +247,10 @@ def alike(edges: pa.Table | None, n_videos: int) -> Alike:
     names, best = sorted(pc.unique(rows["modality"]).to_pylist()), []
     for name in names:
         of_it = rows.filter(pc.equal(rows["modality"], name))
-        one, other = integers(of_it["video_idx"]), integers(of_it["neighbour_idx"])
+        video, other = integers(of_it["video_idx"]), integers(of_it["neighbour_idx"])
         similarity = np.asarray(of_it["similarity"], dtype=np.float64)
-        kept = (similarity > 0) & (one != other)
-        pair = np.minimum(one, other)[kept] << 32 | np.maximum(one, other)[kept]
+        kept = (similarity > 0) & (video != other)
+        pair = np.minimum(video, other)[kept] << 32 | np.maximum(video, other)[kept]
         similarity = np.minimum(similarity[kept], 1.0)
         order = np.lexsort((similarity, pair))
         greatest = np.append(np.diff(pair[order]) > 0, True)[: len(pair)]
@@ -258,10 +260,10 @@ def alike(edges: pa.Table | None, n_videos: int) -> Alike:
     for pair, similarity in best:
         total[np.searchsorted(pairs, pair)] += similarity
     mean = np.tile((total / max(len(names), 1)).astype(np.float32), 2)
-    one, other = pairs >> 32, pairs & 0xFFFFFFFF
-    one, other = np.concatenate([one, other]), np.concatenate([other, one])
-    order = np.lexsort((other, one))
-    start = np.searchsorted(one[order], np.arange(n_videos + 1))
+    video, other = pairs >> 32, pairs & 0xFFFFFFFF
+    video, other = np.concatenate([video, other]), np.concatenate([other, video])
+    order = np.lexsort((other, video))
+    start = np.searchsorted(video[order], np.arange(n_videos + 1))
     return Alike(start, other[order], mean[order])
 
 
@@ -277,7 +279,7 @@ def alike_in_each(edges: pa.Table, n_videos: int) -> dict[str, Alike]:
     """
     names = sorted(pc.unique(edges["modality"]).to_pylist())
     of_each = {name: edges.filter(pc.equal(edges["modality"], name)) for name in names}
-    return {name: alike(some, n_videos) for name, some in of_each.items()}
+    return {name: alike(rows, n_videos) for name, rows in of_each.items()}
 
 
 def _place(likers: Int64s) -> Float64s:

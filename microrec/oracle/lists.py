@@ -67,11 +67,11 @@ def ladder(night: ListInputs) -> dict[int, str]:
     fresh = sorted(dated, key=lambda v: (age[v], -likers[v], v))
     popular = sorted((v for v in may if likers[v]), key=lambda v: (-likers[v], -last[v], v))
     lists = (trend[: config.trend_length], fresh[: config.fresh_length], popular, may)
-    found: dict[int, str] = {}
+    rung_of: dict[int, str] = {}
     for rung, videos in zip(RUNGS, lists, strict=True):
         for video in videos:
-            found.setdefault(video, rung)
-    return found
+            rung_of.setdefault(video, rung)
+    return rung_of
 
 
 def clusters(alike: Alike, collapse: float | None, n_videos: int) -> list[int]:
@@ -85,16 +85,16 @@ def clusters(alike: Alike, collapse: float | None, n_videos: int) -> list[int]:
     Returns:
         By video_idx the first earlier video that it nearly duplicates and that duplicates none; else itself.
     """
-    found = list(range(n_videos))
+    duplicate_of = list(range(n_videos))
     if collapse is None:
-        return found
+        return duplicate_of
     for video in range(n_videos):
         others, similarity = alike.of(video)
         for other in others[(similarity >= np.float32(collapse)) & (others < video)].tolist():
-            if found[other] == other:
-                found[video] = other
+            if duplicate_of[other] == other:
+                duplicate_of[video] = other
                 break
-    return found
+    return duplicate_of
 
 
 def fuse(lists: Lists, history: int, rules: Rules) -> dict[int, Proposal]:
@@ -108,21 +108,21 @@ def fuse(lists: Lists, history: int, rules: Rules) -> dict[int, Proposal]:
     Returns:
         Points by video_idx.
     """
-    found: dict[int, Proposal] = {}
+    proposals: dict[int, Proposal] = {}
     for source in sorted(lists):
         weight = _weight(source, history, rules)
         for rank, video in enumerate(lists[source].video.tolist(), start=1):
             given = weight / (rules.blend.c + rank)
-            if video not in found:
-                found[video] = Proposal(0.0 + given, given, source, rank)
+            if video not in proposals:
+                proposals[video] = Proposal(0.0 + given, given, source, rank)
                 continue
-            before = found[video]
+            before = proposals[video]
             points = before.points + given
             if given > before.most:
-                found[video] = Proposal(points, given, source, rank)
+                proposals[video] = Proposal(points, given, source, rank)
             else:
-                found[video] = before._replace(points=points)
-    return found
+                proposals[video] = before._replace(points=points)
+    return proposals
 
 
 def chances(lists: Lists, night: ListInputs, user: int) -> dict[int, float]:
@@ -168,23 +168,23 @@ def features(lists: Lists, videos: list[int], night: ListInputs, user: int) -> d
     """
     facts = night.facts
     history = len(facts.liked.of(user))
-    found: dict[str, Float64s] = {}
+    features: dict[str, Float64s] = {}
     closed = [0.0] * len(videos)
     for source in sorted(lists):
-        mine = lists[source]
+        listed = lists[source]
         weight = _weight(source, history, night.rules)
         points = {
-            v: 1.0 / (night.rules.blend.c + at) for at, v in enumerate(mine.video.tolist(), 1)
+            v: 1.0 / (night.rules.blend.c + at) for at, v in enumerate(listed.video.tolist(), 1)
         }
-        scores = dict(zip(mine.video.tolist(), standard(mine.score.tolist()), strict=True))
+        scores = dict(zip(listed.video.tolist(), standard(listed.score.tolist()), strict=True))
         least = min([0.0, *scores.values()])
         given = [points.get(video, 0.0) for video in videos]
         closed = [total + weight * points_ for total, points_ in zip(closed, given, strict=True)]
-        found[f"points_{source}"] = np.array(given)
-        found[f"score_{source}"] = np.array([scores.get(video, least) for video in videos])
-    found["closed_form"] = np.array(closed)
-    found["history"] = np.full(len(videos), min(float(history), MOST_HISTORY))
-    return found | {name: values[videos] for name, values in facts.video_features.items()}
+        features[f"points_{source}"] = np.array(given)
+        features[f"score_{source}"] = np.array([scores.get(video, least) for video in videos])
+    features["closed_form"] = np.array(closed)
+    features["history"] = np.full(len(videos), min(float(history), MOST_HISTORY))
+    return features | {name: values[videos] for name, values in facts.video_features.items()}
 
 
 def standard(scores: list[float]) -> list[float]:
@@ -220,11 +220,11 @@ def fill(lists: Lists, night: ListInputs, user: int, rungs: Mapping[int, str], n
         for less, video in personal
     ]
     listed = {video for _, video in personal}
-    for place, (video, rung) in enumerate(rungs.items(), start=1):
+    for position, (video, rung) in enumerate(rungs.items(), start=1):
         if len(rows) >= n:
             break
         if allowed[video] and video not in listed:
-            rows.append(Row(video, -float(place), rung))
+            rows.append(Row(video, -float(position), rung))
     return rows[:n]
 
 
@@ -241,7 +241,7 @@ def vary(pool: list[Row], night: ListInputs, near: list[int]) -> list[Row]:
     """
     config, k = night.rules.diversity, night.rules.k
     worth = relevance(pool)
-    place = {row.video: at for at, row in enumerate(pool)}
+    position = {row.video: at for at, row in enumerate(pool)}
     nearest = [0.0] * len(pool)  # how much a video is like the most alike one that is taken
     taken: list[int] = []
     may = list(range(len(pool)))
@@ -259,7 +259,7 @@ def vary(pool: list[Row], night: ListInputs, near: list[int]) -> list[Row]:
         by_author = sum(night.author[pool[at].video] == author for at in taken)
         full = author is not None and by_author >= (config.author_cap or k)
         for other, similarity in zip(*night.alike.of(video), strict=True):
-            at = place.get(int(other), best)
+            at = position.get(int(other), best)
             nearest[at] = max(nearest[at], float(similarity))
         may = [
             at
@@ -336,18 +336,18 @@ def inclusion(affinity: Float64s, places: int, uniform_share: float) -> Float64s
         Chances [n_new], 0..1.
     """
     chance = np.zeros(len(affinity))
-    there = np.ones(len(affinity), dtype=np.bool_)
+    undecided = np.ones(len(affinity), dtype=np.bool_)
     left = min(places, len(affinity))
     total = affinity.sum()
     by_affinity = affinity / total if total > 0 else affinity
     size = uniform_share / max(len(affinity), 1) + (1.0 - uniform_share) * by_affinity
     while left:
-        whole = size[there].sum()
-        likeliest = int(np.argmax(np.where(there, size, -1.0)))
+        whole = size[undecided].sum()
+        likeliest = int(np.argmax(np.where(undecided, size, -1.0)))
         if left * size[likeliest] / whole < SURE:
-            return np.where(there, left * size / whole, chance)
+            return np.where(undecided, left * size / whole, chance)
         chance[likeliest] = 1.0
-        there[likeliest] = False
+        undecided[likeliest] = False
         left -= 1
     return chance
 
@@ -366,12 +366,12 @@ def draw(chance: Float64s, uniform: float) -> list[int]:
     """
     sure = chance >= SURE
     line = np.cumsum(np.where(sure, 0.0, chance))
-    found = set(np.flatnonzero(sure).tolist())
+    drawn = set(np.flatnonzero(sure).tolist())
     n = round(float(line[-1])) if len(line) else 0
     for number in range(n):
         passed = (line > uniform + number) | (line >= n - (1.0 - SURE))
-        found.add(int(np.argmax(passed)))
-    return sorted(found)
+        drawn.add(int(np.argmax(passed)))
+    return sorted(drawn)
 
 
 def falling(rows: list[Row]) -> list[Row]:

@@ -76,20 +76,22 @@ def score_videos(night: ListInputs, source: str, user: int) -> SourceScores:
     if isinstance(model, NeighbourLists):
         return by_neighbours(model, night.facts, user, tolerance=tolerance)
     if isinstance(model, Embeddings):
-        known = model.video_known & model.user_known[user]
-        return by_vector(model.user[user], night.exact[source], known, tolerance=tolerance)
+        has_row = model.video_known & model.user_known[user]
+        return by_vector(model.user[user], night.exact[source], has_row, tolerance=tolerance)
     if isinstance(model, Trends):
         return _by_trends(night, source, model, user)
     raise TypeError(f"source {source} proposes nothing")
 
 
-def by_vector(user: Float64s, videos: Float64s, known: Bools, *, tolerance: float) -> SourceScores:
+def by_vector(
+    user: Float64s, videos: Float64s, has_row: Bools, *, tolerance: float
+) -> SourceScores:
     """Return inner products.
 
     Args:
         user: [dim]
         videos: float64 [n_videos, dim]
-        known: [n_videos]
+        has_row: whether the model has a row of the video. [n_videos]
         tolerance: of float32 sums.
 
     Returns:
@@ -100,7 +102,7 @@ def by_vector(user: Float64s, videos: Float64s, known: Bools, *, tolerance: floa
     slack = tolerance * (np.abs(videos) @ np.abs(vector))
     # A single product is rounded in one way only.
     slack = slack if len(vector) > 1 else np.zeros(len(videos))
-    return SourceScores(score, slack, must=known, may=known)
+    return SourceScores(score, slack, must=has_row, may=has_row)
 
 
 def by_neighbours(
@@ -248,8 +250,8 @@ def recall(scored: SourceScores, stored: Stored, k: int) -> float:
     if not len(best):
         return 1.0
     low = (scored.score - scored.slack)[best[-1]]
-    mine = stored.video[(scored.score + scored.slack)[stored.video] >= low]
-    return min(len(np.unique(mine)), len(best)) / len(best)
+    as_good = stored.video[(scored.score + scored.slack)[stored.video] >= low]
+    return min(len(np.unique(as_good)), len(best)) / len(best)
 
 
 def _in_order(scored: SourceScores, listed: Int64s) -> bool:

@@ -38,7 +38,7 @@ def read(night: Night) -> FitTables:
     users = night.read("users")
     edges = night.read("watch_edges")
     videos = night.read("video_nodes")
-    known = knowledge.knowledge(
+    fit_knowledge = knowledge.knowledge(
         edges,
         videos,
         n_users=users.num_rows,
@@ -46,7 +46,7 @@ def read(night: Night) -> FitTables:
         day=night.day,
         authors=users if night.config.authors_are_users else None,
     )
-    return FitTables(users, edges, videos, known)
+    return FitTables(users, edges, videos, fit_knowledge)
 
 
 def served_users(night: Night, tables: FitTables) -> Indices:

@@ -142,8 +142,8 @@ def _write_parts(
     for number, combination in enumerate(combinations):
         part = ordered
         for column, value in combination.items():
-            there = part[column]
-            matches = pc.is_null(there) if value is None else pc.equal(there, pa.scalar(value))
+            values = part[column]
+            matches = pc.is_null(values) if value is None else pc.equal(values, pa.scalar(value))
             part = part.filter(matches)
         values = {**constants, **{k: None if v is None else str(v) for k, v in combination.items()}}
         inside = layout.branch({column: values[column] for column in contract.partition})

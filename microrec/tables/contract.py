@@ -69,18 +69,18 @@ class Contract:
         """The columns inside the data files: all but the partition columns, which the transaction log holds."""
         return pa.schema([field for field in self.schema if field.name not in self.partition])
 
-    def check_schema(self, found: pa.Schema, *, without: frozenset[str] = frozenset()) -> None:
+    def check_schema(self, actual: pa.Schema, *, without: frozenset[str] = frozenset()) -> None:
         """Refuse anything but exactly the declared columns with exactly the declared types (order is free).
 
         Args:
-            found: schema of the rows at hand.
+            actual: schema of the rows at hand.
             without: columns the writer adds itself, which must not be in the rows.
 
         Raises:
             ContractViolation: naming the table and each extra, missing or retyped column.
         """
         declared = {c.name: c.type for c in self.columns if c.name not in without}
-        types = dict(zip(found.names, found.types, strict=True))
+        types = dict(zip(actual.names, actual.types, strict=True))
         wrong = [f"extra column {name}" for name in types if name not in declared]
         wrong += [f"missing column {name}" for name in declared if name not in types]
         wrong += [
@@ -88,28 +88,28 @@ class Contract:
             for name in declared
             if name in types and not _same_type(types[name], declared[name])
         ]
-        if wrong or len(found.names) != len(types):
+        if wrong or len(actual.names) != len(types):
             raise ContractViolation(f"{self.table}: {'; '.join(wrong) or 'a column appears twice'}")
 
 
-def _same_type(found: pa.DataType, declared: pa.DataType) -> bool:
+def _same_type(actual: pa.DataType, declared: pa.DataType) -> bool:
     """Equality of types, blind to the names and nullability Parquet and Spark give the elements of lists."""
-    if pa.types.is_large_string(found):
+    if pa.types.is_large_string(actual):
         return bool(pa.types.is_string(declared))
     if pa.types.is_list(declared) or pa.types.is_large_list(declared):
-        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
-        return is_list and _same_type(found.value_type, declared.value_type)
+        is_list = pa.types.is_list(actual) or pa.types.is_large_list(actual)
+        return is_list and _same_type(actual.value_type, declared.value_type)
     if pa.types.is_struct(declared):
         return (
-            pa.types.is_struct(found)
-            and found.num_fields == declared.num_fields
+            pa.types.is_struct(actual)
+            and actual.num_fields == declared.num_fields
             and all(
-                found.field(i).name == declared.field(i).name
-                and _same_type(found.field(i).type, declared.field(i).type)
+                actual.field(i).name == declared.field(i).name
+                and _same_type(actual.field(i).type, declared.field(i).type)
                 for i in range(declared.num_fields)
             )
         )
-    return bool(found == declared)
+    return bool(actual == declared)
 
 
 def arrow_type(ddl: str) -> pa.DataType:

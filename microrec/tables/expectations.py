@@ -92,7 +92,7 @@ def _context() -> gx.data_context.EphemeralDataContext:
 
 def _build(rule: Rule) -> gxe.Expectation:
     """The expectation by class, so that an unknown type or argument is an error and is not dropped."""
-    name = "".join(word.capitalize() for word in rule.type.split("_"))
+    name = "".join(part.capitalize() for part in rule.type.split("_"))
     try:
         return getattr(gxe, name)(**rule.kwargs)
     except AttributeError:

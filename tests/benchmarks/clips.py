@@ -179,7 +179,7 @@ def _places(known: clip_arrays.Clips) -> Doubles:
 
 def by_model(network: Any, of: Left) -> Doubles:
     """Chance to reach the clip and leave there: retention before it minus retention after."""
-    found = clip_interest.known(network, of.graph)
+    found = clip_interest.all_rows(network, of.graph)
     scores = []
     for place, _, chance in clip_interest.stays(network, found, of.user_idx, of.video_idx):
         after = clip_interest.retained(place, chance)

@@ -65,7 +65,7 @@ def told(rows: pa.Table, known: trends.Catalogue, served: list[int], **config: A
         rows,
         users=users(),
         served=np.array(served),
-        known=known,
+        catalogue=known,
         until=UNTIL,
         config=CONFIG.model_copy(update=config),
     )

@@ -190,7 +190,7 @@ def test_sequence_padding_changes_nothing(case: str, graph: Graph, training: boo
     network = build(case, graph, config).train(training)
     batch = batch_of(case, graph, config)
     padded = replace(batch, history=wider(batch.history, 7), future=wider(batch.future, 3))
-    assert not batch.history.there.all()
+    assert not batch.history.present.all()
     torch.testing.assert_close(network(padded), network(batch), atol=1e-5, rtol=1e-5)
     losses = []
     for one in (padded, batch):
@@ -198,7 +198,7 @@ def test_sequence_padding_changes_nothing(case: str, graph: Graph, training: boo
         losses.append(network.loss(one))
     torch.testing.assert_close(*losses)
     # what stands in an empty place is not looked at
-    there = batch.history.there
+    there = batch.history.present
     video = torch.where(there, batch.history.video, torch.arange(there.shape[1]) % 5)
     other = replace(batch, history=replace(batch.history, video=video))
     assert not torch.equal(video, batch.history.video)
@@ -221,7 +221,7 @@ def test_sequence_history_order_matters_where_it_should(case: str, graph: Graph)
     config = config_of(case)
     network = build(case, graph, config).eval()
     batch = batch_of(case, graph, config)
-    whole = batch.history.there.all(dim=1)[batch.of]
+    whole = batch.history.present.all(dim=1)[batch.of]
     assert whole.any()
     turned = Viewed(*(one.flip(1) for one in vars(batch.history).values()))
     one, other = (network(replace(batch, history=h)) for h in (batch.history, turned))

@@ -570,7 +570,7 @@ def test_plot_clips_are_of_the_final_fit_as_released(warehouse: arrow.Warehouse)
     graph = graph_arrays.build_graph(tables, fit="final")
     folder = warehouse.find_artefact(day=DAY, fit="final", model="clip_interest")
     network = exposures.load("clip_interest", folder, graph, device="cpu")
-    known = clip_interest.known(network, graph)
+    known = clip_interest.all_rows(network, graph)
     ((_, _, chance),) = clip_interest.stays(network, known, np.array([1]), np.array([1]))
     assert found.interest == pytest.approx(np.exp(chance), abs=1e-6)
     assert found.end_ms.tolist() == [5000, 10_000, 12_000]

@@ -350,10 +350,10 @@ def effects(booster: lightgbm.Booster, candidates: Pairs) -> dict[str, Float64s]
     if len(contributions):  # LightGBM explains no empty array
         contributions = np.asarray(booster.predict(candidates.values, pred_contrib=True))[:, :-1]
     groups: dict[str, Float64s] = {}
-    for place, name in enumerate(booster.feature_name()):
+    for feature, name in enumerate(booster.feature_name()):
         group = name.split("_", 1)[1] if name.startswith(OF_SOURCES) else name
         group = "known" if name in OF_PAIRS else group
-        groups[group] = groups.get(group, 0.0) + contributions[:, place]
+        groups[group] = groups.get(group, 0.0) + contributions[:, feature]
     return groups
 
 
@@ -371,9 +371,9 @@ def closed_effects(
         Points by source. [n_pairs] each
     """
     return {
-        name: closed.weight(name, history[candidates.user]) * candidates.values[:, place]
+        name: closed.weight(name, history[candidates.user]) * candidates.values[:, feature]
         for name in candidates.sources
-        for place in [candidates.names.index(f"points_{name}")]
+        for feature in [candidates.names.index(f"points_{name}")]
     }
 
 
@@ -398,10 +398,10 @@ def weights(
     """
     users, start, count = np.unique(user, return_index=True, return_counts=True)
     spread = np.zeros((len(users), len(effects)))
-    for place, name in enumerate(sorted(effects)):
+    for feature, name in enumerate(sorted(effects)):
         mean = np.add.reduceat(effects[name], start) / count
         square = np.add.reduceat((effects[name] - np.repeat(mean, count)) ** 2, start)
-        spread[:, place] = np.sqrt(square / count)
+        spread[:, feature] = np.sqrt(square / count)
     parts = []
     for bucket, least, most in buckets:
         n = history[users]

@@ -56,12 +56,14 @@ class Index:
         Returns:
             Lists by user, then rank, ties by video_idx.
         """
-        # Each is asked for as many more as they have seen, rounded up: whom else it is asked for does not matter.
+        # As many more are wanted as the user has seen, rounded up: whose other lists are searched changes nothing.
         n_seen = np.maximum(np.diff(seen.indptr)[users], 1)
-        asked = np.minimum(k + 2 ** np.ceil(np.log2(n_seen)), len(self.catalogue.idx)).astype(int)
+        n_wanted = np.minimum(k + 2 ** np.ceil(np.log2(n_seen)), len(self.catalogue.idx)).astype(
+            int
+        )
         parts = []
-        for n in np.unique(asked):
-            alike = users[asked == n]
+        for n in np.unique(n_wanted):
+            alike = users[n_wanted == n]
             cuts = range(0, len(alike), BLOCK)
             parts += [self._of_block(user, alike[at : at + BLOCK], seen, k, int(n)) for at in cuts]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
@@ -69,16 +71,16 @@ class Index:
         return Lists(*(column[by_user] for column in columns))
 
     def _of_block(
-        self, user: Floats, users: Indices, seen: sparse.csr_matrix, k: int, asked: int
+        self, user: Floats, users: Indices, seen: sparse.csr_matrix, k: int, n_wanted: int
     ) -> Lists:
-        self.codes.k_factor = min(self.depth, len(self.catalogue.idx) / asked)
+        self.codes.k_factor = min(self.depth, len(self.catalogue.idx) / n_wanted)
         vectors = np.ascontiguousarray(user[users], np.float32)
-        scores, places = self.codes.search(vectors, asked)
-        row = np.repeat(np.arange(len(users)), asked)
+        scores, places = self.codes.search(vectors, n_wanted)
+        row = np.repeat(np.arange(len(users)), n_wanted)
         score = scores.ravel()
-        place = places.ravel()
-        video = self.catalogue.idx[place]
-        free = (place >= 0) & ~_are_in(seen[users], row, video)
+        position = places.ravel()
+        video = self.catalogue.idx[position]
+        free = (position >= 0) & ~_are_in(seen[users], row, video)
         row = row[free]
         video = video[free]
         score = score[free]
@@ -130,18 +132,18 @@ def index(
     return None
 
 
-def shares(found: Bools, user: Indices) -> Floats:
+def shares(is_found: Bools, user: Indices) -> Floats:
     """Return the share of each user's places that were found.
 
     Args:
-        found: whether the video of a place was found. [n_places]
+        is_found: whether the video of a place was found. [n_places]
         user: user_idx of each place, ascending. [n_places]
 
     Returns:
         Recall by user, in the order of user_idx. [n_users]
     """
     _, start, size = np.unique(user, return_index=True, return_counts=True)
-    share: Floats = np.add.reduceat(found.astype(np.float64), start) / size
+    share: Floats = np.add.reduceat(is_found.astype(np.float64), start) / size
     return share
 
 
@@ -164,7 +166,7 @@ def _keys(parts: Iterator[Lists] | list[Lists]) -> Indices:
 
 
 def _are_in(pairs: sparse.csr_matrix, row: Indices, column: Indices) -> Bools:
-    """Whether a matrix has an entry at each place [n]."""
+    """Whether a matrix has an entry at each row and column [n]."""
     rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
-    there = pack(rows, pairs.indices)
-    return np.isin(pack(row, column), there)
+    entries = pack(rows, pairs.indices)
+    return np.isin(pack(row, column), entries)

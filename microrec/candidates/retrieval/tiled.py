@@ -9,7 +9,7 @@ one tile and the lists of its users, however many users and videos there are.
 
 Exact means: the lists are those that sorting all scores would give, equal scores by the smaller
 video_idx. The scores are float32 products by BLAS, whose last bits depend on the shape of the product
-and on the place of a row in it; tiles of one size do not change that (2 % of the scores differ when
+and on the position of a row in it; tiles of one size do not change that (2 % of the scores differ when
 384 rows change places). The same users in the same order get the same bits, with any number of
 `threads`. In other company, other tiles or with other threads of BLAS a score may differ in its last
 bits, and two videos that close may change places: so it is with dense blocks of scores, too.
@@ -45,12 +45,12 @@ class Catalogue(NamedTuple):
 
     Shapes:
         vectors: float32 [n_allowed, dim]; idx: [n_allowed], their video_idx, ascending;
-        place: [n_videos], where a video is among them, -1 if it is not
+        position: [n_videos], where a video is among them, -1 if it is not
     """
 
     vectors: Float32s
     idx: Int32s
-    place: Int32s
+    position: Int32s
 
     @classmethod
     def of(cls, video: Floats, allowed: Bools) -> "Catalogue":
@@ -64,9 +64,9 @@ class Catalogue(NamedTuple):
             The catalogue, whose vectors are a copy if not all videos are allowed.
         """
         idx = np.flatnonzero(allowed).astype(np.int32)
-        place = np.where(allowed, np.cumsum(allowed) - 1, -1).astype(np.int32)
+        position = np.where(allowed, np.cumsum(allowed) - 1, -1).astype(np.int32)
         vectors = video if len(idx) == len(video) else video[idx]
-        return cls(np.asarray(vectors, np.float32), idx, place)
+        return cls(np.asarray(vectors, np.float32), idx, position)
 
 
 class Lists(NamedTuple):
@@ -82,13 +82,13 @@ class _Held(NamedTuple):
     """Lists of a block of users while videos pass by.
 
     Shapes:
-        score, place: [n_rows, n_places], by place; size: [n_rows], places filled; bound: [n_rows],
+        score, position: [n_rows, n_places], by position; size: [n_rows], places filled; bound: [n_rows],
         what a score must beat; barred: places that are barred, ascending in each row; ahead, end:
         [n_rows], those of a row that are still to come
     """
 
     score: Float32s
-    place: Int32s
+    position: Int32s
     size: Int64s
     bound: Float32s
     barred: Int32s
@@ -184,10 +184,10 @@ def _filled(vectors: Float32s, rows: int) -> Float32s:
 def _barred(catalogue: Catalogue, seen: sparse.csr_matrix) -> tuple[Int32s, Int64s]:
     """Places each user has seen, ascending, and where each user's start: [n_seen], [n_users + 1]."""
     seen.sort_indices()
-    place = catalogue.place[seen.indices]
-    allowed = place >= 0
+    position = catalogue.position[seen.indices]
+    allowed = position >= 0
     before = np.concatenate([[0], np.cumsum(allowed)])
-    return place[allowed], before[seen.indptr]
+    return position[allowed], before[seen.indptr]
 
 
 def _sorted(held: _Held, catalogue: Catalogue, users: Indices, k: int) -> Lists:
@@ -201,7 +201,7 @@ def _sorted(held: _Held, catalogue: Catalogue, users: Indices, k: int) -> Lists:
     keys.sort(axis=1)
     row, rank = np.nonzero(entry[:k] < size)
     entry = keys[row, rank] & 0x7FFFFFFF
-    video = catalogue.idx[held.place[row, entry]]
+    video = catalogue.idx[held.position[row, entry]]
     return Lists(users[row], rank + 1, video, held.score[row, entry])
 
 
@@ -225,17 +225,17 @@ def offer(tile: Any, first: int, k: int, held: _Held) -> None:
     n_columns = tile.shape[1]
     full = held.score.shape[1] - CHUNK
     for row in range(tile.shape[0]):
-        scores, held_score, held_place = tile[row], held.score[row], held.place[row]
+        scores, held_score, held_position = tile[row], held.score[row], held.position[row]
         _bar(scores, first, row, held)
         bound, size = held.bound[row], held.size[row]
         for start in range(0, n_columns, CHUNK):
             if not _reached(scores[start : start + CHUNK], bound):
                 continue
             if size > full:
-                bound, size = _cut(held_score, held_place, size, k)
+                bound, size = _cut(held_score, held_position, size, k)
             for column in range(start, start + CHUNK):
                 if scores[column] > bound:
-                    held_score[size], held_place[size] = scores[column], first + column
+                    held_score[size], held_position[size] = scores[column], first + column
                     size += 1
         held.bound[row], held.size[row] = bound, size
 
@@ -259,7 +259,7 @@ def _reached(scores: Any, bound: float) -> bool:
 
 
 @_compiled
-def _cut(score: Any, place: Any, size: int, k: int) -> Any:
+def _cut(score: Any, position: Any, size: int, k: int) -> Any:
     """Leave the k best and perhaps a few more, in their order; gives the new bound and size.
 
     The bound is found by halving the span of values: where it lets few enough through it will do.
@@ -286,21 +286,21 @@ def _cut(score: Any, place: Any, size: int, k: int) -> Any:
         tied = score[at] == bound and room > 0
         if score[at] > bound or tied:
             room -= tied
-            score[kept], place[kept] = score[at], place[at]
+            score[kept], position[kept] = score[at], position[at]
             kept += 1
     return bound, kept
 
 
 @_compiled
 def _order(value: Any) -> Any:
-    """The place of a float32 among all of them, ascending; that of 0 is 0."""
+    """The position of a float32 among all of them, ascending; that of 0 is 0."""
     bits = np.int64(np.float32(value).view(np.int32))
     return bits if bits >= 0 else -(bits + SIGN)
 
 
 @_compiled
 def _value(order: int) -> Any:
-    """The float32 at a place."""
+    """The float32 at a position."""
     bits = order if order >= 0 else -order - SIGN
     return np.int32(bits).view(np.float32)
 

@@ -122,21 +122,21 @@ class Pairs:
     """Users and clips of a batch.
 
     Shapes:
-        asked: [n_asked]; person, at, label, viewing: [n_pairs]; evidence: [n_pairs, N_EVIDENCE]
+        targets: [n_targets]; user, target, label, viewing: [n_pairs]; evidence: [n_pairs, N_EVIDENCE]
     """
 
-    n_people: int
-    """Users as of a day: those of the pairs, and the viewers of a clip in `asked`."""
+    n_users: int
+    """Users as of a day: those of the pairs, and the viewers of a clip in `targets`."""
     read: Read
-    asked: Tensor
+    targets: Tensor
     """Positions of the pairs' clips as of a day, each once, in `read`."""
-    of_people: tuple[Links, Links]
+    user_links: tuple[Links, Links]
     """From clips to who watched them through (+), and to who left in them (-)."""
-    of_clips: tuple[Links, Links]
-    """From users to the clips in `asked`."""
-    person: Tensor
-    at: Tensor
-    """Position in `asked`."""
+    clip_links: tuple[Links, Links]
+    """From users to the clips in `targets`."""
+    user: Tensor
+    target: Tensor
+    """Position in `targets`."""
     evidence: Tensor
     label: Tensor
     """1 where the clip was watched through, 0 where the viewer left."""
@@ -196,25 +196,28 @@ class Reader:
         """
         edges = self.clips.edges
         zeros = np.zeros(len(user), dtype=np.int64)
-        clip_days, at = np.unique(_joined(clip, day), return_inverse=True)
+        clip_days, target = np.unique(_joined(clip, day), return_inverse=True)
         viewers = self._latest(self.by_clip, clip_days, self.config.fan_out[1])
         near = [_joined(edges.user_idx[edge], _parted(clip_days)[1][of]) for of, edge in viewers]
-        user_days, person = np.unique(
+        user_days, user_row = np.unique(
             np.concatenate([_joined(user, day), *near]), return_inverse=True
         )
-        of_pairs, *of_viewers = np.split(person, np.cumsum([len(user), len(near[0])]))
+        of_pairs, *of_viewers = np.split(user_row, np.cumsum([len(user), len(near[0])]))
         watched = self._latest(self.by_user, user_days, self.config.fan_out[0])
         read = self._read(_parted(clip_days)[0], watched)
         rows = [np.searchsorted(read, edges.clip[edge]) for _, edge in watched]
-        evidence = [self.counts.of_clips(*_parted(clip_days))[at], self.counts.of_users(user, day)]
+        evidence = [
+            self.counts.of_clips(*_parted(clip_days))[target],
+            self.counts.of_users(user, day),
+        ]
         return Pairs(
-            n_people=len(user_days),
+            n_users=len(user_days),
             read=self._rows(read),
-            asked=torch.from_numpy(np.searchsorted(read, _parted(clip_days)[0])),
-            of_people=self._links(rows, watched, user_days),
-            of_clips=self._links(of_viewers, viewers, clip_days),
-            person=torch.from_numpy(of_pairs),
-            at=torch.from_numpy(at),
+            targets=torch.from_numpy(np.searchsorted(read, _parted(clip_days)[0])),
+            user_links=self._links(rows, watched, user_days),
+            clip_links=self._links(of_viewers, viewers, clip_days),
+            user=torch.from_numpy(of_pairs),
+            target=torch.from_numpy(target),
             evidence=torch.from_numpy(np.concatenate(evidence, axis=1)),
             label=torch.from_numpy((zeros if label is None else label).astype(np.float32)),
             viewing=torch.from_numpy(zeros if viewing is None else viewing),
@@ -241,7 +244,7 @@ class Reader:
     def _latest(
         self, ledgers: Sequence[Ledger], keys: Int64s, n: int
     ) -> list[tuple[Int64s, Int64s]]:
-        """Of both signs the latest edges of accounts before days: place of the key, and the edge."""
+        """Of both signs the latest edges of accounts before days: position of the key, and the edge."""
         if not self.config.graph:
             none = np.zeros(0, dtype=np.int64)
             return [(none, none), (none, none)]
@@ -260,7 +263,7 @@ class Reader:
     def _rows(self, read: Int64s) -> Read:
         videos, video = np.unique(self.video[read], return_inverse=True)
         place = np.minimum(self.number[read], N_PLACES - 1)
-        before, after = (self._place(read, step) for step in (-1, 1))
+        before, after = (self._position_beside(read, step) for step in (-1, 1))
         return Read(*map(torch.from_numpy, (videos, video, place, read, before, after)))
 
     def _links(
@@ -291,12 +294,12 @@ class Reader:
         neighbours: Int64s = other[self.video[other] == self.video[clip]]
         return neighbours
 
-    def _place(self, read: Int64s, step: int) -> Int64s:
+    def _position_beside(self, read: Int64s, step: int) -> Int64s:
         """Position of the clip before or after among those that are read, -1 where there is none."""
         other = read + step
-        place = np.minimum(np.searchsorted(read, other), max(len(read) - 1, 0))
-        same = (read[place] == other) & (self.video[read[place]] == self.video[read])
-        return np.where(same, place, -1)
+        position = np.minimum(np.searchsorted(read, other), max(len(read) - 1, 0))
+        same = (read[position] == other) & (self.video[read[position]] == self.video[read])
+        return np.where(same, position, -1)
 
 
 def blocks(n: int, size: int) -> Iterator[Int64s]:

@@ -141,9 +141,9 @@ class ClipInterest(VideoNetwork):
     def forward(self, batch: Pairs) -> Tensor:
         """Logits of the pairs."""
         z = self.rows(batch.read)
-        p, q = self.people(batch, z)
+        p, q = self.users(batch, z)
         g = self.clips(batch, z, p, q)
-        return self.logits(p[batch.person], q[batch.person], g[batch.at], batch.evidence)
+        return self.logits(p[batch.user], q[batch.user], g[batch.target], batch.evidence)
 
     def rows(self, read: Read) -> Tensor:
         """Return the rows z of the clips that are read. [n_rows, dim]."""
@@ -153,13 +153,13 @@ class ClipInterest(VideoNetwork):
             rows = rows + self.own(self.vector[read.clip])
         if self.config.neighbours:
             near = [
-                layer(rows[place] * (place >= 0).unsqueeze(1))
-                for layer, place in zip(self.beside, (read.before, read.after), strict=True)
+                layer(rows[position] * (position >= 0).unsqueeze(1))
+                for layer, position in zip(self.beside, (read.before, read.after), strict=True)
             ]
             rows = rows + near[0] + near[1]
         return rows
 
-    def people(self, batch: Pairs, z: Tensor) -> tuple[Tensor, Tensor]:
+    def users(self, batch: Pairs, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows p and q of the users.
 
         Args:
@@ -167,11 +167,11 @@ class ClipInterest(VideoNetwork):
             z: rows of the clips that are read. [n_rows, dim]
 
         Returns:
-            [n_people, dim] each.
+            [n_users, dim] each.
         """
-        positive, negative = batch.of_people
-        p = torch.relu(self.to_people(self._mean(z, positive, batch.n_people)))
-        q = torch.relu(self.to_people(self._mean(z, negative, batch.n_people)))
+        positive, negative = batch.user_links
+        p = torch.relu(self.to_people(self._mean(z, positive, batch.n_users)))
+        q = torch.relu(self.to_people(self._mean(z, negative, batch.n_users)))
         return p, q
 
     def clips(self, batch: Pairs, z: Tensor, p: Tensor, q: Tensor) -> Tensor:
@@ -180,16 +180,16 @@ class ClipInterest(VideoNetwork):
         Args:
             batch: the pairs.
             z: rows of the clips that are read. [n_rows, dim]
-            p: of the users. [n_people, dim]
-            q: of the users. [n_people, dim]
+            p: of the users. [n_users, dim]
+            q: of the users. [n_users, dim]
 
         Returns:
-            [n_asked, dim].
+            [n_targets, dim].
         """
-        n, (positive, negative) = len(batch.asked), batch.of_clips
+        n, (positive, negative) = len(batch.targets), batch.clip_links
         liked = torch.relu(self.to_clips(self._mean(p, positive, n)))
         left = torch.relu(self.to_clips(self._mean(q, negative, n)))
-        joined: Tensor = 0.5 * (liked + left) + self.content(z[batch.asked])
+        joined: Tensor = 0.5 * (liked + left) + self.content(z[batch.targets])
         return joined
 
     def logits(self, p: Tensor, q: Tensor, g: Tensor, evidence: Tensor) -> Tensor:
@@ -357,7 +357,7 @@ def log_loss(network: Any, reader: Reader, examples: Viewings) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class AllRows:
     """What a network makes of everybody and everything at the end of what the fit sees.
 
     Shapes:
@@ -373,7 +373,7 @@ class Known:
 
 
 @torch.no_grad()
-def known(network: ClipInterest, graph: Graph) -> Known:
+def all_rows(network: ClipInterest, graph: Graph) -> AllRows:
     """Return the rows of all users and all clips, computed in blocks.
 
     Args:
@@ -396,19 +396,19 @@ def known(network: ClipInterest, graph: Graph) -> Known:
     g = []
     for user in blocks(graph.n_users if clips.n_clips else 0, ROWS_AT_ONCE):
         batch = reader.pairs(user, np.zeros_like(user), day(len(user))).to(device)
-        rows = network.people(batch, network.rows(batch.read))
-        p.append(rows[0][batch.person])
-        q.append(rows[1][batch.person])
+        rows = network.users(batch, network.rows(batch.read))
+        p.append(rows[0][batch.user])
+        q.append(rows[1][batch.user])
     for clip in blocks(clips.n_clips, ROWS_AT_ONCE):
         batch = reader.pairs(np.zeros_like(clip), clip, day(len(clip))).to(device)
         z = network.rows(batch.read)
-        g.append(network.clips(batch, z, *network.people(batch, z))[batch.at])
+        g.append(network.clips(batch, z, *network.users(batch, z))[batch.target])
     no_rows = [torch.zeros(0, network.config.dim, device=device)]
     users = np.arange(graph.n_users)
     all_clips = np.arange(clips.n_clips)
     of_user = torch.from_numpy(reader.counts.of_users(users, day(len(users))))
     of_clip = torch.from_numpy(reader.counts.of_clips(all_clips, day(len(all_clips))))
-    return Known(
+    return AllRows(
         clips,
         torch.cat(no_rows + p),
         torch.cat(no_rows + q),
@@ -420,18 +420,18 @@ def known(network: ClipInterest, graph: Graph) -> Known:
 
 @torch.no_grad()
 def stays(
-    network: ClipInterest, rows: Known, user_idx: NDArray[Any], video_idx: NDArray[Any]
+    network: ClipInterest, rows: AllRows, user_idx: NDArray[Any], video_idx: NDArray[Any]
 ) -> Iterator[tuple[Int64s, Int64s, NDArray[np.float64]]]:
     """Chances that users who reach a clip of a video watch it through.
 
     Args:
         network: of a fit.
-        rows: what `known` returned of the same network.
+        rows: what `all_rows` returned of the same network.
         user_idx: [n_pairs].
         video_idx: [n_pairs].
 
     Yields:
-        Blocks of: place of the pair, the clip, ln of the chance; all clips of a pair in one block, in
+        Blocks of: position of the pair, the clip, ln of the chance; all clips of a pair in one block, in
         order. A video of unknown length has none.
     """
     device = rows.p.device
@@ -439,28 +439,28 @@ def stays(
     video_idx = video_idx.astype(np.int64)
     for start in range(0, len(user_idx), SCORED_AT_ONCE):
         block = slice(start, start + SCORED_AT_ONCE)
-        place, clip = rows.clips.of(video_idx[block])
-        user = torch.from_numpy(user_idx[block][place]).to(device)
+        pair, clip = rows.clips.of(video_idx[block])
+        user = torch.from_numpy(user_idx[block][pair]).to(device)
         of = torch.from_numpy(clip).to(device)
         evidence = torch.cat([rows.of_clip[of], rows.of_user[user]], dim=1)
         logits = network.logits(rows.p[user], rows.q[user], rows.g[of], evidence)
         chance = functional.logsigmoid(logits.double()).cpu().numpy()
-        yield start + place, clip, chance
+        yield start + pair, clip, chance
 
 
-def retained(place: Int64s, chance: NDArray[np.float64]) -> NDArray[np.float64]:
+def retained(pair: Int64s, chance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ln of the chance to watch the clips up to each through: sums within a block of `stays`.
 
     Args:
-        place: of the pair of each clip. [n]
+        pair: position of the pair of each clip. [n]
         chance: ln of the chance to watch it through. [n]
 
     Returns:
         [n].
     """
-    new = np.flatnonzero(np.diff(place, prepend=-1))
+    new = np.flatnonzero(np.diff(pair, prepend=-1))
     total = np.cumsum(chance)
-    before = np.repeat(total[new] - chance[new], np.diff(np.append(new, len(place))))
+    before = np.repeat(total[new] - chance[new], np.diff(np.append(new, len(pair))))
     return total - before
 
 
@@ -477,7 +477,7 @@ def audience(
     Returns:
         Retention at the end of every clip [n_groups, n_clips]; 1 - r_k / r_(k-1) is the hazard.
     """
-    rows = known(network, graph)
+    rows = all_rows(network, graph)
     videos = np.arange(graph.n_videos)
     retention = np.full((len(groups), rows.clips.n_clips), np.nan)
     for row, users in zip(retention, groups, strict=True):
@@ -485,8 +485,8 @@ def audience(
             continue
         row[:] = 0.0
         user = np.tile(np.asarray(users, dtype=np.int64), len(videos))
-        for place, clip, chance in stays(network, rows, user, np.repeat(videos, len(users))):
-            np.add.at(row, clip, np.exp(retained(place, chance)) / len(users))
+        for pair, clip, chance in stays(network, rows, user, np.repeat(videos, len(users))):
+            np.add.at(row, clip, np.exp(retained(pair, chance)) / len(users))
     return retention
 
 
@@ -506,13 +506,13 @@ def scores(
     Returns:
         [n_pairs].
     """
-    rows = known(network, graph)
+    rows = all_rows(network, graph)
     clips = rows.clips
     goal = network.config.goal_ms
     length = np.maximum(clips.end_ms - clips.start_ms, 1)
     part = np.clip((goal - clips.start_ms) / length, 0, 1)
     total = np.zeros(len(user_idx))
-    for place, clip, chance in stays(network, rows, user_idx, video_idx):
-        np.add.at(total, place, part[clip] * chance)
+    for pair, clip, chance in stays(network, rows, user_idx, video_idx):
+        np.add.at(total, pair, part[clip] * chance)
     cut = np.diff(clips.first)[video_idx] > 0
     return np.where(cut, total, NO_CLIPS).astype(np.float32)

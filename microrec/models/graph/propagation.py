@@ -384,21 +384,21 @@ def _add_rows(  # noqa: PLR0913 - compiled code takes arrays, not objects
     MKL's product, which torch would call, takes 1.8 times as long.
     """
     for row in range(start, stop):
-        place, end = starts[row], starts[row + 1]
+        entry, end = starts[row], starts[row + 1]
         total = out[row]
-        while place + 4 <= end:
-            a, b = x[columns[place]], x[columns[place + 1]]
-            c, d = x[columns[place + 2]], x[columns[place + 3]]
+        while entry + 4 <= end:
+            a, b = x[columns[entry]], x[columns[entry + 1]]
+            c, d = x[columns[entry + 2]], x[columns[entry + 3]]
             # Read before the loop: for all the compiler knows, `out` overlaps them.
-            u, v, w, z = values[place], values[place + 1], values[place + 2], values[place + 3]
+            u, v, w, z = values[entry], values[entry + 1], values[entry + 2], values[entry + 3]
             for j in range(len(total)):
                 total[j] += u * a[j] + v * b[j] + w * c[j] + z * d[j]
-            place += 4
-        while place < end:
-            a, u = x[columns[place]], values[place]
+            entry += 4
+        while entry < end:
+            a, u = x[columns[entry]], values[entry]
             for j in range(len(total)):
                 total[j] += u * a[j]
-            place += 1
+            entry += 1
 
 
 def _starts(sorted_idx: Any, n: int) -> Tensor:

@@ -69,8 +69,8 @@ class Sampler:
         self.users, self.start, self.degree = map(torch.from_numpy, (users, start, degree))
         # Unwatched videos below a user's i-th watched one: ascending within the user and, by the
         # offset, over all users.
-        place = np.arange(len(edges)) - start[edges.user_idx]
-        below = (np.cumsum(warm) - 1)[edges.video_idx] - place
+        rank = np.arange(len(edges)) - start[edges.user_idx]
+        below = (np.cumsum(warm) - 1)[edges.video_idx] - rank
         self.below = torch.from_numpy(edges.user_idx.astype(np.int64) * (self.n_warm + 1) + below)
 
     def by_users(self, n: int, generator: torch.Generator) -> Triples:

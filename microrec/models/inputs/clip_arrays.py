@@ -130,8 +130,8 @@ class Ledger:
         """
         start, end = self._span(account, day)
         counts = np.minimum(end - start, n)
-        place, within = positions(counts)
-        return place, self.entry[(end - counts)[place] + within]
+        key, offset = positions(counts)
+        return key, self.entry[(end - counts)[key] + offset]
 
     def _span(self, account: Int64s, day: Int64s) -> tuple[Int64s, Int64s]:
         start = np.searchsorted(self.key, account << self.SHIFT)
@@ -206,10 +206,10 @@ def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, layout: ClipLayout) -> F
     middle = (layout.start_ms + layout.end_ms) // 2
     of = copied(rows["video_idx"], np.int64)
     begins = copied(rows["start_ms"], np.int64)
-    place = np.searchsorted(pack(of, begins), pack(video, middle), side="right") - 1
-    place = np.maximum(place, 0)
-    present = (of[place] == video) & (begins[place] <= middle)
-    present &= middle < copied(rows["end_ms"], np.int64)[place]
+    row = np.searchsorted(pack(of, begins), pack(video, middle), side="right") - 1
+    row = np.maximum(row, 0)
+    present = (of[row] == video) & (begins[row] <= middle)
+    present &= middle < copied(rows["end_ms"], np.int64)[row]
     flat = np.asarray(pc.list_flatten(rows["vector"]), dtype=np.float32).reshape(-1, dim)
-    vector[present] = flat[place[present]]
+    vector[present] = flat[row[present]]
     return vector

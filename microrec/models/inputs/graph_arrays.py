@@ -329,17 +329,17 @@ def _features(rows: pa.Table, video_id: pa.ChunkedArray) -> dict[str, Features]:
     features = {}
     for modality in sorted(pc.unique(rows["modality"]).to_pylist()):
         of_it = rows.filter(pc.equal(rows["modality"], modality))
-        place = pc.index_in(of_it["video_id"], value_set=video_id.combine_chunks())
-        of_it = of_it.filter(pc.is_valid(place))
-        place = place.drop_null()
+        row = pc.index_in(of_it["video_id"], value_set=video_id.combine_chunks())
+        of_it = of_it.filter(pc.is_valid(row))
+        row = row.drop_null()
         if len(of_it):
             features[modality] = _place(
-                of_it["vector"], copied(place, np.int64), modality, len(video_id)
+                of_it["vector"], copied(row, np.int64), modality, len(video_id)
             )
     return features
 
 
-def _place(vectors: pa.ChunkedArray, place: Instants, modality: str, n_videos: int) -> Features:
+def _place(vectors: pa.ChunkedArray, row: Instants, modality: str, n_videos: int) -> Features:
     """Lay equally long vectors out as a matrix; all-zero ones count as missing."""
     lengths = np.unique(copied(pc.list_value_length(vectors), np.int64))
     if len(lengths) != 1:
@@ -348,7 +348,7 @@ def _place(vectors: pa.ChunkedArray, place: Instants, modality: str, n_videos: i
             f"({lengths[:5].tolist()}), {len(vectors)} rows"
         )
     vector = np.zeros((n_videos, int(lengths[0])), dtype=np.float32)
-    vector[place] = copied(pc.list_flatten(vectors), np.float32).reshape(len(vectors), -1)
+    vector[row] = copied(pc.list_flatten(vectors), np.float32).reshape(len(vectors), -1)
     return Features(vector=vector, present=np.any(vector != 0, axis=1))
 
 

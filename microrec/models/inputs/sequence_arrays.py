@@ -64,17 +64,17 @@ class Steps:
         ends = self.indptr[rows + 1]
         counts = np.diff(self.indptr)[rows]
         width = max(1, min(length, int(counts.max(initial=0))))
-        place = ends[:, None] - width + np.arange(width)
-        there = place >= self.indptr[rows][:, None]
-        place = np.where(there, place, 0)
+        step = ends[:, None] - width + np.arange(width)
+        present = step >= self.indptr[rows][:, None]
+        step = np.where(present, step, 0)
         if not len(self.video_idx):
-            zeros = np.zeros(place.shape, dtype=np.int64)
-            return Padded(there, zeros, zeros, zeros.astype(np.float32))
+            zeros = np.zeros(step.shape, dtype=np.int64)
+            return Padded(present, zeros, zeros, zeros.astype(np.float32))
         return Padded(
-            there,
-            np.where(there, self.video_idx[place], 0).astype(np.int64),
-            np.where(there, self.at[place], 0),
-            np.where(there, self.weight[place], 0).astype(np.float32),
+            present,
+            np.where(present, self.video_idx[step], 0).astype(np.int64),
+            np.where(present, self.at[step], 0),
+            np.where(present, self.weight[step], 0).astype(np.float32),
         )
 
 
@@ -86,7 +86,7 @@ class Padded:
         every array: [n_rows, width]
     """
 
-    there: Bools
+    present: Bools
     video_idx: NDArray[np.int64]
     at: Instants
     weight: Float32s
@@ -144,8 +144,8 @@ class Sequences:
 
     def before(self, instant: int) -> "Sequences":
         """Return the same rows with what was known at an instant before their cuts."""
-        known = self.history.before(instant), self.future.before(instant)
-        return replace(self, history=known[0], future=known[1])
+        earlier = self.history.before(instant), self.future.before(instant)
+        return replace(self, history=earlier[0], future=earlier[1])
 
 
 def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequences:
@@ -181,7 +181,7 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
     shown = shown.filter(pc.less(microseconds(shown["started_at"]), cut)).sort_by(order)
     of_cut = instants(shown["cut_at"])
     exposures = Exposures(
-        row=_place(key, _key(of_cut, shown["user_idx"].to_numpy()), "exposures"),
+        row=_rows_of(key, _key(of_cut, shown["user_idx"].to_numpy()), "exposures"),
         user_idx=_within(shown["user_idx"], n_users, "exposures"),
         video_idx=_within(shown["video_idx"], n_videos, "exposures"),
         at=instants(shown["started_at"]),
@@ -196,7 +196,7 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
         user_idx=_within(rows["user_idx"], n_users, "sequences"),
         history=_steps(rows["history"], n_videos),
         future=_steps(rows["future"], n_videos),
-        serving=_place(key, _key(np.full(n_users, cut), everyone), "users"),
+        serving=_rows_of(key, _key(np.full(n_users, cut), everyone), "users"),
         exposures=exposures,
         validation=exposures.taken(is_last) if fit == "trial" else None,
     )
@@ -207,13 +207,13 @@ def _key(cut_at: Instants, user_idx: Int32s) -> NDArray[np.int64]:
     return pack(cut_at // 86_400_000_000, user_idx)
 
 
-def _place(key: NDArray[np.int64], wanted: NDArray[np.int64], table: str) -> NDArray[np.int64]:
+def _rows_of(key: NDArray[np.int64], wanted: NDArray[np.int64], table: str) -> NDArray[np.int64]:
     """Row of each wanted (cut, user)."""
-    place = np.minimum(np.searchsorted(key, wanted), max(len(key) - 1, 0))
-    missing = int(np.count_nonzero(key[place] != wanted)) if len(key) else len(wanted)
+    row = np.minimum(np.searchsorted(key, wanted), max(len(key) - 1, 0))
+    missing = int(np.count_nonzero(key[row] != wanted)) if len(key) else len(wanted)
     if missing:
         raise ContractViolation(f"sequences: no row for {missing} of {len(wanted)} {table}")
-    return place
+    return row
 
 
 def _steps(lists: pa.ChunkedArray, n_videos: int) -> Steps:

@@ -60,7 +60,7 @@ class Din(VideoNetwork):
         rows = self.videos(batch.videos, self.noise)  # [n_videos_of_batch, dim]
         candidate = functional.embedding(batch.video, rows)  # [n_pairs, dim]
         interest = self.interest(batch, rows, candidate)
-        size = torch.log1p(batch.history.there.sum(1, keepdim=True).float())[batch.of]
+        size = torch.log1p(batch.history.present.sum(1, keepdim=True).float())[batch.of]
         joined = torch.cat([candidate, interest, interest * candidate, size], dim=1)
         logit: Tensor = self.head(joined, self.noise).squeeze(1)
         return logit
@@ -78,7 +78,7 @@ class Din(VideoNetwork):
         Returns:
             [n_pairs, dim].
         """
-        present = batch.history.there[batch.of]  # [n_pairs, width]
+        present = batch.history.present[batch.of]  # [n_pairs, width]
         lengths = present.sum(1)
         pair = torch.arange(len(present), device=present.device).repeat_interleave(lengths)
         query = functional.embedding(pair, candidate)  # [n_viewings, dim]

@@ -51,7 +51,7 @@ class Dnn(VideoNetwork):
         """Logits of the pairs."""
         rows = self.videos(batch.videos, self.noise)  # [n_videos_of_batch, dim]
         candidate = functional.embedding(batch.video, rows)  # [n_pairs, dim]
-        present = batch.history.there.unsqueeze(2)  # [n_rows, width, 1]
+        present = batch.history.present.unsqueeze(2)  # [n_rows, width, 1]
         n = present.sum(1).float()  # [n_rows, 1]
         watched = functional.embedding(batch.history.video, rows) * present
         mean = functional.embedding(batch.of, watched.sum(1) / n.clamp(min=1))  # [n_pairs, dim]

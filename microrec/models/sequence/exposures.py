@@ -71,7 +71,7 @@ class ExposureConfig(BaseModel):
 class Viewed:
     """Padded steps of the rows of a batch. Shapes: every tensor [n_rows, width]."""
 
-    there: Tensor
+    present: Tensor
     video: Tensor
     """Position among the batch's videos, 0 where there is none."""
     age: Tensor
@@ -434,15 +434,15 @@ def pairs(
     rows, of = np.unique(row, return_inverse=True)
     history = sequences.history.padded(rows, config.history_length)
     future = sequences.future.padded(rows, config.history_length)
-    used = (video_idx, history.video_idx[history.there], future.video_idx[future.there])
+    used = (video_idx, history.video_idx[history.present], future.video_idx[future.present])
     videos = np.unique(np.concatenate([ids.astype(np.int64) for ids in used]))
     cut_at = sequences.cut_at[rows]
 
     def viewed(steps: Padded) -> Viewed:
-        video = np.where(steps.there, np.searchsorted(videos, steps.video_idx), 0)
-        age = np.where(steps.there, (cut_at[:, None] - steps.at) / 1e6, 0).astype(np.float32)
+        video = np.where(steps.present, np.searchsorted(videos, steps.video_idx), 0)
+        age = np.where(steps.present, (cut_at[:, None] - steps.at) / 1e6, 0).astype(np.float32)
         weight = steps.weight.astype(np.float32)
-        return Viewed(*(torch.from_numpy(array) for array in (steps.there, video, age, weight)))
+        return Viewed(*(torch.from_numpy(array) for array in (steps.present, video, age, weight)))
 
     return Batch(
         of=torch.from_numpy(of),

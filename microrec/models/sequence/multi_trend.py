@@ -83,13 +83,13 @@ class Half:
     """History or future of the rows of a batch.
 
     Shapes:
-        x: [n_rows, width, dim]; m, there, age: [n_rows, width]; share: [n_rows, width, K], the
+        x: [n_rows, width, dim]; m, present, age: [n_rows, width]; share: [n_rows, width, K], the
         logits it starts from before routing; mass: [n_rows, K]; trends: [n_rows, K, dim]
     """
 
     x: Tensor
     m: Tensor
-    there: Tensor
+    present: Tensor
     age: Tensor
     share: Tensor
     mass: Tensor
@@ -100,7 +100,7 @@ class Half:
         of = self.share.argmax(dim=2).unsqueeze(2) == torch.arange(
             self.share.shape[2], device=self.share.device
         )
-        of = of & self.there.unsqueeze(2)
+        of = of & self.present.unsqueeze(2)
         return self.age.unsqueeze(2).masked_fill(~of, 1e9).amin(dim=1)
 
 
@@ -163,18 +163,18 @@ class MultiTrend(VideoNetwork):
         """Return of history and future the mass of each step [n_rows, width], 0 where there is none, and its trend."""
         rows = self.videos(batch.videos, self.noise)
         halves = self._halves(batch, rows)
-        return [(half.m * half.there, half.share.argmax(dim=2)) for half in halves]
+        return [(half.m * half.present, half.share.argmax(dim=2)) for half in halves]
 
     def _halves(self, batch: Batch, rows: Tensor) -> tuple[Half, Half]:
         """Route both halves."""
         mapped = self.routing(rows)
         history = self._half(batch, batch.history, mapped)
         future = self._half(batch, batch.future, mapped)
-        mean = future.m.sum(1, keepdim=True) / future.there.sum(1, keepdim=True).clamp(min=1)
+        mean = future.m.sum(1, keepdim=True) / future.present.sum(1, keepdim=True).clamp(min=1)
         scaled = 0.5 * future.m / mean.clamp(min=1e-12)
         if not self.config.future:
             scaled = torch.zeros_like(scaled)
-            future = replace(future, there=torch.zeros_like(future.there))
+            future = replace(future, present=torch.zeros_like(future.present))
         future = replace(future, m=scaled)
         if self.config.routing == "separate":
             return self._route([history])[0], self._route([future])[0]
@@ -186,8 +186,8 @@ class MultiTrend(VideoNetwork):
         x = functional.embedding(viewed.video, mapped)
         key = batch.user.unsqueeze(1) * 1_000_003 + batch.videos[viewed.video] * 7_919
         start = self.noise_table[key % N_NOISE]
-        m = viewed.weight * viewed.there
-        return Half(x, m, viewed.there, viewed.age, start, torch.zeros_like(start), x[:, :0])
+        m = viewed.weight * viewed.present
+        return Half(x, m, viewed.present, viewed.age, start, torch.zeros_like(start), x[:, :0])
 
     def _route(self, halves: list[Half]) -> list[Half]:
         """Assign the steps of the halves to shared trends."""
@@ -207,7 +207,7 @@ class MultiTrend(VideoNetwork):
         routed = []
         start = 0
         for half in halves:
-            share = a[:, start : start + half.x.shape[1]] * half.there.unsqueeze(2)
+            share = a[:, start : start + half.x.shape[1]] * half.present.unsqueeze(2)
             start += half.x.shape[1]
             weight = share * half.m.unsqueeze(2)
             mass = weight.sum(1)
@@ -219,7 +219,7 @@ class MultiTrend(VideoNetwork):
         """The head's logits of the pairs."""
         candidate = functional.embedding(batch.video, rows)
         h, f = (self._attend(batch, candidate, half, n) for n, half in enumerate(halves))
-        sizes = torch.stack([torch.log1p(half.there.sum(1).float()) for half in halves], dim=1)
+        sizes = torch.stack([torch.log1p(half.present.sum(1).float()) for half in halves], dim=1)
         sizes = sizes.index_select(0, batch.of)
         gate = torch.sigmoid(self.gate(torch.cat([h, f, sizes], dim=1)))
         u = gate * h + (1 - gate) * f
@@ -236,7 +236,7 @@ class MultiTrend(VideoNetwork):
             return rows.index_select(0, batch.of)
 
         query = self.query(candidate)
-        present = of_pairs(half.there).unsqueeze(2)
+        present = of_pairs(half.present).unsqueeze(2)
         keys = of_pairs(self.key(half.x))  # [n_pairs, width, dim]
         fit = (keys @ query.unsqueeze(2)).squeeze(2) / math.sqrt(query.shape[1])
         over = (of_pairs(half.trends) @ candidate.unsqueeze(2)).squeeze(2)  # [n_pairs, K]

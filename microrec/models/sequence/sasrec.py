@@ -115,8 +115,8 @@ class SasRec(VideoNetwork):
         Returns:
             [n_rows, dim + 1].
         """
-        state = self.states(history.there, history.video, rows)[:, -1]
-        return state * history.there[:, -1:]
+        state = self.states(history.present, history.video, rows)[:, -1]
+        return state * history.present[:, -1:]
 
     def states(self, present: Tensor, video: Tensor, rows: Tensor) -> Tensor:
         """Return the state after each viewing, over sqrt(d), with a last column of 1.
@@ -143,7 +143,7 @@ class SasRec(VideoNetwork):
     def loss(self, batch: Batch) -> Tensor:
         """Return the softmax of each viewing after the ones before it plus L2 of the videos' rows, a scalar."""
         rows = self.candidates(batch.videos)
-        present = batch.history.there[:, :-1]
+        present = batch.history.present[:, :-1]
         video = batch.history.video
         # Empty places are in front: where there is a viewing, there is one after it.
         state = self.states(present, video[:, :-1], rows)[present]  # [n_viewings, dim + 1]

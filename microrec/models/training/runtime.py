@@ -110,9 +110,9 @@ def places(now: Mapping[str, pa.Table], then: Mapping[str, pa.Table]) -> tuple[R
     def ids(of: Mapping[str, pa.Table], table: str, node: str) -> Any:
         return of[table].sort_by(f"{node}_idx")[f"{node}_id"].combine_chunks()
 
-    def place(table: str, node: str) -> Rows:
+    def rows_of(table: str, node: str) -> Rows:
         position = pc.index_in(ids(now, table, node), value_set=ids(then, table, node))
         rows: Rows = pc.fill_null(position, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         return rows
 
-    return place("users", "user"), place("video_nodes", "video")
+    return rows_of("users", "user"), rows_of("video_nodes", "video")

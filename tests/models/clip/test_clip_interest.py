@@ -152,13 +152,13 @@ def test_neighbourhoods_are_bounded(graph: Graph) -> None:
     batch = Reader(clips, config_of(fan_out=(4, 2))).pairs(
         np.arange(60), np.arange(60), np.full(60, clips.today)
     )
-    for links, most in zip((*batch.of_people, *batch.of_clips), (4, 4, 2, 2), strict=True):
+    for links, most in zip((*batch.user_links, *batch.clip_links), (4, 4, 2, 2), strict=True):
         assert links.edges[1].bincount().max() == most
 
 
 def test_clip_interest_batch_equals_one_by_one(graph: Graph) -> None:
     network, clips = network_of(graph), clips_of(graph)
-    found = clip_interest.known(network, graph)
+    found = clip_interest.all_rows(network, graph)
     rng = np.random.default_rng(0)
     user, video = rng.integers(60, size=300), rng.integers(graph.n_videos, size=300)
     for place, clip, chance in clip_interest.stays(network, found, user, video):

@@ -151,7 +151,7 @@ def steps(*rows: list[int]) -> Steps:
 def test_padded_equals_hand_computed() -> None:
     found = steps([5, 6, 7], [], [8], [9, 1]).padded(np.array([3, 0, 1]), 100)
     assert found.video_idx.tolist() == [[0, 9, 1], [5, 6, 7], [0, 0, 0]]
-    assert found.there.tolist() == [[False, True, True], [True] * 3, [False] * 3]
+    assert found.present.tolist() == [[False, True, True], [True] * 3, [False] * 3]
     assert found.at.tolist() == [[0, 40, 50], [0, 10, 20], [0, 0, 0]]
     assert found.weight.tolist() == [[0, 0.5, 0.625], [0, 0.125, 0.25], [0, 0, 0]]
 
@@ -159,7 +159,7 @@ def test_padded_equals_hand_computed() -> None:
 def test_padded_keeps_the_latest() -> None:
     found = steps([5, 6, 7], [8]).padded(np.array([0, 1]), 2)
     assert found.video_idx.tolist() == [[6, 7], [0, 8]]
-    assert found.there.tolist() == [[True, True], [False, True]]
+    assert found.present.tolist() == [[True, True], [False, True]]
 
 
 @pytest.mark.parametrize(("rows", "shape"), [([0, 1], (2, 1)), ([], (0, 1))])

@@ -44,7 +44,7 @@ def by_hand(network: din.Din, batch: Batch) -> list[torch.Tensor]:
     found = []
     for pair, row in enumerate(batch.of.tolist()):
         candidate, interest = rows[batch.video[pair]], torch.zeros(4)
-        for video, there in zip(batch.history.video[row], batch.history.there[row], strict=True):
+        for video, there in zip(batch.history.video[row], batch.history.present[row], strict=True):
             if there:
                 key = rows[video]
                 seen = torch.cat([candidate, key, candidate - key, candidate * key])
@@ -60,7 +60,7 @@ def test_din_logits_equal_hand_computed(graph: Graph, activation: str) -> None:
     found = network(batch)
     for pair, interest in enumerate(by_hand(network, batch)):
         candidate = rows[batch.video[pair]]
-        n = batch.history.there[batch.of[pair]].sum()
+        n = batch.history.present[batch.of[pair]].sum()
         size = torch.log(1.0 + n).reshape(1)
         joined = torch.cat([candidate, interest, interest * candidate, size])
         expected = network.head(joined.unsqueeze(0), network.noise)[0, 0]
@@ -84,7 +84,7 @@ def test_din_video_watched_twice_counts_twice(graph: Graph, activation: str) -> 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_din_empty_history_is_handled(graph: Graph, activation: str, training: bool) -> None:
     network, batch = network_of(graph, activation).train(training), batch_of(graph, 10, 10, 10)
-    assert not batch.history.there.any()
+    assert not batch.history.present.any()
     loss = network.loss(batch)
     loss.backward()
     assert loss.isfinite()

@@ -35,7 +35,7 @@ def batch(graph: Graph) -> Batch:
     pairs = logged.pairs(
         found, np.array([stranger, *found.serving[:4]]), np.arange(5), np.arange(5) > 2, CONFIG
     )
-    assert not pairs.history.there[pairs.of[0]].any()
+    assert not pairs.history.present[pairs.of[0]].any()
     return pairs
 
 
@@ -44,7 +44,7 @@ def test_dnn_logits_equal_hand_computed(network: dnn.Dnn, batch: Batch, graph: G
     found = network(batch)
     for pair in range(5):
         row = int(batch.of[pair])
-        watched = batch.videos[batch.history.video[row]][batch.history.there[row]]
+        watched = batch.videos[batch.history.video[row]][batch.history.present[row]]
         n = len(watched)
         mean = rows[watched].sum(0) / n if n else torch.zeros(4)
         candidate = rows[batch.videos[batch.video[pair]]]

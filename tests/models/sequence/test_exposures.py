@@ -85,7 +85,7 @@ def test_batch_equals_the_rows(graph: Graph) -> None:
         )
         for viewed, steps in ((batch.history, found.history), (batch.future, found.future)):
             at = int(batch.of[place])
-            there = viewed.there[at]
+            there = viewed.present[at]
             span = slice(max(steps.indptr[row], steps.indptr[row + 1] - 5), steps.indptr[row + 1])
             assert batch.videos[viewed.video[at]][there].tolist() == steps.video_idx[span].tolist()
             age = (found.cut_at[row] - steps.at[span]) / 1e6
@@ -120,7 +120,7 @@ def test_step_has_exposures_of_like_history_length(
     def empty(draw: Any) -> float:
         phase, generator = phase_of("dnn", graph), torch.Generator().manual_seed(0)
         found = [*draw(phase, config, generator)]
-        there = [half.there for one in found for half in (one.history, one.future)]
+        there = [half.present for one in found for half in (one.history, one.future)]
         return 1 - sum(one.sum() for one in there).item() / sum(one.numel() for one in there)
 
     assert empty(by_exposures) < 0.8 * empty(at_random)

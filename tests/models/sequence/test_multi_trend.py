@@ -151,14 +151,14 @@ def test_routing_shared_future_moves_trends_of_the_past(graph: Graph) -> None:
     batch = some(graph, [0, 1200, 2400], Config(**SMALL))
     elsewhere = replace(batch.future, video=(batch.future.video + 1) % len(batch.videos))
     moved = replace(batch, future=elsewhere)
-    assert batch.future.there.any()
+    assert batch.future.present.any()
     with torch.no_grad():
         for routing, same in (("joint", False), ("separate", True)):
             one = network(graph, routing=routing)
             rows = 20 * one.videos(batch.videos, one.noise)  # so long that routing decides
             was, now = (one._halves(given, rows)[0] for given in (batch, moved))
             assert torch.equal(was.share, now.share) == same
-            first, second, *_ = was.trends[batch.history.there.sum(1) > 1].unbind(1)
+            first, second, *_ = was.trends[batch.history.present.sum(1) > 1].unbind(1)
             assert not torch.isclose(first, second, rtol=0.05).all()
 
 
@@ -168,7 +168,7 @@ def test_routing_shares_of_a_step_sum_to_one_or_zero(graph: Graph) -> None:
     with torch.no_grad():
         halves = one._halves(batch, one.videos(batch.videos, one.noise))
         for viewed, routed in zip((batch.history, batch.future), halves, strict=True):
-            torch.testing.assert_close(routed.share.sum(2), viewed.there.float())
+            torch.testing.assert_close(routed.share.sum(2), viewed.present.float())
 
 
 def recall(trained: fitted.Trained) -> float:
@@ -265,7 +265,7 @@ def test_multi_trend_viewing_belongs_to_its_strongest_trend(graph: Graph) -> Non
             halves = one._halves(alone, one.videos(alone.videos, one.noise))
         expected = []
         for half, steps in zip(halves, (found.history, found.future), strict=True):
-            there = half.there[0]
+            there = half.present[0]
             place = slice(steps.indptr[row[0]], steps.indptr[row[0] + 1])
             trend = half.share[0][there].argmax(dim=1).tolist()
             mass = half.m[0][there].tolist()

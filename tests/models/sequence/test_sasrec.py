@@ -48,19 +48,19 @@ def lists(graph: Graph) -> list[list[int]]:
 
 def states(network: sasrec.SasRec, batch: Batch) -> torch.Tensor:
     rows = network.candidates(batch.videos)
-    return network.states(batch.history.there, batch.history.video, rows)
+    return network.states(batch.history.present, batch.history.video, rows)
 
 
 def test_sasrec_later_viewing_changes_no_earlier_state(graph: Graph) -> None:
     network, batch = network_of(graph), batch_of(graph)
     before = states(network, batch)
     width = before.shape[1]
-    assert batch.history.there.all(dim=1).any()
+    assert batch.history.present.all(dim=1).any()
     for place in (1, width // 2, width - 1):
         video = batch.history.video.clone()
         video[:, place] = (video[:, place] + 1) % len(batch.videos)
         after = states(network, replace(batch, history=replace(batch.history, video=video)))
-        there = batch.history.there
+        there = batch.history.present
         torch.testing.assert_close(after[:, :place], before[:, :place])
         changed = (after - before).abs().amax(dim=2) > 1e-4
         mine = there & there[:, place : place + 1]
@@ -101,7 +101,7 @@ def test_attention_sees_itself_and_earlier_positions(
     monkeypatch.setattr(sasrec.Block, "forward", forward)
     states(network, batch)
     assert len(seen) == CONFIG.n_blocks
-    there = batch.history.there
+    there = batch.history.present
     for row, place in ((0, 0), (0, 5), (3, there.shape[1] - 1)):
         expected = [at for at in range(place + 1) if there[row, at] or at == place]
         assert torch.nonzero(seen[0][row, place]).flatten().tolist() == expected
@@ -110,10 +110,10 @@ def test_attention_sees_itself_and_earlier_positions(
 def test_attention_padding_is_masked(graph: Graph) -> None:
     network, batch = network_of(graph), batch_of(graph)
     whole = states(network, batch)
-    length = batch.history.there.sum(1)
+    length = batch.history.present.sum(1)
     for row in range(0, len(length), 4):
         n = int(length[row])
-        alone = (one[row : row + 1, -n:] for one in (batch.history.there, batch.history.video))
+        alone = (one[row : row + 1, -n:] for one in (batch.history.present, batch.history.video))
         rows = network.candidates(batch.videos)
         torch.testing.assert_close(
             network.states(*alone, rows)[0], whole[row, -n:], atol=1e-5, rtol=1e-5
@@ -124,7 +124,7 @@ def test_attention_padding_is_masked(graph: Graph) -> None:
 def test_positions_count_from_the_end(graph: Graph) -> None:
     """A place further back than any history has no say; the last one is everybody's."""
     network, batch = network_of(graph), batch_of(graph)
-    before, width = states(network, batch), batch.history.there.shape[1]
+    before, width = states(network, batch), batch.history.present.shape[1]
     assert width < CONFIG.history_length
     network.position.data[width:] += 1
     assert torch.equal(states(network, batch), before)
@@ -212,11 +212,11 @@ def test_sasrec_epoch_has_every_history_once(graph: Graph, batch_size: int, leng
     for one in batches:
         for row, user in enumerate(one.user.tolist()):
             assert user not in found
-            there = one.history.there[row]
+            there = one.history.present[row]
             found[user] = one.videos[one.history.video[row]][there].tolist()
     taught = {user: one[-length:] for user, one in enumerate(lists(graph)) if len(one) > 1}
     assert found == taught
-    sizes = [int(one.history.there.sum()) - len(one.user) for one in batches]
+    sizes = [int(one.history.present.sum()) - len(one.user) for one in batches]
     longest = max(map(len, taught.values())) - 1
     assert max(sizes) < batch_size + longest
     assert len(batches) <= 1 + sum(sizes) // batch_size
