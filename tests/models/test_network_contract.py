@@ -135,26 +135,26 @@ def test_network_video_numbering_changes_nothing(case: str) -> None:
     """The videos are numbered anew in all tables, the drawn rows and triples are those of the same
     videos: three epochs later the scores are the same, up to the order of sums."""
     tables = logs.clusters(5, n_users=30, n_videos=30)
-    place = np.random.default_rng(0).permutation(30)
-    one, other = (build_graph(t, fit="final") for t in (tables, renumbered(tables, place)))
+    position = np.random.default_rng(0).permutation(30)
+    one, other = (build_graph(t, fit="final") for t in (tables, renumbered(tables, position)))
     config = config_of(case)
     network, moved = (build(case, graph, config) for graph in (one, other))
     for name, parameter in moved.named_parameters():
         drawn = network.get_parameter(name).data
         if name.split(".")[-1] in network.VIDEO_ROWS:
-            parameter.data[place] = drawn
+            parameter.data[position] = drawn
         else:
             parameter.data[:] = drawn
-    np.testing.assert_allclose(scores(network, one), scores(moved, other)[:, place], atol=1e-5)
+    np.testing.assert_allclose(scores(network, one), scores(moved, other)[:, position], atol=1e-5)
     before = scores(network, one)
     batches = [first_batch(network, one, config) for _ in range(2)]
     keys = pair_keys(other.edges, n_videos=30)
-    where = torch.from_numpy(place)
+    where = torch.from_numpy(position)
     theirs = []
     for batch in batches:
         triples = batch.triples
         positive, negative = where[triples.positive], where[triples.negative]
-        edge = torch.from_numpy(np.searchsorted(keys, triples.user * 30 + positive))
+        edge = torch.from_numpy(np.searchsorted(keys, (triples.user * 30 + positive).numpy()))
         watched = moved.watch.without(moved.watch.whole.present, edge)
         theirs.append(
             Batch(
@@ -173,7 +173,7 @@ def test_network_video_numbering_changes_nothing(case: str) -> None:
         )
     after = scores(network, one)
     assert np.abs(after - before).max() > 0.05
-    np.testing.assert_allclose(after, scores(moved, other)[:, place], atol=1e-3)
+    np.testing.assert_allclose(after, scores(moved, other)[:, position], atol=1e-3)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("lightgcn")])
