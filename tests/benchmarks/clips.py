@@ -154,9 +154,9 @@ def by_lightgcn(of: Left, rng: np.random.Generator) -> Doubles:
         features={},
         modality_edges={},
     )
-    found: Any = lightgcn.fit(graph, lightgcn.Config(), rng).fitted
+    embeddings: Any = lightgcn.fit(graph, lightgcn.Config(), rng).fitted
     viewing, asked = of.flat()
-    return np.einsum("nd,nd->n", found.user[of.user_idx[viewing]], found.video[asked])
+    return np.einsum("nd,nd->n", embeddings.user[of.user_idx[viewing]], embeddings.video[asked])
 
 
 PRIORS: dict[str, Scorer] = {
@@ -179,9 +179,9 @@ def _places(known: clip_arrays.Clips) -> Doubles:
 
 def by_model(network: Any, of: Left) -> Doubles:
     """Chance to reach the clip and leave there: retention before it minus retention after."""
-    found = clip_interest.all_rows(network, of.graph)
+    rows = clip_interest.all_rows(network, of.graph)
     scores = []
-    for place, _, chance in clip_interest.stays(network, found, of.user_idx, of.video_idx):
+    for place, _, chance in clip_interest.stays(network, rows, of.user_idx, of.video_idx):
         after = clip_interest.retained(place, chance)
         scores.append(np.exp(after - chance) - np.exp(after))
     return np.concatenate([np.empty(0), *scores])
@@ -225,13 +225,13 @@ class Measured:
 
 def skipped(of: Left, *, seeds: int) -> dict[str, list[Doubles]]:
     """What every prior says."""
-    found: dict[str, list[Doubles]] = {}
+    results: dict[str, list[Doubles]] = {}
     for name, scorer in PRIORS.items():
         n = seeds if name in ("random", "lightgcn") else 1
         rngs = [np.random.default_rng([seed, *name.encode()]) for seed in range(n)]
-        found[name] = [ranks(of, scorer(of, rng), rng) for rng in rngs]
-        logger.info("%s: hr@1 %.4f", name, np.mean([one[:, 0].mean() for one in found[name]]))
-    return found
+        results[name] = [ranks(of, scorer(of, rng), rng) for rng in rngs]
+        logger.info("%s: hr@1 %.4f", name, np.mean([one[:, 0].mean() for one in results[name]]))
+    return results
 
 
 def fitted(graph: Graph, trial: Trial, rng: np.random.Generator) -> tuple[Run, Any]:
@@ -299,7 +299,7 @@ def told(benchmark: str, some: Sequence[Measured]) -> list[Row]:
     values = {
         name: np.concatenate([np.mean(one.exits[name], axis=0) for one in some]) for name in names
     }
-    found = []
+    results = []
     for part, mask in (("all", warm | ~warm), ("warm", warm), ("cold", ~warm)):
         if not mask.any():
             continue
@@ -310,8 +310,8 @@ def told(benchmark: str, some: Sequence[Measured]) -> list[Row]:
                 for m in range(len(METRICS)):
                     gain = columns[SUBJECT, m] - columns[other, m]
                     columns[f"{SUBJECT} - {other}", m] = gain
-        found += _with_intervals(f"{benchmark}: skipped clip", split, columns, METRICS, who[mask])
-    return found
+        results += _with_intervals(f"{benchmark}: skipped clip", split, columns, METRICS, who[mask])
+    return results
 
 
 def _with_intervals(
@@ -331,11 +331,11 @@ def _with_intervals(
 
 def viewings(benchmark: str, some: Sequence[Measured]) -> list[Row]:
     """gauc with intervals, auc, and auc by tenth of durations, for both labels."""
-    found: list[Row] = []
+    result_rows: list[Row] = []
     title = f"{benchmark}: viewings"
     for name in some[0].seconds:
         mean = float(np.mean([one.seconds[name] for one in some]))
-        found.append(row(title, name, "a fit", "seconds", mean, unit="s"))
+        result_rows.append(row(title, name, "a fit", "seconds", mean, unit="s"))
     for label in ("positive", "complete"):
         columns: dict[tuple[str, int], Doubles] = {}
         who: list[NDArray[np.str_]] = []
@@ -355,17 +355,17 @@ def viewings(benchmark: str, some: Sequence[Measured]) -> list[Row]:
             if name != SUBJECT and SUBJECT in names:
                 columns[f"{SUBJECT} - {name}", 0] = columns[SUBJECT, 0] - columns[name, 0]
         split = f"{label} (all nights)"
-        found += _with_intervals(title, split, columns, ("gauc",), np.concatenate(who))
+        result_rows += _with_intervals(title, split, columns, ("gauc",), np.concatenate(who))
         for name in names:
-            found += _whole(title, split, name, some, label)
-    return found
+            result_rows += _whole(title, split, name, some, label)
+    return result_rows
 
 
 def _whole(title: str, split: str, name: str, some: Sequence[Measured], label: str) -> list[Row]:
     """AUC of all exposures of a night, and of each tenth of durations; means over nights and seeds."""
     parts = [(said, _labelled(one, label)) for one in some for said in one.scores[name]]
     value = np.mean([trends.auc(said, of.exposures.label) for said, of in parts])
-    found = [row(title, name, "auc", split, float(value), unit="")]
+    result_rows = [row(title, name, "auc", split, float(value), unit="")]
     for tenth in range(trends.N_BINS):
         values = []
         for said, of in parts:
@@ -375,8 +375,8 @@ def _whole(title: str, split: str, name: str, some: Sequence[Measured], label: s
                 values.append(trends.auc(said[mine], of_tenth))
         if values:
             metric = f"auc {tenth + 1}/10"
-            found.append(row(title, name, metric, split, float(np.mean(values)), unit=""))
-    return found
+            result_rows.append(row(title, name, metric, split, float(np.mean(values)), unit=""))
+    return result_rows
 
 
 def _labelled(one: Measured, label: str) -> trends.Shown:
@@ -422,12 +422,12 @@ def rerank(days: Sequence[dt.date], trial: Trial) -> list[Row]:
         ranked[f"{SUBJECT} alone"] = [night.listed(alone)]
         lists.append(quality.measured(ranked, night.case.truth, ids=night.user_id))
         logger.info("%s re-ranked", day)
-    found: list[Row] = []
+    rows: list[Row] = []
     for part, figures in quality.pooled(lists).items():
         pairs = [(one, "blend") for one in figures.values if one != "blend"]
         if part == "":
-            found += quality.told("re-ranking", nights.ALL, figures, pairs=pairs, spread=False)
-    return found
+            rows += quality.told("re-ranking", nights.ALL, figures, pairs=pairs, spread=False)
+    return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -469,22 +469,22 @@ def segments(learned: pa.Table, heldout: pa.Table | None) -> Segments:
     start = N_PERIODS if heldout is not None else N_PERIODS - HELD_PERIODS
     known = edges.taken(edges.day < start)
     nothing = np.zeros((first[-1], 0), dtype=np.float32)
-    found = clip_arrays.Clips(
+    seen_clips = clip_arrays.Clips(
         first=first, end_ms=end, vector=nothing, edges=known, validated_on=start - 1, today=start
     )
     return Segments(
-        _bare(len(who), length, found), edges.taken(edges.day >= start), who.astype(str)
+        _bare(len(who), length, seen_clips), edges.taken(edges.day >= start), who.astype(str)
     )
 
 
-def _bare(n_users: int, length: NDArray[np.int64], found: clip_arrays.Clips) -> Graph:
+def _bare(n_users: int, length: NDArray[np.int64], clips: clip_arrays.Clips) -> Graph:
     """A graph of clips and nothing else."""
     n = len(length)
     nobody = Neighbours(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))
     none = Edges(*(np.zeros(0, kind) for kind in (np.int32, np.int32, float, int, int, int)))
     everything = np.ones(n, dtype=np.bool_)
     author = np.zeros(n, dtype=np.int32)
-    return Graph(n_users, n, everything, author, length, none, None, {}, {}, nobody, clips=found)
+    return Graph(n_users, n, everything, author, length, none, None, {}, {}, nobody, clips=clips)
 
 
 def measure_segments(of: Segments, chosen: Sequence[Trial], *, seeds: int) -> Measured:
@@ -544,13 +544,13 @@ def ablated(chosen: Sequence[Trial]) -> list[Trial]:
 
 def choose(asked: argparse.Namespace, before: dt.date) -> list[Trial]:
     """Configurations of earlier runs; where there is none, found on the night before the measured ones."""
-    found = tuning.earlier(asked.tuned, asked.models)
-    missing = [one for one in asked.models if one not in {trial.model for trial in found}]
+    trials = tuning.earlier(asked.tuned, asked.models)
+    missing = [one for one in asked.models if one not in {trial.model for trial in trials}]
     for model in missing if asked.kuairand else {SUBJECT} & {*missing}:
         tried = tune if model == SUBJECT else partial(trends.tune, model=model)
-        found += tried(before, budget=asked.budget)
-    tuning.save(found, asked.out)
-    return [one for one in found if one.chosen]
+        trials += tried(before, budget=asked.budget)
+    tuning.save(trials, asked.out)
+    return [one for one in trials if one.chosen]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -566,8 +566,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.segmm:
         learned = pq.read_table(asked.segmm / "segments_a.parquet")
         held = pq.read_table(asked.heldout) if asked.heldout else None
-        found = measure_segments(segments(learned, held), mine, seeds=asked.seeds)
-        rows += told("SegMM" if held is None else "SegMM, held-out file", [found])
+        measured = measure_segments(segments(learned, held), mine, seeds=asked.seeds)
+        rows += told("SegMM" if held is None else "SegMM, held-out file", [measured])
     some = [measure(day, [*mine, *rivals], seeds=asked.seeds) for day in days]
     if some:
         rows += told("KuaiRand", some) + viewings("KuaiRand", some)

@@ -14,7 +14,7 @@ from tests.benchmarks.measure import Method, Outcome, once
 from tests.benchmarks.report import Row, row
 from tests.benchmarks.truth import Truth
 
-Found = Mapping[str, Sequence[Outcome]]
+Outcomes = Mapping[str, Sequence[Outcome]]
 """All runs of each method, by name, in the order of the methods."""
 
 SLOW = 0.25
@@ -47,7 +47,7 @@ def rounds(
     k: int,
     plan: Plan,
     infeasible: Mapping[str, str] | None = None,
-) -> Found:
+) -> Outcomes:
     """Run every method once, then every method again: whatever disturbs the machine disturbs all.
 
     Args:
@@ -61,22 +61,22 @@ def rounds(
     """
     chosen = [method for method in methods if plan.wants(method.name)]
     refused = infeasible or {}
-    found: dict[str, list[Outcome]] = {
+    outcomes: dict[str, list[Outcome]] = {
         one.name: [Outcome(why=refused[one.name])] if one.name in refused else [] for one in chosen
     }
     took: dict[str, float] = {}
     for run in range(plan.runs):
         for place, method in enumerate(chosen):
-            if _is_done(found[method.name], plan):
+            if _is_done(outcomes[method.name], plan):
                 continue
             began = time.monotonic()
             outcome = once(method, given, rows=rows, k=k, threads=plan.threads, limit=plan.limit)
-            found[method.name].append(outcome)
+            outcomes[method.name].append(outcome)
             took[method.name] = time.monotonic() - began
             seconds = sum(
                 took.get(other.name, 0.0) * (plan.runs - run - (at <= place))
                 for at, other in enumerate(chosen)
-                if not _is_done(found[other.name], plan)
+                if not _is_done(outcomes[other.name], plan)
             )
             said = outcome.why or f"{outcome.seconds:.3g} s, {outcome.peak_mb:.0f} MB"
             left = f"{seconds:.0f} s left" if run else f"{len(chosen) - place - 1} to go"
@@ -84,7 +84,7 @@ def rounds(
                 "%s, run %d of %d: %s: %s (%s)",
                 title, run + 1, plan.runs, method.name, said, left,
             )  # fmt: skip
-    return found
+    return outcomes
 
 
 def _is_done(outcomes: Sequence[Outcome], plan: Plan) -> bool:
@@ -97,7 +97,7 @@ def results(
     benchmark: str,
     split: str,
     methods: Sequence[Method],
-    found: Found,
+    outcomes: Outcomes,
     *,
     truth: Truth | None,
     against: str | None = None,
@@ -108,19 +108,19 @@ def results(
         benchmark: name of the benchmark.
         split: world it ran on.
         methods: those that ran, and others.
-        found: their runs.
+        outcomes: their runs.
         truth: brute force on the kept rows; without it nothing is checked.
         against: the method all times are divided by, run by run.
     """
     rows: list[Row] = []
-    base = [o for o in found.get(against or "", ()) if o.why is None]
+    base = [o for o in outcomes.get(against or "", ()) if o.why is None]
     for method in methods:
-        if method.name not in found:
+        if method.name not in outcomes:
             continue
-        good = [outcome for outcome in found[method.name] if outcome.why is None]
+        good = [outcome for outcome in outcomes[method.name] if outcome.why is None]
         texts = {"computes": method.computes}
         if not good:
-            texts["seconds"] = str(found[method.name][-1].why)
+            texts["seconds"] = str(outcomes[method.name][-1].why)
         rows += [
             row(benchmark, method.name, metric, split, None, unit=text)
             for metric, text in texts.items()

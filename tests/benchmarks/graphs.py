@@ -249,7 +249,7 @@ def pearson(bench: Bench) -> Iterator[Row]:
         refused = {
             one.name: reason for one in PEARSON if (reason := _too_much(one, matrix)) is not None
         }
-        found = rounds(
+        outcomes = rounds(
             f"pearson {scale}",
             PEARSON,
             given,
@@ -260,8 +260,10 @@ def pearson(bench: Bench) -> Iterator[Row]:
         )
         truth = _truth_of_users(matrix, rows)
         yield from _facts("pearson", scale, matrix)
-        yield from results("pearson", scale, PEARSON, found, truth=truth, against=KERNEL)
-        _draw_times(bench.out / f"pearson-{scale}.png", f"Top {K_USERS} by Pearson, {scale}", found)
+        yield from results("pearson", scale, PEARSON, outcomes, truth=truth, against=KERNEL)
+        _draw_times(
+            bench.out / f"pearson-{scale}.png", f"Top {K_USERS} by Pearson, {scale}", outcomes
+        )
 
 
 def spark(bench: Bench) -> Iterator[Row]:
@@ -270,11 +272,11 @@ def spark(bench: Bench) -> Iterator[Row]:
         matrix, _, rows = _world(bench, scale)
         root = bench.work / f"warehouse-{scale}"
         ours.commit_watches(matrix, root)
-        found = rounds(f"spark {scale}", SPARK, root, rows=rows, k=K_USERS, plan=bench.plan)
+        outcomes = rounds(f"spark {scale}", SPARK, root, rows=rows, k=K_USERS, plan=bench.plan)
         truth = _truth_of_users(matrix, rows)
         yield from _facts("spark", scale, matrix)
-        yield from results("spark", scale, SPARK, found, truth=truth, against=PROCESS)
-        yield from _per_pair("spark", scale, found, worlds.n_pairs(matrix))
+        yield from results("spark", scale, SPARK, outcomes, truth=truth, against=PROCESS)
+        yield from _per_pair("spark", scale, outcomes, worlds.n_pairs(matrix))
 
 
 def modality(bench: Bench) -> Iterator[Row]:
@@ -287,20 +289,20 @@ def modality(bench: Bench) -> Iterator[Row]:
         rows = _sample(len(vectors), CHECKED_VIDEOS)
         plan = bench.plan
         title = f"modality {space}"
-        found = dict(rounds(title, MODALITY, given, rows=rows, k=K_VIDEOS, plan=plan))
+        outcomes = dict(rounds(title, MODALITY, given, rows=rows, k=K_VIDEOS, plan=plan))
         if plan.wants(STAGE.name):
             root = bench.work / f"warehouse-{space}"
             ours.commit_vectors(vectors, root)
-            found |= rounds(title, [STAGE], root, rows=rows, k=K_VIDEOS, plan=plan)
+            outcomes |= rounds(title, [STAGE], root, rows=rows, k=K_VIDEOS, plan=plan)
         truth = Truth(cosine_units(vectors), len(vectors), rows, K_VIDEOS)
         yield from _spread(space, vectors, cluster, rows)
         yield from results(
-            "modality", space, [*MODALITY, STAGE], found, truth=truth, against=COSINE
+            "modality", space, [*MODALITY, STAGE], outcomes, truth=truth, against=COSINE
         )
         _draw_times(
-            bench.out / f"modality-{space}.png", f"Top {K_VIDEOS} by cosine, {space}", found
+            bench.out / f"modality-{space}.png", f"Top {K_VIDEOS} by cosine, {space}", outcomes
         )
-        _draw_recall(bench.out / f"modality-{space}-recall.png", space, found, truth)
+        _draw_recall(bench.out / f"modality-{space}-recall.png", space, outcomes, truth)
 
 
 def knobs(bench: Bench) -> Iterator[Row]:
@@ -312,11 +314,11 @@ def knobs(bench: Bench) -> Iterator[Row]:
             Method(name, ours.pearson_capped, options=options) for name, options in KNOBS.items()
         ]
         plan = dataclasses.replace(bench.plan, runs=1)
-        found = rounds(f"knobs {scale}", methods, given, rows=rows, k=K_USERS, plan=plan)
+        outcomes = rounds(f"knobs {scale}", methods, given, rows=rows, k=K_USERS, plan=plan)
         truth = _truth_of_users(matrix, rows)
-        rows_ = results("knobs", scale, methods, found, truth=truth, against="exact")
+        rows_ = results("knobs", scale, methods, outcomes, truth=truth, against="exact")
         yield from (one for one in rows_ if one["metric"] in TOLD)
-        for name, (outcome, *_) in found.items():
+        for name, (outcome, *_) in outcomes.items():
             if outcome.why is None:
                 mean = ("mean n_common", outcome.mean_common, "videos")
                 edges = ("edges", float(outcome.n_edges), "rows")
@@ -335,8 +337,10 @@ def fit(bench: Bench) -> Iterator[Row]:
             given = bench.work / "part.npz"
             save_npz(given, matrix, compressed=False)
             rows = _sample(sizes.n_users, CHECKED_USERS)
-            found = rounds(f"fit {name}", PEARSON[:1], given, rows=rows, k=K_USERS, plan=bench.plan)
-            good = [one for one in found.get(KERNEL, ()) if one.why is None]
+            outcomes = rounds(
+                f"fit {name}", PEARSON[:1], given, rows=rows, k=K_USERS, plan=bench.plan
+            )
+            good = [one for one in outcomes.get(KERNEL, ()) if one.why is None]
             if good:
                 seconds = float(np.median([one.cpu_seconds for one in good]))
                 pairs = worlds.n_pairs(matrix)
@@ -474,9 +478,9 @@ def _spread(
         yield row("modality world", space, metric, "all", value, unit=unit_of)
 
 
-def _per_pair(benchmark: str, scale: str, found: compare.Found, pairs: int) -> Iterator[Row]:
+def _per_pair(benchmark: str, scale: str, runs: compare.Outcomes, pairs: int) -> Iterator[Row]:
     """Nanoseconds per pair of viewers: what may not grow with the world."""
-    for name, outcomes in found.items():
+    for name, outcomes in runs.items():
         good = [one.seconds for one in outcomes if one.why is None]
         if good:
             value = float(np.median(good)) / pairs * 1e9
@@ -508,22 +512,22 @@ def _slopes(points: dict[str, list[tuple[float, float, float]]]) -> Iterator[Row
             )
 
 
-def _draw_times(path: Path, title: str, found: compare.Found) -> None:
+def _draw_times(path: Path, title: str, runs: compare.Outcomes) -> None:
     seconds = {
         name: float(np.median([one.seconds for one in outcomes]))
-        for name, outcomes in found.items()
+        for name, outcomes in runs.items()
         if outcomes[-1].why is None
     }
     report.bars(path, title, seconds, unit="seconds (median)")
 
 
-def _draw_recall(path: Path, space: str, found: compare.Found, truth: Truth) -> None:
+def _draw_recall(path: Path, space: str, runs: compare.Outcomes, truth: Truth) -> None:
     points = {
         name: (
             float(np.median([one.seconds for one in outcomes])),
             truth.recall(outcomes[-1].edges),
         )
-        for name, outcomes in found.items()
+        for name, outcomes in runs.items()
         if outcomes[-1].why is None and outcomes[-1].edges
     }
     title = f"Top {truth.k} by cosine, {space}"

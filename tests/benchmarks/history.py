@@ -106,7 +106,7 @@ def main() -> None:
             began = time.perf_counter()
             plant(world)
             logger.info("planted days=%d seconds=%.0f", world.history, time.perf_counter() - began)
-        found = measured(worlds, given.repeats)
+        outcomes = measured(worlds, given.repeats)
     preface = (
         f"# One more day\n\n{given.rows:,} viewings a day, {given.late:.0%} of them a day late; "
         f"{os.cpu_count()} cores, one warm session, medians of {given.repeats} interleaved repeats. "
@@ -116,11 +116,14 @@ def main() -> None:
     report.lines(
         given.out / "history.png",
         "One more night",
-        {step: (list(found), [median(runs, step) for runs in found.values()]) for step in STEPS},
+        {
+            step: (list(outcomes), [median(runs, step) for runs in outcomes.values()])
+            for step in STEPS
+        },
         x="days of history",
         y="seconds",
     )
-    report.write(results(found, given.repeats), given.out, preface=preface)
+    report.write(results(outcomes, given.repeats), given.out, preface=preface)
     print((given.out / "results.md").read_text())  # noqa: T201 - the answer of a command
 
 
@@ -237,7 +240,7 @@ def names(prefix: str, n: int) -> pa.Array:
 
 def measured(worlds: Sequence[World], repeats: int) -> dict[int, list[Figures]]:
     """Run one more night in every world, again and again; the first round warms up and is thrown away."""
-    found: dict[int, list[Figures]] = {world.history: [] for world in worlds}
+    measurements: dict[int, list[Figures]] = {world.history: [] for world in worlds}
     for round_ in range(repeats + 1):
         for world in worlds:
             world.enter()
@@ -246,8 +249,8 @@ def measured(worlds: Sequence[World], repeats: int) -> dict[int, list[Figures]]:
             check(world)
             logger.info("days=%d %s", world.history, {k: round(v, 2) for k, v in figures.items()})
             if round_:
-                found[world.history].append(figures)
-    return found
+                measurements[world.history].append(figures)
+    return measurements
 
 
 def night(world: World) -> Figures:
@@ -303,16 +306,17 @@ def median(runs: Sequence[Figures], name: str) -> float:
     return statistics.median(run[name] for run in runs)
 
 
-def results(found: Mapping[int, Sequence[Figures]], repeats: int) -> list[report.Row]:
+def results(measurements: Mapping[int, Sequence[Figures]], repeats: int) -> list[report.Row]:
     """Rows of the report: a split per length of history, a line per step."""
     medians = {
-        history: {name: median(runs, name) for name in runs[0]} for history, runs in found.items()
+        history: {name: median(runs, name) for name in runs[0]}
+        for history, runs in measurements.items()
     }
     rows = []
     for history, figures in medians.items():
         one = functools.partial(report.row, "history", split=f"{history} days", seeds=repeats)
         for step in STEPS:
-            runs = [run[step] for run in found[history]]
+            runs = [run[step] for run in measurements[history]]
             rows.append(one(step, "seconds", value=figures[step], low=min(runs), high=max(runs), unit="s"))  # fmt: skip
             times = figures[step] / medians[YARDSTICK][step]
             rows.append(one(step, "against the yardstick", value=times, unit="x"))

@@ -85,11 +85,11 @@ class Evening:
         self, config: learned_blend.Config, *, users: NDArray[np.bool_] | None = None
     ) -> learned_blend.Examples:
         """What is learned from it, of some users (by user_idx) or of all."""
-        found, liked = self.pairs, self.liked
+        pairs, liked = self.pairs, self.liked
         if users is not None:
-            found, liked = _of(found, users[found.user]), liked[users[found.user]]
+            pairs, liked = _of(pairs, users[pairs.user]), liked[users[pairs.user]]
         rng = np.random.default_rng([recipe.night().seed, self.night.day.toordinal()])
-        return learned_blend.examples(found, liked, config=config, rng=rng)
+        return learned_blend.examples(pairs, liked, config=config, rng=rng)
 
     def order(self, trees: Any, pairs: learned_blend.Pairs | None = None) -> pa.Table:
         """The learned order."""
@@ -97,8 +97,8 @@ class Evening:
         return learned_blend.order(trees, pairs or self.pairs, k=night.k * night.overfetch)
 
 
-def _of(found: learned_blend.Pairs, kept: NDArray[np.bool_]) -> learned_blend.Pairs:
-    return replace(found, user=found.user[kept], video=found.video[kept], values=found.values[kept])
+def _of(pairs: learned_blend.Pairs, kept: NDArray[np.bool_]) -> learned_blend.Pairs:
+    return replace(pairs, user=pairs.user[kept], video=pairs.video[kept], values=pairs.values[kept])
 
 
 def read(day: dt.date, models: Sequence[str]) -> Evening:
@@ -160,11 +160,11 @@ def prices(
         warehouse.read("video_nodes", day=day),
     )
     base = replace(evening.shaping, learned=evening.order(trees))
-    found = {HYBRID: evening.select(base)}
+    lists = {HYBRID: evening.select(base)}
     for name, knob in KNOBS.items():
         config = diversity.Config(**knob, pool=2)
         variety = fill.Variety(config, diversity.likeness(edges, videos, config=config))
-        found[name] = evening.select(replace(base, variety=variety))
+        lists[name] = evening.select(replace(base, variety=variety))
     like = diversity.likeness(edges, videos, config=diversity.Config())
     known = evening.night.case.known
     age = knowledge.age_days(videos, fits.horizon(day, "trial"))
@@ -175,8 +175,8 @@ def prices(
         rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"exploration"])
         order = rng.permutation(np.flatnonzero(new))
         discovery = fill.Discovery(explored, like, order, rng.random(known.positives.shape[0]))
-        found[f"explore {places}"] = evening.select(replace(base, discovery=discovery))
-    return found, like, new
+        lists[f"explore {places}"] = evening.select(replace(base, discovery=discovery))
+    return lists, like, new
 
 
 @dataclass
@@ -259,12 +259,12 @@ def _pooled(
     parts: Sequence[str] | None = None,
 ) -> list[Row]:
     """All nights together, every part with paired differences."""
-    found: list[Row] = []
+    rows: list[Row] = []
     for part, figures in quality.pooled(some).items() if some else ():
         if parts is None or part in parts:
             split = f"{nights.ALL}{part}"
-            found += quality.told(benchmark, split, figures, pairs=pairs, spread=False)
-    return found
+            rows += quality.told(benchmark, split, figures, pairs=pairs, spread=False)
+    return rows
 
 
 def _means(rows: Sequence[Row]) -> list[Row]:

@@ -126,9 +126,9 @@ def once(
             why = f"failed: {_last_line(folder / 'log')}"
         if why is not None:
             return Outcome(peak_mb=peak_mb, why=why)
-        found = json.loads((folder / "found.json").read_text())
+        figures = json.loads((folder / "found.json").read_text())
         with np.load(folder / "edges.npz") as edges:
-            return Outcome(**found, peak_mb=peak_mb, edges=dict(edges))
+            return Outcome(**figures, peak_mb=peak_mb, edges=dict(edges))
 
 
 def environment(threads: int, scratch: Path) -> dict[str, str]:
@@ -265,7 +265,7 @@ def child(folder: Path) -> None:
     measured = {"ready_seconds": time.perf_counter() - started}
     (folder / "began").touch()
     cpu, started = _cpu_seconds(), time.perf_counter()
-    found = run(given, **arguments)
+    edges = run(given, **arguments)
     measured["seconds"] = time.perf_counter() - started
     measured["cpu_seconds"] = _cpu_seconds() - cpu
     if spec["again"]:
@@ -275,24 +275,26 @@ def child(folder: Path) -> None:
     (folder / "peak").write_text(str(resident_mb(os.getpid())))
     (folder / "ended").touch()
     if spec["after"]:
-        found = _resolve(spec["after"])(given, **arguments)
-    _keep(folder, found or {}, measured)
+        edges = _resolve(spec["after"])(given, **arguments)
+    _keep(folder, edges or {}, measured)
 
 
-def _keep(folder: Path, found: Edges, measured: dict[str, float]) -> None:
+def _keep(folder: Path, all_edges: Edges, measured: dict[str, float]) -> None:
     checked = folder / "rows.npy"
-    edges = {} if checked.exists() else found
-    if found and checked.exists():
-        score = next(found[name] for name in ("pearson", "similarity", "score") if name in found)
-        chosen = np.isin(found["idx"], np.load(checked))
+    edges = {} if checked.exists() else all_edges
+    if all_edges and checked.exists():
+        score = next(
+            all_edges[name] for name in ("pearson", "similarity", "score") if name in all_edges
+        )
+        chosen = np.isin(all_edges["idx"], np.load(checked))
         edges = {
-            "idx": found["idx"][chosen],
-            "neighbour_idx": found["neighbour_idx"][chosen],
+            "idx": all_edges["idx"][chosen],
+            "neighbour_idx": all_edges["neighbour_idx"][chosen],
             "score": np.asarray(score, dtype=np.float64)[chosen],
         }
-        measured["n_edges"] = len(found["idx"])
-        if "n_common" in found and len(found["idx"]):
-            measured["mean_common"] = float(found["n_common"].mean())
+        measured["n_edges"] = len(all_edges["idx"])
+        if "n_common" in all_edges and len(all_edges["idx"]):
+            measured["mean_common"] = float(all_edges["n_common"].mean())
     np.savez(folder / "edges.npz", **edges)
     (folder / "found.json").write_text(json.dumps(measured))
 

@@ -111,8 +111,8 @@ def usearch_exact(vectors: Vectors, *, k: int, threads: int) -> Edges:
     """usearch without an index: every pair, one at a time."""
     from usearch.index import MetricKind, search
 
-    found = search(vectors, vectors, k + 1, MetricKind.Cos, exact=True, threads=threads)
-    return _edges((found.keys.astype(np.int64), 1 - found.distances))
+    matches = search(vectors, vectors, k + 1, MetricKind.Cos, exact=True, threads=threads)
+    return _edges((matches.keys.astype(np.int64), 1 - matches.distances))
 
 
 def usearch_index(
@@ -137,8 +137,8 @@ def usearch_index(
         expansion_search=max(search, k + 1),
     )
     index.add(np.arange(len(vectors)), vectors, threads=threads)
-    found = index.search(vectors, k + 1, threads=threads)
-    return _edges((found.keys.astype(np.int64), 1 - found.distances))
+    matches = index.search(vectors, k + 1, threads=threads)
+    return _edges((matches.keys.astype(np.int64), 1 - matches.distances))
 
 
 def spark_ready(vectors: Vectors, *, k: int, threads: int, **_: object) -> None:
@@ -174,8 +174,8 @@ def spark_lsh(vectors: Vectors, *, k: int, threads: int, bucket: float, tables: 
     )
     order = Window.partitionBy("u").orderBy("distance", "v")
     best = named.where("u <> v").withColumn("place", F.row_number().over(order))
-    found = best.where(F.col("place") <= k).toArrow()
-    columns: dict[str, Any] = {name: found[name].to_numpy() for name in ("u", "v", "distance")}
+    neighbours = best.where(F.col("place") <= k).toArrow()
+    columns: dict[str, Any] = {name: neighbours[name].to_numpy() for name in ("u", "v", "distance")}
     score = 1 - columns["distance"] ** 2 / 2
     return {"idx": columns["u"], "neighbour_idx": columns["v"], "score": score}
 

@@ -224,15 +224,15 @@ def select(night: Night, sources: Mapping[str, pa.Table], config: closed_form.Co
 
 def propose(night: Night, trial: Trial, *, seeds: int) -> Proposals:
     """Fit a configuration with each seed, once if nothing is random, and ask it."""
-    found: list[pa.Table] = []
+    results: list[pa.Table] = []
 
     def one(seed: int) -> Run:
         run = fit(night, trial, seed)
-        found.append(candidates(night, run.fitted))
-        _tell(night, trial, f"seed {seed}", run, found[-1])
+        results.append(candidates(night, run.fitted))
+        _tell(night, trial, f"seed {seed}", run, results[-1])
         return replace(run, fitted=None)
 
-    return Proposals(found, tuning.by_seed(one, range(seeds)))
+    return Proposals(results, tuning.by_seed(one, range(seeds)))
 
 
 def measure(day: dt.date, chosen: Sequence[Trial], asked: argparse.Namespace) -> Measured:
@@ -246,19 +246,19 @@ def measure(day: dt.date, chosen: Sequence[Trial], asked: argparse.Namespace) ->
     night = read(day)
     sources = {name: released(name) for name in recipe.night().models if BLEND in asked.models}
     todo = {_key(one): one for one in (*sources.values(), *chosen)}
-    found = {key: propose(night, one, seeds=asked.seeds) for key, one in todo.items()}
-    lists = {one.name: found[_key(one)].candidates for one in chosen}
+    proposals = {key: propose(night, one, seeds=asked.seeds) for key, one in todo.items()}
+    lists = {one.name: proposals[_key(one)].candidates for one in chosen}
     if asked.filled:
         lists = {name: [filled(night, one) for one in some] for name, some in lists.items()}
     if sources:
-        of = {name: found[_key(one)].candidates for name, one in sources.items()}
+        of = {name: proposals[_key(one)].candidates for name, one in sources.items()}
         lists[BLEND] = [blended(night, some) for some in _side_by_side(of)]
     right, split = night.case.truth, night.case.split
     ranked = {name: [night.listed(one) for one in some] for name, some in lists.items()}
     figures = quality.measured(ranked, right, ids=night.user_id)
     rows = quality.beyond(BENCHMARK, split, ranked, right)
     for one in chosen:
-        rows += _training(one.name, split, found[_key(one)].runs)
+        rows += _training(one.name, split, proposals[_key(one)].runs)
     return Measured(rows, figures, quality.sizes(right))
 
 
@@ -266,10 +266,10 @@ def _key(trial: Trial) -> str:
     return json.dumps([trial.model, trial.config], sort_keys=True)
 
 
-def _side_by_side(found: Mapping[str, Sequence[pa.Table]]) -> Iterator[dict[str, pa.Table]]:
+def _side_by_side(lists: Mapping[str, Sequence[pa.Table]]) -> Iterator[dict[str, pa.Table]]:
     """The sources' candidates seed by seed; where nothing is random the one fit stands for all."""
-    for seed in range(max(map(len, found.values()))):
-        yield {name: some[min(seed, len(some) - 1)] for name, some in found.items()}
+    for seed in range(max(map(len, lists.values()))):
+        yield {name: some[min(seed, len(some) - 1)] for name, some in lists.items()}
 
 
 def _training(name: str, split: str, runs: Sequence[Run]) -> list[Row]:
@@ -285,37 +285,37 @@ def _training(name: str, split: str, runs: Sequence[Run]) -> list[Row]:
 
 def tell(nights: Mapping[dt.date, Measured]) -> list[Row]:
     """The rows of all nights together, of all but the selected one, then of each."""
-    found = _together(ALL, list(nights.values()))
+    result_rows = _together(ALL, list(nights.values()))
     others = [night for day, night in nights.items() if day != SELECTED]
     if 0 < len(others) < len(nights):
-        found += _together(f"{ALL} but {SELECTED}", others)
+        result_rows += _together(f"{ALL} but {SELECTED}", others)
     for day, night in nights.items():
         for part, figures in night.figures.items():
             pairs = differences(list(figures.values)) if part == "" else []
             split = f"{day}{part}"
-            found += quality.told(BENCHMARK, split, figures, pairs=pairs, spread=part == "")
-            found += night.rows if part == "" else []
-    return found
+            result_rows += quality.told(BENCHMARK, split, figures, pairs=pairs, spread=part == "")
+            result_rows += night.rows if part == "" else []
+    return result_rows
 
 
 def _together(split: str, nights: Sequence[Measured]) -> list[Row]:
     """The rows of several nights pooled."""
-    found: list[Row] = []
+    rows: list[Row] = []
     for part, figures in quality.pooled([night.figures for night in nights]).items():
         pairs = differences(list(figures.values))
-        found += quality.told(BENCHMARK, split + part, figures, pairs=pairs, spread=part == "")
+        rows += quality.told(BENCHMARK, split + part, figures, pairs=pairs, spread=part == "")
         if part == "":
-            found += _means(split, [one for night in nights for one in night.rows])
-    return found
+            rows += _means(split, [one for night in nights for one in night.rows])
+    return rows
 
 
 def differences(names: Sequence[str]) -> list[tuple[str, str]]:
     """Each subject against every other model, two subjects once."""
-    found: list[tuple[str, str]] = []
+    results: list[tuple[str, str]] = []
     for subject in SUBJECTS if set(SUBJECTS) & set(names) else ():
-        others = [name for name in names if name != subject and (name, subject) not in found]
-        found += [(subject, other) for other in others] if subject in names else []
-    return found
+        others = [name for name in names if name != subject and (name, subject) not in results]
+        results += [(subject, other) for other in others] if subject in names else []
+    return results
 
 
 def _means(split: str, rows: Sequence[Row]) -> list[Row]:
@@ -384,16 +384,16 @@ def run(asked: argparse.Namespace, days: Sequence[dt.date], before: dt.date) -> 
 
 def _draw(rows: Sequence[Row], days: Sequence[dt.date], out: Path) -> None:
     """Bars of recall@20 over all nights, and a line per model over the nights."""
-    found = {
+    values = {
         (str(one["name"]), str(one["split"])): float(str(one["value"]))
         for one in rows
         if one["benchmark"] == BENCHMARK and one["metric"] == "recall@20"
     }
-    pooled = {name: value for (name, split), value in found.items() if split == ALL}
+    pooled = {name: value for (name, split), value in values.items() if split == ALL}
     title = f"Next-day recall@20, {len(days)} nights to {days[-1]}"
     report.bars(out / BARS, title, pooled, unit="recall@20", scale="linear")
     names = [str(day) for day in days]
-    by_night = {name: (names, [found[name, day] for day in names]) for name in pooled}
+    by_night = {name: (names, [values[name, day] for day in names]) for name in pooled}
     report.lines(out / LINES, title, by_night, x="night", y="recall@20", scale="linear")
 
 

@@ -161,14 +161,14 @@ def pearson_process(root: str, *, k: int, threads: int, **config: Any) -> None:
     user, video = (edges[name].to_numpy() for name in ("user_idx", "video_idx"))
     matrix = csr_matrix((np.ones(len(user)), (user, video)))
     kernel = pearson_capped if config.get("hub_cap") else pearson_kernel
-    found = kernel(matrix, k=k, threads=threads, **config)
+    neighbours = kernel(matrix, k=k, threads=threads, **config)
     columns = {
-        "user_idx": pa.array(found["idx"], pa.int32()),
-        "neighbour_idx": pa.array(found["neighbour_idx"], pa.int32()),
-        "pearson": pa.array(found["pearson"]),
-        "n_common": pa.array(found["n_common"], pa.int32()),
-        "rank": pa.array(found["rank"], pa.int32()),
-        "fit": pa.repeat(pa.scalar(FIT), len(found["idx"])),
+        "user_idx": pa.array(neighbours["idx"], pa.int32()),
+        "neighbour_idx": pa.array(neighbours["neighbour_idx"], pa.int32()),
+        "pearson": pa.array(neighbours["pearson"]),
+        "n_common": pa.array(neighbours["n_common"], pa.int32()),
+        "rank": pa.array(neighbours["rank"], pa.int32()),
+        "fit": pa.repeat(pa.scalar(FIT), len(neighbours["idx"])),
     }
     _commit(warehouse, "user_edges", pa.table(columns), replace=FITS)
 

@@ -89,10 +89,10 @@ def sparse_dot_topn(matrix: csr_matrix, *, k: int, threads: int) -> Edges:
     from sparse_dot_topn import sp_matmul_topn
 
     left, right = _extended(matrix)
-    found = sp_matmul_topn(
+    neighbours = sp_matmul_topn(
         left, right.T.tocsr(), top_n=k + 1, threshold=0.0, sort=True, n_threads=threads
     )
-    return _of_csr(found)
+    return _of_csr(neighbours)
 
 
 def sparse_dot_topn_cosine(matrix: csr_matrix, *, k: int, threads: int) -> Edges:
@@ -101,10 +101,10 @@ def sparse_dot_topn_cosine(matrix: csr_matrix, *, k: int, threads: int) -> Edges
 
     rows = csr_matrix(matrix, dtype=np.float32)
     unit = _scaled_by(rows, 1 / np.sqrt(np.maximum(_n_positive(rows), 1)))
-    found = sp_matmul_topn(
+    neighbours = sp_matmul_topn(
         unit, unit.T.tocsr(), top_n=k + 1, threshold=0.0, sort=True, n_threads=threads
     )
-    return _of_csr(found)
+    return _of_csr(neighbours)
 
 
 def implicit_cosine(matrix: csr_matrix, *, k: int, threads: int) -> Edges:
@@ -133,14 +133,14 @@ def duckdb_join(matrix: csr_matrix, *, k: int, threads: int) -> Edges:
     import duckdb
     import pyarrow as pa
 
-    found = []
+    results = []
     with duckdb.connect(config={"threads": threads}) as session:
         for name, columns in _tables(matrix).items():
             session.register(f"{name}_given", pa.table(columns))
             session.execute(f"CREATE TABLE {name} AS FROM {name}_given")
         for start in range(0, matrix.shape[0], JOINED):
-            found.append(session.execute(_join(k, start, matrix.shape[1])).to_arrow_table())
-    return _of_arrow(pa.concat_tables(found))
+            results.append(session.execute(_join(k, start, matrix.shape[1])).to_arrow_table())
+    return _of_arrow(pa.concat_tables(results))
 
 
 def polars_join(matrix: csr_matrix, *, k: int, threads: int) -> Edges:
@@ -150,7 +150,7 @@ def polars_join(matrix: csr_matrix, *, k: int, threads: int) -> Edges:
     tables = _tables(matrix)
     edges, users = pl.DataFrame(tables["edges"]), pl.DataFrame(tables["users"])
     sizes = users.rename({"u": "v", "n_u": "n_v"})
-    n_videos, found = float(matrix.shape[1]), []
+    n_videos, results = float(matrix.shape[1]), []
     n_u, n_v = pl.col("n_u"), pl.col("n_v")
     variance = n_u * (n_videos - n_u) * n_v * (n_videos - n_v)
     pearson = (n_videos * pl.col("c") - n_u * n_v) / variance.sqrt()
@@ -163,8 +163,8 @@ def polars_join(matrix: csr_matrix, *, k: int, threads: int) -> Edges:
         scored = counts.join(users.lazy(), on="u").join(sizes.lazy(), on="v")
         scored = scored.select("u", "v", pearson.alias("r")).filter(pl.col("r") > 0)
         best = scored.sort("u", "r", "v", descending=[False, True, False]).group_by("u").head(k)
-        found.append(best.collect())
-    return _of_arrow(pl.concat(found).to_arrow())
+        results.append(best.collect())
+    return _of_arrow(pl.concat(results).to_arrow())
 
 
 def spark_ready(matrix: csr_matrix, *, k: int, threads: int) -> None:
@@ -286,12 +286,12 @@ def _edges(best: tuple[NDArray[Any], NDArray[Any]]) -> Edges:
     }
 
 
-def _of_csr(found: csr_matrix) -> Edges:
-    row = np.repeat(np.arange(found.shape[0], dtype=np.int32), np.diff(found.indptr))
-    kept = (row != found.indices) & (found.data > 0)
-    return {"idx": row[kept], "neighbour_idx": found.indices[kept], "score": found.data[kept]}
+def _of_csr(results: csr_matrix) -> Edges:
+    row = np.repeat(np.arange(results.shape[0], dtype=np.int32), np.diff(results.indptr))
+    kept = (row != results.indices) & (results.data > 0)
+    return {"idx": row[kept], "neighbour_idx": results.indices[kept], "score": results.data[kept]}
 
 
-def _of_arrow(found: Any) -> Edges:
+def _of_arrow(results: Any) -> Edges:
     names = {"idx": "u", "neighbour_idx": "v", "score": "r"}
-    return {ours: found[theirs].to_numpy() for ours, theirs in names.items()}
+    return {ours: results[theirs].to_numpy() for ours, theirs in names.items()}

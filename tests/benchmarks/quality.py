@@ -167,12 +167,12 @@ def rows(benchmark: str, split: str, lists: Lists, right: Truth) -> list[Row]:
         lists: by model, one per seed.
         right: what is right.
     """
-    found: list[Row] = []
+    rows: list[Row] = []
     for part, figures in measured(lists, right).items():
         pairs = [*combinations(_best_first(figures), 2)] if part == "" else []
-        found += told(benchmark, f"{split}{part}", figures, pairs=pairs, spread=part == "")
-        found += beyond(benchmark, split, lists, right) if part == "" else []
-    return found
+        rows += told(benchmark, f"{split}{part}", figures, pairs=pairs, spread=part == "")
+        rows += beyond(benchmark, split, lists, right) if part == "" else []
+    return rows
 
 
 def measured(lists: Lists, right: Truth, *, ids: NDArray[Any] | None = None) -> dict[str, Figures]:
@@ -183,14 +183,14 @@ def measured(lists: Lists, right: Truth, *, ids: NDArray[Any] | None = None) -> 
         right: what is right.
         ids: what users are called, by user_idx, where figures of several nights are to be pooled.
     """
-    found = {}
+    results = {}
     for part, some in parts(right):
         place = np.searchsorted(right.users, some.users)
         values = {
             name: _per_user([one[place] for one in seeds], some) for name, seeds in lists.items()
         }
-        found[part] = Figures(some.users if ids is None else ids[some.users], values)
-    return found
+        results[part] = Figures(some.users if ids is None else ids[some.users], values)
+    return results
 
 
 def pooled(nights: Sequence[Mapping[str, Figures]]) -> dict[str, Figures]:
@@ -198,7 +198,7 @@ def pooled(nights: Sequence[Mapping[str, Figures]]) -> dict[str, Figures]:
 
     All nights have the same models. One fit stands for every seed where nothing was random.
     """
-    found = {}
+    results = {}
     for part in [part for part in PARTS if any(part in night for night in nights)]:
         some = [night[part] for night in nights if part in night]
         values = {}
@@ -210,8 +210,8 @@ def pooled(nights: Sequence[Mapping[str, Figures]]) -> dict[str, Figures]:
                 for one, shape in zip(some, shapes, strict=True)
             ]
             values[name] = np.concatenate(seeds, axis=1)
-        found[part] = Figures(np.concatenate([one.who for one in some]), values)
-    return found
+        results[part] = Figures(np.concatenate([one.who for one in some]), values)
+    return results
 
 
 def sizes(right: Truth) -> str:
@@ -257,14 +257,14 @@ def told(
         seeds[gain] = min(seeds[a], seeds[b])
     flat = np.concatenate(columns, axis=1)
     low, high = interval(flat, figures.who, generator=np.random.default_rng(len(flat)))
-    found = [
+    result_rows = [
         row(group, name, metric, split, float(mean), unit=unit, low=float(lower), high=float(upper), seeds=seeds[name])
         for (group, name, metric, unit), mean, lower, upper in zip(labels, flat.mean(axis=0), low, high, strict=True)
     ]  # fmt: skip
     for name, values in figures.values.items() if spread else ():
         by_metric = dict(zip(ACCURACY, values.mean(axis=1).T, strict=True))
-        found += _deviations(benchmark, name, split, by_metric)
-    return found
+        result_rows += _deviations(benchmark, name, split, by_metric)
+    return result_rows
 
 
 def interval(
@@ -300,11 +300,11 @@ def interval(
 
 def _per_user(seeds: Sequence[Listed], right: Truth) -> NDArray[np.float64]:
     """[n_seeds, n_users, n_metrics], metrics in the order of ACCURACY."""
-    found = []
+    results = []
     for listed in seeds:
         _, metrics, values = ranking.per_user({"": listed}, right, CUTS)
-        found.append(values[:, 0, [metrics.index(metric) for metric in ACCURACY]])
-    return np.stack(found)
+        results.append(values[:, 0, [metrics.index(metric) for metric in ACCURACY]])
+    return np.stack(results)
 
 
 def _best_first(figures: Figures) -> list[str]:
@@ -326,7 +326,7 @@ def _deviations(
 
 def beyond(benchmark: str, split: str, lists: Lists, right: Truth) -> list[Row]:
     """Coverage, concentration and popularity, averaged over the seeds."""
-    found = []
+    results = []
     for name, seeds in lists.items():
         measured = [ranking.beyond_accuracy(listed, right, k=20) for listed in seeds]
         by_metric = {
@@ -336,9 +336,9 @@ def beyond(benchmark: str, split: str, lists: Lists, right: Truth) -> list[Row]:
         }
         for metric, values in by_metric.items():
             told = {"unit": BEYOND[metric], "seeds": len(values)}
-            found.append(row(benchmark, name, metric, split, float(values.mean()), **told))
-        found += _deviations(benchmark, name, split, by_metric)
-    return found
+            results.append(row(benchmark, name, metric, split, float(values.mean()), **told))
+        results += _deviations(benchmark, name, split, by_metric)
+    return results
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,8 +133,8 @@ def searched(world: World, *, k: int, threads: int) -> Edges | None:
     if _INDEX[0] is None:
         return None
     users = np.arange(len(world.user))
-    found = _INDEX[0].ranked(world.user, users=users, seen=world.seen, k=k)
-    return {"idx": found.user, "neighbour_idx": found.video, "score": found.score}
+    lists = _INDEX[0].ranked(world.user, users=users, seen=world.seen, k=k)
+    return {"idx": lists.user, "neighbour_idx": lists.video, "score": lists.score}
 
 
 _INDEX: list[Any] = []
@@ -174,8 +174,8 @@ def read_back(world: World, **_: object) -> Edges:
     files = [file for _, some in snapshot.parts for file in some]
     named = pc.field("user_idx") < CHECKED
     rows = ds.dataset(files, schema=warehouse.table("candidates").contract.file_schema)
-    found = rows.to_table(["user_idx", "video_idx", "score"], filter=named)
-    return _as_edges(found) | {"rows": np.array([snapshot.rows])}
+    candidates = rows.to_table(["user_idx", "video_idx", "score"], filter=named)
+    return _as_edges(candidates) | {"rows": np.array([snapshot.rows])}
 
 
 def torch_blocks(world: World, *, k: int, threads: int) -> Edges:
@@ -204,12 +204,12 @@ def faiss_flat(world: World, *, k: int, threads: int) -> Edges:
     index = faiss.IndexFlatIP(world.video.shape[1])
     index.add(world.video)
     most = int(np.diff(world.seen.indptr).max())
-    found = []
+    results = []
     for start in range(0, len(world.user), BLOCK):
         user = world.user[start : start + BLOCK]
         scores, neighbours = index.search(user, min(k + most, index.ntotal))
-        found.append(_without(scores, neighbours, world.seen[start : start + BLOCK], k))
-    scores, neighbours = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        results.append(_without(scores, neighbours, world.seen[start : start + BLOCK], k))
+    scores, neighbours = (np.concatenate(parts) for parts in zip(*results, strict=True))
     return _edges(neighbours, scores)
 
 
@@ -286,11 +286,11 @@ class Truth:
 
     def found(self, edges: Edges) -> float:
         """Share of the best videos that the lists hold, or videos as good."""
-        found = 0
+        n_found = 0
         for scores, best, user in zip(self.scores, self.best, self.rows, strict=True):
             videos = np.unique(edges["neighbour_idx"][edges["idx"] == user])
-            found += int((scores[videos] >= best[-1] - self.close).sum())
-        return min(found, self.best.size) / self.best.size
+            n_found += int((scores[videos] >= best[-1] - self.close).sum())
+        return min(n_found, self.best.size) / self.best.size
 
 
 def shared(one: Edges, other: Edges) -> float:
@@ -315,29 +315,29 @@ class Bench:
 
     def rounds(self, threads: int) -> Runs:
         """Every method once, then every method again."""
-        found: Runs = {}
+        results: Runs = {}
         for number in range(self.chosen.runs):
             for method, of_libraries in methods(threads):
                 wanted = any(part in method.name for part in self.chosen.only or [""])
-                before = found.get(method.name, [])
+                before = results.get(method.name, [])
                 if not wanted or any(one.why for one in before):
                     continue
                 outcome = self.once(method, self.folder, of_libraries)
-                found[method.name] = [*before, outcome]
+                results[method.name] = [*before, outcome]
                 said = outcome.why or f"{outcome.seconds:.3g} s, CPU {outcome.cpu_seconds:.3g} s"
                 logger.info("%d thread(s), run %d: %s: %s", threads, number + 1, method.name, said)
-        return found
+        return results
 
     def once(self, method: Method, folder: Path, threads: int) -> Outcome:
         """One run of a method."""
         given = {"rows": self.truth.rows, "k": self.chosen.k, "limit": self.chosen.limit}
         return once(method, folder, threads=threads, **given)
 
-    def results(self, threads: int, found: Runs) -> Iterator[Row]:
+    def results(self, threads: int, results: Runs) -> Iterator[Row]:
         """Rows of all methods; a time only where the lists are right."""
         split = f"{threads} thread{'s' * (threads > 1)}"
-        limits = [found[name] for name in (PRODUCT, TILED_PRODUCT) if name in found]
-        for name, outcomes in found.items():
+        limits = [results[name] for name in (PRODUCT, TILED_PRODUCT) if name in results]
+        for name, outcomes in results.items():
             computes = next(one.computes for one, _ in methods(threads) if one.name == name)
             yield row(BENCHMARK, name, "computes", split, None, unit=computes)
             least = LEAST if name == SEARCHED else 1.0
@@ -346,7 +346,7 @@ class Bench:
             if why is not None:
                 yield row(BENCHMARK, name, "seconds", split, None, unit=why)
                 continue
-            figures = [*self.costs(outcomes, limits), *self.checks(outcomes, found.get(OURS, []))]
+            figures = [*self.costs(outcomes, limits), *self.checks(outcomes, results.get(OURS, []))]
             for metric, value, unit in figures:
                 yield row(BENCHMARK, name, metric, split, value, unit=unit, seeds=len(outcomes))
 
@@ -418,18 +418,23 @@ def whole(chosen: argparse.Namespace, threads: int, work: Path) -> Iterator[Row]
     outcomes = {}
     for method in (product_, job):
         given = {"k": chosen.k, "threads": 1, "limit": chosen.limit}
-        outcomes[method.name] = found = once(method, folder, **given)
+        outcomes[method.name] = measurements = once(method, folder, **given)
         split = f"{chosen.users:,} users, {threads} thread(s)"
-        logger.info("%s: %s: %s", split, method.name, found.why or f"{found.seconds:.0f} s")
-        if found.why is not None:
-            yield row("whole", method.name, "seconds", split, None, unit=found.why)
+        logger.info(
+            "%s: %s: %s", split, method.name, measurements.why or f"{measurements.seconds:.0f} s"
+        )
+        if measurements.why is not None:
+            yield row("whole", method.name, "seconds", split, None, unit=measurements.why)
             continue
-        figures = {"seconds": (found.seconds, "s"), "cpu": (found.cpu_seconds, "s")}
-        figures |= {"peak": (found.peak_mb, "MB"), "beside the input": (found.peak_mb - size, "MB")}
-        if found.edges:
-            figures["right"] = (truth.right(found.edges), "share")
-            figures["rows"] = (float(found.edges["rows"][0]), "")
-            figures["times product"] = (found.seconds / outcomes[TILED_PRODUCT].seconds, "x")
+        figures = {"seconds": (measurements.seconds, "s"), "cpu": (measurements.cpu_seconds, "s")}
+        figures |= {
+            "peak": (measurements.peak_mb, "MB"),
+            "beside the input": (measurements.peak_mb - size, "MB"),
+        }
+        if measurements.edges:
+            figures["right"] = (truth.right(measurements.edges), "share")
+            figures["rows"] = (float(measurements.edges["rows"][0]), "")
+            figures["times product"] = (measurements.seconds / outcomes[TILED_PRODUCT].seconds, "x")
         for metric, (value, unit) in figures.items():
             yield row("whole", method.name, metric, split, value, unit=unit, seeds=1)
 

@@ -134,10 +134,10 @@ def on_disk(warehouse: Warehouse, table: str) -> dict[str, tuple[float, str]]:
     }
 
 
-def same(found: pa.Table, right: pa.Table) -> bool:
+def same(actual: pa.Table, right: pa.Table) -> bool:
     """Whether two answers hold the same rows, in whatever order and types of text."""
     order = [(f.name, "ascending") for f in right.schema if not pa.types.is_nested(f.type)]
-    lined_up = found.select(right.column_names).cast(right.schema).sort_by(order)
+    lined_up = actual.select(right.column_names).cast(right.schema).sort_by(order)
     return bool(lined_up.equals(right.sort_by(order)))
 
 
@@ -159,11 +159,11 @@ def measure(
             for kind, warehouse in houses.items():
                 gc.collect()
                 before, began = asked_bytes(), time.perf_counter()
-                found = reader(warehouse, table, asked)
+                actual = reader(warehouse, table, asked)
                 seconds, read = time.perf_counter() - began, asked_bytes() - before
-                right = found if right is None else right
+                right = actual if right is None else right
                 # Later turns ask for another user, but the same days: once is enough for these.
-                if (run == 0 or right.num_rows < FEW) and not same(found, right):
+                if (run == 0 or right.num_rows < FEW) and not same(actual, right):
                     raise SystemExit(f"{name} on the {kind} layout has other rows for {asked}")
                 # The first turn loads code and fills caches.
                 if run:

@@ -75,8 +75,8 @@ def measured() -> list[tuple[str, NDArray[np.float64], float]]:
 def prices(units: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Seconds per unit of each kind, none negative; every point counts by its relative error."""
     scale = units.max(axis=0)
-    found, _ = nnls(units / scale / seconds[:, None], np.ones(len(seconds)))
-    return found / scale
+    price, _ = nnls(units / scale / seconds[:, None], np.ones(len(seconds)))
+    return price / scale
 
 
 def main() -> None:

@@ -98,9 +98,9 @@ def cost(job: str, *words: str) -> Cost:
     told = COST.findall(run.stderr)
     if run.returncode or not told:
         raise SystemExit(f"{job} {' '.join(words)}\n{run.stderr[-3000:]}")
-    found = Cost(float(told[-1][0]), float(told[-1][1]))
-    logger.info("%s %s: %.0f s, %.0f MB", job, " ".join(words), found.seconds, found.megabytes)
-    return found
+    paid = Cost(float(told[-1][0]), float(told[-1][1]))
+    logger.info("%s %s: %.0f s, %.0f MB", job, " ".join(words), paid.seconds, paid.megabytes)
+    return paid
 
 
 def night(day: dt.date, scale: str, models: Sequence[str], recipe: Path) -> list[Row]:
@@ -112,8 +112,8 @@ def night(day: dt.date, scale: str, models: Sequence[str], recipe: Path) -> list
         ):
             continue
         words = ["--anyway"] if job == "build_sequences" else []
-        found = cost(job, "--day", str(day), *words)
-        rows += told(job, scale, found.seconds, found.megabytes)
+        paid = cost(job, "--day", str(day), *words)
+        rows += told(job, scale, paid.seconds, paid.megabytes)
     for model in models:
         some = []
         for epochs in EPOCHS:

@@ -182,10 +182,10 @@ def graph(world: World, splits: tuple[str, ...], config: GraphConfig) -> Graph:
             "user_idx",
         ),
     }
-    found = build_graph(tables, fit="trial")
+    graph = build_graph(tables, fit="trial")
     if splits == SPLITS:
-        return replace(found, early_stopping=None)
-    return replace(found, edges=found.early_stopping.edges)
+        return replace(graph, early_stopping=None)
+    return replace(graph, edges=graph.early_stopping.edges)
 
 
 def _watches(world: World, split: str) -> pa.Table:
@@ -319,8 +319,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     notes = [f"Evaluated on val: {quality.sizes(on.truth)}."]
     _write(rows, chosen, out, preface=_preface(world, asked, chosen, notes))
     if asked.test:
-        found, note = _tested(world, asked, chosen, runs)
-        _write([*rows, *found], chosen, out, preface=_preface(world, asked, chosen, [*notes, note]))
+        test_rows, note = _tested(world, asked, chosen, runs)
+        _write(
+            [*rows, *test_rows], chosen, out, preface=_preface(world, asked, chosen, [*notes, note])
+        )
     logger.info("written to %s", out)
 
 
@@ -335,7 +337,7 @@ def _tuned(world: World, asked: argparse.Namespace, on: Case) -> list[Trial]:
 
 def _ablated(world: World, chosen: Sequence[Trial], on: Case) -> list[Trial]:
     """The chosen preference_gcn with one thing changed at a time; each finds epochs of its own."""
-    found = []
+    results = []
     for whole in (one for one in chosen if one.name == "preference_gcn"):
         for words, fields in ABLATIONS.items():
             if {**whole.config, **fields} == whole.config:
@@ -345,8 +347,8 @@ def _ablated(world: World, chosen: Sequence[Trial], on: Case) -> list[Trial]:
             run = fit(world, trial, seed=tuning.SEED, splits=("train",), stopped=True)
             recall = _tell(trial, f"seed {tuning.SEED}", run, on)
             trial = _stopped(replace(trial, recall=recall, report=dict(run.report)))
-            found.append(trial)
-    return found
+            results.append(trial)
+    return results
 
 
 def measured(runs: Mapping[str, Sequence[Run]], on: Case) -> list[Row]:

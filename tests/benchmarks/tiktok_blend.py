@@ -68,13 +68,13 @@ def fold(world: World, rng: np.random.Generator, *, most: int) -> World:
 def proposed(world: World, trials: Sequence[Trial], on: Case, *, seed: int) -> dict[str, pa.Table]:
     """What every source, fitted to `train`, proposes to the users of the case."""
     given = {"users": on.truth.users, "known": on.known, "k": K, "config": exact.Config()}
-    found = {}
+    results = {}
     for trial in trials:
         run = tiktok.fit(world, trial, seed=seed, splits=("train",), stopped=False)
-        found[trial.name] = exact.best(run.fitted, **given)
+        results[trial.name] = exact.best(run.fitted, **given)
         recall = quality.recall(quality.lists_of(run.fitted, on), on.truth)
         logger.info("%s, seed %d: recall@20 %.4f, %.0f s", trial.name, seed, recall, run.seconds)
-    return found
+    return results
 
 
 def pairs_of(
@@ -104,15 +104,15 @@ def taught(
     world: World, trials: Sequence[Trial], *, seed: int, most: int
 ) -> list[learned_blend.Examples]:
     """What the folds of a world teach."""
-    config, found = recipe.section("candidates.hybrid", learned_blend.Config), []
+    config, results = recipe.section("candidates.hybrid", learned_blend.Config), []
     for number in range(FOLDS):
         rng = np.random.default_rng([seed, number])
         inner = fold(world, rng, most=most)
         on = tiktok.case(inner, inner.pairs["val"], split=f"fold {number}", seen=["train"])
         pairs = pairs_of(proposed(inner, trials, on, seed=seed), on)
         right = learned_blend.liked(pairs, on.truth.users[on.truth.row], on.truth.video)
-        found.append(learned_blend.examples(pairs, right, config=config, rng=rng))
-    return found
+        results.append(learned_blend.examples(pairs, right, config=config, rng=rng))
+    return results
 
 
 def by_other_users(pairs: learned_blend.Pairs, on: Case, *, seed: int) -> pa.Table:
@@ -126,11 +126,11 @@ def by_other_users(pairs: learned_blend.Pairs, on: Case, *, seed: int) -> pa.Tab
         learned_blend.examples(one, right[part == number], config=config, rng=rng)
         for number, one in enumerate(some)
     ]
-    found = []
+    results = []
     for number, one in enumerate(some):
         others = [taught for other, taught in enumerate(told) if other != number]
-        found.append(ordered(one, others))
-    return pa.concat_tables(found)
+        results.append(ordered(one, others))
+    return pa.concat_tables(results)
 
 
 def of(pairs: learned_blend.Pairs, kept: np.ndarray) -> learned_blend.Pairs:
@@ -158,17 +158,17 @@ def lists(
     sources = proposed(world, trials, on, seed=seed)
     pairs = pairs_of(sources, on)
     closed = pairs.values[:, pairs.names.index(learned_blend.CLOSED_FORM)]
-    found = {
+    orders = {
         **sources,
         CLOSED: candidate_union.by_score(pairs.user, pairs.video, closed, k=quality.K),
         BY_USERS: by_other_users(pairs, on, seed=seed),
         LEAK: by_other_users(pairs_of(sources, on, places=True), on, seed=seed),
     }
     if most:
-        found[BY_TRAIN] = ordered(pairs, taught(world, trials, seed=seed, most=most))
+        orders[BY_TRAIN] = ordered(pairs, taught(world, trials, seed=seed, most=most))
     return {
         name: quality.filled(ranking.matrix(rows, on.truth, k=quality.K), on)
-        for name, rows in found.items()
+        for name, rows in orders.items()
     }
 
 

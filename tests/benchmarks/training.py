@@ -358,26 +358,30 @@ def measured(scale: str, plan: Plan, folder: Path, out: Path) -> Iterator[Row]:
     n_edges = write_input(SCALES[scale], folder)
     initial = np.load(folder / "initial.npy")[::EVERY]
     runs = rounds(f"training {scale}", every, folder, rows=None, k=None, plan=plan)
-    found = {name: [per_step(one) for one in outcomes] for name, outcomes in runs.items()}
-    gaps = differences(found, initial)
+    outcomes_by_name = {
+        name: [per_step(one) for one in outcomes] for name, outcomes in runs.items()
+    }
+    gaps = differences(outcomes_by_name, initial)
     for name, gap in gaps.items():
         if not all(value <= CLOSE for value in gap.values()):
             said = ", ".join(f"{part} differ by {value:.1e}" for part, value in gap.items())
-            found[name] = [Outcome(why=f"not timed: {said}")]
-    yield from results(BENCHMARK, scale, every, found, truth=None, against=OURS)
+            outcomes_by_name[name] = [Outcome(why=f"not timed: {said}")]
+    yield from results(BENCHMARK, scale, every, outcomes_by_name, truth=None, against=OURS)
     for method in every:
         told = partial(row, BENCHMARK, method.name, split=scale)
         for part, value in gaps.get(method.name, {}).items():
             unit, seeds = "of 1", len(runs[method.name])
             yield told(metric=f"{part} differ", value=value, unit=unit, seeds=seeds)
-        good = [one for one in found.get(method.name, ()) if one.why is None]
+        good = [one for one in outcomes_by_name.get(method.name, ()) if one.why is None]
         if good and method.computes in (SAME, MASKED, LARGE):
             losses = good[0].edges["loss"]
             yield told(metric="first loss", value=float(losses[0]), unit="", seeds=len(good))
             yield told(metric="last loss", value=float(losses[-1]), unit="", seeds=len(good))
             epoch = -(-n_edges // method.options["batch"]) * _median_cpu(good)
             yield told(metric="epoch", value=epoch, unit="CPU s", seeds=len(good))
-    drawn = {name: _median_cpu(some) for name, some in found.items() if some[-1].why is None}
+    drawn = {
+        name: _median_cpu(some) for name, some in outcomes_by_name.items() if some[-1].why is None
+    }
     title = f"One training step, {scale}"
     report.bars(out / f"training-{scale}.png", title, drawn, unit="CPU seconds (median)")
 
@@ -405,18 +409,20 @@ def per_step(outcome: Outcome) -> Outcome:
     )
 
 
-def differences(found: compare.Found, initial: NDArray[np.float32]) -> dict[str, dict[str, float]]:
+def differences(
+    outcomes_by_name: compare.Outcomes, initial: NDArray[np.float32]
+) -> dict[str, dict[str, float]]:
     """How far each peer is from microrec in its worst run: relative, over all steps and rows.
 
     Raises:
         RuntimeError: microrec itself did not run.
     """
-    if found[OURS][0].why is not None:
-        raise RuntimeError(f"{OURS}: {found[OURS][0].why}")
-    ours = found[OURS][0].edges
+    if outcomes_by_name[OURS][0].why is not None:
+        raise RuntimeError(f"{OURS}: {outcomes_by_name[OURS][0].why}")
+    ours = outcomes_by_name[OURS][0].edges
     moved = np.linalg.norm(ours["rows"] - initial)
     gaps = {}
-    for name, outcomes in found.items():
+    for name, outcomes in outcomes_by_name.items():
         good = [one.edges for one in outcomes if one.why is None]
         if name.startswith("peer:") and good:
             losses = [np.abs(one["loss"] / ours["loss"] - 1).max() for one in good]

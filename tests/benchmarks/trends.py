@@ -107,12 +107,12 @@ def shown(night: Night) -> Shown:
 
 def with_others_future(graph: Graph, rng: np.random.Generator) -> Graph:
     """The same graph; each row has the future of another row of the same cut."""
-    found = logged.sequences_of(graph)
-    order = np.arange(len(found.cut_at))
-    for cut in np.unique(found.cut_at):
-        mine = np.flatnonzero(found.cut_at == cut)
+    sequences = logged.sequences_of(graph)
+    order = np.arange(len(sequences.cut_at))
+    for cut in np.unique(sequences.cut_at):
+        mine = np.flatnonzero(sequences.cut_at == cut)
         order[mine] = rng.permutation(mine)
-    return replace(graph, sequences=replace(found, future=_taken(found.future, order)))
+    return replace(graph, sequences=replace(sequences, future=_taken(sequences.future, order)))
 
 
 def _taken(steps: Steps, order: NDArray[np.int64]) -> Steps:
@@ -193,16 +193,16 @@ def measure(day: dt.date, chosen: Sequence[Trial], *, seeds: int) -> Measured:
 def told(measured: Mapping[dt.date, Measured]) -> list[Row]:
     """The rows of all nights together."""
     some = [*measured.values()]
-    found = _clicks(some)
+    result_rows = _clicks(some)
     pooled = quality.pooled([one.lists for one in some]) if any(one.lists for one in some) else {}
     for part, figures in pooled.items():
         names = [*figures.values]
         pairs = [(SUBJECT, name) for name in names if name != SUBJECT and SUBJECT in names]
-        found += quality.told(RETRIEVAL, ALL + part, figures, pairs=pairs, spread=part == "")
+        result_rows += quality.told(RETRIEVAL, ALL + part, figures, pairs=pairs, spread=part == "")
     for name in some[0].seconds:
         mean = float(np.mean([s for one in some for s in one.seconds[name]]))
-        found.append(row(CLICKS, name, "seconds a fit", ALL, mean, unit="s"))
-    return found
+        result_rows.append(row(CLICKS, name, "seconds a fit", ALL, mean, unit="s"))
+    return result_rows
 
 
 def _clicks(some: Sequence[Measured]) -> list[Row]:
@@ -216,7 +216,7 @@ def _clicks(some: Sequence[Measured]) -> list[Row]:
         columns[metric] = {
             name: np.concatenate([part[1][name] for part in parts], axis=1) for name in names
         }
-    found = []
+    results = []
     for metric, values in columns.items():
         labels = [(name, metric, CLICKS) for name in names]
         flat = [values[name].mean(axis=0) for name in names]
@@ -232,11 +232,11 @@ def _clicks(some: Sequence[Measured]) -> list[Row]:
         ):
             told_ = {"unit": "", "low": float(lower), "high": float(upper)}
             n = len(values[name]) if name in values else None
-            found.append(row(group, name, what, ALL, float(value), **told_, seeds=n))
+            results.append(row(group, name, what, ALL, float(value), **told_, seeds=n))
         for name in names:
             if len(values[name]) > 1:
                 spread = float(np.std(values[name].mean(axis=1), ddof=1))
-                found.append(row(CLICKS, name, f"{metric} sd", ALL, spread, unit=""))
+                results.append(row(CLICKS, name, f"{metric} sd", ALL, spread, unit=""))
     for name in names:
         for metric, whole in WHOLE.items():
             value = float(
@@ -244,8 +244,8 @@ def _clicks(some: Sequence[Measured]) -> list[Row]:
                     [whole(p, one.shown.exposures.label) for one in some for p in one.clicks[name]]
                 )
             )
-            found.append(row(CLICKS, name, metric, ALL, value, unit=""))
-    return found
+            results.append(row(CLICKS, name, metric, ALL, value, unit=""))
+    return results
 
 
 PerRow = tuple[NDArray[Any], dict[str, NDArray[np.float64]]]
@@ -356,21 +356,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tuning.save(tried or chosen, out)
     if asked.ablate:
         chosen = [*chosen, *ablated(chosen)]
-    found = {day: measure(day, chosen, seeds=asked.seeds) for day in days}
-    rows = told(found)
+    measurements = {day: measure(day, chosen, seeds=asked.seeds) for day in days}
+    rows = told(measurements)
     gaucs = {
         str(one["name"]): float(str(one["value"]))
         for one in rows
         if one["benchmark"] == CLICKS and one["metric"] == "gauc"
     }
     report.bars(out / BARS, f"gAUC, {len(days)} nights", gaucs, unit="gauc", scale="linear")
-    report.write(rows, out, preface=_preface(asked, found, chosen, before))
+    report.write(rows, out, preface=_preface(asked, measurements, chosen, before))
     logger.info("written to %s", out)
 
 
 def _preface(
     asked: argparse.Namespace,
-    found: Mapping[dt.date, Measured],
+    measurements: Mapping[dt.date, Measured],
     chosen: Sequence[Trial],
     before: dt.date,
 ) -> str:
@@ -380,7 +380,7 @@ def _preface(
     nights_ = [
         f"- {day}: {len(one.shown.exposures):,} exposures,"
         f" {one.shown.exposures.label.mean():.3f} positive"
-        for day, one in found.items()
+        for day, one in measurements.items()
     ]
     lines = [
         "# Models of sequences on real nights (KuaiRand-Pure; Gao et al., CIKM 2022; CC BY-SA 4.0)",

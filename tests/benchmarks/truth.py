@@ -74,12 +74,12 @@ class Truth:
 
     def recall(self, edges: Edges) -> float:
         """Share of the true neighbours found; one that ties with the last of them is as good."""
-        found, wanted = 0, 0
+        n_found, wanted = 0, 0
         for best, _, true in self._lists(edges):
             wanted += len(best)
             if len(best):
-                found += min(int((true >= best[-1] - SAME).sum()), len(best))
-        return found / max(wanted, 1)
+                n_found += min(int((true >= best[-1] - SAME).sum()), len(best))
+        return n_found / max(wanted, 1)
 
     def _lists(self, edges: Edges):
         """Per row: true values, claimed values in falling order, true values of the claimed pairs."""

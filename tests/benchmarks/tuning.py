@@ -107,13 +107,13 @@ def configurations(
     for number in drawn:
         at = np.unravel_index(number, sizes)
         picked.append({key: space[key][i] for key, i in zip(space, at, strict=True)})
-    found: list[Trial] = []
+    results: list[Trial] = []
     for fields in picked:
         names = [name for name in fields if name.startswith(GRAPH)]
         given = {name.removeprefix(GRAPH): fields.pop(name) for name in names}
         trial = Trial(model, model, _with(base, fields), _with(graph, given) if graph else {})
-        found += [trial] if trial not in found else []
-    return found[:budget]
+        results += [trial] if trial not in results else []
+    return results[:budget]
 
 
 def tune(
@@ -177,8 +177,8 @@ def parser(
         models: that can be asked for.
         budget: configurations per model if nothing is said.
     """
-    found = argparse.ArgumentParser(prog=f"python -m {module}", description=text)
-    found.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=text)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
     def names(text: str) -> list[str]:
         asked = [name.strip() for name in text.split(",") if name.strip()]
@@ -187,14 +187,14 @@ def parser(
             raise argparse.ArgumentTypeError(f"{unknown} not in {models}")
         return asked
 
-    add = found.add_argument
+    add = parser.add_argument
     add("--data", type=Path, required=True, help="folder of the public files")
     add("--models", type=names, default=[*models], metavar="NAME,...", help="which models")
     add("--seeds", type=int, default=5, help="fits of each chosen configuration")
     add("--budget", type=int, default=budget, help="configurations tried per model")
     add("--tuned", type=Path, nargs="+", default=[], help="tuning.json of earlier runs")
     add("--out", type=Path, required=True, help="folder of the results")
-    return found
+    return parser
 
 
 def begin(out: Path, plots: Iterable[str]) -> Path:

@@ -115,8 +115,8 @@ def vectors(sizes: Vectors, *, seed: int = 1) -> tuple[NDArray[np.float32], NDAr
     directions = _unit(rng, LATENT, d)
     latent = rng.standard_normal((n, LATENT)) * _power(LATENT, 0.5) ** 0.5
     noise = rng.standard_normal((n, d), dtype=np.float32) / np.sqrt(d)
-    found = centres[cluster] + 0.9 * latent @ directions + 0.5 * noise
-    return (found * rng.lognormal(0, 0.3, (n, 1))).astype(np.float32), cluster
+    points = centres[cluster] + 0.9 * latent @ directions + 0.5 * noise
+    return (points * rng.lognormal(0, 0.3, (n, 1))).astype(np.float32), cluster
 
 
 def n_pairs(matrix: csr_matrix) -> int:

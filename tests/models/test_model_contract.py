@@ -167,9 +167,9 @@ def test_model_saved_and_loaded_is_equal(
     for folder in (tmp_path / "one", tmp_path / "two"):
         fitted.save(trained, folder, config=module.Config())
         assert_same(trained.fitted, fitted.load(folder))
-        found = fitted.load_parameters(folder)
-        assert found.keys() == trained.parameters.keys()
-        for name, value in found.items():
+        actual = fitted.load_parameters(folder)
+        assert actual.keys() == trained.parameters.keys()
+        for name, value in actual.items():
             np.testing.assert_array_equal(value, trained.parameters[name])
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     learned = [fitted.PARAMETERS] if trained.parameters else []

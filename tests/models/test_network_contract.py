@@ -81,10 +81,10 @@ def test_network_two_steps_equal_a_hand_written_loop(case: str, graph: Graph) ->
     ours, theirs = (build(case, graph, config) for _ in range(2))
     batch = first_batch(ours, graph, config)
     optimizer = torch.optim.Adam(ours.parameters(), lr=0.02)
-    found = [step(optimizer, loss_of(ours, config), batch) for _ in range(2)]
+    losses = [step(optimizer, loss_of(ours, config), batch) for _ in range(2)]
     parameters = list(theirs.parameters())
     optimizer = torch.optim.Adam(parameters, lr=0.02)
-    for expected in found:
+    for expected in losses:
         loss = fitting.batch_loss(theirs, batch, config)
         assert loss.item() == expected
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)

@@ -64,13 +64,13 @@ def restore(case: str, graph: Graph, trained: Trained, **config: Any) -> Any:
 
 def batch_of(case: str, graph: Graph, config: Any) -> Batch:
     """A hundred exposures of the latest day; to learn order from, those of the histories' ends."""
-    found = sequences_of(graph)
-    chosen = np.arange(len(found.exposures))[-100:]
+    sequences = sequences_of(graph)
+    chosen = np.arange(len(sequences.exposures))[-100:]
     if case in OF_ORDER:
         rows = np.unique(learned_from(case, graph).row)
-        latest = found.history.video_idx[found.history.indptr[rows + 1] - 1]
-        return logged.pairs(found, rows, latest, rows > -1, config)
-    return logged.batch(found, found.exposures, chosen, config)
+        latest = sequences.history.video_idx[sequences.history.indptr[rows + 1] - 1]
+        return logged.pairs(sequences, rows, latest, rows > -1, config)
+    return logged.batch(sequences, sequences.exposures, chosen, config)
 
 
 def shown_on_d(graph: Graph) -> Exposures:
@@ -125,11 +125,11 @@ def test_sequence_two_steps_equal_a_hand_written_loop(case: str, graph: Graph) -
     batch = batch_of(case, graph, config)
     optimizer = torch.optim.Adam(ours.parameters(), lr=0.02)
     ours.noise.manual_seed(5)
-    found = [step(optimizer, ours.loss, batch, 1.0) for _ in range(3)]
+    losses = [step(optimizer, ours.loss, batch, 1.0) for _ in range(3)]
     parameters = list(theirs.parameters())
     optimizer = torch.optim.Adam(parameters, lr=0.02)
     theirs.noise.manual_seed(5)
-    for expected in found:
+    for expected in losses:
         loss = theirs.loss(batch)
         assert loss.item() == expected
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -231,9 +231,9 @@ def test_sequence_history_order_matters_where_it_should(case: str, graph: Graph)
 
 @pytest.mark.parametrize("case", CASES)
 def test_sequence_future_is_not_read(case: str, graph: Graph) -> None:
-    found = sequences_of(graph)
-    none = np.zeros_like(found.future.indptr)
-    without = replace(found, future=replace(found.future, indptr=none))
+    sequences = sequences_of(graph)
+    none = np.zeros_like(sequences.future.indptr)
+    without = replace(sequences, future=replace(sequences.future, indptr=none))
     config = config_of(case)
     network, shown = build(case, graph, config), shown_on_d(graph)
     one, other = (
@@ -246,11 +246,13 @@ def test_sequence_future_is_not_read(case: str, graph: Graph) -> None:
 def test_sequence_later_events_change_nothing(case: str, graph: Graph) -> None:
     """Scores of an exposure are of the row as of the start of its day, whatever came after."""
     config = config_of(case)
-    network, found = build(case, graph, config), sequences_of(graph)
-    shown = found.training
-    later = np.repeat(found.cut_at == found.cut_at.max(), np.diff(found.history.indptr))
-    video = np.where(later, (found.history.video_idx + 1) % 60, found.history.video_idx)
-    changed = replace(found, history=replace(found.history, video_idx=video.astype(np.int32)))
+    network, sequences = build(case, graph, config), sequences_of(graph)
+    shown = sequences.training
+    later = np.repeat(sequences.cut_at == sequences.cut_at.max(), np.diff(sequences.history.indptr))
+    video = np.where(later, (sequences.history.video_idx + 1) % 60, sequences.history.video_idx)
+    changed = replace(
+        sequences, history=replace(sequences.history, video_idx=video.astype(np.int32))
+    )
     one, other = (
         logged.logits(network, g, shown, config) for g in (graph, replace(graph, sequences=changed))
     )

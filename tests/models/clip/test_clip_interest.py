@@ -121,10 +121,10 @@ def test_clip_interest_equals_the_equations(graph: Graph, changed: dict[str, Any
     day = np.array([clips.today, clips.today, clips.today - 3, clips.today - 6])
     batch = Reader(clips, network.config).pairs(user, clip, day)
     with torch.no_grad():
-        found, slow = network(batch), Slow(network, graph)
+        actual, slow = network(batch), Slow(network, graph)
         for at in range(4):
             expected = slow.logit(user[at], clip[at], day[at], batch.evidence[at])
-            assert found[at].item() == pytest.approx(expected.item(), abs=1e-4)
+            assert actual[at].item() == pytest.approx(expected.item(), abs=1e-4)
 
 
 def test_clip_interest_day_is_predicted_from_the_days_before(graph: Graph) -> None:
@@ -158,10 +158,10 @@ def test_neighbourhoods_are_bounded(graph: Graph) -> None:
 
 def test_clip_interest_batch_equals_one_by_one(graph: Graph) -> None:
     network, clips = network_of(graph), clips_of(graph)
-    found = clip_interest.all_rows(network, graph)
+    rows = clip_interest.all_rows(network, graph)
     rng = np.random.default_rng(0)
     user, video = rng.integers(60, size=300), rng.integers(graph.n_videos, size=300)
-    for place, clip, chance in clip_interest.stays(network, found, user, video):
+    for place, clip, chance in clip_interest.stays(network, rows, user, video):
         one = logits(network, graph, user[place], clip, np.full(len(clip), clips.today))
         np.testing.assert_allclose(chance, -np.logaddexp(0, -one), atol=1e-4)
         assert len(place) == np.diff(clips.first)[video].sum()
@@ -184,7 +184,7 @@ def test_score_is_the_chance_to_reach_the_goal(graph: Graph) -> None:
     """12 s: two clips of 5 s and two fifths of the third."""
     network, clips = network_of(graph, goal_ms=12_000), clips_of(graph)
     user, video = np.arange(40) % 7, np.arange(40)
-    found = clip_interest.scores(network, graph, user, video)
+    scores = clip_interest.scores(network, graph, user, video)
     for at in range(40):
         span = np.arange(*clips.first[video[at] : video[at] + 2])
         chance = 1 / (
@@ -194,7 +194,7 @@ def test_score_is_the_chance_to_reach_the_goal(graph: Graph) -> None:
             )
         )
         part = np.array([1.0, 1.0, 0.4, *[0.0] * 9])[: len(span)]
-        assert found[at] == pytest.approx((part * np.log(chance)).sum(), abs=1e-4)
+        assert scores[at] == pytest.approx((part * np.log(chance)).sum(), abs=1e-4)
 
 
 def test_score_of_a_video_of_unknown_length_is_last(graph: Graph) -> None:
@@ -209,17 +209,17 @@ def test_score_of_a_video_of_unknown_length_is_last(graph: Graph) -> None:
         edges=renumbered,
     )  # fmt: skip
     other = replace(graph, clips=fewer)
-    found = clip_interest.scores(network_of(other), other, np.zeros(40, int), np.arange(40))
-    assert found[4] == clip_interest.NO_CLIPS < np.delete(found, 4).min()
-    assert np.isfinite(found).all()
+    scores = clip_interest.scores(network_of(other), other, np.zeros(40, int), np.arange(40))
+    assert scores[4] == clip_interest.NO_CLIPS < np.delete(scores, 4).min()
+    assert np.isfinite(scores).all()
 
 
 def test_audience_is_a_mean_over_its_members(graph: Graph) -> None:
     network, clips = network_of(graph), clips_of(graph)
     groups = [np.array([3, 9, 11]), np.array([], dtype=int), np.array([0])]
-    found = clip_interest.audience(network, graph, groups)
-    assert np.isnan(found[1]).all()
-    for row, group in zip(found, groups, strict=True):
+    actual = clip_interest.audience(network, graph, groups)
+    assert np.isnan(actual[1]).all()
+    for row, group in zip(actual, groups, strict=True):
         for video in (0, 7, 39):
             span = np.arange(*clips.first[video : video + 2])
             curves = []
@@ -257,11 +257,11 @@ def test_video_first_seen_on_the_validation_day_has_no_row_in_search(graph: Grap
 
 def test_viewings_are_the_pairs_of_a_day(graph: Graph) -> None:
     clips = clips_of(graph)
-    found = clip_interest.viewings(clips.edges, clips)
+    viewings = clip_interest.viewings(clips.edges, clips)
     edges = clips.edges
     pairs = {*zip(edges.day, edges.user_idx, clips.video[edges.clip], strict=True)}
-    assert len(found) == len(pairs)
-    assert (found.end - found.start).sum() == len(edges)
+    assert len(viewings) == len(pairs)
+    assert (viewings.end - viewings.start).sum() == len(edges)
 
 
 def fit(graph: Graph, seed: int = 0, runtime: Runtime | None = None, **changed: Any) -> Trained:
@@ -282,10 +282,10 @@ def test_fit_same_seed_is_equal_and_restores(graph: Graph, tmp_path: Any) -> Non
     fitted.save(one, tmp_path, config=config_of())
     network = exposures.load("clip_interest", tmp_path, graph, device="cpu")
     user, video = np.arange(40), np.arange(40)
-    found = clip_interest.scores(network, graph, user, video)
+    scores = clip_interest.scores(network, graph, user, video)
     direct = clip_interest.restore(graph, config_of(), one.parameters)
-    assert found.tobytes() == clip_interest.scores(direct, graph, user, video).tobytes()
-    assert len(np.unique(found)) > 30
+    assert scores.tobytes() == clip_interest.scores(direct, graph, user, video).tobytes()
+    assert len(np.unique(scores)) > 30
 
 
 def test_fit_interrupted_resumes(graph: Graph, tmp_path: Any) -> None:
@@ -306,8 +306,8 @@ def test_fit_without_examples_is_no_error() -> None:
     graph = build_graph(empty, fit="final")
     trained = fit(graph)
     network = clip_interest.restore(graph, config_of(), trained.parameters)
-    found = clip_interest.scores(network, graph, np.arange(40), np.arange(40))
-    assert np.isfinite(found).all()
+    scores = clip_interest.scores(network, graph, np.arange(40), np.arange(40))
+    assert np.isfinite(scores).all()
 
 
 def test_fit_planted_interest_is_recovered(graph: Graph) -> None:

@@ -69,10 +69,10 @@ def assert_same(one: Trained, other: Trained) -> None:
 @pytest.mark.parametrize("user_rows", ["own", "none"])
 def test_batch_edges_are_masked_from_their_scores(graph: Graph, user_rows: str) -> None:
     """The scores are those of a graph that never had these edges."""
-    network, config, found = an_epoch(graph, user_rows=user_rows)
+    network, config, batches = an_epoch(graph, user_rows=user_rows)
     within_cap = fitting.within_activity_cap(graph.edges, n_users=graph.n_users, config=config)
-    assert len(found) > 1
-    for batch in found:
+    assert len(batches) > 1
+    for batch in batches:
         asked = np.zeros(len(graph.edges), dtype=bool)
         asked[batch.triples.edge] = True
         assert 0 < asked.sum() < len(asked)
@@ -92,17 +92,17 @@ def test_batch_edges_are_masked_from_their_scores(graph: Graph, user_rows: str) 
 
 
 def test_batch_without_mask_has_all_edges(graph: Graph) -> None:
-    network, _, found = an_epoch(graph, mask_targets=False)
-    for batch in found:
+    network, _, batches = an_epoch(graph, mask_targets=False)
+    for batch in batches:
         assert torch.equal(batch.watched.present, network.watch.whole.present)
 
 
 def test_epoch_draws_as_many_triples_as_training_edges(graph: Graph) -> None:
-    _, _, found = an_epoch(graph, activity_cap=10)
+    _, _, batches = an_epoch(graph, activity_cap=10)
     n = int((np.bincount(graph.edges.user_idx)[2:]).sum())
-    assert [len(batch.triples) for batch in found] == [64] * -(-n // 64)
-    _, _, found = an_epoch(graph, activity_cap=10, batch_size=10**6)
-    assert [len(batch.triples) for batch in found] == [n]
+    assert [len(batch.triples) for batch in batches] == [64] * -(-n // 64)
+    _, _, batches = an_epoch(graph, activity_cap=10, batch_size=10**6)
+    assert [len(batch.triples) for batch in batches] == [n]
 
 
 @pytest.mark.parametrize("mask", [False, True])
@@ -112,9 +112,9 @@ def test_epoch_prunes_edges_anew(graph: Graph, mask: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     epochs = []
     for _ in range(2):
-        found = list(fitting.batches(network, graph.edges, config, generator))
-        kept = torch.stack([batch.watched.present for batch in found])
-        for present, batch in zip(kept, found, strict=True):
+        batches = list(fitting.batches(network, graph.edges, config, generator))
+        kept = torch.stack([batch.watched.present for batch in batches])
+        for present, batch in zip(kept, batches, strict=True):
             assert set(present.tolist()) == {0.0, 1.0}
             if mask:
                 assert not present[batch.triples.edge].any()
@@ -138,8 +138,8 @@ def test_sampling_by_users_or_edges_is_configured(graph: Graph, by: str) -> None
     degree = np.bincount(graph.edges.user_idx, minlength=graph.n_users)
     degree[0] = 0  # likes everything: there is no video to hold against
     share = (degree > 0) / (degree > 0).sum() if by == "users" else degree / degree.sum()
-    found = np.array([drawn[user] for user in range(graph.n_users)]) / drawn.total()
-    np.testing.assert_allclose(found, share, atol=0.01)
+    actual = np.array([drawn[user] for user in range(graph.n_users)]) / drawn.total()
+    np.testing.assert_allclose(actual, share, atol=0.01)
     assert drawn.total() > 5000
 
 
@@ -148,13 +148,15 @@ def test_softmax_uses_all_warm_videos_or_a_fresh_sample(graph: Graph) -> None:
     warm = np.flatnonzero(network.known_videos())
     assert 3 < len(warm) < graph.n_videos
     assert batch.opponents.tolist() == warm.tolist()
-    _, _, found = an_epoch(graph, loss="softmax", activity_cap=10, softmax_videos=6, batch_size=20)
-    for batch in found:
+    _, _, batches = an_epoch(
+        graph, loss="softmax", activity_cap=10, softmax_videos=6, batch_size=20
+    )
+    for batch in batches:
         assert len(batch.opponents) == 6
         assert set(batch.opponents.tolist()) <= set(warm)
-    assert len({tuple(batch.opponents.tolist()) for batch in found}) > 1
-    _, _, found = an_epoch(graph)
-    assert not any(len(batch.opponents) for batch in found)
+    assert len({tuple(batch.opponents.tolist()) for batch in batches}) > 1
+    _, _, batches = an_epoch(graph)
+    assert not any(len(batch.opponents) for batch in batches)
 
 
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
@@ -163,7 +165,7 @@ def test_loss_of_a_batch_equals_hand_computed(graph: Graph, loss: str) -> None:
     triples = batch.triples
     with torch.no_grad():
         user, video = network(triples.user, batch.watched)
-        found = fitting.batch_loss(network, batch, config).item()
+        actual = fitting.batch_loss(network, batch, config).item()
     parts, squares = [], []
     for row, (u, p, n) in enumerate(
         zip(triples.user, triples.positive, triples.negative, strict=True)
@@ -176,7 +178,7 @@ def test_loss_of_a_batch_equals_hand_computed(graph: Graph, loss: str) -> None:
             parts.append(np.log(np.exp([positive, *others]).sum()) - positive)
         held = network.user_id[u], network.video_id[p], network.video_id[n]
         squares.append(sum(one.square().sum().item() for one in held))
-    assert found == pytest.approx(np.mean(parts) + 0.3 * np.mean(squares) / 2, rel=1e-5)
+    assert actual == pytest.approx(np.mean(parts) + 0.3 * np.mean(squares) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
@@ -187,8 +189,8 @@ def test_shares_of_a_batch_sum_to_it(
 
     def totals(share: slice) -> tuple[float, list[torch.Tensor]]:
         monkeypatch.setattr(parallel, "share", lambda: share)
-        network, config, found = an_epoch(graph, loss=loss, l2=0.1, keep_edges=0.8)
-        value = fitting.batch_loss(network, found[0], config)
+        network, config, batches = an_epoch(graph, loss=loss, l2=0.1, keep_edges=0.8)
+        value = fitting.batch_loss(network, batches[0], config)
         value.backward()
         return value.item(), [one.grad for one in network.parameters() if one.grad is not None]
 
@@ -203,8 +205,8 @@ def test_shares_of_a_batch_sum_to_it(
 
 
 def test_users_over_the_cap_do_not_train_but_are_served(graph: Graph) -> None:
-    network, _, found = an_epoch(graph, activity_cap=10)
-    taught = {user for batch in found for user in batch.triples.user.tolist()}
+    network, _, batches = an_epoch(graph, activity_cap=10)
+    taught = {user for batch in batches for user in batch.triples.user.tolist()}
     assert taught
     assert not taught & {0, 1}
     # their edges make their own rows, and no other's
@@ -359,11 +361,11 @@ def test_rows_are_of_the_parameters_over_all_edges(graph: Graph) -> None:
     network.load_state_dict({n: torch.from_numpy(p) for n, p in trained.parameters.items()})
     with torch.no_grad():
         rows = network(torch.arange(graph.n_users), network.watch.whole)
-    found = vars(trained.fitted)
+    actual = vars(trained.fitted)
     for expected, name in zip(rows, ("user", "video"), strict=True):
-        known = found[f"{name}_known"]
+        known = actual[f"{name}_known"]
         assert not known.all()
-        np.testing.assert_array_equal(found[name], np.where(known[:, None], expected, 0))
+        np.testing.assert_array_equal(actual[name], np.where(known[:, None], expected, 0))
 
 
 def test_fit_without_examples_has_no_parameters(graph: Graph) -> None:

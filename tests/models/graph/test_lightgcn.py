@@ -125,10 +125,10 @@ def test_lightgcn_l2_is_on_existing_rows(graph: Graph) -> None:
     triples = Triples(*idx)
     for user_rows, expected in (("own", 3), ("none", 2)):
         model = a_model(graph, user_rows=user_rows)
-        found = [rows.detach().squeeze(0) for rows in model.id_rows(triples)]
+        actual = [rows.detach().squeeze(0) for rows in model.id_rows(triples)]
         held = [model.video_id[2], model.video_id[5]]
         if user_rows == "own":
             held = [model.user_id[1], *held]
-        assert len(found) == expected
-        for one, other in zip(found, held, strict=True):
+        assert len(actual) == expected
+        for one, other in zip(actual, held, strict=True):
             assert torch.equal(one, other)

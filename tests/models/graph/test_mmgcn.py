@@ -88,14 +88,14 @@ def expected(
     video_id = np.where((viewers > 0)[:, None], model.video_id.detach().numpy(), 0)
     ids = np.vstack([model.user_id.detach().numpy(), video_id])
     masks = [graph.features[name].present for name in names]
-    found = [
+    actual = [
         branch_rows(branch, graph.features[name].vector, mask, ids, mean)
         for branch, name, mask in zip(model.branches, names, masks, strict=True)
     ]
-    user = np.mean([x[:n_users] for x in found], axis=0)
+    user = np.mean([x[:n_users] for x in actual], axis=0)
     video = np.zeros((graph.n_videos, model.config.dim))
     for v in range(graph.n_videos):
-        have = [x[n_users + v] for x, mask in zip(found, masks, strict=True) if mask[v]]
+        have = [x[n_users + v] for x, mask in zip(actual, masks, strict=True) if mask[v]]
         video[v] = np.mean(have, axis=0) if have else 0
     return user, video
 
@@ -121,9 +121,9 @@ def test_mmgcn_equals_the_equations(
         present[out] = 0
         watched = model.watch.without(watched.present, torch.from_numpy(out))
     user, video = expected(graph, model, names, present)
-    found = rows(model, watched)
-    np.testing.assert_allclose(found[0], user, atol=2e-6)
-    np.testing.assert_allclose(found[1], video, atol=2e-6)
+    actual = rows(model, watched)
+    np.testing.assert_allclose(actual[0], user, atol=2e-6)
+    np.testing.assert_allclose(actual[1], video, atol=2e-6)
 
 
 def test_mmgcn_missing_modality_is_left_out_of_the_mean(graph: Graph) -> None:

@@ -232,9 +232,9 @@ def test_preference_gcn_equals_the_equations_per_node(
         present[out] = 0
         watched = model.watch.without(watched.present, torch.from_numpy(out))
     user, video = expected(graph, model, present)
-    found = rows(model, watched)
-    np.testing.assert_allclose(found[0], user, atol=5e-6)
-    np.testing.assert_allclose(found[1], video, atol=5e-6)
+    actual = rows(model, watched)
+    np.testing.assert_allclose(actual[0], user, atol=5e-6)
+    np.testing.assert_allclose(actual[1], video, atol=5e-6)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -260,8 +260,8 @@ def test_users_requested_get_their_own_rows(graph: Graph) -> None:
     model = a_model(graph)
     asked = torch.tensor([5, 2, 5])
     with torch.no_grad():
-        found, _ = model(asked, model.watch.whole)
-    np.testing.assert_allclose(found.numpy(), rows(model)[0][[5, 2, 5]], atol=1e-6)
+        actual, _ = model(asked, model.watch.whole)
+    np.testing.assert_allclose(actual.numpy(), rows(model)[0][[5, 2, 5]], atol=1e-6)
 
 
 @pytest.mark.parametrize("cold", [3, 4])  # nobody's, and of those who do not speak

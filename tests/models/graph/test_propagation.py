@@ -90,12 +90,12 @@ def test_watch_graph_equals_dense(seed: int, user_power: float, video_power: flo
         # who does not speak still sees what only such users have watched
         to_users = scale * present * inverse(np.maximum(n_viewers, 1), video_power)
         to_videos = (scale * within * inverse(n_viewers, video_power)).T
-        for found, expected in (
+        for actual, expected in (
             (watched.to_users(user_power, video_power), to_users),
             (watched.to_videos(user_power, video_power), to_videos),
         ):
-            np.testing.assert_allclose(found.matrix.to_dense(), expected, atol=1e-6)
-            np.testing.assert_allclose(found.transpose.to_dense(), expected.T, atol=1e-6)
+            np.testing.assert_allclose(actual.matrix.to_dense(), expected, atol=1e-6)
+            np.testing.assert_allclose(actual.transpose.to_dense(), expected.T, atol=1e-6)
     np.testing.assert_array_equal(watch.whole.n_liked, likes.sum(axis=1))  # nothing was changed
 
 
@@ -110,7 +110,7 @@ def test_light_gcn_and_gradient_equal_dense(seed: int, own: bool, layers: int) -
     weights = [torch.randn(n, 3, generator=generator) for n in (7, 6)]
     ours = [rows.clone().requires_grad_() for rows in start]
     theirs = [rows.clone().requires_grad_() for rows in start]
-    found = propagation.light_gcn(
+    actual = propagation.light_gcn(
         ours[0] if own else None, ours[1], forth=forth, back=back, layers=layers
     )
     there, again = forth.matrix.to_dense(), back.matrix.to_dense()
@@ -125,9 +125,9 @@ def test_light_gcn_and_gradient_equal_dense(seed: int, own: bool, layers: int) -
         users += [last[0]] if last[0] is not None else []
         videos += [last[1]] if last[1] is not None else []
     expected = [sum(users) / len(users), sum(videos) / len(videos)]
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other)
-    for rows in (found, expected):
+    for rows in (actual, expected):
         sum((part * weight).sum() for part, weight in zip(rows, weights, strict=True)).backward()
     torch.testing.assert_close(ours[1].grad, theirs[1].grad)
     if own:
@@ -142,10 +142,10 @@ def test_sparse_products_under_autocast_are_exact() -> None:
     conv = propagation.AdjacencyConv()
     half = rows.bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        found = conv(half, forth)
-        found.sum().backward()
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, forth.matrix.to_dense() @ half.float())
+        actual = conv(half, forth)
+        actual.sum().backward()
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, forth.matrix.to_dense() @ half.float())
     assert half.grad is not None
     assert half.grad.dtype == torch.bfloat16
 
@@ -172,24 +172,24 @@ def test_products_of_long_rows_any_threads_are_bit_identical(size: int) -> None:
     x = torch.randn(size, 300, generator=torch.Generator().manual_seed(0)).T
     plus = torch.randn(len(lengths), size, generator=torch.Generator().manual_seed(1))
     before, conv = torch.get_num_threads(), propagation.AdjacencyConv()
-    found = []
+    results = []
     try:
         for n_threads in (1, 2, 3, 50):
             torch.set_num_threads(n_threads)
             rows, added = x.clone().requires_grad_(), plus.clone().requires_grad_()
             out = [conv(rows, graph), conv(rows, graph, plus=added)]
             (out[0].sum() + (out[1] ** 2).sum()).backward()
-            found.append([*(one.detach() for one in out), rows.grad, added.grad])
+            results.append([*(one.detach() for one in out), rows.grad, added.grad])
     finally:
         torch.set_num_threads(before)
     dense, d_x = torch.from_numpy(a).float(), x.clone().requires_grad_()
     d_plus = plus.clone().requires_grad_()
     expected = [dense @ d_x, dense @ d_x + d_plus]
     (expected[0].sum() + (expected[1] ** 2).sum()).backward()
-    for one, other in zip(found[0], [*expected, d_x.grad, d_plus.grad], strict=True):
+    for one, other in zip(results[0], [*expected, d_x.grad, d_plus.grad], strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
-    for on_more in found[1:]:
-        for one, other in zip(found[0], on_more, strict=True):
+    for on_more in results[1:]:
+        for one, other in zip(results[0], on_more, strict=True):
             assert torch.equal(one, other)
     assert torch.equal(plus, torch.randn(plus.shape, generator=torch.Generator().manual_seed(1)))
 
@@ -197,9 +197,9 @@ def test_products_of_long_rows_any_threads_are_bit_identical(size: int) -> None:
 def test_product_of_nothing_is_nothing() -> None:
     empty = propagation.Adjacency.of(sp.csr_matrix((4, 3)))
     rows = torch.ones(3, 2, requires_grad=True)
-    found = propagation.AdjacencyConv()(rows, empty)
-    assert torch.equal(found, torch.zeros(4, 2))
-    found.sum().backward()
+    actual = propagation.AdjacencyConv()(rows, empty)
+    assert torch.equal(actual, torch.zeros(4, 2))
+    actual.sum().backward()
     assert torch.equal(rows.grad, torch.zeros(3, 2))
 
 

@@ -122,8 +122,8 @@ def test_pruning_draws_by_inverse_root_of_degrees() -> None:
     assert len(set(weight)) > 2
     generator = torch.Generator().manual_seed(4)
     n = 8000
-    found = sum(pruned(edges, keep=1e-9, generator=generator).numpy() for _ in range(n)) / n
-    np.testing.assert_allclose(found, weight / weight.sum(), atol=0.02)
+    actual = sum(pruned(edges, keep=1e-9, generator=generator).numpy() for _ in range(n)) / n
+    np.testing.assert_allclose(actual, weight / weight.sum(), atol=0.02)
     # of several edges the first is drawn as above, the next among the rest likewise
     first = weight / weight.sum()
     both = first + np.array(
@@ -132,8 +132,8 @@ def test_pruning_draws_by_inverse_root_of_degrees() -> None:
             for i in range(7)
         ]
     )
-    found = sum(pruned(edges, keep=2 / 7, generator=generator).numpy() for _ in range(n)) / n
-    np.testing.assert_allclose(found, both, atol=0.02)
+    actual = sum(pruned(edges, keep=2 / 7, generator=generator).numpy() for _ in range(n)) / n
+    np.testing.assert_allclose(actual, both, atol=0.02)
 
 
 def test_pruning_is_fresh_each_time_and_repeatable_by_seed() -> None:

@@ -21,33 +21,38 @@ def built(fit: str = "final", **changed: pa.Table) -> clip_arrays.Clips:
 
 def test_edges_are_where_the_table_has_them() -> None:
     for fit, last in (("final", clips.D), ("trial", clips.D - 1)):
-        found = built(fit)
-        edges = found.edges
+        built_clips = built(fit)
+        edges = built_clips.edges
         said = sorted(
             (row["watched_on"].toordinal() - 719163, row["user_idx"], row["video_idx"],
              row["clip_no"], row["sign"] > 0, row["weight"])
             for row in WORLD.tables["clip_edges"].to_pylist()
             if row["split"] in splits_of(fit)
         )  # fmt: skip
-        columns = (edges.day, edges.user_idx, found.video[edges.clip], found.number[edges.clip])
+        columns = (
+            edges.day,
+            edges.user_idx,
+            built_clips.video[edges.clip],
+            built_clips.number[edges.clip],
+        )
         got = zip(*(one.tolist() for one in (*columns, edges.through, edges.weight)), strict=True)
         assert list(got) == said
         assert edges.day.max() == last
-        assert found.today == last + 1
-        assert found.validated_on == (last if fit == "trial" else None)
+        assert built_clips.today == last + 1
+        assert built_clips.validated_on == (last if fit == "trial" else None)
 
 
 def test_starts_and_clips_of_videos_equal_expected() -> None:
-    found = built()
+    clips = built()
     for video in range(12):
-        span = slice(*found.first[video : video + 2])
-        n = found.first[video + 1] - found.first[video]
-        assert found.start_ms[span].tolist() == [5000 * one for one in range(n)]
-        assert found.number[span].tolist() == list(range(n))
-        assert set(found.video[span].tolist()) == {video}
-    place, clip = found.of(np.array([3, 0, 3]))
+        span = slice(*clips.first[video : video + 2])
+        n = clips.first[video + 1] - clips.first[video]
+        assert clips.start_ms[span].tolist() == [5000 * one for one in range(n)]
+        assert clips.number[span].tolist() == list(range(n))
+        assert set(clips.video[span].tolist()) == {video}
+    place, clip = clips.of(np.array([3, 0, 3]))
     expected = [
-        (at, one) for at, v in enumerate((3, 0, 3)) for one in range(*found.first[v : v + 2])
+        (at, one) for at, v in enumerate((3, 0, 3)) for one in range(*clips.first[v : v + 2])
     ]
     assert list(zip(place.tolist(), clip.tolist(), strict=True)) == expected
 
@@ -58,14 +63,14 @@ def test_edges_of_vanished_clips_are_left_out() -> None:
     fewer = [one[:1] if video == 1 else [] if video == 2 else one for video, one in enumerate(ends)]
     at = nodes.schema.get_field_index("clip_ends_ms")
     changed = nodes.set_column(at, "clip_ends_ms", pa.array(fewer, pa.list_(pa.int64())))
-    found, whole = built(video_nodes=changed), built()
+    clips, whole = built(video_nodes=changed), built()
     kept = [(v, n) for v, n in _named(whole) if v != 2 and not (v == 1 and n)]
-    assert _named(found) == kept
+    assert _named(clips) == kept
 
 
-def _named(found: clip_arrays.Clips) -> list[tuple[int, int]]:
-    clip = found.edges.clip
-    return list(zip(found.video[clip].tolist(), found.number[clip].tolist(), strict=True))
+def _named(clips: clip_arrays.Clips) -> list[tuple[int, int]]:
+    clip = clips.edges.clip
+    return list(zip(clips.video[clip].tolist(), clips.number[clip].tolist(), strict=True))
 
 
 def test_clip_vector_is_the_one_that_holds_its_middle() -> None:
@@ -79,13 +84,13 @@ def test_clip_vector_is_the_one_that_holds_its_middle() -> None:
     ]  # fmt: skip
     rows.append({**rows[0], "video_id": "nobody", "vector": [9.0, 9.0]})
     features = pa.Table.from_pylist(rows, schema=clips.FEATURES)
-    found = built(clip_features=features)
-    for clip in range(found.n_clips):
-        middle = 5000 * found.number[clip] + 2500
+    built_clips = built(clip_features=features)
+    for clip in range(built_clips.n_clips):
+        middle = 5000 * built_clips.number[clip] + 2500
         part = min(int(np.searchsorted(edges, middle, side="right")) - 1, 2)
-        there = found.video[clip] == 0 and part != 1
-        assert found.vector[clip].tolist() == ([part, 1.0] if there else [0.0, 0.0])
-    assert found.vector.any()
+        there = built_clips.video[clip] == 0 and part != 1
+        assert built_clips.vector[clip].tolist() == ([part, 1.0] if there else [0.0, 0.0])
+    assert built_clips.vector.any()
 
 
 def test_clip_arrays_mismatched_tables_are_refused() -> None:
@@ -118,17 +123,17 @@ def test_ledger_equals_a_loop() -> None:
     for at, (one, before) in enumerate(zip(asked.tolist(), when.tolist(), strict=True)):
         there = (account == one) & (day < before)
         assert sums[at] == pytest.approx([amount[there].sum(), there.sum()])
-        found = entry[place == at]
-        assert len(np.unique(found)) == len(found) == min(4, there.sum())
-        assert there[found].all()
-        if len(found):
-            assert sorted(day[found]) == sorted(day[there])[-len(found) :]
+        actual = entry[place == at]
+        assert len(np.unique(actual)) == len(actual) == min(4, there.sum())
+        assert there[actual].all()
+        if len(actual):
+            assert sorted(day[actual]) == sorted(day[there])[-len(actual) :]
 
 
 def test_clip_counts_equal_a_loop() -> None:
-    found = built()
-    edges, counts = found.edges, clip_counts.Counts(found)
-    place = found.number[edges.clip]
+    built_clips = built()
+    edges, counts = built_clips.edges, clip_counts.Counts(built_clips)
+    place = built_clips.number[edges.clip]
 
     def hazard(number: int, before: int) -> float:
         there = edges.day < before
@@ -139,13 +144,15 @@ def test_clip_counts_equal_a_loop() -> None:
     expected = np.array([hazard(n, d) for n, d in zip(place, edges.day, strict=True)])
     rng = np.random.default_rng(0)
     days = rng.integers(clips.D - 7, clips.D + 2, size=30)
-    clip, user = rng.integers(found.n_clips, size=30), rng.integers(15, size=30)
+    clip, user = rng.integers(built_clips.n_clips, size=30), rng.integers(15, size=30)
     of_clips, of_users = counts.of_clips(clip, days), counts.of_users(user, days)
     for at, (c, u, d) in enumerate(zip(clip, user, days, strict=True)):
-        of_video = (found.video[edges.clip] == found.video[c]) & (edges.day < d)
+        of_video = (built_clips.video[edges.clip] == built_clips.video[c]) & (edges.day < d)
         of_clip, of_user = of_video & (edges.clip == c), (edges.user_idx == u) & (edges.day < d)
         ratio = ((~edges.through[of_video]).sum() + 5) / (expected[of_video].sum() + 5)
-        own = (~edges.through[of_clip]).sum() + 10 * min(hazard(found.number[c], d) * ratio, 0.99)
+        own = (~edges.through[of_clip]).sum() + 10 * min(
+            hazard(built_clips.number[c], d) * ratio, 0.99
+        )
         own /= of_clip.sum() + 10
         assert of_clips[at, clip_counts.OWN] == pytest.approx(np.log((1 - own) / own), rel=1e-5)
         assert of_clips[at, 2] == pytest.approx(-np.log(ratio), rel=1e-5, abs=1e-6)

@@ -70,13 +70,13 @@ def test_edges_undone_by_a_later_part_are_left_out() -> None:
         undone=(2, 4, 6),
     )
 
-    def found(fit: str) -> list[tuple[float, ...]]:
+    def undone_edges(fit: str) -> list[tuple[float, ...]]:
         graph = build_graph(a_world(edges), fit=fit).edges
         columns = ("user_idx", "video_idx", "weight", "n_views", "n_positive")
         return list(zip(*(getattr(graph, name).tolist() for name in columns), strict=True))
 
-    assert found("trial") == [(0, 1, 1.75, 5, 2), (1, 3, 0.5, 2, 1), (2, 3, 1.0, 1, 1)]
-    assert found("final") == [(1, 3, 0.5, 2, 1), (2, 3, 1.0, 1, 1)]
+    assert undone_edges("trial") == [(0, 1, 1.75, 5, 2), (1, 3, 0.5, 2, 1), (2, 3, 1.0, 1, 1)]
+    assert undone_edges("final") == [(1, 3, 0.5, 2, 1), (2, 3, 1.0, 1, 1)]
     held = build_graph(a_world(edges), fit="trial").early_stopping
     assert held is not None
     assert len(held.edges) == 4, "validation undoes nothing in train"
@@ -126,13 +126,13 @@ def test_graph_equals_a_dictionary(data: st.DataObject, fit: str) -> None:
             kept = (0, 0) if undoes else (one[0], one[2])
             one[:] = [kept[0] + w / 4, one[1] + n, kept[1] + p, max(one[3], at)]
     expected = {pair: one for pair, one in sorted(expected.items()) if one[2] > 0}
-    found = build_graph(a_world(edges), fit=fit).edges
-    assert (np.diff(pair_keys(found, n_videos=4)) > 0).all()
-    columns = (found.user_idx, found.video_idx, found.weight, found.n_views, found.n_positive)
+    actual = build_graph(a_world(edges), fit=fit).edges
+    assert (np.diff(pair_keys(actual, n_videos=4)) > 0).all()
+    columns = (actual.user_idx, actual.video_idx, actual.weight, actual.n_views, actual.n_positive)
     assert [row[:2] for row in zip(*(c.tolist() for c in columns), strict=True)] == list(expected)
-    assert found.weight.tolist() == [one[0] for one in expected.values()]
-    assert found.n_positive.tolist() == [one[2] for one in expected.values()]
-    assert found.last_at.tolist() == [one[3] for one in expected.values()]
+    assert actual.weight.tolist() == [one[0] for one in expected.values()]
+    assert actual.n_positive.tolist() == [one[2] for one in expected.values()]
+    assert actual.last_at.tolist() == [one[3] for one in expected.values()]
 
 
 def test_vectors_lie_at_their_video() -> None:
@@ -147,10 +147,10 @@ def test_vectors_lie_at_their_video() -> None:
         }
     )
     # `other` is no node, so its modality is empty; a zero vector is a missing one
-    found = build_graph({**world, "video_features": features}, fit="trial").features
-    assert list(found) == ["visual"]
-    assert found["visual"].present.tolist() == [False, False, True, False]
-    assert found["visual"].vector.tolist() == [[0, 0], [0, 0], [3, 4], [0, 0]]
+    features_of_graph = build_graph({**world, "video_features": features}, fit="trial").features
+    assert list(features_of_graph) == ["visual"]
+    assert features_of_graph["visual"].present.tolist() == [False, False, True, False]
+    assert features_of_graph["visual"].vector.tolist() == [[0, 0], [0, 0], [3, 4], [0, 0]]
 
 
 def test_authors_of_several_videos_have_numbers() -> None:
@@ -159,9 +159,9 @@ def test_authors_of_several_videos_have_numbers() -> None:
     nodes = world["video_nodes"].drop_columns(["author_id", "duration_ms"])
     nodes = nodes.append_column("author_id", pa.array(names, pa.string()))
     nodes = nodes.append_column("duration_ms", pa.array([1, 2, None, 4, 5, 6, 7, 8], pa.int64()))
-    found = build_graph({**world, "video_nodes": nodes}, fit="final")
-    assert found.author.tolist() == [2, 1, 0, 2, 0, 0, 1, 0]
-    assert found.duration_ms.tolist() == [1, 2, 0, 4, 5, 6, 7, 8]
+    graph = build_graph({**world, "video_nodes": nodes}, fit="final")
+    assert graph.author.tolist() == [2, 1, 0, 2, 0, 0, 1, 0]
+    assert graph.duration_ms.tolist() == [1, 2, 0, 4, 5, 6, 7, 8]
 
 
 def test_graph_ragged_vectors_are_refused() -> None:

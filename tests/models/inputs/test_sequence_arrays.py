@@ -45,86 +45,88 @@ def pushed(table: pa.Table, name: str, value: int) -> pa.Table:
 
 @pytest.mark.parametrize("fit", CUTS)
 def test_rows_equal_the_tables(fit: str) -> None:
-    found = sequences(fit)
+    user_sequences = sequences(fit)
     expected = {}
     cuts = micros(SEQUENCES["cut_at"]).tolist()
     for cut, row in zip(cuts, SEQUENCES.to_pylist(), strict=True):
         if cut <= CUTS[fit]:
             expected[cut, row["user_idx"]] = row
-    assert list(zip(found.cut_at.tolist(), found.user_idx.tolist(), strict=True)) == sorted(
-        expected
-    )
+    assert list(
+        zip(user_sequences.cut_at.tolist(), user_sequences.user_idx.tolist(), strict=True)
+    ) == sorted(expected)
     for place, key in enumerate(sorted(expected)):
         row = expected[key]
-        for steps, name in ((found.history, "history"), (found.future, "future")):
+        for steps, name in ((user_sequences.history, "history"), (user_sequences.future, "future")):
             given = [
                 (one["video_idx"], round(one["at"].timestamp() * 1e6), one.get("weight", 1.0))
                 for one in row[name]
             ]
             assert lists(steps, place) == [(v, at, np.float32(w)) for v, at, w in given]
-    assert found.history.indptr[-1] == len(found.history.video_idx)
+    assert user_sequences.history.indptr[-1] == len(user_sequences.history.video_idx)
 
 
 @pytest.mark.parametrize("fit", CUTS)
 def test_sequences_exclude_events_from_their_cut_on(fit: str) -> None:
-    found = sequences(fit)
-    assert found.cut_at.max() == CUTS[fit]
-    for steps in (found.history, found.future):
-        of_row = np.repeat(found.cut_at, np.diff(steps.indptr))
+    user_sequences = sequences(fit)
+    assert user_sequences.cut_at.max() == CUTS[fit]
+    for steps in (user_sequences.history, user_sequences.future):
+        of_row = np.repeat(user_sequences.cut_at, np.diff(steps.indptr))
         assert len(of_row) > 1000
         assert (steps.at < of_row).all()
-    shown = found.exposures
+    shown = user_sequences.exposures
     assert (shown.at < CUTS[fit]).all()
-    assert (found.cut_at[shown.row] == shown.at // DAY_US * DAY_US).all()
+    assert (user_sequences.cut_at[shown.row] == shown.at // DAY_US * DAY_US).all()
 
 
 @pytest.mark.parametrize("fit", CUTS)
 def test_exposures_are_all_that_the_fit_sees(fit: str) -> None:
-    found = sequences(fit).exposures
+    exposures = sequences(fit).exposures
     table = EXPOSURES
     at = micros(table["started_at"])
     user, video = table["user_idx"].to_numpy(), table["video_idx"].to_numpy()
     label = np.array(table["feedback"].to_pylist()) == "positive"
     order = [place for place in np.lexsort((video, user, at)) if at[place] < CUTS[fit]]
     for name, column in (("at", at), ("user_idx", user), ("video_idx", video), ("label", label)):
-        np.testing.assert_array_equal(getattr(found, name), column[order])
+        np.testing.assert_array_equal(getattr(exposures, name), column[order])
     rows = sequences(fit)
-    np.testing.assert_array_equal(rows.user_idx[found.row], found.user_idx)
-    assert 0 < found.label.mean() < 1
+    np.testing.assert_array_equal(rows.user_idx[exposures.row], exposures.user_idx)
+    assert 0 < exposures.label.mean() < 1
     assert {"neutral", "negative"} <= set(table["feedback"].to_pylist())
 
 
 @pytest.mark.parametrize("fit", CUTS)
 def test_served_users_are_read_at_the_last_cut(fit: str) -> None:
-    found = sequences(fit)
-    assert found.user_idx[found.serving].tolist() == list(range(N_USERS))
-    assert (found.cut_at[found.serving] == CUTS[fit]).all()
+    user_sequences = sequences(fit)
+    assert user_sequences.user_idx[user_sequences.serving].tolist() == list(range(N_USERS))
+    assert (user_sequences.cut_at[user_sequences.serving] == CUTS[fit]).all()
 
 
 def test_trial_last_day_is_its_validation() -> None:
-    found = sequences("trial")
+    user_sequences = sequences("trial")
     start = CUTS["trial"] - DAY_US
-    assert found.validation is not None
-    assert found.validated_from == start
-    assert len(found.training) + len(found.validation) == len(found.exposures)
-    assert (found.validation.at >= start).all()
-    assert (found.training.at < start).all()
-    assert len(found.training) > 500
-    assert len(found.validation) > 300
+    assert user_sequences.validation is not None
+    assert user_sequences.validated_from == start
+    assert len(user_sequences.training) + len(user_sequences.validation) == len(
+        user_sequences.exposures
+    )
+    assert (user_sequences.validation.at >= start).all()
+    assert (user_sequences.training.at < start).all()
+    assert len(user_sequences.training) > 500
+    assert len(user_sequences.validation) > 300
 
 
 def test_final_fit_has_no_validation() -> None:
-    found = sequences("final")
-    assert found.validation is None
-    assert found.validated_from is None
-    assert len(found.training) == len(found.exposures)
+    user_sequences = sequences("final")
+    assert user_sequences.validation is None
+    assert user_sequences.validated_from is None
+    assert len(user_sequences.training) == len(user_sequences.exposures)
 
 
 def test_exposures_without_any_have_no_validation_day() -> None:
-    found = sequences("trial", {**WORLD, "exposures": EXPOSURES.slice(0, 0)})
-    assert found.validation is not None
-    assert found.validated_from is None
-    assert len(found.training) == len(found.exposures) == 0
+    user_sequences = sequences("trial", {**WORLD, "exposures": EXPOSURES.slice(0, 0)})
+    assert user_sequences.validation is not None
+    assert user_sequences.validated_from is None
+    assert len(user_sequences.training) == len(user_sequences.exposures) == 0
 
 
 @pytest.mark.parametrize("fit", CUTS)
@@ -149,30 +151,30 @@ def steps(*rows: list[int]) -> Steps:
 
 
 def test_padded_equals_hand_computed() -> None:
-    found = steps([5, 6, 7], [], [8], [9, 1]).padded(np.array([3, 0, 1]), 100)
-    assert found.video_idx.tolist() == [[0, 9, 1], [5, 6, 7], [0, 0, 0]]
-    assert found.present.tolist() == [[False, True, True], [True] * 3, [False] * 3]
-    assert found.at.tolist() == [[0, 40, 50], [0, 10, 20], [0, 0, 0]]
-    assert found.weight.tolist() == [[0, 0.5, 0.625], [0, 0.125, 0.25], [0, 0, 0]]
+    actual = steps([5, 6, 7], [], [8], [9, 1]).padded(np.array([3, 0, 1]), 100)
+    assert actual.video_idx.tolist() == [[0, 9, 1], [5, 6, 7], [0, 0, 0]]
+    assert actual.present.tolist() == [[False, True, True], [True] * 3, [False] * 3]
+    assert actual.at.tolist() == [[0, 40, 50], [0, 10, 20], [0, 0, 0]]
+    assert actual.weight.tolist() == [[0, 0.5, 0.625], [0, 0.125, 0.25], [0, 0, 0]]
 
 
 def test_padded_keeps_the_latest() -> None:
-    found = steps([5, 6, 7], [8]).padded(np.array([0, 1]), 2)
-    assert found.video_idx.tolist() == [[6, 7], [0, 8]]
-    assert found.present.tolist() == [[True, True], [False, True]]
+    actual = steps([5, 6, 7], [8]).padded(np.array([0, 1]), 2)
+    assert actual.video_idx.tolist() == [[6, 7], [0, 8]]
+    assert actual.present.tolist() == [[True, True], [False, True]]
 
 
 @pytest.mark.parametrize(("rows", "shape"), [([0, 1], (2, 1)), ([], (0, 1))])
 def test_padded_without_a_step_is_empty(rows: list[int], shape: tuple[int, int]) -> None:
-    found = steps([], []).padded(np.array(rows, dtype=np.int64), 4)
-    for array in vars(found).values():
+    actual = steps([], []).padded(np.array(rows, dtype=np.int64), 4)
+    for array in vars(actual).values():
         assert array.shape == shape
         assert not array.any()
 
 
 def test_seen_before_a_cut_equals_expected() -> None:
-    found = steps([5, 6, 7], [], [8], [9, 1]).before(40)
-    assert [lists(found, row) for row in range(4)] == [
+    actual = steps([5, 6, 7], [], [8], [9, 1]).before(40)
+    assert [lists(actual, row) for row in range(4)] == [
         [(5, 0, 0.0), (6, 10, 0.125), (7, 20, 0.25)],
         [],
         [(8, 30, 0.375)],
@@ -235,6 +237,6 @@ def test_sequences_other_fit_is_refused() -> None:
 def test_graph_has_sequences_if_tables_are_given() -> None:
     without = {name: rows for name, rows in WORLD.items() if name != "exposures"}
     assert build_graph(without, fit="trial").sequences is None
-    found = build_graph(WORLD, fit="trial").sequences
-    assert found is not None
-    assert len(found.exposures) == len(sequences("trial").exposures)
+    user_sequences = build_graph(WORLD, fit="trial").sequences
+    assert user_sequences is not None
+    assert len(user_sequences.exposures) == len(sequences("trial").exposures)

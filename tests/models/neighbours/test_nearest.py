@@ -12,9 +12,9 @@ from microrec.models.neighbours import nearest
 @given(st.lists(st.integers(0, 4), max_size=40), st.integers(1, 12), st.integers(0, 9))
 def test_nearest_top_k_equals_sorting(values: list[int], k: int, seed: int) -> None:
     columns = np.random.default_rng(seed).permutation(len(values)).astype(np.int32)
-    found = nearest.top_k(np.array(values, dtype=float), columns, k)
+    actual = nearest.top_k(np.array(values, dtype=float), columns, k)
     expected = sorted(range(len(values)), key=lambda i: (-values[i], columns[i]))[:k]
-    assert found.tolist() == expected
+    assert actual.tolist() == expected
 
 
 @pytest.mark.parametrize("cells", [1, 40, 10_000])

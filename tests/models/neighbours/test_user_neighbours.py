@@ -30,7 +30,7 @@ def test_user_neighbours_cosine_equals_brute_force(seed: int, shrinkage: float, 
     rng = np.random.default_rng(seed)
     likes = rng.random((9, 7)) < 0.4
     graph = build_graph(logs.tables({"train": likes}), fit="final")
-    found = rows(fit(graph, similarity="cosine", shrinkage=shrinkage, top_k=k))
+    actual = rows(fit(graph, similarity="cosine", shrinkage=shrinkage, top_k=k))
     sets = [set(np.flatnonzero(row)) for row in likes]
     for user, mine in enumerate(sets):
         expected = [
@@ -44,13 +44,13 @@ def test_user_neighbours_cosine_equals_brute_force(seed: int, shrinkage: float, 
             if other != user and mine & his
         ]
         expected.sort(key=lambda pair: (-pair[1], pair[0]))
-        assert found[user] == expected[:k]
+        assert actual[user] == expected[:k]
 
 
 @pytest.mark.parametrize("k", [3, 1000])
 def test_user_neighbours_pearson_is_the_network_nearest_first(k: int) -> None:
     world = logs.clusters(8)
-    found = rows(fit(build_graph(world, fit="trial"), similarity="pearson", top_k=k))
+    graph = rows(fit(build_graph(world, fit="trial"), similarity="pearson", top_k=k))
     network = world["user_edges"].to_pylist()
     for user in range(60):
         expected = sorted(
@@ -58,4 +58,4 @@ def test_user_neighbours_pearson_is_the_network_nearest_first(k: int) -> None:
             for row in network
             if row["user_idx"] == user
         )
-        assert found[user] == [(other, -minus) for minus, other in expected[:k]]
+        assert graph[user] == [(other, -minus) for minus, other in expected[:k]]

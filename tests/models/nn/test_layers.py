@@ -61,9 +61,9 @@ def test_layers_drop_out_in_training_only() -> None:
 
 def test_dropout_keeps_the_mean() -> None:
     rows = torch.ones(200, 50)
-    found = Dropout(0.2)(rows, seeded())
-    assert set(found.unique().tolist()) == {0.0, 1.25}
-    assert found.mean().item() == pytest.approx(1, abs=0.02)
+    actual = Dropout(0.2)(rows, seeded())
+    assert set(actual.unique().tolist()) == {0.0, 1.25}
+    assert actual.mean().item() == pytest.approx(1, abs=0.02)
     assert Dropout(0.0)(rows, seeded()) is rows
 
 

@@ -10,13 +10,13 @@ from microrec.models.sequence.auc import group_aucs, grouped_auc
 
 def by_pairs(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -> list[tuple[float, int]]:
     """For each group: the share of (positive, negative) pairs in the right order, ties half."""
-    found = []
+    results = []
     for one in np.unique(group):
         positive, negative = (scores[(group == one) & (label == kind)] for kind in (True, False))
         right = [1.0 if p > n else 0.5 if p == n else 0.0 for p in positive for n in negative]
         if right:
-            found.append((sum(right) / len(right), len(positive) + len(negative)))
-    return found
+            results.append((sum(right) / len(right), len(positive) + len(negative)))
+    return results
 
 
 @given(

@@ -32,16 +32,18 @@ def network_of(graph: Graph, activation: str) -> din.Din:
 
 
 def batch_of(graph: Graph, *users: int) -> Batch:
-    found = sequences_of(graph)
+    sequences = sequences_of(graph)
     people = np.array(users or (10, 0, 1, 2, 3, 4))
     n = len(people)
-    return logged.pairs(found, found.serving[people], np.arange(n), np.arange(n) > 2, CONFIG)
+    return logged.pairs(
+        sequences, sequences.serving[people], np.arange(n), np.arange(n) > 2, CONFIG
+    )
 
 
 def by_hand(network: din.Din, batch: Batch) -> list[torch.Tensor]:
     """h of each pair, by loops."""
     rows = network.videos(batch.videos, network.noise)
-    found = []
+    results = []
     for pair, row in enumerate(batch.of.tolist()):
         candidate, interest = rows[batch.video[pair]], torch.zeros(4)
         for video, there in zip(batch.history.video[row], batch.history.present[row], strict=True):
@@ -49,22 +51,22 @@ def by_hand(network: din.Din, batch: Batch) -> list[torch.Tensor]:
                 key = rows[video]
                 seen = torch.cat([candidate, key, candidate - key, candidate * key])
                 interest = interest + network.unit(seen.unsqueeze(0), network.noise)[0] * key
-        found.append(interest)
-    return found
+        results.append(interest)
+    return results
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_din_logits_equal_hand_computed(graph: Graph, activation: str) -> None:
     network, batch = network_of(graph, activation), batch_of(graph)
     rows = network.videos(batch.videos, network.noise)
-    found = network(batch)
+    actual = network(batch)
     for pair, interest in enumerate(by_hand(network, batch)):
         candidate = rows[batch.video[pair]]
         n = batch.history.present[batch.of[pair]].sum()
         size = torch.log(1.0 + n).reshape(1)
         joined = torch.cat([candidate, interest, interest * candidate, size])
         expected = network.head(joined.unsqueeze(0), network.noise)[0, 0]
-        torch.testing.assert_close(found[pair], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(actual[pair], expected, atol=1e-5, rtol=1e-5)
         assert interest.any() == (n > 0)
 
 

@@ -30,10 +30,14 @@ def network(graph: Graph) -> dnn.Dnn:
 
 @pytest.fixture
 def batch(graph: Graph) -> Batch:
-    found = sequences_of(graph)
-    stranger = found.serving[10]
+    sequences = sequences_of(graph)
+    stranger = sequences.serving[10]
     pairs = logged.pairs(
-        found, np.array([stranger, *found.serving[:4]]), np.arange(5), np.arange(5) > 2, CONFIG
+        sequences,
+        np.array([stranger, *sequences.serving[:4]]),
+        np.arange(5),
+        np.arange(5) > 2,
+        CONFIG,
     )
     assert not pairs.history.present[pairs.of[0]].any()
     return pairs
@@ -41,7 +45,7 @@ def batch(graph: Graph) -> Batch:
 
 def test_dnn_logits_equal_hand_computed(network: dnn.Dnn, batch: Batch, graph: Graph) -> None:
     rows = network.videos(torch.arange(graph.n_videos), network.noise)
-    found = network(batch)
+    actual = network(batch)
     for pair in range(5):
         row = int(batch.of[pair])
         watched = batch.videos[batch.history.video[row]][batch.history.present[row]]
@@ -51,7 +55,7 @@ def test_dnn_logits_equal_hand_computed(network: dnn.Dnn, batch: Batch, graph: G
         size = torch.log(torch.tensor([1.0 + n]))
         joined = torch.cat([candidate, mean, mean * candidate, size])
         expected = network.head(joined, network.noise)[0]
-        torch.testing.assert_close(found[pair], expected)
+        torch.testing.assert_close(actual[pair], expected)
 
 
 def test_dnn_loss_equals_hand_computed(network: dnn.Dnn, batch: Batch) -> None:

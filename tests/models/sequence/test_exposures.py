@@ -71,24 +71,24 @@ def pairs_of(batch: Batch) -> list[tuple[int, int, float]]:
 
 
 def test_batch_equals_the_rows(graph: Graph) -> None:
-    found, config = sequences_of(graph), config_of("dnn", history_length=5)
-    chosen = np.random.default_rng(0).permutation(len(found.exposures))[:60]
-    batch = logged.batch(found, found.exposures, chosen, config, share=0.25)
+    sequences, config = sequences_of(graph), config_of("dnn", history_length=5)
+    chosen = np.random.default_rng(0).permutation(len(sequences.exposures))[:60]
+    batch = logged.batch(sequences, sequences.exposures, chosen, config, share=0.25)
     assert batch.share == 0.25
     assert (batch.videos.diff() > 0).all()
     for place, one in enumerate(chosen.tolist()):
-        row = int(found.exposures.row[one])
+        row = int(sequences.exposures.row[one])
         assert pairs_of(batch)[place] == (
-            found.exposures.user_idx[one],
-            found.exposures.video_idx[one],
-            found.exposures.label[one],
+            sequences.exposures.user_idx[one],
+            sequences.exposures.video_idx[one],
+            sequences.exposures.label[one],
         )
-        for viewed, steps in ((batch.history, found.history), (batch.future, found.future)):
+        for viewed, steps in ((batch.history, sequences.history), (batch.future, sequences.future)):
             at = int(batch.of[place])
             there = viewed.present[at]
             span = slice(max(steps.indptr[row], steps.indptr[row + 1] - 5), steps.indptr[row + 1])
             assert batch.videos[viewed.video[at]][there].tolist() == steps.video_idx[span].tolist()
-            age = (found.cut_at[row] - steps.at[span]) / 1e6
+            age = (sequences.cut_at[row] - steps.at[span]) / 1e6
             assert (age > 0).all()
             np.testing.assert_allclose(viewed.age[at][there], age, rtol=1e-6)
             np.testing.assert_array_equal(viewed.weight[at][there], steps.weight[span])
@@ -98,13 +98,18 @@ def test_batch_equals_the_rows(graph: Graph) -> None:
 
 @pytest.mark.parametrize("name", RANKING)
 def test_epoch_has_every_exposure_once(name: str, graph: Graph) -> None:
-    found = sequences_of(graph).exposures
+    exposures = sequences_of(graph).exposures
     expected = sorted(
-        zip(found.user_idx.tolist(), found.video_idx.tolist(), found.label.tolist(), strict=True)
+        zip(
+            exposures.user_idx.tolist(),
+            exposures.video_idx.tolist(),
+            exposures.label.tolist(),
+            strict=True,
+        )
     )
     config = config_of(name)
     batches = batches_of(name, graph, config)
-    assert sorted(len(one.label) for one in batches)[1:] == [100] * (len(found) // 100)
+    assert sorted(len(one.label) for one in batches)[1:] == [100] * (len(exposures) // 100)
     pairs = [pair for one in batches for pair in pairs_of(one)]
     assert sorted(pairs) == expected
     others = [pair for one in batches_of(name, graph, config, seed=2) for pair in pairs_of(one)]
@@ -119,8 +124,8 @@ def test_step_has_exposures_of_like_history_length(
 
     def empty(draw: Any) -> float:
         phase, generator = phase_of("dnn", graph), torch.Generator().manual_seed(0)
-        found = [*draw(phase, config, generator)]
-        there = [half.present for one in found for half in (one.history, one.future)]
+        batches = [*draw(phase, config, generator)]
+        there = [half.present for one in batches for half in (one.history, one.future)]
         return 1 - sum(one.sum() for one in there).item() / sum(one.numel() for one in there)
 
     assert empty(by_exposures) < 0.8 * empty(at_random)
@@ -245,14 +250,14 @@ def test_fit_interrupted_ends_the_same(
 def test_checkpoint_of_another_training_is_not_used(
     graph: Graph, tmp_path: Path, changed: str
 ) -> None:
-    found, other = sequences_of(graph), graph
+    sequences, other = sequences_of(graph), graph
     options: dict[str, Any] = {"epochs": 2}
     if changed == "exposures":
-        fewer = found.exposures.taken(np.arange(len(found.exposures)) != 5)
-        other = replace(graph, sequences=replace(found, exposures=fewer))
+        fewer = sequences.exposures.taken(np.arange(len(sequences.exposures)) != 5)
+        other = replace(graph, sequences=replace(sequences, exposures=fewer))
     elif changed == "history":
-        steps = replace(found.history, at=found.history.at - 1_000_000)
-        other = replace(graph, sequences=replace(found, history=steps))
+        steps = replace(sequences.history, at=sequences.history.at - 1_000_000)
+        other = replace(graph, sequences=replace(sequences, history=steps))
     fit("dnn", graph, folder=tmp_path, **options)
     others = {"learning_rate": 0.05, "dropout": 0.5, "seed": 1}
     options |= {name: value for name, value in others.items() if name == changed}
@@ -309,15 +314,15 @@ def test_refit_has_the_epochs_of_the_search(name: str, graph: Graph) -> None:
 
 def test_recalls_are_the_auc_of_the_validation_day(graph: Graph) -> None:
     """By the network as it stood after each epoch, within each user."""
-    found, config = sequences_of(graph), config_of("dnn")
-    held, module = found.validation, registry.model("dnn")
+    sequences, config = sequences_of(graph), config_of("dnn")
+    held, module = sequences.validation, registry.model("dnn")
     assert held is not None
     recalls = fit("dnn", graph, max_epochs=3, patience=9).report["recalls"]
     fits: Any = logged.training(config, build=module.build, runtime=Runtime())  # type: ignore[attr-defined]
     for epochs in (1, 3):
         search, _ = np.random.default_rng(0).spawn(2)
         schedule = loop.Schedule(config.learning_rate, epochs, clip_norm=config.clip_norm)
-        network, _ = fits.train("search", Phase(graph, found.training), search, schedule)
+        network, _ = fits.train("search", Phase(graph, sequences.training), search, schedule)
         scores = logged.logits(network, graph, held, config)
         expected = grouped_auc(scores, held.label, held.user_idx)
         assert recalls[epochs - 1] == pytest.approx(expected, abs=1e-12)
@@ -325,9 +330,9 @@ def test_recalls_are_the_auc_of_the_validation_day(graph: Graph) -> None:
 
 @pytest.mark.parametrize("name", FEW)
 def test_fit_without_validation_trains_for_the_default(name: str, graph: Graph) -> None:
-    found = sequences_of(graph)
-    none = found.exposures.taken(np.zeros(len(found.exposures), dtype=np.bool_))
-    quiet = replace(graph, sequences=replace(found, validation=none))
+    sequences = sequences_of(graph)
+    none = sequences.exposures.taken(np.zeros(len(sequences.exposures), dtype=np.bool_))
+    quiet = replace(graph, sequences=replace(sequences, validation=none))
     report = fit(name, quiet, default_epochs=2).report
     assert set(report) == {"epochs", "loss"}
     assert report["epochs"] == 2
@@ -347,10 +352,10 @@ def test_logits_in_blocks_are_equal(
     shown = sequences_of(graph).exposures
     some = shown.taken(np.arange(len(shown)) % 17 == 0)
     monkeypatch.setattr(logged, "SCORED_AT_ONCE", at_once)
-    found = logged.logits(network, graph, some, config)
+    actual = logged.logits(network, graph, some, config)
     everything = logged.batch(sequences_of(graph), some, np.arange(len(some)), config)
     with torch.no_grad():
-        np.testing.assert_allclose(found, network.eval()(everything), rtol=1e-5)
+        np.testing.assert_allclose(actual, network.eval()(everything), rtol=1e-5)
     assert not len(logged.logits(network, graph, some.taken(some.at < 0), config))
 
 

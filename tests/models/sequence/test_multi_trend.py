@@ -42,13 +42,13 @@ def network(graph: Graph, **config: Any) -> MultiTrend:
 
 
 def some(graph: Graph, chosen: list[int], config: Config) -> logged.Batch:
-    found = sequences(graph)
-    return logged.batch(found, found.exposures, np.array(chosen), config)
+    user_sequences = sequences(graph)
+    return logged.batch(user_sequences, user_sequences.exposures, np.array(chosen), config)
 
 
 def with_steps(graph: Graph, **changed: Any) -> Graph:
-    found = sequences(graph)
-    return replace(graph, sequences=replace(found, **changed))
+    user_sequences = sequences(graph)
+    return replace(graph, sequences=replace(user_sequences, **changed))
 
 
 def test_multi_trend_loss_falls_and_gradients_start_from_zero(graph: Graph) -> None:
@@ -84,10 +84,14 @@ def test_multi_trend_pair_scores_the_same_in_any_batch(graph: Graph) -> None:
 
 
 def test_multi_trend_future_is_read_unless_ablated(graph: Graph) -> None:
-    found = sequences(graph)
-    there = int(np.flatnonzero(np.diff(found.future.indptr)[found.exposures.row] > 1)[0])
-    other = (found.future.video_idx + 1) % graph.n_videos
-    moved = with_steps(graph, future=replace(found.future, video_idx=other.astype(np.int32)))
+    user_sequences = sequences(graph)
+    there = int(
+        np.flatnonzero(np.diff(user_sequences.future.indptr)[user_sequences.exposures.row] > 1)[0]
+    )
+    other = (user_sequences.future.video_idx + 1) % graph.n_videos
+    moved = with_steps(
+        graph, future=replace(user_sequences.future, video_idx=other.astype(np.int32))
+    )
     with torch.no_grad():
         for future, same in ((True, False), (False, True)):
             one = network(graph, future=future)
@@ -96,11 +100,13 @@ def test_multi_trend_future_is_read_unless_ablated(graph: Graph) -> None:
 
 
 def test_multi_trend_ages_are_read_unless_ablated(graph: Graph) -> None:
-    found = sequences(graph)
-    there = int(np.flatnonzero(np.diff(found.history.indptr)[found.exposures.row] > 3)[-1])
-    at = found.history.at.copy()
+    user_sequences = sequences(graph)
+    there = int(
+        np.flatnonzero(np.diff(user_sequences.history.indptr)[user_sequences.exposures.row] > 3)[-1]
+    )
+    at = user_sequences.history.at.copy()
     at[::2] -= 50 * trend_worlds.DAY_US
-    aged = with_steps(graph, history=replace(found.history, at=at))
+    aged = with_steps(graph, history=replace(user_sequences.history, at=at))
     with torch.no_grad():
         for time, same in ((True, False), (False, True)):
             one = network(graph, time=time)
@@ -194,7 +200,7 @@ def test_multi_trend_spread_from_leaders_is_learned_from_the_future_only(graph: 
         id_dropout=0.95,  # looks alone: what is new has hardly an id row yet
     )
     strangers = trend_worlds.graph(WORLD, network="random")
-    found = {
+    actual = {
         name: recall(multi_trend.fit(g, c, np.random.default_rng(1)))
         for name, g, c in (
             ("whole", graph, config),
@@ -203,8 +209,8 @@ def test_multi_trend_spread_from_leaders_is_learned_from_the_future_only(graph: 
         )
     }
     chance = trend_worlds.FRESH / np.count_nonzero(WORLD.born == trend_worlds.N_DAYS - 2)
-    assert found["whole"] > 4 * chance, found
-    assert found["whole"] > 2 * max(found["no future"], found["random users"]), found
+    assert actual["whole"] > 4 * chance, actual
+    assert actual["whole"] > 2 * max(actual["no future"], actual["random users"]), actual
 
 
 def test_multi_trend_same_seed_is_bit_identical_and_restores(graph: Graph, tmp_path: Path) -> None:
@@ -225,15 +231,18 @@ def test_multi_trend_same_seed_is_bit_identical_and_restores(graph: Graph, tmp_p
 def test_multi_trend_empty_history_has_no_trend_and_unknown_video_is_left_out(
     graph: Graph,
 ) -> None:
-    found = sequences(graph)
-    nobody = found.serving[3]
-    lengths = np.diff(found.history.indptr)
+    user_sequences = sequences(graph)
+    nobody = user_sequences.serving[3]
+    lengths = np.diff(user_sequences.history.indptr)
     kept = np.repeat(np.arange(len(lengths)) != nobody, lengths)
     lengths[nobody] = 0
     history = replace(
-        found.history,
+        user_sequences.history,
         indptr=np.concatenate([[0], np.cumsum(lengths)]),
-        **{name: getattr(found.history, name)[kept] for name in ("video_idx", "at", "weight")},
+        **{
+            name: getattr(user_sequences.history, name)[kept]
+            for name in ("video_idx", "at", "weight")
+        },
     )
     changed = with_steps(graph, history=history)
     trends = multi_trend.retrieval(network(changed, future=False), changed)
@@ -244,7 +253,7 @@ def test_multi_trend_empty_history_has_no_trend_and_unknown_video_is_left_out(
     blind = replace(changed, features={})
     trends = multi_trend.retrieval(network(blind), blind)
     shown = np.zeros(graph.n_videos, dtype=bool)
-    shown[found.exposures.video_idx] = True
+    shown[user_sequences.exposures.video_idx] = True
     assert not shown.all()
     np.testing.assert_array_equal(trends.video_known, shown)
 
@@ -254,17 +263,24 @@ def test_multi_trend_viewing_belongs_to_its_strongest_trend(graph: Graph) -> Non
     one = network(graph)
     rows = multi_trend.members(one, graph)
     assert rows.column_names == ["user_idx", "trend", "video_idx", "mass", "at"]
-    found = sequences(graph)
-    n_steps = [np.diff(half.indptr)[found.serving].sum() for half in (found.history, found.future)]
+    user_sequences = sequences(graph)
+    n_steps = [
+        np.diff(half.indptr)[user_sequences.serving].sum()
+        for half in (user_sequences.history, user_sequences.future)
+    ]
     assert rows.num_rows == sum(n_steps) > 0
     told = rows.to_pandas()
     for user in (0, 7, graph.n_users - 1):
-        row = found.serving[[user]]
-        alone = logged.pairs(found, row, np.zeros(1, dtype=np.int64), np.zeros(1) > 0, one.config)
+        row = user_sequences.serving[[user]]
+        alone = logged.pairs(
+            user_sequences, row, np.zeros(1, dtype=np.int64), np.zeros(1) > 0, one.config
+        )
         with torch.no_grad():
             halves = one._halves(alone, one.videos(alone.videos, one.noise))
         expected = []
-        for half, steps in zip(halves, (found.history, found.future), strict=True):
+        for half, steps in zip(
+            halves, (user_sequences.history, user_sequences.future), strict=True
+        ):
             there = half.present[0]
             place = slice(steps.indptr[row[0]], steps.indptr[row[0] + 1])
             trend = half.share[0][there].argmax(dim=1).tolist()
@@ -324,7 +340,7 @@ def test_multi_trend_fitted_trends_are_the_users_tastes() -> None:
     world = trend_worlds.world(2, n_groups=12, n_tastes=2)
     graph = trend_worlds.graph(world, alike=True)
     config = Config(**SMALL, epochs=8, n_trends=2, retrieval_weight=1.0, retrieval_videos=300)
-    found = {}
+    results = {}
     for agreement in (config.agreement, 0.01):
         chosen = config.model_copy(update={"agreement": agreement})
         trained = multi_trend.fit(graph, chosen, np.random.default_rng(1))
@@ -338,5 +354,5 @@ def test_multi_trend_fitted_trends_are_the_users_tastes() -> None:
         users = rows[own].groupby("user_idx")
         assert (users["taste"].nunique() == 2).all()
         aris = [adjusted_rand(one["trend"].to_numpy(), one["taste"].to_numpy()) for _, one in users]
-        found[agreement] = float(np.mean(aris))
-    assert found[config.agreement] > 0.7 > 0.1 > found[0.01], found
+        results[agreement] = float(np.mean(aris))
+    assert results[config.agreement] > 0.7 > 0.1 > results[0.01], results

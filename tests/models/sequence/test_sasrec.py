@@ -34,16 +34,16 @@ def network_of(graph: Graph, config: sasrec.Config = CONFIG) -> sasrec.SasRec:
 
 
 def batch_of(graph: Graph, config: sasrec.Config = CONFIG) -> Batch:
-    found = sequences_of(graph)
+    sequences = sequences_of(graph)
     rows = np.unique(sasrec.viewings(graph).row)
-    return logged.pairs(found, rows, np.arange(len(rows)) % 30, rows > -1, config)
+    return logged.pairs(sequences, rows, np.arange(len(rows)) % 30, rows > -1, config)
 
 
 def lists(graph: Graph) -> list[list[int]]:
     """Videos of each user's history, by loops."""
-    found = sequences_of(graph)
-    spans = [slice(*found.history.indptr[row : row + 2]) for row in found.serving]
-    return [found.history.video_idx[span].tolist() for span in spans]
+    sequences = sequences_of(graph)
+    spans = [slice(*sequences.history.indptr[row : row + 2]) for row in sequences.serving]
+    return [sequences.history.video_idx[span].tolist() for span in spans]
 
 
 def states(network: sasrec.SasRec, batch: Batch) -> torch.Tensor:
@@ -76,13 +76,13 @@ def test_sasrec_block_equals_hand_computed() -> None:
     sees = torch.ones(width, width).tril(-1).bool() & there | torch.eye(width).bool()
     normed = functional.layer_norm(x[0], (8,))
     query, key, value = (part(normed) for part in (block.query, block.key, block.value))
-    found = torch.zeros(width, 8)
+    actual = torch.zeros(width, 8)
     for place in range(width):
         mine = [other for other in range(place + 1) if there[other] or other == place]
         for head in (slice(0, 4), slice(4, 8)):
             weight = (key[mine, head] @ query[place, head] / 2).softmax(0)
-            found[place, head] = weight @ value[mine, head]
-    expected = x[0] + block.joined(found)
+            actual[place, head] = weight @ value[mine, head]
+    expected = x[0] + block.joined(actual)
     narrow = functional.layer_norm(expected, (8,))
     expected = expected + block.network(narrow, generator)
     torch.testing.assert_close(block(x, sees.unsqueeze(0), generator)[0], expected)
@@ -138,12 +138,12 @@ def test_sasrec_reads_only_the_latest_viewings(graph: Graph) -> None:
     short = CONFIG.model_copy(update={"history_length": 3})
     network = network_of(graph, short)
     rows = sasrec.embeddings(network, graph)
-    found = sequences_of(graph)
-    video = found.history.video_idx.copy()
-    for row in found.serving:
-        start, end = found.history.indptr[row : row + 2]
+    sequences = sequences_of(graph)
+    video = sequences.history.video_idx.copy()
+    for row in sequences.serving:
+        start, end = sequences.history.indptr[row : row + 2]
         video[start : max(start, end - 3)] = 7
-    other = replace(found, history=replace(found.history, video_idx=video))
+    other = replace(sequences, history=replace(sequences.history, video_idx=video))
     changed = sasrec.embeddings(network, replace(graph, sequences=other))
     np.testing.assert_array_equal(rows.user, changed.user)
     assert max(map(len, lists(graph))) > 6
@@ -181,7 +181,7 @@ def test_sasrec_negatives_are_sampled_from_watched_videos(graph: Graph) -> None:
 
 
 def test_sasrec_histories_have_two_or_more_viewings(graph: Graph) -> None:
-    found, expected = sasrec.viewings(graph), lists(graph)
+    viewings, expected = sasrec.viewings(graph), lists(graph)
     expected[4] = expected[4][:1]
     given = sequences_of(graph)
     row = int(given.serving[4])
@@ -190,13 +190,13 @@ def test_sasrec_histories_have_two_or_more_viewings(graph: Graph) -> None:
     indptr = np.concatenate([[0], np.cumsum(keep)])[given.history.indptr]
     kept = {name: getattr(given.history, name)[keep] for name in ("video_idx", "at", "weight")}
     fewer = replace(given, history=replace(given.history, indptr=indptr, **kept))
-    found = sasrec.viewings(replace(graph, sequences=fewer))
-    pairs = list(zip(found.user_idx.tolist(), found.video_idx.tolist(), strict=True))
+    viewings = sasrec.viewings(replace(graph, sequences=fewer))
+    pairs = list(zip(viewings.user_idx.tolist(), viewings.video_idx.tolist(), strict=True))
     assert pairs == [(u, v) for u, one in enumerate(expected) for v in one if len(one) > 1]
-    assert {4, 10, 19} & set(found.user_idx.tolist()) == set()
-    assert found.label.all()
+    assert {4, 10, 19} & set(viewings.user_idx.tolist()) == set()
+    assert viewings.label.all()
     for user in (0, 7):
-        assert (np.diff(found.at[found.user_idx == user]) > 0).all()
+        assert (np.diff(viewings.at[viewings.user_idx == user]) > 0).all()
 
 
 @pytest.mark.parametrize(("batch_size", "length"), [(1, 100), (64, 100), (40, 5), (10_000, 100)])
@@ -208,14 +208,14 @@ def test_sasrec_epoch_has_every_history_once(graph: Graph, batch_size: int, leng
         return [*sasrec.by_users(phase, config, torch.Generator().manual_seed(seed))]
 
     batches = epoch(0)
-    found = {}
+    results = {}
     for one in batches:
         for row, user in enumerate(one.user.tolist()):
-            assert user not in found
+            assert user not in results
             there = one.history.present[row]
-            found[user] = one.videos[one.history.video[row]][there].tolist()
+            results[user] = one.videos[one.history.video[row]][there].tolist()
     taught = {user: one[-length:] for user, one in enumerate(lists(graph)) if len(one) > 1}
-    assert found == taught
+    assert results == taught
     sizes = [int(one.history.present.sum()) - len(one.user) for one in batches]
     longest = max(map(len, taught.values())) - 1
     assert max(sizes) < batch_size + longest
@@ -229,10 +229,10 @@ def test_sasrec_epoch_has_every_history_once(graph: Graph, batch_size: int, leng
 def test_sasrec_rows_score_as_the_network(graph: Graph) -> None:
     network = network_of(graph).eval()
     rows = sasrec.embeddings(network, graph)
-    found = sequences_of(graph)
+    sequences = sequences_of(graph)
     user, video = np.divmod(np.arange(20 * 30), 30)
     nothing = np.zeros(len(user), dtype=bool)
-    batch = logged.pairs(found, found.serving[user], video, nothing, CONFIG)
+    batch = logged.pairs(sequences, sequences.serving[user], video, nothing, CONFIG)
     with torch.no_grad():
         scores = network(batch).numpy().reshape(20, 30)
     np.testing.assert_allclose((rows.user @ rows.video.T), scores, atol=1e-5)
@@ -277,15 +277,15 @@ def test_sasrec_recalls_are_of_the_validation_day(graph: Graph) -> None:
     phase = Phase(earlier, sasrec.viewings(earlier))
     network, _ = fits.train("search", phase, search, schedule)
     rows = sasrec.embeddings(network, earlier)
-    found = []
+    results = []
     for user in np.unique(held.truth.user_idx):
         scores = rows.user[user] @ rows.video.T
         scores[~rows.video_known] = -np.inf
         scores[held.seen.video_idx[held.seen.user_idx == user]] = -np.inf
         truth = set(held.truth.video_idx[held.truth.user_idx == user].tolist())
-        found.append(len(truth & set(np.argsort(-scores)[:5].tolist())) / len(truth))
-    assert recalls[-1] == pytest.approx(np.mean(found), abs=1e-6)
-    assert 0 < np.mean(found) < 1
+        results.append(len(truth & set(np.argsort(-scores)[:5].tolist())) / len(truth))
+    assert recalls[-1] == pytest.approx(np.mean(results), abs=1e-6)
+    assert 0 < np.mean(results) < 1
 
 
 def test_sasrec_deterministic_successor_is_ranked_first() -> None:

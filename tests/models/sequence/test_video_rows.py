@@ -42,9 +42,9 @@ def moved(before: torch.Tensor, after: torch.Tensor) -> list[int]:
 
 def test_row_is_the_sum_of_its_parts(graph: Graph) -> None:
     rows = rows_of(graph).eval()
-    found = sequences_of(graph)
+    sequences = sequences_of(graph)
     vector = graph.features["visual"].vector
-    shown = np.unique(found.exposures.video_idx)
+    shown = np.unique(sequences.exposures.video_idx)
     for video in range(graph.n_videos):
         seconds = graph.duration_ms[video] / 1000
         expected = rows.duration_id[int(np.log2(1 + seconds))].detach().clone()
@@ -72,8 +72,8 @@ def test_row_of_a_cold_video_has_no_id(graph: Graph, training: bool) -> None:
 
 
 def test_warm_videos_are_those_shown_in_training(graph: Graph) -> None:
-    found = sequences_of(graph).exposures
-    few = found.taken(np.isin(found.video_idx, [3, 5]))
+    exposures = sequences_of(graph).exposures
+    few = exposures.taken(np.isin(exposures.video_idx, [3, 5]))
     rows = rows_of(graph, few).eval()
     before = everything(rows, graph)
     rows.video_id.data += 1
@@ -129,8 +129,8 @@ def test_ids_drop_out_in_training_only(graph: Graph) -> None:
 
 
 def test_described_videos_have_any_part(graph: Graph) -> None:
-    found = sequences_of(graph)
-    shown = np.bincount(found.exposures.video_idx, minlength=90) > 0
+    sequences = sequences_of(graph)
+    shown = np.bincount(sequences.exposures.video_idx, minlength=90) > 0
     assert shown.tolist() == [True] * 86 + [False] * 4
     somebody, looks = graph.author > 0, graph.features["visual"].present
     nobody = replace(graph, author=np.zeros_like(graph.author))

@@ -345,9 +345,9 @@ def test_state_saved_and_loaded_is_bit_identical(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(3).get_state()
     of_model = {"a.b/c": shared, "half": shared.bfloat16(), "same": shared}
     place.save({"model": of_model, "generator": {"": generator}}, optimizer, history)
-    found = place.load()
-    assert found is not None
-    tensors, numbers = found
+    actual = place.load()
+    assert actual is not None
+    tensors, numbers = actual
     assert History(**numbers) == history
     assert tensors["model"].keys() == of_model.keys()
     for name, value in of_model.items():
@@ -379,8 +379,8 @@ def test_fingerprints_of_different_training_data_differ(graph: Graph) -> None:
         (["a", "bc"], [graph]),
         *((["a", "bc"], [change(graph)]) for change in CHANGES.values()),
     ]
-    found = [fingerprint(*part) for part in parts]
-    assert len(set(found)) == len(parts)
-    assert found == [fingerprint(*part) for part in parts]
+    actual = [fingerprint(*part) for part in parts]
+    assert len(set(actual)) == len(parts)
+    assert actual == [fingerprint(*part) for part in parts]
     one = build_graph(logs.clusters(2, n_users=24, n_videos=20), fit="trial")
     assert fingerprint([], [one]) == fingerprint([], [graph])

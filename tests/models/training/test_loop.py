@@ -31,9 +31,9 @@ BATCH = torch.tensor([[1.0, 2.0], [0.5, -1.0]])
 def test_loop_two_steps_equal_a_hand_written_loop() -> None:
     ours, theirs = Line(), Line()
     optimizer = torch.optim.Adam(ours.parameters(), lr=0.1)
-    found = [step(optimizer, ours.loss, BATCH) for _ in range(3)]
+    losses = [step(optimizer, ours.loss, BATCH) for _ in range(3)]
     optimizer = torch.optim.Adam(theirs.parameters(), lr=0.1)
-    for expected in found:
+    for expected in losses:
         (gradient,) = torch.autograd.grad(theirs.loss(BATCH), [theirs.slope])
         assert theirs.loss(BATCH).item() == expected
         theirs.slope.grad = gradient  # this step's alone
@@ -117,10 +117,10 @@ def test_recall_equals_brute_force(monkeypatch: pytest.MonkeyPatch, k: int) -> N
         truth = set(held.truth.video_idx[held.truth.user_idx == one])
         best = np.argsort(-scores)[:k]
         recalls.append(len(truth & set(best)) / len(truth))
-    found = validation_recall(
+    actual = validation_recall(
         torch.from_numpy(user), torch.from_numpy(video), held, eligible=eligible, k=k
     )
-    assert found == pytest.approx(np.mean(recalls), abs=1e-6)
+    assert actual == pytest.approx(np.mean(recalls), abs=1e-6)
     assert len(recalls) > 100
 
 
@@ -139,13 +139,13 @@ def test_softmax_equals_cross_entropy(n_others: int) -> None:
     others = (5 * torch.randn(6, n_others, generator=generator)).requires_grad_()
     same = torch.zeros(6, n_others, dtype=torch.bool)
     same[2, 0] = same[4, -1] = True  # the watched video among its own opponents counts once
-    found = softmax(positive, others, same=same)
+    actual = softmax(positive, others, same=same)
     rows = [torch.cat([positive[[row]], others[row][~same[row]]]).unsqueeze(0) for row in range(6)]
     target = torch.zeros(1, dtype=torch.long)
     expected = sum(nn.functional.cross_entropy(row, target) for row in rows) / 6
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
     for one, other in zip(
-        torch.autograd.grad(found, [positive, others]),
+        torch.autograd.grad(actual, [positive, others]),
         torch.autograd.grad(expected, [positive, others]),
         strict=True,
     ):
@@ -155,8 +155,8 @@ def test_softmax_equals_cross_entropy(n_others: int) -> None:
 def test_softmax_half_precision_is_summed_in_full() -> None:
     positive, others = torch.tensor([8.0]), torch.full((1, 300), 8.0)
     same = torch.zeros(1, 300, dtype=torch.bool)
-    found = softmax(positive.bfloat16(), others.bfloat16(), same=same)
-    assert found.item() == pytest.approx(np.log(301), rel=1e-6)
+    actual = softmax(positive.bfloat16(), others.bfloat16(), same=same)
+    assert actual.item() == pytest.approx(np.log(301), rel=1e-6)
 
 
 def test_loop_without_validation_keeps_the_last_epoch() -> None:

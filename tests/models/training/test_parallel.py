@@ -80,9 +80,9 @@ def test_parallel_two_processes_equal_one(
     assert first.report["epochs"] == alone.report["epochs"]
     assert first.report["loss"] == pytest.approx(alone.report["loss"], rel=1e-4)
     for rows in ("user", "video"):
-        found = getattr(first.fitted, rows)
-        np.testing.assert_array_equal(found, getattr(second.fitted, rows))
-        np.testing.assert_allclose(found, getattr(alone.fitted, rows), atol=TOLERANCE)
+        actual = getattr(first.fitted, rows)
+        np.testing.assert_array_equal(actual, getattr(second.fitted, rows))
+        np.testing.assert_allclose(actual, getattr(alone.fitted, rows), atol=TOLERANCE)
 
 
 def test_parallel_processes_divide_a_batch_without_remainder(

@@ -26,15 +26,15 @@ def test_rows_of_today_equal_hand_computed() -> None:
     near[1, [0, 2, 3]] = 0.25, 0.75, 5.0  # 3 is new itself, and has no say
     near[3, [1, 4]] = 1.0  # new ones only
     near[0, 2] = 1.0  # who was there is what it was
-    found = warm_start.rows_of_today(fresh, earlier, place, sp.csr_matrix(near))
-    assert found.tolist() == [
+    actual = warm_start.rows_of_today(fresh, earlier, place, sp.csr_matrix(near))
+    assert actual.tolist() == [
         [50, 60],
         [0.25 * 50 + 0.75 * 10, 0.25 * 60 + 0.75 * 20],
         [10, 20],
         [6, 7],
         [8, 9],
     ]
-    assert found.dtype == np.float32
+    assert actual.dtype == np.float32
     assert fresh.tolist() == np.arange(10).reshape(5, 2).tolist()
 
 
@@ -110,9 +110,9 @@ def test_rows_of_a_node_follow_the_node(model: str) -> None:
                 continue
             followed.add(last)
             there = rows[last] >= 0
-            found = parameter.detach().numpy()
-            np.testing.assert_array_equal(found[there], parameters[name][rows[last][there]])
-            assert not np.array_equal(found[there], fresh[name].numpy()[there])
+            actual = parameter.detach().numpy()
+            np.testing.assert_array_equal(actual[there], parameters[name][rows[last][there]])
+            assert not np.array_equal(actual[there], fresh[name].numpy()[there])
         assert {"user_id", "video_id"} <= followed
         assert ("preference" in followed) == (model == "mmgcn")
         assert ("popularity" in followed) == (model != "mmgcn")
@@ -142,8 +142,8 @@ def test_new_nodes_start_from_their_neighbours() -> None:
                         weight + similarity,
                     )
         assert weight > 0
-        found = network.get_parameter(name).detach()[new]
-        np.testing.assert_allclose(found, total / weight, rtol=1e-5)
+        actual = network.get_parameter(name).detach()[new]
+        np.testing.assert_allclose(actual, total / weight, rtol=1e-5)
 
 
 def test_parameter_of_another_shape_stays_fresh() -> None:
