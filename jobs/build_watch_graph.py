@@ -47,9 +47,8 @@ def main(day: job.Day) -> None:
     pairs = nodes.indexed(parts, users, video_nodes)
     pair_days = nodes.indexed(watches, users, video_nodes)
     warehouse.write("watch_edges", watch_edges.watch_edges(pairs), day=day, replace=SPLITS)
-    warehouse.write(
-        "clip_edges", clip_edges.clip_edges(pair_days, day=day), day=day, replace=SPLITS
-    )
+    clips = clip_edges.clip_edges(pair_days, day=day)
+    warehouse.write("clip_edges", clips, day=day, replace=SPLITS)
     parts.unpersist()
 
 
