@@ -21,6 +21,7 @@ help: ## list the targets
 
 .venv/.ready: pyproject.toml constraints.txt setup.py
 	@command -v $(PYTHON) >/dev/null || { echo "microrec needs Python 3.11 to 3.13: set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "installing microrec with Airflow, Spark, torch and tools into .venv: 3.3 GB; 3 minutes on a fast line, more on a slow one"
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
