@@ -10,7 +10,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | wait_for_late_rows | the clock | | a scheduled run waits until `grace_hours` of the recipe have passed since its day ended; others do not wait |
 | resolve_day | the run | | a manual run without a day is refused: trigger it again with `day`, or use Backfill |
 | plan_night | names of landing files, nights, releases | nights | if nothing has changed since the day's release, all that follows is skipped, unless the run has `force` |
-| validate_events | landing zone | events, rejected_events, videos, video_features, clip_features, suppressed_users, metrics | the message names table, day and file: have it delivered again and clear the task |
+| validate_events | landing zone | events, rejected_events, videos, video_features, clip_features, suppressed_users, metrics, gate_results | the message names table, day and file: have it delivered again and clear the task; a gate holds what is unlike the days before: have it delivered again, or `promote` it |
 | build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges | |
 | build_modality_graph | video_features | modality_edges, metrics | |
 | build_user_graph | watch_edges | user_edges, metrics | |
@@ -34,8 +34,9 @@ rows. A task whose data or configuration is at fault fails at once; others are t
 The task's last lines, and a message to `MICROREC_ALERT_URL` if that is set, name table, day, rule and the next step.
 
 **Parameters.** `day`: for manual runs only. `models`: only these of the recipe's models, and popularity. `force`: make the
-night again though nothing has changed. `promote`: release a night that a gate finds not good enough, never one with
-wrong lists or with a source that is too good to be true; the reason is kept beside the release.
+night again though nothing has changed. `promote`: release a night that a gate finds not good enough, or whose input is
+unlike the days before, never one with wrong lists or with a source that is too good to be true; the reason is kept
+beside the release.
 
 **A past day.** Use Backfill, or trigger a run with `day`. It gets a release of its own; the latest release stays the one
 with the greatest day.

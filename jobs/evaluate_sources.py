@@ -1,7 +1,7 @@
 """Measure every source and the blend on the held-out day, and decide whether the night goes on.
 
-Reads: candidates of fit trial, users, video_nodes, watch_edges, suppressed_users of the day, the release
-and the metrics (stage evaluation) of the day before; also modality_edges where the recipe asks for
+Reads: candidates of fit trial, users, video_nodes, watch_edges, suppressed_users, gate_results (fit arrivals) of the
+day, the release and the metrics (stage evaluation) of the day before; also modality_edges where the recipe asks for
 variety or exploration.
 Writes: metrics (stage evaluation) and gate_results (fit trial) of the day; then, if a gate of severity
 hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned
@@ -14,7 +14,7 @@ import numpy as np
 
 from microrec.evaluation import contest, gate, ranking, report, truth
 from microrec.evaluation.subjects import by_idx
-from microrec.pipeline import fit_tables, last_release, promotion
+from microrec.pipeline import arrival_figures, fit_tables, last_release, promotion
 from microrec.pipeline.lists import ListMaker
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -27,7 +27,8 @@ def main(day: job.Day) -> None:
     asks = night.recipe.section("evaluation.gate", gate.Config)
     config = night.recipe.section("evaluation.ranking", ranking.Config)
     tables = fit_tables.read(night)
-    right = truth.truth(tables.edges, tables.videos)
+    note = arrival_figures.gate_detail(night, "positives")
+    right = truth.truth(tables.edges, tables.videos, note=note)
     users = np.intersect1d(fit_tables.served_users(night, tables), right.users)
     proposals = Proposals.open(night)
     candidates = proposals.lists()

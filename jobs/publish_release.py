@@ -1,7 +1,8 @@
 """Check what was written, as written, and make it the day's release.
 
 Reads: recommendations, fallback_recommendations, rewatch_recommendations, user_trends, clip_interest, exit_points,
-blend_weights, gate_results (fits trial and oracle), nights, users, video_nodes, watch_edges, suppressed_users of D.
+blend_weights, gate_results (fits arrivals, trial and oracle), nights, users, video_nodes, watch_edges,
+suppressed_users of D.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
 severity hold failed in any fit that no reason overrules, and Great Expectations agrees, the day's row of
 releases. Else, or if the same rows were withdrawn, it ends with GateHeld, CheckFailed or, if no oracle was
@@ -26,7 +27,11 @@ FIGURES = ("metrics", "gate_results")
 def main(day: job.Day) -> None:
     """Publish the day."""
     night = Night.open(day)
-    reason = promotion.require(night.read("gate_results", fit="trial"), day=day, fit="trial")
+    reasons = [
+        promotion.require(night.read("gate_results", fit=fit), day=day, fit=fit)
+        for fit in ("arrivals", "trial")
+        if fit == "trial" or night.exists("gate_results", fit=fit)
+    ]
     promotion.require(night.read("gate_results", fit="oracle"), day=day, fit="oracle")
     asks = night.recipe.section("evaluation.gate", gate.Config)
     personal = night.read("recommendations")
@@ -55,7 +60,9 @@ def main(day: job.Day) -> None:
         evaluated = expectations.require(contract, rows, scope=f"day={day}")
         logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
     inputs = night_inputs.planned_inputs(night)
-    row = record.record(night.warehouse, day=day, inputs=inputs, reason=reason)
+    row = record.record(
+        night.warehouse, day=day, inputs=inputs, reason=max(filter(None, reasons), default=None)
+    )
     rollback.refuse_withdrawn(row, warehouse=night.warehouse, day=day)
     night.write("releases", row)
     moved = reader.latest().day == day

@@ -2,24 +2,27 @@
 
 Reads:  landing raw_(interactions, videos, video_features, clip_features, privacy_requests)
 Writes: events, rejected_events (arrival days of the window no night validated yet, and the night's
-        own), videos, video_features, clip_features, suppressed_users, metrics (stage events)
+        own), videos, video_features, clip_features, suppressed_users, metrics (stages events and arrivals),
+        gate_results (fit arrivals)
 
-`rejected_events` is committed after `events`: it marks an arrival day as validated.
+`rejected_events` is committed after `events`: it marks an arrival day as validated. If a gate holds what arrived, and
+no reason overrules it, gate_results alone is written.
 """
 
-import logging
+import datetime as dt
 from contextlib import ExitStack
+
+from pyspark.sql import DataFrame, SparkSession
 
 from microrec.config.settings import settings
 from microrec.events import catalogue, consent, counts, parse, rules, signals
 from microrec.events.config import Config
 from microrec.landing import readers, zone
-from microrec.pipeline import arrival_plan
+from microrec.pipeline import arrival_figures, arrival_gate, arrival_plan
+from microrec.pipeline.arrival_gate import Delivery, Lines
 from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables.spark import Warehouse
-
-logger = logging.getLogger(__name__)
 
 
 def main(day: job.Day) -> None:
@@ -32,11 +35,8 @@ def main(day: job.Day) -> None:
     plan = arrival_plan.current_plan(night, warehouse)
     days = plan.validated
     with ExitStack() as kept:
-        tables = {}
-        for name, judge in {**catalogue.JUDGES, **consent.JUDGES}.items():
-            delivered = readers.read_through(warehouse.session, landing, name, day)
-            tables[name] = judge(delivered).persist()
-            kept.callback(tables[name].unpersist)
+        raw = _judged(warehouse.session, landing, day, kept)
+        tables = {name: lines.judged for name, lines in raw.items()}
         lines = readers.read_days(warehouse.session, landing, counts.LINES, plan.read)
         states = catalogue.states(tables["raw_videos"])
         judged = rules.judge(
@@ -45,25 +45,37 @@ def main(day: job.Day) -> None:
         kept.callback(judged.unpersist)
         suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
         tallies = counts.tally(lines, judged, tables, suppressed).collect()
-        for each in days:
-            logger.info("validated arrived_on=%s %s", each, counts.checked(tallies, each))
+        delivery = Delivery({**raw, counts.LINES: Lines(lines, judged)}, tallies, days)
+        viewings = signals.viewings(judged, config)
+        figures = arrival_gate.require(night, warehouse, delivery, viewings)
         stamps = [zone.stamp(landing, counts.LINES, each, back=late) for each in days]
         arrived = [{"arrived_on": each} for each in days]
-        warehouse.write(
-            "events", signals.viewings(judged, config), replace=arrived, made_with=stamps
-        )
+        warehouse.write("events", viewings, replace=arrived, made_with=stamps)
         marked = [{"day": each} for each in days]
         warehouse.write("rejected_events", rules.rejected(judged), replace=marked)
-        as_of_day = {
-            "videos": catalogue.videos(tables["raw_videos"]),
-            "video_features": catalogue.video_features(tables["raw_video_features"]),
-            "clip_features": catalogue.clip_features(tables["raw_clip_features"]),
-            "suppressed_users": suppressed,
-        }
-        for table, frame in as_of_day.items():
-            warehouse.write(table, frame, day=day)
-        rows = warehouse.session.createDataFrame(counts.metrics(tallies, day))
-        warehouse.write("metrics", rows, day=day, stage="events")
+        for table, rows in _as_of_day(tables).items():
+            warehouse.write(table, rows, day=day)
+        warehouse.write("suppressed_users", suppressed, day=day)
+        arrival_figures.write(night, figures, counts.metrics(tallies, day), days=days)
+
+
+def _judged(session: SparkSession, landing: str, day: dt.date, kept: ExitStack) -> dict[str, Lines]:
+    """Lines of catalogue, vectors and requests through a day, by raw table; cached until `kept` closes."""
+    lines = {}
+    for name, judge in {**catalogue.JUDGES, **consent.JUDGES}.items():
+        delivered = readers.read_through(session, landing, name, day)
+        lines[name] = Lines(delivered, judge(delivered).persist())
+        kept.callback(lines[name].judged.unpersist)
+    return lines
+
+
+def _as_of_day(tables: dict[str, DataFrame]) -> dict[str, DataFrame]:
+    """Catalogue and vectors, by table."""
+    return {
+        "videos": catalogue.videos(tables["raw_videos"]),
+        "video_features": catalogue.video_features(tables["raw_video_features"]),
+        "clip_features": catalogue.clip_features(tables["raw_clip_features"]),
+    }
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ TESTED_ELSEWHERE = {
     "oracle/inputs": "test_oracle.py",
     "oracle/lists": "test_oracle.py",
     "oracle/sources": "test_oracle.py",
+    "pipeline/arrival_figures": "pipeline/test_arrival_gate.py",
     "pipeline/arrival_plan": "jobs/test_validate_events.py",
     "pipeline/blending": "test_oracle.py",
     "pipeline/fit_tables": "release/test_night_end.py",

@@ -10,6 +10,9 @@ filter-and-fill: the table is judged, not the model). Output: `metrics` rows and
     champion   the lists of the previous release by the night's indices, and the share of new first places
     contest    learned blend against closed form, and the better against the previous release
     gate       thresholds and checks; hold stops the release, warn only reports
+    arrivals   bounds of what arrived, and which days before a day it is compared with
+    refusals   shares of refused lines by raw table and rule
+    distributions  lengths, hours, labels and ids of a day; which unit or zone would explain them
     report     figures of a finished release
 
 Refused: an evaluation without a single evaluated user.
@@ -24,6 +27,9 @@ Decisions:
   PyG upgrade that moves it is seen.
 * One set of 1000 resamples of users is applied to every source, metric and difference: intervals of a difference are
   paired at no cost.
+* What arrived is judged before anything is built of it. A day is compared with the most similar of the days before that
+  were accepted: on 11 days of KuaiRand, two of them a weekend, the tenths of watch times differ by at most 0.04 decades
+  then, a tenth of the bound, and a wrong unit by 3. A day that an operator lets pass is a measure for the next ones.
 * The final gate works on string ids read back from the table, joined with the day's edges by id: it would see an index
   mapped to the wrong id, which a gate on indices cannot.
 """

@@ -91,9 +91,35 @@ class Result:
 LEARNED_NOT_WORSE = "learned_not_worse"
 """The gate that decides between the learned blend and the closed form."""
 
-JUDGEMENTS = ("better_than_popularity", "champion", "collapsed_sources", "dead_sources")
-"""Gates that say a night is not good enough: somebody may know better. Of the others none can be overruled: they say
-that lists are wrong, or that a source knows what it may not know."""
+ARRIVALS = (
+    "refused",
+    "refused_rise",
+    "watch_ms_median",
+    "watch_ms_shift",
+    "duration_ms_median",
+    "duration_ms_shift",
+    "watch_ratio_median",
+    "watch_ratio_shift",
+    "catalogue_duration_ms_median",
+    "catalogue_duration_ms_shift",
+    "skipped_change",
+    "zero_watch_change",
+    "positives",
+    "hours",
+    "returning_users",
+    "returning_videos",
+)
+"""Gates of what arrived, before anything is built on it: an odd day may be what really happened."""
+
+JUDGEMENTS = (
+    "better_than_popularity",
+    "champion",
+    "collapsed_sources",
+    "dead_sources",
+    *ARRIVALS,
+)
+"""Gates that say a night is not good enough, or its input is odd: somebody may know better. Of the others none can be
+overruled: they say that lists are wrong, or that a source knows what it may not know."""
 
 LAWS = (
     Check(

@@ -29,6 +29,11 @@ PAIRS = """
 """
 """One row per (user, video) that is right."""
 
+HELD_OUT = """
+    SELECT count(*), count(*) FILTER (WHERE n_positive > 0) FROM edges WHERE split = 'holdout'
+"""
+"""Pairs of user and video of the held-out day, and the positive ones among them."""
+
 POSITIVES = """
     WITH parts AS (
         SELECT *, CASE split WHEN 'train' THEN 0 ELSE 1 END AS place
@@ -97,12 +102,13 @@ class Truth:
         )
 
 
-def truth(edges: pa.Table, videos: pa.Table) -> Truth:
+def truth(edges: pa.Table, videos: pa.Table, *, note: str = "") -> Truth:
     """Return what is right on the held-out day.
 
     Args:
         edges: `watch_edges` of the day, all splits.
         videos: `video_nodes` of the day.
+        note: what is known of the day's positive viewings, for the message of the error.
 
     Returns:
         New positive videos of each user who has one, and what was known before.
@@ -115,8 +121,14 @@ def truth(edges: pa.Table, videos: pa.Table) -> Truth:
         session.register("videos", videos)
         pairs = session.sql(PAIRS).fetchnumpy()
         liked = session.sql(POSITIVES).fetchnumpy()
+        held_out = session.sql(HELD_OUT).fetchall()
     if not len(pairs["user_idx"]):
-        raise MicrorecError("watch_edges: nobody has a new positive video on the held-out day")
+        ((n_pairs, n_positive),) = held_out
+        raise MicrorecError(
+            "watch_edges: nobody has a new positive video on the held-out day: users watched"
+            f" {n_pairs} videos, {n_positive} with a positive viewing, none of them eligible and new"
+            f"{'; ' * bool(note)}{note}"
+        )
     users, row = np.unique(pairs["user_idx"].astype(np.int64), return_inverse=True)
     likes = np.bincount(liked["user_idx"], minlength=int(users[-1]) + 1)
     eligible = videos.sort_by("video_idx")["eligible"].combine_chunks()

@@ -30,6 +30,8 @@ Decided:
   consent given back brings them back.
 - Consent errs on the side of the user: an opt-out or erasure with an unreadable time counts from its
   delivery, an opt-in with one does not count.
+- What a day looks like (`profile.py`) is counted in bins of the same cached rows, not by approximate quantiles: the
+  same lines give the same figures on any number of workers.
 - A broken vector never hides an older whole one.
 - Ids are any text up to 512 characters, and only ever compared. What becomes part of a path (a
   modality) is a plain word. Numbers and instants that an engine or a consumer could not count with

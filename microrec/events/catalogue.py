@@ -89,6 +89,8 @@ def judge_video_features(delivered: DataFrame) -> DataFrame:
     modality = F.lower(F.trim("modality"))
     typed = delivered.select(
         "day",
+        "file",
+        "line",
         text(F.col("video_id")).alias("video_id"),
         modality.alias("modality"),
         text(F.col("encoder_version")).alias("encoder_version"),
@@ -125,6 +127,8 @@ def judge_clip_features(delivered: DataFrame) -> DataFrame:
     """
     numbers = delivered.select(
         "day",
+        "file",
+        "line",
         "malformed",
         text(F.col("video_id")).alias("video_id"),
         whole_number(F.col("clip_no")).try_cast("int").alias("clip_no"),
@@ -158,6 +162,8 @@ def _typed_videos(delivered: DataFrame) -> DataFrame:
     length = length_ms(F.col("duration_ms"))
     return delivered.select(
         F.col("day").alias("since"),
+        "file",
+        "line",
         text(F.col("video_id")).alias("video_id"),
         text(F.col("author_id")).alias("author_id"),
         published.alias("published_at"),

@@ -32,6 +32,9 @@ def judge_requests(delivered: DataFrame) -> DataFrame:
         ("bad_timestamp", (kind == "opt_in") & made.isNull()),
     ]
     return delivered.select(
+        "day",
+        "file",
+        "line",
         text(F.col("user_id")).alias("user_id"),
         kind.alias("kind"),
         F.least(made, delivered_by).alias("requested_at"),

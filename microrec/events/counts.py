@@ -2,6 +2,7 @@
 
 import datetime as dt
 import functools
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -53,7 +54,7 @@ def tally(
         _counted(lines, LINES, F.lit(ROWS_IN), day=F.col("day")),
         _counted(judged, LINES, verdict, day=F.col("arrived_on"), late=late, corrects=corrects),
         _counted(suppressed, SUPPRESSED, F.lit("users")),
-        *[_counted(rows, name, verdict) for name, rows in tables.items()],
+        *[_counted(rows, name, verdict, day=landed(rows)) for name, rows in tables.items()],
     ]
     return functools.reduce(DataFrame.unionByName, parts)
 
@@ -97,6 +98,35 @@ def checked(tallies: Collection[Any], day: dt.date) -> str:
     return " ".join(f"{name}={n}" for name, n in figures.items())
 
 
+def all_refused(
+    tallies: Collection[Any], table: str, day: dt.date | None = None
+) -> tuple[str, dt.date, int, int] | None:
+    """Return which rule left nothing of a raw table.
+
+    Args:
+        tallies: collected rows of `tally`.
+        table: name of the raw table.
+        day: of arrival; all days if left out.
+
+    Returns:
+        The rule that refused most lines (of equals the first by name), the last day on which it did, how many lines it
+        refused, and how many there are; None if a line was accepted or there is none.
+    """
+    verdicts = [
+        row
+        for row in tallies
+        if row["name"] == table and row["verdict"] != ROWS_IN and day in (None, row["arrived_on"])
+    ]
+    if not verdicts or any(row["verdict"] == ACCEPTED for row in verdicts):
+        return None
+    refused: Counter[str] = Counter()
+    for row in verdicts:
+        refused[row["verdict"]] += row["n"]
+    rule = min(refused, key=lambda name: (-refused[name], name))
+    last = max(row["arrived_on"] for row in verdicts if row["verdict"] == rule)
+    return rule, last, refused[rule], refused.total()
+
+
 def metrics(tallies: Collection[Any], day: dt.date) -> pa.Table:
     """Return the rows of `metrics` (schema `METRICS`) of the night: its arrival day, catalogue and consent.
 
@@ -109,7 +139,7 @@ def metrics(tallies: Collection[Any], day: dt.date) -> pa.Table:
     counted = {(LINES, metric, "all"): 0 for metric in of_day([], day)}
     counted[SUPPRESSED, "users", "all"] = 0
     for row in tallies:
-        if row["arrived_on"] in (None, day):
+        if row["name"] != LINES or row["arrived_on"] == day:
             for metric, part in _figures(row):
                 key = (row["name"], metric, part)
                 counted[key] = counted.get(key, 0) + row["n"]
@@ -123,6 +153,31 @@ def metrics(tallies: Collection[Any], day: dt.date) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=METRICS)
 
 
+def arrivals(tallies: Collection[Any], days: Collection[dt.date]) -> list[dict[str, Any]]:
+    """Return what arrived on each day, as rows of `metrics` (stage arrivals) with their day.
+
+    Args:
+        tallies: collected rows of `tally`.
+        days: UTC days of arrival.
+
+    Returns:
+        Of each raw table rows_in, accepted, rejected (all and by rule), duplicates and so on; of a table of which
+        nothing arrived on a day there is none. `n` is the number of lines that arrived.
+    """
+    counted: Counter[tuple[dt.date, str, str, str]] = Counter()
+    for row in tallies:
+        if row["arrived_on"] in days:
+            for metric, part in _figures(row):
+                counted[row["arrived_on"], row["name"], metric, part] += row["n"]
+            if row["name"] != LINES:
+                counted[row["arrived_on"], row["name"], ROWS_IN, "all"] += row["n"]
+    return [
+        {"day": day, "name": name, "metric": metric, "slice": part, "value": float(value)}
+        | {"n": counted[day, name, ROWS_IN, "all"]}
+        for (day, name, metric, part), value in sorted(counted.items())
+    ]
+
+
 def _figures(tallied: Any) -> list[tuple[str, str]]:
     """The (metric, slice) a count is part of."""
     verdict = tallied["verdict"]
@@ -132,6 +187,12 @@ def _figures(tallied: Any) -> list[tuple[str, str]]:
     if verdict in _PLAIN:
         return [(_PLAIN[verdict], "all")]
     return [("rejected", "all"), ("rejected", f"rule={verdict}")]
+
+
+def landed(judged: DataFrame) -> Column:
+    """Return the landing day of judged rows of any raw table, one row per row."""
+    names = [name for name in ("arrived_on", "since", "day") if name in judged.columns]
+    return F.col(names[0])
 
 
 def _counted(

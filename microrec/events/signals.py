@@ -46,6 +46,18 @@ def viewings(judged: DataFrame, config: Config) -> DataFrame:
     )
 
 
+def positive_words(config: Config) -> str:
+    """Return what makes a viewing positive, in words.
+
+    Args:
+        config: thresholds of completion and long watch.
+    """
+    return (
+        "positive is a like, share, follow or comment, a watch ratio of"
+        f" {config.completed_ratio:g} or a watch time of {config.long_watch_ms:,} ms"
+    )
+
+
 def _n_replays() -> Column:
     n_replays = F.greatest(F.floor("watch_ratio") - 1, F.lit(0))
     return F.when(F.col("watch_ratio").isNotNull(), n_replays).cast("int")

@@ -82,5 +82,6 @@ def test_buckets_cover_every_user_once() -> None:
 
 
 def test_truth_without_users_is_an_error() -> None:
-    with pytest.raises(MicrorecError, match="nobody"):
-        truth(*tables(EDGES[:4]))
+    words = "users watched 2 videos, 1 with a positive viewing, none of them eligible and new; why"
+    with pytest.raises(MicrorecError, match=words):
+        truth(*tables([*EDGES[:4], ("holdout", 2, 4, 1), ("holdout", 2, 3, 0)]), note="why")
