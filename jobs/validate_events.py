@@ -1,12 +1,13 @@
 """Validate what arrived: raw lines become events, or keep the rule that refused them.
 
 Reads:  landing raw_(interactions, videos, video_features, clip_features, privacy_requests)
-Writes: events, rejected_events (arrival days of the window no night validated yet, and the night's
-        own), videos, video_features, clip_features, suppressed_users, metrics (stages events and arrivals),
-        gate_results (fit arrivals)
+Writes: events, rejected_events (arrival days of the window no night validated yet or whose files have changed, and
+        the night's own), videos, video_features, clip_features, suppressed_users, landing_files, metrics (stages
+        events and arrivals), gate_results (fit arrivals)
 
-`rejected_events` is committed after `events`: it marks an arrival day as validated. If a gate holds what arrived, and
-no reason overrules it, gate_results alone is written.
+The landing zone is listed once: that is what is read, and what the events are said to be made of. `rejected_events` is
+committed after `events`: it marks an arrival day as validated. If a gate holds what arrived, and no reason overrules
+it, gate_results alone is written.
 """
 
 import datetime as dt
@@ -17,8 +18,9 @@ from pyspark.sql import DataFrame, SparkSession
 from microrec.config.settings import settings
 from microrec.events import catalogue, consent, counts, parse, rules, signals
 from microrec.events.config import Config
-from microrec.landing import readers, zone
-from microrec.pipeline import arrival_figures, arrival_gate, arrival_plan
+from microrec.landing import readers
+from microrec.landing.listing import Listing
+from microrec.pipeline import arrival_figures, arrival_gate, arrival_plan, landing_files
 from microrec.pipeline.arrival_gate import Delivery, Lines
 from microrec.pipeline.night import Night
 from microrec.runner import job
@@ -29,15 +31,17 @@ def main(day: job.Day) -> None:
     """Validate the arrival days of a night's window, and its catalogue and consent."""
     night = Night.open(day)
     config = night.recipe.section("events", Config)
-    landing = settings().landing
-    late = night.config.lateness_days
+    landing, late = settings().landing, night.config.lateness_days
     warehouse = Warehouse.open()
-    plan = arrival_plan.current_plan(night, warehouse)
+    listing = Listing.take(landing, last=day)
+    plan = arrival_plan.current_plan(night, listing)
     days = plan.validated
     with ExitStack() as kept:
-        raw = _judged(warehouse.session, landing, day, kept)
+        raw = _judged(warehouse.session, day, listing, kept)
         tables = {name: lines.judged for name, lines in raw.items()}
-        lines = readers.read_days(warehouse.session, landing, counts.LINES, plan.read)
+        lines = readers.read_days(
+            warehouse.session, landing, counts.LINES, plan.read, listing=listing
+        )
         states = catalogue.states(tables["raw_videos"])
         judged = rules.judge(
             parse.interactions(lines), states, days=days, config=config, lateness_days=late
@@ -45,25 +49,31 @@ def main(day: job.Day) -> None:
         kept.callback(judged.unpersist)
         suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
         tallies = counts.tally(lines, judged, tables, suppressed).collect()
+        listing.require_same(landing)
         delivery = Delivery({**raw, counts.LINES: Lines(lines, judged)}, tallies, days)
         viewings = signals.viewings(judged, config)
         figures = arrival_gate.require(night, warehouse, delivery, viewings)
-        stamps = [zone.stamp(landing, counts.LINES, each, back=late) for each in days]
+        words = arrival_plan.words(night, listing, days)
         arrived = [{"arrived_on": each} for each in days]
-        warehouse.write("events", viewings, replace=arrived, made_with=stamps)
+        warehouse.write("events", viewings, replace=arrived, made_with=words)
         marked = [{"day": each} for each in days]
         warehouse.write("rejected_events", rules.rejected(judged), replace=marked)
         for table, rows in _as_of_day(tables).items():
             warehouse.write(table, rows, day=day)
         warehouse.write("suppressed_users", suppressed, day=day)
-        arrival_figures.write(night, figures, counts.metrics(tallies, day), days=days)
+        counted = landing_files.counted(night, listing, counts.metrics(tallies, day), read=days)
+        arrival_figures.write(night, figures, counted, days=days)
+        night.write("landing_files", landing_files.rows(listing))
 
 
-def _judged(session: SparkSession, landing: str, day: dt.date, kept: ExitStack) -> dict[str, Lines]:
-    """Lines of catalogue, vectors and requests through a day, by raw table; cached until `kept` closes."""
+def _judged(
+    session: SparkSession, day: dt.date, listing: Listing, kept: ExitStack
+) -> dict[str, Lines]:
+    """Lines of catalogue, vectors and requests, by raw table; cached until `kept` closes."""
+    landing = settings().landing
     lines = {}
     for name, judge in {**catalogue.JUDGES, **consent.JUDGES}.items():
-        delivered = readers.read_through(session, landing, name, day)
+        delivered = readers.read_through(session, landing, name, day, listing=listing)
         lines[name] = Lines(delivered, judge(delivered).persist())
         kept.callback(lines[name].judged.unpersist)
     return lines
@@ -71,11 +81,9 @@ def _judged(session: SparkSession, landing: str, day: dt.date, kept: ExitStack) 
 
 def _as_of_day(tables: dict[str, DataFrame]) -> dict[str, DataFrame]:
     """Catalogue and vectors, by table."""
-    return {
-        "videos": catalogue.videos(tables["raw_videos"]),
-        "video_features": catalogue.video_features(tables["raw_video_features"]),
-        "clip_features": catalogue.clip_features(tables["raw_clip_features"]),
-    }
+    of = {"videos": catalogue.videos, "video_features": catalogue.video_features}
+    of["clip_features"] = catalogue.clip_features
+    return {table: rows(tables[f"raw_{table}"]) for table, rows in of.items()}
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ TESTED_ELSEWHERE = {
     "oracle/sources": "test_oracle.py",
     "pipeline/arrival_figures": "pipeline/test_arrival_gate.py",
     "pipeline/arrival_plan": "jobs/test_validate_events.py",
+    "pipeline/landing_files": "jobs/test_validate_events.py",
     "pipeline/blending": "test_oracle.py",
     "pipeline/fit_tables": "release/test_night_end.py",
     "pipeline/last_release": "test_night.py",

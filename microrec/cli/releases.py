@@ -121,28 +121,41 @@ def watch(
             help="Judge as of this instant (ISO 8601); now if left out.",
         ),
     ] = None,
+    landing: options.OptionalLanding = None,
     root: options.WarehouseRoot = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Check the releases: late, expired, shrunk, withdrawn, unfinished; exit status 65 if anything is wrong.
 
+    Landing files that were added, rewritten or removed after the last night had read their day are named, too.
+
     With --json it prints one object: `now`, the id of the `latest` release (null if none is in force), and the
     `findings`, a text each.
     """
     from microrec.config import recipe
+    from microrec.config.settings import settings
     from microrec.errors import CheckFailed
+    from microrec.pipeline import landing_files
     from microrec.release import health, reader
     from microrec.tables.arrow import Warehouse
 
     hide_table_logs()
     at = now or dt.datetime.now(dt.UTC)
-    partitions = Warehouse.open(root).partitions("users")
+    warehouse = Warehouse.open(root)
+    partitions = warehouse.partitions("users")
     every = reader.every(root)
     findings = health.findings(
         every,
         {dt.date.fromisoformat(str(partition["day"])) for partition in partitions},
         now=at,
         config=recipe.section("release.watch", health.Config),
+    )
+    night = recipe.night()
+    findings += landing_files.unread(
+        warehouse,
+        str(landing or settings().landing),
+        window_days=night.window_days,
+        lateness_days=night.lateness_days,
     )
     in_force = [release.id for release in every if release.status == reader.RELEASED]
     latest = in_force[-1] if in_force else None

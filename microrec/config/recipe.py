@@ -42,6 +42,8 @@ class NightConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    timezone: str = "UTC"
+    """IANA name of the time zone whose days are the days of events, nights and landing folders."""
     window_days: PositiveInt = 14
     """Event days a night looks at, its own day included."""
     grace_hours: NonNegativeFloat = 2.0

@@ -1,8 +1,10 @@
 """Which arrival days a night validates, and which raw days it has to read for that."""
 
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Self
 
 from microrec.errors import LandingError
 
@@ -17,6 +19,43 @@ class Arrivals:
     """The validated days and those before them in which a duplicate may have arrived."""
 
 
+@dataclass(frozen=True)
+class MadeOf:
+    """What the events of an arrival day were made of, or would be made of now."""
+
+    timezone: str
+    """Time zone of the days."""
+    videos: str
+    """Stamp of the catalogue's files that had arrived by the day."""
+    lines: Mapping[str, str]
+    """Stamp of the day's files and of those in which a duplicate may lie, by day; days without files are left out."""
+
+    def word(self) -> str:
+        """Return it as one word, as the commit of the events keeps it."""
+        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def of_word(cls, word: str | None) -> Self | None:
+        """Return what a commit kept; None if it kept nothing, or what an earlier microrec kept."""
+        try:
+            return cls(**json.loads(word or ""))
+        except (TypeError, ValueError):
+            return None
+
+    def outdates(self, made: Self | None) -> bool:
+        """Return whether events made of something else are to be made again of this.
+
+        A day that had files and has none by now was cleared away: its lines are not judged again, and neither are
+        those of days whose duplicates it may hold. Events of an earlier microrec, which kept no word, stay too.
+
+        Args:
+            made: what they were made of; None if that is not known.
+        """
+        if made is None or made.lines.keys() - self.lines.keys():
+            return False
+        return self != made
+
+
 def plan(
     day: dt.date,
     *,
@@ -25,12 +64,12 @@ def plan(
     window_days: int,
     lateness_days: int,
 ) -> Arrivals:
-    """The days of the window nobody validated yet, and always `day` itself.
+    """The days of the window whose events are not what they would be now, and always `day` itself.
 
     Args:
         day: the night.
         landed: days with raw interactions in the landing zone.
-        committed: days that are validated already.
+        committed: days that are validated already, and would come out the same.
         window_days: event days a night looks at.
         lateness_days: days after its event day on which a viewing may arrive.
 
@@ -44,10 +83,12 @@ def plan(
     there = set(landed)
     if day not in there:
         raise LandingError(f"raw_interactions[{day}]: nothing arrived on this day")
-    window = _days(day, window_days - 1, since=min(there))
+    window = days_back(day, window_days - 1, since=min(there))
     validated = sorted({day, *(set(window) - set(committed))})
     needed = {
-        past for arrived in validated for past in _days(arrived, lateness_days, since=min(there))
+        past
+        for arrived in validated
+        for past in days_back(arrived, lateness_days, since=min(there))
     }
     gaps = sorted(needed - there)
     if gaps:
@@ -56,6 +97,13 @@ def plan(
     return Arrivals(tuple(validated), tuple(sorted(needed)))
 
 
-def _days(last: dt.date, n_before: int, *, since: dt.date) -> list[dt.date]:
+def days_back(last: dt.date, n_before: int, *, since: dt.date = dt.date.min) -> list[dt.date]:
+    """Return a day and those before it, descending.
+
+    Args:
+        last: the day.
+        n_before: number of days before it.
+        since: days before this one are left out.
+    """
     days = [last - dt.timedelta(days=age) for age in range(n_before + 1)]
     return [day for day in days if day >= since]

@@ -31,6 +31,7 @@ from microrec.config.settings import settings
 from microrec.core import messages
 from microrec.errors import LandingError
 from microrec.landing import verify, zone
+from microrec.landing.listing import Listing
 from microrec.landing.verify import Limits
 from microrec.spark.session import literal
 from microrec.tables import contract
@@ -82,7 +83,14 @@ def read(session: SparkSession, landing_root: str, table: str, day: dt.date) -> 
     return read_days(session, landing_root, table, [day]).drop("day")
 
 
-def read_through(session: SparkSession, landing_root: str, table: str, day: dt.date) -> DataFrame:
+def read_through(
+    session: SparkSession,
+    landing_root: str,
+    table: str,
+    day: dt.date,
+    *,
+    listing: Listing | None = None,
+) -> DataFrame:
     """Read the lines that arrived on any day up to `day`.
 
     Args:
@@ -90,6 +98,7 @@ def read_through(session: SparkSession, landing_root: str, table: str, day: dt.d
         landing_root: root of the landing zone.
         table: landing table.
         day: last UTC day of arrival.
+        listing: the files to read; those there are now if left out.
 
     Returns:
         One row per delivered line, columns as `read` and `day`; none for an absent optional table.
@@ -97,14 +106,20 @@ def read_through(session: SparkSession, landing_root: str, table: str, day: dt.d
     Raises:
         LandingError: nothing arrived for a table that is not in `OPTIONAL`, or a file is at fault.
     """
-    days = [arrived for arrived in zone.days(landing_root, table) if arrived <= day]
+    landed = zone.days(landing_root, table) if listing is None else listing.days(table)
+    days = [arrived for arrived in landed if arrived <= day]
     if not days and table not in OPTIONAL:
         raise LandingError(f"{table}[{day}]: nothing arrived up to this day in {landing_root}")
-    return read_days(session, landing_root, table, days)
+    return read_days(session, landing_root, table, days, listing=listing)
 
 
 def read_days(
-    session: SparkSession, landing_root: str, table: str, days: Sequence[dt.date]
+    session: SparkSession,
+    landing_root: str,
+    table: str,
+    days: Sequence[dt.date],
+    *,
+    listing: Listing | None = None,
 ) -> DataFrame:
     """Read the lines that arrived on the given days, in one scan per format.
 
@@ -113,6 +128,7 @@ def read_days(
         landing_root: root of the landing zone.
         table: landing table.
         days: UTC days of arrival.
+        listing: the files to read; those there are now if left out.
 
     Returns:
         One row per delivered line, columns as `read` and `day`.
@@ -121,7 +137,7 @@ def read_days(
         LandingError: a day has no file, or a file is truncated or has the wrong columns.
     """
     promised = contract.load(settings().schemas, table)
-    paths = [path for day in days for path in _verified_files(landing_root, table, day)]
+    paths = [path for day in days for path in _verified_files(landing_root, table, day, listing)]
     frames = [
         *_json_frames(session, promised, _of_kind(paths, "jsonl")),
         *_csv_frames(session, promised, _of_kind(paths, "csv")),
@@ -134,8 +150,11 @@ def read_days(
     return functools.reduce(DataFrame.unionByName, frames)
 
 
-def _verified_files(landing_root: str, table: str, day: dt.date) -> list[Path]:
-    files = zone.files(landing_root, table, day)
+def _verified_files(
+    landing_root: str, table: str, day: dt.date, listing: Listing | None = None
+) -> list[Path]:
+    landed = zone.files(landing_root, table, day)
+    files = landed if listing is None else listing.paths(landing_root, table, day)
     if not files:
         raise LandingError(f"{table}[{day}]: no file arrived in {landing_root}")
     limits = _limits()
@@ -144,6 +163,8 @@ def _verified_files(landing_root: str, table: str, day: dt.date) -> list[Path]:
             verify.verify_file(path, limits)
         except LandingError as error:
             raise LandingError(f"{table}[{day}]: {error}") from error
+        except FileNotFoundError as error:
+            raise LandingError(f"{table}[{day}]: {path.name}: removed while it was read") from error
     return files
 
 

@@ -12,17 +12,23 @@ import datetime as dt
 from pathlib import Path
 
 from microrec.core import arguments, messages
-from microrec.core.digests import digest
 from microrec.errors import BadArgument, LandingError
 
+INTERACTIONS = "raw_interactions"
+VIDEOS = "raw_videos"
 TABLES = (
-    "raw_interactions",
-    "raw_videos",
+    INTERACTIONS,
+    VIDEOS,
     "raw_video_features",
     "raw_clip_features",
     "raw_privacy_requests",
 )
 KINDS = ("parquet", "jsonl", "jsonl.gz", "csv", "csv.gz")
+
+
+def is_there(landing: str) -> bool:
+    """Return whether the root of a landing zone is a folder on this machine."""
+    return Path(landing).is_dir()
 
 
 def days(landing: str, table: str) -> list[dt.date]:
@@ -35,11 +41,29 @@ def days(landing: str, table: str) -> list[dt.date]:
     Raises:
         LandingError: a folder beside the days, or a file of an unknown kind.
     """
+    return list(arrivals(landing, table))
+
+
+def arrivals(
+    landing: str, table: str, *, first: dt.date = dt.date.min, last: dt.date = dt.date.max
+) -> dict[dt.date, list[Path]]:
+    """Return the data files of a table by the day they arrived on, ascending; days without files are left out.
+
+    Args:
+        landing: root of the landing zone.
+        table: one of `TABLES`.
+        first: first day of arrival that is looked at.
+        last: last day of arrival that is looked at.
+
+    Raises:
+        LandingError: as `days` and `files`.
+    """
     root = _table_folder(landing, table)
     if not root.is_dir():
-        return []
-    arrival_days = [_day_of(folder) for folder in root.iterdir() if not _is_hidden(folder)]
-    return sorted(day for day in arrival_days if files(landing, table, day))
+        return {}
+    arrival_days = sorted(_day_of(folder) for folder in root.iterdir() if not _is_hidden(folder))
+    by_day = {day: files(landing, table, day) for day in arrival_days if first <= day <= last}
+    return {day: paths for day, paths in by_day.items() if paths}
 
 
 def files(landing: str, table: str, day: dt.date) -> list[Path]:
@@ -54,7 +78,7 @@ def files(landing: str, table: str, day: dt.date) -> list[Path]:
         LandingError: an entry is a folder, has none of the endings of `KINDS`, leads out of the landing zone, is no
             plain file, or has a name that cannot be read or logged.
     """
-    folder = _folder(landing, table, day)
+    folder = folder_of(landing, table, day)
     if not folder.is_dir():
         return []
     paths = sorted(path for path in folder.iterdir() if not _is_hidden(path))
@@ -63,26 +87,6 @@ def files(landing: str, table: str, day: dt.date) -> list[Path]:
         kind_of(path)
         _refuse_strange(path, landing_root)
     return paths
-
-
-def stamp(landing: str, table: str, day: dt.date, *, back: int = 0) -> str:
-    """Return one digest of what arrived on a day and the days before it: names, sizes and times of the files.
-
-    Args:
-        landing: root of the landing zone.
-        table: one of `TABLES`.
-        day: UTC day of arrival.
-        back: number of days before it that count too.
-
-    Raises:
-        LandingError: as `files`.
-    """
-    arrival_days = [day - dt.timedelta(days=ago) for ago in range(back + 1)]
-    stats = [
-        (path, path.stat()) for arrived in arrival_days for path in files(landing, table, arrived)
-    ]
-    lines = [f"{short_path(path)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
-    return digest(lines)
 
 
 def kind_of(path: Path) -> str:
@@ -114,7 +118,7 @@ def path_of(landing: str, table: str, day: dt.date, *, kind: str, name: str = "p
     Raises:
         LandingError: unknown kind or unusable name.
     """
-    path = _folder(landing, table, day) / f"{name}.{kind}"
+    path = folder_of(landing, table, day) / f"{name}.{kind}"
     if kind not in KINDS:
         raise LandingError(
             f"{short_path(path)}: unknown kind {kind!r}, expected one of {', '.join(KINDS)}"
@@ -136,7 +140,17 @@ def _table_folder(landing: str, table: str) -> Path:
     return Path(landing) / table
 
 
-def _folder(landing: str, table: str, day: dt.date) -> Path:
+def folder_of(landing: str, table: str, day: dt.date) -> Path:
+    """Return the folder of what arrived on a day; it need not exist.
+
+    Args:
+        landing: root of the landing zone.
+        table: one of `TABLES`.
+        day: day of arrival.
+
+    Raises:
+        LandingError: the landing zone is no folder, or has no such table.
+    """
     return _table_folder(landing, table) / f"day={day.isoformat()}"
 
 

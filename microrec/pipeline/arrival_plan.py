@@ -1,31 +1,89 @@
 """Which arrival days a night validates, by what has landed and what earlier nights have committed."""
 
-from microrec.config.settings import settings
-from microrec.events import arrivals, counts
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from microrec.events import arrivals
+from microrec.events.arrivals import MadeOf
 from microrec.landing import zone
+from microrec.landing.listing import Listing
 from microrec.pipeline.night import Night
-from microrec.tables.spark import Warehouse
 
 
-def current_plan(night: Night, warehouse: Warehouse) -> arrivals.Arrivals:
+def current_plan(night: Night, listing: Listing) -> arrivals.Arrivals:
     """Return the arrival days to validate tonight, and those to read for it, see `arrivals.plan`.
 
+    A day of the window is validated again if files were added to it, rewritten or removed since.
+
     Args:
-        night: says how long the window is and how late rows may be.
-        warehouse: says which arrival days are validated.
+        night: says how long the window is and how late rows may be; its warehouse has what is validated.
+        listing: the files that have landed.
 
     Returns:
-        The plan, as of the files that have landed by now.
-
-    Raises:
-        LandingError: a landing folder holds what is no data file.
+        The plan, as of the listing.
     """
-    landed = zone.days(settings().landing, counts.LINES)
-    committed = [each for each in landed if warehouse.exists("rejected_events", day=each)]
+    validated = {
+        dt.date.fromisoformat(str(partition["day"]))
+        for partition in night.warehouse.partitions("rejected_events")
+    }
+    outdated = {
+        day for day, (made, now) in _made_and_now(night, listing).items() if now.outdates(made)
+    }
     return arrivals.plan(
         night.day,
-        landed=landed,
-        committed=committed,
+        landed=listing.days(zone.INTERACTIONS),
+        committed=validated - outdated,
         window_days=night.config.window_days,
         lateness_days=night.config.lateness_days,
+    )
+
+
+def words(night: Night, listing: Listing, days: Sequence[dt.date]) -> list[str]:
+    """Return what the events of arrival days are made of if they are made of a listing, one word per day.
+
+    Args:
+        night: says how late rows may be.
+        listing: the files that have landed.
+        days: arrival days.
+    """
+    return [_now(night, listing, day).word() for day in days]
+
+
+def window_words(night: Night, listing: Listing) -> list[str]:
+    """Return what the events of the night's window would be made of if the night was made now.
+
+    Args:
+        night: says how long the window is; its warehouse has what earlier nights made.
+        listing: the files that have landed.
+
+    Returns:
+        One word per day: what they are made of already, unless they would be made again.
+    """
+    return [
+        (now if made is None or now.outdates(made) else made).word()
+        for made, now in _made_and_now(night, listing).values()
+    ]
+
+
+def _made_and_now(night: Night, listing: Listing) -> Mapping[dt.date, tuple[MadeOf | None, MadeOf]]:
+    """By arrival day of the window: what its events were made of, and what they would be made of."""
+    days = arrivals.days_back(night.day, night.config.window_days - 1)
+    kept = night.warehouse.made_with_each("events", [{"arrived_on": each} for each in days])
+    return {
+        day: (MadeOf.of_word(word), _now(night, listing, day))
+        for day, word in zip(days, kept, strict=True)
+    }
+
+
+def _now(night: Night, listing: Listing, day: dt.date) -> MadeOf:
+    of_lines = arrivals.days_back(day, night.config.lateness_days)
+    of_videos = [each for each in listing.days(zone.VIDEOS) if each <= day]
+    return MadeOf(
+        timezone=night.config.timezone,
+        videos=listing.stamp(zone.VIDEOS, of_videos),
+        lines={
+            str(each): listing.stamp(zone.INTERACTIONS, [each])
+            for each in of_lines
+            if listing.of(zone.INTERACTIONS, each)
+        },
     )

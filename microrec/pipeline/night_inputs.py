@@ -2,7 +2,7 @@
 
 | input | what is digested |
 |---|---|
-| `events` | files that the arrival days of the window were validated from: names, sizes, times |
+| `events` | time zone, and the files the window's arrival days are validated from: names, sizes, times |
 | `catalogue` | files of videos, features and privacy requests that arrived through the day |
 | `recipe` | every value of the recipe, and the models the run was asked for |
 | `code` | what microrec, its jobs and its contracts do (`core.code_digest`) |
@@ -18,7 +18,7 @@ has other inputs than it would have now; running the days once more, in ascendin
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -27,12 +27,13 @@ from microrec.candidates.ranking import learned_blend
 from microrec.config.settings import CODE, blas_threads, settings
 from microrec.core import code_digest
 from microrec.core.digests import digest
+from microrec.landing import listing as landing_listing
 from microrec.landing import zone
-from microrec.pipeline import blending
+from microrec.landing.listing import Change, Listing
+from microrec.pipeline import arrival_plan, blending, landing_files
 from microrec.pipeline.night import Night
 from microrec.release import reader
 
-INTERACTIONS = "raw_interactions"
 UNKNOWN = "unknown"
 """Inputs of a night that left none."""
 
@@ -74,15 +75,13 @@ def current_inputs(night: Night) -> NightInputs:
         LandingError: a landing folder holds what is no data file.
         RecipeError: a value of the recipe is refused.
     """
-    landing_root = settings().landing
+    listing = Listing.take(settings().landing, last=night.day)
     return NightInputs(
-        events=digest(_event_stamps(night, landing_root)),
+        events=digest(arrival_plan.window_words(night, listing)),
         catalogue=digest(
-            zone.stamp(landing_root, table, arrived)
+            listing.stamp(table, listing.days(table))
             for table in zone.TABLES
-            if table != INTERACTIONS
-            for arrived in zone.days(landing_root, table)
-            if arrived <= night.day
+            if table != zone.INTERACTIONS
         ),
         recipe=digest([json.dumps(night.recipe.values, sort_keys=True), *night.config.models]),
         code=code_digest.total_digest(CODE, settings().schemas),
@@ -111,12 +110,15 @@ def stale_reasons(night: Night, current: NightInputs) -> list[str]:
         stands = release.status == reader.RELEASED
         return [] if stands else [f"withdrawn: {release.reason}"]
     if release.inputs is None or not night.exists("nights"):
-        return ["inputs unknown: made without a plan, or an input changed while the night ran"]
+        files = _named([*_file_changes(night, "events"), *_file_changes(night, "catalogue")])
+        return [
+            f"inputs unknown: made without a plan, or an input changed while the night ran{files}"
+        ]
     (before,) = night.read("nights").to_pylist()
     if before["inputs"] != release.inputs:
         return ["begun again since its release"]
     return [
-        f"{name} changed{_details(name, before, current)}"
+        f"{name} changed{_details(night, name, before, current)}"
         for name, value in current._asdict().items()
         if name != "code_parts" and before[name] != value
     ]
@@ -140,8 +142,10 @@ def planned_inputs(night: Night) -> str | None:
     return planned if planned == current_inputs(night).digest else None
 
 
-def _details(name: str, before: Mapping[str, Any], current: NightInputs) -> str:
-    """Which package, instruction set or part of the code differs, where that is known."""
+def _details(night: Night, name: str, before: Mapping[str, Any], current: NightInputs) -> str:
+    """Which file, package, instruction set or part of the code differs, where that is known."""
+    if name in ("events", "catalogue"):
+        return _named(_file_changes(night, name))
     if name == "processor":
         return f": {before[name]} -> {current.processor}"
     if name == "packages":
@@ -154,17 +158,24 @@ def _details(name: str, before: Mapping[str, Any], current: NightInputs) -> str:
     return ""
 
 
-def _event_stamps(night: Night, landing_root: str) -> list[str]:
-    """By arrival day: the stamp its events were made from, or would be if no night has validated it."""
+def _file_changes(night: Night, name: str) -> list[Change]:
+    """How the files of the events or of the catalogue differ from those the night has read."""
+    before = landing_files.read_listing(night.warehouse, night.day)
+    if before is None:
+        return []
+    now = Listing.take(settings().landing, last=night.day)
     config = night.config
-    days = [night.day - dt.timedelta(days=back) for back in range(config.window_days)]
-    stamps = [
-        zone.stamp(landing_root, INTERACTIONS, each, back=config.lateness_days) for each in days
+    first = night.day - dt.timedelta(days=config.window_days + config.lateness_days - 1)
+    return [
+        change
+        for change in landing_listing.changes(before, now)
+        if (change.file.raw_table != zone.INTERACTIONS) == (name == "catalogue")
+        and (name == "catalogue" or change.file.arrived_on >= first)
     ]
-    committed = night.warehouse.made_with_each("events", [{"arrived_on": each} for each in days])
-    # The night validates its own day in any case.
-    older = zip(committed[1:], stamps[1:], strict=True)
-    return [stamps[0], *(kept or new for kept, new in older)]
+
+
+def _named(changes: Sequence[Change]) -> str:
+    return f": {landing_listing.named(changes)} after the night had read its day" * bool(changes)
 
 
 def _teachers(night: Night) -> list[str]:

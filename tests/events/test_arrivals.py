@@ -1,13 +1,14 @@
 """Which arrival days a night validates, and which it reads."""
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from microrec.errors import LandingError
-from microrec.events.arrivals import Arrivals, plan
+from microrec.events.arrivals import Arrivals, MadeOf, plan
 from tests.worlds.event_lines import MONDAY, later
 
 NIGHT = {"window_days": 4, "lateness_days": 2}
@@ -71,3 +72,37 @@ def test_plan_every_validated_day_is_read_with_its_lateness(
     assert set(run(1 - window, 0)) <= {*found.validated, *map(later, committed)}
     for day in found.validated:
         assert {later(-n, day) for n in range(late + 1)} & set(run(-9, 0)) <= set(found.read)
+
+
+MADE = MadeOf("UTC", "catalogue", {"2026-01-04": "a", "2026-01-05": "b"})
+
+
+def test_made_of_word_is_read_back() -> None:
+    assert MadeOf.of_word(MADE.word()) == MADE
+    assert " " not in MADE.word()
+
+
+@pytest.mark.parametrize("word", [None, "", "0123456789abcdef", '"text"', "[]", '{"videos": "a"}'])
+def test_made_of_word_of_an_earlier_microrec_is_none(word: str | None) -> None:
+    assert MadeOf.of_word(word) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "outdated"),
+    [
+        (MADE, False),
+        (replace(MADE, lines={**MADE.lines, "2026-01-05": "c"}), True),
+        (replace(MADE, lines={**MADE.lines, "2026-01-04": "c"}), True),
+        (replace(MADE, lines={**MADE.lines, "2026-01-03": "c"}), True),
+        (replace(MADE, videos="a file came late"), True),
+        (replace(MADE, lines={"2026-01-05": "b"}), False),
+        (replace(MADE, lines={"2026-01-05": "c"}), False),
+        (replace(MADE, lines={}), False),
+    ],
+)  # fmt: skip
+def test_outdates_any_change_but_days_that_were_cleared_away(now: MadeOf, outdated: bool) -> None:
+    assert now.outdates(MADE) is outdated
+
+
+def test_outdates_events_of_unknown_making_stay() -> None:
+    assert not MADE.outdates(None)
