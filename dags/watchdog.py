@@ -1,8 +1,10 @@
 """# watchdog: checks the releases as a consumer would.
 
-It reads the releases alone and knows nothing of runs of `nightly`. Every hour it fails, and says why, if the latest
-release is late or expired, if its lists have shrunk or swollen against the releases before, or if a day of the last
-week was withdrawn, or was begun and never released. The limits are in `[release.watch]` of the recipe.
+It reads the releases and the names of landing files, and knows nothing of runs of `nightly`. Every hour it fails,
+and says why, if the latest release is late or expired, if its lists have shrunk or swollen against the releases
+before, if a day of the last week was withdrawn, or was begun and never released, or if a landing file of the last
+night's window was added, rewritten or removed after that night had read its day. The limits are in `[release.watch]`
+of the recipe.
 
 **When it is red.** Its last line names the day: read that day's run of `nightly`. It turns green by itself.
 """

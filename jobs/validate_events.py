@@ -10,17 +10,20 @@ committed after `events`: it marks an arrival day as validated. If a gate holds 
 it, gate_results alone is written.
 """
 
-import datetime as dt
 from contextlib import ExitStack
-
-from pyspark.sql import DataFrame, SparkSession
 
 from microrec.config.settings import settings
 from microrec.events import catalogue, consent, counts, parse, rules, signals
 from microrec.events.config import Config
 from microrec.landing import readers
 from microrec.landing.listing import Listing
-from microrec.pipeline import arrival_figures, arrival_gate, arrival_plan, landing_files
+from microrec.pipeline import (
+    arrival_figures,
+    arrival_gate,
+    arrival_lines,
+    arrival_plan,
+    landing_files,
+)
 from microrec.pipeline.arrival_gate import Delivery, Lines
 from microrec.pipeline.night import Night
 from microrec.runner import job
@@ -31,20 +34,24 @@ def main(day: job.Day) -> None:
     """Validate the arrival days of a night's window, and its catalogue and consent."""
     night = Night.open(day)
     config = night.recipe.section("events", Config)
-    landing, late = settings().landing, night.config.lateness_days
+    landing = settings().landing
     warehouse = Warehouse.open()
     listing = Listing.take(landing, last=day)
     plan = arrival_plan.current_plan(night, listing)
     days = plan.validated
     with ExitStack() as kept:
-        raw = _judged(warehouse.session, day, listing, kept)
+        raw = arrival_lines.judged(warehouse.session, listing, day=day, kept=kept)
         tables = {name: lines.judged for name, lines in raw.items()}
         lines = readers.read_days(
             warehouse.session, landing, counts.LINES, plan.read, listing=listing
         )
         states = catalogue.states(tables["raw_videos"])
         judged = rules.judge(
-            parse.interactions(lines), states, days=days, config=config, lateness_days=late
+            parse.interactions(lines),
+            states,
+            days=days,
+            config=config,
+            lateness_days=night.config.lateness_days,
         ).persist()
         kept.callback(judged.unpersist)
         suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
@@ -58,32 +65,11 @@ def main(day: job.Day) -> None:
         warehouse.write("events", viewings, replace=arrived, made_with=words)
         marked = [{"day": each} for each in days]
         warehouse.write("rejected_events", rules.rejected(judged), replace=marked)
-        for table, rows in _as_of_day(tables).items():
-            warehouse.write(table, rows, day=day)
+        for table, rows_of in catalogue.AS_OF_DAY.items():
+            warehouse.write(table, rows_of(tables[f"raw_{table}"]), day=day)
         warehouse.write("suppressed_users", suppressed, day=day)
-        counted = landing_files.counted(night, listing, counts.metrics(tallies, day), read=days)
+        counted = landing_files.write(night, listing, counts.metrics(tallies, day), read=days)
         arrival_figures.write(night, figures, counted, days=days)
-        night.write("landing_files", landing_files.rows(listing))
-
-
-def _judged(
-    session: SparkSession, day: dt.date, listing: Listing, kept: ExitStack
-) -> dict[str, Lines]:
-    """Lines of catalogue, vectors and requests, by raw table; cached until `kept` closes."""
-    landing = settings().landing
-    lines = {}
-    for name, judge in {**catalogue.JUDGES, **consent.JUDGES}.items():
-        delivered = readers.read_through(session, landing, name, day, listing=listing)
-        lines[name] = Lines(delivered, judge(delivered).persist())
-        kept.callback(lines[name].judged.unpersist)
-    return lines
-
-
-def _as_of_day(tables: dict[str, DataFrame]) -> dict[str, DataFrame]:
-    """Catalogue and vectors, by table."""
-    of = {"videos": catalogue.videos, "video_features": catalogue.video_features}
-    of["clip_features"] = catalogue.clip_features
-    return {table: rows(tables[f"raw_{table}"]) for table, rows in of.items()}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ In this process, one JVM; tests/ui shows the same through Airflow.
 """
 
 import datetime as dt
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,11 +167,18 @@ def test_plan_each_change_of_a_night_is_named(made: Place, monkeypatch: pytest.M
         file.write_bytes(file.read_bytes())  # delivered again, but a day later
     made.recipe.write_text("# a remark\n" + made.recipe.read_text())
     assert not planned(day)
-    for table, word in (("raw_interactions", "events"), ("raw_videos", "catalogue")):
+    for table, reasons in (
+        ("raw_interactions", ["events"]),
+        ("raw_videos", ["events", "catalogue"]),
+        ("raw_video_features", ["catalogue"]),
+    ):
         (file, *_) = sorted((made.zone / table / f"day={day}").iterdir())
         before = file.stat()
         file.write_bytes(file.read_bytes())
-        assert news(day) == [f"{word} changed"]
+        where = rf"{table}\[{day}\] {file.name} \({before.st_size} bytes\) was rewritten"
+        after = "after the night had read its day"
+        for reason, told in zip(reasons, news(day), strict=True):
+            assert re.fullmatch(rf"{reason} changed: {where} {after}", told)
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert news(day) == []
     for old, new in (("k = 10", "k = 9"), ("trees = 20", "trees = 21")):
@@ -253,10 +262,10 @@ def test_plan_dry_run_names_reasons_and_writes_nothing(made: Place) -> None:
     places = ["--landing", str(made.zone), "--warehouse", str(made.root / "warehouse")]
     said = CliRunner().invoke(app.app, [*words, *places])
     assert said.exit_code == 0
-    rows = [line.split("│")[1:-1] for line in said.output.splitlines() if "│" in line]
-    assert [[cell.strip() for cell in row] for row in rows] == [
-        [str(DAYS[0]), "skip", ""],
-        [str(DAYS[1]), "make", "events changed"],
-        [str(AFTER), "make", "no release"],
-    ]
+    lines = CliRunner().invoke(app.app, [*words, *places, "--json"]).output.splitlines()
+    first, second, third = map(json.loads, lines)
+    assert (first["plan"], first["because"]) == ("skip", [])
+    changed = f"events changed: raw_interactions[{DAYS[1]}] {file.name} "
+    assert second["because"][0].startswith(changed)
+    assert (third["plan"], third["because"]) == ("make", ["no release"])
     assert {name: Warehouse.open().partitions(name) for name in versions} == versions

@@ -37,6 +37,7 @@ TESTED_ELSEWHERE = {
     "oracle/lists": "test_oracle.py",
     "oracle/sources": "test_oracle.py",
     "pipeline/arrival_figures": "pipeline/test_arrival_gate.py",
+    "pipeline/arrival_lines": "jobs/test_validate_events.py",
     "pipeline/arrival_plan": "jobs/test_validate_events.py",
     "pipeline/landing_files": "jobs/test_validate_events.py",
     "pipeline/blending": "test_oracle.py",

@@ -225,3 +225,10 @@ JUDGES = {
     "raw_clip_features": judge_clip_features,
 }
 """Who judges which raw table."""
+
+AS_OF_DAY = {
+    "videos": videos,
+    "video_features": video_features,
+    "clip_features": clip_features,
+}
+"""Rows of a table of what is known by the end of a day, from the judged rows of its raw table."""

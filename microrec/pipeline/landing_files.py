@@ -88,10 +88,10 @@ def late(night: Night, listing: Listing, *, read: Collection[dt.date]) -> list[C
     return changes
 
 
-def counted(
+def write(
     night: Night, listing: Listing, figures: pa.Table, *, read: Collection[dt.date]
 ) -> pa.Table:
-    """Add the number of late files of each raw table to the figures of stage events, and log each file.
+    """Keep the files of the night, log the late ones, and add their number to the figures of stage events.
 
     Args:
         night: the night.
@@ -102,6 +102,7 @@ def counted(
     Returns:
         All rows, columns as given.
     """
+    night.write(TABLE, rows(listing))
     late_files = metrics(late(night, listing, read=read))
     return pa.concat_tables([figures, pa.Table.from_pylist(late_files, schema=figures.schema)])
 

@@ -166,11 +166,15 @@ def _file_changes(night: Night, name: str) -> list[Change]:
     now = Listing.take(settings().landing, last=night.day)
     config = night.config
     first = night.day - dt.timedelta(days=config.window_days + config.lateness_days - 1)
+    differing = landing_listing.changes(before, now)
+    if name == "catalogue":
+        return [change for change in differing if change.file.raw_table != zone.INTERACTIONS]
+    # Whether a line is an event depends on the videos that are known.
     return [
         change
-        for change in landing_listing.changes(before, now)
-        if (change.file.raw_table != zone.INTERACTIONS) == (name == "catalogue")
-        and (name == "catalogue" or change.file.arrived_on >= first)
+        for change in differing
+        if change.file.raw_table == zone.VIDEOS
+        or (change.file.raw_table == zone.INTERACTIONS and change.file.arrived_on >= first)
     ]
 
 

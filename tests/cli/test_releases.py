@@ -1,11 +1,17 @@
 """Commands that read and look after releases: their tables, their JSON, their exit statuses."""
 
 import datetime as dt
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from microrec.landing import write
+from microrec.landing.listing import Listing
+from microrec.pipeline import landing_files
 from microrec.release import reader
 from microrec.runner.exit_status import ExitStatus
 from microrec.tables.arrow import Warehouse
@@ -88,6 +94,56 @@ def test_watch_with_findings_prints_them_and_ends_with_65(
     plain = typed("watch", "--now", "2026-01-09")
     assert plain.output == ""
     assert plain.errors == late.errors
+
+
+def test_watch_names_landing_files_that_no_night_has_read(
+    warehouse: Warehouse, typed: Callable[..., Any], tmp_path: Path
+) -> None:
+    landing = tmp_path / "zone"
+    words = ["watch", "--now", NOON, "--landing", str(landing)]
+
+    def deliver(day: dt.date, name: str, text: str = "{}") -> Path:
+        return write.write_lines(
+            str(landing), "raw_interactions", day, [text], kind="jsonl", name=name
+        )
+
+    gone, rewritten = (deliver(DAYS[1], name) for name in ("gone", "rewritten"))
+    outside = DAYS[1] - dt.timedelta(days=14)
+    deliver(outside, "first")
+    long_past = outside - dt.timedelta(days=60)
+    listing = Listing.take(str(landing), last=DAYS[1])
+    warehouse.write("landing_files", landing_files.rows(listing), day=DAYS[1])
+    deliver(DAYS[1] + dt.timedelta(days=1), "tomorrow")
+    assert typed(*words).status == ExitStatus.SUCCESS
+    gone.unlink()
+    rewritten.write_text("{}\n{}\n")
+    deliver(DAYS[0], "late", "12345")
+    deliver(outside, "too_late")
+    deliver(long_past, "looked_at_by_no_night_of_the_window")
+    outcome = typed(*words, "--json")
+    assert outcome.status == ExitStatus.DATA_ERROR
+    after = f"after the night of {DAYS[1]} had read its day"
+    assert outcome.rows[0]["findings"] == [
+        f"raw_interactions[{outside}] too_late.jsonl (3 bytes) arrived {after}: no later night reads it;"
+        " `microrec plan` names the nights that would be made anew",
+        f"raw_interactions[{DAYS[0]}] late.jsonl (6 bytes) arrived {after}: the next night reads it",
+        f"raw_interactions[{DAYS[1]}] gone.jsonl (3 bytes) was removed {after}: rows that were made of it stay until"
+        " their day is made again",
+        f"raw_interactions[{DAYS[1]}] rewritten.jsonl (6 bytes) was rewritten {after}: the next night reads it",
+    ]
+    assert typed("watch", "--now", NOON, "--landing", str(tmp_path / "elsewhere")).status == 0
+
+
+def test_watch_loads_no_engine() -> None:
+    """It runs every hour."""
+    program = (
+        "import sys, microrec.cli.releases, microrec.pipeline.landing_files, microrec.release.health;"
+        " print([name for name in ('pyspark', 'torch', 'sklearn', 'lightgbm') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_vacuum_as_json_says_what_would_go_by_table(
