@@ -306,15 +306,22 @@ def _hours(day: dt.date, of_day: Day, before: History, config: Config) -> Findin
     least_n = min(
         figures[VIEWINGS, "hour_share", "hour=00"].n for figures in (of_day, before[nearest])
     )
-    bound = config.zone_gain + 0.5 * math.sqrt(24 / least_n)
+    noise = 0.5 * math.sqrt(24 / least_n)
+    bound = config.zone_gain + noise
+    # A day of which some hours are missing, as the first day of a log, is nearer to others when shifted, but far away.
+    is_explained = left <= max(apart / 4, 2 * noise)
     hours_moved = shift if shift <= 12 else shift - 24
     whose = "the viewings" if part == 1 else f"about {part:.0%} of the viewings"
     words = (
         f"{VIEWINGS}[{day}] started_at: hours of the day {apart:.3f} from those of {nearest},"
         f" {left:.3f} if {whose} had moved by {hours_moved:+d} hours (gain {gain:.3f}, at most {bound:.3f} asked)"
     )
-    guess = f": did the zone of {whose} move by {hours_moved:+d} hours?" if gain > bound else ""
-    return Finding(day, gain, bound, _over(gain, bound), words + guess)
+    guess = (
+        f": did the zone of {whose} move by {hours_moved:+d} hours?"
+        if gain > bound and is_explained
+        else ""
+    )
+    return Finding(day, gain, bound, gain / bound if is_explained else 0.0, words + guess)
 
 
 def _hour_shares(figures: Day, config: Config) -> Floats | None:

@@ -177,6 +177,20 @@ def test_hours_of_summer_time_are_not_held(hours: int) -> None:
     assert not failed(judged(moved(hours)(honest(9)).figures()))
 
 
+def test_hours_beside_a_day_of_which_hours_are_missing_are_not_held() -> None:
+    """The first day of a log in another zone: its last eight hours."""
+    first = honest(1)
+    is_there = (first.hour % 24 >= 16) & (first.hour % 24 < 20)
+    part = Viewings(
+        *(values[is_there] for values in (first.watch_ms, first.duration_ms, first.hour))
+    )
+    results = judged(moved(9)(honest(9)).figures(), {MONDAY: part.figures()})
+    assert not failed(results)
+    assert results["hours"].observed > results["hours"].threshold, (
+        "a shift makes it more alike, not alike"
+    )
+
+
 def test_skips_that_become_many_are_held() -> None:
     today = honest(9)
     brief = np.where(np.arange(4000) % 2, np.minimum(today.watch_ms, 2500), today.watch_ms)
