@@ -1,6 +1,6 @@
 """# nightly: raw logs in, a release out.
 
-**What it makes.** For the UTC day D: validated events, the graphs of the window that ends at D, trained models,
+**What it makes.** For the day D (of the time zone `night.timezone` of the recipe, UTC by default): validated events, the graphs of the window that ends at D, trained models,
 candidates, recommendations, and one row in `releases` that pins the version of every result table.
 
 **Who reads it.** Teams that serve recommendations follow the latest row of `releases`, and read no other rows.
@@ -53,7 +53,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, chain
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from defaults import DEFAULT_ARGS
 from operators import AfterGrace, Job
-from recipe import grace_hours, models, rankers, trained
+from recipe import grace_hours, models, rankers, timezone, trained
 from runs import announce_release, plan_night, resolve_day
 
 SPARK = "microrec_spark"
@@ -71,8 +71,8 @@ POOLS = {
 with DAG(
     dag_id="nightly",
     doc_md=__doc__,
-    # A bare cron string has no data interval in Airflow 3; this timetable gives each run its UTC day.
-    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    # A bare cron string has no data interval in Airflow 3; this timetable gives each run its day, of 23 or 25 hours where clocks change.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone=str(timezone())),
     start_date=datetime(2022, 1, 1),
     catchup=False,
     max_active_runs=1,
@@ -82,7 +82,7 @@ with DAG(
             None,
             type=["null", "string"],
             format="date",
-            description="UTC day; only for manual runs",
+            description="day in the time zone of the recipe; only for manual runs",
         ),
         "models": Param(
             [],

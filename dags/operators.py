@@ -96,7 +96,7 @@ class Job(_Process):
 
     Args:
         job: file name in jobs/, without the ending.
-        day: UTC day, templated.
+        day: day of the night, templated.
         fit: `trial` or `final`, for jobs that have both.
         model: the model that the task is mapped over.
     """

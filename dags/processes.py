@@ -51,7 +51,7 @@ def raise_if_failed(job: str, day: Any, result: SubprocessResult) -> None:
 
     Args:
         job: name of the job.
-        day: UTC day it ran for.
+        day: day it ran for.
         result: how its process ended.
 
     Raises:

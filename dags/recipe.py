@@ -4,6 +4,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from processes import HOME
 
@@ -11,6 +12,8 @@ GRACE_HOURS = 2.0
 """Hours between the end of a day and the start of its scheduled night, unless the recipe sets `grace_hours`."""
 MODELS = ["popularity", "content", "user_neighbours", "video_neighbours", "preference_gcn"]
 """Models that propose candidates, unless the recipe sets `models`."""
+TIMEZONE = "UTC"
+"""Time zone of the days, unless the recipe sets `timezone`."""
 FLOOR = "popularity"
 """The model that every night trains, whatever the run was limited to."""
 
@@ -33,6 +36,11 @@ def trained() -> list[str]:
 def grace_hours() -> float:
     """Return the hours that a scheduled night waits for late rows after its day has ended."""
     return float(_night().get("grace_hours", GRACE_HOURS))
+
+
+def timezone() -> ZoneInfo:
+    """Return the time zone whose days are the days of nights."""
+    return ZoneInfo(_night().get("timezone", TIMEZONE))
 
 
 def _night() -> dict[str, Any]:

@@ -3,13 +3,14 @@
 import contextlib
 import json
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
 from airflow.sdk import Asset, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from processes import NOTHING_TO_DO, raise_if_failed, run_in_checkout
+from recipe import timezone
 
 MAKE = "make"
 """XCom key of `plan_night`: whether the night is to be made."""
@@ -19,10 +20,10 @@ RELEASES = Asset("microrec://releases")
 
 @task
 def resolve_day(**context: Any) -> str:
-    """Decide which UTC day a run is for; no other place does.
+    """Decide which day a run is for, in the time zone of the recipe; no other place does.
 
     It is the parameter `day` if the run has one; else the start of the data interval, if a schedule or a backfill made
-    the run and the interval is exactly one UTC day. A manual run without `day` is refused: Airflow would give it the
+    the run and the interval is exactly one day. A manual run without `day` is refused: Airflow would give it the
     interval before its logical date, or none.
 
     Returns:
@@ -37,17 +38,16 @@ def resolve_day(**context: Any) -> str:
     end = run.data_interval_end
     if given:
         day = _as_day(given)
-        if str(run.run_type.value) == "backfill" and day != run.logical_date.date():
+        if str(run.run_type.value) == "backfill" and day != _local(run.logical_date):
             raise AirflowFailException(
-                f"run {run.run_id} is the backfill of {run.logical_date.date()}: leave `day` empty there"
+                f"run {run.run_id} is the backfill of {_local(run.logical_date)}: leave `day` empty there"
             )
         return _ended(day).isoformat()
-    one_day = start is not None and end is not None and end - start == timedelta(days=1)
-    if str(run.run_type.value) == "manual" or not one_day or (start.hour, start.minute) != (0, 0):
+    if str(run.run_type.value) == "manual" or not _is_one_day(start, end):
         raise AirflowFailException(
             f"run {run.run_id} names no day: give the parameter `day` (YYYY-MM-DD), or use Backfill for past days"
         )
-    return _ended(start.date()).isoformat()
+    return _ended(_local(start)).isoformat()
 
 
 @task.short_circuit(retries=2)
@@ -55,7 +55,7 @@ def plan_night(day: Any, **context: Any) -> bool:
     """Decide whether the night is to be made; if not, all tasks that follow are skipped.
 
     Args:
-        day: UTC day of the night, YYYY-MM-DD.
+        day: day of the night, YYYY-MM-DD.
         **context: Airflow's context of the task.
 
     Returns:
@@ -82,7 +82,7 @@ def announce_release(day: Any, **context: Any) -> None:
     """Update the asset that consumers follow, if the day's release is now the latest and was not announced before.
 
     Args:
-        day: UTC day of the night, YYYY-MM-DD.
+        day: day of the night, YYYY-MM-DD.
         **context: Airflow's context of the task.
 
     Raises:
@@ -139,7 +139,24 @@ def _as_day(text: str) -> date:
 
 
 def _ended(day: date) -> date:
-    today = datetime.now(UTC).date()
+    today = datetime.now(timezone()).date()
     if day >= today:
-        raise AirflowFailException(f"day {day} has not ended: it is {today} (UTC)")
+        raise AirflowFailException(f"day {day} has not ended: it is {today} ({timezone()})")
     return day
+
+
+def _is_one_day(start: datetime | None, end: datetime | None) -> bool:
+    """Whether an interval goes from the first instant of a local day to that of the next."""
+    if start is None or end is None:
+        return False
+    day = _local(start)
+    # Instants are compared: a day has 23 or 25 hours where clocks change.
+    return (start, end) == (_first_instant(day), _first_instant(day + timedelta(days=1)))
+
+
+def _first_instant(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=timezone()).astimezone(UTC)
+
+
+def _local(instant: datetime) -> date:
+    return instant.astimezone(timezone()).date()

@@ -26,33 +26,30 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
         MissingDay: the day's user graph was not built.
     """
     night = Night.open(day)
-    tables_read = {table for model in night.config.trained for table in registry.card(model).reads}
-    if not anyway and "sequences" not in tables_read:
+    if not anyway and not _is_read(night):
         write_nothing(night)
         return
     config = night.recipe.section("graphs.sequences", sequences.Config)
     correlation = night.recipe.section("graphs.user_edges", pearson.Config)
     decay = night.recipe.section("graphs.watch", watch_edges.Config)
-    days = night.config.window_days
     warehouse = spark.Warehouse.open()
-    at = cuts.cuts(day, n_days=config.example_days)
+    zone = night.config.timezone
+    at = cuts.cuts(day, n_days=config.example_days, timezone=zone)
     users = warehouse.read("users", day=day)
     video_nodes = warehouse.read("video_nodes", day=day)
-    viewings = nodes.indexed(
-        event_window.read_events(warehouse, day=day, days=days), users, video_nodes
-    )
-    warehouse.write("exposures", sequences.exposures(viewings, cuts=at), day=day)
+    events = event_window.read_events(warehouse, day=day, days=night.config.window_days)
+    viewings = nodes.indexed(events, users, video_nodes)
+    warehouse.write("exposures", sequences.exposures(viewings, cuts=at, timezone=zone), day=day)
 
     # What several branches start from is kept, or each of them would read and join it all again.
     wanted = sequences.wanted_rows(warehouse.read("exposures", day=day), users, cuts=at).cache()
-    watches = event_window.read_daily_watches(warehouse, day=day, days=days)
-    pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=decay).cache()
-    n_users = warehouse.count("users", day=day)
-    earlier = cuts.networks(pairs, wanted, n_users=n_users, config=correlation)
-    network = earlier.unionByName(
-        cuts.serving_networks(warehouse.read("user_edges", day=day), day=day)
+    watches = event_window.read_daily_watches(warehouse, day=day, days=night.config.window_days)
+    pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=decay, timezone=zone)
+    earlier = cuts.networks(
+        pairs.cache(), wanted, n_users=warehouse.count("users", day=day), config=correlation
     )
-
+    edges = warehouse.read("user_edges", day=day)
+    network = earlier.unionByName(cuts.serving_networks(edges, day=day, timezone=zone))
     positive = sequences.positive_viewings(viewings, config=config).cache()
     touches = sequences.touches(positive, cuts=at).cache()
     near = sequences.from_neighbours(touches, network, wanted, config=config).cache()
@@ -64,6 +61,10 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     warehouse.write(
         "metrics", measures.table(warehouse.session, figures), day=day, stage="sequences"
     )
+
+
+def _is_read(night: Night) -> bool:
+    return any("sequences" in registry.card(model).reads for model in night.config.trained)
 
 
 def write_nothing(night: Night) -> None:

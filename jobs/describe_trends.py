@@ -7,7 +7,7 @@ Writes: user_trends of the day; no rows if the recipe has no model of trends.
 import logging
 
 from microrec.config.settings import settings
-from microrec.core import fits, knowledge
+from microrec.core import knowledge
 from microrec.insights import trends
 from microrec.models.sequence import multi_trend
 from microrec.pipeline import networks
@@ -33,7 +33,7 @@ def main(day: job.Day) -> None:
         users=tables["users"],
         served=knowledge.served(tables["users"], night.read("suppressed_users")),
         catalogue=trends.catalogue(tables["video_nodes"], night.read("videos")),
-        until=fits.horizon(day, "final"),
+        until=night.horizon,
         config=night.recipe.section("candidates.trends", trends.Config),
     )
     night.write("user_trends", rows)

@@ -11,7 +11,6 @@ import datetime as dt
 from functools import partial
 
 from microrec.candidates.lists import fill, rewatch
-from microrec.core import fits
 from microrec.evaluation import gate
 from microrec.pipeline import fit_tables
 from microrec.pipeline.lists import ListMaker
@@ -25,7 +24,7 @@ def main(day: job.Day) -> None:
     night = Night.open(day, fit="final")
     tables = fit_tables.read(night)
     users = fit_tables.served_users(night, tables)
-    end = fits.horizon(day, "final")
+    end = night.horizon
     valid_until = end + dt.timedelta(hours=night.config.valid_hours)
 
     maker = ListMaker(night, tables, Proposals.open(night))

@@ -40,14 +40,14 @@ def main(day: job.Day) -> None:
     plan = arrival_plan.current_plan(night, listing)
     days = plan.validated
     with ExitStack() as kept:
-        raw = arrival_lines.judged(warehouse.session, listing, day=day, kept=kept)
+        raw = arrival_lines.judged(warehouse.session, listing, night=night, kept=kept)
         tables = {name: lines.judged for name, lines in raw.items()}
         lines = readers.read_days(
             warehouse.session, landing, counts.LINES, plan.read, listing=listing
         )
         states = catalogue.states(tables["raw_videos"])
         judged = rules.judge(
-            parse.interactions(lines),
+            parse.interactions(lines, night.config.timezone),
             states,
             days=days,
             config=config,

@@ -43,10 +43,11 @@ def kuairand(
     source: Annotated[Path, typer.Argument(help="Folder of the public KuaiRand-Pure files.")],
     landing: options.Landing,
 ) -> None:
-    """Import the public KuaiRand-Pure files (Gao et al., CIKM 2022; CC BY-SA 4.0)."""
+    """Import the public KuaiRand-Pure files (Gao et al., CIKM 2022; CC BY-SA 4.0), by day of the recipe's time zone."""
+    from microrec.config import recipe
     from microrec.landing.importers import kuairand as importer
 
-    importer.import_files(source, str(landing))
+    importer.import_files(source, str(landing), recipe.night().timezone)
 
 
 @imports.command()

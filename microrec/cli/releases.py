@@ -144,13 +144,14 @@ def watch(
     warehouse = Warehouse.open(root)
     partitions = warehouse.partitions("users")
     every = reader.every(root)
+    night = recipe.night()
     findings = health.findings(
         every,
         {dt.date.fromisoformat(str(partition["day"])) for partition in partitions},
         now=at,
         config=recipe.section("release.watch", health.Config),
+        timezone=night.timezone,
     )
-    night = recipe.night()
     findings += landing_files.unread(
         warehouse,
         str(landing or settings().landing),

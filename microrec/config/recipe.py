@@ -23,9 +23,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    field_validator,
 )
 
 from microrec.config.settings import settings
+from microrec.core import days
 from microrec.errors import RecipeError
 
 FLOOR = "popularity"
@@ -42,8 +44,9 @@ class NightConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    timezone: str = "UTC"
-    """IANA name of the time zone whose days are the days of events, nights and landing folders."""
+    timezone: str = days.UTC
+    """Time zone (UTC, or an IANA name such as Asia/Shanghai) whose days are those of events, nights and landing
+    folders; a time that was delivered without an offset is a local time of it."""
     window_days: PositiveInt = 14
     """Event days a night looks at, its own day included."""
     grace_hours: NonNegativeFloat = 2.0
@@ -67,6 +70,12 @@ class NightConfig(BaseModel):
     """Root of every random number of the night."""
     valid_hours: PositiveInt = 72
     """Hours after the end of the day at which a release expires."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, timezone: str) -> str:
+        days.zone(timezone)
+        return timezone
 
     @property
     def trained(self) -> list[str]:

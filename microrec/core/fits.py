@@ -1,11 +1,12 @@
 """The two fits of a night, and what each may see.
 
-Night D splits its window by the UTC day of the event: train = days before D-1, validation = D-1, holdout = D. The fit
+Night D splits its window by the day of the event: train = days before D-1, validation = D-1, holdout = D. The fit
 `trial` is evaluated on the holdout and sees the rest; the fit `final` serves the next day and sees all.
 """
 
 import datetime as dt
 
+from microrec.core import days
 from microrec.errors import RecipeError
 
 TRIAL = "trial"
@@ -31,15 +32,15 @@ def splits_of(fit: str) -> tuple[str, ...]:
     return SPLITS_OF[fit]
 
 
-def horizon(day: dt.date, fit: str) -> dt.datetime:
+def horizon(day: dt.date, fit: str, timezone: str = days.UTC) -> dt.datetime:
     """Return the first instant that a fit does not see: the start of the day (trial) or its end.
 
     Args:
         day: of the night.
         fit: trial or final.
+        timezone: whose days they are.
 
     Returns:
-        Midnight, UTC.
+        An instant in UTC.
     """
-    first_unseen = day if fit == TRIAL else day + dt.timedelta(days=1)
-    return dt.datetime.combine(first_unseen, dt.time.min, tzinfo=dt.UTC)
+    return days.start(day, timezone) if fit == TRIAL else days.end(day, timezone)

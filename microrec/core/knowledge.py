@@ -16,7 +16,7 @@ from scipy import sparse
 from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
 from microrec.core.columns import column
 from microrec.core.dislikes import standing
-from microrec.core.fits import horizon, splits_of
+from microrec.core.fits import splits_of
 
 DAY = 86_400_000_000
 """Microseconds."""
@@ -85,17 +85,17 @@ def knowledge(
     *,
     n_users: int,
     fit: str,
-    day: dt.date,
+    until: dt.datetime,
     authors: pa.Table | None = None,
 ) -> Knowledge:
-    """Build what a fit of `day` has seen.
+    """Build what a fit has seen.
 
     Args:
         edges: `watch_edges` of the day, all splits.
         videos: `video_nodes` of the day.
         n_users: rows of `users` of the day.
         fit: trial or final.
-        day: the day of the run.
+        until: the first instant that the fit does not see.
         authors: `users` of the day if an author_id is a user_id: nobody is shown their own videos.
 
     Returns:
@@ -107,9 +107,7 @@ def knowledge(
     seen = _incidence(known, shape)
     liked = standing(known) & (column(known, "n_positive") > 0)
     positives = _incidence(known.filter(pa.array(liked)), shape)
-    eligible = column(videos.sort_by("video_idx"), "eligible") & _published(
-        videos, horizon(day, fit)
-    )
+    eligible = column(videos.sort_by("video_idx"), "eligible") & _published(videos, until)
     own = None if authors is None else _own(authors, videos)
     return Knowledge(seen=seen, positives=positives, eligible=eligible, own=own)
 

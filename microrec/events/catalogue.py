@@ -7,6 +7,7 @@ Every `judge_*` gives each delivered row a `rule`: why it is left out, or null w
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from microrec.core.days import UTC
 from microrec.events.parse import (
     flag,
     instant_or_date,
@@ -22,7 +23,7 @@ MODALITY = r"\A[a-z][a-z0-9_]{0,63}\z"
 """It becomes the name of a folder. `$` would let a line break pass."""
 
 
-def judge_videos(delivered: DataFrame) -> DataFrame:
+def judge_videos(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
     """Type the rows of `raw_videos` and find how long each of them was the video's state.
 
     Of several rows of one day one stands: not eligible goes before eligible, so that a withdrawal is not lost; the rest
@@ -30,6 +31,7 @@ def judge_videos(delivered: DataFrame) -> DataFrame:
 
     Args:
         delivered: `readers.read_through`, one row per delivered line.
+        timezone: whose local time a `published_at` without an offset is.
 
     Returns:
         One row per delivered line, typed, with `since` (its landing day), `until` (the next day on which the video was
@@ -46,7 +48,7 @@ def judge_videos(delivered: DataFrame) -> DataFrame:
         .orderBy(F.unix_date("since"))
         .rangeBetween(1, Window.unboundedFollowing)
     )
-    ranked = _typed_videos(delivered).select(
+    ranked = _typed_videos(delivered, timezone).select(
         "*", F.row_number().over(same_day).alias("place"), F.min("since").over(later).alias("until")
     )
     past = (F.col("place") > 1) | F.col("until").isNotNull()
@@ -157,8 +159,8 @@ def clip_features(judged: DataFrame) -> DataFrame:
     )
 
 
-def _typed_videos(delivered: DataFrame) -> DataFrame:
-    published = instant_or_date(F.col("published_at"))
+def _typed_videos(delivered: DataFrame, timezone: str) -> DataFrame:
+    published = instant_or_date(F.col("published_at"), timezone)
     length = length_ms(F.col("duration_ms"))
     return delivered.select(
         F.col("day").alias("since"),

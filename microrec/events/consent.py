@@ -3,12 +3,13 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from microrec.events.parse import instant, text, too_long
+from microrec.core.days import UTC
+from microrec.events.parse import end_of, instant, text, too_long
 
 KINDS = ("opt_out", "opt_in", "erase")
 
 
-def judge_requests(delivered: DataFrame) -> DataFrame:
+def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
     """Type the rows of `raw_privacy_requests`.
 
     A request was made at the latest when it was delivered: a later time (a wrong clock), or an unreadable one, becomes
@@ -16,14 +17,15 @@ def judge_requests(delivered: DataFrame) -> DataFrame:
 
     Args:
         delivered: `readers.read_through`, one row per delivered line.
+        timezone: whose local time a time without an offset is, and whose days the landing days are.
 
     Returns:
         One row per delivered line, typed, with `rule`: malformed_line, missing_user, long_value, unknown_kind,
         bad_timestamp; null where it stands.
     """
     kind = F.lower(F.trim("kind"))
-    made = instant(F.col("requested_at"))
-    delivered_by = (F.date_add("day", 1).cast("timestamp")) - F.expr("INTERVAL 1 MICROSECOND")
+    made = instant(F.col("requested_at"), timezone)
+    delivered_by = end_of(F.col("day"), timezone) - F.expr("INTERVAL 1 MICROSECOND")
     rules = [
         ("malformed_line", F.col("malformed")),
         ("missing_user", text(F.col("user_id")).isNull()),

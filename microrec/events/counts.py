@@ -47,7 +47,7 @@ def tally(
         rule that refused, or what else was counted), late (arrived after its event day) and corrects (stands in for a
         line that arrived before), with their number n.
     """
-    late = F.to_date("started_at") < F.col("arrived_on")
+    late = F.col("event_day") < F.col("arrived_on")
     corrects = F.col("corrects").isNotNull()
     verdict = F.coalesce("rule", F.lit(ACCEPTED))
     parts = [

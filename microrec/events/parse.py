@@ -8,9 +8,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from microrec.core.arguments import MAX_ID
+from microrec.core.days import UTC
 
 FLAGS = ("liked", "shared", "followed", "commented", "disliked")
 
+_OFFSET = r"[T ].*(Z|[+-]\d{2}:?\d{2})$"
 _TIME = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?"
 # No year, with its offset, before 1 or after 9999: Spark can count those, Python and most other readers cannot.
 _DATE = r"(?!0000|0001.*\+|9999-..-..[T ][^-]*-)\d{4}-\d{2}-\d{2}"
@@ -36,26 +38,67 @@ def unreadable(raw: Column, value: Column) -> Column:
     return text(raw).isNotNull() & value.isNull()
 
 
-def instant(raw: Column) -> Column:
-    """Return the instant of ISO-8601 text with a time of day (UTC where it names no offset), or of epoch milliseconds.
+def instant(raw: Column, timezone: str = UTC) -> Column:
+    """Return the instant of ISO-8601 text with a time of day, or of epoch milliseconds.
 
-    One row per row. Epoch numbers have 12 or 13 digits (1973 to 2286), so seconds are not taken for milliseconds.
+    One row per row. A text without an offset is a local time; where clocks are put back, the earlier of the two
+    instants, and where they skip an hour, the instant as many minutes after the skip. Epoch numbers have 12 or 13
+    digits (1973 to 2286), so seconds are not taken for milliseconds.
     A time without a date is refused: Spark would complete it from the clock.
+
+    Args:
+        raw: the text as delivered.
+        timezone: whose local time a text without an offset is.
     """
     trimmed = F.upper(F.trim(raw))
     # Spark wants seconds before an offset, and a colon in it.
     timed = F.regexp_replace(trimmed, r"([T ]\d{2}:\d{2})(Z|[+-]|$)", "$1:00$2")
     offset = F.regexp_replace(timed, r"([+-]\d{2})(\d{2})$", "$1:$2")
-    iso = F.when(trimmed.rlike(f"^{_DATE}{_TIME}$"), offset.try_cast("timestamp"))
+    local = _local(offset.try_cast("timestamp"), trimmed.rlike(_OFFSET), timezone)
+    iso = F.when(trimmed.rlike(f"^{_DATE}{_TIME}$"), local)
     epoch = F.when(trimmed.rlike(r"^\d{12,13}$"), F.timestamp_millis(trimmed.try_cast("bigint")))
     return F.coalesce(iso, epoch)
 
 
-def instant_or_date(raw: Column) -> Column:
-    """Return `instant`, one row per row; a bare ISO date is its first instant, UTC."""
+def instant_or_date(raw: Column, timezone: str = UTC) -> Column:
+    """Return `instant`, one row per row; a bare ISO date is its first instant.
+
+    Args:
+        raw: the text as delivered.
+        timezone: whose local time a text without an offset is.
+    """
     trimmed = F.trim(raw)
-    date = F.when(trimmed.rlike(f"^{_DATE}$"), trimmed.try_cast("timestamp"))
-    return F.coalesce(instant(raw), date)
+    first = _local(trimmed.try_cast("timestamp"), F.lit(False), timezone)
+    date = F.when(trimmed.rlike(f"^{_DATE}$"), first)
+    return F.coalesce(instant(raw, timezone), date)
+
+
+def day_of(instant: Column, timezone: str = UTC) -> Column:
+    """Return the local date of an instant, one row per row.
+
+    Args:
+        instant: a timestamp; the session's time zone is UTC.
+        timezone: whose date it is.
+    """
+    return F.to_date(instant if timezone == UTC else F.from_utc_timestamp(instant, timezone))
+
+
+def end_of(day: Column, timezone: str = UTC) -> Column:
+    """Return the first instant after a day, one row per row.
+
+    Args:
+        day: a local date.
+        timezone: whose date it is.
+    """
+    return _local(F.date_add(day, 1).cast("timestamp"), F.lit(False), timezone)
+
+
+def _local(read_as_utc: Column, has_offset: Column, timezone: str) -> Column:
+    """The instant of a local time that was read as if it was UTC."""
+    if timezone == UTC:
+        return read_as_utc
+    shifted = F.to_utc_timestamp(read_as_utc, timezone)
+    return F.when(has_offset, read_as_utc).otherwise(shifted)
 
 
 def whole_number(raw: Column) -> Column:
@@ -83,14 +126,19 @@ def flag(raw: Column) -> Column:
     return F.coalesce(true, F.when(lowered.isin("0", "false", "0.0"), F.lit(False)))
 
 
-def interactions(lines: DataFrame) -> DataFrame:
+def interactions(lines: DataFrame, timezone: str = UTC) -> DataFrame:
     """Type the lines of `raw_interactions`.
 
+    Args:
+        lines: `readers.read_days`, one row per delivered line.
+        timezone: whose local time a time without an offset is.
+
     Returns:
-        One row per delivered line. `stated_ms` is the duration the line gives (null where it gives none or 0),
-        `bad_watch`, `bad_duration` and `bad_flag` mark a value that is there and cannot be read, `content` is a digest
-        of what was viewed, `event_id` the producers' or else that digest.
+        One row per delivered line. `event_day` is the local date of `started_at`, `stated_ms` the duration the line
+        gives (null where it gives none or 0), `bad_watch`, `bad_duration` and `bad_flag` mark a value that is there and
+        cannot be read, `content` is a digest of what was viewed, `event_id` the producers' or else that digest.
     """
+    started_at = instant(F.col("started_at"), timezone)
     stated = length_ms(F.col("duration_ms"))
     bad_flag = F.lit(False)
     for name in FLAGS:
@@ -103,7 +151,8 @@ def interactions(lines: DataFrame) -> DataFrame:
         "too_long",
         text(F.col("user_id")).alias("user_id"),
         text(F.col("video_id")).alias("video_id"),
-        instant(F.col("started_at")).alias("started_at"),
+        started_at.alias("started_at"),
+        day_of(started_at, timezone).alias("event_day"),
         whole_number(F.col("watch_ms")).alias("watch_ms"),
         unreadable(F.col("watch_ms"), whole_number(F.col("watch_ms"))).alias("bad_watch"),
         F.when(stated > 0, stated).alias("stated_ms"),

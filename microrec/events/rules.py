@@ -19,8 +19,7 @@ CONFLICT, DUPLICATE = "event_id_conflict", "duplicate"
 
 
 def _of_a_line(config: Config, lateness_days: int) -> list[tuple[str, Column]]:
-    event_day = F.to_date("started_at")
-    days_late = F.date_diff(F.col("arrived_on"), event_day)
+    days_late = F.date_diff(F.col("arrived_on"), F.col("event_day"))
     refuses_unmeasured = F.lit(config.unmeasured == "refuse")
     return [
         ("line_too_long", F.col("too_long")),
@@ -77,6 +76,7 @@ def judge(
         # Nobody has an id of such a length: no refused line puts one into a table.
         F.when(~too_long("user_id"), F.col("user_id")).alias("user_id"),
         "video_id",
+        "event_day",
         "started_at",
         "watch_ms",
         "duration_ms",
@@ -131,7 +131,7 @@ def _with_repeats(ruled: DataFrame, lateness_days: int) -> DataFrame:
     # A refused line repeats nothing: its own key keeps it out of every group (and of one hot group).
     alone = F.concat_ws("\n", F.lit("refused"), F.xxhash64("file", "line"))
     identity = F.when(F.col("rule").isNull(), F.col("event_id")).otherwise(alone)
-    viewing = F.struct("user_id", "video_id", F.to_date("started_at"))
+    viewing = F.struct("user_id", "video_id", "event_day")
     keyed = ruled.select(
         "*",
         identity.alias("identity"),

@@ -11,7 +11,7 @@ from microrec.events.parse import FLAGS
 
 
 def viewings(judged: DataFrame, config: Config) -> DataFrame:
-    """Return the rows of `events`: one row per accepted line, `day` the UTC day it began.
+    """Return the rows of `events`: one row per accepted line, `day` the day it began.
 
     feedback: a dislike is negative whatever else happened; then like, share, follow, comment,
     completion or a long watch are positive; then a skip is negative; the rest is neutral. What a viewing without a
@@ -26,7 +26,7 @@ def viewings(judged: DataFrame, config: Config) -> DataFrame:
     ratio = F.col("watch_ms") / F.col("duration_ms")
     measured = accepted.withColumn("watch_ratio", ratio).withColumn("skipped", _skipped(config))
     return measured.select(
-        F.to_date("started_at").alias("day"),
+        F.col("event_day").alias("day"),
         "arrived_on",
         "event_id",
         "corrects",

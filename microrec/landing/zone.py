@@ -1,8 +1,9 @@
 """The landing zone: where the producers' files lie, and which arrived on a day.
 
-Layout: `<landing>/<table>/day=YYYY-MM-DD/<any name>.{parquet,jsonl,jsonl.gz,csv,csv.gz}`. The folder's day is the UTC
-day of **arrival**, not of what the rows describe. Names that start with `_` or `.` are not data (a file being written,
-a marker, `_truth/`); a file of any other kind is an error: a file left out in silence makes a day short in silence.
+Layout: `<landing>/<table>/day=YYYY-MM-DD/<any name>.{parquet,jsonl,jsonl.gz,csv,csv.gz}`. The folder's day is the
+day of **arrival** in the time zone of the recipe (`night.timezone`), not of what the rows describe. Names that start
+with `_` or `.` are not data (a file being written, a marker, `_truth/`); a file of any other kind is an error: a
+file left out in silence makes a day short in silence.
 
 Producers are not trusted: a link that leads out of the landing zone, a pipe or a device, and a name that would end a
 line of a log are refused by name (`verify` refuses files by their content).

@@ -3,6 +3,8 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
+from microrec.core.days import UTC
+from microrec.errors import RecipeError
 from microrec.events import arrivals
 from microrec.events.arrivals import MadeOf
 from microrec.landing import zone
@@ -69,10 +71,23 @@ def _made_and_now(night: Night, listing: Listing) -> Mapping[dt.date, tuple[Made
     """By arrival day of the window: what its events were made of, and what they would be made of."""
     days = arrivals.days_back(night.day, night.config.window_days - 1)
     kept = night.warehouse.made_with_each("events", [{"arrived_on": each} for each in days])
-    return {
-        day: (MadeOf.of_word(word), _now(night, listing, day))
-        for day, word in zip(days, kept, strict=True)
-    }
+    made = {day: MadeOf.of_word(word) for day, word in zip(days, kept, strict=True)}
+    zones = {day: was.timezone for day, was in made.items() if was is not None}
+    # Words of an earlier microrec, whose days were all of UTC, cannot be read.
+    unread = [day for day, word in zip(days, kept, strict=True) if word and made[day] is None]
+    _refuse_other_zones({**dict.fromkeys(unread, UTC), **zones}, night.config.timezone)
+    return {day: (made[day], _now(night, listing, day)) for day in days}
+
+
+def _refuse_other_zones(zones: Mapping[dt.date, str], timezone: str) -> None:
+    others = {day: zone for day, zone in zones.items() if zone != timezone}
+    if others:
+        first, last = min(others), max(others)
+        raise RecipeError(
+            f"[night] timezone: the recipe says {timezone}, but events[arrived_on={first}..{last}] were made with days"
+            f" of {others[last]}, and days of two time zones are no window: set it back, or name another warehouse"
+            " (MICROREC_WAREHOUSE), deliver the landing folders by local day, and make the days again"
+        )
 
 
 def _now(night: Night, listing: Listing, day: dt.date) -> MadeOf:

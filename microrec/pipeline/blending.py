@@ -79,7 +79,7 @@ def read_facts(night: Night, tables: FitTables) -> learned_blend.Facts:
         Arrays by user_idx and video_idx.
     """
     return learned_blend.facts(
-        tables.edges, tables.videos, known=tables.knowledge, fit=night.fit, day=night.day
+        tables.edges, tables.videos, known=tables.knowledge, fit=night.fit, until=night.horizon
     )
 
 

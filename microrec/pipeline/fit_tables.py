@@ -43,7 +43,7 @@ def read(night: Night) -> FitTables:
         videos,
         n_users=users.num_rows,
         fit=night.fit,
-        day=night.day,
+        until=night.horizon,
         authors=users if night.config.authors_are_users else None,
     )
     return FitTables(users, edges, videos, fit_knowledge)

@@ -14,7 +14,7 @@ from scipy import sparse
 from microrec.candidates.lists import diversity, evidence, exploration, fill, ladder
 from microrec.candidates.lists.diversity import Likeness
 from microrec.candidates.ranking import closed_form
-from microrec.core import fits, fitted, knowledge
+from microrec.core import fitted, knowledge
 from microrec.core.array_types import Indices, Int64s
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
@@ -107,7 +107,7 @@ class ListMaker:
             self.tables.videos,
             known=self.tables.knowledge,
             fit=self.night.fit,
-            day=self.night.day,
+            until=self.night.horizon,
             config=self.night.recipe.section("candidates.ladder", ladder.Config),
         )
 
@@ -136,7 +136,7 @@ class ListMaker:
         """New videos in a random order, and a random number for each user."""
         known = self.tables.knowledge
         viewers = np.diff(known.seen.tocsc().indptr)
-        age = knowledge.age_days(self.tables.videos, fits.horizon(self.night.day, self.night.fit))
+        age = knowledge.age_days(self.tables.videos, self.night.horizon)
         new = exploration.newcomers(age, viewers, known.eligible, config=config)
         rng = self.night.generator("exploration")
         order = rng.permutation(np.flatnonzero(new))

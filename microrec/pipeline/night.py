@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from microrec.config import recipe
 from microrec.config.recipe import NightConfig, Recipe
+from microrec.core import fits
 from microrec.tables.arrow import Rows, Warehouse
 
 
@@ -22,7 +23,7 @@ class Night:
     """
 
     day: dt.date
-    """UTC day of the night."""
+    """Day of the night, in the time zone of the recipe."""
     fit: str
     """trial (the day is held out) or final."""
     warehouse: Warehouse
@@ -71,6 +72,11 @@ class Night:
     def seed(self) -> int:
         """Root of every random number of the night."""
         return self.config.seed
+
+    @property
+    def horizon(self) -> dt.datetime:
+        """The first instant that the fit does not see."""
+        return fits.horizon(self.day, self.fit, self.config.timezone)
 
     @property
     def previous_day(self) -> dt.date:

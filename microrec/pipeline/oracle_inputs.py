@@ -1,6 +1,5 @@
 """What a night's lists are made of, out of the warehouse, for the oracle."""
 
-import datetime as dt
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from microrec.candidates.ranking import closed_form, learned_blend
 from microrec.candidates.retrieval import exact as retrieval
 from microrec.config.recipe import ranked_by
 from microrec.config.settings import settings
-from microrec.core import fitted
+from microrec.core import days, fitted
 from microrec.core.array_types import Float64s, Int64s
 from microrec.evaluation import gate
 from microrec.models import registry
@@ -58,7 +57,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         night.read("watch_edges"),
         videos,
         users.num_rows,
-        until=_end(night.day),
+        until=days.end(night.day, night.config.timezone),
         own=uploads(users, videos) if night.config.authors_are_users else [],
     )
     sources = _sources(night)
@@ -118,11 +117,6 @@ def _served(users: pa.Table, suppressed: pa.Table) -> dict[str, int]:
     out = set(suppressed["user_id"].to_pylist())
     named = zip(users["user_id"].to_pylist(), users["user_idx"].to_pylist(), strict=True)
     return {user_id: idx for user_id, idx in named if user_id not in out}
-
-
-def _end(day: dt.date) -> dt.datetime:
-    """The first instant that the final fit does not see."""
-    return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC) + dt.timedelta(days=1)
 
 
 def _rules(night: Night, config: Config) -> Rules:

@@ -6,6 +6,7 @@ from statistics import median
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
+from microrec.core import days as local_days
 from microrec.release.reader import RELEASED, WITHDRAWN, Release
 
 LISTS = ("recommendations", "fallback_recommendations")
@@ -32,6 +33,7 @@ def findings(
     *,
     now: dt.datetime,
     config: Config,
+    timezone: str = local_days.UTC,
 ) -> list[str]:
     """Return the faults of the releases, a sentence each; nothing if all is well.
 
@@ -40,13 +42,15 @@ def findings(
         begun: days whose night has written tables.
         now: the instant, with a time zone.
         config: thresholds from which a fault is reported.
+        timezone: whose days the releases are of.
     """
     in_force = [release for release in releases if release.status == RELEASED]
     if not in_force:
         return ["releases: none is in force"]
     latest = in_force[-1]
     faults = []
-    expected = (now - dt.timedelta(hours=config.late_hours)).date() - dt.timedelta(days=1)
+    due = now - dt.timedelta(hours=config.late_hours)
+    expected = local_days.of(due, timezone) - dt.timedelta(days=1)
     if latest.day < expected:
         faults.append(f"releases: the latest is of {latest.day}, that of {expected} is overdue")
     if latest.expired(now):

@@ -109,7 +109,9 @@ def read(day: dt.date, models: Sequence[str]) -> Evening:
         for name in models
     }
     edges, videos = warehouse.read("watch_edges", day=day), warehouse.read("video_nodes", day=day)
-    facts = learned_blend.facts(edges, videos, known=night.case.known, fit="trial", day=day)
+    facts = learned_blend.facts(
+        edges, videos, known=night.case.known, fit="trial", until=fits.horizon(day, "trial")
+    )
     closed = recipe.section("candidates.blend", closed_form.Config)
     pairs, right = learned_blend.pairs(lists, facts=facts, closed=closed), night.case.truth
     logger.info("%s: %d pairs proposed", day, len(pairs.user))

@@ -45,7 +45,7 @@ from microrec.candidates.ranking import closed_form
 from microrec.candidates.retrieval import exact
 from microrec.config import recipe
 from microrec.config.settings import settings
-from microrec.core import knowledge
+from microrec.core import fits, knowledge
 from microrec.errors import RecipeError
 from microrec.evaluation import ranking, truth
 from microrec.evaluation.report import BLEND
@@ -171,10 +171,14 @@ def read(day: dt.date) -> Night:
     needed = reads((*WITH_SEQUENCES, *CLIP_TABLES), "trial")
     tables = {name: warehouse.read(name, day=day, **part) for name, part in needed.items()}
     users, edges, videos = (tables[name] for name in ("users", "watch_edges", "video_nodes"))
-    known = knowledge.knowledge(edges, videos, n_users=users.num_rows, fit="trial", day=day)
+    known = knowledge.knowledge(
+        edges, videos, n_users=users.num_rows, fit="trial", until=fits.horizon(day, "trial")
+    )
     right = truth.truth(edges, videos)
     steps = recipe.section("candidates.ladder", ladder.Config)
-    rungs = ladder.rungs(edges, videos, known=known, fit="trial", day=day, config=steps)
+    rungs = ladder.rungs(
+        edges, videos, known=known, fit="trial", until=fits.horizon(day, "trial"), config=steps
+    )
     served = knowledge.served(users, warehouse.read("suppressed_users", day=day))
     return Night(
         day,

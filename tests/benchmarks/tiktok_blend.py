@@ -29,6 +29,7 @@ import pyarrow as pa
 from microrec.candidates.ranking import candidate_union, closed_form, learned_blend
 from microrec.candidates.retrieval import exact
 from microrec.config import recipe
+from microrec.core import fits
 from microrec.evaluation import ranking
 from tests.benchmarks import quality, report, tiktok, tuning
 from tests.benchmarks.quality import Case
@@ -92,7 +93,9 @@ def pairs_of(
     edges = pa.table({"split": pa.array([], pa.string()), "video_idx": none, "n_positive": none})
     times = pa.nulls(n_videos, pa.timestamp("us", "UTC"))
     videos = pa.table({"video_idx": np.arange(n_videos), "published_at": times})
-    facts = learned_blend.facts(edges, videos, known=on.known, fit="trial", day=NO_DAY)
+    facts = learned_blend.facts(
+        edges, videos, known=on.known, fit="trial", until=fits.horizon(NO_DAY, "trial")
+    )
     if not places:
         facts = replace(facts, video=np.zeros_like(facts.video))
     return learned_blend.pairs(

@@ -41,3 +41,12 @@ def test_recipe_unknown_key_is_refused(place: Path, monkeypatch: pytest.MonkeyPa
     settings.cache_clear()
     with pytest.raises(RecipeError, match=r"MICROREC_MODELS: \['lightgcn'\] not among"):
         recipe.night()
+
+
+def test_night_unknown_time_zone_is_refused_by_key_with_names_that_are_near(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place / "recipe.toml"
+    path.write_text('[night]\ntimezone = "Shanghai"\n')
+    with pytest.raises(RecipeError, match=r"timezone[\s\S]*Asia/Shanghai"):
+        _ = recipe.Recipe.load(path).night

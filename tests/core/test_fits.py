@@ -23,3 +23,10 @@ def test_splits_of_another_fit_is_refused() -> None:
 @pytest.mark.parametrize(("fit", "day"), [("trial", 4), ("final", 5)])
 def test_horizon_each_fit_is_the_first_unseen_midnight(fit: str, day: int) -> None:
     assert fits.horizon(DAY, fit) == dt.datetime(2026, 1, day, tzinfo=dt.UTC)
+
+
+def test_horizon_is_a_local_midnight_on_days_of_23_and_25_hours() -> None:
+    spring, autumn = dt.date(2026, 3, 29), dt.date(2026, 10, 25)
+    for day, hours in ((spring, 23), (autumn, 25)):
+        start, end = (fits.horizon(day, fit, "Europe/Berlin") for fit in ("trial", "final"))
+        assert end - start == dt.timedelta(hours=hours)

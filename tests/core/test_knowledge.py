@@ -8,14 +8,19 @@ from hypothesis import given
 
 from microrec.candidates.lists import ladder
 from microrec.core import knowledge
+from microrec.core.fits import horizon
 from tests.worlds.candidates import DAY, MIDNIGHT, edges, users, videos, worlds
 
 
 def test_knowledge_seen_and_positive_follow_the_fit() -> None:
     rows = edges([("train", 0, 0, 1), ("validation", 0, 1, 0), ("holdout", 0, 2, 1)])
     catalogue = videos([True] * 4)
-    trial = knowledge.knowledge(rows, catalogue, n_users=1, fit="trial", day=DAY)
-    final = knowledge.knowledge(rows, catalogue, n_users=1, fit="final", day=DAY)
+    trial = knowledge.knowledge(
+        rows, catalogue, n_users=1, fit="trial", until=horizon(DAY, "trial")
+    )
+    final = knowledge.knowledge(
+        rows, catalogue, n_users=1, fit="final", until=horizon(DAY, "final")
+    )
     assert trial.seen.toarray().tolist() == [[1, 1, 0, 0]]
     assert trial.positives.toarray().tolist() == [[1, 0, 0, 0]]
     assert final.seen.toarray().tolist() == [[1, 1, 1, 0]]
@@ -24,7 +29,9 @@ def test_knowledge_seen_and_positive_follow_the_fit() -> None:
 
 def test_knowledge_pair_in_two_splits_counts_once() -> None:
     rows = edges([("train", 0, 0, 1), ("validation", 0, 0, 2)])
-    known = knowledge.knowledge(rows, videos([True]), n_users=1, fit="trial", day=DAY)
+    known = knowledge.knowledge(
+        rows, videos([True]), n_users=1, fit="trial", until=horizon(DAY, "trial")
+    )
     assert known.positives.toarray().tolist() == [[1]]
     assert known.history.tolist() == [1]
 
@@ -44,7 +51,9 @@ def test_knowledge_video_published_later_than_the_horizon_is_not_eligible() -> N
     for published, expected in cases.items():
         catalogue = videos([True, True, True, False], [published] * 4)
         for fit, eligible in zip(("trial", "final"), expected, strict=True):
-            known = knowledge.knowledge(rows, catalogue, n_users=1, fit=fit, day=DAY)
+            known = knowledge.knowledge(
+                rows, catalogue, n_users=1, fit=fit, until=horizon(DAY, fit)
+            )
             assert known.eligible.tolist() == [eligible] * 3 + [False], (published, fit)
 
 
@@ -56,10 +65,19 @@ def test_knowledge_trial_is_unmoved_by_the_holdout(world: dict) -> None:
     seen = []
     for rows in (world["edges"], before):
         known = knowledge.knowledge(
-            rows, world["videos"], n_users=world["n_users"], fit="trial", day=DAY
+            rows,
+            world["videos"],
+            n_users=world["n_users"],
+            fit="trial",
+            until=horizon(DAY, "trial"),
         )
         rungs = ladder.rungs(
-            rows, world["videos"], known=known, fit="trial", day=DAY, config=config
+            rows,
+            world["videos"],
+            known=known,
+            fit="trial",
+            until=horizon(DAY, "trial"),
+            config=config,
         )
         seen.append(
             (known.seen.toarray(), known.positives.toarray(), known.eligible, *rungs.values())
@@ -76,9 +94,13 @@ def test_knowledge_dislike_undoes_earlier_positives() -> None:
         ("train", 1, 1, 1), ("validation", 1, 1, 1),  # liked, disliked and liked again
     ]  # fmt: skip
     watched = edges(rows, undone=(1, 2, 4, 7))
-    given = {"n_users": 2, "day": DAY}
-    final = knowledge.knowledge(watched, videos([True] * 2), **given, fit="final")
-    trial = knowledge.knowledge(watched, videos([True] * 2), **given, fit="trial")
+    given = {"n_users": 2}
+    final = knowledge.knowledge(
+        watched, videos([True] * 2), **given, fit="final", until=horizon(DAY, "final")
+    )
+    trial = knowledge.knowledge(
+        watched, videos([True] * 2), **given, fit="trial", until=horizon(DAY, "trial")
+    )
     assert final.positives.toarray().tolist() == [[0, 0], [1, 1]]
     assert trial.positives.toarray().tolist() == [[0, 1], [1, 1]], "the last day is not known"
     assert final.seen.toarray().tolist() == [[1, 1], [1, 1]]
@@ -86,7 +108,7 @@ def test_knowledge_dislike_undoes_earlier_positives() -> None:
 
 def test_knowledge_own_videos_are_barred_not_seen() -> None:
     catalogue = videos([True] * 3).append_column("author_id", pa.array(["u1", None, "u9"]))
-    given = {"n_users": 2, "fit": "final", "day": DAY}
+    given = {"n_users": 2, "fit": "final", "until": horizon(DAY, "final")}
     shuffled = users(2).take([1, 0])
     known = knowledge.knowledge(edges([("train", 0, 2, 1)]), catalogue, **given, authors=shuffled)
     assert known.seen.toarray().tolist() == [[0, 0, 1], [0, 0, 0]]

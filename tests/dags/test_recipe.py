@@ -53,3 +53,18 @@ def test_grace_hours_are_the_recipes_or_the_default(
     path.write_text("[night]\ngrace_hours = 5\n")
     monkeypatch.setenv("MICROREC_RECIPE", str(path))
     assert dag_recipe.grace_hours() == 5.0
+
+
+def test_timezone_is_the_recipes_or_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import recipe as dag_recipe
+
+    from microrec.config.recipe import NightConfig
+
+    assert NightConfig.model_fields["timezone"].default == dag_recipe.TIMEZONE
+    path = tmp_path / "recipe.toml"
+    monkeypatch.setenv("MICROREC_RECIPE", str(path))
+    for line, expected in (("", "UTC"), ('timezone = "Asia/Shanghai"', "Asia/Shanghai")):
+        path.write_text(f"[night]\n{line}\n")
+        assert str(dag_recipe.timezone()) == expected

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,6 +53,58 @@ def test_resolve_day_of_a_run_is_its_parameter_or_its_whole_utc_day(
             resolve(params={"day": given}, dag_run=run)
     else:
         assert resolve(params={"day": given}, dag_run=run) == expected
+
+
+@pytest.mark.parametrize(
+    ("timezone", "start", "end", "expected"),
+    [
+        ("Asia/Shanghai", "2026-01-03T16:00", "2026-01-04T16:00", "2026-01-04"),
+        ("Asia/Shanghai", "2026-01-04T00:00", "2026-01-05T00:00", None),
+        ("Europe/Berlin", "2026-03-28T23:00", "2026-03-29T22:00", "2026-03-29"),
+        ("Europe/Berlin", "2025-10-25T22:00", "2025-10-26T23:00", "2025-10-26"),
+        ("Europe/Berlin", "2025-10-25T22:00", "2025-10-26T22:00", None),
+    ],
+)
+def test_resolve_day_of_an_interval_of_local_days(
+    timezone: str, start: str, end: str, expected: str | None, nightly: Any,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from airflow.sdk.exceptions import AirflowFailException
+
+    (tmp_path / "recipe.toml").write_text(f'[night]\ntimezone = "{timezone}"\n')
+    monkeypatch.setenv("MICROREC_RECIPE", str(tmp_path / "recipe.toml"))
+    times = {"data_interval_start": _instant(start), "data_interval_end": _instant(end)}
+    backfill = SimpleNamespace(value="backfill")
+    run = SimpleNamespace(run_id="r", run_type=backfill, logical_date=_instant(start), **times)
+    resolve = nightly.task_dict["resolve_day"].python_callable
+    if expected is None:
+        with pytest.raises(AirflowFailException, match="names no day"):
+            resolve(params={"day": None}, dag_run=run)
+        return
+    assert resolve(params={"day": None}, dag_run=run) == expected
+    assert resolve(params={"day": expected}, dag_run=run) == expected
+
+
+def test_schedule_of_a_time_zone_is_its_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each interval of the timetable is a local day, on the days on which clocks change, too."""
+    import recipe
+    from airflow.timetables.base import DataInterval, TimeRestriction
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+    (tmp_path / "recipe.toml").write_text('[night]\ntimezone = "Europe/Berlin"\n')
+    monkeypatch.setenv("MICROREC_RECIPE", str(tmp_path / "recipe.toml"))
+    timetable = CronDataIntervalTimetable("0 0 * * *", timezone=str(recipe.timezone()))
+    last = DataInterval(_instant("2026-03-26T23:00"), _instant("2026-03-27T23:00"))
+    restriction = TimeRestriction(earliest=None, latest=None, catchup=True)
+    hours = []
+    for _ in range(3):
+        run = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
+        assert run is not None
+        last = run.data_interval
+        hours.append((last.end - last.start).total_seconds() / 3600)
+    assert hours == [24, 23, 24]
 
 
 def test_run_environment_of_a_later_try_has_a_later_attempt(

@@ -1,12 +1,15 @@
 """Text to types: what is read, and what is not guessed."""
 
+import datetime as dt
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
+from microrec.core import days
 from microrec.events import parse
 from tests.worlds.event_lines import lines
 
@@ -97,3 +100,54 @@ def test_event_id_is_the_producers_if_given(spark: SparkSession) -> None:
     typed = parse.interactions(lines(spark, {"event_id": "007"}, {"event_id": " "})).collect()
     assert typed[0].event_id == "007"
     assert typed[1].event_id == typed[1].content
+
+
+LOCAL = {
+    "2026-01-05 20:00:00": "2026-01-05T12:00:00.000000",
+    "2026-01-05 20:00:00Z": "2026-01-05T20:00:00.000000",
+    "2026-01-05T20:00+08:00": "2026-01-05T12:00:00.000000",
+    "2026-01-05T20:00-0530": "2026-01-06T01:30:00.000000",
+    "2026-01-05T07:59": "2026-01-04T23:59:00.000000",
+    "1767607200123": "2026-01-05T10:00:00.123000",
+    "2026-01-05": None,
+}
+
+
+def test_instants_without_an_offset_are_local_times(spark: SparkSession) -> None:
+    assert read(spark, as_text(partial(parse.instant, timezone="Asia/Shanghai")), LOCAL) == LOCAL
+    dates = {"2026-01-05": "2026-01-04T16:00:00.000000"}
+    in_shanghai = partial(parse.instant_or_date, timezone="Asia/Shanghai")
+    assert read(spark, as_text(in_shanghai), dates) == dates
+
+
+def test_instants_where_clocks_change_are_those_of_the_page(spark: SparkSession) -> None:
+    texts = {
+        "2026-03-29T01:59:00": "2026-03-29T00:59:00.000000",
+        "2026-03-29T02:30:00": "2026-03-29T01:30:00.000000",
+        "2026-03-29T03:00:00": "2026-03-29T01:00:00.000000",
+        "2026-10-25T02:30:00": "2026-10-25T00:30:00.000000",
+        "2026-10-25T03:00:00": "2026-10-25T02:00:00.000000",
+    }
+    assert read(spark, as_text(partial(parse.instant, timezone="Europe/Berlin")), texts) == texts
+
+
+def test_days_of_instants_and_their_ends_are_those_of_the_time_zone(spark: SparkSession) -> None:
+    for timezone in ("UTC", "Asia/Shanghai", "Europe/Berlin", "America/New_York"):
+        first = days.start(dt.date(2026, 3, 7), timezone)
+        instants = [first + dt.timedelta(minutes=30 * step) for step in range(48 * 24)]
+        frame = spark.createDataFrame([(at,) for at in instants], "at timestamp")
+        of = parse.day_of(F.col("at"), timezone)
+        found = frame.select(
+            "at", of.alias("day"), parse.end_of(of, timezone).alias("end")
+        ).toArrow()
+        for row in found.to_pylist():
+            assert row["day"] == days.of(row["at"], timezone)
+            assert row["end"] == days.end(row["day"], timezone)
+
+
+def test_interactions_have_the_local_date_of_their_start(spark: SparkSession) -> None:
+    row = parse.interactions(
+        lines(spark, {"started_at": "2026-01-05T20:00:00Z"}), "Asia/Shanghai"
+    ).head()
+    assert row is not None
+    assert row["event_day"] == dt.date(2026, 1, 6)

@@ -10,7 +10,7 @@ import pytest
 
 from jobs import build_watch_graph, validate_events
 from microrec.config.settings import settings
-from microrec.errors import LandingError
+from microrec.errors import LandingError, RecipeError
 from microrec.landing import readers, write, zone
 from microrec.landing.listing import Listing
 from microrec.tables.arrow import Warehouse
@@ -308,3 +308,41 @@ def test_validate_file_that_changes_while_it_is_read_is_refused_by_name(
 
     monkeypatch.setattr(Listing, "take", changes)
     refuse(DAYS[-1], r"raw_interactions\[2026-01-05\].*moving\.jsonl.* while it was read")
+
+
+def test_validate_days_of_another_time_zone_are_refused(
+    landing_root: str, place: Path, spark: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate_events.main(day=DAYS[2])
+    (place / "recipe.toml").write_text('[night]\ntimezone = "Asia/Shanghai"\n')
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    days = rf"events\[arrived_on={DAYS[0]}\.\.{DAYS[2]}\] were made with days of UTC"
+    with pytest.raises(RecipeError, match=rf"timezone: the recipe says Asia/Shanghai, but {days}"):
+        validate_events.main(day=DAYS[-1])
+
+
+def test_validate_local_days_are_those_of_the_recipe(
+    place: Path, spark: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "recipe.toml").write_text('[night]\ntimezone = "Asia/Shanghai"\n')
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    root = str(place / "landing")
+    video = json.dumps({"video_id": "v1", "duration_ms": 9000, "eligible": 1})
+    write.write_lines(root, "raw_videos", DAYS[0], [video], kind="jsonl")
+    day = DAYS[1]
+    times = {
+        "first": f"{DAYS[0]}T16:00:00Z",
+        "without_offset": f"{day} 00:00:00",
+        "last": f"{day}T15:59:59Z",
+        "tomorrow": f"{day}T16:00:00Z",
+        "yesterday": f"{DAYS[0]}T15:59:59Z",
+    }
+    lines = [line(user, "v1", at) for user, at in times.items()]
+    write.write_lines(root, "raw_interactions", day, lines, kind="jsonl")
+    validate_events.main(day=day)
+    assert viewers(day=day) == {"first", "without_offset", "last"}
+    assert viewers(day=DAYS[0]) == {"yesterday"}
+    rejected = Warehouse.open().read("rejected_events").to_pylist()
+    assert [(row["user_id"], row["rule"]) for row in rejected] == [("tomorrow", "future_event")]

@@ -87,3 +87,13 @@ def test_health_finding_is_one_line_however_long(
     assert ended.value.code == 65
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"CheckFailed: {'; '.join(long)}"
+
+
+def test_health_release_is_due_by_the_end_of_its_local_day() -> None:
+    """In Shanghai 10 January ends at 16:00 UTC, in New York eight hours and five later."""
+    due = dt.datetime(2026, 1, 11, 4, tzinfo=dt.UTC)
+    for timezone, hours in (("Asia/Shanghai", 0), ("UTC", 8), ("America/New_York", 13)):
+        for minutes, overdue in ((-1, False), (0, True)):
+            now = due + dt.timedelta(hours=hours, minutes=minutes)
+            said = findings(GOOD[:-1], (), now=now, config=Config(), timezone=timezone)
+            assert any("that of 2026-01-10 is overdue" in fault for fault in said) is overdue

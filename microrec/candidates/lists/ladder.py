@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from microrec.core.array_types import Float64s, Indices, Int64s
-from microrec.core.fits import horizon, splits_of
+from microrec.core.fits import splits_of
 from microrec.core.knowledge import Knowledge, age_days, positive_viewers
 
 RUNGS = ("trend", "fresh", "popular", "catalogue")
@@ -76,7 +76,13 @@ class Ladder:
 
 
 def rungs(
-    edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day: dt.date, config: Config
+    edges: pa.Table,
+    videos: pa.Table,
+    *,
+    known: Knowledge,
+    fit: str,
+    until: dt.datetime,
+    config: Config,
 ) -> dict[str, Int64s]:
     """Rank the eligible videos of each rung.
 
@@ -85,7 +91,7 @@ def rungs(
         videos: `video_nodes` of the day.
         known: what the fit has seen.
         fit: trial or final.
-        day: the day of the run.
+        until: the first instant that the fit does not see.
         config: lengths of the short rungs.
 
     Returns:
@@ -93,7 +99,7 @@ def rungs(
     """
     viewers = np.diff(known.positives.tocsc().indptr)
     last = positive_viewers(edges, splits_of(fit)[-1], n_videos=known.n_videos)
-    age = age_days(videos, horizon(day, fit))
+    age = age_days(videos, until)
     dated = known.eligible & np.isfinite(age)
     every = np.arange(known.n_videos)
     return {

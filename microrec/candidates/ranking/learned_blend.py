@@ -35,7 +35,7 @@ from microrec.candidates.ranking import closed_form
 from microrec.candidates.ranking.candidate_union import by_score, union
 from microrec.core.array_types import Bools, Float32s, Float64s, Indices, Int64s
 from microrec.core.columns import column
-from microrec.core.fits import horizon, splits_of
+from microrec.core.fits import splits_of
 from microrec.core.knowledge import Knowledge, age_days, positive_viewers
 from microrec.core.pairs import pack
 from microrec.errors import MicrorecError
@@ -129,7 +129,9 @@ class Examples:
     liked: Bools
 
 
-def facts(edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day: dt.date) -> Facts:
+def facts(
+    edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, until: dt.datetime
+) -> Facts:
     """Return the features of users and videos that do not depend on a source.
 
     Args:
@@ -137,14 +139,14 @@ def facts(edges: pa.Table, videos: pa.Table, *, known: Knowledge, fit: str, day:
         videos: `video_nodes` of the day.
         known: what the fit has seen.
         fit: trial or final.
-        day: the day of the run.
+        until: the first instant that the fit does not see.
 
     Returns:
         Histories [n_users] and features of videos [n_videos, 3].
     """
     liked = np.diff(known.positives.tocsc().indptr)
     last = positive_viewers(edges, splits_of(fit)[-1], n_videos=videos.num_rows)
-    columns = [_place(liked), _place(last), age_days(videos, horizon(day, fit))]
+    columns = [_place(liked), _place(last), age_days(videos, until)]
     return Facts(known.history, np.stack(columns, axis=1).astype(np.float32))
 
 

@@ -1,6 +1,6 @@
 """Cuts, the instants a night looks back from, and the user network as of each.
 
-A *cut* is 00:00 UTC of a day; a row as of a cut uses nothing at or after it. The night of D has the
+A *cut* is the first instant of a day; a row as of a cut uses nothing at or after it. The night of D has the
 end of D (what the fit `final` serves from), the start of D (what `trial` serves from), and the
 starts of the target days before D. The networks of the first two are the `user_edges` of D; for the
 others they are built here, all at once, as the `trial` network of each of those days' nights.
@@ -16,30 +16,49 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from microrec.core import days
 from microrec.graphs.similarity import pearson, user_edges
 from microrec.graphs.similarity.blocks import WANTED, nearest
 from microrec.graphs.similarity.running_topk import Edges, Lists
 from microrec.graphs.similarity.user_edges import Correlation
 from microrec.graphs.watch import nodes, watch_edges
-from microrec.graphs.watch.split import cut_off, end_of, start_of
+from microrec.graphs.watch.split import cut_off
 
 EDGE = ["cut_at", "user_idx", "neighbour_idx", "pearson"]
 
 
-def cuts(day: dt.date, *, n_days: int) -> list[dt.datetime]:
+def cuts(day: dt.date, *, n_days: int, timezone: str = days.UTC) -> list[dt.datetime]:
     """Return the cuts of the night of D, ascending: the start of each target day, then the end of D.
 
     Args:
         day: D, the night's day.
         n_days: target days, D the last of them.
+        timezone: whose days they are.
     """
     earlier = [day - dt.timedelta(days=back) for back in reversed(range(n_days))]
-    return [*map(start_of, earlier), end_of(day)]
+    return [*(days.start(each, timezone) for each in earlier), days.end(day, timezone)]
 
 
-def day_start(event_day: Column) -> Column:
-    """Return the first instant of a day, as the session's time zone is UTC: one row per row of `event_day`."""
-    return event_day.cast("timestamp")
+def day_start(event_day: Column, timezone: str = days.UTC) -> Column:
+    """Return the first instant of a day, one row per row of `event_day`.
+
+    Args:
+        event_day: a date.
+        timezone: whose days they are.
+    """
+    midnight = event_day.cast("timestamp")  # the session's time zone is UTC
+    return midnight if timezone == days.UTC else F.to_utc_timestamp(midnight, timezone)
+
+
+def day_of(instant: Column, timezone: str = days.UTC) -> Column:
+    """Return the day of an instant, one row per row of `instant`.
+
+    Args:
+        instant: a timestamp.
+        timezone: whose days they are.
+    """
+    local = instant if timezone == days.UTC else F.from_utc_timestamp(instant, timezone)
+    return local.cast("date")
 
 
 def as_of(
@@ -65,14 +84,16 @@ def as_of(
     return rows.withColumn("cut_at", cut_at)
 
 
-def serving_networks(user_edges: DataFrame, *, day: dt.date) -> DataFrame:
+def serving_networks(user_edges: DataFrame, *, day: dt.date, timezone: str = days.UTC) -> DataFrame:
     """Return the user networks as of the last two cuts: one row per (cut_at, user_idx, neighbour_idx), pearson.
 
     Args:
         user_edges: `user_edges` of D.
         day: D, the night's day.
+        timezone: whose days they are.
     """
-    return user_edges.withColumn("cut_at", cut_off(F.col("fit"), day=day)).select(*EDGE)
+    cut_at = cut_off(F.col("fit"), day=day, timezone=timezone)
+    return user_edges.withColumn("cut_at", cut_at).select(*EDGE)
 
 
 def pairs(
@@ -82,6 +103,7 @@ def pairs(
     *,
     cuts: Sequence[dt.datetime],
     config: watch_edges.Config,
+    timezone: str = days.UTC,
 ) -> DataFrame:
     """Build the `watch_edges` that the night before each cut would have, from one window of aggregates.
 
@@ -91,12 +113,13 @@ def pairs(
         video_nodes: video_id and video_idx of D.
         cuts: the cuts.
         config: the half-life.
+        timezone: whose days they are.
 
     Returns:
         One row per (cut_at, split, user_idx, video_idx).
     """
-    copies = as_of(watches, cuts, at=day_start(F.col("day")))
-    day = F.col("cut_at").cast("date")
+    copies = as_of(watches, cuts, at=day_start(F.col("day"), timezone))
+    day = day_of(F.col("cut_at"), timezone)
     parts = watch_edges.parts(copies, day=day, config=config, within=["cut_at"])
     return nodes.indexed(parts, users, video_nodes).drop("first_at")
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from microrec.core.days import UTC
 from microrec.graphs.sequences.cuts import as_of, day_start
 from microrec.graphs.similarity.measures import Measure, share
 from microrec.graphs.watch.sums import exact_sum
@@ -49,17 +50,20 @@ class Config(BaseModel):
     """Videos taken per anchor where no neighbour has a fragment."""
 
 
-def exposures(viewings: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
+def exposures(
+    viewings: DataFrame, *, cuts: Sequence[dt.datetime], timezone: str = UTC
+) -> DataFrame:
     """Select the viewings of the target days: what was shown, and the cut it is predicted as of.
 
     Args:
         viewings: `events` with user_idx and video_idx.
         cuts: cuts of the night, ascending.
+        timezone: whose days they are.
 
     Returns:
         One row per viewing of a target day; cut_at is the start of its day.
     """
-    cut_at = day_start(F.col("day"))
+    cut_at = day_start(F.col("day"), timezone)
     return viewings.where(cut_at.isin(list(cuts[:-1]))).select(
         cut_at.alias("cut_at"),
         "event_id",

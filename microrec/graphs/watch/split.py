@@ -1,4 +1,4 @@
-"""Train, validation and holdout: the one place that decides, by the UTC day of the event.
+"""Train, validation and holdout: the one place that decides, by the day of the event.
 
 `core.fits` says which splits there are and which of them a fit sees.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from microrec.core import days
 from microrec.core.fits import FINAL, HOLDOUT, TRAIN, TRIAL, VALIDATION
 
 
@@ -19,7 +20,7 @@ def part(event_day: Column, *, day: dt.date | Column) -> Column:
     the rows. Counting it as train would leak the future.
 
     Args:
-        event_day: UTC day of the event, one row per event or pair-day.
+        event_day: day of the event, one row per event or pair-day.
         day: D, the night's day, or a column with one night per row.
     """
     age_days = F.date_diff(F.lit(day), event_day)
@@ -49,23 +50,13 @@ def with_undone(rows: DataFrame, undone: str, at: str, *, within: Sequence[str])
     return rows.join(undos, on=list(within), how="left")
 
 
-def cut_off(fit: Column, *, day: dt.date) -> Column:
+def cut_off(fit: Column, *, day: dt.date, timezone: str = days.UTC) -> Column:
     """Return the first instant a fit does not see: the start of D for `trial`, its end for `final`.
 
     Args:
         fit: name of the fit, one row per (fit, ...); null for any other name.
         day: D, the night's day.
+        timezone: whose days they are.
     """
-    return F.when(fit == F.lit(TRIAL), F.lit(start_of(day))).when(
-        fit == F.lit(FINAL), F.lit(end_of(day))
-    )
-
-
-def start_of(day: dt.date) -> dt.datetime:
-    """Return the instant the UTC day starts."""
-    return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
-
-
-def end_of(day: dt.date) -> dt.datetime:
-    """Return the instant the UTC day ends: the start of the next."""
-    return start_of(day + dt.timedelta(days=1))
+    start, end = days.bounds(day, timezone)
+    return F.when(fit == F.lit(TRIAL), F.lit(start)).when(fit == F.lit(FINAL), F.lit(end))

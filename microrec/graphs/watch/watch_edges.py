@@ -83,7 +83,7 @@ def decay(event_day: Column, *, day: dt.date | Column, half_life_days: float) ->
     """Return 0.5 ** (days from the event day to D / half-life): 1 on D, then halving.
 
     Args:
-        event_day: UTC day of the event, one row per pair-day.
+        event_day: day of the event, one row per pair-day.
         day: D, the night's day, or a column with one night per row.
         half_life_days: days after which a viewing counts half.
     """

@@ -9,8 +9,8 @@ or gzipped; the log of random exposure is not, because nobody chose those videos
 What becomes what:
 
 - raw_interactions: one row a log line, nothing dropped (about 2 % exact duplicates, 1.6 % without
-  a length); the day is the UTC day of `time_ms` (`date` is Asia/Shanghai and wrong for 0.9 %), and
-  arrival day = that day. Written as CSV, gzipped, one file per source file and day: the source is
+  a length); the day is that of `time_ms` in the time zone of the recipe (`date` is Asia/Shanghai and
+  wrong for 0.9 %), and arrival day = that day. Written as CSV, gzipped, one file per source file and day: the source is
   text, so a rejected line can be read beside it, and the night's text path is exercised on real
   rows. KuaiRand has neither sessions nor line ids: those columns are there and empty.
 - raw_videos: only the Shanghai date of upload is known; `published_at` is its first instant. A
@@ -45,6 +45,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 from numpy.typing import NDArray
 
+from microrec.core import days
 from microrec.errors import LandingError
 from microrec.landing import verify, write, zone
 
@@ -96,7 +97,7 @@ class _Planned:
     rows: pa.Table
 
 
-def import_files(source: Path, landing: str) -> dict[str, int]:
+def import_files(source: Path, landing: str, timezone: str = days.UTC) -> dict[str, int]:
     """Writes the landing zone of a folder of KuaiRand files.
 
     The same files give the same bytes, so an import that was cut short is simply run again.
@@ -104,6 +105,7 @@ def import_files(source: Path, landing: str) -> dict[str, int]:
     Args:
         source: folder with `log_standard_*` and `video_features_basic_*`.
         landing: root of the landing zone, empty or from the same import.
+        timezone: whose days the arrival days are.
 
     Returns:
         Rows written, by `<table>/day=<day>`, in that order.
@@ -118,11 +120,11 @@ def import_files(source: Path, landing: str) -> dict[str, int]:
     planned: list[_Planned] = []
     for path in logs:
         log = _read(path, _LOG_TYPES)
-        planned += _interactions(path, log)
+        planned += _interactions(path, log, timezone)
         _note_first_viewings(log, first_viewed)
     if not planned:
         raise LandingError(f"{source}: the logs hold no rows")
-    planned += _deliveries(catalogue, videos, first_viewed)
+    planned += _deliveries(catalogue, videos, first_viewed, timezone)
     return _write(landing, planned)
 
 
@@ -206,13 +208,16 @@ def _note_first_viewings(log: pa.Table, first_viewed: dict[str, int]) -> None:
         first_viewed[video] = min(time_ms, first_viewed.get(video, time_ms))
 
 
-def _interactions(path: Path, log: pa.Table) -> Iterator[_Planned]:
-    """The rows of one log file by UTC day, in their order."""
+def _interactions(path: Path, log: pa.Table, timezone: str) -> Iterator[_Planned]:
+    """The rows of one log file by day, in their order."""
     n_timeless = log["time_ms"].null_count
     if n_timeless:
         raise LandingError(f"{path}: {n_timeless} row(s) without time_ms; their day is unknown")
     rows = _as_interactions(log)
-    day_of: NDArray[np.int64] = log["time_ms"].to_numpy() // _DAY_MS
+    instants = log["time_ms"].cast(pa.timestamp("ms", tz=timezone))
+    day_of: NDArray[np.int32] = (
+        pc.local_timestamp(instants).cast(pa.date32()).cast(pa.int32()).to_numpy()
+    )
     for number in np.unique(day_of):
         day = _EPOCH + dt.timedelta(days=int(number))
         yield _Planned(
@@ -236,11 +241,14 @@ def _as_interactions(log: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def _deliveries(path: Path, videos: pa.Table, first_viewed: dict[str, int]) -> Iterator[_Planned]:
+def _deliveries(
+    path: Path, videos: pa.Table, first_viewed: dict[str, int], timezone: str
+) -> Iterator[_Planned]:
     """The catalogue and the tag vectors by day of delivery."""
     uploads = [_upload_day(path, text) for text in videos["upload_dt"].to_pylist()]
     ids = videos["video_id"].to_pylist()
-    days = _delivery_days(ids, uploads, first_viewed)
+    viewed = {video: _day_of(time_ms, timezone) for video, time_ms in first_viewed.items()}
+    delivered_on = _delivery_days(ids, uploads, viewed)
     catalogue = _as_videos(videos, uploads)
     vectors, version = tag_vectors([tags or [] for tags in catalogue["tags"].to_pylist()])
     features = pa.table(
@@ -251,8 +259,8 @@ def _deliveries(path: Path, videos: pa.Table, first_viewed: dict[str, int]) -> I
             "vector": pa.array(vectors, pa.list_(pa.float32())),
         }
     )
-    for day in sorted(set(days)):
-        today = pa.array([own == day for own in days])
+    for day in sorted(set(delivered_on)):
+        today = pa.array([own == day for own in delivered_on])
         yield _Planned("raw_videos", day, "videos", "parquet", catalogue.filter(today))
         tagged = pc.and_(today, features["vector"].is_valid())
         if pc.any(tagged).as_py():
@@ -261,10 +269,9 @@ def _deliveries(path: Path, videos: pa.Table, first_viewed: dict[str, int]) -> I
 
 
 def _delivery_days(
-    ids: Sequence[str], uploads: Sequence[dt.date], first_viewed: dict[str, int]
+    ids: Sequence[str], uploads: Sequence[dt.date], viewed: dict[str, dt.date]
 ) -> list[dt.date]:
     """The day on which each video is delivered: before or on the day it is first watched."""
-    viewed = {video: _utc_day(time_ms) for video, time_ms in first_viewed.items()}
     first_day = min(viewed.values())
     n_early = sum(
         1 for video, day in zip(ids, uploads, strict=True) if viewed.get(video, day) < day
@@ -304,8 +311,8 @@ def _upload_day(path: Path, text: str | None) -> dt.date:
         raise LandingError(f"{path}: upload_dt {text!r} is no date") from error
 
 
-def _utc_day(time_ms: int) -> dt.date:
-    return _EPOCH + dt.timedelta(days=time_ms // _DAY_MS)
+def _day_of(time_ms: int, timezone: str) -> dt.date:
+    return days.of(dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC), timezone)
 
 
 def _write(landing: str, planned: Sequence[_Planned]) -> dict[str, int]:

@@ -176,12 +176,13 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
     rows = rows.sort_by([("cut_at", "ascending"), ("user_idx", "ascending")])
     cut_at = instants(rows["cut_at"])
     user_idx = rows["user_idx"].to_numpy().astype(np.int32)
-    key = _key(cut_at, user_idx)
     order = [("started_at", "ascending"), ("user_idx", "ascending"), ("video_idx", "ascending")]
     shown = shown.filter(pc.less(microseconds(shown["started_at"]), cut)).sort_by(order)
     of_cut = instants(shown["cut_at"])
+    every = np.unique(np.concatenate([cuts, of_cut]))
+    key = _key(every, cut_at, user_idx)
     exposures = Exposures(
-        row=_rows_of(key, _key(of_cut, shown["user_idx"].to_numpy()), "exposures"),
+        row=_rows_of(key, _key(every, of_cut, shown["user_idx"].to_numpy()), "exposures"),
         user_idx=_within(shown["user_idx"], n_users, "exposures"),
         video_idx=_within(shown["video_idx"], n_videos, "exposures"),
         at=instants(shown["started_at"]),
@@ -196,15 +197,15 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
         user_idx=_within(rows["user_idx"], n_users, "sequences"),
         history=_steps(rows["history"], n_videos),
         future=_steps(rows["future"], n_videos),
-        serving=_rows_of(key, _key(np.full(n_users, cut), everyone), "users"),
+        serving=_rows_of(key, _key(every, np.full(n_users, cut), everyone), "users"),
         exposures=exposures,
         validation=exposures.taken(is_last) if fit == "trial" else None,
     )
 
 
-def _key(cut_at: Instants, user_idx: Int32s) -> NDArray[np.int64]:
-    """One number per (cut, user), in their order; cuts are whole days."""
-    return pack(cut_at // 86_400_000_000, user_idx)
+def _key(cuts: Instants, cut_at: Instants, user_idx: Int32s) -> NDArray[np.int64]:
+    """One number per (cut, user), in their order; `cuts` has each value of `cut_at`, ascending."""
+    return pack(np.searchsorted(cuts, cut_at), user_idx)
 
 
 def _rows_of(key: NDArray[np.int64], wanted: NDArray[np.int64], table: str) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from scipy import sparse
 
 from microrec.candidates.lists import evidence
 from microrec.core import knowledge as filters
+from microrec.core.fits import horizon
 from microrec.core.fitted import Embeddings, Fitted, NeighbourLists, Ranker, Trends
 from tests.worlds.candidates import edges, videos
 
@@ -16,7 +17,11 @@ LIKED = {0: [1, 2], 1: [2], 2: []}
 
 def knowledge(liked: dict[int, list[int]], n_videos: int) -> filters.Knowledge:
     rows = [("train", user, video, 1) for user, some in liked.items() for video in some]
-    found = {"n_users": len(liked), "fit": "final", "day": filters.dt.date(2026, 1, 10)}
+    found = {
+        "n_users": len(liked),
+        "fit": "final",
+        "until": horizon(filters.dt.date(2026, 1, 10), "final"),
+    }
     return filters.knowledge(edges(rows), videos([True] * n_videos), **found)
 
 

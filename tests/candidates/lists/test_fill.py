@@ -14,6 +14,7 @@ from scipy import sparse
 from microrec.candidates.lists import diversity, exploration, fill, ladder
 from microrec.candidates.ranking import closed_form, learned_blend
 from microrec.core import knowledge as filters
+from microrec.core.fits import horizon
 from microrec.errors import MicrorecError
 from tests.worlds.candidates import (
     DAY,
@@ -37,7 +38,11 @@ SIGMAS = 4.5
 
 def knowledge(world: dict) -> filters.Knowledge:
     return filters.knowledge(
-        world["edges"], world["videos"], n_users=world["n_users"], fit="final", day=DAY
+        world["edges"],
+        world["videos"],
+        n_users=world["n_users"],
+        fit="final",
+        until=horizon(DAY, "final"),
     )
 
 
@@ -45,7 +50,12 @@ def lists(world: dict, shaping: fill.Shaping | None = None, *, k: int | None = N
     known = knowledge(world)
     steps = ladder.Config(trend_length=2, fresh_length=2)
     rungs = ladder.rungs(
-        world["edges"], world["videos"], known=known, fit="final", day=DAY, config=steps
+        world["edges"],
+        world["videos"],
+        known=known,
+        fit="final",
+        until=horizon(DAY, "final"),
+        config=steps,
     )
     return fill.select(
         world["sources"],
@@ -338,9 +348,16 @@ def test_fill_learned_order_of_other_candidates_is_refused() -> None:
         "sources": {"content": candidates({0: [1, 2]})},
         "k": 3,
     }
-    known = filters.knowledge(world["edges"], world["videos"], n_users=1, fit="final", day=DAY)
+    known = filters.knowledge(
+        world["edges"], world["videos"], n_users=1, fit="final", until=horizon(DAY, "final")
+    )
     rungs = ladder.rungs(
-        world["edges"], world["videos"], known=known, fit="final", day=DAY, config=ladder.Config()
+        world["edges"],
+        world["videos"],
+        known=known,
+        fit="final",
+        until=horizon(DAY, "final"),
+        config=ladder.Config(),
     )
     with pytest.raises(MicrorecError, match="1 videos of the learned order are proposed by no"):
         fill.select(

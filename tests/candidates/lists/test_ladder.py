@@ -6,6 +6,7 @@ import numpy as np
 
 from microrec.candidates.lists import ladder
 from microrec.core import knowledge
+from microrec.core.fits import horizon
 from tests.worlds.candidates import DAY, MIDNIGHT, edges, videos
 
 HOUR = dt.timedelta(hours=1)
@@ -35,9 +36,14 @@ CATALOGUE = videos([True, True, True, True, False, True, True], PUBLISHED)
 
 def rungs(fit: str, config: ladder.Config | None = None) -> dict[str, list[int]]:
     rows = edges(ROWS)
-    known = knowledge.knowledge(rows, CATALOGUE, n_users=3, fit=fit, day=DAY)
+    known = knowledge.knowledge(rows, CATALOGUE, n_users=3, fit=fit, until=horizon(DAY, fit))
     found = ladder.rungs(
-        rows, CATALOGUE, known=known, fit=fit, day=DAY, config=config or ladder.Config()
+        rows,
+        CATALOGUE,
+        known=known,
+        fit=fit,
+        until=horizon(DAY, fit),
+        config=config or ladder.Config(),
     )
     return {name: videos.tolist() for name, videos in found.items()}
 

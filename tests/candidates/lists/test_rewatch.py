@@ -9,6 +9,7 @@ import pytest
 from microrec.candidates.lists import rewatch
 from microrec.candidates.lists.rewatch import Config
 from microrec.core import knowledge
+from microrec.core.fits import horizon
 from tests.worlds.candidates import DAY, SPLITS, users, videos
 
 N_USERS, N_VIDEOS = 6, 9
@@ -35,7 +36,7 @@ def lanes(rows: list[Row], eligible: list[bool], config: Config, **own: object) 
     catalogue = catalogue.append_column(
         "author_id", pa.array(own.get("author", [None] * len(eligible)), pa.string())
     )
-    given = {"n_users": N_USERS, "fit": "final", "day": DAY}
+    given = {"n_users": N_USERS, "fit": "final", "until": horizon(DAY, "final")}
     known = knowledge.knowledge(edges(rows), catalogue, **given, authors=users(N_USERS))
     served = np.array([0, 1, 2, 4, 5])
     found = rewatch.lanes(edges(rows), users=served, known=known, until=UNTIL, config=config)

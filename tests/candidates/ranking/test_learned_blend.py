@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from microrec.candidates.ranking import closed_form, learned_blend
 from microrec.candidates.ranking.candidate_union import by_score
 from microrec.core import knowledge
+from microrec.core.fits import horizon
 from microrec.errors import MicrorecError
 from microrec.evaluation.truth import BUCKETS
 from tests.worlds.candidates import DAY, MIDNIGHT, SPLITS, candidates, edges, videos, worlds
@@ -39,8 +40,12 @@ def scored(rows: pa.Table, generator: np.random.Generator) -> pa.Table:
 
 def of_fit(world: dict, fit: str) -> learned_blend.Facts:
     n_users = world["n_users"]
-    known = knowledge.knowledge(world["edges"], world["videos"], n_users=n_users, fit=fit, day=DAY)
-    return learned_blend.facts(world["edges"], world["videos"], known=known, fit=fit, day=DAY)
+    known = knowledge.knowledge(
+        world["edges"], world["videos"], n_users=n_users, fit=fit, until=horizon(DAY, fit)
+    )
+    return learned_blend.facts(
+        world["edges"], world["videos"], known=known, fit=fit, until=horizon(DAY, fit)
+    )
 
 
 def slowly_known(world: dict, fit: str) -> list[dict[str, float]]:

@@ -13,11 +13,12 @@ from pyspark.sql import functions as F
 
 from jobs import build_sequences
 from microrec.config.settings import settings
+from microrec.core import days
 from microrec.errors import MissingDay
 from microrec.graphs.sequences import cuts, sequences
 from microrec.graphs.sequences.sequences import Config
 from microrec.graphs.similarity import pearson, user_edges
-from microrec.graphs.watch import split, watch_edges
+from microrec.graphs.watch import watch_edges
 from microrec.tables import arrow
 from tests.worlds.graph_rows import DAY, Rows, instant
 
@@ -173,7 +174,7 @@ def test_sequences_random_world_equals_brute_force_at_every_cut(rows: Rows, seed
     users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
     viewings = rows("events", *events).repartition(3)
     found = lists(viewings, network_frame(viewings, edges), users, CONFIG)
-    shown = {(split.start_of(one["day"]), one["user_idx"]) for one in events}
+    shown = {(days.start(one["day"]), one["user_idx"]) for one in events}
     everyone = {(cut, user) for cut in CUTS[-2:] for user in range(N_USERS)}
     assert set(found) == everyone | {one for one in shown if one[0] in CUTS[:-2]}
     sources = defaultdict(int)
@@ -352,6 +353,26 @@ def test_exposures_are_the_viewings_of_target_days(rows: Rows) -> None:
     assert told is not None
     assert told[0] == len(kept)
     assert found.where("started_at < cut_at or started_at >= cut_at + interval 1 day").count() == 0
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("timezone", ["Asia/Shanghai", "Europe/Berlin", "Pacific/Auckland"])
+def test_exposures_are_cut_at_the_starts_of_local_days(rows: Rows, timezone: str) -> None:
+    """The clocks of Berlin go forward on 29 March 2026, those of Auckland back on 5 April."""
+    last = dt.date(2026, 4, 7)
+    at = cuts.cuts(last, n_days=12, timezone=timezone)
+    shown = [start + dt.timedelta(minutes=minute) for start in at[:-1] for minute in (0, 22 * 60)]
+    events = [
+        {"event_id": f"e{n}", "day": days.of(instant, timezone), "started_at": instant}
+        for n, instant in enumerate(shown)
+    ]
+    found = sequences.exposures(rows("events", *events), cuts=at, timezone=timezone)
+    expected = {(instant, days.start(days.of(instant, timezone), timezone)) for instant in shown}
+    told = found.select("started_at", "cut_at").toArrow().to_pylist()
+    assert {(row["started_at"], row["cut_at"]) for row in told} == expected
+    assert {row["cut_at"] for row in told} == set(at[:-1])
+    day_of = cuts.day_of(F.col("cut_at"), timezone).alias("day")
+    assert {row.day for row in found.select(day_of).collect()} == {event["day"] for event in events}
 
 
 @pytest.mark.spark

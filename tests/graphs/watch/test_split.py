@@ -104,3 +104,7 @@ def test_cut_offs_are_the_ends_of_what_a_fit_sees(spark: SparkSession) -> None:
         "trial": dt.datetime(2026, 1, 5, tzinfo=dt.UTC),
         "final": dt.datetime(2026, 1, 6, tzinfo=dt.UTC),
     }
+    local = split.cut_off(F.col("fit"), day=dt.date(2026, 3, 29), timezone="Europe/Berlin")
+    assert [row.at for row in frame.select(local.cast("string").alias("at")).collect()] == [
+        "2026-03-28 23:00:00", "2026-03-29 22:00:00",
+    ]  # fmt: skip

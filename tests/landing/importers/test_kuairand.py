@@ -120,6 +120,14 @@ def test_import_line_becomes_a_row_of_its_utc_day(source: Path, landing_root: st
     ]
 
 
+def test_import_by_days_of_shanghai_has_the_days_of_the_source(
+    source: Path, landing_root: str
+) -> None:
+    kuairand.import_files(source, landing_root, "Asia/Shanghai")
+    assert zone.days(landing_root, "raw_interactions") == [APRIL_25, APRIL_26]
+    assert APRIL_24 not in zone.days(landing_root, "raw_videos")
+
+
 def test_import_dirt_of_the_source_is_kept(source: Path, landing_root: str) -> None:
     kuairand.import_files(source, landing_root)
     rows = interactions(landing_root, APRIL_25)

@@ -1,5 +1,6 @@
 """Rows as of their cuts, lists one after the other, rectangles of their latest ends."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from microrec.core import days
 from microrec.errors import ContractViolation, RecipeError
 from microrec.models.inputs.graph_arrays import build_graph
 from microrec.models.inputs.sequence_arrays import Sequences, Steps, build
@@ -240,3 +242,25 @@ def test_graph_has_sequences_if_tables_are_given() -> None:
     user_sequences = build_graph(WORLD, fit="trial").sequences
     assert user_sequences is not None
     assert len(user_sequences.exposures) == len(sequences("trial").exposures)
+
+
+def test_rows_of_cuts_in_one_utc_day_are_told_apart() -> None:
+    """London, 29 March 2026: the day begins at 00:00 UTC, the next one at 23:00 UTC."""
+    at = [days.start(dt.date(2026, 3, day), "Europe/London") for day in (28, 29, 30, 31)]
+    moved = dict(zip(np.unique(micros(SEQUENCES["cut_at"]))[-4:].tolist(), at, strict=True))
+    if len(moved) < 4:
+        pytest.fail("the world has too few cuts")
+    tables = {**WORLD}
+    for name in ("sequences", "exposures"):
+        kept = WORLD[name].filter(
+            pc.is_in(WORLD[name]["cut_at"].cast(pa.int64()), pa.array(list(moved)))
+        )
+        cut_at = [moved[cut] for cut in micros(kept["cut_at"]).tolist()]
+        kept = with_column(kept, "cut_at", cut_at)
+        if name == "exposures":
+            kept = with_column(kept, "started_at", [cut + dt.timedelta(hours=1) for cut in cut_at])
+        tables[name] = kept
+    found = sequences("final", tables)
+    shown = found.exposures
+    assert (shown.at - found.cut_at[shown.row] == 3_600_000_000).all()
+    assert (found.user_idx[shown.row] == shown.user_idx).all()
