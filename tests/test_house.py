@@ -1,6 +1,7 @@
 """The rules of the house that no linter knows."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,21 @@ def test_stage_init_is_its_design_note_only(stage: str) -> None:
     tree = ast.parse((HOME / "microrec" / stage / "__init__.py").read_text())
     assert len(tree.body) == 1
     assert len(ast.get_docstring(tree) or "") > 400
+
+
+FIXED_WIDTH = re.compile(r"dtype=str\b|astype\(str\)|np\.str_|np\.char\b|dtype=[\"'][<>]?U")
+
+
+def test_texts_are_held_by_no_array_as_wide_as_the_longest() -> None:
+    """One text of 512 characters makes each text of such an array take 2 KB; planted worlds have short ids."""
+    wide = [
+        f"{path.relative_to(HOME)}:{number}"
+        for path in SOURCES
+        if "synth" not in path.parts
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if FIXED_WIDTH.search(line)
+    ]
+    assert not wide
 
 
 def test_functions_have_at_most_forty_lines() -> None:

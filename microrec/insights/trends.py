@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from microrec.core.array_types import Bools, Float64s, Floats, Indices
-from microrec.core.columns import column
+from microrec.core.columns import codes, column
 from microrec.core.pairs import pack, unpack
 
 HOUR = 3_600_000_000
@@ -185,8 +185,10 @@ def _tags(tags: Any, video: Indices) -> tuple[pa.Array, Indices, Indices]:
     of_viewing = pc.if_else(pc.is_valid(of_viewing), of_viewing, pa.scalar([], tags.type))
     lengths = np.asarray(pc.list_value_length(of_viewing), dtype=np.int64)
     flat = pc.list_flatten(of_viewing)
-    names, label = np.unique(np.asarray(flat.to_pylist(), dtype=str), return_inverse=True)
-    return pa.array(names, pa.string()), np.repeat(np.arange(len(video)), lengths), label
+    names, label = codes(flat)
+    viewing = np.repeat(np.arange(len(video)), lengths)
+    named = label >= 0
+    return names, viewing[named], label[named]
 
 
 def _most(group: Indices, label: Indices, mass: Floats, *, n: int, first: int) -> Sequence[Indices]:

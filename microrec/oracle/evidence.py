@@ -177,5 +177,9 @@ def cosine(vector: Float64s, other: Float64s) -> float:
         other: [dim]
     """
     first, second = vector.astype(np.float64), other.astype(np.float64)
-    length = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) / length if length else 0.0
+    # By the largest component first: squares of components of 1e200 or 1e-200 leave the range of float64.
+    largest = np.abs(first).max(initial=0.0), np.abs(second).max(initial=0.0)
+    if not all(largest):
+        return 0.0
+    first, second = first / largest[0], second / largest[1]
+    return float(first @ second) / float(np.linalg.norm(first) * np.linalg.norm(second))

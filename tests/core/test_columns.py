@@ -1,6 +1,7 @@
 """Arrow columns as arrays."""
 
 import datetime as dt
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -26,3 +27,23 @@ def test_instants_any_unit_and_zone_are_microseconds_since_1970() -> None:
     for kind in (pa.timestamp("ms", "UTC"), pa.timestamp("us", "Europe/Berlin")):
         later = pa.array([at + dt.timedelta(milliseconds=5)], kind)
         assert columns.instants(later).tolist() == [5_000]
+
+
+def test_codes_number_texts_in_their_order() -> None:
+    chunks = pa.chunked_array([["b", None, "\U0001f600", "a"], ["", "b", "\ufffd", "aa"]])
+    names, label = columns.codes(chunks)
+    assert names.to_pylist() == sorted({"b", "\U0001f600", "a", "", "\ufffd", "aa"})
+    assert [None if n < 0 else names[n].as_py() for n in label] == chunks.to_pylist()
+    names, label = columns.codes(pa.array([], pa.string()))
+    assert (len(names), label.tolist()) == (0, [])
+
+
+def test_codes_memory_follows_the_sum_of_lengths_not_the_longest() -> None:
+    """Held as wide as the longest, these would take 200 MB."""
+    values = pa.array([f"author {n}" for n in range(50_000)] + ["x" * 1024])
+    tracemalloc.start()
+    names, label = columns.codes(values)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(names), label.max()) == (50_001, 50_000)
+    assert peak < 10e6

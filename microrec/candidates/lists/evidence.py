@@ -22,6 +22,7 @@ from scipy import sparse
 
 from microrec.core.array_types import Floats, Indices
 from microrec.core.columns import column
+from microrec.core.directions import in_place
 from microrec.core.fitted import Embeddings, Fitted, NeighbourLists, Ranker, Trends
 from microrec.core.knowledge import Knowledge
 
@@ -152,9 +153,8 @@ def _greatest(
 def _units(fitted: Embeddings) -> Floats:
     """Vectors of the videos at length 1; of unknown ones 0. [n_videos, dim]."""
     vectors = np.where(fitted.video_known[:, None], fitted.video, np.float32(0))
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Floats = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    return unit
+    in_place(vectors)
+    return vectors
 
 
 def _trend(fitted: Trends, user: Indices, video: Indices) -> Indices:

@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from microrec.core.directions import directions
 from microrec.graphs.similarity.running_topk import Edges, Lists, push
 
 GRID = float(2**26)
@@ -60,11 +61,7 @@ def block(idx: NDArray[np.int32], vectors: NDArray[np.floating]) -> Block:
     Returns:
         The block of [n] rows, in the order given.
     """
-    precise = vectors.astype(np.float64)
-    # By the largest component first: squares of huge or tiny values leave the range of float64.
-    precise /= np.abs(precise).max(axis=1, keepdims=True)
-    precise /= np.sqrt((precise * precise).sum(axis=1, keepdims=True))
-    exact = np.rint(precise * GRID)
+    exact = np.rint(directions(vectors) * GRID)
     return Block(idx, exact, (exact / GRID).astype(np.float32))
 
 

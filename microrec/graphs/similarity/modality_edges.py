@@ -8,7 +8,7 @@ The frozen item-item graph of FREEDOM (Zhou et al. 2023) and LATTICE (Zhang et a
 import functools
 import logging
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,6 +22,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StructField, StructType
 
+from microrec.core.directions import of_lists
+from microrec.core.pairs import starts
 from microrec.graphs.similarity import cells, cosine, reuse
 from microrec.graphs.similarity.blocks import BLOCK, nearest
 from microrec.graphs.similarity.cells import CellBlocks, Cells
@@ -31,7 +33,7 @@ from microrec.graphs.similarity.running_topk import Edges, Lists
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Counts up with every change of this code, or the kernel's, that gives other rows."""
 SPACE = ["modality", "encoder_version", "n_dims"]
 Space = tuple[str, str, int]
@@ -48,7 +50,7 @@ class Config(BaseModel):
     k: PositiveInt = 10
     """Neighbours per video and modality, itself not among them."""
     centred: list[str] = []
-    """Modalities whose mean vector is subtracted first; choose on validation, per modality."""
+    """Modalities whose mean direction is subtracted first; choose on validation, per modality."""
     block_size: int = Field(default=4096, ge=1, le=65_536)
     """Videos per block, at most: 12 bytes per dimension of each of its vectors."""
     exact_up_to: PositiveInt = 50_000
@@ -382,18 +384,36 @@ def _usable(vector: Column) -> Column:
 
 
 def _centred(vectors: DataFrame, modalities: list[str]) -> DataFrame:
-    """Subtract the mean vector of the space; other modalities keep theirs."""
-    parts = vectors.where(F.col("modality").isin(*modalities)).select(
-        *SPACE, F.posexplode("vector").alias("pos", "x")
-    )
+    """Subtract the mean direction of the space from directions; other modalities keep their vectors.
+
+    Of vectors as delivered a single long one would be the mean.
+    """
+    kinds = [F.col("vector").cast("array<double>").alias("vector")]
+    wide = vectors.select(*SPACE, "idx", *kinds)
+    centred = F.col("modality").isin(*modalities)
+    unit = wide.where(centred).mapInArrow(_directions, wide.schema)
+    vectors = unit.unionByName(wide.where(~centred))
+    parts = vectors.where(centred).select(*SPACE, F.posexplode("vector").alias("pos", "x"))
     # As float32: whatever order the rows were added in is rounded away.
     means = parts.groupBy(*SPACE, "pos").agg(F.avg("x").cast("float").cast("double").alias("mean"))
     ordered = F.array_sort(F.collect_list(F.struct("pos", "mean")))["mean"].alias("means")
     # One row per space, so the right side may be sent to every task.
     joined = vectors.join(F.broadcast(means.groupBy(*SPACE).agg(ordered)), on=SPACE, how="left")
-    precise = F.col("vector").cast("array<double>")
-    moved = F.coalesce(F.zip_with(precise, "means", _difference), precise)
+    moved = F.coalesce(F.zip_with("vector", "means", _difference), "vector")
     return joined.select(*SPACE, "idx", moved.alias("vector"))
+
+
+def _directions(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Scale vectors, of one length or of several, to length 1."""
+    for batch in batches:
+        if batch.num_rows:
+            vector = batch["vector"]
+            lengths = pc.list_value_length(vector).to_numpy().astype(np.int64)
+            values = pa.array(of_lists(pc.list_flatten(vector).to_numpy(), lengths))
+            offsets = pa.array(starts(lengths).astype(np.int32))
+            unit = pa.ListArray.from_arrays(offsets, values)
+            at = batch.schema.get_field_index("vector")
+            yield batch.set_column(at, "vector", unit)
 
 
 def _difference(x: Column, mean: Column) -> Column:

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from microrec.core.array_types import Bools, Float32s, Float64s, Int64s
 from microrec.core.clips import ClipLayout
 from microrec.core.columns import copied
+from microrec.core.directions import shorten
 from microrec.core.pairs import pack, positions, starts
 from microrec.core.rows import Rows
 from microrec.errors import ContractViolation
 
 TABLES = ("clip_edges", "clip_features")
 """The tables `build` reads, besides `video_nodes`."""
+LONGEST = 10.0
+"""Median lengths of a clip's vector, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,8 @@ class Clips(ClipLayout):
     """
 
     vector: Float32s
-    """Zero where the landing zone has none of the clip; dim = 0 where it has none at all."""
+    """None of them longer than `LONGEST` times the median; zero where the landing zone has none of the clip, dim = 0
+    where it has none at all."""
     edges: ClipEdges
     validated_on: int | None
     """Set in a trial fit: the last day, which the number of epochs is chosen on."""
@@ -212,4 +216,6 @@ def _vectors(rows: pa.Table, video_id: pa.ChunkedArray, layout: ClipLayout) -> F
     present &= middle < copied(rows["end_ms"], np.int64)[row]
     flat = np.asarray(pc.list_flatten(rows["vector"]), dtype=np.float32).reshape(-1, dim)
     vector[present] = flat[row[present]]
+    vector[~np.isfinite(vector).all(axis=1)] = 0
+    shorten(vector, times=LONGEST)
     return vector

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from microrec.core.array_types import Bools, Float32s, Float64s, Instants, Int32s
-from microrec.core.columns import copied
+from microrec.core.columns import codes, copied
+from microrec.core.directions import directions, in_place
 from microrec.core.dislikes import standing
 from microrec.core.fits import splits_of
 from microrec.core.rows import Rows
@@ -48,6 +49,9 @@ OF_A_FIT = ("user_edges",)
 
 SUMS = ("weight", "n_views", "n_positive")
 """Columns of `watch_edges` that add up over the parts."""
+
+NOISE = 1e-6
+"""Length up to which what is left of a direction after centring is rounding: those of float32 differ by 1e-7."""
 
 UNDOABLE = ("weight", "n_positive")
 """Of these, the ones that a later part's dislike takes from the parts before it."""
@@ -85,10 +89,10 @@ class EarlyStopping:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Vectors of one modality.
+    """Directions of one modality's vectors: no model compares lengths, so no long or short vector counts more.
 
     Shapes:
-        vector: [n_videos, dim], zero where not present; present: [n_videos]
+        vector: [n_videos, dim], of length 1, zero where not present; present: [n_videos]
     """
 
     vector: Float32s
@@ -232,7 +236,7 @@ def pair_keys(edges: Edges, *, n_videos: int) -> npt.NDArray[np.int64]:
 
 
 def unit_rows(features: Features, *, centre: bool) -> tuple[Float32s, Bools]:
-    """Return the vectors at unit length, if asked after taking off the mean of the present ones.
+    """Return the vectors at unit length, if asked after taking off the mean direction of the present ones.
 
     Centring helps where vectors share one large common direction (README.md, section 7.3: visual, not
     acoustic); it may turn a vector into zero, which then counts as missing.
@@ -244,14 +248,14 @@ def unit_rows(features: Features, *, centre: bool) -> tuple[Float32s, Bools]:
     Returns:
         Vectors [n_videos, dim], zero where missing; present [n_videos].
     """
-    vector = features.vector.astype(np.float64)
-    if centre and features.present.any():
-        vector = vector - vector[features.present].mean(axis=0)
-    length = np.linalg.norm(vector, axis=1)
-    # Relative to the longest one: what centring leaves of identical vectors is rounding noise.
-    present = features.present & (length > 1e-9 * max(float(length.max(initial=0.0)), 1e-30))
-    unit = np.where(present[:, None], vector / np.where(present, length, 1.0)[:, None], 0.0)
-    return unit.astype(np.float32), present
+    unit = directions(features.vector)
+    present = features.present
+    if centre and present.any():
+        unit -= unit[present].mean(axis=0)
+        # What centring leaves of equal directions is rounding noise.
+        present = present & (np.linalg.norm(unit, axis=1) > NOISE)
+        unit = directions(unit)
+    return np.where(present[:, None], unit, 0.0).astype(np.float32), present
 
 
 def _count(nodes: pa.Table, *, table: str, column: str) -> int:
@@ -277,11 +281,11 @@ def _within(rows: pa.Table, table: str, **n_nodes: int) -> pa.Table:
 
 def _authors(author_id: pa.ChunkedArray) -> Int32s:
     """Numbers of the authors of several videos, in the order of their ids; 0 for all others."""
-    names = np.array(pc.fill_null(author_id, "").to_numpy(zero_copy_only=False), dtype=str)
-    ids, number, n_videos = np.unique(names, return_inverse=True, return_counts=True)
-    several = (n_videos > 1) & (ids != "")
-    numbers: Int32s = np.where(several, np.cumsum(several), 0).astype(np.int32)[number]
-    return numbers
+    ids, label = codes(author_id)
+    n_videos = np.bincount(label + 1, minlength=len(ids) + 1)[1:]
+    several = (n_videos > 1) & np.asarray(pc.not_equal(ids, ""), dtype=np.bool_)
+    numbers = np.where(several, np.cumsum(several), 0)
+    return np.append(numbers, 0).astype(np.int32)[label]  # -1, no author, finds the last
 
 
 def _merge(watched: pa.Table, parts: tuple[str, ...]) -> Edges:
@@ -340,7 +344,7 @@ def _features(rows: pa.Table, video_id: pa.ChunkedArray) -> dict[str, Features]:
 
 
 def _place(vectors: pa.ChunkedArray, row: Instants, modality: str, n_videos: int) -> Features:
-    """Lay equally long vectors out as a matrix; all-zero ones count as missing."""
+    """Lay the directions of equally long vectors out as a matrix; zero and non-finite ones count as missing."""
     lengths = np.unique(copied(pc.list_value_length(vectors), np.int64))
     if len(lengths) != 1:
         raise ContractViolation(
@@ -349,7 +353,10 @@ def _place(vectors: pa.ChunkedArray, row: Instants, modality: str, n_videos: int
         )
     vector = np.zeros((n_videos, int(lengths[0])), dtype=np.float32)
     vector[row] = copied(pc.list_flatten(vectors), np.float32).reshape(len(vectors), -1)
-    return Features(vector=vector, present=np.any(vector != 0, axis=1))
+    present = np.any(vector != 0, axis=1) & np.isfinite(vector).all(axis=1)
+    vector[~present] = 0
+    in_place(vector)
+    return Features(vector=vector, present=present)
 
 
 def _modality_edges(rows: pa.Table, n_videos: int) -> dict[str, Neighbours]:

@@ -88,6 +88,25 @@ def test_modality_edges_huge_and_tiny_vectors_have_cosines(scale: float) -> None
     assert edges["similarity"][:2] == pytest.approx([1, 0.5**0.5], abs=1e-6)
 
 
+@given(
+    worlds(),
+    st.sampled_from([1e10, float(np.finfo(np.float32).max), 1e-30]),
+    st.integers(0, 2**32 - 1),
+)
+def test_modality_edges_one_odd_vector_changes_no_row_of_other_pairs(
+    vectors: NDArray[np.float32], component: float, seed: int
+) -> None:
+    """Without the odd video's entries, and longer by one where it stood, the lists of others are the same bits."""
+    odd = np.random.default_rng(seed).choice([0, 1, -1], vectors.shape[1]) * component
+    odd[0] = component
+    k = len(vectors)
+    alone = cosine.lists(vectors, k=k)
+    beside = cosine.lists(np.vstack([vectors, odd.astype(np.float32)]), k=k + 1)
+    others = (beside["idx"] < k) & (beside["neighbour_idx"] < k)
+    for name in ("idx", "neighbour_idx", "similarity"):
+        assert np.array_equal(beside[name][others], alone[name])
+
+
 @pytest.mark.spark
 def test_modality_edges_broken_vector_has_none_and_changes_no_other(rows: Rows) -> None:
     generator = np.random.default_rng(7)
@@ -148,7 +167,10 @@ def test_modality_edges_modalities_and_encoders_stay_apart(rows: Rows) -> None:
 def test_centring_subtracts_the_mean_of_the_named_modality(rows: Rows) -> None:
     generator = np.random.default_rng(13)
     vectors = (generator.normal(size=(15, 6)) + 3).astype(np.float32)
-    vectors[4] = vectors.astype(np.float64)[np.arange(15) != 4].mean(axis=0)  # equals the mean
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors *= generator.uniform(1e-3, 1e3, size=(15, 1)).astype(
+        np.float32
+    )  # lengths count for nothing
     nodes = rows("video_nodes", *[{"video_id": f"v{n:02}", "video_idx": n} for n in range(15)])
     features = rows(
         "video_features",
@@ -162,11 +184,30 @@ def test_centring_subtracts_the_mean_of_the_named_modality(rows: Rows) -> None:
     edges = sorted_rows(
         modality_edges.modality_edges(features, nodes, n_videos=20, config=config), *COLUMNS
     )
-    centred = vectors - vectors.astype(np.float64).mean(axis=0)
+    directions = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    centred = directions - directions.mean(axis=0)
     for name, space in {"visual": centred, "textual": vectors.astype(np.float64)}.items():
         unit = space / np.linalg.norm(space, axis=1, keepdims=True)
         cosine = unit @ unit.T
         mine = [(row[1], row[2], row[3]) for row in edges if row[0] == name]
         assert len(mine) > 15
         assert all(cosine[i, j] == pytest.approx(s, abs=1e-5) for i, j, s in mine)
-        assert any(i == 4 for i, _, _ in mine) == (name == "textual")
+
+
+@pytest.mark.spark
+def test_centring_equal_directions_leave_no_edges(rows: Rows) -> None:
+    """All equal their mean: what is left is rounding, no direction."""
+    vectors = [[scale, 0.3 * scale, -scale] for scale in (1.0, 0.7, 1e10, 1e-30)] + [[1.0, 1.0]]
+    nodes = rows("video_nodes", *[{"video_id": f"v{n}", "video_idx": n} for n in range(5)])
+    features = rows(
+        "video_features",
+        *[
+            {"video_id": f"v{n}", "modality": name, "vector": vector}
+            for n, vector in enumerate(vectors)
+            for name in ("visual", "textual")
+        ],
+    )
+    config = modality_edges.Config(k=K, centred=["visual"])
+    edges = modality_edges.modality_edges(features, nodes, n_videos=5, config=config)
+    pairs = {(name, i, j) for name, i, j, *_ in sorted_rows(edges, *COLUMNS)}
+    assert pairs == {("textual", i, j) for i in range(4) for j in range(4) if i != j}

@@ -93,6 +93,21 @@ def test_clip_vector_is_the_one_that_holds_its_middle() -> None:
     assert built_clips.vector.any()
 
 
+@pytest.mark.parametrize("component", [1e10, np.finfo(np.float32).max, np.nan])
+def test_clip_giant_vector_is_shortened_and_changes_no_other(component: float) -> None:
+    features = WORLD.tables["clip_features"]
+    rows = features["vector"].to_pylist()
+    odd = int(np.flatnonzero([row == built().vector[0].tolist() for row in rows])[0])
+    rows[odd] = [component] * len(rows[odd])
+    at = features.schema.get_field_index("vector")
+    column = pa.array(rows, pa.list_(pa.float32()))
+    found = built(clip_features=features.set_column(at, "vector", column)).vector
+    assert np.array_equal(found[1:], built().vector[1:])
+    lengths = np.linalg.norm(found, axis=1)
+    expected = 10 * np.median(lengths[1:][lengths[1:] > 0]) if np.isfinite(component) else 0
+    assert lengths[0] == pytest.approx(expected, rel=0.1)
+
+
 def test_clip_arrays_mismatched_tables_are_refused() -> None:
     edges = WORLD.tables["clip_edges"]
     at = edges.schema.get_field_index("video_idx")

@@ -1,5 +1,7 @@
 """The graph holds what the tables say, in one order, and refuses what cannot be a graph."""
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microrec.errors import ContractViolation, RecipeError
+from microrec.models.inputs import graph_arrays
 from microrec.models.inputs.graph_arrays import Features, build_graph, pair_keys, unit_rows
 from tests.worlds import logs
 
@@ -147,10 +150,44 @@ def test_vectors_lie_at_their_video() -> None:
         }
     )
     # `other` is no node, so its modality is empty; a zero vector is a missing one
-    features_of_graph = build_graph({**world, "video_features": features}, fit="trial").features
-    assert list(features_of_graph) == ["visual"]
-    assert features_of_graph["visual"].present.tolist() == [False, False, True, False]
-    assert features_of_graph["visual"].vector.tolist() == [[0, 0], [0, 0], [3, 4], [0, 0]]
+    found = build_graph({**world, "video_features": features}, fit="trial").features
+    assert list(found) == ["visual"]
+    assert found["visual"].present.tolist() == [False, False, True, False]
+    assert found["visual"].vector.tolist() == [
+        [0, 0],
+        [0, 0],
+        [np.float32(0.6), np.float32(0.8)],
+        [0, 0],
+    ]
+
+
+@pytest.mark.parametrize("component", [1e10, np.finfo(np.float32).max, 1e-30, np.inf, np.nan])
+@pytest.mark.parametrize("centre", [False, True])
+def test_graph_one_odd_vector_changes_no_other(component: float, centre: bool) -> None:
+    """The others keep their directions; off the mean direction one video of 40 counts as one of 40."""
+    vectors = np.random.default_rng(4).normal(size=(40, 5)).astype(np.float32) + 1
+    odd = vectors.copy()
+    odd[7] = [component, -component, 0, 0, 0]
+    ids = [f"v{video:04d}" for video in range(40)]
+    world = logs.tables({"train": np.zeros((2, 40), dtype=bool)})
+    units = {}
+    for name, matrix in {"even": vectors, "odd": odd}.items():
+        rows = pa.table(
+            {
+                "modality": ["visual"] * 40,
+                "video_id": ids,
+                "vector": pa.array(matrix.tolist(), pa.list_(pa.float32())),
+            }
+        )
+        features = build_graph({**world, "video_features": rows}, fit="final").features["visual"]
+        units[name], present = unit_rows(features, centre=centre)
+        assert present.sum() == 40 - (name == "odd" and not np.isfinite(component))
+        assert np.isfinite(units[name]).all()
+    others = np.arange(40) != 7
+    if centre:
+        assert (units["even"] * units["odd"]).sum(axis=1)[others].min() > 0.98
+    else:
+        assert np.array_equal(units["even"][others], units["odd"][others])
 
 
 def test_authors_of_several_videos_have_numbers() -> None:
@@ -162,6 +199,17 @@ def test_authors_of_several_videos_have_numbers() -> None:
     graph = build_graph({**world, "video_nodes": nodes}, fit="final")
     assert graph.author.tolist() == [2, 1, 0, 2, 0, 0, 1, 0]
     assert graph.duration_ms.tolist() == [1, 2, 0, 4, 5, 6, 7, 8]
+
+
+def test_authors_one_long_name_makes_no_other_wide() -> None:
+    """As a fixed-width text each of the 20,000 would take 2 KB: 41 MB."""
+    names = pa.array(["x" * 512, *(f"author {n // 2}" for n in range(20_000))])
+    tracemalloc.start()
+    number = graph_arrays._authors(pa.chunked_array([names]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (number[0], number.max()) == (0, 10_000)
+    assert peak < 5e6
 
 
 def test_graph_ragged_vectors_are_refused() -> None:
