@@ -24,6 +24,8 @@ MEMORY = "2GB"
 KEYS = 50_000_000
 """Rows whose keys are held against one another at a time: from some 150 million on the disk is of no help."""
 
+ROW_COUNT = "expect_table_row_count_to_be_between"
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,6 +35,14 @@ class Verdict:
 
     rule: Rule
     broken: int
+    n_rows: int
+    """Rows that were checked."""
+
+    def __str__(self) -> str:
+        """Return the rule and the count, such as `expect_...(rank, min_value=1): 3 rows`."""
+        if self.rule.type == ROW_COUNT:
+            return f"{self.rule.name}: the table has {self.n_rows} rows"
+        return f"{self.rule.name}: {self.broken} rows"
 
 
 def audit(contract: Contract, rows: ds.Dataset | pa.Table, *, scope: str) -> list[Verdict]:
@@ -61,7 +71,7 @@ def audit(contract: Contract, rows: ds.Dataset | pa.Table, *, scope: str) -> lis
                 verdict.rule.name,
                 verdict.broken,
             )
-    failed = [f"{v.rule.name}: {v.broken} rows" for v in broken if v.rule.severity == "fail"]
+    failed = [str(verdict) for verdict in broken if verdict.rule.severity == "fail"]
     if failed:
         raise CheckFailed(f"{contract.table}[{scope}] " + "; ".join(failed))
     return verdicts
@@ -99,7 +109,7 @@ def evaluate(contract: Contract, rows: ds.Dataset | pa.Table) -> list[Verdict]:
                     connection.execute(query_of_share).fetchall()[0][0]
                     for query_of_share in queries
                 )
-    return [Verdict(rule, int(counts[n] or 0)) for n, rule in enumerate(rules)]
+    return [Verdict(rule, int(counts[n] or 0), n_rows) for n, rule in enumerate(rules)]
 
 
 def _sql(rule: Rule) -> str:
@@ -117,8 +127,13 @@ def _count_where(condition: str) -> str:
 
 
 def _missing(column: str) -> str:
-    """Null or NaN: Great Expectations (pandas) takes NaN for a missing value, and so do we."""
-    return f"({_name(column)} IS NULL OR TRY_CAST({_name(column)} AS VARCHAR) = 'nan')"
+    """Null or NaN: Great Expectations (pandas) takes NaN for a missing value, and so do we.
+
+    The type is asked for, as somebody may be called `nan`.
+    """
+    name = _name(column)
+    is_nan = f"typeof({name}) IN ('FLOAT', 'DOUBLE') AND CAST({name} AS VARCHAR) = 'nan'"
+    return f"({name} IS NULL OR ({is_nan}))"
 
 
 def _name(column: str) -> str:
@@ -186,5 +201,5 @@ _EXPECTATIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "expect_column_values_to_be_between": _between,
     "expect_column_values_to_be_in_set": _in_set,
     "expect_column_pair_values_a_to_be_greater_than_b": _greater,
-    "expect_table_row_count_to_be_between": _row_count,
+    ROW_COUNT: _row_count,
 }

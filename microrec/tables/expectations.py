@@ -50,7 +50,7 @@ def evaluate(contract: Contract, rows: pa.Table) -> list[Verdict]:
                 f"{contract.table}: {rule.name} was not evaluated: {outcome.exception_info}"
             )
         count = int((outcome.result or {}).get("unexpected_count") or 0)
-        verdicts.append(Verdict(rule, 0 if outcome.success else max(count, 1)))
+        verdicts.append(Verdict(rule, 0 if outcome.success else max(count, 1), rows.num_rows))
     if not len(contract.rules) == len(expectations) == len(verdicts):
         raise ContractViolation(
             f"{contract.table}: {len(contract.rules)} declared, {len(verdicts)} evaluated"
@@ -73,11 +73,7 @@ def require(contract: Contract, rows: pa.Table, *, scope: str) -> int:
         CheckFailed: naming table, scope, rules and counts.
     """
     verdicts = evaluate(contract, rows)
-    failed = [
-        f"{v.rule.name}: {v.broken} rows"
-        for v in verdicts
-        if v.broken and v.rule.severity == "fail"
-    ]
+    failed = [str(v) for v in verdicts if v.broken and v.rule.severity == "fail"]
     if failed:
         raise CheckFailed(f"{contract.table}[{scope}] Great Expectations: " + "; ".join(failed))
     return len(verdicts)

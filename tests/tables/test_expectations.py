@@ -125,6 +125,14 @@ def test_fail_rule_names_table_scope_rule_and_count(tmp_path: Path) -> None:
         checks.audit(promise, as_table(promise, rows), scope="day=2026-01-04")
 
 
+def test_audit_empty_table_message_says_how_many_rows_there_are() -> None:
+    promise = contract.load(SCHEMAS, "users")
+    with pytest.raises(
+        CheckFailed, match=r"count_to_be_between\(min_value=1\): the table has 0 rows"
+    ):
+        checks.audit(promise, as_table(promise, []), scope="day=2026-01-04")
+
+
 @pytest.mark.parametrize("keys", [1, 3, 10**6])
 def test_unique_keys_repeated_are_counted_across_shares(
     keys: int, monkeypatch: pytest.MonkeyPatch
@@ -143,6 +151,84 @@ def test_unique_keys_repeated_are_counted_across_shares(
     nobody = rows.set_column(0, "user_idx", pa.array([0] * len(rows), pa.int32()))
     assert [v.broken for v in checks.evaluate(users, nobody)] == [3, 4]
     assert [v.broken for v in checks.evaluate(users, rows.slice(0, 0))] == [0, 0]
+
+
+NEVER_EMPTY = {
+    "fallback_recommendations",
+    "gate_results",
+    "recommendations",
+    "users",
+    "video_nodes",
+    "videos",
+}
+"""Of all other tables no row may be right: no clips, no second modality, nobody opted out."""
+ODD_TEXTS = ("nan", "NaN", "None", "NULL", "\N{GRINNING FACE}" * 512, "'; --", "é", "e\u0301")
+
+
+def odd_rows(promise: Contract) -> list[dict[str, Any]]:
+    """Rows an honest service has: odd ids, nothing where nothing need be, numbers at the ends of what is allowed."""
+    base = good_rows(promise)[0]
+    bounds: dict[str, list[Any]] = {}
+    for rule in promise.rules:
+        if rule.type == "expect_column_values_to_be_between":
+            strict = rule.kwargs.get("strict_min")
+            ends = [rule.kwargs.get("max_value"), None if strict else rule.kwargs.get("min_value")]
+            bounds[rule.kwargs["column"]] = [end for end in ends if end is not None]
+    in_sets = {rule.kwargs["column"] for rule in promise.rules if "value_set" in rule.kwargs}
+    paired = {
+        column
+        for rule in promise.rules
+        for name, column in rule.kwargs.items()
+        if name in ("column_A", "column_B")
+    }
+    rows = []
+    for number, text in enumerate(ODD_TEXTS):
+        row = dict(base)
+        for column in promise.columns:
+            free = column.name not in in_sets | paired | set(promise.partition)
+            ends = bounds.get(column.name, [])
+            if not column.required:
+                row[column.name] = None
+            elif free and pa.types.is_string(column.type):
+                row[column.name] = text
+            elif free and ends:
+                end = ends[number % len(ends)]
+                # As float32 3e38 lies above 3e38.
+                row[column.name] = end * (1 - 1e-6) if pa.types.is_floating(column.type) else end
+            elif free and pa.types.is_integer(column.type) and column.name not in promise.key:
+                row[column.name] = 2**31 - 1
+        rows.append(row)
+    return rows if any(r != rows[0] for r in rows[1:]) else rows[:1]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rules_odd_rows_of_an_honest_service_pass(table: str) -> None:
+    from microrec.tables import expectations
+
+    promise = contract.load(SCHEMAS, table)
+    frame = as_table(promise, odd_rows(promise))
+    for evaluate in (checks.evaluate, expectations.evaluate):
+        broken = {v.rule.name for v in evaluate(promise, frame) if v.broken}
+        assert not {name for name in broken if "unique" not in name}
+    nothing = frame.slice(0, 0)
+    for evaluate in (checks.evaluate, expectations.evaluate):
+        broken = [v.rule.type for v in evaluate(promise, nothing) if v.broken]
+        assert broken == ["expect_table_row_count_to_be_between"] * (table in NEVER_EMPTY)
+
+
+def test_events_long_videos_and_many_replays_pass() -> None:
+    """A viewing of a day, of a video of three hours, and 63 replays of one of 7 s."""
+    promise = contract.load(SCHEMAS, "events")
+    changes = [
+        {"watch_ms": 86_400_000, "duration_ms": 10_800_000, "watch_ratio": 8.0, "n_replays": 7},
+        {"watch_ms": 441_000, "duration_ms": 7_000, "watch_ratio": 63.0, "n_replays": 62},
+        {"watch_ms": 0, "duration_ms": 1, "watch_ratio": 0.0, "n_replays": 0},
+    ]
+    rows = [
+        {**good_rows(promise)[0], **change, "event_id": str(n)} for n, change in enumerate(changes)
+    ]
+    verdicts = checks.audit(promise, as_table(promise, rows), scope="day=2026-01-04")
+    assert not any(verdict.broken for verdict in verdicts)
 
 
 def test_not_null_counts_nan_as_missing() -> None:
