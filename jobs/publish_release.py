@@ -49,9 +49,13 @@ def main(day: job.Day) -> None:
     judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
     results = gate.table(judged)
     night.write("gate_results", results, fit="final")
-    figures = report.release(personal, fallback)
+    nothing_left = gate.nothing_left(everyones)
+    figures = report.release(
+        personal, fallback, n_users=everyones.users.num_rows, n_nothing_left=nothing_left
+    )
     night.write("metrics", report.table(figures), stage="release")
-    gate.require(results, day=day, fit="final")
+    logger.info("nothing_left day=%s users=%d of=%d", day, nothing_left, everyones.users.num_rows)
+    reason = promotion.require(results, day=day, fit="final") or reason
 
     read = {"recommendations": personal, "fallback_recommendations": fallback}
     for name in (name for name in reader.RESULTS if name not in FIGURES):

@@ -30,7 +30,7 @@ class Config(BaseModel):
     rows: PositiveInt = 1
     """Least rows of a table of lists."""
     users_covered: Share = 1.0
-    """Least share of the expected users that have a list."""
+    """Least share of the expected users with an eligible unseen video that have a list."""
     k_filled: Share = 1.0
     """Least share of the expected users with exactly min(K, eligible unseen videos) rows."""
     identical_top10: Share = 0.5
@@ -42,7 +42,8 @@ class Config(BaseModel):
     worse_than_champion: float = Field(default=0.002, ge=0)
     """How far below the release of the day before the whole interval of the blend's gain may lie."""
     too_good: float = Field(default=10.0, gt=1)
-    """Times popularity's `metric` above which a source, or the blend, must know what it may not know."""
+    """Times popularity's `metric` above which a source, or the blend, must know what it may not know; the lower end of
+    its interval counts, as of few users one is enough for a high mean."""
     source_kept: Share = 0.5
     """Least share of its `metric` of the day before that a source's upper end reaches."""
     coverage_kept: Share = 0.5
@@ -116,10 +117,31 @@ JUDGEMENTS = (
     "champion",
     "collapsed_sources",
     "dead_sources",
+    "users_covered",
+    "k_filled",
     *ARRIVALS,
 )
-"""Gates that say a night is not good enough, or its input is odd: somebody may know better. Of the others none can be
-overruled: they say that lists are wrong, or that a source knows what it may not know."""
+"""Gates that say a night is not good enough, that rows are missing, or that the input is odd: somebody may know better.
+Of the others none can be overruled: they say that rows are wrong, or that a source knows what it may not know."""
+
+OVERRULE = "; a run with a reason (MICROREC_PROMOTE) is released in spite of that"
+"""Advice where all that failed are judgements."""
+
+LEFT = """
+    known AS (
+        SELECT "user", count(*) AS n FROM seen SEMI JOIN eligible USING (video) GROUP BY "user"),
+    wanted AS (
+        SELECT "user", (SELECT count(*) FROM eligible) - coalesce(known.n, 0) AS n
+        FROM users LEFT JOIN known USING ("user"))
+"""
+"""Expected users with their numbers of eligible unseen videos."""
+
+NOTHING_LEFT = Check(
+    "nothing_left",
+    "expected users who have seen every eligible video",
+    sql=f"WITH {LEFT} SELECT count(*) FROM wanted WHERE n = 0",
+)
+"""They get no list, which is right: a figure, no gate."""
 
 LAWS = (
     Check(
@@ -131,23 +153,23 @@ LAWS = (
     ),
     Check(
         "users_covered",
-        "share of expected users who have a list",
+        "share of expected users with an eligible unseen video who have a list",
         "users_covered",
         "at least",
-        sql="""SELECT avg(CAST("user" IN (SELECT "user" FROM lists) AS INT)) FROM users""",
+        sql=f"""
+        WITH {LEFT}
+        SELECT avg(CAST("user" IN (SELECT "user" FROM lists) AS INT)) FROM wanted WHERE n > 0
+        """,
     ),
     Check(
         "k_filled",
         "share of expected users with exactly min(K, eligible unseen videos) rows",
         "k_filled",
         "at least",
-        sql="""
-        WITH filled AS (SELECT "user", count(*) AS n FROM lists GROUP BY "user"),
-        known AS (
-            SELECT "user", count(*) AS n FROM seen SEMI JOIN eligible USING (video) GROUP BY "user")
-        SELECT avg(CAST(coalesce(filled.n, 0) = least(
-            $k, (SELECT count(*) FROM eligible) - coalesce(known.n, 0)) AS INT))
-        FROM users LEFT JOIN filled USING ("user") LEFT JOIN known USING ("user")
+        sql=f"""
+        WITH {LEFT}, filled AS (SELECT "user", count(*) AS n FROM lists GROUP BY "user")
+        SELECT avg(CAST(coalesce(filled.n, 0) = least($k, wanted.n) AS INT))
+        FROM wanted LEFT JOIN filled USING ("user")
         """,
     ),
     Check(
@@ -235,17 +257,33 @@ def check(
     Returns:
         One result per check, in their order.
     """
+    observed = _counted(subject, checks)
+    return [
+        _compare(rule, value, config=config, prefix=prefix)
+        for rule, value in zip(checks, observed, strict=True)
+    ]
+
+
+def nothing_left(subject: Lists) -> int:
+    """Count the expected users who have seen every eligible video, and so get no list.
+
+    Args:
+        subject: the lists and what they must obey.
+    """
+    (count,) = _counted(subject, [NOTHING_LEFT])
+    return int(count or 0)
+
+
+def _counted(subject: Lists, checks: Sequence[Check]) -> list[float | None]:
+    """Return the number that each check counts; None where there is nothing to count."""
     with duckdb.connect() as session:
         for name in ("lists", "users", "seen", "eligible", "suppressed"):
             session.register(name, getattr(subject, name))
-        observed = [
+        rows = [
             session.execute(rule.sql, {"k": subject.k} if "$k" in rule.sql else {}).fetchone()
             for rule in checks
         ]
-    return [
-        _compare(rule, None if row is None else row[0], config=config, prefix=prefix)
-        for rule, row in zip(checks, observed, strict=True)
-    ]
+    return [None if row is None else row[0] for row in rows]
 
 
 def better_than_popularity(figures: Sequence[Figure], *, config: Config) -> Result:
@@ -373,7 +411,9 @@ def plausible(figures: Sequence[Figure], *, config: Config) -> Result:
     floor = figures_of.get(FLOOR)
     most = np.inf if floor is None or floor.value <= 0 else config.too_good * floor.value
     suspects = [
-        name for name, figure in figures_of.items() if name != DIFFERENCE and figure.value > most
+        name
+        for name, figure in figures_of.items()
+        if name != DIFFERENCE and (figure.value if figure.low is None else figure.low) > most
     ]
     text = f"sources above {config.too_good:g} times the {config.metric} of {FLOOR}"
     return _none("too_good", text, suspects)
@@ -426,7 +466,8 @@ def verdict(results: Sequence[Result]) -> Result:
         A result that only tells: the other gates hold the night by themselves.
     """
     failed = [result for result in results if result.severity == "hold" and result.status != "pass"]
-    broken = {result.name for result in LAWS} & {result.gate for result in failed}
+    laws = {result.name for result in LAWS} - set(JUDGEMENTS)
+    broken = laws & {result.gate for result in failed}
     word = "REJECT" if broken else "HOLD" if failed else "PROMOTE"
     warned = [
         result.gate for result in results if result.severity == "warn" and result.status != "pass"
@@ -504,9 +545,9 @@ def require(results: pa.Table, *, day: dt.date, fit: str, promoted: str | None =
     excused = sorted(set(JUDGEMENTS) & set(failed)) if promoted else []
     failed = {name: words for name, words in failed.items() if name not in excused}
     if failed:
-        raise GateHeld(
-            f"gate_results[day={day} fit={fit}]: {len(failed)} failed: {'; '.join(sorted(failed.values()))}"
-        )
+        texts = "; ".join(sorted(failed.values()))
+        advice = "" if set(failed) - set(JUDGEMENTS) else OVERRULE
+        raise GateHeld(f"gate_results[day={day} fit={fit}]: {len(failed)} failed: {texts}{advice}")
     return excused
 
 

@@ -172,10 +172,10 @@ def matrix(rows: pa.Table, truth: Truth, *, k: int) -> Int64s:
         rows[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
         for name in ("user_idx", "rank", "video_idx")
     )
-    row = np.minimum(np.searchsorted(truth.users, user), len(truth.users) - 1)
-    wanted = (truth.users[row] == user) & (rank >= 1) & (rank <= k)
+    evaluated = np.isin(user, truth.users) & (rank >= 1) & (rank <= k)
+    row = np.searchsorted(truth.users, user[evaluated])
     listed = np.full((len(truth.users), k), len(truth.eligible), dtype=np.int64)
-    listed[row[wanted], rank[wanted] - 1] = video[wanted]
+    listed[row, rank[evaluated] - 1] = video[evaluated]
     return listed
 
 

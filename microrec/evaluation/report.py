@@ -64,15 +64,19 @@ def table(figures: Sequence[Figure]) -> pa.Table:
     return pa.table(columns)
 
 
-def release(recommendations: pa.Table, fallback: pa.Table) -> list[Figure]:
-    """Measure the sizes of a release and the share of its rows that each source gave.
+def release(
+    recommendations: pa.Table, fallback: pa.Table, *, n_users: int, n_nothing_left: int
+) -> list[Figure]:
+    """Measure the sizes of a release, the share of its rows that each source gave, and who gets no list.
 
     Args:
         recommendations: `recommendations` rows, as read back from the table.
         fallback: `fallback_recommendations` rows, likewise.
+        n_users: users of the night that are not suppressed.
+        n_nothing_left: of these, the ones who have seen every eligible video.
 
     Returns:
-        One figure per table, and per source.
+        One figure per table, and per source; `nothing_left`, the users who get no list as nothing is left for them.
     """
     with duckdb.connect() as session:
         session.register("lists", recommendations)
@@ -82,6 +86,8 @@ def release(recommendations: pa.Table, fallback: pa.Table) -> list[Figure]:
         "recommendations": recommendations.num_rows,
         "fallback_recommendations": fallback.num_rows,
     }
-    return [
+    figures = [
         Figure(name, metric, part, float(value), sizes[name]) for name, metric, part, value in rows
     ]
+    nobody = Figure("recommendations", "nothing_left", "all", float(n_nothing_left), n_users)
+    return [*figures, nobody]

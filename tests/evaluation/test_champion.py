@@ -144,6 +144,13 @@ def test_metric_too_good_is_taken_for_a_leak() -> None:
     assert gate.plausible(ndcg(ease=0.9), config=config).status == "pass", "nothing to compare with"
 
 
+def test_metric_of_which_one_user_is_enough_for_is_taken_for_no_leak() -> None:
+    """One of few users has a hit where popularity has next to none: the interval begins at 0."""
+    lucky = Figure("ease", "ndcg@20", "all", 0.1, 10, 0.0, 0.3)
+    found = gate.plausible([*ndcg(popularity=0.001), lucky], config=gate.Config())
+    assert found.status == "pass"
+
+
 def test_source_that_collapses_holds_the_night() -> None:
     config, before = gate.Config(), {"ease": 0.05, "popularity": 0.04}
     assert gate.steady(ndcg(ease=0.03, popularity=0.04), before, config=config).status == "pass"

@@ -131,8 +131,9 @@ def test_require_reason_overrules_judgements_only() -> None:
     for name in judgements:
         with pytest.raises(GateHeld, match=name):
             gate.require(held(name), **told)
-    laws = [law.name for law in gate.LAWS]
-    for name in (*laws, *(f"fallback_{law}" for law in laws), "too_good", "oracle", "recall_ease"):
+    laws = {law.name for law in gate.LAWS}
+    fallback_laws = {f"fallback_{law}" for law in laws}
+    for name in (laws - set(judgements)) | fallback_laws | {"too_good", "oracle", "recall_ease"}:
         with pytest.raises(GateHeld, match=rf"1 failed: {name}"):
             gate.require(held(name, *judgements), promoted="a holiday", **told)
 
@@ -144,6 +145,52 @@ def test_thresholds_can_be_relaxed_but_laws_cannot() -> None:
     assert {one.status for one in found if one.severity == "hold"} == {"pass"}
     with pytest.raises(ValueError, match="seen"):
         gate.Config(seen=3)
+
+
+WATCHED_ALL = {
+    **NIGHT,
+    "watch_edges": pa.concat_tables(
+        [
+            NIGHT["watch_edges"],
+            pa.table({"user_idx": [1, 1], "video_idx": [0, 2], "split": ["train"] * 2}),
+        ]
+    ),
+}
+"""User b has watched w, x and y, every eligible video."""
+
+
+def test_users_covered_a_user_with_nothing_left_needs_no_list() -> None:
+    lists = pa.Table.from_pylist(CLEAN[:2], SCHEMA)
+    subject = by_id(lists, night=WATCHED_ALL, k=2)
+    status = {result.gate: result.status for result in gate.check(subject, config=gate.Config())}
+    assert {gate for gate, word in status.items() if word == "fail"} == {"identical_top10"}
+    assert gate.nothing_left(subject) == 1
+    assert gate.nothing_left(by_id(lists, night=NIGHT, k=2)) == 0
+
+
+def test_users_covered_a_missing_user_beside_one_with_nothing_left_is_held() -> None:
+    """User a, for whom two videos are left, has no list: 0 of 1, not 0 of 2."""
+    subject = by_id(pa.Table.from_pylist([], SCHEMA), night=WATCHED_ALL, k=2)
+    results = {result.gate: result for result in gate.check(subject, config=gate.Config())}
+    assert (results["users_covered"].status, results["users_covered"].observed) == ("fail", 0.0)
+    assert (results["k_filled"].status, results["k_filled"].observed) == ("fail", 0.5)
+
+
+def test_require_held_by_judgements_alone_says_how_to_overrule() -> None:
+    def held(*names: str) -> pa.Table:
+        return gate.table([gate.Result(name, "hold", "fail", 0.0, 1.0, "") for name in names])
+
+    with pytest.raises(GateHeld, match="MICROREC_PROMOTE"):
+        gate.require(held("users_covered"), day=DAY, fit="final")
+    with pytest.raises(GateHeld) as error:
+        gate.require(held("users_covered", "seen"), day=DAY, fit="final")
+    assert "MICROREC_PROMOTE" not in str(error.value)
+
+
+def test_verdict_of_missing_rows_is_hold_and_of_wrong_rows_reject() -> None:
+    for name, word in {"users_covered": "HOLD", "k_filled": "HOLD", "seen": "REJECT"}.items():
+        result = gate.verdict([gate.Result(name, "hold", "fail", 0.0, 1.0, "")])
+        assert result.detail.startswith(word)
 
 
 def test_gate_identical_lists_warn_without_holding() -> None:
