@@ -130,7 +130,8 @@ def select(
     names = [*sorted(sources), *RUNGS, EXPLORED]
     places = -ladder.positions(known.n_videos).astype(np.float64)  # [n_videos]
     rungs = len(sources) + ladder.rungs(known.n_videos)  # [n_videos]
-    depth = shaping.variety.diversity.pool * k if shaping.variety else k
+    k = min(k, known.n_videos)  # a rectangle of lists would be wide and empty beyond the catalogue
+    depth = min(shaping.variety.diversity.pool * k, known.n_videos) if shaping.variety else k
     parts = [_rows(np.empty(0, dtype=np.int64), _nothing(), names)]
     for block in blocks(
         np.unique(users), n_videos=known.n_videos, block_cells=shaping.weights.block_cells
@@ -230,7 +231,7 @@ def _discovered(
     n_places = min(config.places, lists.video.shape[1])
     if not n_places or not len(new):
         return lists
-    allowed = ~(known.barred[users][:, new].toarray() > 0)
+    allowed = known.eligible[new] & ~(known.barred[users][:, new].toarray() > 0)
     column_of = np.full(known.n_videos + 1, -1)
     column_of[new] = np.arange(len(new))
     listed = column_of[lists.video]  # -1, a list that has ended, finds the last one

@@ -1,6 +1,7 @@
 """The laws of a final list, on random worlds, whatever has shaped it."""
 
 import datetime as dt
+import tracemalloc
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -322,6 +323,20 @@ def test_fill_short_lists_climb_the_ladder() -> None:
     assert found["video_idx"] == [3, 2, 4, 4, 0, 3, 0, 3, 1]
     assert found["source"][3:] == ["content", "trend", "fresh", "trend", "fresh", "popular"]
     assert found["score"][4:6] == [-1, -2]
+
+
+@settings(max_examples=10, deadline=None)
+@given(shaped_worlds(always="variety"))
+def test_fill_k_beyond_the_catalogue_makes_no_wider_rectangle(world: dict) -> None:
+    """Each list has every allowed video; as wide as K a block would take 1.6 MB a user and column."""
+    n_videos = knowledge(world).n_videos
+    tracemalloc.start()
+    found = lists(world, k=200_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.equals(lists(world, k=n_videos))
+    assert [len(rows) for rows in by_user(world, found)] == [len(may) for may in allowed(world)]
+    assert peak < 1e6
 
 
 def test_with_ids_replaces_indices() -> None:
