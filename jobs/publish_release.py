@@ -55,7 +55,7 @@ def main(day: job.Day) -> None:
     )
     night.write("metrics", report.table(figures), stage="release")
     logger.info("nothing_left day=%s users=%d of=%d", day, nothing_left, everyones.users.num_rows)
-    reason = promotion.require(results, day=day, fit="final") or reason
+    reasons.append(promotion.require(results, day=day, fit="final"))
 
     read = {"recommendations": personal, "fallback_recommendations": fallback}
     for name in (name for name in reader.RESULTS if name not in FIGURES):
