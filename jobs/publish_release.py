@@ -49,12 +49,9 @@ def main(day: job.Day) -> None:
     judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
     results = gate.table(judged)
     night.write("gate_results", results, fit="final")
-    nothing_left = gate.nothing_left(everyones)
-    figures = report.release(
-        personal, fallback, n_users=everyones.users.num_rows, n_nothing_left=nothing_left
-    )
+    sizes = {"n_users": everyones.users.num_rows, "n_nothing_left": gate.nothing_left(everyones)}
+    figures = report.release(personal, fallback, **sizes)
     night.write("metrics", report.table(figures), stage="release")
-    logger.info("nothing_left day=%s users=%d of=%d", day, nothing_left, everyones.users.num_rows)
     reasons.append(promotion.require(results, day=day, fit="final"))
 
     read = {"recommendations": personal, "fallback_recommendations": fallback}
