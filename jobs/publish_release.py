@@ -11,6 +11,8 @@ asked, MissingDay, and the release before stands. The last line it logs says whe
 
 import logging
 
+import pyarrow as pa
+
 from microrec.evaluation import gate, report, subjects
 from microrec.pipeline import night_inputs, promotion
 from microrec.pipeline.night import Night
@@ -56,10 +58,7 @@ def main(day: job.Day) -> None:
 
     read = {"recommendations": personal, "fallback_recommendations": fallback}
     for name in (name for name in reader.RESULTS if name not in FIGURES):
-        rows = read[name] if name in read else night.read(name)
-        contract = night.warehouse.table(name).contract
-        evaluated = expectations.require(contract, rows, scope=f"day={day}")
-        logger.info("great_expectations table=%s day=%s expectations=%d", name, day, evaluated)
+        _evaluate(night, name, read[name] if name in read else night.read(name))
     inputs = night_inputs.planned_inputs(night)
     row = record.record(
         night.warehouse, day=day, inputs=inputs, reason=max(filter(None, reasons), default=None)
@@ -68,6 +67,12 @@ def main(day: job.Day) -> None:
     night.write("releases", row)
     moved = reader.latest().day == day
     logger.info("release day=%s id=%s latest=%s", day, reader.of(day).id, moved)
+
+
+def _evaluate(night: Night, name: str, rows: pa.Table) -> None:
+    contract = night.warehouse.table(name).contract
+    n = expectations.require(contract, rows, scope=f"day={night.day}")
+    logger.info("great_expectations table=%s day=%s expectations=%d", name, night.day, n)
 
 
 if __name__ == "__main__":
