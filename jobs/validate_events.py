@@ -39,7 +39,10 @@ def main(day: job.Day) -> None:
     listing = Listing.take(landing, last=day)
     plan = arrival_plan.current_plan(night, listing)
     days = plan.validated
-    with ExitStack() as kept:
+    with (
+        ExitStack() as kept,
+        readers.named_faults(warehouse.session, landing, listing, interactions=plan.read),
+    ):
         raw = arrival_lines.judged(warehouse.session, listing, night=night, kept=kept)
         tables = {name: lines.judged for name, lines in raw.items()}
         lines = readers.read_days(

@@ -9,9 +9,12 @@ from pyspark.sql import functions as F
 
 from microrec.core.days import UTC
 from microrec.events.parse import (
+    first_rule,
     flag,
+    identifier,
     instant_or_date,
     length_ms,
+    read_rules,
     text,
     too_long,
     unreadable,
@@ -35,8 +38,8 @@ def judge_videos(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
 
     Returns:
         One row per delivered line, typed, with `since` (its landing day), `until` (the next day on which the video was
-        delivered, null for the state in force) and `rule`: malformed_line, missing_video, long_value, bad_published_at,
-        bad_duration, bad_eligible, superseded; null where it stands.
+        delivered, null for the state in force) and `rule`: those of `parse.read_rules`, missing_video, long_value,
+        bad_published_at, bad_duration, bad_eligible, superseded; null where it stands.
     """
     order = ["published_at", "duration_ms", "author_id", "caption", "tags"]
     same_day = Window.partitionBy("rule", "video_id", "since").orderBy(
@@ -84,22 +87,22 @@ def judge_video_features(delivered: DataFrame) -> DataFrame:
         delivered: `readers.read_through`, one row per delivered line.
 
     Returns:
-        One row per delivered line, typed, with `rule`: malformed_line, missing_video, long_value, bad_modality (not a
-        plain lower-case word), missing_encoder, missing_vector, not_finite, wrong_length (not the length most videos'
-        last vectors of the modality have), superseded; null where it stands.
+        One row per delivered line, typed, with `rule`: those of `parse.read_rules`, missing_video, long_value,
+        bad_modality (not a plain lower-case word), missing_encoder, missing_vector, not_finite, wrong_length (not the
+        length most videos' last vectors of the modality have), superseded; null where it stands.
     """
     modality = F.lower(F.trim("modality"))
     typed = delivered.select(
         "day",
         "file",
         "line",
-        text(F.col("video_id")).alias("video_id"),
+        identifier(F.col("video_id")).alias("video_id"),
         modality.alias("modality"),
         text(F.col("encoder_version")).alias("encoder_version"),
         "vector",
         _first(
-            ("malformed_line", F.col("malformed")),
-            ("missing_video", text(F.col("video_id")).isNull()),
+            *read_rules("video_id"),
+            ("missing_video", identifier(F.col("video_id")).isNull()),
             ("long_value", too_long("video_id", "encoder_version")),
             ("bad_modality", ~F.coalesce(modality.rlike(MODALITY), F.lit(False))),
             ("missing_encoder", text(F.col("encoder_version")).isNull()),
@@ -123,16 +126,16 @@ def judge_clip_features(delivered: DataFrame) -> DataFrame:
         delivered: `readers.read_through`, one row per delivered line.
 
     Returns:
-        One row per delivered line, typed, with `rule`: malformed_line, missing_video, long_value, bad_clip (number or
-        bounds missing, unreadable, negative or empty), missing_vector, not_finite, wrong_length, superseded; null where
-        it stands.
+        One row per delivered line, typed, with `rule`: those of `parse.read_rules`, missing_video, long_value,
+        bad_clip (number or bounds missing, unreadable, negative or empty), missing_vector, not_finite,
+        wrong_length, superseded; null where it stands.
     """
     numbers = delivered.select(
         "day",
         "file",
         "line",
-        "malformed",
-        text(F.col("video_id")).alias("video_id"),
+        first_rule(read_rules("video_id")).alias("unread_by"),
+        identifier(F.col("video_id")).alias("video_id"),
         whole_number(F.col("clip_no")).try_cast("int").alias("clip_no"),
         whole_number(F.col("start_ms")).alias("start_ms"),
         whole_number(F.col("end_ms")).alias("end_ms"),
@@ -142,13 +145,12 @@ def judge_clip_features(delivered: DataFrame) -> DataFrame:
     numbered = (F.col("clip_no") >= 0) & (F.col("start_ms") >= 0)
     sound = numbered & (F.col("end_ms") > F.col("start_ms"))
     rule = _first(
-        ("malformed_line", F.col("malformed")),
         ("missing_video", F.col("video_id").isNull()),
         ("long_value", too_long("video_id")),
         ("bad_clip", ~F.coalesce(sound, F.lit(False))),
         *_vector_rules(),
     )
-    typed = numbers.withColumn("rule", rule)
+    typed = numbers.withColumn("rule", F.coalesce("unread_by", rule))
     return _last_whole(typed, ["video_id", "clip_no"], group="kind", ties=["start_ms", "end_ms"])
 
 
@@ -166,16 +168,16 @@ def _typed_videos(delivered: DataFrame, timezone: str) -> DataFrame:
         F.col("day").alias("since"),
         "file",
         "line",
-        text(F.col("video_id")).alias("video_id"),
-        text(F.col("author_id")).alias("author_id"),
+        identifier(F.col("video_id")).alias("video_id"),
+        identifier(F.col("author_id")).alias("author_id"),
         published.alias("published_at"),
         F.when(length > 0, length).alias("duration_ms"),
         F.col("caption"),
         F.array_sort(F.array_compact("tags")).alias("tags"),
         flag(F.col("eligible")).alias("eligible"),
         _first(
-            ("malformed_line", F.col("malformed")),
-            ("missing_video", text(F.col("video_id")).isNull()),
+            *read_rules("video_id"),
+            ("missing_video", identifier(F.col("video_id")).isNull()),
             ("long_value", too_long("video_id", "author_id")),
             ("bad_published_at", unreadable(F.col("published_at"), published)),
             ("bad_duration", unreadable(F.col("duration_ms"), length) | (length < 0)),

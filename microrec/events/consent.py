@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from microrec.core.days import UTC
-from microrec.events.parse import end_of, instant, text, too_long
+from microrec.events.parse import end_of, identifier, instant, read_rules, too_long
 
 KINDS = ("opt_out", "opt_in", "erase")
 
@@ -20,15 +20,15 @@ def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
         timezone: whose local time a time without an offset is, and whose days the landing days are.
 
     Returns:
-        One row per delivered line, typed, with `rule`: malformed_line, missing_user, long_value, unknown_kind,
-        bad_timestamp; null where it stands.
+        One row per delivered line, typed, with `rule`: those of `parse.read_rules`, missing_user, long_value,
+        unknown_kind, bad_timestamp; null where it stands.
     """
     kind = F.lower(F.trim("kind"))
     made = instant(F.col("requested_at"), timezone)
     delivered_by = end_of(F.col("day"), timezone) - F.expr("INTERVAL 1 MICROSECOND")
     rules = [
-        ("malformed_line", F.col("malformed")),
-        ("missing_user", text(F.col("user_id")).isNull()),
+        *read_rules("user_id"),
+        ("missing_user", identifier(F.col("user_id")).isNull()),
         ("long_value", too_long("user_id")),
         ("unknown_kind", ~F.coalesce(kind.isin(*KINDS), F.lit(False))),
         ("bad_timestamp", (kind == "opt_in") & made.isNull()),
@@ -37,7 +37,7 @@ def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
         "day",
         "file",
         "line",
-        text(F.col("user_id")).alias("user_id"),
+        identifier(F.col("user_id")).alias("user_id"),
         kind.alias("kind"),
         F.least(made, delivered_by).alias("requested_at"),
         F.coalesce(*[F.when(refuses, F.lit(name)) for name, refuses in rules]).alias("rule"),

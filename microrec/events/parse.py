@@ -2,7 +2,13 @@
 
 Every reader takes a string column and gives null for null, for blank text and for text it cannot
 read; `unreadable` tells the last apart, so that a rule can refuse the line.
+
+Ids of every table go through `identifier`: blanks around them go, and nothing else is changed. `007` stays `007`, and
+two ways to write one character in Unicode (composed, decomposed) are two ids, since producers' systems compare so too.
 """
+
+import functools
+from collections.abc import Iterable
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -21,6 +27,63 @@ _DATE = r"(?!0000|0001.*\+|9999-..-..[T ][^-]*-)\d{4}-\d{2}-\d{2}"
 def text(raw: Column) -> Column:
     """Return the text as it is, one row per row; null where it is blank."""
     return F.when(F.trim(raw) != "", raw)
+
+
+BLANKS = (
+    " \t\n\v\f\r\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+"""What goes at both ends of an id: Unicode's white space, and the byte order mark."""
+_UNPRINTED = "[\\x00-\\x1f\\x7f-\\x9f\\ufffd]"
+"""Control characters, and what decoders put in place of what they could not read: many ids would become one."""
+
+
+def identifier(raw: Column) -> Column:
+    """Return an id without the blanks around it, one row per row; null where it is blank or cannot be an id."""
+    trimmed = F.btrim(raw, F.lit(BLANKS))
+    return F.when((trimmed != "") & ~trimmed.rlike(_UNPRINTED), trimmed)
+
+
+def read_rules(*ids: str) -> list[tuple[str, Column]]:
+    """Return the rules for what the readers of the landing zone could not read, in the order in which they are tried.
+
+    Args:
+        *ids: columns of the raw table that are ids no row can do without.
+
+    Returns:
+        Pairs of a rule and whether it refuses a row of a raw frame (`readers.read`): `line_too_long`; `array_line`;
+        `duplicate_key` (a JSON object names a key twice); `malformed_line`; `inexact_id` (an id was delivered as a
+        number that is no exact whole number, or as no text or number at all); `unreadable_id` (control characters, or
+        what stands for characters that were lost).
+    """
+    is_json = F.col("malformed") & F.col("file").rlike(r"\.jsonl(\.gz)?$")
+    keys = F.json_object_keys("line")
+    inexact = F.arrays_overlap("unread", F.array(*map(F.lit, ids)))
+    return [
+        ("line_too_long", F.col("too_long")),
+        ("array_line", is_json & F.startswith(F.ltrim("line"), F.lit("["))),
+        ("duplicate_key", is_json & (F.size(F.array_distinct(keys)) < F.size(keys))),
+        ("malformed_line", F.col("malformed")),
+        ("inexact_id", inexact),
+        ("unreadable_id", _any(_is_unprinted(F.col(name)) for name in ids)),
+    ]
+
+
+def first_rule(rules: Iterable[tuple[str, Column]]) -> Column:
+    """Return the name of the first rule that refuses a row, one row per row; null where none does.
+
+    Args:
+        rules: pairs of a name and whether it refuses the row.
+    """
+    return F.coalesce(*[F.when(refuses, F.lit(name)) for name, refuses in rules])
+
+
+def _is_unprinted(raw: Column) -> Column:
+    return F.coalesce(F.btrim(raw, F.lit(BLANKS)).rlike(_UNPRINTED), F.lit(False))
+
+
+def _any(conditions: Iterable[Column]) -> Column:
+    return functools.reduce(lambda either, other: either | other, conditions)
 
 
 def too_long(*names: str) -> Column:
@@ -134,9 +197,10 @@ def interactions(lines: DataFrame, timezone: str = UTC) -> DataFrame:
         timezone: whose local time a time without an offset is.
 
     Returns:
-        One row per delivered line. `event_day` is the local date of `started_at`, `stated_ms` the duration the line
-        gives (null where it gives none or 0), `bad_watch`, `bad_duration` and `bad_flag` mark a value that is there and
-        cannot be read, `content` is a digest of what was viewed, `event_id` the producers' or else that digest.
+        One row per delivered line. `unread_by` is the rule of `read_rules` that refuses it (null where none does),
+        `event_day` the local date of `started_at`, `stated_ms` the duration the line gives (null where it gives none or
+        0), `bad_watch`, `bad_duration` and `bad_flag` mark a value that is there and cannot be read, `content` is a
+        digest of what was viewed, `event_id` the producers' or else that digest.
     """
     started_at = instant(F.col("started_at"), timezone)
     stated = length_ms(F.col("duration_ms"))
@@ -147,10 +211,9 @@ def interactions(lines: DataFrame, timezone: str = UTC) -> DataFrame:
         F.col("day").alias("arrived_on"),
         "file",
         "line",
-        "malformed",
-        "too_long",
-        text(F.col("user_id")).alias("user_id"),
-        text(F.col("video_id")).alias("video_id"),
+        first_rule(read_rules("user_id", "video_id", "event_id")).alias("unread_by"),
+        identifier(F.col("user_id")).alias("user_id"),
+        identifier(F.col("video_id")).alias("video_id"),
         started_at.alias("started_at"),
         day_of(started_at, timezone).alias("event_day"),
         whole_number(F.col("watch_ms")).alias("watch_ms"),
@@ -161,9 +224,9 @@ def interactions(lines: DataFrame, timezone: str = UTC) -> DataFrame:
         ),
         *[F.coalesce(flag(F.col(name)), F.lit(False)).alias(name) for name in FLAGS],
         bad_flag.alias("bad_flag"),
-        text(F.col("session_id")).alias("session_id"),
+        identifier(F.col("session_id")).alias("session_id"),
         text(F.col("surface")).alias("surface"),
-        text(F.col("event_id")).alias("stated_id"),
+        identifier(F.col("event_id")).alias("stated_id"),
     )
     identified = typed.withColumn("content", _digest())
     return identified.withColumn("event_id", F.coalesce("stated_id", "content")).drop("stated_id")

@@ -1,7 +1,7 @@
 """Which lines do not become events, and why: the one place that refuses a viewing.
 
-A line is refused by the first rule that fits, in the order of `_of_a_line`, then by the two rules
-about repeats, which look at lines no other rule refused. A correction is no repeat: it is accepted
+A line is refused by the first rule that fits, in the order of `parse.read_rules` and `_of_a_line`, then
+by the two rules about repeats, which look at lines no other rule refused. A correction is no repeat: it is accepted
 beside the line it corrects, and readers see the one that arrived last.
 """
 
@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from microrec.events.config import Config
-from microrec.events.parse import FLAGS, too_long
+from microrec.events.parse import FLAGS, first_rule, too_long
 
 TEXTS = ("user_id", "video_id", "session_id", "surface", "event_id")
 CONFLICT, DUPLICATE = "event_id_conflict", "duplicate"
@@ -22,8 +22,6 @@ def _of_a_line(config: Config, lateness_days: int) -> list[tuple[str, Column]]:
     days_late = F.date_diff(F.col("arrived_on"), F.col("event_day"))
     refuses_unmeasured = F.lit(config.unmeasured == "refuse")
     return [
-        ("line_too_long", F.col("too_long")),
-        ("malformed_line", F.col("malformed")),
         ("long_value", too_long(*TEXTS)),
         ("missing_user", F.col("user_id").isNull()),
         ("missing_video", F.col("video_id").isNull()),
@@ -64,7 +62,9 @@ def judge(
         correction stands in for, else null).
     """
     with_duration = _with_duration(lines, states)
-    ruled = with_duration.withColumn("rule", _first(_of_a_line(config, lateness_days)))
+    ruled = with_duration.withColumn(
+        "rule", F.coalesce("unread_by", first_rule(_of_a_line(config, lateness_days)))
+    )
     judged = _with_repeats(ruled, lateness_days)
     return judged.where(F.col("arrived_on").isin(*days)).select(
         "arrived_on",
@@ -98,10 +98,6 @@ def rejected(judged: DataFrame) -> DataFrame:
         "rule",
         "user_id",
     )
-
-
-def _first(rules: list[tuple[str, Column]]) -> Column:
-    return F.coalesce(*[F.when(refuses, F.lit(name)) for name, refuses in rules])
 
 
 def _with_duration(lines: DataFrame, states: DataFrame) -> DataFrame:
