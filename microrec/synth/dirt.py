@@ -222,10 +222,10 @@ def _without_duration(rows: pa.Table) -> pa.Table:
 
 
 def _broken(line: str, number: int, ground: Ground) -> str:
-    """JSON cut at two thirds; CSV cut inside its second field, or with a quote that never ends."""
+    """JSON cut at two thirds; CSV cut inside its second field, or with text after a quoted field."""
     if ground.lines_as == "jsonl":
         return line[: 2 * len(line) // 3]
-    return f'"{line}' if number % 2 else line[:12]
+    return f'"{line}" x' if number % 2 else line[:12]
 
 
 def _line(row: Row, ground: Ground) -> str:

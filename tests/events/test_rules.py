@@ -20,7 +20,18 @@ CASES: list[tuple[str | None, dict[str, Any]]] = [
     (ACCEPTED, {}),
     ("malformed_line", {"malformed": True, "user_id": None}),
     ("line_too_long", {"malformed": True, "too_long": True}),
+    ("array_line", {"malformed": True, "line": ' [{"user_id": "u1"}]'}),
+    ("duplicate_key", {"malformed": True, "line": '{"user_id": "u1", "user_id": "u2"}'}),
+    ("malformed_line", {"malformed": True, "line": "[1", "file": "raw_interactions/part-0.csv"}),
+    ("inexact_id", {"user_id": None, "unread": ["user_id"]}),
+    ("inexact_id", {"event_id": None, "unread": ["liked", "event_id"]}),
+    (ACCEPTED, {"session_id": None, "unread": ["session_id"]}),
+    ("unreadable_id", {"video_id": "v\x001"}),
+    ("unreadable_id", {"user_id": "a\ufffd"}),
+    (ACCEPTED, {"session_id": "a\ufffd"}),
+    (ACCEPTED, {"video_id": "\u00a0\tv1 \u3000\n"}),
     ("missing_user", {"user_id": " "}),
+    ("missing_user", {"user_id": "\u00a0"}),
     ("long_value", {"user_id": "u" * 513}),
     (ACCEPTED, {"user_id": "ü" * 512}),
     ("long_value", {"surface": "s" * 513}),
@@ -97,7 +108,8 @@ def test_rules_each_has_its_case(spark: SparkSession) -> None:
 
 
 def test_rules_cases_cover_every_rule_of_a_line(spark: SparkSession) -> None:
-    declared = [name for name, _ in rules._of_a_line(Config(), LATENESS)]
+    declared = [name for name, _ in parse.read_rules("user_id")]
+    declared += [name for name, _ in rules._of_a_line(Config(), LATENESS)]
     assert set(declared) == {rule for rule, _ in CASES if rule}
 
 

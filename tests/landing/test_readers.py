@@ -143,7 +143,7 @@ def test_readers_json_line_not_one_object_is_malformed(spark: SparkSession, plac
 def test_readers_csv_line_of_wrong_field_count_is_malformed(
     spark: SparkSession, place: Path
 ) -> None:
-    bad = ["u1,v1,t", "u1,v1,t,1,2", "", '"u1,v1,t,1']
+    bad = ["u1,v1,t", "u1,v1,t,1,2", "", '"u1",v1,"t"1,1', "," * 30_000]
     good = ["007,v1,t,1", ",,,", '"a,b",v1,t,1', '"a ""b""",v1,t,1', "# u,v1,t,1"]
     landing_root = lay(place, "user_id,video_id,started_at,watch_ms", *bad, *good, kind="csv")
     found = readers.read(spark, landing_root, TABLE, MONDAY).collect()
@@ -221,7 +221,6 @@ def test_readers_days_keep_their_folder(spark: SparkSession, place: Path) -> Non
     ("header", "message"),
     [
         ("user_id,video_id,started_at", "missing column 'watch_ms'"),
-        ("user_id,video_id,started_at,watch_ms,colour", "unknown column 'colour'"),
         ("user_id,video_id,started_at,watch_ms,user_id", "column 'user_id' appears twice"),
     ],
 )

@@ -66,7 +66,7 @@ def rows(spark: SparkSession, table: str, *changes: dict[str, Any]) -> DataFrame
         day = change.get("day", MONDAY)
         row = {
             "day": day,
-            "line": json.dumps([number, change], default=str),
+            "line": json.dumps({"number": number, "change": change}, default=str),
             "file": f"{table}/day={day}/part-0.jsonl",
             **MARKS,
             **default,
