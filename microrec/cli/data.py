@@ -1,14 +1,15 @@
 """`microrec world`, `microrec import`, `microrec inspect`: raw files in a landing zone."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from microrec.cli import options
-from microrec.cli.printing import print_line, print_table
+from microrec.cli.printing import print_json, print_line, print_table
 from microrec.core import messages
 from microrec.errors import BadArgument
+from microrec.runner import job
 
 if TYPE_CHECKING:
     from microrec.landing.importers.table import Report
@@ -94,6 +95,63 @@ def table(  # noqa: PLR0913 - the parameters of a command are its options
     wanted = Mapping.load(mapping, changes)
     report = importer.import_files(files, wanted, str(landing), replace=replace, dry_run=dry_run)
     _print_import(report, dry_run=dry_run)
+
+
+@app.command()
+def inspect(landing: options.Landing, day: job.Day, as_json: options.AsJson = False) -> None:
+    """Say what a night would make of a landing day, in seconds and without Spark.
+
+    Which files arrived and whether they are whole, rows by the rule that refuses them with examples, days, units, ids
+    that do not meet, vectors, and what the recipe lacks. It reads the viewings of the day (and of those before that may
+    be late) and all days of the other tables, in at most 1 GB and a scratch folder; nothing is written elsewhere.
+    """
+    from microrec.config import recipe
+    from microrec.events.config import Config
+    from microrec.landing import inspection
+    from microrec.landing.verdicts import Thresholds
+    from microrec.landing.verify import Limits
+
+    night = recipe.current()
+    labels = night.section("events", Config).model_dump(include=set(Thresholds.__annotations__))
+    thresholds = Thresholds(lateness_days=night.night.lateness_days, **labels)
+    limits = night.section("landing", Limits)
+    report = inspection.inspect(str(landing), day, thresholds=thresholds, limits=limits)
+    if as_json:
+        print_json([report])
+    else:
+        _print_inspection(report)
+
+
+def _print_inspection(report: dict[str, Any]) -> None:
+    files = [
+        row
+        | {
+            "whole": "yes" if not row["problem"] else "no",
+            "unknown columns": ", ".join(row["unknown_columns"]),
+        }
+        for row in report["files"]
+        if row["day"] == report["day"]
+    ]
+    columns = ["table", "file", "kind", "bytes", "rows", "whole", "unknown columns"]
+    print_table(f"files of {report['day']}", columns, files)
+    print_table("rows by rule", ["table", "rule", "n"], report["rules"])
+    for row in report["rules"]:
+        for example in row["examples"]:
+            where = f"{example['file']} line {example['number']}"
+            print_line(f"{row['rule']}: {where}: {messages.shown(example['line'], 120)}")
+    print_table("event days", ["day", "viewings", "first", "last"], report["event_days"])
+    units = report["units"]
+    print_line(
+        f"medians: watch {units['watch_ms']} ms, length {units['duration_ms']} ms, ratio {units['watch_ratio']};"
+        f" quietest hours (UTC): {', '.join(map(str, units['quiet_hours_utc']))}"
+    )
+    print_table("ids that do not meet", ["what", "rows", "ids", "example"], report["ids"])
+    print_table(
+        "vectors", ["modality", "encoder_version", "length", "videos", "share"], report["coverage"]
+    )
+    print_line(", ".join(f"{name} {n}" for name, n in report["totals"].items()))
+    for text in report["lacking"] or ["nothing is lacking for a night"]:
+        print_line(f"- {text}")
 
 
 def _pair(text: str) -> tuple[str, str]:

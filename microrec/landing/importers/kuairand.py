@@ -24,6 +24,9 @@ What becomes what:
   digit, but that hold no viewing. `encoder_version` carries a digest of the vocabulary and weights.
   A video without tags has no row.
 
+The log alone is also a mapping of `microrec import table`: `kuairand.toml` beside this file. The rest cannot be one:
+the day of a video's delivery needs the logs, and the weights of tags all videos.
+
 The whole import is held in memory, so that nothing is written before every file has been read:
 185,061 rows took 4 s and 230 MB. Written for the Pure edition; the 27K one would need batches.
 """

@@ -14,7 +14,8 @@ import pytest
 from microrec.config.settings import HOME
 from microrec.errors import LandingError
 from microrec.landing import verify, write, zone
-from microrec.landing.importers import kuairand
+from microrec.landing.importers import kuairand, table
+from microrec.landing.importers.mapping import Mapping
 from microrec.tables import contract
 
 LOG = (
@@ -269,6 +270,48 @@ def test_import_unreadable_values_are_named_with_their_file(
     with pytest.raises(LandingError, match=rf"{file}: .*{reason}"):
         kuairand.import_files(source, landing_root)
     assert not Path(landing_root).exists()
+
+
+MAPPING = Path(kuairand.__file__).with_name("kuairand.toml")
+
+
+def viewings(landing_root: str) -> dict[dt.date, list[dict[str, str | None]]]:
+    """Values of each arrival day in the order of their files, as text; absent ones are null."""
+    names = [column.name for column in contract.load(HOME / "schemas", "raw_interactions").columns]
+    days: dict[dt.date, list[dict[str, str | None]]] = {}
+    for day in zone.days(landing_root, "raw_interactions"):
+        rows: list[dict[str, str | None]] = []
+        for path in zone.files(landing_root, "raw_interactions", day):
+            if path.suffix == ".parquet":
+                rows += pq.read_table(path, partitioning=None).to_pylist()
+            else:
+                with gzip.open(path, "rt", newline="") as stream:
+                    rows += csv.DictReader(stream)
+        days[day] = [{name: row.get(name) or None for name in names} for row in rows]
+    return days
+
+
+def test_mapping_of_the_log_gives_the_viewings_of_the_importer(
+    source: Path, landing_root: str, tmp_path: Path
+) -> None:
+    kuairand.import_files(source, landing_root)
+    mapped = str(tmp_path / "mapped")
+    table.import_files([str(source / "log_standard_*.csv*")], Mapping.load(MAPPING, {}), mapped)
+    assert viewings(mapped) == viewings(landing_root)
+
+
+@pytest.mark.realdata
+def test_mapping_of_the_real_log_gives_the_viewings_of_the_importer(
+    real_data: Path, landing_root: str, tmp_path: Path
+) -> None:
+    source = real_data / "kuairand_pure"
+    kuairand.import_files(source, landing_root)
+    mapped = str(tmp_path / "mapped")
+    report = table.import_files(
+        [str(source / "log_standard_*.csv*")], Mapping.load(MAPPING, {}), mapped
+    )
+    assert sum(report.written.values()) == 185_061
+    assert viewings(mapped) == viewings(landing_root)
 
 
 @pytest.mark.realdata
