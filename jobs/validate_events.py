@@ -39,23 +39,17 @@ def main(day: job.Day) -> None:
     listing = Listing.take(landing, last=day)
     plan = arrival_plan.current_plan(night, listing)
     days = plan.validated
-    with (
-        ExitStack() as kept,
-        readers.named_faults(warehouse.session, landing, listing, interactions=plan.read),
-    ):
+    named = readers.named_faults(warehouse.session, landing, listing, interactions=plan.read)
+    with ExitStack() as kept, named:
         raw = arrival_lines.judged(warehouse.session, listing, night=night, kept=kept)
         tables = {name: lines.judged for name, lines in raw.items()}
         lines = readers.read_days(
             warehouse.session, landing, counts.LINES, plan.read, listing=listing
         )
         states = catalogue.states(tables["raw_videos"])
-        judged = rules.judge(
-            parse.interactions(lines, night.config.timezone),
-            states,
-            days=days,
-            config=config,
-            lateness_days=night.config.lateness_days,
-        ).persist()
+        typed = parse.interactions(lines, night.config.timezone)
+        late = night.config.lateness_days
+        judged = rules.judge(typed, states, days=days, config=config, lateness_days=late).persist()
         kept.callback(judged.unpersist)
         suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
         tallies = counts.tally(lines, judged, tables, suppressed).collect()

@@ -229,7 +229,10 @@ def test_hostile_header_is_refused_in_a_short_line(
     assert str(refused.value).isprintable()
 
 
-IDS = ("../../etc/passwd", "x'; DROP TABLE events; --", "a/b", "day=2026-01-01/..", "%2F", "\u202eabc", "😀", "\uffff\U0010ffff", "[/red]", "*", "u" * 512)  # fmt: skip
+IDS = (
+    "../../etc/passwd", "x'; DROP TABLE events; --", "a/b", "day=2026-01-01/..", "%2F", "\u202eabc", "😀",
+    "\uffff\U0010ffff", "[/red]", "*", "u" * 512,
+)  # fmt: skip
 """Ids that are data like any other."""
 
 
