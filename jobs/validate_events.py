@@ -13,7 +13,7 @@ it, gate_results alone is written.
 from contextlib import ExitStack
 
 from microrec.config.settings import settings
-from microrec.events import catalogue, consent, counts, parse, rules, signals
+from microrec.events import catalogue, consent, counts, rules, signals
 from microrec.events.config import Config
 from microrec.landing import readers
 from microrec.landing.listing import Listing
@@ -24,7 +24,7 @@ from microrec.pipeline import (
     arrival_plan,
     landing_files,
 )
-from microrec.pipeline.arrival_gate import Delivery, Lines
+from microrec.pipeline.arrival_gate import Delivery
 from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables.spark import Warehouse
@@ -33,35 +33,30 @@ from microrec.tables.spark import Warehouse
 def main(day: job.Day) -> None:
     """Validate the arrival days of a night's window, and its catalogue and consent."""
     night = Night.open(day)
-    config = night.recipe.section("events", Config)
     landing = settings().landing
     warehouse = Warehouse.open()
+    session = warehouse.session
     listing = Listing.take(landing, last=day)
     plan = arrival_plan.current_plan(night, listing)
     days = plan.validated
-    named = readers.named_faults(warehouse.session, landing, listing, interactions=plan.read)
+    named = readers.named_faults(session, landing, listing, interactions=plan.read)
     with ExitStack() as kept, named:
-        raw = arrival_lines.judged(warehouse.session, listing, night=night, kept=kept)
+        raw = arrival_lines.judged(session, listing, night=night, kept=kept)
         tables = {name: lines.judged for name, lines in raw.items()}
-        lines = readers.read_days(
-            warehouse.session, landing, counts.LINES, plan.read, listing=listing
-        )
         states = catalogue.states(tables["raw_videos"])
-        typed = parse.interactions(lines, night.config.timezone)
-        late = night.config.lateness_days
-        judged = rules.judge(typed, states, days=days, config=config, lateness_days=late).persist()
-        kept.callback(judged.unpersist)
+        read = readers.read_days(session, landing, counts.LINES, plan.read, listing=listing)
+        lines = arrival_lines.interactions(read, states, night=night, days=days, kept=kept)
         suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
-        tallies = counts.tally(lines, judged, tables, suppressed).collect()
+        tallies = counts.tally(read, lines.judged, tables, suppressed).collect()
         listing.require_same(landing)
-        delivery = Delivery({**raw, counts.LINES: Lines(lines, judged)}, tallies, days)
-        viewings = signals.viewings(judged, config)
+        delivery = Delivery({**raw, counts.LINES: lines}, tallies, days)
+        viewings = signals.viewings(lines.judged, night.recipe.section("events", Config))
         figures = arrival_gate.require(night, warehouse, delivery, viewings)
         words = arrival_plan.words(night, listing, days)
         arrived = [{"arrived_on": each} for each in days]
         warehouse.write("events", viewings, replace=arrived, made_with=words)
         marked = [{"day": each} for each in days]
-        warehouse.write("rejected_events", rules.rejected(judged), replace=marked)
+        warehouse.write("rejected_events", rules.rejected(lines.judged), replace=marked)
         for table, rows_of in catalogue.AS_OF_DAY.items():
             warehouse.write(table, rows_of(tables[f"raw_{table}"]), day=day)
         warehouse.write("suppressed_users", suppressed, day=day)

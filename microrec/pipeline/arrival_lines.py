@@ -1,13 +1,15 @@
 """What has arrived of catalogue, vectors and requests, line by line, with the verdict on each."""
 
-from collections.abc import Callable
+import datetime as dt
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 
 from microrec.config.settings import settings
-from microrec.events import catalogue, consent
+from microrec.events import catalogue, consent, parse, rules
+from microrec.events.config import Config
 from microrec.landing import readers
 from microrec.landing.listing import Listing
 from microrec.pipeline.arrival_gate import Lines
@@ -47,3 +49,29 @@ def _judges(timezone: str) -> dict[str, Callable[[DataFrame], DataFrame]]:
         "raw_videos": partial(catalogue.judge_videos, timezone=timezone),
         **{table: partial(judge, timezone=timezone) for table, judge in consent.JUDGES.items()},
     }
+
+
+def interactions(
+    lines: DataFrame, states: DataFrame, *, night: Night, days: Sequence[dt.date], kept: ExitStack
+) -> Lines:
+    """Judge the viewings that arrived on some days.
+
+    Args:
+        lines: `readers.read_days` of the days and of those before in which a duplicate may have arrived.
+        states: `catalogue.states`: the videos known on each day.
+        night: for the recipe.
+        days: days of arrival to judge.
+        kept: frees what is cached when it closes.
+
+    Returns:
+        The lines, the judged ones cached.
+    """
+    judged = rules.judge(
+        parse.interactions(lines, night.config.timezone),
+        states,
+        days=days,
+        config=night.recipe.section("events", Config),
+        lateness_days=night.config.lateness_days,
+    ).persist()
+    kept.callback(judged.unpersist)
+    return Lines(lines, judged)
