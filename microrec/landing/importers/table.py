@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from microrec.config.settings import settings
-from microrec.core import messages
+from microrec.core import days, messages
 from microrec.errors import LandingError
 from microrec.landing import zone
 from microrec.landing.importers import expressions, sources
@@ -44,6 +44,8 @@ class Report:
     """What an import read, wrote and left out; of a dry run, what it would."""
 
     table: str
+    timezone: str = days.UTC
+    """Whose days the days of arrival are."""
     read: dict[str, int] = field(default_factory=dict)
     """Rows by source file."""
     filtered: dict[str, int] = field(default_factory=dict)
@@ -77,6 +79,7 @@ def import_files(
     mapping: Mapping,
     landing: str,
     *,
+    timezone: str = days.UTC,
     replace: bool = False,
     dry_run: bool = False,
 ) -> Report:
@@ -86,6 +89,7 @@ def import_files(
         files: paths or patterns.
         mapping: what becomes of their columns.
         landing: root of the landing zone.
+        timezone: whose days are the days of arrival (`[night] timezone` of the recipe).
         replace: whether files of earlier deliveries of the same sources may be replaced.
         dry_run: whether to write nothing.
 
@@ -98,7 +102,7 @@ def import_files(
     """
     paths = sources.expanded(files)
     promised = contract.load(settings().schemas, mapping.table)
-    report = Report(mapping.table)
+    report = Report(mapping.table, timezone)
     names = _file_names(paths)
     drafts: list[_Draft] = []
     try:
@@ -156,7 +160,9 @@ class _Staged:
             bound = binder.bind(mapping.where, "where")
             used |= {*bound.inputs}
             condition = f"coalesce(CAST({bound.sql} AS BOOLEAN), false)"
-        day = expressions.arrival_day(binder, mapping, values.get(TIMES.get(self._table, "")))
+        day = expressions.arrival_day(
+            binder, mapping, values.get(TIMES.get(self._table, "")), report.timezone
+        )
         selected += [f"{condition} AS kept", f"{day} AS day"]
         report.expressions |= wanted
         report.unused[str(source.path)] = tuple(c for c in source.columns if c not in used)
@@ -175,21 +181,21 @@ class _Staged:
         )
         report.read[path] = n_read
         report.filtered[path] = n_read - n_kept
-        days = dict(
+        by_day = dict(
             self._connection.execute(
                 "SELECT day, count(*) FROM staged WHERE kept AND day IS NOT NULL GROUP BY day ORDER BY day"
             ).fetchall()
         )
         if n_undated:
-            if not days:
+            if not by_day:
                 raise LandingError(
                     f"{path}: {n_undated} row(s), and none has a readable day; {self._time()}"
                 )
-            last = max(days)
+            last = max(by_day)
             self._connection.execute("UPDATE staged SET day = ? WHERE day IS NULL", [last])
-            days[last] += n_undated
+            by_day[last] += n_undated
         report.undated += n_undated
-        report.written.update(days)
+        report.written.update(by_day)
         for column in self._columns:
             self._count_column(column, report)
 
