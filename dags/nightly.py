@@ -18,9 +18,9 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | trial.train_model | the graphs without day D | models | |
 | trial.select_candidates | models | candidates | |
 | trial.rank_candidates | candidates, models | candidates | skipped if the recipe has no rankers |
-| trial.blend_candidates | candidates and watches of earlier nights | models, candidates, blend_weights | with too few earlier nights it writes no candidates, and the closed form blends |
+| trial.blend_candidates | candidates, day D as the truth for the weights, candidates and watches of earlier nights | fusion_weights, models, candidates, blend_weights | with too few earlier nights it writes no candidates, and the closed form blends |
 | evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
-| final.train_model, final.select_candidates, final.rank_candidates, final.blend_candidates | the graphs with day D | models, candidates, blend_weights | as in the trial |
+| final.train_model, final.select_candidates, final.rank_candidates, final.blend_candidates | the graphs with day D | models, candidates, fusion_weights, blend_weights | as in the trial |
 | select_recommendations | candidates | recommendations, fallback_recommendations, rewatch_recommendations | |
 | check_recommendations | recommendations, and all they were made of | gate_results | a list differs from what brute force makes of the stored artefacts: the message names users and rows; clear final.select_candidates and what follows |
 | describe_trends | models, sequences, videos | user_trends | no rows if the recipe has no multi_trend |

@@ -5,7 +5,8 @@ day, the release and the metrics (stage evaluation) of the day before; also moda
 variety or exploration.
 Writes: metrics (stage evaluation) and gate_results (fit trial) of the day; then, if a gate of severity
 hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned
-blend that is shown to be worse than the closed form gives way to it.
+blend that is shown to be worse than the closed form gives way to it, and a blend that is worse than its best source
+to that source.
 """
 
 from functools import partial
@@ -34,13 +35,14 @@ def main(day: job.Day) -> None:
     candidates = proposals.lists()
     rng = np.random.default_rng(night.seed)
 
-    select = partial(ListMaker(night, tables, proposals).select, candidates, users=users)
-    ours = {report.CLOSED_FORM: select(learned=None)}
-    if proposals.has_learned_order():
-        ours[report.LEARNED] = select(learned=proposals.learned_order())
+    values = ranking.means(candidates, right, metric=asks.metric, config=config)
+    maker = ListMaker(night, tables, proposals)
+    ours = maker.contestants(candidates, users=users, best=gate.best_source(values))
     before = last_release.lists(night, tables)
     gain = partial(ranking.gain, metric=asks.metric, config=config, generator=rng)
-    lists, judged, churn = contest.held(ours, before, right, gain=gain, config=asks)
+    lists, judged, churn = contest.held(
+        ours, before, right, gain=gain, source_value=max(values.values()), config=asks
+    )
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
     night.write("metrics", report.table(figures), stage="evaluation")
 

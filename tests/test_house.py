@@ -43,6 +43,7 @@ TESTED_ELSEWHERE = {
     "pipeline/landing_files": "jobs/test_validate_events.py",
     "pipeline/blending": "test_oracle.py",
     "pipeline/fit_tables": "release/test_night_end.py",
+    "pipeline/fusing": "release/test_night_end.py",
     "pipeline/last_release": "test_night.py",
     "pipeline/lists": "test_oracle.py",
     "pipeline/networks": "jobs/test_train_model.py",

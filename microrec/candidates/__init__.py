@@ -10,6 +10,7 @@ import of torch.
     retrieval/quantised        the same among very many videos: codes of all, exact scores of some
     ranking/candidate_union    the union of all candidates in the order of a ranking model's scores
     ranking/closed_form        rank fusion of all sources, weighted by how much data the user has
+    ranking/fusion             the weights of that fusion, fitted to what the held-out day liked
     ranking/learned_blend      trees over the scores and ranks of all sources, learned from earlier nights
     lists/ladder               global lists that fill what personal candidates leave empty
     lists/diversity            a list with few videos of one author, no near-duplicates, unlike neighbours
@@ -35,6 +36,9 @@ Decisions:
   It stays in the truth, so it counts against every source alike.
 * A ranking model is one more source: its order of the union is fused by rank like the rest, so that its weight is
   measured as any other's, and a night without it is a night with one source less.
+* The recipe's weights are priors: a service's own held-out feedback decides which sources count. The weights are
+  cross-fitted over users, so that a trial measures lists that its users' own feedback had no part in; a source that
+  does not help has none. The blend still gives way to its best source where it is worse (`evaluation.contest`).
 * The learned blend learns from earlier nights, never from other users of the night it is judged on: what a day likes is
   largely which videos it is about, and its users share that.
 * Variety and exploration are off by default: each has a price, which the benchmarks state.

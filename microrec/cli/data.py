@@ -1,4 +1,4 @@
-"""`microrec world`, `microrec import`: write raw files into a landing zone."""
+"""`microrec world`, `microrec import`, `microrec inspect`: raw files in a landing zone."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,20 +88,12 @@ def table(  # noqa: PLR0913 - the parameters of a command are its options
     Example: `microrec import table logs/*.csv --as raw_interactions --map user_id=uid --map watch_ms='seconds*1000'`.
     The page schemas/README.md shows a mapping file. A mapping is code: use none that you have not read.
     """
-    from microrec.config import recipe
     from microrec.landing.importers import table as importer
     from microrec.landing.importers.mapping import Mapping
 
     changes = {"table": as_table, "columns": dict(map(_pair, mapped or [])), "day": day_of}
     wanted = Mapping.load(mapping, changes)
-    report = importer.import_files(
-        files,
-        wanted,
-        str(landing),
-        timezone=recipe.night().timezone,
-        replace=replace,
-        dry_run=dry_run,
-    )
+    report = importer.import_files(files, wanted, str(landing), replace=replace, dry_run=dry_run)
     _print_import(report, dry_run=dry_run)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from microrec.evaluation import champion, gate
 from microrec.evaluation.gate import Result
-from microrec.evaluation.report import BLEND, CHAMPION, CLOSED_FORM, LEARNED, Figure
+from microrec.evaluation.report import BEST_SOURCE, BLEND, CHAMPION, CLOSED_FORM, LEARNED, Figure
 from microrec.evaluation.truth import Truth
 
 Gain = Callable[[Mapping[str, pa.Table], Truth], list[Figure]]
@@ -31,18 +31,20 @@ def held(
     truth: Truth,
     *,
     gain: Gain,
+    source_value: float,
     config: gate.Config,
 ) -> Outcome:
     """Compare the lists of the trial on what its users went on to like.
 
-    The learned blend stands unless it is shown to be worse than the closed form; which of the two
-    stands is then compared with the release of the day before.
+    The learned blend stands unless it is shown to be worse than the closed form; which of the two stands gives way to
+    the best source alone if it is worse; what then stands is compared with the release of the day before.
 
     Args:
-        lists: `closed_form`, and `learned` if there is one; one row per (user, rank) each.
+        lists: `closed_form`, `best_source`, and `learned` if there is one; one row per (user, rank) each.
         before: the lists of the release of the day before by tonight's indices, if there is one.
         truth: what is right.
         gain: measures the paired difference of two lists.
+        source_value: the best source's figure of merit.
         config: how much worse the blend may be.
 
     Returns:
@@ -56,6 +58,10 @@ def held(
         pair = {name: lists[name] for name in (LEARNED, CLOSED_FORM)}
         judged.append(gate.learned_not_worse(gain(pair, truth)))
         blended = lists[LEARNED] if judged[0].status == "pass" else blended
+    pair = {BLEND: blended, BEST_SOURCE: lists[BEST_SOURCE]}
+    source_kept = gate.not_below_source(gain(pair, truth), source_value, config=config)
+    judged.append(source_kept)
+    blended = blended if source_kept.status == "pass" else lists[BEST_SOURCE]
     if before is not None:
         shared = truth.only(np.isin(truth.users, before["user_idx"].to_numpy()))
         judged += gate.against_champion(

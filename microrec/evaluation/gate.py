@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from microrec.errors import GateHeld
-from microrec.evaluation.report import BLEND, CHAMPION, DIFFERENCE, FLOOR, OURS, Figure
+from microrec.evaluation.report import (
+    BEST_SOURCE,
+    BLEND,
+    CHAMPION,
+    DIFFERENCE,
+    FLOOR,
+    OURS,
+    Figure,
+)
 from microrec.evaluation.subjects import Lists
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -39,6 +47,8 @@ class Config(BaseModel):
     """The interval of the blend's gain in `metric` over popularity lies above this."""
     metric: str = "ndcg@20"
     """Figure of merit of all comparisons."""
+    worse_than_source: Share = 0.05
+    """Share of the best source's `metric` by which the blend's mean may lie below it; else the source stands."""
     worse_than_champion: float = Field(default=0.002, ge=0)
     """How far below the release of the day before the whole interval of the blend's gain may lie."""
     too_good: float = Field(default=10.0, gt=1)
@@ -325,6 +335,37 @@ def learned_not_worse(gain: Sequence[Figure]) -> Result:
     return _not_worse(gain[0], LEARNED_NOT_WORSE, least=0.0, severity="warn")
 
 
+def not_below_source(gain: Sequence[Figure], source_value: float, *, config: Config) -> Result:
+    """Judge whether the blend is as good as its best source alone; where it is not, that source is released.
+
+    Args:
+        gain: paired difference of the two, with its interval, overall and by history.
+        source_value: the source's `metric`.
+        config: how far below it the mean may lie.
+
+    Returns:
+        A result that warns; it fails too where the whole interval is below 0.
+    """
+    least = -config.worse_than_source * source_value
+    overall = gain[0]
+    shown_worse = overall.high is not None and overall.high < 0
+    status = "fail" if shown_worse or overall.value < least else "pass"
+    detail = (
+        f"{overall.name} of {overall.metric}, all: {overall.value:.5f} [{overall.low:.5f}, {overall.high:.5f}] over"
+        f" {overall.n} users, at least {least:.5f} and not all below 0 asked"
+    )
+    return Result(BEST_SOURCE, "warn", status, overall.value, least, detail)
+
+
+def best_source(values: Mapping[str, float]) -> str:
+    """Return the source with the greatest value, of equal ones the first by name.
+
+    Args:
+        values: by source, at least one.
+    """
+    return min(values, key=lambda name: (-values[name], name))
+
+
 def against_champion(gain: Sequence[Figure], *, config: Config) -> list[Result]:
     """Judge whether the blend is not shown to be worse than the release of the day before.
 
@@ -502,9 +543,20 @@ def trusts_learned(results: pa.Table) -> bool:
     Args:
         results: `gate_results` rows of fit trial.
     """
-    return any(
-        row["gate"] == LEARNED_NOT_WORSE and row["status"] == "pass" for row in results.to_pylist()
-    )
+    return not falls_back(results) and _has(results, LEARNED_NOT_WORSE, "pass")
+
+
+def falls_back(results: pa.Table) -> bool:
+    """Return whether the trial's blend was worse than its best source, which then stands alone.
+
+    Args:
+        results: `gate_results` rows of fit trial.
+    """
+    return _has(results, BEST_SOURCE, "fail")
+
+
+def _has(results: pa.Table, gate: str, status: str) -> bool:
+    return any(row["gate"] == gate and row["status"] == status for row in results.to_pylist())
 
 
 def table(results: Sequence[Result]) -> pa.Table:

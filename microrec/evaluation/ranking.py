@@ -105,6 +105,26 @@ def measure(
     return figures
 
 
+def means(
+    lists: Mapping[str, pa.Table], truth: Truth, *, metric: str, config: Config
+) -> dict[str, float]:
+    """Return the mean of one metric over all evaluated users, by list.
+
+    Args:
+        lists: one row per (user, rank) by name, at least one.
+        truth: what is right.
+        metric: such as ndcg@20.
+        config: cuts.
+
+    Returns:
+        Means by name.
+    """
+    ranked = {name: matrix(rows, truth, k=max(config.ks)) for name, rows in lists.items()}
+    names, metrics, values = per_user(ranked, truth, config.ks)
+    of_lists = values[:, :, metrics.index(metric)].mean(axis=0)
+    return dict(zip(names, of_lists.tolist(), strict=True))
+
+
 def gain(
     lists: Mapping[str, pa.Table],
     truth: Truth,

@@ -15,13 +15,16 @@ BLEND = "blend"
 LEARNED, CLOSED_FORM = "learned", "closed_form"
 """Names of the final lists in the learned order and in that of the closed form; one of them is the blend."""
 
+BEST_SOURCE = "best_source"
+"""Name of the final lists that follow the most accurate source alone."""
+
 CHAMPION = "champion"
 """Name of the lists of the release of the day before."""
 
 DIFFERENCE = f"{BLEND}-minus-{FLOOR}"
 """Name of their paired difference."""
 
-OURS = frozenset({BLEND, LEARNED, CLOSED_FORM, CHAMPION, DIFFERENCE})
+OURS = frozenset({BLEND, LEARNED, CLOSED_FORM, BEST_SOURCE, CHAMPION, DIFFERENCE})
 """Names of figures that are of no source."""
 
 RELEASE = """

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from microrec.candidates.ranking import closed_form, learned_blend
+from microrec.candidates.ranking import learned_blend
 from microrec.core.array_types import Indices
 from microrec.evaluation import truth
-from microrec.pipeline import fit_tables
+from microrec.pipeline import fit_tables, fusing
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -107,7 +107,7 @@ def pairs_of(proposals: Proposals, tables: FitTables, users: Indices) -> learned
     return learned_blend.pairs(
         together,
         facts=read_facts(night, tables),
-        closed=night.recipe.section("candidates.blend", closed_form.Config),
+        closed=fusing.weights(night),
     )
 
 
@@ -117,7 +117,7 @@ def _pairs_in_blocks(
     """All that is proposed to consecutive users, a block of them at a time."""
     section = proposals.night.recipe.section
     config = section("candidates.hybrid", learned_blend.Config)
-    closed = section("candidates.blend", closed_form.Config)
+    closed = fusing.weights(proposals.night)
     for block in learned_blend.in_blocks(proposals.lists(users), size=config.block_users):
         yield learned_blend.pairs(block, facts=facts, closed=closed)
 

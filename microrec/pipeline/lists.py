@@ -16,6 +16,8 @@ from microrec.candidates.lists.diversity import Likeness
 from microrec.candidates.ranking import closed_form
 from microrec.core import fitted, knowledge
 from microrec.core.array_types import Indices, Int64s
+from microrec.evaluation.report import BEST_SOURCE, CLOSED_FORM, LEARNED
+from microrec.pipeline import fusing
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -71,7 +73,12 @@ class ListMaker:
         return fill.with_ids(rows, nodes=nodes, valid_until=valid_until)
 
     def select(
-        self, lists: Mapping[str, pa.Table], *, users: Indices, learned: pa.Table | None
+        self,
+        lists: Mapping[str, pa.Table],
+        *,
+        users: Indices,
+        learned: pa.Table | None,
+        weights: closed_form.Weights | None = None,
     ) -> pa.Table:
         """Make the lists of some users.
 
@@ -79,6 +86,7 @@ class ListMaker:
             lists: rows of `candidates` by source.
             users: user_idx [n_users] of everyone who gets a list.
             learned: rows of `candidates` in the learned order; None: the order of the closed form.
+            weights: of the closed form; those of the fit if left out.
 
         Returns:
             One row per (user, rank), see `fill.select`.
@@ -92,8 +100,36 @@ class ListMaker:
             known=self.tables.knowledge,
             ladder=self._ladder,
             k=self.night.config.k,
-            shaping=replace(self._shaping, learned=learned),
+            shaping=replace(
+                self._shaping, learned=learned, weights=weights or self._shaping.weights
+            ),
         )
+
+    def contestants(
+        self, lists: Mapping[str, pa.Table], *, users: Indices, best: str
+    ) -> dict[str, pa.Table]:
+        """Make the lists that may be released, of some users.
+
+        Args:
+            lists: rows of `candidates` by source.
+            users: user_idx [n_users] of everyone who gets a list.
+            best: the most accurate source.
+
+        Returns:
+            One row per (user, rank) each: of the closed form, of the best source alone, and of the learned blend if
+            there is one, by the names of `evaluation.report`.
+        """
+        prior = self.night.recipe.section("candidates.blend", closed_form.Config)
+        contestants = {
+            CLOSED_FORM: self.select(lists, users=users, learned=None),
+            BEST_SOURCE: self.select(
+                lists, users=users, learned=None, weights=closed_form.only(best, prior)
+            ),
+        }
+        if self._has_learned_order:
+            learned = self.proposals.learned_order()
+            contestants[LEARNED] = self.select(lists, users=users, learned=learned)
+        return contestants
 
     def fallback(self) -> pa.Table:
         """Return the lists for users nobody knows, one row per (segment, rank), see `ladder.fallback`."""
@@ -117,9 +153,9 @@ class ListMaker:
 
     @cached_property
     def _shaping(self) -> fill.Shaping:
-        """The recipe's weights, variety and exploration."""
+        """The fit's weights, the recipe's variety and exploration."""
         section = self.night.recipe.section
-        plain = fill.Shaping(section("candidates.blend", closed_form.Config))
+        plain = fill.Shaping(fusing.weights(self.night))
         varied = section("candidates.diversity", diversity.Config)
         explored = section("candidates.exploration", exploration.Config)
         if not varied.active and not explored.places:

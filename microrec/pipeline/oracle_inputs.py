@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from microrec.candidates.lists import diversity, exploration, ladder
-from microrec.candidates.ranking import closed_form, learned_blend
+from microrec.candidates.ranking import learned_blend
 from microrec.candidates.retrieval import exact as retrieval
 from microrec.config.recipe import ranked_by
 from microrec.config.settings import settings
@@ -30,7 +30,7 @@ from microrec.oracle.inputs import (
     integers,
     uploads,
 )
-from microrec.pipeline import networks
+from microrec.pipeline import fusing, networks
 from microrec.pipeline.night import Night
 
 
@@ -127,7 +127,7 @@ def _rules(night: Night, config: Config) -> Rules:
         depth=night.config.k * night.config.overfetch,
         trend_share=searched.trend_share,
         exact_up_to=searched.exact_up_to,
-        blend=section("candidates.blend", closed_form.Config),
+        blend=fusing.weights_of_everybody(night),
         ladder=section("candidates.ladder", ladder.Config),
         diversity=section("candidates.diversity", diversity.Config),
         exploration=section("candidates.exploration", exploration.Config),

@@ -39,6 +39,9 @@ from microrec.models import registry
 from microrec.models.clip import clip_interest
 from microrec.models.inputs import graph_arrays
 from microrec.models.sequence import exposures
+from microrec.pipeline import fit_tables, fusing
+from microrec.pipeline.night import Night
+from microrec.pipeline.proposals import Proposals
 from microrec.plots import data
 from microrec.release import reader, retention, rollback
 from microrec.tables import arrow
@@ -244,6 +247,44 @@ def test_night_end_publishes_a_release(warehouse: arrow.Warehouse) -> None:
     assert gain["low"] > 0
     assert gain["n"] == N_USERS
     release.verify()
+
+
+def test_fusion_weights_final_fit_has_the_trials_for_everybody(
+    warehouse: arrow.Warehouse,
+) -> None:
+    night()
+    of_fold: dict[int, list[dict]] = {0: [], 1: [], 2: []}
+    for row in warehouse.read("fusion_weights", day=DAY, fit="trial").to_pylist():
+        of_fold[row["fold"]].append(row)
+    assert all(
+        {row["source"] for row in rows} >= {"popularity", "content"} for rows in of_fold.values()
+    )
+    final = warehouse.read("fusion_weights", day=DAY, fit="final").to_pylist()
+    assert final == [row | {"fit": "final"} for row in of_fold[0]]
+
+
+def test_fusion_weights_blend_below_its_best_source_final_fit_follows_that_source(
+    warehouse: arrow.Warehouse,
+) -> None:
+    night()
+    results = warehouse.read("gate_results", day=DAY, fit="trial").to_pylist()
+    failed = [row | {"status": "fail"} if row["gate"] == "best_source" else row for row in results]
+    assert failed != results
+    rows = pa.Table.from_pylist(failed).drop_columns(["day", "fit"])
+    warehouse.write("gate_results", rows, day=DAY, fit="trial")
+    final = Night.open(DAY, fit="final")
+    fusing.write(final, fit_tables.read(final), Proposals.open(final))
+    weights = fusing.weights_of_everybody(final)
+    values = {
+        row["name"]: row["value"]
+        for row in warehouse.read("metrics", day=DAY, stage="evaluation").to_pylist()
+        if (row["metric"], row["slice"]) == ("ndcg@20", "all")
+    }
+    sources = final.config.sources
+    best = max(sorted(sources), key=lambda source: values[source])
+    assert {source: weights.chosen(source).warm for source in sources} == {
+        source: float(source == best) for source in sources
+    }
 
 
 def test_night_end_repeated_keeps_digests_and_latest(

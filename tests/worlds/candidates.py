@@ -202,6 +202,12 @@ def learned(generator: np.random.Generator, sources: dict[str, pa.Table]) -> pa.
 
 
 def newcomers(generator: np.random.Generator, made: dict) -> np.ndarray:
-    """None, some or all of the eligible videos, in any order."""
-    eligible = np.flatnonzero(made["videos"]["eligible"].to_numpy(zero_copy_only=False))
-    return generator.permutation(eligible)[: generator.integers(0, 2 * len(eligible) + 1)]
+    """None, some or all of the eligible videos that are published, in any order."""
+    end = MIDNIGHT + dt.timedelta(days=1)
+    eligible = [
+        video["video_idx"]
+        for video in made["videos"].to_pylist()
+        if video["eligible"] and (video["published_at"] is None or video["published_at"] < end)
+    ]
+    drawn = generator.permutation(np.array(eligible, dtype=np.int64))
+    return drawn[: generator.integers(0, 2 * len(eligible) + 1)]

@@ -60,7 +60,7 @@ class Discovery:
 class Shaping:
     """What makes one list of the sources' many."""
 
-    weights: closed_form.Config
+    weights: closed_form.Weights
     """The closed form."""
     learned: pa.Table | None = None
     """`candidates` rows of `hybrid`, in place of the closed form's order."""

@@ -4,19 +4,19 @@
     w_s(n)      = warm_s * n / (n + kappa) + cold_s * kappa / (n + kappa)
 
 n_u = the user's positive edges in the fit. Reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009; the
-weights by history are ours. A source that is absent adds nothing.
+weights by history are ours, and fitted to the held-out day by `ranking.fusion`. A source that is absent adds nothing.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from microrec.core.array_types import Float64s, Indices, Int32s
+from microrec.core.array_types import Float64s, Indices, Int32s, Int64s
 from microrec.core.columns import column
 
 Share = Annotated[float, Field(ge=0)]
@@ -49,8 +49,29 @@ class Weight(BaseModel):
     """Weight at no history."""
 
 
+class Weights(Protocol):
+    """What the closed form needs to know: constants, and the weight of a source for each user."""
+
+    @property
+    def c(self) -> float:
+        """Flattens the difference between the first ranks."""
+
+    @property
+    def block_cells(self) -> int:
+        """(user, video) cells fused at a time."""
+
+    def weight(self, source: str, *, users: Indices, history: Indices) -> Float64s:
+        """Return the weight of a source for users.
+
+        Args:
+            source: name of the source.
+            users: user_idx. [n_users]
+            history: positive edges of each of them. [n_users]
+        """
+
+
 class Config(BaseModel):
-    """How sources are fused."""
+    """How sources are fused: the recipe's weights, the same for all users of a history."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,19 +92,90 @@ class Config(BaseModel):
     block_cells: PositiveInt = 4_000_000
     """(user, video) cells fused at a time, about 26 bytes each; does not change the lists."""
 
-    def weight(self, source: str, history: Indices) -> Float64s:
+    def weight(self, source: str, *, users: Indices, history: Indices) -> Float64s:
         """Return the weight of a source for users by the length of their histories.
 
         Args:
             source: name of the source.
+            users: user_idx, of no account here. [n_users]
             history: positive edges of each user. [n_users]
 
         Returns:
             Weights between the source's cold and its warm weight. [n_users]
         """
-        chosen = self.weights.get(source, self.other)
+        chosen = self.chosen(source)
         warmth = history / (history + self.kappa)
         return np.asarray(chosen.warm * warmth + chosen.cold * (1.0 - warmth), dtype=np.float64)
+
+    def chosen(self, source: str) -> Weight:
+        """Return the two weights of a source."""
+        return self.weights.get(source, self.other)
+
+
+def fitted(prior: Config, weights: Mapping[str, Weight]) -> Config:
+    """Return the closed form with other weights; a source that they do not name has none.
+
+    Args:
+        prior: for its constants.
+        weights: by source.
+    """
+    nothing = Weight(warm=0.0, cold=0.0)
+    return prior.model_copy(update={"weights": dict(weights), "other": nothing})
+
+
+def only(source: str, prior: Config) -> Config:
+    """Return the closed form that follows one source alone.
+
+    Args:
+        source: its name.
+        prior: for its constants.
+    """
+    return fitted(prior, {source: Weight(warm=1.0, cold=1.0)})
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """Weights by fold of users: those of a fold are fitted on the other folds' feedback."""
+
+    folds: tuple[Config, ...]
+    """Of each fold, fold 1 first; their constants are the same."""
+
+    @property
+    def c(self) -> float:
+        """Flattens the difference between the first ranks."""
+        return self.folds[0].c
+
+    @property
+    def block_cells(self) -> int:
+        """(user, video) cells fused at a time."""
+        return self.folds[0].block_cells
+
+    def weight(self, source: str, *, users: Indices, history: Indices) -> Float64s:
+        """Return the weight of a source for users by their fold and the length of their histories.
+
+        Args:
+            source: name of the source.
+            users: user_idx. [n_users]
+            history: positive edges of each of them. [n_users]
+
+        Returns:
+            Weights. [n_users]
+        """
+        of_folds = [fold.weight(source, users=users, history=history) for fold in self.folds]
+        return np.stack(of_folds)[fold_of(users, len(self.folds)) - 1, np.arange(len(users))]
+
+
+def fold_of(users: Indices, n_folds: int) -> Int64s:
+    """Return the fold of users, from 1 to `n_folds`.
+
+    Args:
+        users: user_idx. [n_users]
+        n_folds: number of folds.
+
+    Returns:
+        Numbers of folds. [n_users]
+    """
+    return np.asarray(users, dtype=np.int64) % n_folds + 1
 
 
 @dataclass(frozen=True)
@@ -154,7 +246,7 @@ def fuse(
     users: Indices,
     history: Indices,
     n_videos: int,
-    config: Config,
+    config: Weights,
 ) -> Fused:
     """Fuse the sources for a block of users; the largest share names the source, ties by name.
 
@@ -175,7 +267,8 @@ def fuse(
     best = np.zeros(shape, dtype=np.int32)
     for position, name in enumerate(sorted(sources)):
         rows, videos, ranks, _ = sources[name].of(users)
-        given = config.weight(name, history)[rows] / (config.c + ranks)
+        weight = config.weight(name, users=users, history=history)
+        given = weight[rows] / (config.c + ranks)
         points[rows, videos] += given
         stronger = given > largest[rows, videos]
         rows = rows[stronger]

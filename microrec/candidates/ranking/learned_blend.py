@@ -189,7 +189,7 @@ def in_blocks(sources: Mapping[str, pa.Table], *, size: int) -> Iterator[dict[st
         yield block
 
 
-def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: closed_form.Config) -> Pairs:
+def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: closed_form.Weights) -> Pairs:
     """Return every pair that some source proposes, with its features.
 
     Args:
@@ -210,7 +210,7 @@ def pairs(sources: Mapping[str, pa.Table], *, facts: Facts, closed: closed_form.
         at = np.searchsorted(key, pack(column(rows, "user_idx"), column(rows, "video_idx")))
         given = np.zeros(len(key))
         given[at] = 1.0 / (closed.c + column(rows, "rank"))
-        points += closed.weight(name, facts.history[user]) * given
+        points += closed.weight(name, users=user, history=facts.history[user]) * given
         columns += [given, _standard(at, column(rows, "score").astype(np.float64), start)]
     columns += [points, np.minimum(facts.history[user], MOST_HISTORY), *facts.video[video].T]
     values = np.stack(columns, axis=1).astype(np.float32)
@@ -360,7 +360,7 @@ def effects(booster: lightgbm.Booster, candidates: Pairs) -> dict[str, Float64s]
 
 
 def closed_effects(
-    candidates: Pairs, closed: closed_form.Config, *, history: Indices
+    candidates: Pairs, closed: closed_form.Weights, *, history: Indices
 ) -> dict[str, Float64s]:
     """Return the points each source adds to each pair in the closed form.
 
@@ -372,11 +372,12 @@ def closed_effects(
     Returns:
         Points by source. [n_pairs] each
     """
-    return {
-        name: closed.weight(name, history[candidates.user]) * candidates.values[:, feature]
-        for name in candidates.sources
-        for feature in [candidates.names.index(f"points_{name}")]
-    }
+    users = candidates.user
+    effects = {}
+    for name in candidates.sources:
+        points = candidates.values[:, candidates.names.index(f"points_{name}")]
+        effects[name] = closed.weight(name, users=users, history=history[users]) * points
+    return effects
 
 
 def weights(

@@ -245,14 +245,13 @@ def kept(value: str, expression: Expression, kind: pa.DataType) -> tuple[str, st
     return f"CASE WHEN {attempt} IS NULL THEN {lost} ELSE {attempt}.v END", f"{attempt} IS NULL"
 
 
-def arrival_day(binder: Binder, wanted: Wanted, event_time: str | None, timezone: str) -> str:
+def arrival_day(binder: Binder, wanted: Wanted, event_time: str | None) -> str:
     """Return the SQL of the day under which a row is delivered, null where it cannot be told.
 
     Args:
         binder: of the file.
         wanted: the mapping.
         event_time: SQL of the row's time as landing text; None if the table has none.
-        timezone: whose days they are.
 
     Raises:
         LandingError: the rule is no date or expression, or the table has no time.
@@ -266,7 +265,7 @@ def arrival_day(binder: Binder, wanted: Wanted, event_time: str | None, timezone
         raise LandingError(
             f"{wanted.table}: the rows have no time that says on which day they arrived; say --day-of YYYY-MM-DD"
         )
-    return f"CAST(timezone({text(timezone)}, {instant(event_time)}) AS DATE)"
+    return f"CAST(timezone('UTC', {instant(event_time)}) AS DATE)"
 
 
 def instant(value: str) -> str:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from microrec.config.settings import settings
-from microrec.core import days, messages
+from microrec.core import messages
 from microrec.errors import LandingError
 from microrec.landing import zone
 from microrec.landing.importers import expressions, sources
@@ -44,8 +44,6 @@ class Report:
     """What an import read, wrote and left out; of a dry run, what it would."""
 
     table: str
-    timezone: str = days.UTC
-    """Whose days the days of arrival are."""
     read: dict[str, int] = field(default_factory=dict)
     """Rows by source file."""
     filtered: dict[str, int] = field(default_factory=dict)
@@ -79,7 +77,6 @@ def import_files(
     mapping: Mapping,
     landing: str,
     *,
-    timezone: str = days.UTC,
     replace: bool = False,
     dry_run: bool = False,
 ) -> Report:
@@ -89,7 +86,6 @@ def import_files(
         files: paths or patterns.
         mapping: what becomes of their columns.
         landing: root of the landing zone.
-        timezone: whose days are the days of arrival (`[night] timezone` of the recipe).
         replace: whether files of earlier deliveries of the same sources may be replaced.
         dry_run: whether to write nothing.
 
@@ -102,7 +98,7 @@ def import_files(
     """
     paths = sources.expanded(files)
     promised = contract.load(settings().schemas, mapping.table)
-    report = Report(mapping.table, timezone)
+    report = Report(mapping.table)
     names = _file_names(paths)
     drafts: list[_Draft] = []
     try:
@@ -160,9 +156,7 @@ class _Staged:
             bound = binder.bind(mapping.where, "where")
             used |= {*bound.inputs}
             condition = f"coalesce(CAST({bound.sql} AS BOOLEAN), false)"
-        day = expressions.arrival_day(
-            binder, mapping, values.get(TIMES.get(self._table, "")), report.timezone
-        )
+        day = expressions.arrival_day(binder, mapping, values.get(TIMES.get(self._table, "")))
         selected += [f"{condition} AS kept", f"{day} AS day"]
         report.expressions |= wanted
         report.unused[str(source.path)] = tuple(c for c in source.columns if c not in used)
@@ -181,21 +175,21 @@ class _Staged:
         )
         report.read[path] = n_read
         report.filtered[path] = n_read - n_kept
-        by_day = dict(
+        days = dict(
             self._connection.execute(
                 "SELECT day, count(*) FROM staged WHERE kept AND day IS NOT NULL GROUP BY day ORDER BY day"
             ).fetchall()
         )
         if n_undated:
-            if not by_day:
+            if not days:
                 raise LandingError(
                     f"{path}: {n_undated} row(s), and none has a readable day; {self._time()}"
                 )
-            last = max(by_day)
+            last = max(days)
             self._connection.execute("UPDATE staged SET day = ? WHERE day IS NULL", [last])
-            by_day[last] += n_undated
+            days[last] += n_undated
         report.undated += n_undated
-        report.written.update(by_day)
+        report.written.update(days)
         for column in self._columns:
             self._count_column(column, report)
 

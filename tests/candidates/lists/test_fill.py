@@ -125,7 +125,8 @@ def test_fill_rows_name_the_largest_source_and_its_rank(world: dict) -> None:
             continue
         user, of = row["user_idx"], ranks[row["user_idx"], row["video_idx"]]
         assert row["source_rank"] == of[row["source"]]
-        given_ = {n: weights.weight(n, history[[user]])[0] / (weights.c + of[n]) for n in of}
+        own = {"users": np.array([user]), "history": history[[user]]}
+        given_ = {n: weights.weight(n, **own)[0] / (weights.c + of[n]) for n in of}
         assert row["source"] == min(given_, key=lambda name: (-given_[name], name))
 
 

@@ -53,7 +53,7 @@ def test_weights_shift_to_neighbours_with_history() -> None:
         ("video_neighbours", 1),
         ("preference_gcn", 1),
     ):
-        weights = CONFIG.weight(source, history)
+        weights = CONFIG.weight(source, users=np.arange(len(history)), history=history)
         assert (np.diff(weights) * direction > 0).all(), source
         assert weights[0] == CONFIG.weights[source].cold
         assert weights[5] == pytest.approx(
@@ -73,7 +73,7 @@ def test_blend_warm_user_is_led_by_neighbours_and_cold_by_popularity() -> None:
 
 
 def test_blend_unknown_source_has_the_weight_and_reason_of_others() -> None:
-    assert CONFIG.weight("zebra", np.array([0])) == CONFIG.other.cold
+    assert CONFIG.weight("zebra", users=np.array([3]), history=np.array([0])) == CONFIG.other.cold
     assert closed_form.reason("zebra") == closed_form.OTHER_REASON
     assert closed_form.reason("content") != closed_form.OTHER_REASON
 

@@ -209,12 +209,6 @@ def test_import_files_times_without_a_zone_are_of_the_mapping(
     assert values(landing, "started_at") == [utc]
 
 
-def test_import_files_arrival_days_are_of_the_recipes_zone(tmp_path: Path, landing: str) -> None:
-    path = written(tmp_path / "log.csv", "u,v,at\n1,2,2026-03-04T20:00:00Z\n")
-    table.import_files([str(path)], minimal(), landing, timezone="Asia/Shanghai")
-    assert list(delivered(landing)) == [MARCH_5]
-
-
 def test_import_files_order_of_pairs_becomes_time(tmp_path: Path, landing: str) -> None:
     path = written(tmp_path / "pairs.tsv", "a\tx\na\ty\nb\tx\na\tz\n")
     mapping = Mapping.model_validate(
