@@ -113,7 +113,9 @@ def inspect(landing: options.Landing, day: job.Day, as_json: options.AsJson = Fa
 
     night = recipe.current()
     labels = night.section("events", Config).model_dump(include=set(Thresholds.__annotations__))
-    thresholds = Thresholds(lateness_days=night.night.lateness_days, **labels)
+    thresholds = Thresholds(
+        lateness_days=night.night.lateness_days, timezone=night.night.timezone, **labels
+    )
     limits = night.section("landing", Limits)
     report = inspection.inspect(str(landing), day, thresholds=thresholds, limits=limits)
     if as_json:

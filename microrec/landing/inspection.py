@@ -56,7 +56,7 @@ class Inspection:
             },
         )
         self._connection.execute("SET TimeZone = 'UTC'")
-        self._connection.execute(verdicts.MACROS)
+        self._connection.execute(verdicts.macros(thresholds.timezone))
         self.files = [row for table in zone.TABLES for row in self._load(table)]
         self._connection.execute(verdicts.videos())
         self._connection.execute(verdicts.interactions(thresholds))
@@ -121,9 +121,9 @@ class Inspection:
         )
 
     def days(self) -> list[dict[str, Any]]:
-        """Count accepted viewings by the UTC day on which they began, with the first and last instant."""
+        """Count accepted viewings by the day on which they began, with the first and last instant."""
         return self._rows(
-            "SELECT CAST(started_at AS DATE) AS day, count(*) AS viewings, min(started_at) AS first, max(started_at) AS"
+            "SELECT event_day(started_at) AS day, count(*) AS viewings, min(started_at) AS first, max(started_at) AS"
             f" last FROM judged_interactions WHERE day = DATE '{self._day}' AND rule IS NULL GROUP BY ALL ORDER BY ALL"
         )
 
@@ -175,8 +175,8 @@ class Inspection:
         label = verdicts.feedback(self._thresholds)
         (row,) = self._rows(
             f"SELECT count(*) AS viewings, count(DISTINCT user_id) AS users, count(DISTINCT video_id) AS videos,"
-            f" count(*) FILTER ({label} = 'positive') AS positives, count(DISTINCT CAST(started_at AS DATE)) AS days,"
-            f" count(DISTINCT user_id) FILTER ({label} = 'positive' AND CAST(started_at AS DATE) = DATE '{self._day}')"
+            f" count(*) FILTER ({label} = 'positive') AS positives, count(DISTINCT event_day(started_at)) AS days,"
+            f" count(DISTINCT user_id) FILTER ({label} = 'positive' AND event_day(started_at) = DATE '{self._day}')"
             " AS users_with_a_positive_on_the_day FROM judged_interactions WHERE rule IS NULL"
         )
         (videos,) = self._rows(

@@ -9,6 +9,8 @@ the line, from 1), `line`, `unread` (the rule by which the record cannot be read
 
 from dataclasses import dataclass
 
+from microrec.core.days import UTC
+
 FLAGS = ("liked", "shared", "followed", "commented", "disliked")
 MAX_ID = 512
 BLANKS = (
@@ -32,33 +34,44 @@ class Thresholds:
     completed_ratio: float
     long_watch_ms: int
     skip_ms: int
+    timezone: str = UTC
 
 
-MACROS = f"""
-CREATE OR REPLACE TEMP MACRO filled(x) AS CASE WHEN trim(x) <> '' THEN x END;
+def macros(timezone: str) -> str:
+    """Return the statements that define the readers of `microrec.events.parse`.
+
+    Args:
+        timezone: of the recipe. In an hour that comes twice, DuckDB may choose the other instant than Spark.
+    """
+    is_utc = timezone == UTC
+    local = "x" if is_utc else f"timezone('UTC', timezone('{timezone}', x))"
+    there = "x" if is_utc else f"timezone('{timezone}', timezone('UTC', x))"
+    return f"""
+CREATE OR REPLACE TEMP MACRO filled(x) AS CASE WHEN trim(x, ' ') <> '' THEN x END;
 CREATE OR REPLACE TEMP MACRO trimmed_id(x) AS trim(x, '{BLANKS}');
 CREATE OR REPLACE TEMP MACRO unprinted(x) AS coalesce(regexp_matches(trimmed_id(x), '{UNPRINTED}'), false);
 CREATE OR REPLACE TEMP MACRO identifier(x) AS
   CASE WHEN trimmed_id(x) <> '' AND NOT unprinted(x) THEN trimmed_id(x) END;
-CREATE OR REPLACE TEMP MACRO timed(x) AS regexp_full_match(upper(trim(x)), '{_DATE}{_CLOCK}{_OFFSET}')
-  AND NOT regexp_matches(trim(x), '^(0000|0001.*\\+|9999-..-..[tT ][^-]*-)');
+CREATE OR REPLACE TEMP MACRO timed(x) AS regexp_full_match(upper(trim(x, ' ')), '{_DATE}{_CLOCK}{_OFFSET}')
+  AND NOT regexp_matches(trim(x, ' '), '^(0000|0001.*\\+|9999-..-..[tT ][^-]*-)');
+CREATE OR REPLACE TEMP MACRO of_zone(x) AS {local};
+CREATE OR REPLACE TEMP MACRO event_day(x) AS CAST({there} AS DATE);
 CREATE OR REPLACE TEMP MACRO instant(x) AS CASE
-  WHEN timed(x) AND regexp_matches(upper(trim(x)), '(Z|[+-]\\d\\d:?\\d\\d)$')
-    THEN timezone('UTC', TRY_CAST(upper(trim(x)) AS TIMESTAMPTZ))
-  WHEN timed(x) THEN TRY_CAST(upper(trim(x)) AS TIMESTAMP)
-  WHEN regexp_full_match(trim(x), '\\d{{12,13}}') THEN make_timestamp(TRY_CAST(trim(x) AS BIGINT) * 1000) END;
+  WHEN timed(x) AND regexp_matches(upper(trim(x, ' ')), '(Z|[+-]\\d\\d:?\\d\\d)$')
+    THEN timezone('UTC', TRY_CAST(upper(trim(x, ' ')) AS TIMESTAMPTZ))
+  WHEN timed(x) THEN of_zone(TRY_CAST(upper(trim(x, ' ')) AS TIMESTAMP))
+  WHEN regexp_full_match(trim(x, ' '), '\\d{{12,13}}') THEN make_timestamp(TRY_CAST(trim(x, ' ') AS BIGINT) * 1000) END;
 CREATE OR REPLACE TEMP MACRO instant_or_date(x) AS coalesce(instant(x), CASE
-  WHEN regexp_full_match(trim(x), '{_DATE}') AND NOT starts_with(trim(x), '0000')
-    THEN TRY_CAST(trim(x) AS TIMESTAMP) END);
-CREATE OR REPLACE TEMP MACRO whole_number(x) AS CASE WHEN regexp_full_match(trim(x), '[+-]?0*\\d{{1,15}}(\\.0+)?')
-  THEN TRY_CAST(regexp_replace(trim(x), '\\.0+$', '') AS BIGINT) END;
+  WHEN regexp_full_match(trim(x, ' '), '{_DATE}') AND NOT starts_with(trim(x, ' '), '0000')
+    THEN of_zone(TRY_CAST(trim(x, ' ') AS TIMESTAMP)) END);
+CREATE OR REPLACE TEMP MACRO whole_number(x) AS CASE WHEN regexp_full_match(trim(x, ' '), '[+-]?0*\\d{{1,15}}(\\.0+)?')
+  THEN TRY_CAST(regexp_replace(trim(x, ' '), '\\.0+$', '') AS BIGINT) END;
 CREATE OR REPLACE TEMP MACRO length_ms(x) AS
   CASE WHEN whole_number(x) BETWEEN -2147483648 AND 2147483647 THEN whole_number(x) END;
-CREATE OR REPLACE TEMP MACRO flag(x) AS CASE WHEN lower(trim(x)) IN ('1', 'true', '1.0') THEN true
-  WHEN lower(trim(x)) IN ('0', 'false', '0.0') THEN false END;
+CREATE OR REPLACE TEMP MACRO flag(x) AS CASE WHEN lower(trim(x, ' ')) IN ('1', 'true', '1.0') THEN true
+  WHEN lower(trim(x, ' ')) IN ('0', 'false', '0.0') THEN false END;
 CREATE OR REPLACE TEMP MACRO unreadable(x, y) AS filled(x) IS NOT NULL AND y IS NULL;
 """
-"""Readers of `microrec.events.parse`."""
 
 
 def _first(rules: list[tuple[str, str]]) -> str:
@@ -76,7 +89,7 @@ def _any(*conditions: str) -> str:
 
 def _of_a_line(thresholds: Thresholds) -> list[tuple[str, str]]:
     refuses = "true" if thresholds.unmeasured == "refuse" else "false"
-    days_late = "date_diff('day', CAST(started_at AS DATE), day)"
+    days_late = "date_diff('day', event_day(started_at), day)"
     return [
         ("unreadable_id", _any(*[f"unprinted(raw_{n})" for n in ("user_id", "video_id", "event_id")])),
         ("long_value", _any(_too_long("user_id", "video_id", "session_id", "surface", "event_id"))),
@@ -143,7 +156,7 @@ CREATE OR REPLACE TABLE judged_interactions AS
 WITH sound AS (
   SELECT *, sha256({_content()}) AS content FROM ruled_interactions WHERE rule IS NULL),
 named AS (SELECT *, coalesce(event_id, content) AS identity, -coalesce(watch_ms, -1) AS shorter,
-    {{'u': user_id, 'v': video_id, 'd': CAST(started_at AS DATE)}} AS viewing FROM sound),
+    {{'u': user_id, 'v': video_id, 'd': event_day(started_at)}} AS viewing FROM sound),
 several AS (
   SELECT * FROM named WHERE identity IN (SELECT identity FROM named GROUP BY identity HAVING count(*) > 1)),
 compared AS (
@@ -233,7 +246,7 @@ def features(table: str) -> str:
         ties: tuple[str, ...] = ("start_ms", "end_ms")
         return _whole_vectors(table, typed, "video_id, clip_no", "'clip'", ties, _CLIP_VECTORS)
     typed = (
-        "encoder_version AS raw_encoder_version, lower(trim(modality)) AS modality,"
+        "encoder_version AS raw_encoder_version, lower(trim(modality, ' ')) AS modality,"
         " filled(encoder_version) AS encoder_version"
     )
     ties = ("encoder_version",)
@@ -277,7 +290,7 @@ def requests() -> str:
 CREATE OR REPLACE TABLE judged_privacy_requests AS
 WITH typed AS (
   SELECT day, file, number, line, unread, user_id AS raw_user_id, identifier(user_id) AS user_id,
-    lower(trim(kind)) AS kind, instant(requested_at) AS requested_at
+    lower(trim(kind, ' ')) AS kind, instant(requested_at) AS requested_at
   FROM raw_privacy_requests)
 SELECT *, {_first(rules)} AS rule FROM typed
 """

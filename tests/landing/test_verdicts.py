@@ -66,11 +66,13 @@ def changes(table: str) -> list[dict[str, Any]]:
     return rows
 
 
-def in_duckdb(table: str, rows: list[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
+def in_duckdb(
+    table: str, rows: list[dict[str, Any]], timezone: str = "UTC"
+) -> duckdb.DuckDBPyConnection:
     """The rows as `lines` would load them."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(verdicts.MACROS)
+    connection.execute(verdicts.macros(timezone))
     for name in COLUMNS:
         lines.create(connection, contract.load(HOME / "schemas", name))
     complete = [
@@ -114,10 +116,10 @@ KNOWN = [
 
 
 def interactions_by_spark(
-    spark: SparkSession, rows: list[dict[str, Any]], config: Config
+    spark: SparkSession, rows: list[dict[str, Any]], config: Config, timezone: str = "UTC"
 ) -> dict[int, Any]:
     judged = rules.judge(
-        parse.interactions(event_lines.lines(spark, *numbered(rows))),
+        parse.interactions(event_lines.lines(spark, *numbered(rows)), timezone),
         event_lines.states(spark, *KNOWN),
         days=[MONDAY],
         config=config,
@@ -126,8 +128,10 @@ def interactions_by_spark(
     return {int(row.line): row.rule for row in judged.select("line", "rule").collect()}
 
 
-def interactions_by_sql(rows: list[dict[str, Any]], config: Config) -> dict[int, Any]:
-    connection = in_duckdb("raw_interactions", rows)
+def interactions_by_sql(
+    rows: list[dict[str, Any]], config: Config, timezone: str = "UTC"
+) -> dict[int, Any]:
+    connection = in_duckdb("raw_interactions", rows, timezone)
     connection.execute(
         "CREATE TABLE states (video_id VARCHAR, since DATE, until DATE, duration_ms BIGINT)"
     )
@@ -136,13 +140,17 @@ def interactions_by_sql(rows: list[dict[str, Any]], config: Config) -> dict[int,
     return ruled(connection, "judged_interactions", f"day = DATE '{MONDAY}'")
 
 
-@pytest.mark.parametrize("unmeasured", ["refuse", "neutral"])
-def test_rules_of_viewings_agree_on_odd_values(spark: SparkSession, unmeasured: Any) -> None:
+@pytest.mark.parametrize(
+    ("unmeasured", "timezone"), [("refuse", "UTC"), ("neutral", "UTC"), ("refuse", "Asia/Shanghai")]
+)
+def test_rules_of_viewings_agree_on_odd_values(
+    spark: SparkSession, unmeasured: Any, timezone: str
+) -> None:
     config = Config(unmeasured=unmeasured)
     rows = changes("raw_interactions")
     rows += [{"video_id": "endless", "duration_ms": value} for value in ("0", None, "9", "-9")]
-    sql = interactions_by_sql(rows, config)
-    assert not differences(rows, sql, interactions_by_spark(spark, rows, config))
+    sql = interactions_by_sql(rows, config, timezone)
+    assert not differences(rows, sql, interactions_by_spark(spark, rows, config, timezone))
     assert len(set(sql.values())) > 10
 
 
