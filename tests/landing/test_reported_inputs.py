@@ -1,0 +1,111 @@
+"""Small inputs that users of comparable systems reported: what is right of each, from the file to the verdict."""
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from microrec.errors import LandingError
+from microrec.events import catalogue, parse
+from microrec.landing import readers, zone
+
+pytestmark = pytest.mark.spark
+
+DAY = dt.date(2026, 1, 5)
+AT = "2026-01-05T10:00:00Z"
+
+
+def lay(place: Path, table: str, kind: str, content: bytes = b"") -> Path:
+    path = zone.path_of(str(place), table, DAY, kind=kind)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def viewings(spark: SparkSession, place: Path) -> list[tuple[str | None, str | None]]:
+    """User and reading fault of each delivered viewing, sorted."""
+    lines = readers.read_days(spark, str(place), "raw_interactions", [DAY])
+    rows = parse.interactions(lines).select("user_id", "unread_by").collect()
+    return sorted(((row.user_id, row.unread_by) for row in rows), key=str)
+
+
+def test_caption_with_line_breaks_withdraws_no_other_video(
+    spark: SparkSession, place: Path
+) -> None:
+    caption = "hello\nv2,9000,1,0\nworld"
+    text = f'video_id,caption,duration_ms,eligible\nv1,"{caption}",9000,1\nv2,fine,9000,1\nv3,x,9000,1\n'
+    lay(place, "raw_videos", "csv", text.encode())
+    delivered = readers.read_through(spark, str(place), "raw_videos", DAY)
+    videos = catalogue.videos(catalogue.judge_videos(delivered)).collect()
+    assert {row.video_id: (row.caption, row.eligible) for row in videos} == {
+        "v1": (caption, True),
+        "v2": ("fine", True),
+        "v3": ("x", True),
+    }
+
+
+def test_half_characters_are_refused_and_join_no_users(spark: SparkSession, place: Path) -> None:
+    ids = (r"a\ud83d", r"a\ud83c", "a?")
+    lines = [
+        f'{{"user_id":"{user}","video_id":"v1","started_at":"{AT}","watch_ms":{n}}}\n'
+        for n, user in enumerate(ids)
+    ]
+    lay(place, "raw_interactions", "jsonl", "".join(lines).encode())
+    assert viewings(spark, place) == [
+        ("a?", None),
+        (None, "unreadable_id"),
+        (None, "unreadable_id"),
+    ]
+
+
+def test_array_of_viewings_is_refused_by_name(spark: SparkSession, place: Path) -> None:
+    rows = [
+        {"user_id": f"u{n}", "video_id": "v1", "started_at": AT, "watch_ms": n} for n in range(5)
+    ]
+    lay(place, "raw_interactions", "jsonl", (json.dumps(rows) + "\n").encode())
+    with pytest.raises(LandingError, match=r"raw_interactions.*2026-01-05.*part-0\.jsonl.*array"):
+        viewings(spark, place)
+
+
+def test_line_of_many_commas_costs_that_line(spark: SparkSession, place: Path) -> None:
+    header = "user_id,video_id,started_at,watch_ms"
+    text = f"{header}\nu1,v1,{AT},5000\n{',' * 30_000}\n"
+    lay(place, "raw_interactions", "csv", text.encode())
+    assert viewings(spark, place) == [("u1", None), (None, "malformed_line")]
+
+
+def columns(users: pa.Array) -> pa.Table:
+    at = pa.array([dt.datetime.fromisoformat(AT)] * len(users), pa.timestamp("us", "UTC"))
+    watch = pa.array([5000] * len(users), pa.int64())
+    names = ["user_id", "video_id", "started_at", "watch_ms"]
+    return pa.table([users, pa.array(["v1"] * len(users)), at, watch], names=names)
+
+
+@pytest.mark.parametrize(
+    "options", [{"compression": "brotli"}, {"use_deprecated_int96_timestamps": True}]
+)
+def test_parquet_as_other_writers_leave_it_is_read(
+    spark: SparkSession, place: Path, options: dict[str, object]
+) -> None:
+    path = lay(place, "raw_interactions", "parquet")
+    pq.write_table(columns(pa.array(["u1", "u2"])), path, **options)
+    assert viewings(spark, place) == [("u1", None), ("u2", None)]
+    lines = readers.read_days(spark, str(place), "raw_interactions", [DAY])
+    assert {row.started_at for row in parse.interactions(lines).collect()} == {
+        dt.datetime(2026, 1, 5, 10)
+    }
+
+
+def test_ids_that_are_inexact_numbers_join_no_users(spark: SparkSession, place: Path) -> None:
+    users = pa.array([1234567890123456768.0, 1234567890123456896.0, 17.0, 100000.0])
+    pq.write_table(columns(users), lay(place, "raw_interactions", "parquet"))
+    assert viewings(spark, place) == [
+        ("100000", None),
+        ("17", None),
+        (None, "inexact_id"),
+        (None, "inexact_id"),
+    ]
