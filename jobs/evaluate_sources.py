@@ -15,7 +15,7 @@ import numpy as np
 
 from microrec.evaluation import contest, gate, ranking, report, truth
 from microrec.evaluation.subjects import by_idx
-from microrec.pipeline import arrival_figures, fit_tables, last_release, promotion
+from microrec.pipeline import absence, arrival_figures, fit_tables, last_release, promotion
 from microrec.pipeline.lists import ListMaker
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -55,7 +55,8 @@ def main(day: job.Day) -> None:
     )
     judged += gate.check(blend, config=asks)
     judged.append(gate.better_than_popularity(figures, config=asks))
-    judged += [gate.alive(candidates), gate.plausible(figures, config=asks)]
+    judged += gate.alive(candidates, absent=absence.absent_models(night))
+    judged.append(gate.plausible(figures, config=asks))
     values_before = last_release.metric_values(night, asks.metric)
     judged.append(gate.steady(figures, values_before, config=asks))
     judged += gate.guardrails(figures, churn=churn, config=asks)

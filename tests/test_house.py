@@ -37,6 +37,7 @@ TESTED_ELSEWHERE = {
     "oracle/inputs": "test_oracle.py",
     "oracle/lists": "test_oracle.py",
     "oracle/sources": "test_oracle.py",
+    "pipeline/absence": "test_night_without_vectors.py",
     "pipeline/arrival_figures": "pipeline/test_arrival_gate.py",
     "pipeline/arrival_lines": "jobs/test_validate_events.py",
     "pipeline/arrival_plan": "jobs/test_validate_events.py",

@@ -420,22 +420,32 @@ def guardrails(figures: Sequence[Figure], *, churn: float | None, config: Config
     ]
 
 
-def alive(candidates: Mapping[str, pa.Table]) -> Result:
+def alive(candidates: Mapping[str, pa.Table], *, absent: Mapping[str, str]) -> list[Result]:
     """Judge whether every source proposes something and gives different scores to different videos.
 
     Args:
         candidates: `candidates` rows by source.
+        absent: the tables that nobody ever delivered and a model needs, by model: such a source has nothing to
+            propose, which is no fault.
 
     Returns:
-        A result that holds and names the sources that do not.
+        A result that holds and names the sources that do not, and one that warns of absent ones if there are any.
     """
     dead = []
     for name, rows in sorted(candidates.items()):
+        if name in absent:
+            continue
         spread = rows.group_by("user_idx").aggregate([("score", "min"), ("score", "max")])
         differs = pc.any(pc.greater(spread["score_max"], spread["score_min"]), min_count=0).as_py()
         if not differs:
             dead.append(name)
-    return _none("dead_sources", "sources that propose nothing, or all with equal scores", dead)
+    words = "sources that propose nothing, or all with equal scores"
+    results = [_none("dead_sources", words, dead)]
+    if absent:
+        named = ", ".join(f"{model} (needs {tables})" for model, tables in sorted(absent.items()))
+        detail = f"models with nothing to go by, as no producer delivers what they need: {named}"
+        results.append(Result("absent_models", "warn", "fail", float(len(absent)), 0.0, detail))
+    return results
 
 
 def plausible(figures: Sequence[Figure], *, config: Config) -> Result:

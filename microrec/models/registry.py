@@ -52,6 +52,9 @@ class Card:
     """`default`: in `microrec.toml`; `optional`: for recipes of their own; `baseline`: to compare with."""
     paper: str
     """Where it was published."""
+    needs: tuple[str, ...] = ()
+    """Of the tables it reads, those without whose rows it proposes nothing. Of others, as the vectors of
+    `preference_gcn`, only a part of the model falls away."""
 
     @property
     def proposes(self) -> bool:
@@ -81,6 +84,7 @@ _OURS = (
         family="basic",
         kind="retrieval",
         reads=TABLES,
+        needs=("video_features",),
         trains_in_epochs=False,
         status="default",
         paper="Pazzani and Billsus 2007, Content-based recommendation systems",

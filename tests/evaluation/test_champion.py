@@ -119,11 +119,19 @@ def scored(of: dict[int, list[float]]) -> pa.Table:
 
 def test_source_without_candidates_is_noticed() -> None:
     good = {"content": scored({0: [3, 2], 1: [1, 1]}), "ease": scored({2: [0.2, 0.1]})}
-    assert gate.alive(good).status == "pass"
+    assert [result.status for result in gate.alive(good, absent={})] == ["pass"]
     for dead in (scored({}), scored({0: [5, 5, 5], 1: [2, 2]})):
-        found = gate.alive({**good, "popularity": dead})
+        (found,) = gate.alive({**good, "popularity": dead}, absent={})
         assert (found.status, found.severity) == ("fail", "hold")
         assert found.detail.endswith(": popularity")
+
+
+def test_source_whose_input_nobody_delivers_is_told_and_holds_nothing() -> None:
+    candidates = {"content": scored({}), "ease": scored({2: [0.2, 0.1]}), "dead": scored({})}
+    dead, absent = gate.alive(candidates, absent={"content": "video_features"})
+    assert dead.detail.endswith(": dead")
+    assert (absent.gate, absent.severity, absent.observed) == ("absent_models", "warn", 1.0)
+    assert "content (needs video_features)" in absent.detail
 
 
 def ndcg(**values: float) -> list[Figure]:

@@ -1,6 +1,7 @@
 """Every rule has its row; the first one wins; of repeats exactly one line is kept."""
 
 import datetime as dt
+import json
 import random
 from collections import Counter
 from typing import Any
@@ -94,7 +95,12 @@ def judged(spark: SparkSession, *changes: dict[str, Any], days: Any = (MONDAY,))
         config=Config(),
         lateness_days=LATENESS,
     ).collect()
-    return sorted(verdicts, key=lambda row: int(row.line[1:].split(",")[0]))
+    given = {change["line"]: number for number, change in enumerate(changes) if "line" in change}
+
+    def number(row: Any) -> int:
+        return given[row.line] if row.line in given else int(json.loads(row.line)["number"])
+
+    return sorted(verdicts, key=number)
 
 
 def refusals(spark: SparkSession, *changes: dict[str, Any], days: Any = (MONDAY,)) -> list[Any]:
@@ -273,7 +279,7 @@ def test_rejected_events_counts_equal_lines(spark: SparkSession) -> None:
     assert numbered == [
         ("l", "", 1, "malformed_line"),
         ("l", "", 2, "malformed_line"),
-        ("l", "[", 1, "negative_watch"),
+        ("l", "{", 1, "negative_watch"),
         ("r", "", 1, "malformed_line"),
     ]
 

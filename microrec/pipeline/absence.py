@@ -1,0 +1,43 @@
+"""Models that a night goes without, as nobody ever delivered what they need.
+
+Absent is what no producer has: no line of the raw table in any file through the day, and no row of its table the night
+before. Vectors that have stopped arriving, or that were all refused, are a fault, and the gate judges their source.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+
+from microrec.models import registry
+from microrec.pipeline.night import Night
+
+RAW = {"video_features": "raw_video_features", "clip_features": "raw_clip_features"}
+"""Raw table of each table that a producer need not have."""
+
+
+def absent_models(night: Night) -> Mapping[str, str]:
+    """Return the models of the recipe that have nothing to go by, and the tables they need.
+
+    Args:
+        night: its day is validated.
+
+    Returns:
+        Names of tables by model; empty where every model has what it needs.
+    """
+    rows = night.read("metrics", stage="events").to_pylist()
+    n_lines = {row["name"]: row["value"] for row in rows if row["metric"] == "rows_in"}
+    absent = {
+        table
+        for table, raw in RAW.items()
+        if not n_lines.get(raw, 0) and not _had_rows(night, table)
+    }
+    needed = {
+        model: absent.intersection(registry.card(model).needs) for model in night.config.trained
+    }
+    return {model: ", ".join(sorted(tables)) for model, tables in needed.items() if tables}
+
+
+def _had_rows(night: Night, table: str) -> bool:
+    before: dt.date = night.previous_day
+    return (
+        night.warehouse.exists(table, day=before) and night.warehouse.count(table, day=before) > 0
+    )
