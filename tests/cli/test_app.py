@@ -25,7 +25,17 @@ try:
 finally:
     print("imported:", [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
 """
-WITH_ROWS = ["exit-codes", "night", "plan", "releases", "show", "vacuum", "watch"]
+WITH_ROWS = [
+    "check-recipe",
+    "exit-codes",
+    "inspect",
+    "night",
+    "plan",
+    "releases",
+    "show",
+    "vacuum",
+    "watch",
+]
 """Commands that print rows."""
 
 

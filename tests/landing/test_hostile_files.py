@@ -207,7 +207,7 @@ def test_file_is_read_literally_whatever_its_name(
         (",".join(f"c{n}" for n in range(50_000)), "50000 columns, more than 1000"),
         (
             ",".join(f"c{n}" for n in range(900)),
-            r"missing column.*columns are 'c0'.*; and 895 more",
+            r"missing column.*columns are 'c0'.*, and 895 more",
         ),
         ("user_id," * 900 + "x", "column 'user_id' appears twice"),
         ("x" * 200_000, "missing column"),
