@@ -69,6 +69,7 @@ TABLES = [
     "exposures",
     "sequences",
     "models",
+    "fusion_weights",
     "candidates",
     "recommendations",
     "fallback_recommendations",
@@ -152,7 +153,7 @@ def test_release_pins_existing_tables_and_beats_the_floor(world: dict[str, Any])
     recall = figures[figures["metric"] == "recall@20"].set_index("name")["value"]
     assert recall["blend"] > recall["popularity"] > 0
     gates = Warehouse.open().read("gate_results", day=LAST).to_pandas()
-    assert set(gates["fit"]) == {"trial", "final", "oracle"}
+    assert set(gates["fit"]) == {"arrivals", "trial", "final", "oracle"}
     assert (gates.query("severity == 'hold'")["status"] == "pass").all()
 
 
