@@ -546,7 +546,10 @@ def nights_of_the_job(found: dict[tuple[str, str, str], Any], models: list[str])
     shared = 0
     for one in rows:
         part = "" if one["slice"] == "all" else f" {one['slice']}"
-        key = (one["name"], one["metric"], f"{LAST}{part}")
+        if one["name"] == nights.BLEND:
+            continue  # what is released of so small a world may be its best source alone
+        name = nights.BLEND if one["name"] == "closed_form" else one["name"]
+        key = (name, one["metric"], f"{LAST}{part}")
         if key in found:
             shared += 1
             assert found[key]["value"] == pytest.approx(one["value"], abs=1e-9), key

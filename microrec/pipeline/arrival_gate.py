@@ -167,15 +167,36 @@ def _judge(
         for row in night.warehouse.read("metrics", day=day, stage=STAGE).to_pylist()
     ]
     history = arrivals.history([*trailing, *rows])
-    refused = refusals.refusals(history, delivery.days, config=config)
+    label = signals.positive_words(events)
+    results = _results(delivery, history, delivery.days, label, config)
+    if all(result.status == "pass" or result.severity != "hold" for result in results):
+        # What is kept is about the night's own day, so that a night that is repeated keeps the same.
+        _log_warnings(results)
+        results = _results(delivery, history, [night.day], label, config)
+    return _metrics(rows, night), gate.table(results)
+
+
+def _results(
+    delivery: Delivery,
+    history: arrivals.History,
+    days: Sequence[dt.date],
+    label: str,
+    config: arrivals.Config,
+) -> list[gate.Result]:
+    """Judge days of arrival by the shares of their refused lines and by their distributions."""
+    refused = refusals.refusals(history, days, config=config)
     examples = {
         refusal: delivery.example(refusal.table, refusal.day, refusal.rule)
         for refusal in refusals.notable(refused, config=config)
     }
     results = refusals.judge(refused, examples, config=config)
-    label = signals.positive_words(events)
-    results += distributions.judge(history, delivery.days, label=label, config=config)
-    return _metrics(rows, night), gate.table(results)
+    return results + distributions.judge(history, days, label=label, config=config)
+
+
+def _log_warnings(results: Sequence[gate.Result]) -> None:
+    for result in results:
+        if result.status != "pass":
+            logger.warning("gate=%s %s", result.gate, result.detail)
 
 
 def _metrics(rows: Sequence[Mapping[str, Any]], night: Night) -> pa.Table:
