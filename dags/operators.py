@@ -10,7 +10,6 @@ from airflow.sdk.bases.sensor import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from processes import (
     DATA_ERROR,
-    NOTHING_TO_DO,
     RECIPE_ERROR,
     raise_if_failed,
     run_in_checkout,
@@ -117,8 +116,7 @@ class Job(_Process):
         """Run the job to its end.
 
         Raises:
-            AirflowSkipException: the night need not be made, the run is limited to other models, or what the model
-                needs was never delivered (exit status 99).
+            AirflowSkipException: the night need not be made, or the run is limited to other models.
             AirflowFailException: the data or the recipe is at fault (exit status 65 or 78); not tried again.
             AirflowException: any other failure.
         """
@@ -128,8 +126,6 @@ class Job(_Process):
         given = [(option, str(value)) for option, value in options.items() if value]
         arguments = ["-m", f"jobs.{self.job}", *(argument for pair in given for argument in pair)]
         result = self._run(arguments, run_environment(context))
-        if result.exit_code == NOTHING_TO_DO:
-            raise AirflowSkipException(result.output)
         raise_if_failed(self.job, self.day, result)
 
 

@@ -1,8 +1,8 @@
 """Measure every source and the blend on the held-out day, and decide whether the night goes on.
 
-Reads: candidates of fit trial, users, video_nodes, watch_edges, suppressed_users, gate_results (fit arrivals) of the
-day, the release and the metrics (stage evaluation) of the day before; also modality_edges where the recipe asks for
-variety or exploration.
+Reads: candidates of fit trial, users, video_nodes, watch_edges, suppressed_users, gate_results (fit arrivals) and
+metrics (stage events) of the day; the release, the metrics (stage evaluation) and the number of video_features of the
+day before; modality_edges where the recipe asks for variety or exploration.
 Writes: metrics (stage evaluation) and gate_results (fit trial) of the day; then, if a gate of severity
 hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned
 blend that is shown to be worse than the closed form gives way to it, and a blend that is worse than its best source

@@ -144,10 +144,12 @@ def judge_days(
     ordered = sorted(findings, key=lambda finding: (-finding.excess, finding.day))
     failed = [finding for finding in ordered if finding.excess > 1]
     rest = [f"and {len(failed) - NAMED} more days"] if len(failed) > NAMED else []
-    told = [finding.words for finding in (failed or ordered)[: NAMED if failed else 1]]
+    details = [finding.words for finding in (failed or ordered)[: NAMED if failed else 1]]
     status = "fail" if failed else "pass"
     worst = ordered[0]
-    return Result(name, "hold", status, worst.observed, worst.threshold, "; ".join([*told, *rest]))
+    return Result(
+        name, "hold", status, worst.observed, worst.threshold, "; ".join([*details, *rest])
+    )
 
 
 def trailing(accepted: History, day: dt.date, config: Config) -> dict[dt.date, Day]:

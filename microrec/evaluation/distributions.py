@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from microrec.core.array_types import Float64s
 from microrec.evaluation.arrivals import (
     CATALOGUE,
     VIEWINGS,
@@ -19,8 +19,6 @@ from microrec.evaluation.arrivals import (
     rule_of,
 )
 from microrec.evaluation.gate import Result
-
-Floats = NDArray[np.float64]
 
 TENTHS = tuple(f"quantile={share / 100:.2f}" for share in range(5, 100, 10))
 MEDIAN = "quantile=0.50"
@@ -146,16 +144,16 @@ class _Shift:
         )
         return Finding(day, apart[nearest], config.shift, apart[nearest] / config.shift, words)
 
-    def _tenths(self, figures: Day, config: Config) -> Floats | None:
+    def _tenths(self, figures: Day, config: Config) -> Float64s | None:
         values = [figures.get((self.name, self.column, tenth)) for tenth in TENTHS]
         known = [value for value in values if value is not None and value.n >= config.least_rows]
         if len(known) < len(TENTHS):
             return None
         values_of_tenths = [max(value.value, FLOORS[self.column]) for value in known]
-        logarithms: Floats = np.log10(values_of_tenths)
+        logarithms: Float64s = np.log10(values_of_tenths)
         return logarithms
 
-    def _guess(self, tenths: Floats, then: Floats) -> str:
+    def _guess(self, tenths: Float64s, then: Float64s) -> str:
         """The unit, and the part of the rows that has it, that explain the tenths best by those of a day before."""
         units = RATIOS if self.column == "watch_ratio" else UNITS
         floor = math.log10(FLOORS[self.column])
@@ -174,13 +172,13 @@ class _Shift:
         return f"a factor of {10**decades:.3g}{part}: {units[decades]}"
 
 
-def _mixed(tenths: Floats, decades: float, part: float, floor: float) -> Floats:
+def _mixed(tenths: Float64s, decades: float, part: float, floor: float) -> Float64s:
     """The tenths of rows a part of which is moved by so many decades."""
     values = np.concatenate([tenths, np.maximum(tenths + decades, floor)])
     weights = np.repeat([1 - part, part], len(tenths)) / len(tenths)
     order = np.argsort(values, kind="stable")
     middles = np.cumsum(weights[order]) - weights[order] / 2
-    mixed: Floats = np.interp(np.arange(0.05, 1, 0.1), middles, values[order])
+    mixed: Float64s = np.interp(np.arange(0.05, 1, 0.1), middles, values[order])
     return mixed
 
 
@@ -324,7 +322,7 @@ def _hours(day: dt.date, of_day: Day, before: History, config: Config) -> Findin
     return Finding(day, gain, bound, gain / bound if is_explained else 0.0, words + guess)
 
 
-def _hour_shares(figures: Day, config: Config) -> Floats | None:
+def _hour_shares(figures: Day, config: Config) -> Float64s | None:
     shares = [figures.get((VIEWINGS, "hour_share", f"hour={hour:02d}")) for hour in range(24)]
     known = [share for share in shares if share is not None]
     if len(known) < 24 or known[0].n < config.least_rows:
@@ -332,7 +330,7 @@ def _hour_shares(figures: Day, config: Config) -> Floats | None:
     return np.array([share.value for share in known])
 
 
-def _distance(hours: Floats, other: Floats) -> float:
+def _distance(hours: Float64s, other: Float64s) -> float:
     """Total variation."""
     return float(np.abs(hours - other).sum() / 2)
 

@@ -79,10 +79,10 @@ def judge(
     Returns:
         `refused` and `refused_rise`, which hold, and `refused_warned`, which warns.
     """
-    asked = f"at most {config.refused_holds:.0%} of a day's lines"
+    holds = f"at most {config.refused_holds:.0%} of a day's lines"
     rise = f"at most {config.refused_rise:g} times the days before, from {config.refused_rise_least:.0%} on"
     gates = (
-        (REFUSED, "hold", _holds, config.refused_holds, asked),
+        (REFUSED, "hold", _holds, config.refused_holds, holds),
         (REFUSED_RISE, "hold", _rises, config.refused_rise, rise),
         (
             REFUSED_WARNED,
@@ -95,12 +95,12 @@ def judge(
     results = []
     for name, severity, fails, threshold, words in gates:
         failed = [refusal for refusal in refused if fails(refusal, config)]
-        told = [
+        details = [
             refusal.words + examples.get(refusal, "")
             for refusal in (failed or refused)[: NAMED if failed else 1]
         ]
         rest = [f"and {len(failed) - NAMED} more"] if len(failed) > NAMED else []
-        detail = f"{words}: {'; '.join([*told, *rest]) or 'no line was refused'}"
+        detail = f"{words}: {'; '.join([*details, *rest]) or 'no line was refused'}"
         status = "fail" if failed else "pass"
         observed = refused[0].share if refused else 0.0
         results.append(Result(name, severity, status, observed, threshold, detail))

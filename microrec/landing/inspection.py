@@ -236,12 +236,12 @@ def lacking(report: dict[str, Any], thresholds: Thresholds) -> list[str]:
         thresholds: of the recipe.
     """
     totals, units = report["totals"], report["units"]
-    said = [f"{row['file']}: {row['problem']}" for row in report["files"] if row["problem"]]
+    findings = [f"{row['file']}: {row['problem']}" for row in report["files"] if row["problem"]]
     arrived = {row["table"] for row in report["files"] if row["day"] == report["day"]}
     if "raw_interactions" not in arrived:
-        said.append(f"no raw_interactions arrived on {report['day']}: the night stops")
+        findings.append(f"no raw_interactions arrived on {report['day']}: the night stops")
     if not totals["catalogue"]:
-        said.append(
+        findings.append(
             "no row of raw_videos is accepted: every viewing is refused (unknown_video) and the night stops"
         )
     refused = {
@@ -249,28 +249,28 @@ def lacking(report: dict[str, Any], thresholds: Thresholds) -> list[str]:
     }
     n_missing = refused.get("missing_watch", 0) + refused.get("no_duration", 0)
     if thresholds.unmeasured == "refuse" and 2 * n_missing >= sum(refused.values()) > 0:
-        said.append(
+        findings.append(
             f"{n_missing} viewing(s) have no watch time or length and are refused: if the log has none, set"
             ' [events] unmeasured = "neutral" (reactions decide) or "positive" (every play counts) in the recipe'
         )
     if units["n"] and units["without_watch"] == units["n"]:
-        said.append(
+        findings.append(
             "no viewing has a watch time: no clip edges, leave clip_interest out of the recipe"
         )
     if not report["coverage"]:
-        said.append(
+        findings.append(
             "no vectors: leave content out of [night] models; preference_gcn and mmgcn have no modality"
         )
     if len(report["arrival_days"]) < 3:
-        said.append(
+        findings.append(
             f"viewings arrived on {len(report['arrival_days'])} day(s) up to this: a night needs three at least (to"
             " train, to validate, and the day itself)"
         )
     if not totals["users_with_a_positive_on_the_day"]:
-        said.append(
+        findings.append(
             "nobody has a positive viewing on the day: nothing can be measured, the night stops"
         )
-    return [*said, *units["guesses"]]
+    return [*findings, *units["guesses"]]
 
 
 def _unit(name: str, median: float | None) -> str | None:

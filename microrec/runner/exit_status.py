@@ -36,8 +36,7 @@ MEANINGS = {
     " of `watch`: something is wrong with the releases",
     ExitStatus.RECIPE_ERROR: "the recipe is at fault: the message names section, key and what is allowed;"
     " `microrec check-recipe` says the same at once",
-    ExitStatus.NOTHING_TO_DO: "of `jobs.plan_night`: the release stands, the night need not be made; of a job of one"
-    " model: what the model needs was never delivered, the night goes without it",
+    ExitStatus.NOTHING_TO_DO: "of `jobs.plan_night` alone: the release stands, the night need not be made",
     ExitStatus.INTERRUPTED: "ended by Ctrl-C",
 }
 

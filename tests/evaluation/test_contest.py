@@ -64,6 +64,18 @@ def test_contest_without_learned_blend_keeps_the_closed_form() -> None:
     assert ([one.gate for one in found.judged], found.churn) == (["best_source"], None)
 
 
+def test_contest_learned_blend_below_the_best_source_is_not_trusted() -> None:
+    def gain(pair: Mapping[str, pa.Table], _: Truth) -> list[Figure]:
+        ends = (-0.3, -0.1) if BEST_SOURCE in pair else (0.1, 0.3)
+        return [Figure("-minus-".join(pair), "ndcg@20", "all", sum(ends) / 2, 3, *ends)]
+
+    ours = {CLOSED_FORM: lists(0), LEARNED: lists(1), BEST_SOURCE: lists(2)}
+    found = contest.held(ours, None, TRUTH, gain=gain, source_value=0.5, config=gate.Config())
+    assert found.lists[BLEND] is ours[BEST_SOURCE]
+    assert [result.status for result in found.judged] == ["pass", "fail"]
+    assert not gate.trusts_learned(gate.table(found.judged))
+
+
 def against_source(mean: float, high: float) -> contest.Gain:
     figure = Figure("blend-minus-best_source", "ndcg@20", "all", mean, 3, mean - 0.1, high)
     return lambda *_: [figure]

@@ -17,9 +17,9 @@ PRIOR = closed_form.Config(c=20.0, kappa=2.0)
 
 
 def service(
-    seed: int, *, n_users: int, skill: Mapping[str, float]
+    seed: int, *, n_users: int, skill: Mapping[str, float], places: int = 6
 ) -> tuple[dict[str, pa.Table], tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Sources that each find a liked video with a chance of its own, among the first places of a random list.
+    """Sources that each find a liked video with a chance of its own, among the first `places` of a random list.
 
     Returns:
         Candidates by source, user_idx and video_idx of what is liked, two a user, and histories.
@@ -32,7 +32,7 @@ def service(
         for user in range(n_users):
             others = rng.permutation(np.setdiff1d(np.arange(N_VIDEOS), liked[user]))[:DEPTH]
             own = [video for video in liked[user] if rng.random() < chance]
-            lists[user] = np.insert(others, rng.integers(0, 6, len(own)), own)[:DEPTH].tolist()
+            lists[user] = np.insert(others, rng.integers(0, places, len(own)), own)[:DEPTH].tolist()
         sources[name] = candidates(lists)
     users = np.repeat(np.arange(n_users), 2)
     return sources, (users, liked.ravel()), rng.integers(0, 9, n_users)
@@ -52,7 +52,7 @@ def value(world: fusion.Evidence, config: closed_form.Config) -> float:
 
 
 def test_ndcg_of_the_search_equals_that_of_the_evaluation() -> None:
-    sources, right, history = service(1, n_users=30, skill={"ant": 0.5, "bee": 0.3})
+    sources, right, history = service(1, n_users=30, skill={"ant": 0.5, "bee": 0.9}, places=DEPTH)
     world = fusion.evidence(sources, right=right, history=history, prior=PRIOR)
     search = fusion._Search(world, caution=1.0)
     by_search = np.zeros(30)
@@ -73,6 +73,19 @@ def test_fit_gives_no_weight_to_sources_that_do_not_help() -> None:
     given = {name for name in skill if max(config.chosen(name).model_dump().values()) > 0}
     assert given == {"popularity", "video_neighbours"}
     assert config.chosen("a source without candidates").model_dump() == {"warm": 0.0, "cold": 0.0}
+
+
+def test_pruned_source_that_changes_no_order_goes_and_others_stay() -> None:
+    search = fusion._Search(evidence(10, n_users=300, skill={"ant": 0.4, "bee": 0.4, "x": 0}), 1.0)
+    pruned = fusion._pruned(search, np.array([[1.0, 1.0], [1.0, 1.0], [1e-9, 1e-9]]))
+    assert pruned.tolist() == [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("caution", "counts"), [(0.0, True), (1.0, False)])
+def test_search_gain_within_the_noise_counts_for_nothing(caution: float, counts: bool) -> None:
+    search = fusion._Search(evidence(11, n_users=20, skill={"ant": 0.5}), caution)
+    gain = np.array([1.0, -0.9, 0.2, -0.1])  # mean .05, standard error .39
+    assert (search._merit(gain) > 0) is counts
 
 
 def test_fit_is_not_below_the_best_source_on_other_users() -> None:
