@@ -319,7 +319,7 @@ def test_pages_python_runs_as_printed(world: dict[str, Any]) -> None:
     pages = [HOME / "README.md", HOME / "schemas" / "README.md"]
     text = "".join(page.read_text() for page in pages)
     printed = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(printed) == 3
+    assert len(printed) == 4
     warehouse = str(world["place"] / "warehouse")
     names: dict[str, Any] = {}
     for block in printed:

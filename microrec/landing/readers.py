@@ -497,7 +497,9 @@ def _number_as_text(name: str, kind: pa.DataType, passed: pa.DataType) -> tuple[
     """The text of a number, a boolean or a time, and whether it is none."""
     value = F.col(name)
     if pa.types.is_timestamp(kind) and pa.types.is_int64(passed):
-        exact = F.when(value % 1000 == 0, F.timestamp_micros(F.expr(f"{name} div 1000")))
+        exact = F.when(
+            value % 1000 == 0, F.timestamp_micros(F.call_function("div", F.col(name), F.lit(1000)))
+        )
         return F.date_format(exact, _ISO), value.isNotNull() & exact.isNull()
     if pa.types.is_timestamp(kind):
         return F.date_format(value, _ISO), F.lit(False)

@@ -251,8 +251,14 @@ def test_contract_text_is_quoted_in_sql() -> None:
         assert connection.execute(query).fetchall() == [(1,)]
 
 
-BUILDERS = {"checks.py", "sequences.py"}
-"""`checks` quotes a contract's words (above), `sequences` puts a number of the recipe into an expression."""
+BUILDERS = {
+    "checks.py", "expressions.py", "inspection.py", "lines.py", "sequences.py", "sources.py", "table.py",
+}  # fmt: skip
+"""`checks` quotes a contract's words (above), `sequences` puts a number of the recipe into an expression. The imports
+(`expressions`, `sources`, `table`) make queries of a mapping, which is code, with names and paths quoted, in a
+connection that reaches one file; `lines` and `inspection` of the contracts' tables and columns, the recipe's numbers
+and its checked time zone.
+"""
 
 
 def test_queries_are_not_built_from_values() -> None:
