@@ -221,10 +221,9 @@ def _list(text: str, kind: pa.DataType) -> list[Any] | None:
         return None
     if pa.types.is_string(kind.value_type):
         return [_json_text(item) for item in items]
-    try:
-        return [None if item is None else float(item) for item in items]
-    except (TypeError, ValueError):
-        return None
+    # What Python's float takes besides numbers (true, "1") is no component.
+    is_number = [item is None or isinstance(item, _Number | float) for item in items]
+    return [None if item is None else float(item) for item in items] if all(is_number) else None
 
 
 def _table(batch: list[dict[str, Any]], promised: Contract, path: Path) -> pa.Table:
@@ -310,8 +309,8 @@ def _texts(
             columns[name] = pa.nulls(n_rows, kind if pa.types.is_list(kind) else pa.string())
             continue
         values = batch.column(name)
-        if pa.types.is_list(kind) and pa.types.is_list(values.type):
-            columns[name] = values.cast(kind)
+        if pa.types.is_list(kind):
+            columns[name] = _lists(values, kind)
             continue
         columns[name] = _text_of(values, stored[name].stored, is_id=name.endswith("_id"))
         if name.endswith("_id") and not pa.types.is_string(values.type):
@@ -320,6 +319,14 @@ def _texts(
             lost = pc.and_(_given(values), columns[name].is_null())
             inexact = pc.or_(inexact, lost) if name in essential else inexact
     return pa.table(columns).append_column("inexact", inexact)
+
+
+def _lists(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Lists as they are, or of their JSON text."""
+    if pa.types.is_list(values.type):
+        return values.cast(kind)
+    texts = values.cast(pa.string()).to_pylist()
+    return pa.array([None if text is None else _list(text, kind) for text in texts], kind)
 
 
 def _given(values: pa.Array) -> pa.Array:
@@ -370,8 +377,10 @@ def _text_of(values: pa.Array, stored: pa.DataType, *, is_id: bool) -> pa.Array:
 
 def _float_text(values: pa.Array, below: int) -> pa.Array:
     """1200.0 is 1200, and NaN, as which pandas writes a missing number, null."""
-    is_whole = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), below))
+    # In double precision: `below` may be beyond what a shorter float counts to.
+    wide = values.cast(pa.float64())
+    is_whole = pc.and_(pc.equal(wide, pc.floor(wide)), pc.less(pc.abs(wide), below))
     is_whole = pc.fill_null(is_whole, False)
-    numbers = pc.if_else(is_whole, values, None).cast(pa.int64()).cast(pa.string())
-    others = pc.if_else(pc.is_nan(values), None, values.cast(pa.string()))
+    numbers = pc.if_else(is_whole, wide, None).cast(pa.int64()).cast(pa.string())
+    others = pc.if_else(pc.is_nan(wide), None, values.cast(pa.string()))
     return pc.if_else(is_whole, numbers, others)

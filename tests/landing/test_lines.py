@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -141,3 +142,28 @@ def test_load_parquet_nanoseconds_are_read_where_they_are_microseconds(tmp_path:
     pq.write_table(rows, path)
     read = [row["published_at"] for row in loaded("raw_videos", path)]
     assert read == ["2026-01-01T00:00:00.000001Z", None]
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_lengths_as_floats_of_any_size_are_whole_numbers(tmp_path: Path, kind: pa.DataType) -> None:
+    values = [1200.0, 0.5, None, float("nan")]
+    columns = {
+        "video_id": ["v1"] * 4,
+        "duration_ms": pa.array(values, kind),
+        "eligible": [True] * 4,
+    }
+    path = write.write_rows(str(tmp_path), "raw_videos", DAY, pa.table(columns), kind="parquet")
+    assert [row["duration_ms"] for row in loaded("raw_videos", path)] == ["1200", "0.5", None, None]
+
+
+def test_lists_as_json_text_in_parquet_are_lists(tmp_path: Path) -> None:
+    texts = ["[1, 2.5]", "x", None, "", "[true]", '["1"]', "[null, NaN]"]
+    columns = {
+        "video_id": ["v1"] * 7, "modality": ["m"] * 7, "encoder_version": ["1"] * 7, "vector": texts,
+    }  # fmt: skip
+    table = "raw_video_features"
+    path = write.write_rows(str(tmp_path), table, DAY, pa.table(columns), kind="parquet")
+    *vectors, last = [row["vector"] for row in loaded(table, path)]
+    assert vectors == [[1.0, 2.5], None, None, None, None, None]
+    assert last[0] is None
+    assert np.isnan(last[1])
