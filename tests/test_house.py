@@ -41,6 +41,7 @@ TESTED_ELSEWHERE = {
     "pipeline/arrival_figures": "pipeline/test_arrival_gate.py",
     "pipeline/arrival_lines": "jobs/test_validate_events.py",
     "pipeline/arrival_plan": "jobs/test_validate_events.py",
+    "pipeline/arrival_zones": "events/test_zones.py",
     "pipeline/landing_files": "jobs/test_validate_events.py",
     "pipeline/blending": "test_oracle.py",
     "pipeline/fit_tables": "release/test_night_end.py",

@@ -15,7 +15,7 @@ from microrec.errors import LandingError
 from microrec.evaluation import arrivals, distributions, gate, refusals
 from microrec.events import counts, hints, profile, signals
 from microrec.events.config import Config as EventsConfig
-from microrec.pipeline import arrival_figures, promotion
+from microrec.pipeline import arrival_figures, arrival_zones, promotion
 from microrec.pipeline.arrival_figures import FIT, STAGE
 from microrec.pipeline.night import Night
 from microrec.tables.spark import Warehouse
@@ -123,6 +123,8 @@ def require(
     """
     for day in delivery.days:
         logger.info("validated arrived_on=%s %s", day, counts.checked(delivery.tallies, day))
+    delivered = {table: lines.delivered for table, lines in delivery.lines.items()}
+    arrival_zones.warn(delivered, delivery.days, night.config.timezone)
     _require_accepted(delivery, night.day)
     rows, results = _judge(night, warehouse, delivery, viewings)
     night.write("gate_results", results, fit=FIT)
