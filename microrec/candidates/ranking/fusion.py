@@ -40,7 +40,7 @@ class Config(BaseModel):
     folds: int = Field(default=2, ge=2)
     """Parts of the users for whom weights are fitted on the others."""
     least_liked: PositiveInt = 200
-    """Liked candidates below which the recipe's weights stand."""
+    """Liked candidates below which there is no search: the recipe's weights stand, or the one source that is better."""
     caution: float = Field(default=1.0, ge=0)
     """Standard errors by which the gain of a step must exceed 0."""
     steps: PositiveInt = 20
@@ -182,19 +182,15 @@ def fit(evidence: Evidence, *, prior: closed_form.Config, config: Config) -> clo
         config: how weights are fitted.
 
     Returns:
-        The closed form with a weight for each source, the largest 1; the prior where fewer than `least_liked`
-        candidates were liked.
+        The closed form with a weight for each source, the largest 1; where fewer than `least_liked` candidates were
+        liked, the prior or one source alone.
     """
-    if len(evidence.liked) < config.least_liked:
+    if not len(evidence.liked):
         return prior
     search = _Search(evidence, config.caution)
     weights = _start(search, prior)
-    for _ in range(config.steps):
-        better = search.best(weights, _changes(weights))
-        if better is None:
-            break
-        weights = better / better.max()
-    weights = _pruned(search, weights)
+    if len(evidence.liked) >= config.least_liked:
+        weights = _pruned(search, _climbed(search, weights, steps=config.steps))
     chosen = {
         name: closed_form.Weight(cold=round(float(cold), 6), warm=round(float(warm), 6))
         for name, (cold, warm) in zip(evidence.sources, weights, strict=True)
@@ -278,6 +274,16 @@ def _start(search: _Search, prior: closed_form.Config) -> Float64s:
     alone = [np.eye(len(names))[:, [place, place]] for place in range(len(names))]
     better = search.best(weights, alone)
     return weights / weights.max() if better is None else better
+
+
+def _climbed(search: _Search, weights: Float64s, *, steps: int) -> Float64s:
+    """The weights after the steps that are worth it. [n_sources, 2]."""
+    for _ in range(steps):
+        better = search.best(weights, _changes(weights))
+        if better is None:
+            break
+        weights = better / better.max()
+    return weights
 
 
 def _changes(weights: Float64s) -> list[Float64s]:

@@ -108,10 +108,22 @@ def test_fit_joins_sources_that_complement_one_another() -> None:
     assert value(others, config) > 1.1 * best
 
 
-def test_fit_with_little_evidence_keeps_the_prior() -> None:
-    world = evidence(7, n_users=40, skill={"popularity": 0.3, "x": 0.9})
+@pytest.mark.parametrize(("chance", "followed"), [(0.3, "prior"), (0.9, "x")])
+def test_fit_with_little_evidence_keeps_the_prior_or_follows_one_source(
+    chance: float, followed: str
+) -> None:
+    """A prior that trusts popularity ruins a service that is too small to search for weights."""
+    world = evidence(7, n_users=40, skill={"popularity": 0.3, "x": chance})
     config = fusion.Config(least_liked=len(world.liked) + 1)
-    assert fusion.fit(world, prior=PRIOR, config=config) is PRIOR
+    fitted = fusion.fit(world, prior=PRIOR, config=config)
+    wanted = closed_form.only("x", PRIOR) if followed == "x" else PRIOR
+    assert value(world, fitted) == value(world, wanted)
+
+
+def test_fit_with_nothing_liked_keeps_the_prior() -> None:
+    world = evidence(7, n_users=40, skill={"popularity": 0.3, "x": 0.3})
+    nobody = world.only(np.zeros(len(world.users), dtype=np.bool_))
+    assert fusion.fit(nobody, prior=PRIOR, config=fusion.Config()) is PRIOR
 
 
 def test_fit_folds_uses_no_feedback_of_the_fold() -> None:
