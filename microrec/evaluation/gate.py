@@ -6,7 +6,7 @@ from the tables). A gate of severity `hold` that fails stops the release; `warn`
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import duckdb
@@ -52,8 +52,11 @@ class Config(BaseModel):
     worse_than_champion: float = Field(default=0.002, ge=0)
     """How far below the release of the day before the whole interval of the blend's gain may lie."""
     too_good: float = Field(default=10.0, gt=1)
-    """Times popularity's `metric` above which a source, or the blend, must know what it may not know; the lower end of
-    its interval counts, as of few users one is enough for a high mean."""
+    """Times popularity's `metric` above which a source, or the blend, is worth a look (warns); the lower end of its
+    interval counts, as of few users one is enough for a high mean."""
+    risen: float = Field(default=3.0, gt=1)
+    """Times its `metric` of the day before above which a source, or the blend, seems to know the held-out day; the
+    lower end of its interval counts."""
     source_kept: Share = 0.5
     """Least share of its `metric` of the day before that a source's upper end reaches."""
     coverage_kept: Share = 0.5
@@ -127,12 +130,13 @@ JUDGEMENTS = (
     "champion",
     "collapsed_sources",
     "dead_sources",
+    "risen_sources",
     "users_covered",
     "k_filled",
     *ARRIVALS,
 )
-"""Gates that say a night is not good enough, that rows are missing, or that the input is odd: somebody may know better.
-Of the others none can be overruled: they say that rows are wrong, or that a source knows what it may not know."""
+"""Gates that say a night is not good enough, too good, that rows are missing, or that the input is odd: somebody may
+know better. Of the others none can be overruled: they say that rows are wrong."""
 
 OVERRULE = "; a run with a reason (MICROREC_PROMOTE) is released in spite of that"
 """Advice where all that failed are judgements."""
@@ -448,26 +452,45 @@ def alive(candidates: Mapping[str, pa.Table], *, absent: Mapping[str, str]) -> l
     return results
 
 
-def plausible(figures: Sequence[Figure], *, config: Config) -> Result:
-    """Judge whether nothing is so good that it must have seen the held-out day.
+def plausible(
+    figures: Sequence[Figure], before: Mapping[str, float], *, config: Config
+) -> list[Result]:
+    """Judge whether nothing is so good that it seems to have seen the held-out day.
+
+    How far a source is above popularity is the service's nature: where taste is spread thin, neighbours alone reach
+    sixteen times popularity every night. What a leak does is to raise a source from one night to the next.
 
     Args:
         figures: metrics of the trial.
+        before: `metric` of the trial of the day before, by name; empty where there was none.
         config: how good is too good.
 
     Returns:
-        A result that holds and names what is.
+        A result that warns of what is far above popularity, and one that holds and names what has risen too far.
     """
     figures_of = _of_metric(figures, config.metric)
+    figures_of.pop(DIFFERENCE, None)
+    least = {
+        name: figure.value if figure.low is None else figure.low
+        for name, figure in figures_of.items()
+    }
     floor = figures_of.get(FLOOR)
     most = np.inf if floor is None or floor.value <= 0 else config.too_good * floor.value
-    suspects = [
-        name
-        for name, figure in figures_of.items()
-        if name != DIFFERENCE and (figure.value if figure.low is None else figure.low) > most
-    ]
+    far = [name for name, low in least.items() if low > most]
     text = f"sources above {config.too_good:g} times the {config.metric} of {FLOOR}"
-    return _none("too_good", text, suspects)
+    risen = [
+        name
+        for name, low in least.items()
+        if before.get(name) and low > config.risen * before[name]
+    ]
+    return [
+        replace(_none("too_good", text, far), severity="warn"),
+        _none(
+            "risen_sources",
+            f"sources above {config.risen:g} times yesterday's {config.metric}",
+            risen,
+        ),
+    ]
 
 
 def steady(figures: Sequence[Figure], before: Mapping[str, float], *, config: Config) -> Result:

@@ -141,22 +141,36 @@ def ndcg(**values: float) -> list[Figure]:
     ]
 
 
-def test_metric_too_good_is_taken_for_a_leak() -> None:
+def test_source_that_leaps_from_one_night_to_the_next_is_taken_for_a_leak() -> None:
+    before = {"popularity": 0.04, "ease": 0.2, "blend": 0.25}
     config = gate.Config()
-    assert (
-        gate.plausible(ndcg(popularity=0.04, ease=0.2, blend=0.3), config=config).status == "pass"
-    )
-    leaked = gate.plausible(ndcg(popularity=0.04, ease=0.9, blend=0.3), config=config)
-    assert (leaked.status, leaked.severity) == ("fail", "hold")
-    assert leaked.detail.endswith(": ease")
-    assert gate.plausible(ndcg(ease=0.9), config=config).status == "pass", "nothing to compare with"
+    good = ndcg(popularity=0.04, ease=0.3, blend=0.3)
+    far, risen = gate.plausible(good, before, config=config)
+    assert (far.status, risen.status) == ("pass", "pass")
+    leaked = ndcg(popularity=0.04, ease=0.9, blend=0.3)
+    far, risen = gate.plausible(leaked, before, config=config)
+    assert (risen.gate, risen.status, risen.severity) == ("risen_sources", "fail", "hold")
+    assert risen.detail.endswith(": ease")
+    assert "risen_sources" in gate.JUDGEMENTS
+
+
+def test_service_whose_neighbours_are_far_above_popularity_every_night_is_not_held() -> None:
+    """The first night warns of it, as do the others; none is held."""
+    figures = ndcg(popularity=0.01, video_neighbours=0.3)
+    for before in ({}, {"popularity": 0.01, "video_neighbours": 0.28}):
+        far, risen = gate.plausible(figures, before, config=gate.Config())
+        assert (far.gate, far.status, far.severity) == ("too_good", "fail", "warn")
+        assert risen.status == "pass"
+    far, _ = gate.plausible(ndcg(ease=0.9), {}, config=gate.Config())
+    assert far.status == "pass", "nothing to compare with"
 
 
 def test_metric_of_which_one_user_is_enough_for_is_taken_for_no_leak() -> None:
     """One of few users has a hit where popularity has next to none: the interval begins at 0."""
     lucky = Figure("ease", "ndcg@20", "all", 0.1, 10, 0.0, 0.3)
-    found = gate.plausible([*ndcg(popularity=0.001), lucky], config=gate.Config())
-    assert found.status == "pass"
+    figures = [*ndcg(popularity=0.001), lucky]
+    found = gate.plausible(figures, {"ease": 0.001}, config=gate.Config())
+    assert {one.status for one in found} == {"pass"}
 
 
 def test_source_that_collapses_holds_the_night() -> None:
