@@ -40,8 +40,9 @@ def main(day: job.Day) -> None:
     ours = maker.contestants(candidates, users=users, best=gate.best_source(values))
     before = last_release.lists(night, tables)
     gain = partial(ranking.gain, metric=asks.metric, config=config, generator=rng)
+    yardstick = contest.Yardstick(max(values.values()), night.config.window_days)
     lists, judged, churn = contest.held(
-        ours, before, right, gain=gain, source_value=max(values.values()), config=asks
+        ours, before, right, gain=gain, yardstick=yardstick, config=asks
     )
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
     night.write("metrics", report.table(figures), stage="evaluation")
@@ -55,10 +56,12 @@ def main(day: job.Day) -> None:
     )
     judged += gate.check(blend, config=asks)
     judged.append(gate.better_than_popularity(figures, config=asks))
-    judged += gate.alive(candidates, absent=absence.absent_models(night))
     values_before = last_release.metric_values(night, asks.metric)
-    judged += gate.plausible(figures, values_before, config=asks)
-    judged.append(gate.steady(figures, values_before, config=asks))
+    judged += [
+        *gate.alive(candidates, absent=absence.absent_models(night)),
+        *gate.plausible(figures, values_before, config=asks),
+        gate.steady(figures, values_before, config=asks),
+    ]
     judged += gate.guardrails(figures, churn=churn, config=asks)
     results = gate.table([*judged, gate.verdict(judged)])
     night.write("gate_results", results, fit="trial")

@@ -1,7 +1,8 @@
 """The champion: the lists of the release of the day before, measured on the day that neither has seen.
 
-The release of D - 1 and the trial of D both end at D - 1 (the release's window begins a day earlier), so
-they are compared on day D, on users who had a list yesterday. No other place looks at an earlier release.
+The release of D - 1 and the trial of D both end at D - 1, so they are compared on day D, on users who had a list
+yesterday. The release's window begins a day earlier, for which the gate makes allowance. No other place looks at
+an earlier release.
 """
 
 import duckdb

@@ -15,6 +15,15 @@ Gain = Callable[[Mapping[str, pa.Table], Truth], list[Figure]]
 """`ranking.gain` with all but the two lists and the truth filled in."""
 
 
+class Yardstick(NamedTuple):
+    """What a loss is compared with."""
+
+    source_value: float
+    """The best source's figure of merit."""
+    window_days: int
+    """Event days a release sees."""
+
+
 class Outcome(NamedTuple):
     """How the contest went."""
 
@@ -31,7 +40,7 @@ def held(
     truth: Truth,
     *,
     gain: Gain,
-    source_value: float,
+    yardstick: Yardstick,
     config: gate.Config,
 ) -> Outcome:
     """Compare the lists of the trial on what its users went on to like.
@@ -44,7 +53,7 @@ def held(
         before: the lists of the release of the day before by tonight's indices, if there is one.
         truth: what is right.
         gain: measures the paired difference of two lists.
-        source_value: the best source's figure of merit.
+        yardstick: what a loss is compared with.
         config: how much worse the blend may be.
 
     Returns:
@@ -59,14 +68,13 @@ def held(
         judged.append(gate.learned_not_worse(gain(pair, truth)))
         blended = lists[LEARNED] if judged[0].status == "pass" else blended
     pair = {BLEND: blended, BEST_SOURCE: lists[BEST_SOURCE]}
-    source_kept = gate.not_below_source(gain(pair, truth), source_value, config=config)
+    source_kept = gate.not_below_source(gain(pair, truth), yardstick.source_value, config=config)
     judged.append(source_kept)
     blended = blended if source_kept.status == "pass" else lists[BEST_SOURCE]
     if before is not None:
         shared = truth.only(np.isin(truth.users, before["user_idx"].to_numpy()))
-        judged += gate.against_champion(
-            gain({BLEND: blended, CHAMPION: before}, shared), config=config
-        )
+        gains = gain({BLEND: blended, CHAMPION: before}, shared)
+        judged += gate.against_champion(gains, *yardstick, config=config)
         compared[CHAMPION] = before
         churn = champion.churn(blended, before)
     return Outcome({**compared, BLEND: blended}, judged, churn)

@@ -50,7 +50,8 @@ class Config(BaseModel):
     worse_than_source: Share = 0.05
     """Share of the best source's `metric` by which the blend's mean may lie below it; else the source stands."""
     worse_than_champion: float = Field(default=0.002, ge=0)
-    """How far below the release of the day before the whole interval of the blend's gain may lie."""
+    """How far below the release of the day before the whole interval of the blend's gain may lie, beside what a day
+    less of history costs."""
     too_good: float = Field(default=10.0, gt=1)
     """Times popularity's `metric` above which a source, or the blend, is worth a look (warns); the lower end of its
     interval counts, as of few users one is enough for a high mean."""
@@ -370,17 +371,24 @@ def best_source(values: Mapping[str, float]) -> str:
     return min(values, key=lambda name: (-values[name], name))
 
 
-def against_champion(gain: Sequence[Figure], *, config: Config) -> list[Result]:
+def against_champion(
+    gain: Sequence[Figure], source_value: float, window_days: int, *, config: Config
+) -> list[Result]:
     """Judge whether the blend is not shown to be worse than the release of the day before.
+
+    That release has seen a day more than the trial, the first of its window: so much of the best source's value may be
+    missing without anything being wrong.
 
     Args:
         gain: paired difference of the two, with its interval, overall and by history.
-        config: how much worse it may be.
+        source_value: the best source's `metric`.
+        window_days: event days a release sees.
+        config: how much worse it may be beside that.
 
     Returns:
         One result per figure: that of all users holds, those by history warn.
     """
-    least = -config.worse_than_champion
+    least = -(config.worse_than_champion + source_value / window_days)
     return [
         _not_worse(
             figure,
@@ -564,7 +572,7 @@ def _not_worse(gain: Figure, name: str, *, least: float, severity: str) -> Resul
     words = f"[{gain.low:.5f}, {gain.high:.5f}]" if known else "no interval"
     detail = (
         f"{gain.name} of {gain.metric}, {gain.slice}: {gain.value:.5f} {words} over {gain.n} users,"
-        f" upper end at least {least:g} asked"
+        f" upper end at least {least:.4g} asked"
     )
     passed = gain.high is not None and gain.high >= least
     return Result(name, severity, "pass" if passed else "fail", gain.high, least, detail)

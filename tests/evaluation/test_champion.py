@@ -58,7 +58,8 @@ def test_champion_significantly_worse_night_is_held() -> None:
         figure(-0.01, -0.02, -0.001, "history=0"),
         figure(-0.01, -0.02, 0.001, "history=1"),
     ]
-    whole, cold, light = gate.against_champion(told, config=config)
+    asked = {"source_value": 0.1, "window_days": 1000}
+    whole, cold, light = gate.against_champion(told, **asked, config=config)
     assert [whole.gate, whole.severity, whole.status] == ["champion", "hold", "fail"]
     assert [cold.gate, cold.severity, cold.status] == ["champion_history=0", "warn", "fail"]
     assert light.status == "pass"
@@ -66,11 +67,21 @@ def test_champion_significantly_worse_night_is_held() -> None:
         "HOLD: champion, champion_history=0"
     )
     lenient = gate.Config(worse_than_champion=0.002)
-    assert gate.against_champion(told, config=lenient)[0].status == "pass"
+    assert gate.against_champion(told, **asked, config=lenient)[0].status == "pass"
+
+
+@pytest.mark.parametrize(("window_days", "status"), [(5, "pass"), (14, "fail")])
+def test_champion_may_be_ahead_by_the_day_that_only_it_has_seen(
+    window_days: int, status: str
+) -> None:
+    """Of five days one is a fifth: a planted service lost .06 of .24 by it, with nothing wrong."""
+    told = [figure(-0.062, -0.106, -0.023)]
+    (found,) = gate.against_champion(told, 0.24, window_days=window_days, config=gate.Config())
+    assert found.status == status
 
 
 def test_champion_no_common_users_is_no_comparison() -> None:
-    assert gate.against_champion([], config=gate.Config()) == []
+    assert gate.against_champion([], 0.1, window_days=5, config=gate.Config()) == []
 
 
 def measured(**values: tuple[float, float]) -> list[Figure]:

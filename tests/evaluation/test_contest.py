@@ -20,6 +20,8 @@ TRUTH = Truth(
     eligible=np.ones(3, np.bool_),
 )
 
+YARDSTICK = contest.Yardstick(source_value=0.5, window_days=10**6)
+
 
 def lists(video: int) -> pa.Table:
     return pa.table({"user_idx": [2, 5], "rank": [1, 1], "video_idx": [video, video]})
@@ -38,7 +40,7 @@ def test_contest_learned_blend_stands_unless_significantly_worse(high: float, st
     ours = {CLOSED_FORM: lists(0), LEARNED: lists(1), BEST_SOURCE: lists(3)}
     before = lists(2)
     config = gate.Config(worse_than_champion=0.0)
-    found = contest.held(ours, before, TRUTH, gain=gain, source_value=0.5, config=config)
+    found = contest.held(ours, before, TRUTH, gain=gain, yardstick=YARDSTICK, config=config)
     assert found.lists[BLEND] is ours[stands]
     assert found.lists[CHAMPION] is before
     assert asked == [
@@ -58,7 +60,7 @@ def test_contest_learned_blend_stands_unless_significantly_worse(high: float, st
 def test_contest_without_learned_blend_keeps_the_closed_form() -> None:
     ours = {CLOSED_FORM: lists(0), BEST_SOURCE: lists(1)}
     found = contest.held(
-        ours, None, TRUTH, gain=against_source(0.1, 0.2), source_value=0.5, config=gate.Config()
+        ours, None, TRUTH, gain=against_source(0.1, 0.2), yardstick=YARDSTICK, config=gate.Config()
     )
     assert found.lists == {**ours, BLEND: ours[CLOSED_FORM]}
     assert ([one.gate for one in found.judged], found.churn) == (["best_source"], None)
@@ -70,7 +72,7 @@ def test_contest_learned_blend_below_the_best_source_is_not_trusted() -> None:
         return [Figure("-minus-".join(pair), "ndcg@20", "all", sum(ends) / 2, 3, *ends)]
 
     ours = {CLOSED_FORM: lists(0), LEARNED: lists(1), BEST_SOURCE: lists(2)}
-    found = contest.held(ours, None, TRUTH, gain=gain, source_value=0.5, config=gate.Config())
+    found = contest.held(ours, None, TRUTH, gain=gain, yardstick=YARDSTICK, config=gate.Config())
     assert found.lists[BLEND] is ours[BEST_SOURCE]
     assert [result.status for result in found.judged] == ["pass", "fail"]
     assert not gate.trusts_learned(gate.table(found.judged))
@@ -94,7 +96,12 @@ def test_contest_blend_below_its_best_source_gives_way(
 ) -> None:
     ours = {CLOSED_FORM: lists(0), BEST_SOURCE: lists(1)}
     found = contest.held(
-        ours, None, TRUTH, gain=against_source(mean, high), source_value=0.5, config=gate.Config()
+        ours,
+        None,
+        TRUTH,
+        gain=against_source(mean, high),
+        yardstick=YARDSTICK,
+        config=gate.Config(),
     )
     assert found.lists[BLEND] is ours[stands]
     judged = gate.table(found.judged)
