@@ -339,7 +339,9 @@ def _json_id(name: str, text: Column) -> tuple[Column, Column]:
     is_bare = line.rlike(rf'"{name}"\s*:\s*[^"\s]')
     digits = F.regexp_extract(line, rf'"{name}"\s*:\s*(-?[0-9]{{1,16}})\.0+\s*[,}}]', 1)
     number = digits.try_cast("bigint")
-    exact = ~is_text & (F.abs(number) < _EXACT[64])
+    # The digits may be those of a key of the same name within another value.
+    is_this = number.cast("double") == text.try_cast("double")
+    exact = ~is_text & is_this & (F.abs(number) < _EXACT[64])
     known = F.when(exact, number.cast("string"))
     plain = F.when(~doubtful | (is_text & ~is_bare), text)
     value = F.coalesce(plain, F.when(doubtful, known))

@@ -195,7 +195,9 @@ class _Scan:
             self._header = block[: block.index(b"\n")].removeprefix(records.BOM).rstrip(b"\r")
             rest = block[block.index(b"\n") :]
         repeated = rest.startswith(self._header) or b"\n" + self._header in rest
-        return b"\0" not in block and not repeated and _quotes_are_plain(block)
+        # Spark takes a byte order mark off each line that it parses: off a text of the first column.
+        has_mark = b"\n" + records.BOM in block
+        return b"\0" not in block and not (repeated or has_mark) and _quotes_are_plain(block)
 
 
 def _has_longer_line(block: bytes, longest: int) -> bool:

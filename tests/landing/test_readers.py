@@ -128,6 +128,22 @@ def test_readers_json_and_parquet_numbers_are_their_text(spark: SparkSession, pl
     assert found["8"]["duration_ms"] is None
 
 
+def test_readers_json_id_is_none_of_a_key_within_another_value(
+    spark: SparkSession, place: Path
+) -> None:
+    lines = [
+        '{"video_id": "a", "extra": {"user_id": 5.0}, "user_id": 7.0}',
+        '{"video_id": "b", "user_id": 7.0, "extra": {"user_id": 5.0}}',
+        '{"video_id": "c", "extra": {"user_id": 5.0}, "user\\u005fid": 7.0}',
+    ]
+    rows = values(readers.read(spark, lay(place, *lines), TABLE, MONDAY))
+    assert [(row["user_id"], row["unread"]) for row in rows] == [
+        (None, ["user_id"]),
+        ("7", []),
+        (None, ["user_id"]),
+    ]
+
+
 MALFORMED_JSON = ['{"user_id": "u1"', "[]", '[{"user_id": "u1"}]', "5", "null", "", "x",
                   '{"user_id": "u1"}{"user_id": "u2"}', '{"user_id": "u1"} x']  # fmt: skip
 

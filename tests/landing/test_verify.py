@@ -121,3 +121,22 @@ def test_verify_complete_files_of_other_writers_pass(tmp_path: Path) -> None:
     (folder / "windows.csv").write_bytes(b"a\r\n1\r\n")
     for path in zone.files(str(tmp_path), "raw_videos", DAY):
         verify.verify_file(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "by_record"),
+    [
+        (b"\xef\xbb\xbfa,b\nu1,v1\n", False),
+        (b"a,b\n\xef\xbb\xbfu1,v1\n", True),
+        (b"a,b\nu1,\xef\xbb\xbfv1\n", False),
+    ],
+    ids=["of the file", "of a line", "of a later field"],
+)
+def test_verify_csv_with_a_mark_at_the_start_of_a_line_is_read_by_record(
+    tmp_path: Path, content: bytes, by_record: bool
+) -> None:
+    """Spark's parser of lines would take it off the value."""
+    path = zone.path_of(str(tmp_path), "raw_videos", DAY, kind="csv")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert verify.verify_file(path).by_record is by_record
