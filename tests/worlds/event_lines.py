@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 MONDAY = dt.date(2026, 1, 5)
 """The arrival day of a line that says nothing else."""
 
-COLUMNS = {
+COLUMNS: dict[str, dict[str, Any]] = {
     "raw_interactions": {
         "user_id": "u1",
         "video_id": "v1",
