@@ -34,7 +34,6 @@ def main(day: job.Day) -> None:
     proposals = Proposals.open(night)
     candidates = proposals.lists()
     rng = np.random.default_rng(night.seed)
-
     values = ranking.means(candidates, right, metric=asks.metric, config=config)
     maker = ListMaker(night, tables, proposals)
     ours = maker.contestants(candidates, users=users, best=gate.best_source(values))
@@ -46,7 +45,6 @@ def main(day: job.Day) -> None:
     )
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
     night.write("metrics", report.table(figures), stage="evaluation")
-
     blend = by_idx(
         lists[report.BLEND],
         users=users,
