@@ -40,9 +40,8 @@ def main(day: job.Day) -> None:
     before = last_release.lists(night, tables)
     gain = partial(ranking.gain, metric=asks.metric, config=config, generator=rng)
     yardstick = contest.Yardstick(max(values.values()), night.config.window_days)
-    lists, judged, churn = contest.held(
-        ours, before, right, gain=gain, yardstick=yardstick, config=asks
-    )
+    outcome = contest.held(ours, before, right, gain=gain, yardstick=yardstick, config=asks)
+    lists, judged, churn = outcome
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
     night.write("metrics", report.table(figures), stage="evaluation")
     blend = by_idx(
@@ -54,12 +53,11 @@ def main(day: job.Day) -> None:
     )
     judged += gate.check(blend, config=asks)
     judged.append(gate.better_than_popularity(figures, config=asks))
-    values_before = last_release.metric_values(night, asks.metric)
-    judged += [
-        *gate.alive(candidates, absent=absence.absent_models(night)),
-        *gate.plausible(figures, values_before, config=asks),
-        gate.steady(figures, values_before, config=asks),
-    ]
+    absent, values_before = (
+        absence.absent_models(night),
+        last_release.metric_values(night, asks.metric),
+    )
+    judged += gate.of_sources(candidates, figures, values_before, absent=absent, config=asks)
     judged += gate.guardrails(figures, churn=churn, config=asks)
     results = gate.table([*judged, gate.verdict(judged)])
     night.write("gate_results", results, fit="trial")

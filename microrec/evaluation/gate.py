@@ -432,6 +432,33 @@ def guardrails(figures: Sequence[Figure], *, churn: float | None, config: Config
     ]
 
 
+def of_sources(
+    candidates: Mapping[str, pa.Table],
+    figures: Sequence[Figure],
+    before: Mapping[str, float],
+    *,
+    absent: Mapping[str, str],
+    config: Config,
+) -> list[Result]:
+    """Judge whether every source is alive, and as good as the day before within bounds.
+
+    Args:
+        candidates: `candidates` rows by source.
+        figures: metrics of the trial.
+        before: `metric` of the trial of the day before, by name; empty where there was none.
+        absent: see `alive`.
+        config: thresholds and metric.
+
+    Returns:
+        The results of `alive`, `plausible` and `steady`.
+    """
+    return [
+        *alive(candidates, absent=absent),
+        *plausible(figures, before, config=config),
+        steady(figures, before, config=config),
+    ]
+
+
 def alive(candidates: Mapping[str, pa.Table], *, absent: Mapping[str, str]) -> list[Result]:
     """Judge whether every source proposes something and gives different scores to different videos.
 
