@@ -2,8 +2,8 @@
 
 Reads: watch_edges, users, video_nodes, video_features, modality_edges, user_edges of the day (also
 sequences, exposures, clip_edges, clip_features, for models of these); of a model that trains in epochs
-also models (a final fit takes their number from its trial); for a warm start models, users, video_nodes
-of the day before.
+or compares neighbours also models (a final fit takes what its trial chose: the number of epochs, how
+fast a history fades); for a warm start models, users, video_nodes of the day before.
 Writes: models of (day, fit, model), and the artefact folder the row points to.
 """
 
@@ -31,9 +31,11 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     module = registry.model(model)
     tables, graph = networks.read_inputs(night, model)
     config: Any = night.recipe.section(f"models.{model}", module.Config)
-    if fit == "final" and registry.card(model).trains_in_epochs:
+    chosen = registry.card(model).from_trial
+    if fit == "final" and chosen:
         (trial,) = night.read("models", fit="trial", model=model).to_pylist()
-        config = config.model_copy(update={"epochs": json.loads(trial["metrics"])["epochs"]})
+        report = json.loads(trial["metrics"])
+        config = config.model_copy(update={name: report[name] for name in chosen})
     seed = registry.seed(night.seed, day=day, model=model)
     start = _warm_start(night, model, config, tables)
     checkpoints = night.warehouse.checkpoint_folder(day=day, fit=fit, model=model)

@@ -49,6 +49,12 @@ authors_are_users = true
 models = ["popularity", "content", "user_neighbours", "video_neighbours", "multi_trend"]
 rankers = ["multi_trend"]
 
+[models.user_neighbours]
+history_decay = 0.8
+
+[models.video_neighbours]
+history_decay = 0.6
+
 [models.multi_trend]
 dim = 8
 epochs = 1

@@ -19,8 +19,9 @@ from microrec.core.array_types import Bools, Float32s, Int32s, Int64s
 from microrec.errors import ContractViolation
 
 PARAMETERS = "parameters.safetensors"
-FORMAT = 1
-"""Version of the folder's layout; raised when a reader of the old one would misread the new one."""
+FORMAT = 2
+"""Version of the folder's layout; raised when a reader of the old one would misread the new one. 2: neighbour
+lists have `history_decay`; those of format 1 were made with 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +43,11 @@ class Embeddings:
 class NeighbourLists:
     """For each node its neighbours, nearest first (ties by index), as compressed rows.
 
-    R is 1.0 for each positive edge of the fit, N_u the videos of user u, n_u their number.
+    N_u are the videos of the positive edges of user u; R_uj = history_decay^s for each of them, s = 0 for the one
+    watched last, 1 for the one before it (`Knowledge.recent`), else 0.
 
     - axis `user`: node u lists users w; score(u, v) = sum over w of sim(u, w) R_wv
-    - axis `video`: node j lists videos v; score(u, v) = sum over j in N_u of sim(j, v) / n_u
+    - axis `video`: node j lists videos v; score(u, v) = sum over j in N_u of R_uj sim(j, v) / sum over j of R_uj
 
     Shapes:
         indptr: [n_nodes + 1], neighbour: [n_pairs], similarity: [n_pairs]
@@ -55,6 +57,8 @@ class NeighbourLists:
     indptr: Int64s
     neighbour: Int32s
     similarity: Float32s
+    history_decay: float = 1.0
+    """Weight of a video of a history against the one watched after it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +114,8 @@ def save(trained: Trained, folder: Path, *, config: BaseModel) -> None:
         "config": config.model_dump(mode="json"),
         "report": dict(report),
     }
+    if "history_decay" in fields:
+        header["history_decay"] = fields.pop("history_decay")
     arrays = {name: np.ascontiguousarray(array) for name, array in fields.items()}
     save_file(arrays, folder / "arrays.safetensors")
     if trained.parameters:
@@ -131,14 +137,15 @@ def load(folder: Path) -> Fitted:
     header = json.loads((folder / "model.json").read_text())
     arrays = load_file(folder / "arrays.safetensors")
     match header["format"], header["kind"]:
-        case 1, "Embeddings":
+        case 1 | 2, "Embeddings":
             return Embeddings(**arrays)
-        case 1, "Ranker":
+        case 1 | 2, "Ranker":
             return Ranker()
-        case 1, "Trends":
+        case 1 | 2, "Trends":
             return Trends(**arrays)
-        case 1, "NeighbourLists":
-            return NeighbourLists(axis=header["axis"], **arrays)
+        case 1 | 2, "NeighbourLists":
+            decay = header.get("history_decay", 1.0)
+            return NeighbourLists(axis=header["axis"], **arrays, history_decay=decay)
         case other:
             raise ContractViolation(f"model {folder}: format and kind {other} are not known here")
 

@@ -14,9 +14,12 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
-from microrec.core.columns import column
+from microrec.core.columns import column, instants
 from microrec.core.dislikes import standing
 from microrec.core.fits import splits_of
+from microrec.core.histories import places_of
+from microrec.core.pairs import pack
+from microrec.errors import MicrorecError
 
 DAY = 86_400_000_000
 """Microseconds."""
@@ -31,12 +34,15 @@ class Knowledge:
             positive one that stands: a later dislike undoes it.
         eligible: [n_videos], true where the video may be proposed.
         own: sparse [n_users, n_videos], 1.0 where the user is the video's author; None: not known.
+        places: of each entry of `positives`, in its order, 0 for the video the user watched last, 1 for the
+            one before it; None: not known. [n_positives]
     """
 
     seen: sparse.csr_matrix
     positives: sparse.csr_matrix
     eligible: Bools
     own: sparse.csr_matrix | None = None
+    places: Int64s | None = None
 
     @cached_property
     def barred(self) -> sparse.csr_matrix:
@@ -52,6 +58,23 @@ class Knowledge:
     def history(self) -> Int64s:
         """Positive edges of each user, [n_users]."""
         return np.diff(self.positives.indptr).astype(np.int64)
+
+    def recent(self, decay: float) -> sparse.csr_matrix:
+        """Return the positives, each weighted by its place in the history. [n_users, n_videos].
+
+        Args:
+            decay: weight of a video against the one watched after it, in (0, 1]; 1: all count the same.
+
+        Raises:
+            MicrorecError: the order of the histories is not known, and it matters.
+        """
+        if decay == 1:
+            return self.positives
+        if self.places is None:
+            raise MicrorecError("knowledge: a history that decays needs the order of the viewings")
+        weighted = self.positives.copy()
+        weighted.data = (decay**self.places).astype(np.float32)
+        return weighted
 
     def mask(self, scores: Floats, users: Indices) -> None:
         """Set the score of every seen, own or ineligible video to -inf, in place.
@@ -107,9 +130,10 @@ def knowledge(
     seen = _incidence(known, shape)
     liked = standing(known) & (column(known, "n_positive") > 0)
     positives = _incidence(known.filter(pa.array(liked)), shape)
+    places = _places(known, positives) if "last_at" in known.column_names else None
     eligible = column(videos.sort_by("video_idx"), "eligible") & _published(videos, until)
     own = None if authors is None else _own(authors, videos)
-    return Knowledge(seen=seen, positives=positives, eligible=eligible, own=own)
+    return Knowledge(seen=seen, positives=positives, eligible=eligible, own=own, places=places)
 
 
 def served(users: pa.Table, suppressed: pa.Table) -> Int64s:
@@ -175,6 +199,17 @@ def _published(videos: pa.Table, until: dt.datetime) -> Bools:
     instant = pa.scalar(until, pa.timestamp("us", "UTC"))
     early = pc.less(videos.sort_by("video_idx")["published_at"], instant)
     return column(pa.table({"early": pc.fill_null(early, True)}), "early")
+
+
+def _places(known: pa.Table, positives: sparse.csr_matrix) -> Int64s:
+    """Place of each positive in its user's history, by the last viewing in any split."""
+    pair = pack(column(known, "user_idx"), column(known, "video_idx"))
+    pairs, row = np.unique(pair, return_inverse=True)
+    last_at = np.full(len(pairs), np.iinfo(np.int64).min)
+    np.maximum.at(last_at, row, instants(known["last_at"]))
+    user = np.repeat(np.arange(positives.shape[0]), np.diff(positives.indptr))
+    liked = np.searchsorted(pairs, pack(user, positives.indices))
+    return places_of(user, last_at[liked])
 
 
 def _own(users: pa.Table, videos: pa.Table) -> sparse.csr_matrix:

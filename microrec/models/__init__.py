@@ -34,6 +34,7 @@ of different lengths (`ContractViolation`), names that are not in the `registry`
   never a random vector, never a missing row.
 - A missing modality is masked in every mean and every attention; a zero vector is a missing one.
 - Epochs are chosen on the validation day with the training part alone; then the model is fitted
-  again on both for that many epochs; the final fit takes the number from the trial's report.
+  again on both for that many epochs; the final fit takes the number from the trial's report. So it is with how
+  fast a history fades (`neighbours/history.py`).
 - Edges are sorted when the graph is built, so the order of rows in a table changes no bit.
 """

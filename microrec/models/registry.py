@@ -56,6 +56,15 @@ class Card:
     """Of the tables it reads, those without whose rows it proposes nothing. Of others, as the vectors of
     `preference_gcn`, only a part of the model falls away."""
 
+    chosen: tuple[str, ...] = ()
+    """Settings that are chosen on the validation day: the report names their values, and the final fit takes those of
+    its trial."""
+
+    @property
+    def from_trial(self) -> tuple[str, ...]:
+        """Settings that a final fit takes from its trial's report."""
+        return (*(("epochs",) if self.trains_in_epochs else ()), *self.chosen)
+
     @property
     def proposes(self) -> bool:
         """Whether `night.models` may name it."""
@@ -116,6 +125,7 @@ _OURS = (
         kind="retrieval",
         reads=TABLES,
         trains_in_epochs=False,
+        chosen=("history_decay",),
         status="default",
         paper="Steck 2019, Embarrassingly shallow autoencoders for sparse data",
     ),
@@ -177,6 +187,7 @@ _OURS = (
         kind="retrieval",
         reads=TABLES,
         trains_in_epochs=False,
+        chosen=("history_decay",),
         status="optional",
         paper="Paudel et al. 2017, Updatable, accurate, diverse, and scalable recommendations for interactive "
         "applications",
@@ -198,6 +209,7 @@ _OURS = (
         kind="retrieval",
         reads=TABLES,
         trains_in_epochs=False,
+        chosen=("history_decay",),
         status="default",
         paper="Herlocker et al. 1999, An algorithmic framework for performing collaborative filtering",
     ),
@@ -208,6 +220,7 @@ _OURS = (
         kind="retrieval",
         reads=TABLES,
         trains_in_epochs=False,
+        chosen=("history_decay",),
         status="default",
         paper="Sarwar et al. 2001, Item-based collaborative filtering recommendation algorithms",
     ),

@@ -95,6 +95,8 @@ class Facts:
     """Videos each user has seen, or uploaded where authors are users."""
     liked: Rows
     """Those with a positive viewing."""
+    steps_back: Rows
+    """Of each of those, in the same order, how many of them the user watched later."""
     eligible: Bools
     viewers: Int64s
     likers: Int64s
@@ -213,6 +215,10 @@ def count(
     likes = zip((user << 32 | video)[positive].tolist(), part[positive].tolist(), strict=True)
     stands = {pair for pair, then in likes if then >= disliked.get(pair, 0)}
     liked = np.array(sorted(stands), dtype=np.int64)
+    last_viewing = dict[int, int]()
+    instants = integers(edges["last_at"].cast(pa.int64()))
+    for pair, at in zip((user << 32 | video).tolist(), instants.tolist(), strict=True):
+        last_viewing[pair] = max(at, last_viewing.get(pair, at))
     published = integers(pc.fill_null(videos["published_at"].cast(pa.int64()), 1 << 62))
     age = int(until.timestamp()) * 1_000_000 - published
     is_published = (age > 0) | np.array(
@@ -225,6 +231,7 @@ def count(
     return Facts(
         barred=_by(barred >> 32, barred & 0xFFFFFFFF, n_users),
         liked=_by(liked >> 32, liked & 0xFFFFFFFF, n_users),
+        steps_back=_steps_back(liked.tolist(), last_viewing, n_users),
         eligible=np.array(videos["eligible"].to_pylist(), dtype=np.bool_) & is_published,
         viewers=per_video(seen & 0xFFFFFFFF),
         likers=per_video(liked & 0xFFFFFFFF),
@@ -286,6 +293,19 @@ def _place(likers: Int64s) -> Float64s:
     """Minus ln of 1 + the videos that more users like. [n_videos]."""
     more = {n: int((likers > n).sum()) for n in set(likers.tolist())}
     return -np.log1p(np.array([more[n] for n in likers.tolist()], dtype=np.float64))
+
+
+def _steps_back(liked: list[int], last_viewing: dict[int, int], n_users: int) -> Rows:
+    """Place of each liked pair among those of its user, the latest first, of equal ones the first video."""
+    histories = dict[int, list[int]]()
+    for pair in liked:
+        histories.setdefault(pair >> 32, []).append(pair)
+    place = dict[int, int]()
+    for history in histories.values():
+        latest_first = sorted(history, key=lambda pair: (-last_viewing[pair], pair))
+        place |= {pair: steps for steps, pair in enumerate(latest_first)}
+    user = np.array(liked, dtype=np.int64) >> 32
+    return _by(user, np.array([place[pair] for pair in liked], dtype=np.int64), n_users)
 
 
 def _by(number: Int64s, value: Int64s, n: int) -> Rows:

@@ -126,21 +126,29 @@ def by_neighbours(
         near = slice(model.indptr[user], model.indptr[user + 1])
         for other, similarity in zip(model.neighbour[near], model.similarity[near], strict=True):
             videos = facts.liked.of(int(other))
-            total[videos] += similarity
-            size[videos] += abs(similarity)
+            weights = _recency(model, facts, int(other))
+            total[videos] += similarity * weights
+            size[videos] += abs(similarity) * weights
             addends[videos] += 1
     else:
-        history = facts.liked.of(user)
-        share = np.float32(1.0 / max(len(history), 1))
-        for video in history:
+        history, weights = facts.liked.of(user), _recency(model, facts, user)
+        share = np.float32(1.0 / (weights.sum() if len(history) else 1.0))
+        for video, weight in zip(history, weights, strict=True):
             near = slice(model.indptr[video], model.indptr[video + 1])
-            others, similarities = model.neighbour[near], model.similarity[near]
+            others, similarities = model.neighbour[near], model.similarity[near] * weight
             total[others] += similarities
             size[others] += np.abs(similarities)
             addends[others] += 1
+    # A product with a weight is rounded even where nothing is added to it.
+    addends += model.history_decay < 1
     score = (total * np.float64(share)).astype(np.float32).astype(np.float64)
     slack = np.where(addends > 1, tolerance * size * float(share), 0.0)
     return SourceScores(score, slack, must=score > slack, may=score > -slack)
+
+
+def _recency(model: NeighbourLists, facts: Facts, user: int) -> Float64s:
+    """Weight of each video a user likes: the decay, once for each liked video watched after it. [n_liked]."""
+    return np.array([model.history_decay ** int(s) for s in facts.steps_back.of(user)], np.float64)
 
 
 def _by_trends(night: ListInputs, source: str, model: Trends, user: int) -> SourceScores:

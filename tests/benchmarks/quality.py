@@ -369,8 +369,8 @@ def dense(fitted: Any, users: NDArray[np.int64], known: Knowledge) -> NDArray[np
         return scores
     n = len(fitted.indptr) - 1
     near = sparse.csr_matrix((fitted.similarity, fitted.neighbour, fitted.indptr), shape=(n, n))
-    by_user = fitted.axis == "user"
-    product = near[users] @ known.positives if by_user else known.positives[users] @ near
+    history = known.recent(fitted.history_decay)
+    product = near[users] @ history if fitted.axis == "user" else history[users] @ near
     return product.toarray().astype(np.float32)
 
 

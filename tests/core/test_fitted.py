@@ -21,27 +21,38 @@ LISTS = fitted.NeighbourLists(
     indptr=np.array([0, 1, 1]),
     neighbour=np.array([1], dtype=np.int32),
     similarity=np.array([0.5], dtype=np.float32),
+    history_decay=0.5,
 )
 
 
 def test_header_states_what_was_made(tmp_path: Path) -> None:
     fitted.save(Trained(LISTS, {"pairs": 1}), tmp_path / "a" / "b", config=Config())
     assert json.loads((tmp_path / "a" / "b" / "model.json").read_text()) == {
-        "format": 1,
+        "format": 2,
         "kind": "NeighbourLists",
         "axis": "user",
+        "history_decay": 0.5,
         "config": {"dim": 2},
         "report": {"pairs": 1},
     }
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"kind": "Tree"}])
+@pytest.mark.parametrize("change", [{"format": 3}, {"kind": "Tree"}])
 def test_load_other_format_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     fitted.save(Trained(LISTS, {}), tmp_path, config=Config())
     header = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps({**header, **change}))
     with pytest.raises(ContractViolation, match="not known here"):
         fitted.load(tmp_path)
+
+
+def test_load_lists_of_format_1_do_not_decay(tmp_path: Path) -> None:
+    fitted.save(Trained(LISTS, {}), tmp_path, config=Config())
+    assert fitted.load(tmp_path).history_decay == 0.5
+    header = json.loads((tmp_path / "model.json").read_text())
+    del header["history_decay"]
+    (tmp_path / "model.json").write_text(json.dumps({**header, "format": 1}))
+    assert fitted.load(tmp_path).history_decay == 1
 
 
 def test_save_report_that_is_not_finite_is_refused(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ import datetime as dt
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 
 from microrec.candidates.lists import ladder
 from microrec.core import knowledge
 from microrec.core.fits import horizon
+from microrec.errors import MicrorecError
 from tests.worlds.candidates import DAY, MIDNIGHT, edges, users, videos, worlds
 
 
@@ -34,6 +36,22 @@ def test_knowledge_pair_in_two_splits_counts_once() -> None:
     )
     assert known.positives.toarray().tolist() == [[1]]
     assert known.history.tolist() == [1]
+
+
+def test_knowledge_recent_weighs_positives_by_their_last_viewing() -> None:
+    rows = edges(
+        [("train", 0, 0, 1), ("train", 0, 1, 1), ("train", 0, 2, 0), ("validation", 0, 0, 0)]
+    )
+    at = pa.array([10, 20, 40, 30], pa.int64()).cast(pa.timestamp("us", "UTC"))
+    rows = rows.append_column("last_at", at)
+    given = {"n_users": 2, "fit": "trial", "until": horizon(DAY, "trial")}
+    known = knowledge.knowledge(rows, videos([True] * 3), **given)
+    assert known.recent(0.5).toarray().tolist() == [[1, 0.5, 0], [0, 0, 0]]
+    assert known.recent(1).toarray().tolist() == known.positives.toarray().tolist()
+    without = knowledge.knowledge(rows.drop_columns("last_at"), videos([True] * 3), **given)
+    assert without.recent(1).toarray().tolist() == known.positives.toarray().tolist()
+    with pytest.raises(MicrorecError, match="order of the viewings"):
+        without.recent(0.5)
 
 
 def test_knowledge_video_published_later_than_the_horizon_is_not_eligible() -> None:

@@ -142,6 +142,18 @@ def test_train_final_uses_the_epochs_of_its_trial(warehouse: arrow.Warehouse) ->
     assert "validation_recall@20" not in json.loads(final["metrics"])
 
 
+def test_train_final_uses_the_decay_of_its_trial(warehouse: arrow.Warehouse) -> None:
+    recipe("[models.rp3beta]\nhistory_decay = 0.6\n")
+    train_model.main(day=DAY, fit="trial", model="rp3beta")
+    recipe()
+    train_model.main(day=DAY, fit="final", model="rp3beta")
+    final = row_of(warehouse, "final", "rp3beta")
+    assert json.loads(final["config"])["history_decay"] == 0.6
+    lists = fitted.load(warehouse.open_artefact(final["path"], final["digest"]))
+    assert isinstance(lists, fitted.NeighbourLists)
+    assert lists.history_decay == 0.6
+
+
 @pytest.mark.parametrize("model", ["din", "dnn", "multi_trend", "sasrec"])
 def test_train_sequence_models_read_sequences(warehouse: arrow.Warehouse, model: str) -> None:
     write(warehouse, DAY, logs.viewings(3))

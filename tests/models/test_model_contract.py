@@ -11,7 +11,8 @@ import pytest
 from microrec.core import fitted
 from microrec.core.fitted import Embeddings, Fitted, Trained
 from microrec.models import registry
-from microrec.models.inputs.graph_arrays import Graph, binary_matrix, build_graph
+from microrec.models.inputs.graph_arrays import Graph, build_graph
+from microrec.models.neighbours.history import weighted_histories
 from tests.worlds import logs
 from tests.worlds.fitted_models import PUBLISHED
 
@@ -68,7 +69,8 @@ def scores(model: Fitted, graph: Graph) -> np.ndarray:
         dense = model.user @ model.video.T
         dense[:, ~model.video_known] = -np.inf
         return dense
-    watched = binary_matrix(graph.edges, n_users=graph.n_users, n_videos=graph.n_videos).toarray()
+    size = {"n_users": graph.n_users, "n_videos": graph.n_videos}
+    watched = weighted_histories(graph.edges, model.history_decay, **size).toarray()
     n_nodes = len(model.indptr) - 1
     similarity = np.zeros((n_nodes, n_nodes))
     for node in range(n_nodes):
@@ -76,7 +78,8 @@ def scores(model: Fitted, graph: Graph) -> np.ndarray:
         similarity[node, model.neighbour[span]] = model.similarity[span]
     if model.axis == "user":
         return similarity @ watched
-    return watched @ similarity / np.maximum(watched.sum(axis=1, keepdims=True), 1)
+    total = watched.sum(axis=1, keepdims=True)
+    return watched @ similarity / np.where(total > 0, total, 1)
 
 
 def assert_same(left: Fitted, right: Fitted) -> None:

@@ -5,9 +5,9 @@ By the form of the fitted model (`core.fitted`):
     embeddings        score(u, v) = <user_u, video_v>
     trends            score(u, v) = max_k <user_uk, video_v>
     neighbour lists   axis user:  score(u, v) = sum_w sim(u, w) R_wv
-                      axis video: score(u, v) = sum_{j in N_u} sim(j, v) / n_u
+                      axis video: score(u, v) = sum_{j in N_u} R_uj sim(j, v) / sum_{j in N_u} R_uj
 
-with R the positive edges, N_u the positive videos of u and n_u their number.
+with N_u the positive videos of u and R_uj = history_decay^s, s the steps back from the one watched last.
 """
 
 from collections.abc import Callable
@@ -204,13 +204,15 @@ def by_neighbours(
         raise MicrorecError(f"candidates: {bad} similarities of the neighbour lists are not finite")
     n = len(fitted.indptr) - 1
     near = sparse.csr_matrix((fitted.similarity, fitted.neighbour, fitted.indptr), shape=(n, n))
+    history = known.recent(fitted.history_decay)
+    total = np.asarray(history.sum(axis=1, dtype=np.float64)).ravel()
 
     def score(block: Indices) -> Floats:
         if fitted.axis == "user":
-            product = near[block] @ known.positives
+            product = near[block] @ history
         else:
-            share = 1.0 / np.maximum(known.history[block], 1)
-            product = known.positives[block] @ near
+            share = 1.0 / np.where(total[block] > 0, total[block], 1)
+            product = history[block] @ near
             product = sparse.diags(share.astype(np.float32)) @ product
         scores: Floats = product.toarray()
         scores[scores <= 0] = -np.inf

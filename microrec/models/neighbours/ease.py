@@ -13,6 +13,7 @@ together. The bits are those of one BLAS on one number of threads; float32 hides
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,14 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from scipy import linalg
 
 from microrec.core.array_types import Float64s, Int32s
-from microrec.core.fitted import Trained
+from microrec.core.fitted import NeighbourLists, Trained
 from microrec.models.inputs.graph_arrays import Graph
-from microrec.models.neighbours import nearest
+from microrec.models.neighbours import history, nearest
 from microrec.models.neighbours.activity import ActivityCap, ordinary_viewings
+from microrec.models.neighbours.history import HistoryDecay
 
 
-class Config(ActivityCap):
+class Config(ActivityCap, HistoryDecay):
     """How strongly B is held back, and how much of it is kept."""
 
     l2: float = Field(default=300.0, ge=1)
@@ -51,6 +53,13 @@ def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
         Neighbour lists of axis video, negative weights included.
     """
     del rng
+    lists, report = _solved(graph, config)
+    report |= history.choose(graph, config, lambda before: _solved(before, config)[0])
+    return Trained(replace(lists, history_decay=report["history_decay"]), report)
+
+
+def _solved(graph: Graph, config: Config) -> tuple[NeighbourLists, dict[str, Any]]:
+    """The lists of all positive edges, and what the report says of them."""
     ordinary, report = ordinary_viewings(graph, config)
     viewers = np.asarray(ordinary.sum(axis=0)).ravel()
     solved = _most_viewed(viewers, config.max_videos)
@@ -58,7 +67,7 @@ def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
     weights = _weights(ordinary[:, solved], config)
     rows = _rows(weights, solved, n_videos=graph.n_videos)
     lists = nearest.signed_neighbour_lists(rows, axis="video", k=config.top_k)
-    return Trained(lists, report | {"videos_solved": len(solved), "videos_left_out": left_out})
+    return lists, report | {"videos_solved": len(solved), "videos_left_out": left_out}
 
 
 def _most_viewed(viewers: Float64s, n: int) -> Int32s:

@@ -9,22 +9,23 @@ positive viewings; n_u = |N_u|, c = |N_u and N_w|:
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from microrec.core.array_types import Float64s, Int32s
 from microrec.core.fitted import NeighbourLists, Trained
 from microrec.models.inputs.graph_arrays import Graph, binary_matrix
+from microrec.models.neighbours import history
+from microrec.models.neighbours.history import HistoryDecay
 from microrec.models.neighbours.nearest import neighbour_lists, product_rows
 
 
-class Config(BaseModel):
+class Config(HistoryDecay):
     """Who counts as near."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     similarity: Literal["pearson", "cosine"] = "pearson"
     """`pearson` reads the user network as it is; `cosine` is computed here."""
@@ -44,8 +45,17 @@ def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
     del rng
     by_similarity = {"pearson": pearson_neighbours, "cosine": cosine_neighbours}
     lists = by_similarity[config.similarity](graph, config)
-    with_neighbours = int(np.count_nonzero(np.diff(lists.indptr)))
-    return Trained(lists, {"users_with_neighbours": with_neighbours, "pairs": len(lists.neighbour)})
+    report = _decay(graph, config)
+    report["users_with_neighbours"] = int(np.count_nonzero(np.diff(lists.indptr)))
+    report["pairs"] = len(lists.neighbour)
+    return Trained(replace(lists, history_decay=report["history_decay"]), report)
+
+
+def _decay(graph: Graph, config: Config) -> dict[str, Any]:
+    """The decay of the neighbours' histories; the network knows the validation day, so it can choose none."""
+    if config.similarity == "pearson":
+        return {"history_decay": config.history_decay or 1.0}
+    return history.choose(graph, config, lambda before: cosine_neighbours(before, config))
 
 
 def pearson_neighbours(graph: Graph, config: Config) -> NeighbourLists:

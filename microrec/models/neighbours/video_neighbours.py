@@ -6,11 +6,13 @@ recall@20 from 0.096 down to 0.029). Over the users below the activity cap, n_u 
 
     C_ij = sum_u R_ui R_uj / n_u
     W_ij = C_ij / (n_i^(1 - alpha) n_j^alpha + shrinkage) + tie_break * n_j / max n
-    score(u, v) = sum over j in N_u of W_jv / n_u
+    score(u, v) = sum over j in N_u of R_uj W_jv / sum of R_uj, R_uj = history_decay^(steps back of j)
 
 i is the video of the history, j the one proposed. The cap drops users from the similarity only:
 everyone is served.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,11 +21,13 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from microrec.core.array_types import Float64s, Int32s
 from microrec.core.fitted import NeighbourLists, Trained
 from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.neighbours import history
 from microrec.models.neighbours.activity import ActivityCap, ordinary_viewings
+from microrec.models.neighbours.history import HistoryDecay
 from microrec.models.neighbours.nearest import neighbour_lists, product_rows
 
 
-class Config(ActivityCap):
+class Config(ActivityCap, HistoryDecay):
     """Whose viewings count, and for how much."""
 
     top_k: PositiveInt = 200
@@ -45,8 +49,12 @@ def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
         Neighbour lists of axis video.
     """
     del rng
-    ordinary, report = ordinary_viewings(graph, config)
-    return Trained(_similar_videos(ordinary, config), report)
+
+    def lists_of(graph: Graph) -> NeighbourLists:
+        return _similar_videos(ordinary_viewings(graph, config)[0], config)
+
+    report = ordinary_viewings(graph, config)[1] | history.choose(graph, config, lists_of)
+    return Trained(replace(lists_of(graph), history_decay=report["history_decay"]), report)
 
 
 def _similar_videos(ordinary: sp.csr_matrix, config: Config) -> NeighbourLists:

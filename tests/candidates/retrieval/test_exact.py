@@ -21,7 +21,14 @@ def knowledge(generator: np.random.Generator, n_users: int, n_videos: int) -> fi
         seen=sparse.csr_matrix(seen.astype(np.float32)),
         positives=sparse.csr_matrix(positives.astype(np.float32)),
         eligible=generator.random(n_videos) < 0.8,
+        places=places(positives, generator),
     )
+
+
+def places(positives: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A random order of each history, by its videos."""
+    orders = [generator.permutation(n) for n in positives.sum(axis=1)]
+    return np.concatenate([np.empty(0, np.int64), *orders]).astype(np.int64)
 
 
 def slow(scores: np.ndarray, users: list[int], known: filters.Knowledge, k: int) -> list[tuple]:
@@ -71,9 +78,14 @@ def test_ranked_embeddings_equal_brute_force(
     assert as_rows(found) == slow(scores, asked, known, k)
 
 
-@given(sizes, st.integers(0, 2**32 - 1), st.sampled_from(["user", "video"]))
+@given(
+    sizes,
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["user", "video"]),
+    st.sampled_from([1.0, 0.5, 0.25]),  # exact in any order of the sum
+)
 def test_ranked_neighbours_equal_brute_force(
-    size: tuple[int, int, int, int], seed: int, axis: str
+    size: tuple[int, int, int, int], seed: int, axis: str, decay: float
 ) -> None:
     n_users, n_videos, k, cells = size
     generator = np.random.default_rng(seed)
@@ -82,22 +94,27 @@ def test_ranked_neighbours_equal_brute_force(
     similarity = generator.integers(-2, 5, (n, n)) / 4 * (generator.random((n, n)) < 0.5)
     lists = sparse.csr_matrix(similarity.astype(np.float32))
     fitted = NeighbourLists(
-        axis=axis, indptr=lists.indptr, neighbour=lists.indices, similarity=lists.data
+        axis=axis,
+        indptr=lists.indptr,
+        neighbour=lists.indices,
+        similarity=lists.data,
+        history_decay=decay,
     )
     users = np.arange(n_users)
     found = exact.by_neighbours(
         fitted, users=users, known=known, k=k, config=exact.Config(block_cells=cells)
     )
-    liked = known.positives.toarray()
+    liked = np.zeros((n_users, n_videos))
+    liked[known.positives.nonzero()] = [decay ** int(place) for place in known.places]
     scores = np.full((n_users, n_videos), -np.inf)
     for u in range(n_users):
         for v in range(n_videos):
             if axis == "user":
                 total = sum(similarity[u, w] * liked[w, v] for w in range(n_users))
             else:
-                share = np.float32(1 / max(1, liked[u].sum()))
+                share = np.float32(1 / (liked[u].sum() or 1))
                 total = share * np.float32(
-                    sum(similarity[j, v] for j in range(n_videos) if liked[u, j])
+                    sum(similarity[j, v] * liked[u, j] for j in range(n_videos))
                 )
             scores[u, v] = total if total > 0 else -np.inf
     brute = slow(scores, users.tolist(), known, k)

@@ -76,7 +76,7 @@ def test_rp3beta_user_of_everything_changes_nothing() -> None:
     without, _ = fit(likes)
     capped, report = fit(with_bots, activity_cap=cap)
     fitted_models.assert_same_lists(without, capped)
-    assert report == {"activity_cap": cap, "users_over_cap": 2}
+    assert report == {"activity_cap": cap, "users_over_cap": 2, "history_decay": 1.0}
     _, by_default = fit(with_bots, activity_cap=None, activity_multiple=5.0)
     assert cap <= by_default["activity_cap"] < 30
     assert by_default["users_over_cap"] == 2
