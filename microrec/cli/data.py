@@ -136,7 +136,7 @@ def _print_inspection(report: dict[str, Any]) -> None:
     ]
     columns = ["table", "file", "kind", "bytes", "rows", "whole", "unknown columns"]
     print_table(f"files of {report['day']}", columns, files)
-    print_table("rows by rule", ["table", "rule", "n"], report["rules"])
+    print_table("rows by rule", ["table", "rule", "effect", "n"], report["rules"])
     for row in report["rules"]:
         for example in row["examples"]:
             where = f"{example['file']} line {example['number']}"

@@ -1,4 +1,7 @@
-"""Gates of refused lines: of each raw table and rule, the share of a day's lines, alone and beside the days before."""
+"""Gates of refused lines: of each raw table and rule, the share of a day's lines, alone and beside the days before.
+
+Optional values that were passed over count as refused ones do, though their lines stay.
+"""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,13 +11,15 @@ from microrec.evaluation.arrivals import NAMED, Config, Day, History, Value, rul
 from microrec.evaluation.gate import Result
 
 REFUSED, REFUSED_RISE, REFUSED_WARNED = "refused", "refused_rise", "refused_warned"
+IN_DOUBT = "in_doubt"
+NULLED = "nulled"
 HARMLESS = ("duplicate",)
 """Rules that only warn: a line that comes again loses nothing."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Lines of a raw table and an arrival day that one rule refused."""
+    """Lines of a raw table and an arrival day that one rule refused, or in which it passed over a value."""
 
     table: str
     day: dt.date
@@ -24,16 +29,19 @@ class Refusal:
     n_in: int
     usual: float | None
     """Greatest share of the days before; None where there is none to compare with."""
+    is_nulled: bool = False
+    """The lines stay, without the value."""
 
     @property
     def words(self) -> str:
         """Where, how many, and how many usually."""
         usual = "" if self.usual is None else f", at most {self.usual:.2%} on the days before"
-        return f"{self.table}[{self.day}] {self.rule}: {self.share:.2%} of {self.n_in} lines ({self.n}){usual}"
+        rule = f"{self.rule}, values passed over" if self.is_nulled else self.rule
+        return f"{self.table}[{self.day}] {rule}: {self.share:.2%} of {self.n_in} lines ({self.n}){usual}"
 
 
 def refusals(figures: History, days: Sequence[dt.date], *, config: Config) -> list[Refusal]:
-    """Return the share of each raw table's lines of a day that each rule refused, greatest first.
+    """Return the share of each raw table's lines of a day that each rule refused or took a value from, greatest first.
 
     Args:
         figures: of the days and of those before them.
@@ -107,9 +115,51 @@ def judge(
     return results
 
 
+def doubts(figures: History, days: Sequence[dt.date]) -> list[Refusal]:
+    """Return the refused lines that may have been about to withdraw something, and do, most first.
+
+    Args:
+        figures: of the days.
+        days: that are judged.
+
+    Returns:
+        One element per table, day and rule, of tables of any number of lines.
+    """
+    found = [
+        Refusal(
+            table,
+            day,
+            part.removeprefix("rule="),
+            value.value / value.n,
+            int(value.value),
+            value.n,
+            None,
+        )
+        for day in days
+        for (table, metric, part), value in figures.get(day, {}).items()
+        if metric == IN_DOUBT and part != "all"
+    ]
+    return sorted(found, key=lambda refusal: (-refusal.n, refusal.words))
+
+
+def judge_doubts(doubtful: Sequence[Refusal], examples: Mapping[Refusal, str]) -> Result:
+    """Warn of withdrawals in doubt: videos that are not eligible, users who are opted out, until somebody says more.
+
+    Args:
+        doubtful: `doubts`.
+        examples: of the first of them, as far as messages name them.
+    """
+    n = sum(refusal.n for refusal in doubtful)
+    shown = [refusal.words + examples.get(refusal, "") for refusal in doubtful[:NAMED]]
+    rest = [f"and {len(doubtful) - NAMED} more"] if len(doubtful) > NAMED else []
+    detail = f"withdrawn in doubt: {'; '.join([*shown, *rest]) or 'nothing'}"
+    return Result(IN_DOUBT, "warn", "fail" if n else "pass", float(n), 0.0, detail)
+
+
 def _refused(day: dt.date, of_day: Day, before: History, config: Config) -> Iterator[Refusal]:
     for (table, metric, part), count in of_day.items():
-        rule = rule_of(metric, part)
+        is_nulled = metric == NULLED and part != "all"
+        rule = part.removeprefix("rule=") if is_nulled else rule_of(metric, part)
         lines = of_day.get((table, "rows_in", "all"))
         if rule is None or lines is None or lines.value < config.least_rows:
             continue
@@ -121,7 +171,8 @@ def _refused(day: dt.date, of_day: Day, before: History, config: Config) -> Iter
         ]
         n_in = int(lines.value)
         share = count.value / n_in
-        yield Refusal(table, day, rule, share, int(count.value), n_in, max(shares, default=None))
+        usual = max(shares, default=None)
+        yield Refusal(table, day, rule, share, int(count.value), n_in, usual, is_nulled)
 
 
 def _holds(refusal: Refusal, config: Config) -> bool:

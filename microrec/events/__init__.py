@@ -7,8 +7,8 @@ to the night. What leaves: `events`, `rejected_events`, `videos`, `video_feature
 
 What it refuses: lines, one by one, each for the first rule of `rules.py` that fits, and never
 silently: lines in = accepted + rejected + duplicates, counted on both sides and compared by the job.
-A value that is there but cannot be read refuses its line (`bad_flag`, `bad_duration`, ...); only an
-absent optional value has a default.
+A required value that cannot be read refuses its line (`bad_timestamp`, `bad_watch`, ...); an optional one becomes
+null, is counted by its rule (`bad_flag`, `bad_duration`, `bad_tags`, ...) and takes no line along.
 
 Decided:
 - An arrival day is a pure function of the raw lines of [A - lateness_days, A] and of the catalogue
@@ -29,7 +29,10 @@ Decided:
 - Suppressed users' viewings stay in `events`; `in_force` leaves them out when a window is read, so that
   consent given back brings them back.
 - Consent errs on the side of the user: an opt-out or erasure with an unreadable time counts from its
-  delivery, an opt-in with one does not count.
+  delivery, an opt-in with one does not count; a request of a kind that cannot be read counts as an opt-out. Likewise a
+  video is not eligible where `eligible` cannot be read, and a dislike that cannot be read is one. Such withdrawals in
+  doubt are counted and told (gate `in_doubt`), and end with the next row that can be read.
+- A watch time that is there and cannot be read is no optional value: the label would be a guess.
 - What a day looks like (`profile.py`) is counted in bins of the same cached rows, not by approximate quantiles: the
   same lines give the same figures on any number of workers.
 - A broken vector never hides an older whole one.

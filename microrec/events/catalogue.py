@@ -1,7 +1,12 @@
 """Videos and their vectors as of a day: what the producers delivered last, broken rows left out.
 
 Every `judge_*` gives each delivered row a `rule`: why it is left out, or null where it stands.
-`superseded` (a later delivery stands instead) is no fault.
+`superseded` (a later delivery stands instead) is no fault. An optional value that cannot be read is null, and its rule
+in `nulled`: it takes no row along.
+
+Who cannot read a withdrawal errs on its side: a video is not eligible from the day of a row whose `eligible` cannot be
+read, or of a line of JSON that is none and names the video, unless it says `true`. Such a row stays refused, and a
+later row that can be read stands instead.
 """
 
 from pyspark.sql import Column, DataFrame, Window
@@ -14,11 +19,15 @@ from microrec.events.parse import (
     identifier,
     instant_or_date,
     length_ms,
+    lost,
+    nulled,
     read_rules,
     text,
     too_long,
     unreadable,
     whole_number,
+    withdrawn_in_doubt,
+    written,
 )
 
 SUPERSEDED = "superseded"
@@ -38,8 +47,9 @@ def judge_videos(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
 
     Returns:
         One row per delivered line, typed, with `since` (its landing day), `until` (the next day on which the video was
-        delivered, null for the state in force) and `rule`: those of `parse.read_rules`, missing_video, long_value,
-        bad_published_at, bad_duration, bad_eligible, superseded; null where it stands.
+        delivered, null for the state in force), `rule`: those of `parse.read_rules`, missing_video, long_value,
+        bad_eligible, superseded; null where it stands, `nulled`: bad_author, bad_published_at, bad_duration, bad_tags,
+        and `withdrawn`: ids of videos that a refused row may have been about to withdraw.
     """
     order = ["published_at", "duration_ms", "author_id", "caption", "tags"]
     same_day = Window.partitionBy("rule", "video_id", "since").orderBy(
@@ -66,17 +76,33 @@ def states(judged_videos: DataFrame) -> DataFrame:
         judged_videos: `judge_videos`, one row per delivered line.
 
     Returns:
-        One row per (video, day on which its state changed): in force from `since` to before `until`.
+        One row per (video, day on which its state changed): in force from `since` to before `until`. The length is the
+        last one that was delivered and could be read.
     """
     sound = F.col("rule").isNull() | (F.col("rule") == SUPERSEDED)
     chosen = judged_videos.where(sound & (F.col("place") == 1))
-    return chosen.select("video_id", "since", "until", "duration_ms")
+    so_far = Window.partitionBy("video_id").orderBy("since")
+    length = F.last("duration_ms", ignorenulls=True).over(so_far)
+    return chosen.select("video_id", "since", "until", length.alias("duration_ms"))
 
 
 def videos(judged_videos: DataFrame) -> DataFrame:
-    """Return the rows of `videos`: one row per video, its last delivered state."""
-    return judged_videos.where(F.col("rule").isNull()).select(
-        "video_id", "author_id", "published_at", "duration_ms", "caption", "tags", "eligible"
+    """Return the rows of `videos`: one row per video, its last delivered state; not eligible where that is in doubt."""
+    doubts = (
+        judged_videos.select("since", F.explode("withdrawn").alias("video_id"))
+        .groupBy("video_id")
+        .agg(F.max("since").alias("doubted_on"))
+    )
+    stated = judged_videos.where(F.col("rule").isNull()).join(doubts, on="video_id", how="left")
+    is_doubted = F.coalesce(F.col("doubted_on") >= F.col("since"), F.lit(False))
+    return stated.select(
+        "video_id",
+        "author_id",
+        "published_at",
+        "duration_ms",
+        "caption",
+        "tags",
+        (F.col("eligible") & ~is_doubted).alias("eligible"),
     )
 
 
@@ -164,12 +190,14 @@ def clip_features(judged: DataFrame) -> DataFrame:
 def _typed_videos(delivered: DataFrame, timezone: str) -> DataFrame:
     published = instant_or_date(F.col("published_at"), timezone)
     length = length_ms(F.col("duration_ms"))
-    return delivered.select(
+    eligible = written("eligible")
+    says_true = F.forall(eligible, lambda word: F.coalesce(flag(word), F.lit(False)))
+    typed = delivered.select(
         F.col("day").alias("since"),
         "file",
         "line",
         identifier(F.col("video_id")).alias("video_id"),
-        identifier(F.col("author_id")).alias("author_id"),
+        F.when(~lost("author_id"), identifier(F.col("author_id"))).alias("author_id"),
         published.alias("published_at"),
         F.when(length > 0, length).alias("duration_ms"),
         F.col("caption"),
@@ -178,12 +206,20 @@ def _typed_videos(delivered: DataFrame, timezone: str) -> DataFrame:
         _first(
             *read_rules("video_id"),
             ("missing_video", identifier(F.col("video_id")).isNull()),
-            ("long_value", too_long("video_id", "author_id")),
-            ("bad_published_at", unreadable(F.col("published_at"), published)),
-            ("bad_duration", unreadable(F.col("duration_ms"), length) | (length < 0)),
+            ("long_value", too_long("video_id")),
             ("bad_eligible", flag(F.col("eligible")).isNull()),
         ).alias("rule"),
+        nulled(
+            ("bad_author", lost("author_id")),
+            ("bad_published_at", unreadable(F.col("published_at"), published)),
+            ("bad_duration", unreadable(F.col("duration_ms"), length) | (length < 0)),
+            ("bad_tags", F.array_contains("unread", "tags")),
+        ).alias("nulled"),
+        "malformed",
+        says_true.alias("says_true"),
     )
+    withdrawn = withdrawn_in_doubt("video_id", F.col("says_true"), ["bad_eligible"])
+    return typed.withColumn("withdrawn", withdrawn).drop("malformed", "says_true")
 
 
 def _first(*rules: tuple[str, Column]) -> Column:

@@ -4,7 +4,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from microrec.core.days import UTC
-from microrec.events.parse import end_of, identifier, instant, read_rules, too_long
+from microrec.events.parse import (
+    end_of,
+    first_rule,
+    identifier,
+    instant,
+    read_rules,
+    too_long,
+    withdrawn_in_doubt,
+    written,
+)
 
 KINDS = ("opt_out", "opt_in", "erase")
 
@@ -13,7 +22,9 @@ def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
     """Type the rows of `raw_privacy_requests`.
 
     A request was made at the latest when it was delivered: a later time (a wrong clock), or an unreadable one, becomes
-    the end of the landing day, except that an opt-in with an unreadable time does not count.
+    the end of the landing day, except that an opt-in with an unreadable time does not count. A request of a kind that
+    cannot be read stays refused, and counts as an opt-out until a later opt-in; so does a line of JSON that is none and
+    names a user, unless it says opt_in.
 
     Args:
         delivered: `readers.read_through`, one row per delivered line.
@@ -21,7 +32,8 @@ def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
 
     Returns:
         One row per delivered line, typed, with `rule`: those of `parse.read_rules`, missing_user, long_value,
-        unknown_kind, bad_timestamp; null where it stands.
+        unknown_kind, bad_timestamp; null where it stands, and `withdrawn`: ids of users for whom a refused row counts
+        as an opt-out.
     """
     kind = F.lower(F.trim("kind"))
     made = instant(F.col("requested_at"), timezone)
@@ -33,27 +45,36 @@ def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
         ("unknown_kind", ~F.coalesce(kind.isin(*KINDS), F.lit(False))),
         ("bad_timestamp", (kind == "opt_in") & made.isNull()),
     ]
-    return delivered.select(
+    kinds = written("kind")
+    says_opt_in = F.forall(kinds, lambda word: word == "opt_in")
+    typed = delivered.select(
         "day",
         "file",
         "line",
         identifier(F.col("user_id")).alias("user_id"),
         kind.alias("kind"),
-        F.least(made, delivered_by).alias("requested_at"),
-        F.coalesce(*[F.when(refuses, F.lit(name)) for name, refuses in rules]).alias("rule"),
+        F.least(F.when(~F.col("malformed"), made), delivered_by).alias("requested_at"),
+        first_rule(rules).alias("rule"),
+        "malformed",
     )
+    withdrawn = withdrawn_in_doubt("user_id", says_opt_in, ["unknown_kind"])
+    return typed.withColumn("withdrawn", withdrawn).drop("malformed")
 
 
 def suppressed_users(judged_requests: DataFrame) -> DataFrame:
     """Return the rows of `suppressed_users`: one row per user who opted out or was erased, with the request in force.
 
     An erasure stands for ever, from its first request. Otherwise the last request decides; of two at the same instant
-    the opt-out.
+    the opt-out. A request in doubt is an opt-out.
     """
+    stated = judged_requests.where(F.col("rule").isNull()).select("user_id", "kind", "requested_at")
+    in_doubt = judged_requests.select(
+        F.explode("withdrawn").alias("user_id"), F.lit("opt_out").alias("kind"), "requested_at"
+    )
     erased = F.min(F.when(F.col("kind") == "erase", F.col("requested_at")))
     last = F.max_by("kind", F.struct("requested_at", F.col("kind") == "opt_out"))
     per_user = (
-        judged_requests.where(F.col("rule").isNull())
+        stated.unionByName(in_doubt)
         .groupBy("user_id")
         .agg(erased.alias("erased_at"), last.alias("last"), F.max("requested_at").alias("last_at"))
     )

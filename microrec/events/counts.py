@@ -1,4 +1,8 @@
-"""What a night counts about its input, and the law that no line is lost: in = out + refused + repeats."""
+"""What a night counts about its input, and the law that no line is lost: in = out + refused + repeats.
+
+Beside it stand the optional values that were passed over in rows that stay (`nulled`), and the refused rows that may
+have been about to withdraw something, and do (`in_doubt`).
+"""
 
 import datetime as dt
 import functools
@@ -17,6 +21,7 @@ from microrec.events.rules import DUPLICATE
 LINES, SUPPRESSED = "raw_interactions", "suppressed_users"
 ROWS_IN, ACCEPTED = "rows_in", "accepted"
 LATE, CORRECTIONS = "late_reopened", "corrections"
+NULLED, IN_DOUBT = "nulled", "in_doubt"
 _PLAIN = {name: name for name in (ROWS_IN, SUPERSEDED, "users")} | {DUPLICATE: "duplicates"}
 METRICS = pa.schema(
     [
@@ -44,17 +49,26 @@ def tally(
 
     Returns:
         One row per combination of name, arrived_on (null where a count is not of one day), verdict (`accepted`, the
-        rule that refused, or what else was counted), late (arrived after its event day) and corrects (stands in for a
-        line that arrived before), with their number n.
+        rule that refused, or what else was counted), late (arrived after its event day), corrects (stands in for a
+        line that arrived before), in_doubt (refused, and withdraws) and nulled (the rule of an optional value that was
+        passed over, which is what is counted; else null), with their number n.
     """
-    late = F.col("event_day") < F.col("arrived_on")
+    late = F.coalesce(F.col("event_day") < F.col("arrived_on"), F.lit(False))
     corrects = F.col("corrects").isNotNull()
     verdict = F.coalesce("rule", F.lit(ACCEPTED))
     parts = [
         _counted(lines, LINES, F.lit(ROWS_IN), day=F.col("day")),
         _counted(judged, LINES, verdict, day=F.col("arrived_on"), late=late, corrects=corrects),
         _counted(suppressed, SUPPRESSED, F.lit("users")),
-        *[_counted(rows, name, verdict, day=landed(rows)) for name, rows in tables.items()],
+        *[
+            _counted(rows, name, verdict, day=landed(rows), in_doubt=_in_doubt(rows))
+            for name, rows in tables.items()
+        ],
+        *[
+            _nulled(rows, name)
+            for name, rows in {LINES: judged, **tables}.items()
+            if NULLED in rows.columns
+        ],
     ]
     return functools.reduce(DataFrame.unionByName, parts)
 
@@ -66,7 +80,7 @@ def of_day(tallies: Collection[Any], day: dt.date) -> dict[str, int]:
         tallies: collected rows of `tally`.
         day: UTC day of arrival.
     """
-    names = (ROWS_IN, ACCEPTED, "rejected", "duplicates", LATE, CORRECTIONS)
+    names = (ROWS_IN, ACCEPTED, "rejected", "duplicates", LATE, CORRECTIONS, NULLED)
     figures = dict.fromkeys(names, 0)
     for row in tallies:
         if row["name"] == LINES and row["arrived_on"] == day:
@@ -115,7 +129,9 @@ def all_refused(
     verdicts = [
         row
         for row in tallies
-        if row["name"] == table and row["verdict"] != ROWS_IN and day in (None, row["arrived_on"])
+        if row["name"] == table
+        and row["verdict"] not in (ROWS_IN, NULLED)
+        and day in (None, row["arrived_on"])
     ]
     if not verdicts or any(row["verdict"] == ACCEPTED for row in verdicts):
         return None
@@ -144,7 +160,8 @@ def metrics(tallies: Collection[Any], day: dt.date) -> pa.Table:
                 key = (row["name"], metric, part)
                 counted[key] = counted.get(key, 0) + row["n"]
     for name in {row["name"] for row in tallies} - {LINES, SUPPRESSED}:
-        counted[name, ROWS_IN, "all"] = sum(row["n"] for row in tallies if row["name"] == name)
+        rows_of = [row["n"] for row in tallies if row["name"] == name and row["verdict"] != NULLED]
+        counted[name, ROWS_IN, "all"] = sum(rows_of)
     rows = [
         {"name": name, "metric": metric, "slice": part, "value": float(value)}
         | {"n": counted.get((name, ROWS_IN, "all"), value)}
@@ -169,7 +186,7 @@ def arrivals(tallies: Collection[Any], days: Collection[dt.date]) -> list[dict[s
         if row["arrived_on"] in days:
             for metric, part in _figures(row):
                 counted[row["arrived_on"], row["name"], metric, part] += row["n"]
-            if row["name"] != LINES:
+            if row["name"] != LINES and row["verdict"] != NULLED:
                 counted[row["arrived_on"], row["name"], ROWS_IN, "all"] += row["n"]
     return [
         {"day": day, "name": name, "metric": metric, "slice": part, "value": float(value)}
@@ -181,12 +198,15 @@ def arrivals(tallies: Collection[Any], days: Collection[dt.date]) -> list[dict[s
 def _figures(tallied: Any) -> list[tuple[str, str]]:
     """The (metric, slice) a count is part of."""
     verdict = tallied["verdict"]
+    if verdict == NULLED:
+        return [(NULLED, "all"), (NULLED, f"rule={tallied[NULLED]}")]
     if verdict == ACCEPTED:
         also = [name for name, flag in ((LATE, "late"), (CORRECTIONS, "corrects")) if tallied[flag]]
         return [(name, "all") for name in (ACCEPTED, *also)]
     if verdict in _PLAIN:
         return [(_PLAIN[verdict], "all")]
-    return [("rejected", "all"), ("rejected", f"rule={verdict}")]
+    doubt = [(IN_DOUBT, "all"), (IN_DOUBT, f"rule={verdict}")] if tallied[IN_DOUBT] else []
+    return [("rejected", "all"), ("rejected", f"rule={verdict}"), *doubt]
 
 
 def landed(judged: DataFrame) -> Column:
@@ -195,20 +215,32 @@ def landed(judged: DataFrame) -> Column:
     return F.col(names[0])
 
 
+def _in_doubt(judged: DataFrame) -> Column:
+    return F.size("withdrawn") > 0 if "withdrawn" in judged.columns else F.lit(False)
+
+
+def _nulled(judged: DataFrame, name: str) -> DataFrame:
+    """Values that were passed over, by rule, in rows that no rule refuses."""
+    stays = F.col("rule").isNull() | (F.col("rule") == SUPERSEDED)
+    passed_over = judged.where(stays).select(
+        landed(judged).alias("day"), F.explode(NULLED).alias("passed")
+    )
+    return _counted(passed_over, name, F.lit(NULLED), day=F.col("day"), nulled=F.col("passed"))
+
+
 def _counted(
-    rows: DataFrame,
-    name: str,
-    verdict: Column,
-    *,
-    day: Column | None = None,
-    late: Column | None = None,
-    corrects: Column | None = None,
+    rows: DataFrame, name: str, verdict: Column, *, day: Column | None = None, **details: Column
 ) -> DataFrame:
     described = rows.select(
         F.lit(name).alias("name"),
         (F.lit(None).cast("date") if day is None else day).alias("arrived_on"),
         verdict.alias("verdict"),
-        (F.lit(False) if late is None else F.coalesce(late, F.lit(False))).alias("late"),
-        (F.lit(False) if corrects is None else corrects).alias("corrects"),
+        *[details.get(detail, absent).alias(detail) for detail, absent in _details().items()],
     )
     return described.groupBy(*described.columns).agg(F.count(F.lit(1)).alias("n"))
+
+
+def _details() -> dict[str, Column]:
+    """What a count says besides its verdict, where it says nothing."""
+    no = F.lit(False)
+    return {"late": no, "corrects": no, IN_DOUBT: no, NULLED: F.lit(None).cast("string")}

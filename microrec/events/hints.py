@@ -1,4 +1,7 @@
-"""What may be wrong with lines that a rule refuses: the column, its value, and a guess that a producer can act on."""
+"""What may be wrong with lines that a rule refuses: the column, its value, and a guess that a producer can act on.
+
+So for values that are passed over.
+"""
 
 import re
 from collections.abc import Mapping
@@ -17,6 +20,10 @@ COLUMNS = {
     "bad_duration": ("duration_ms",),
     "no_duration": ("duration_ms",),
     "bad_flag": FLAGS,
+    "bad_session": ("session_id",),
+    "bad_surface": ("surface",),
+    "bad_event_id": ("event_id",),
+    "bad_author": ("author_id",),
     "future_event": ("started_at",),
     "too_late": ("started_at",),
     "unknown_video": ("video_id",),
@@ -50,6 +57,7 @@ _OF_NUMBER = (
     (r"-\d+.*", "a length below 0"),
     (r"\d{10,}", "beyond any length: microseconds or nanoseconds? deliver milliseconds"),
 )  # fmt: skip
+_NO_ID = "an id that is no exact whole number, has control characters or more than 512 characters"
 _OF_RULE = {
     "malformed_line": "not a record of the file's columns",
     "line_too_long": "longer than any record: is the file of another format, or without line ends?",
@@ -69,6 +77,15 @@ _OF_RULE = {
     "not_finite": "a vector with a null, NaN or infinite component",
     "wrong_length": "vectors of this modality have another length",
     "missing_encoder": "vectors of unknown encoders cannot be compared: name the version",
+    "bad_session": _NO_ID,
+    "bad_surface": "a text of more than 512 characters",
+    "bad_event_id": _NO_ID,
+    "bad_author": _NO_ID,
+    "bad_tags": "tags are an array of texts: in CSV its JSON text",
+    "inexact_id": "an id that is no text and no exact whole number: deliver ids as text",
+    "unreadable_id": "an id with control characters, or with characters that were lost on the way",
+    "array_line": "one object a line is asked, not an array",
+    "duplicate_key": "a JSON object that names a key twice",
     "bad_modality": "a plain lower-case word, such as visual, is asked",
     "unknown_kind": "opt_out, opt_in or erase is asked",
 }

@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 from microrec.core.arguments import MAX_ID
 from microrec.core.days import UTC
 
-FLAGS = ("liked", "shared", "followed", "commented", "disliked")
+DISLIKE = "disliked"
+FLAGS = ("liked", "shared", "followed", "commented", DISLIKE)
 
 _OFFSET = r"[T ].*(Z|[+-]\d{2}:?\d{2})$"
 _TIME = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?"
@@ -89,6 +90,66 @@ def _any(conditions: Iterable[Column]) -> Column:
 def too_long(*names: str) -> Column:
     """Return, one row per row, whether one of the texts is longer than any id: each later table would carry it."""
     return F.greatest(F.lit(0), *[F.length(name) for name in names]) > MAX_ID
+
+
+def lost(name: str, *, is_id: bool = True) -> Column:
+    """Return, one row per row, whether there is a text that an optional column cannot hold: it becomes null.
+
+    Args:
+        name: column of a raw frame (`readers.read`).
+        is_id: it is an id, which has no control characters and stands for no lost ones.
+    """
+    unprinted = _is_unprinted(F.col(name)) if is_id else F.lit(False)
+    return F.array_contains("unread", name) | unprinted | too_long(name)
+
+
+def nulled(*rules: tuple[str, Column]) -> Column:
+    """Return the rules whose optional values were passed over, an array of text, one row per row.
+
+    Args:
+        *rules: pairs of a rule and whether a value of the row breaks it.
+    """
+    names = [F.when(breaks, F.lit(name)) for name, breaks in rules]
+    return F.array_compact(F.array(F.lit(None).cast("string"), *names))
+
+
+def withdrawn_in_doubt(name: str, is_certain: Column, doubtful: Iterable[str]) -> Column:
+    """Return the ids that a refused row may have been about to withdraw, an array of text, one row per row.
+
+    Of a line of JSON that is none (cut off, a key twice, two objects) the ids are looked for in its text: escaped
+    quotes are no quotes, so that no other text passes for a key. The fields of a broken CSV record say nothing.
+
+    Args:
+        name: column of the id.
+        is_certain: whether the text of such a line says that nothing is withdrawn; null is no.
+        doubtful: rules that refuse a row which can be read, and whose id may have been withdrawn.
+    """
+    is_json = F.col("file").rlike(r"\.jsonl(\.gz)?$")
+    texts = F.concat(
+        F.regexp_extract_all("line", F.lit(rf'"{name}"\s*:\s*"([^"\\]{{1,{MAX_ID}}})"'), F.lit(1)),
+        F.regexp_extract_all("line", F.lit(rf'"{name}"\s*:\s*([0-9]{{1,15}})\s*[,}}]'), F.lit(1)),
+    )
+    named = F.array_compact(F.transform(texts, identifier))
+    salvaged = F.when(
+        is_json & F.col("malformed") & ~F.coalesce(is_certain, F.lit(False)),
+        F.array_distinct(named),
+    )
+    read = F.when(F.col("rule").isin(*doubtful), F.array(name))
+    return F.coalesce(read, salvaged, F.array().cast("array<string>"))
+
+
+def written(name: str) -> Column:
+    """Return the texts of a key's values in a line of JSON that is none, lower case without quotes and blanks.
+
+    Args:
+        name: the key.
+
+    Returns:
+        An array of text, one row per row; null for a row that could be read, or where the key is not met.
+    """
+    texts = F.regexp_extract_all("line", F.lit(rf'"{name}"\s*:\s*("[^"]*"?|[^\s,}}"]*)'), F.lit(1))
+    words = F.transform(texts, lambda text: F.lower(F.btrim(text, F.lit('" '))))
+    return F.when(F.col("malformed") & (F.size(words) > 0), words)
 
 
 def unreadable(raw: Column, value: Column) -> Column:
@@ -199,19 +260,18 @@ def interactions(lines: DataFrame, timezone: str = UTC) -> DataFrame:
     Returns:
         One row per delivered line. `unread_by` is the rule of `read_rules` that refuses it (null where none does),
         `event_day` the local date of `started_at`, `stated_ms` the duration the line gives (null where it gives none or
-        0), `bad_watch`, `bad_duration` and `bad_flag` mark a value that is there and cannot be read, `content` is a
-        digest of what was viewed, `event_id` the producers' or else that digest.
+        0), `bad_watch` marks a watch time that is there and cannot be read, `nulled` the rules whose optional values
+        were passed over (bad_duration, bad_flag, bad_session, bad_surface, bad_event_id), `content` is a digest of what
+        was viewed, `event_id` the producers' or else that digest. A dislike that cannot be read counts as one.
     """
     started_at = instant(F.col("started_at"), timezone)
     stated = length_ms(F.col("duration_ms"))
-    bad_flag = F.lit(False)
-    for name in FLAGS:
-        bad_flag = bad_flag | unreadable(F.col(name), flag(F.col(name)))
+    bad_flag = {name: unreadable(F.col(name), flag(F.col(name))) for name in FLAGS}
     typed = lines.select(
         F.col("day").alias("arrived_on"),
         "file",
         "line",
-        first_rule(read_rules("user_id", "video_id", "event_id")).alias("unread_by"),
+        first_rule(read_rules("user_id", "video_id")).alias("unread_by"),
         identifier(F.col("user_id")).alias("user_id"),
         identifier(F.col("video_id")).alias("video_id"),
         started_at.alias("started_at"),
@@ -219,14 +279,20 @@ def interactions(lines: DataFrame, timezone: str = UTC) -> DataFrame:
         whole_number(F.col("watch_ms")).alias("watch_ms"),
         unreadable(F.col("watch_ms"), whole_number(F.col("watch_ms"))).alias("bad_watch"),
         F.when(stated > 0, stated).alias("stated_ms"),
-        (unreadable(F.col("duration_ms"), stated) | F.coalesce(stated < 0, F.lit(False))).alias(
-            "bad_duration"
-        ),
-        *[F.coalesce(flag(F.col(name)), F.lit(False)).alias(name) for name in FLAGS],
-        bad_flag.alias("bad_flag"),
-        identifier(F.col("session_id")).alias("session_id"),
-        text(F.col("surface")).alias("surface"),
-        identifier(F.col("event_id")).alias("stated_id"),
+        *[
+            F.coalesce(flag(F.col(name)), bad_flag[name] & F.lit(name == DISLIKE)).alias(name)
+            for name in FLAGS
+        ],
+        F.when(~lost("session_id"), identifier(F.col("session_id"))).alias("session_id"),
+        F.when(~lost("surface", is_id=False), text(F.col("surface"))).alias("surface"),
+        F.when(~lost("event_id"), identifier(F.col("event_id"))).alias("stated_id"),
+        nulled(
+            ("bad_duration", unreadable(F.col("duration_ms"), stated) | (stated < 0)),
+            ("bad_flag", _any(bad_flag.values())),
+            ("bad_session", lost("session_id")),
+            ("bad_surface", lost("surface", is_id=False)),
+            ("bad_event_id", lost("event_id")),
+        ).alias("nulled"),
     )
     identified = typed.withColumn("content", _digest())
     return identified.withColumn("event_id", F.coalesce("stated_id", "content")).drop("stated_id")

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from microrec.events.config import Config
 from microrec.events.parse import FLAGS, first_rule, too_long
 
-TEXTS = ("user_id", "video_id", "session_id", "surface", "event_id")
+IDS = ("user_id", "video_id")
 CONFLICT, DUPLICATE = "event_id_conflict", "duplicate"
 
 
@@ -22,7 +22,7 @@ def _of_a_line(config: Config, lateness_days: int) -> list[tuple[str, Column]]:
     days_late = F.date_diff(F.col("arrived_on"), F.col("event_day"))
     refuses_unmeasured = F.lit(config.unmeasured == "refuse")
     return [
-        ("long_value", too_long(*TEXTS)),
+        ("long_value", too_long(*IDS)),
         ("missing_user", F.col("user_id").isNull()),
         ("missing_video", F.col("video_id").isNull()),
         ("bad_timestamp", F.col("started_at").isNull()),
@@ -30,8 +30,6 @@ def _of_a_line(config: Config, lateness_days: int) -> list[tuple[str, Column]]:
         ("missing_watch", refuses_unmeasured & F.col("watch_ms").isNull()),
         ("negative_watch", F.col("watch_ms") < 0),
         ("absurd_watch", F.col("watch_ms") > config.max_watch_ms),
-        ("bad_duration", F.col("bad_duration")),
-        ("bad_flag", F.col("bad_flag")),
         ("future_event", days_late < 0),
         ("too_late", days_late > lateness_days),
         ("unknown_video", F.col("known").isNull()),
@@ -57,9 +55,9 @@ def judge(
         lateness_days: days after its event day on which a viewing may arrive.
 
     Returns:
-        One row per line of the days, with `rule` (null = accepted), `duration_ms` (the line's, else
-        the catalogue's as of the arrival day) and `corrects` (arrival day of the line an accepted
-        correction stands in for, else null).
+        One row per line of the days, with `rule` (null = accepted), `nulled` (rules whose optional values were passed
+        over), `duration_ms` (the line's, else the catalogue's as of the arrival day) and `corrects` (arrival day of the
+        line an accepted correction stands in for, else null).
     """
     with_duration = _with_duration(lines, states)
     ruled = with_duration.withColumn(
@@ -71,6 +69,7 @@ def judge(
         "file",
         "line",
         "rule",
+        "nulled",
         "event_id",
         "corrects",
         # Nobody has an id of such a length: no refused line puts one into a table.

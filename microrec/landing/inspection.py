@@ -99,7 +99,9 @@ class Inspection:
         """Count rows by table and rule as the night's metrics do, with the first refused lines of each rule.
 
         Returns:
-            One row per (table, rule), rule `accepted` for rows that no rule refuses; viewings of the day alone.
+            One row per (table, rule, effect), rule `accepted` for rows that no rule refuses; viewings of the day alone.
+            Effect: `withdrawn in doubt`, a part of the refused rows; `passed over`, values of rows that stay; else
+            nothing.
         """
         rows = []
         for table in zone.TABLES:
@@ -111,7 +113,29 @@ class Inspection:
             for row in counted:
                 fine = row["rule"] in ("accepted", verdicts.SUPERSEDED)
                 examples = [] if fine else self._examples(JUDGED[table], where, row["rule"])
-                rows.append({"table": table, **row, "examples": examples})
+                rows.append({"table": table, **row, "effect": "", "examples": examples})
+            rows += self._effects(table, where or "WHERE true")
+        return rows
+
+    def _effects(self, table: str, where: str) -> list[dict[str, Any]]:
+        """Values that were passed over, and refused rows that withdraw something."""
+        judged = JUDGED[table]
+        columns = {row["column_name"] for row in self._rows(f"DESCRIBE {judged}")}
+        stays = f"(rule IS NULL OR rule = '{verdicts.SUPERSEDED}')"
+        queries = {
+            "nulled": ("passed over", f"(SELECT unnest(nulled) AS rule FROM {judged} {where} AND {stays})"),
+            "withdrawn": ("withdrawn in doubt", f"(SELECT rule FROM {judged} {where} AND len(withdrawn) > 0)"),
+        }  # fmt: skip
+        rows = []
+        for column, (effect, source) in queries.items():
+            if column in columns:
+                counted = (
+                    f"SELECT rule, count(*) AS n FROM {source} GROUP BY ALL ORDER BY n DESC, rule"
+                )
+                rows += [
+                    {"table": table, **row, "effect": effect, "examples": []}
+                    for row in self._rows(counted)
+                ]
         return rows
 
     def _examples(self, judged: str, where: str, rule: str) -> list[dict[str, Any]]:
@@ -245,7 +269,9 @@ def lacking(report: dict[str, Any], thresholds: Thresholds) -> list[str]:
             "no row of raw_videos is accepted: every viewing is refused (unknown_video) and the night stops"
         )
     refused = {
-        row["rule"]: row["n"] for row in report["rules"] if row["table"] == "raw_interactions"
+        row["rule"]: row["n"]
+        for row in report["rules"]
+        if row["table"] == "raw_interactions" and not row["effect"]
     }
     n_missing = refused.get("missing_watch", 0) + refused.get("no_duration", 0)
     if thresholds.unmeasured == "refuse" and 2 * n_missing >= sum(refused.values()) > 0:

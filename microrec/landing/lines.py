@@ -1,7 +1,8 @@
 """Landing files as rows of text in DuckDB, without Spark: what `readers` reads, batch by batch.
 
 Every table has the columns of its contract (lists as lists, all else as text) and `day`, `file`, `number` (of the line
-or row, from 1), `line` (its beginning), `unread` (the rule by which the record cannot be read, else null).
+or row, from 1), `line` (its beginning), `unread` (the rule by which the record cannot be read, else null), `lost`
+(names of columns, null here, whose value is there and is not what the column holds).
 """
 
 import datetime as dt
@@ -25,11 +26,11 @@ from microrec.tables.contract import Contract
 BATCH = 20_000
 """Records that are held at a time."""
 KEPT = 200
-"""Characters of a line that are kept for messages."""
+"""Characters of a line that are kept for messages; of one that cannot be read, `records.KEPT`."""
 EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
 """Below this each whole number has a float of so many bits of its own."""
 ESSENTIAL = {
-    "raw_interactions": ("user_id", "video_id", "event_id"),
+    "raw_interactions": ("user_id", "video_id"),
     "raw_privacy_requests": ("user_id",),
 }
 """Ids without which a row says nothing; of other tables the video_id."""
@@ -42,6 +43,7 @@ _BY_THE_WAY = pa.schema(
         ("number", pa.int64()),
         ("line", pa.string()),
         ("unread", pa.string()),
+        ("lost", pa.list_(pa.string())),
     ]
 )
 
@@ -116,10 +118,11 @@ def _json(path: Path, promised: Contract, limits: Limits) -> Iterator[pa.Table]:
     batch: list[dict[str, Any]] = []
     for record in records.json_records(path, records.Sizes(limits.line_bytes, limits.value_bytes)):
         values: dict[str, Any] = {}
+        lost: list[str] = []
         unread = _unread(record)
         if unread is None:
-            values, unread = _object(record.text, _essential(promised))
-        batch.append(_row(record, values, promised, unread))
+            values, lost, unread = _object(record.text, _essential(promised))
+        batch.append(_row(record, values, promised, unread, lost))
         if len(batch) == BATCH:
             yield _table(batch, promised, path)
             batch = []
@@ -137,8 +140,8 @@ def _essential(promised: Contract) -> tuple[str, ...]:
     return ESSENTIAL.get(promised.table, ("video_id",))
 
 
-def _object(text: str, essential: Sequence[str]) -> tuple[dict[str, Any], str | None]:
-    """The values of a line of JSON, numbers as they are written; or the rule that refuses it."""
+def _object(text: str, essential: Sequence[str]) -> tuple[dict[str, Any], list[str], str | None]:
+    """The values of a line of JSON, numbers as they are written, ids that are none; or the rule that refuses it."""
     pairs: list[list[tuple[str, Any]]] = []
 
     def kept(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -148,20 +151,20 @@ def _object(text: str, essential: Sequence[str]) -> tuple[dict[str, Any], str | 
     try:
         value = json.loads(text, object_pairs_hook=kept, parse_int=_Number, parse_float=_Number)
     except (ValueError, RecursionError):
-        return {}, "malformed_line"
+        return {}, [], "malformed_line"
     if isinstance(value, list):
-        return {}, "array_line"
+        return {}, [], "array_line"
     if not isinstance(value, dict):
-        return {}, "malformed_line"
+        return {}, [], "malformed_line"
     keys = Counter(key for key, _ in pairs[-1])
     if any(n > 1 for n in keys.values()):
-        return {}, "duplicate_key"
+        return {}, [], "duplicate_key"
     values = {
         key: _json_id(item) if key.endswith("_id") else _json_text(item)
         for key, item in value.items()
     }
-    inexact = [key for key in essential if value.get(key) is not None and values[key] is None]
-    return values, "inexact_id" if inexact else None
+    lost = [key for key, item in value.items() if item is not None and values[key] is None]
+    return values, lost, "inexact_id" if set(lost) & set(essential) else None
 
 
 class _Number(str):
@@ -201,14 +204,23 @@ def _written(value: Any) -> str:
 
 
 def _row(
-    record: records.Record, values: dict[str, Any], promised: Contract, unread: str | None
+    record: records.Record,
+    values: dict[str, Any],
+    promised: Contract,
+    unread: str | None,
+    lost: Sequence[str] = (),
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"number": record.number, "line": record.text[:KEPT]}
+    line = record.text[: records.KEPT if unread else KEPT]
+    row: dict[str, Any] = {"number": record.number, "line": line}
+    lost = list(lost)
     for column in promised.columns:
         value = values.get(column.name)
-        is_list = pa.types.is_list(column.type)
-        row[column.name] = _list(value, column.type) if is_list and value is not None else value
-    return row | {"unread": unread}
+        if pa.types.is_list(column.type) and value is not None:
+            text = value
+            value = _list(text, column.type)
+            lost += [column.name] if value is None and text.strip(" ") else []
+        row[column.name] = value
+    return row | {"unread": unread, "lost": lost}
 
 
 def _list(text: str, kind: pa.DataType) -> list[Any] | None:
@@ -300,9 +312,10 @@ def _texts(
     declared: dict[str, pa.DataType],
     essential: Sequence[str],
 ) -> pa.Table:
-    """The columns of the contract as text or lists, and `inexact`: whether an essential id cannot be read."""
+    """The columns of the contract as text or lists, `inexact`: whether an essential id cannot be read, and `lost`."""
     n_rows = batch.num_rows
     inexact = pa.repeat(pa.scalar(False), n_rows)
+    names_lost: list[list[str]] = [[] for _ in range(n_rows)]
     columns: dict[str, pa.Array] = {}
     for name, kind in declared.items():
         if name not in batch.schema.names:
@@ -318,7 +331,10 @@ def _texts(
             columns[name] = pc.if_else(pc.fill_null(is_whole, False), columns[name], None)
             lost = pc.and_(_given(values), columns[name].is_null())
             inexact = pc.or_(inexact, lost) if name in essential else inexact
-    return pa.table(columns).append_column("inexact", inexact)
+            for number in pc.indices_nonzero(lost).to_pylist():
+                names_lost[number].append(name)
+    columns |= {"inexact": inexact, "lost": pa.array(names_lost, pa.list_(pa.string()))}
+    return pa.table(columns)
 
 
 def _lists(values: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -4,14 +4,17 @@
 both over one table of examples (`tests/landing/test_verdicts.py`), and whole days through both.
 
 A table of lines has a column of text for each column of the contract (lists are lists), and `day`, `file`, `number` (of
-the line, from 1), `line`, `unread` (the rule by which the record cannot be read, else null).
+the line, from 1), `line`, `unread` (the rule by which the record cannot be read, else null), `lost` (names of columns,
+null here, whose value is there and is not what the column holds). A judged table has `rule`, and `nulled`: the rules
+whose optional values were passed over.
 """
 
 from dataclasses import dataclass
 
 from microrec.core.days import UTC
 
-FLAGS = ("liked", "shared", "followed", "commented", "disliked")
+DISLIKE = "disliked"
+FLAGS = ("liked", "shared", "followed", "commented", DISLIKE)
 MAX_ID = 512
 BLANKS = (
     " \t\n\v\f\r\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f"
@@ -83,6 +86,34 @@ def _too_long(*names: str) -> str:
     return " OR ".join(f"coalesce(length({name}), 0) > {MAX_ID}" for name in names)
 
 
+def _lost(name: str, *, is_id: bool = True) -> str:
+    """Whether a text is there that the optional column cannot hold."""
+    unprinted = f"unprinted({name}) OR " if is_id else ""
+    return f"({unprinted}list_contains(lost, '{name}') OR {_too_long(name)})"
+
+
+def _nulled(*rules: tuple[str, str]) -> str:
+    cases = ", ".join(f"CASE WHEN {breaks} THEN '{rule}' END" for rule, breaks in rules)
+    return f"list_filter([{cases}], lambda rule: rule IS NOT NULL)"
+
+
+def _withdrawn(name: str, key: str, certain: str, doubtful: str) -> str:
+    """The ids of a refused row that may have been withdrawn, see `events.parse.withdrawn_in_doubt`."""
+    texts = f"""regexp_extract_all(line, '"{name}"\\s*:\\s*"([^"\\\\]{{1,{MAX_ID}}})"', 1)"""
+    numbers = f"""regexp_extract_all(line, '"{name}"\\s*:\\s*([0-9]{{1,15}})\\s*[,}}]', 1)"""
+    words = f"""regexp_extract_all(line, '"{key}"\\s*:\\s*("[^"]*"?|[^\\s,}}"]*)', 1)"""
+    named = f"list_transform(list_concat({texts}, {numbers}), lambda id: identifier(id))"
+    ids = f"list_filter({named}, lambda id: id IS NOT NULL)"
+    is_certain = (
+        f"""len({words}) > 0 AND len(list_filter({words}, lambda word: NOT {certain})) = 0"""
+    )
+    return (
+        f"CASE WHEN own = '{doubtful}' THEN [{name}]"
+        f" WHEN unread IN ('line_too_long', 'array_line', 'duplicate_key', 'malformed_line')"
+        f" AND regexp_matches(file, '\\.jsonl(\\.gz)?$') AND NOT ({is_certain}) THEN list_distinct({ids}) ELSE [] END"
+    )
+
+
 def _any(*conditions: str) -> str:
     return "(" + " OR ".join(conditions) + ")"
 
@@ -91,8 +122,8 @@ def _of_a_line(thresholds: Thresholds) -> list[tuple[str, str]]:
     refuses = "true" if thresholds.unmeasured == "refuse" else "false"
     days_late = "date_diff('day', event_day(started_at), day)"
     return [
-        ("unreadable_id", _any(*[f"unprinted(raw_{n})" for n in ("user_id", "video_id", "event_id")])),
-        ("long_value", _any(_too_long("user_id", "video_id", "session_id", "surface", "event_id"))),
+        ("unreadable_id", _any(*[f"unprinted(raw_{n})" for n in ("user_id", "video_id")])),
+        ("long_value", _any(_too_long("user_id", "video_id"))),
         ("missing_user", "user_id IS NULL"),
         ("missing_video", "video_id IS NULL"),
         ("bad_timestamp", "started_at IS NULL"),
@@ -100,8 +131,6 @@ def _of_a_line(thresholds: Thresholds) -> list[tuple[str, str]]:
         ("missing_watch", f"{refuses} AND watch_ms IS NULL"),
         ("negative_watch", "watch_ms < 0"),
         ("absurd_watch", f"watch_ms > {thresholds.max_watch_ms}"),
-        ("bad_duration", "unreadable(raw_duration_ms, stated) OR stated < 0"),
-        ("bad_flag", _any(*[f"unreadable(raw_{name}, flag(raw_{name}))" for name in FLAGS])),
         ("future_event", f"{days_late} < 0"),
         ("too_late", f"{days_late} > {thresholds.lateness_days}"),
         ("unknown_video", "known IS NULL"),
@@ -126,13 +155,24 @@ def interactions(thresholds: Thresholds) -> str:
 
     Lines of the day and of the `lateness_days` before it are judged; the last two rules look at both.
     """
-    identifiers = ("user_id", "video_id", "session_id", "event_id")
-    raw = [*identifiers, "watch_ms", "duration_ms", *FLAGS]
-    flags = ", ".join(f"coalesce(flag({name}), false) AS {name}" for name in FLAGS)
+    raw = ("user_id", "video_id", "watch_ms")
+    bad_flag = {name: f"unreadable({name}, flag({name}))" for name in FLAGS}
+    doubtful = {name: bad_flag[name] if name == DISLIKE else "false" for name in FLAGS}
+    flags = ", ".join(f"coalesce(flag({name}), {doubtful[name]}) AS {name}" for name in FLAGS)
+    optional = ("session_id", "event_id")
+    nulled = _nulled(
+        ("bad_duration", "unreadable(duration_ms, length_ms(duration_ms)) OR length_ms(duration_ms) < 0"),
+        ("bad_flag", _any(*bad_flag.values())),
+        ("bad_session", _lost("session_id")),
+        ("bad_surface", _lost("surface", is_id=False)),
+        ("bad_event_id", _lost("event_id")),
+    )  # fmt: skip
     return f"""
 CREATE OR REPLACE TABLE typed_interactions AS
 SELECT day, file, number, line, unread, {", ".join(f"{n} AS raw_{n}" for n in raw)},
-  {", ".join(f"identifier({n}) AS {n}" for n in identifiers)}, filled(surface) AS surface,
+  {", ".join(f"identifier({n}) AS {n}" for n in ("user_id", "video_id"))},
+  {", ".join(f"CASE WHEN NOT {_lost(n)} THEN identifier({n}) END AS {n}" for n in optional)},
+  CASE WHEN NOT {_lost("surface", is_id=False)} THEN filled(surface) END AS surface, {nulled} AS nulled,
   instant(started_at) AS started_at, whole_number(watch_ms) AS watch_ms, length_ms(duration_ms) AS stated, {flags}
 FROM raw_interactions;
 CREATE OR REPLACE TABLE ruled_interactions AS
@@ -187,33 +227,44 @@ def videos() -> str:
     rules = [
         ("unreadable_id", "unprinted(raw_video_id)"),
         ("missing_video", "video_id IS NULL"),
-        ("long_value", _any(_too_long("raw_video_id", "raw_author_id"))),
-        ("bad_published_at", "unreadable(raw_published_at, published_at)"),
-        ("bad_duration", "unreadable(raw_duration_ms, stated) OR stated < 0"),
+        ("long_value", _any(_too_long("raw_video_id"))),
         ("bad_eligible", "eligible IS NULL"),
     ]
+    length = "length_ms(duration_ms)"
+    nulled = _nulled(
+        ("bad_author", _lost("author_id")),
+        ("bad_published_at", "unreadable(published_at, instant_or_date(published_at))"),
+        ("bad_duration", f"unreadable(duration_ms, {length}) OR {length} < 0"),
+        ("bad_tags", "list_contains(lost, 'tags')"),
+    )
+    says_true = """coalesce(flag(trim(word, '" ')), false)"""
+    withdrawn = _withdrawn("video_id", "eligible", says_true, "bad_eligible")
     order = ("published_at", "duration_ms", "author_id", "caption", "tags")
     return f"""
 CREATE OR REPLACE TABLE judged_videos AS
 WITH typed AS (
-  SELECT day, file, number, line, unread, video_id AS raw_video_id, published_at AS raw_published_at,
-    duration_ms AS raw_duration_ms, author_id AS raw_author_id, identifier(video_id) AS video_id,
-    identifier(author_id) AS author_id,
-    instant_or_date(published_at) AS published_at, length_ms(duration_ms) AS stated,
+  SELECT day, file, number, line, unread, video_id AS raw_video_id, identifier(video_id) AS video_id,
+    CASE WHEN NOT {_lost("author_id")} THEN identifier(author_id) END AS author_id,
+    instant_or_date(published_at) AS published_at, {nulled} AS nulled,
     CASE WHEN length_ms(duration_ms) > 0 THEN length_ms(duration_ms) END AS duration_ms, caption,
     list_sort(list_filter(tags, lambda tag: tag IS NOT NULL)) AS tags, flag(eligible) AS eligible
   FROM raw_videos),
 ruled AS (SELECT *, {_first(rules)} AS own FROM typed),
 ranked AS (
-  SELECT *, row_number() OVER (PARTITION BY own, video_id, day ORDER BY eligible NULLS FIRST,
+  SELECT *, {withdrawn} AS withdrawn,
+    row_number() OVER (PARTITION BY own, video_id, day ORDER BY eligible NULLS FIRST,
       {", ".join(f"{n} DESC NULLS LAST" for n in order)}) AS place,
     min(day) OVER (PARTITION BY own, video_id ORDER BY day RANGE BETWEEN INTERVAL 1 DAY FOLLOWING
       AND UNBOUNDED FOLLOWING) AS until
-  FROM ruled)
-SELECT * EXCLUDE (own), coalesce(own, CASE WHEN place > 1 OR until IS NOT NULL THEN '{SUPERSEDED}' END) AS rule
-FROM ranked;
-CREATE OR REPLACE TABLE states AS SELECT video_id, day AS since, until, duration_ms FROM judged_videos
-WHERE (rule IS NULL OR rule = '{SUPERSEDED}') AND place = 1
+  FROM ruled),
+named AS (SELECT day, unnest(withdrawn) AS video_id FROM ranked),
+doubts AS (SELECT video_id, max(day) AS doubted_on FROM named GROUP BY video_id)
+SELECT ranked.* EXCLUDE (own, eligible), eligible AND coalesce(doubted_on < day, true) AS eligible,
+  coalesce(own, CASE WHEN place > 1 OR until IS NOT NULL THEN '{SUPERSEDED}' END) AS rule
+FROM ranked LEFT JOIN doubts USING (video_id);
+CREATE OR REPLACE TABLE states AS SELECT video_id, day AS since, until,
+  last_value(duration_ms IGNORE NULLS) OVER (PARTITION BY video_id ORDER BY day) AS duration_ms
+FROM judged_videos WHERE (rule IS NULL OR rule = '{SUPERSEDED}') AND place = 1
 """
 
 
@@ -286,13 +337,16 @@ def requests() -> str:
         ("unknown_kind", "NOT coalesce(kind IN ('opt_out', 'opt_in', 'erase'), false)"),
         ("bad_timestamp", "kind = 'opt_in' AND requested_at IS NULL"),
     ]
+    says_opt_in = """(lower(trim(word, '" ')) = 'opt_in')"""
+    withdrawn = _withdrawn("user_id", "kind", says_opt_in, "unknown_kind")
     return f"""
 CREATE OR REPLACE TABLE judged_privacy_requests AS
 WITH typed AS (
   SELECT day, file, number, line, unread, user_id AS raw_user_id, identifier(user_id) AS user_id,
     lower(trim(kind, ' ')) AS kind, instant(requested_at) AS requested_at
-  FROM raw_privacy_requests)
-SELECT *, {_first(rules)} AS rule FROM typed
+  FROM raw_privacy_requests),
+ruled AS (SELECT *, {_first(rules)} AS own FROM typed)
+SELECT * EXCLUDE (own), own AS rule, {withdrawn} AS withdrawn FROM ruled
 """
 
 

@@ -38,8 +38,11 @@ class Lines:
     """The same lines with their rule."""
 
     def refused(self, day: dt.date, rule: str) -> list[dict[str, Any]]:
-        """Return the first lines, by file and text, of an arrival day that a rule refused, as delivered."""
-        of_rule = (counts.landed(self.judged) == F.lit(day)) & (F.col("rule") == rule)
+        """Return the first lines, by file and text, that a rule refused on an arrival day or took a value from."""
+        breaks = F.coalesce(F.col("rule") == rule, F.lit(False))
+        if counts.NULLED in self.judged.columns:
+            breaks = breaks | F.array_contains(counts.NULLED, rule)
+        of_rule = (counts.landed(self.judged) == F.lit(day)) & breaks
         chosen = self.judged.where(of_rule).select("file", "line").orderBy("file", "line")
         keys = [(row["file"], row["line"]) for row in chosen.limit(EXAMPLES).collect()]
         files, texts = zip(*keys, strict=True)
@@ -187,11 +190,15 @@ def _results(
 ) -> list[gate.Result]:
     """Judge days of arrival by the shares of their refused lines and by their distributions."""
     refused = refusals.refusals(history, days, config=config)
+    doubtful = refusals.doubts(history, days)
     examples = {
         refusal: delivery.example(refusal.table, refusal.day, refusal.rule)
-        for refusal in refusals.notable(refused, config=config)
+        for refusal in [*refusals.notable(refused, config=config), *doubtful[: arrivals.NAMED]]
     }
-    results = refusals.judge(refused, examples, config=config)
+    results = [
+        *refusals.judge(refused, examples, config=config),
+        refusals.judge_doubts(doubtful, examples),
+    ]
     return results + distributions.judge(history, days, label=label, config=config)
 
 

@@ -37,14 +37,14 @@ FATES = {
     "missing_watch": REJECTED,
     "negative_watch": REJECTED,
     "absurd_watch": REJECTED,  # ten days
-    "bad_duration": REJECTED,  # below zero
+    "bad_duration": ACCEPTED,  # below zero: the catalogue has it
     "unknown_video": REJECTED,  # no catalogue row on any day
     "no_duration": REJECTED,  # duration 0, the catalogue has none either
     "future_event": REJECTED,  # started after the end of its day of arrival
     "event_id_conflict": REJECTED,  # the event_id of a clean row of the day, another watch_ms
     "unparsable_time": REJECTED,  # a line
     "unparsable_watch": REJECTED,  # a line
-    "bad_flag": REJECTED,  # a line
+    "bad_flag": ACCEPTED,  # a line; the flag alone is passed over
     "malformed_line": REJECTED,  # a line that ends in its middle
 }
 """What has to become of a row, by label."""
@@ -174,7 +174,8 @@ def _bad_rows(
     """Rows after the pattern of clean ones, each with one thing wrong and an id of its own."""
     made: dict[str, list[Row]] = {}
     for label, override in _OVERRIDES.items():
-        rows = _patterns(clean, label, ground, config.dirt_per_kind, rng)
+        measured = clean.filter(pa.array(ground.measured)) if label == "bad_duration" else clean
+        rows = _patterns(measured, label, ground, config.dirt_per_kind, rng)
         made[label] = [{**row, **override(row, n)} for n, row in enumerate(rows)]
     blind = itertools.cycle(ground.unmeasured)
     made["no_duration"] = [

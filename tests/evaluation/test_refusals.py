@@ -17,7 +17,8 @@ def lines(n: int, *, table: str = "raw_interactions", **refused: int) -> Figures
     """Figures of a day of `n` lines, by rule those that it refused."""
     figures = {(table, "rows_in", "all"): Value(float(n), n)}
     for rule, count in refused.items():
-        key = ("duplicates", "all") if rule == "duplicate" else ("rejected", f"rule={rule}")
+        metric = "nulled" if rule in ("bad_flag", "bad_tags") else "rejected"
+        key = ("duplicates", "all") if rule == "duplicate" else (metric, f"rule={rule}")
         figures[table, *key] = Value(float(count), n)
     return figures
 
@@ -43,6 +44,7 @@ def failed(figures: dict[dt.date, Figures], *days: dt.date) -> set[str]:
         (lines(1000, bad_watch=150, bad_flag=150), {"refused_warned"}),
         (lines(99, bad_watch=99), set()),
         (lines(1000, duplicate=900), {"refused_warned"}),
+        (lines(1000, table="raw_videos", bad_tags=201), {"refused_warned", "refused"}),
         (lines(1000, table="raw_videos", bad_eligible=900), {"refused_warned", "refused"}),
     ],
 )
@@ -86,6 +88,21 @@ def test_refused_message_names_table_day_rule_share_count_and_examples() -> None
         " at most 0.10% on the days before, e.g. part-0"
     )
     assert (result.severity, result.observed, result.threshold) == ("hold", 0.3, 0.2)
+
+
+def test_doubts_of_few_lines_are_told_and_only_warn() -> None:
+    figures: Figures = {
+        ("raw_videos", "rows_in", "all"): Value(3.0, 3),
+        ("raw_videos", "in_doubt", "all"): Value(2.0, 3),
+        ("raw_videos", "in_doubt", "rule=bad_eligible"): Value(2.0, 3),
+    }
+    doubtful = refusals.doubts({MONDAY: figures}, [MONDAY])
+    result = refusals.judge_doubts(doubtful, {doubtful[0]: ", eligible 'no'"})
+    assert (result.severity, result.status, result.observed) == ("warn", "fail", 2.0)
+    assert (
+        "raw_videos[2026-01-05] bad_eligible: 66.67% of 3 lines (2), eligible 'no'" in result.detail
+    )
+    assert refusals.judge_doubts(refusals.doubts({MONDAY: {}}, [MONDAY]), {}).status == "pass"
 
 
 def test_refused_silent_day_tells_its_greatest_share() -> None:

@@ -48,7 +48,8 @@ def test_states_hold_until_the_next(spark: SparkSession) -> None:
     found = catalogue.states(catalogue.judge_videos(delivered)).collect()
     assert sorted((row.since, row.until, row.duration_ms) for row in found) == [
         (later(-3), later(-1), 1),
-        (later(-1), None, 2),
+        (later(-1), MONDAY, 2),
+        (MONDAY, None, 2),
     ]
 
 
@@ -69,12 +70,7 @@ def test_videos_broken_rows_are_refused_and_the_older_state_stays(
         {"day": later(-1), "caption": "old"},
         {"malformed": True},
         {"video_id": ""},
-        {"author_id": "a" * 513},
-        {"published_at": "once"},
-        {"published_at": "9999-12-31T23:59:59-14:00"},
-        {"duration_ms": "-1"},
-        {"duration_ms": "long"},
-        {"duration_ms": str(2**63 - 1)},
+        {"video_id": "v" * 513},
         {"eligible": None},
         {"eligible": "perhaps"},
     )
@@ -84,11 +80,33 @@ def test_videos_broken_rows_are_refused_and_the_older_state_stays(
         "malformed_line": 1,
         "missing_video": 1,
         "long_value": 1,
-        "bad_published_at": 2,
-        "bad_duration": 3,
         "bad_eligible": 2,
     }
-    assert [row.caption for row in catalogue.videos(judged).collect()] == ["old"]
+    (found,) = catalogue.videos(judged).collect()
+    assert (found.caption, found.eligible) == ("old", False), "whether it is withdrawn is in doubt"
+
+
+def test_videos_optional_values_that_cannot_be_read_are_null_and_named(
+    spark: SparkSession,
+) -> None:
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("bad_author", {"author_id": "a" * 513}),
+        ("bad_author", {"author_id": "a\x00"}),
+        ("bad_author", {"author_id": None, "unread": ["author_id"]}),
+        ("bad_published_at", {"published_at": "once"}),
+        ("bad_published_at", {"published_at": "9999-12-31T23:59:59-14:00"}),
+        ("bad_duration", {"duration_ms": "-1"}),
+        ("bad_duration", {"duration_ms": "long"}),
+        ("bad_duration", {"duration_ms": str(2**63 - 1)}),
+        ("bad_tags", {"tags": None, "unread": ["tags"]}),
+    ]
+    delivered = [change | {"video_id": f"v{n}"} for n, (_, change) in enumerate(changes)]
+    judged = catalogue.judge_videos(rows(spark, "raw_videos", *delivered))
+    by_video = {row.video_id: row for row in judged.collect()}
+    for n, (rule, change) in enumerate(changes):
+        row = by_video[f"v{n}"]
+        (column,) = set(change) - {"unread"}
+        assert (row.rule, row.nulled, row[column], row.eligible) == (None, [rule], None, True)
 
 
 def test_vectors_broken_are_refused_and_others_stay(spark: SparkSession) -> None:

@@ -33,7 +33,9 @@ CASES: dict[str, tuple[list[tuple[str, str | None]], tuple[str, str] | None]] = 
     "case": ([(" OPT_OUT", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
     "out-no-time": ([("opt_out", None)], ("opt_out", "2026-01-05 23:59:59.999999")),
     "in-no-time": ([("opt_out", "09:00"), ("opt_in", None)], ("opt_out", "2026-01-05 09:00:00")),
-    "unknown": ([("forget", "09:00")], None),
+    "unknown": ([("forget", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
+    "unknown-in": ([("forget", "09:00"), ("opt_in", "10:00")], None),
+    "unknown-no-time": ([("forget", None)], ("opt_out", "2026-01-05 23:59:59.999999")),
 }
 
 

@@ -19,8 +19,10 @@ def tallied(
     day: Any = MONDAY,
     late: bool = False,
     corrects: bool = False,
+    in_doubt: bool = False,
+    nulled: str | None = None,
 ) -> dict[str, Any]:
-    flags = {"late": late, "corrects": corrects}
+    flags = {"late": late, "corrects": corrects, "in_doubt": in_doubt, "nulled": nulled}
     return {"name": name, "arrived_on": day, "verdict": verdict, "n": n, **flags}
 
 
@@ -34,12 +36,15 @@ def lines_of_day(rows_in: int) -> list[dict[str, Any]]:
         tallied("raw_interactions", "missing_user", 1),
         tallied("raw_interactions", "duplicate", 4),
         tallied("raw_interactions", "too_late", 100, day=later(-1)),
+        tallied("raw_interactions", "nulled", 5, nulled="bad_flag"),
     ]
 
 
 def test_checked_lines_that_add_up_pass() -> None:
     words = counts.checked(lines_of_day(14), MONDAY)
-    assert words == ("rows_in=14 accepted=7 rejected=3 duplicates=4 late_reopened=3 corrections=2")
+    assert words == (
+        "rows_in=14 accepted=7 rejected=3 duplicates=4 late_reopened=3 corrections=2 nulled=5"
+    )
 
 
 @pytest.mark.parametrize("rows_in", [13, 15])
@@ -58,7 +63,9 @@ def test_metrics_are_of_the_nights_own_arrivals() -> None:
         *lines_of_day(14),
         tallied("raw_videos", "accepted", 3, day=None),
         tallied("raw_videos", "superseded", 1, day=None),
-        tallied("raw_videos", "bad_eligible", 3, day=None),
+        tallied("raw_videos", "bad_eligible", 2, day=None),
+        tallied("raw_videos", "bad_eligible", 1, day=None, in_doubt=True),
+        tallied("raw_videos", "nulled", 2, day=None, nulled="bad_tags"),
         tallied("suppressed_users", "users", 6, day=None),
     ]
     found = {
@@ -74,11 +81,17 @@ def test_metrics_are_of_the_nights_own_arrivals() -> None:
         ("raw_interactions", "duplicates", "all"): (4.0, 14),
         ("raw_interactions", "late_reopened", "all"): (3.0, 14),
         ("raw_interactions", "corrections", "all"): (2.0, 14),
+        ("raw_interactions", "nulled", "all"): (5.0, 14),
+        ("raw_interactions", "nulled", "rule=bad_flag"): (5.0, 14),
         ("raw_videos", "rows_in", "all"): (7.0, 7),
         ("raw_videos", "accepted", "all"): (3.0, 7),
         ("raw_videos", "superseded", "all"): (1.0, 7),
         ("raw_videos", "rejected", "all"): (3.0, 7),
         ("raw_videos", "rejected", "rule=bad_eligible"): (3.0, 7),
+        ("raw_videos", "in_doubt", "all"): (1.0, 7),
+        ("raw_videos", "in_doubt", "rule=bad_eligible"): (1.0, 7),
+        ("raw_videos", "nulled", "all"): (2.0, 7),
+        ("raw_videos", "nulled", "rule=bad_tags"): (2.0, 7),
         ("suppressed_users", "users", "all"): (6.0, 6),
     }
 
@@ -90,7 +103,7 @@ def test_tally_cases_equal_expected(spark: SparkSession) -> None:
         spark,
         {},
         {},
-        {"started_at": "2026-01-04T11:00:00Z"},
+        {"started_at": "2026-01-04T11:00:00Z", "liked": "maybe", "surface": "s" * 513},
         {"user_id": None},
         sunday,
         sunday | {"watch_ms": "-1"},
@@ -114,11 +127,11 @@ def test_tally_cases_equal_expected(spark: SparkSession) -> None:
     tallies = counts.tally(raw, judged, tables, suppressed).collect()
     assert counts.of_day(tallies, MONDAY) == {
         "rows_in": 5, "accepted": 3, "rejected": 1, "duplicates": 1, "late_reopened": 2,
-        "corrections": 1,
+        "corrections": 1, "nulled": 2,
     }  # fmt: skip
     assert counts.of_day(tallies, later(-1)) == {
         "rows_in": 3, "accepted": 2, "rejected": 1, "duplicates": 0, "late_reopened": 0,
-        "corrections": 0,
+        "corrections": 0, "nulled": 0,
     }  # fmt: skip
     verdicts = {row.verdict: row.n for row in tallies if row.name == "raw_videos"}
     assert verdicts == {"accepted": 1, "superseded": 1, "bad_eligible": 1}

@@ -25,18 +25,14 @@ CASES: list[tuple[str | None, dict[str, Any]]] = [
     ("duplicate_key", {"malformed": True, "line": '{"user_id": "u1", "user_id": "u2"}'}),
     ("malformed_line", {"malformed": True, "line": "[1", "file": "raw_interactions/part-0.csv"}),
     ("inexact_id", {"user_id": None, "unread": ["user_id"]}),
-    ("inexact_id", {"event_id": None, "unread": ["liked", "event_id"]}),
-    (ACCEPTED, {"session_id": None, "unread": ["session_id"]}),
     ("unreadable_id", {"video_id": "v\x001"}),
     ("unreadable_id", {"user_id": "a\ufffd"}),
-    (ACCEPTED, {"session_id": "a\ufffd"}),
     (ACCEPTED, {"video_id": "\u00a0\tv1 \u3000\n"}),
     ("missing_user", {"user_id": " "}),
     ("missing_user", {"user_id": "\u00a0"}),
     ("long_value", {"user_id": "u" * 513}),
     (ACCEPTED, {"user_id": "ü" * 512}),
-    ("long_value", {"surface": "s" * 513}),
-    ("long_value", {"event_id": "e" * 513, "watch_ms": "-1"}),
+    ("long_value", {"video_id": "v" * 513, "watch_ms": "-1"}),
     ("missing_video", {"video_id": None}),
     ("bad_timestamp", {"started_at": "yesterday"}),
     ("missing_watch", {"watch_ms": None}),
@@ -47,12 +43,8 @@ CASES: list[tuple[str | None, dict[str, Any]]] = [
     (ACCEPTED, {"watch_ms": "0"}),
     ("absurd_watch", {"watch_ms": "86400001"}),
     (ACCEPTED, {"watch_ms": "86400000"}),
-    ("bad_duration", {"duration_ms": "ten"}),
-    ("bad_duration", {"duration_ms": "-10000"}),
-    ("bad_duration", {"duration_ms": str(2**31)}),
+    ("no_duration", {"video_id": "endless", "duration_ms": "ten"}),
     ("bad_timestamp", {"started_at": "9999-12-31T23:59:59-14:00"}),
-    ("bad_flag", {"liked": "maybe"}),
-    ("bad_flag", {"disliked": "2"}),
     ("future_event", {"started_at": "2026-01-06T00:00:00Z"}),
     (ACCEPTED, {"started_at": "2026-01-05T23:59:59.999999Z"}),
     ("too_late", {"started_at": "2026-01-02T23:59:59.999999Z"}),
@@ -67,8 +59,7 @@ CASES: list[tuple[str | None, dict[str, Any]]] = [
     ("missing_video", {"video_id": None, "started_at": None}),
     ("bad_timestamp", {"started_at": None, "watch_ms": None}),
     ("negative_watch", {"watch_ms": "-5", "duration_ms": "ten"}),
-    ("bad_duration", {"duration_ms": "ten", "liked": "maybe"}),
-    ("bad_flag", {"liked": "maybe", "started_at": "2026-01-06T00:00:00Z"}),
+    ("future_event", {"liked": "maybe", "started_at": "2026-01-06T00:00:00Z"}),
     ("too_late", {"started_at": "2025-01-01T00:00:00Z", "video_id": "v404"}),
     ("unknown_video", {"video_id": "v404", "duration_ms": None}),
 ]
@@ -117,6 +108,44 @@ def test_rules_cases_cover_every_rule_of_a_line(spark: SparkSession) -> None:
     declared = [name for name, _ in parse.read_rules("user_id")]
     declared += [name for name, _ in rules._of_a_line(Config(), LATENESS)]
     assert set(declared) == {rule for rule, _ in CASES if rule}
+
+
+OPTIONAL: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    # rule, what was delivered, what the viewing has
+    ("bad_duration", {"duration_ms": "ten"}, {"duration_ms": 10_000}),
+    ("bad_duration", {"duration_ms": "-10000"}, {"duration_ms": 10_000}),
+    ("bad_duration", {"duration_ms": str(2**31)}, {"duration_ms": 10_000}),
+    ("bad_flag", {"liked": "maybe"}, {"liked": False, "disliked": False}),
+    ("bad_flag", {"disliked": "2"}, {"disliked": True}),
+    ("bad_flag", {"shared": "yes", "disliked": "0"}, {"shared": False, "disliked": False}),
+    ("bad_session", {"session_id": None, "unread": ["session_id"]}, {"session_id": None}),
+    ("bad_session", {"session_id": "a\ufffd"}, {"session_id": None}),
+    ("bad_surface", {"surface": "s" * 513}, {"surface": None}),
+]
+
+
+def test_optional_values_take_no_viewing_along(spark: SparkSession) -> None:
+    changes = [change | {"user_id": f"u{n}"} for n, (_, change, _) in enumerate(OPTIONAL)]
+    for (rule, _, values), row in zip(OPTIONAL, judged(spark, *changes), strict=True):
+        assert (row.rule, row.nulled) == (ACCEPTED, [rule])
+        assert {name: row[name] for name in values} == values
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event_id": None, "unread": ["liked", "event_id"]},
+        {"event_id": "e" * 513},
+        {"event_id": "e\x00"},
+    ],
+)
+def test_event_id_that_cannot_be_read_is_a_digest_of_the_viewing(
+    spark: SparkSession, change: dict[str, Any]
+) -> None:
+    plain, changed = judged(spark, {"user_id": "u1"}, {"user_id": "u1"} | change)
+    assert changed.nulled == ["bad_event_id"]
+    assert changed.event_id == plain.event_id
+    assert sorted(str(row.rule) for row in (plain, changed)) == ["None", "duplicate"]
 
 
 def test_length_is_the_lines_or_the_catalogues_on_arrival(

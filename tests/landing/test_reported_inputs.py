@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from microrec.errors import LandingError
-from microrec.events import catalogue, parse
+from microrec.events import catalogue, consent, parse
 from microrec.landing import readers, zone
 
 pytestmark = pytest.mark.spark
@@ -19,8 +19,8 @@ DAY = dt.date(2026, 1, 5)
 AT = "2026-01-05T10:00:00Z"
 
 
-def lay(place: Path, table: str, kind: str, content: bytes = b"") -> Path:
-    path = zone.path_of(str(place), table, DAY, kind=kind)
+def lay(place: Path, table: str, kind: str, content: bytes = b"", *, day: dt.date = DAY) -> Path:
+    path = zone.path_of(str(place), table, day, kind=kind)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     return path
@@ -46,6 +46,101 @@ def test_caption_with_line_breaks_withdraws_no_other_video(
         "v2": ("fine", True),
         "v3": ("x", True),
     }
+
+
+def json_lines(*rows: dict[str, object]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def eligible(spark: SparkSession, place: Path) -> dict[str, bool]:
+    delivered = readers.read_through(spark, str(place), "raw_videos", DAY)
+    videos = catalogue.videos(catalogue.judge_videos(delivered)).collect()
+    return {row.video_id: row.eligible for row in videos}
+
+
+TAKEDOWNS = (
+    b'{"video_id": "v1", "eligible": false}\n'
+    b'{"video_id": "v2", "eligible": false, "duration_ms": -1, "published_at": "soon", "tags": "a", "author_id": 1.5}\n'
+    b'{"video_id": "v3", "eligible": "no"}\n'
+    b'{"video_id": "v4", "tags": []}\n'
+    b'{"video_id": "v5", "eligible": false, "eligible": true}\n'
+    b'{"video_id": "v6", "caption": "\xff", "eligible": 0}\n'
+    b'{"video_id": "v7", "eligible": true, "dur\n'
+    b'{"caption": "\\"video_id\\": \\"v8\\"", "eligible": false, "tags": ["video_id", "v8"], "dur\n'
+    b'{"video_id": "v9", "eligi\n'
+)
+
+
+def test_takedown_with_another_fault_still_withdraws_and_no_other_video(
+    spark: SparkSession, place: Path
+) -> None:
+    before = [
+        {"video_id": f"v{n}", "duration_ms": 9000, "eligible": True, "published_at": "2026-01-01"}
+        for n in range(1, 11)
+    ]
+    lay(place, "raw_videos", "jsonl", json_lines(*before), day=DAY - dt.timedelta(days=1))
+    lay(place, "raw_videos", "jsonl", TAKEDOWNS)
+    assert {video for video, is_eligible in eligible(spark, place).items() if is_eligible} == {
+        "v7",
+        "v8",
+        "v10",
+    }
+    delivered = readers.read_through(spark, str(place), "raw_videos", DAY)
+    lengths = catalogue.states(catalogue.judge_videos(delivered)).where("until IS NULL")
+    assert {row.duration_ms for row in lengths.collect()} == {9000}
+
+
+def test_takedown_in_doubt_ends_with_a_row_that_can_be_read(
+    spark: SparkSession, place: Path
+) -> None:
+    before = DAY - dt.timedelta(days=1)
+    doubtful = [{"video_id": "v1", "eligible": "no"}, {"video_id": "v2", "eligible": "no"}]
+    again = [{"video_id": "v2", "eligible": True}]
+    lay(place, "raw_videos", "jsonl", json_lines(*doubtful, *again), day=before)
+    assert eligible(spark, place) == {"v2": False}, "of one day the withdrawal stands"
+    lay(place, "raw_videos", "jsonl", json_lines({"video_id": "v1", "eligible": True}, *again))
+    assert eligible(spark, place) == {"v1": True, "v2": True}
+
+
+def test_optional_values_of_a_video_take_no_row_along(spark: SparkSession, place: Path) -> None:
+    whole = {"author_id": "a", "published_at": "2026-01-01", "duration_ms": 9, "tags": ["t"]}
+    broken = {"author_id": 1.5, "published_at": "soon", "duration_ms": "9 s", "tags": "t"}
+    rows = [
+        {"video_id": f"v{n}", "caption": "c", "eligible": True, **whole, name: value}
+        for n, (name, value) in enumerate(broken.items())
+    ]
+    lay(place, "raw_videos", "jsonl", json_lines(*rows))
+    judged = catalogue.judge_videos(readers.read_through(spark, str(place), "raw_videos", DAY))
+    videos = {row.video_id: row for row in catalogue.videos(judged).collect()}
+    for n, name in enumerate(broken):
+        absent = {column for column in (*whole, "caption") if videos[f"v{n}"][column] is None}
+        assert absent == {name}
+    assert sorted((row.video_id, *row.nulled) for row in judged.collect()) == [
+        ("v0", "bad_author"),
+        ("v1", "bad_published_at"),
+        ("v2", "bad_duration"),
+        ("v3", "bad_tags"),
+    ]
+
+
+def test_misspelt_privacy_requests_count_for_the_user(spark: SparkSession, place: Path) -> None:
+    text = (
+        '{"user_id": "u1", "kind": "opt_out", "requested_at": "2026-01-05T10:00:00Z"}\n'
+        '{"user_id": "u2", "kind": "opt-out", "requested_at": "2026-01-05T10:00:00Z"}\n'
+        '{"user_id": "u3", "requested_at": "2026-01-05T10:00:00Z"}\n'
+        '{"user_id": "u4", "kind": "delete", "requested_at": "now"}\n'
+        '{"user_id": "u5", "kind": "opt_in", "requested_at": "now"}\n'
+        '{"user_id": "u6", "kind": "opt_in", "kind": "erase"}\n'
+        '{"user_id": "u7", "kind": "opt_in", "requ\n'
+        '{"user_id": "u8", "kind": "withdraw", "requested_at": "2026-01-05T10:00:00Z"}\n'
+        '{"user_id": "u8", "kind": "opt_in", "requested_at": "2026-01-05T11:00:00Z"}\n'
+        '{"user_id": "u10", "kind": "erase", "requ\n'
+    )
+    lay(place, "raw_privacy_requests", "jsonl", text.encode())
+    delivered = readers.read_through(spark, str(place), "raw_privacy_requests", DAY)
+    judged = consent.judge_requests(delivered)
+    suppressed = {row.user_id: row.kind for row in consent.suppressed_users(judged).collect()}
+    assert suppressed == dict.fromkeys(["u1", "u2", "u3", "u4", "u6", "u10"], "opt_out")
 
 
 def test_half_characters_are_refused_and_join_no_users(spark: SparkSession, place: Path) -> None:

@@ -43,6 +43,9 @@ LISTS: list[list[float] | None] = [
 ]  # fmt: skip
 
 
+OPTIONAL_ID_OR_LIST = ("author_id", "tags", "session_id", "event_id")
+
+
 def thresholds(config: Config = Config(), lateness_days: int = LATENESS) -> Thresholds:  # noqa: B008
     labels = config.model_dump(include=set(Thresholds.__annotations__))
     return Thresholds(lateness_days=lateness_days, **labels)
@@ -56,6 +59,9 @@ def changes(table: str) -> list[dict[str, Any]]:
         for column in columns
         if column != "tags"
         for value in (LISTS if column == "vector" else ODD)
+    ]
+    single += [
+        {column: None, "unread": [column]} for column in columns if column in OPTIONAL_ID_OR_LIST
     ]
     generator = random.Random(19)
     pairs = [generator.choice(single) | generator.choice(single) for _ in range(300)]
@@ -77,8 +83,10 @@ def in_duckdb(
         lines.create(connection, contract.load(HOME / "schemas", name))
     complete = [
         {
-            "day": row.get("day", MONDAY), "file": f"{table}/part", "number": number, "line": str(number),
+            "day": row.get("day", MONDAY), "file": row.get("file", f"{table}/part"), "number": number,
+            "line": row.get("line", str(number)),
             "unread": "line_too_long" if row.get("too_long") else "malformed_line" if row.get("malformed") else None,
+            "lost": row.get("unread", []),
         }
         | COLUMNS[table] | {key: value for key, value in row.items() if key in COLUMNS[table]}
         for number, row in enumerate(rows)
@@ -93,8 +101,11 @@ def in_duckdb(
 def ruled(
     connection: duckdb.DuckDBPyConnection, judged: str, where: str = "true"
 ) -> dict[int, Any]:
-    query = f"SELECT CAST(line AS INTEGER), rule FROM {judged} WHERE {where}"
-    return dict(connection.execute(query).fetchall())
+    """Rule and values passed over, by number of the line."""
+    query = f"SELECT CAST(line AS INTEGER), rule, nulled FROM {judged} WHERE {where}"
+    return {
+        number: (rule, tuple(rules)) for number, rule, rules in connection.execute(query).fetchall()
+    }
 
 
 def numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -125,7 +136,8 @@ def interactions_by_spark(
         config=config,
         lateness_days=LATENESS,
     )
-    return {int(row.line): row.rule for row in judged.select("line", "rule").collect()}
+    rows_judged = judged.select("line", "rule", "nulled").collect()
+    return {int(row.line): (row.rule, tuple(row.nulled)) for row in rows_judged}
 
 
 def interactions_by_sql(
@@ -151,7 +163,9 @@ def test_rules_of_viewings_agree_on_odd_values(
     rows += [{"video_id": "endless", "duration_ms": value} for value in ("0", None, "9", "-9")]
     sql = interactions_by_sql(rows, config, timezone)
     assert not differences(rows, sql, interactions_by_spark(spark, rows, config, timezone))
-    assert len(set(sql.values())) > 10
+    assert len({rule for rule, _ in sql.values()}) > 10
+    passed_over = {rule for _, nulled in sql.values() for rule in nulled}
+    assert passed_over == {"bad_duration", "bad_flag", "bad_session", "bad_surface", "bad_event_id"}
 
 
 def test_rules_of_viewings_agree_on_repeats_and_corrections(spark: SparkSession) -> None:
@@ -172,7 +186,7 @@ def test_rules_of_viewings_agree_on_repeats_and_corrections(spark: SparkSession)
     by_spark = interactions_by_spark(spark, rows, Config())
     # Which of two equal lines repeats the other is a matter of their text.
     assert Counter(sql.values()) == Counter(by_spark.values())
-    assert {"duplicate", "event_id_conflict", None} <= set(sql.values())
+    assert {"duplicate", "event_id_conflict", None} <= {rule for rule, _ in sql.values()}
 
 
 @pytest.mark.parametrize(
@@ -194,32 +208,73 @@ def test_rules_of_other_tables_agree_on_odd_values(
     connection = in_duckdb(table, rows)
     connection.execute(statement)
     judged = judge(event_lines.rows(spark, table, *numbered(rows)))
-    by_sql = Counter(ruled(connection, verdicts_table(table)).values())
-    assert by_sql == Counter(row.rule for row in judged.select("rule").collect())
+    names = [name for name in ("rule", "nulled", "withdrawn") if name in judged.columns]
+    of_sql = connection.execute(
+        f"SELECT {', '.join(names)} FROM {verdicts_table(table)}"
+    ).fetchall()
+    by_sql = Counter(map(str, of_sql))
+    assert by_sql == Counter(str(tuple(row)) for row in judged.select(*names).collect())
     assert len(by_sql) > 3
+
+
+BROKEN = [
+    '{"video_id": "v1", "user_id": "u1", "eligible": false, "kind": "era',
+    '{"video_id": "v1", "user_id": 17, "eligible": true, "kind": "opt_in", "dur',
+    '{"video_id": "v1", "user_id": 1.5, "eligible": "yes", "kind": " OPT_IN", "dur',
+    '{"video_id": "a\\u0062", "user_id": "u\\n", "video_id": " v2 "} {"user_id": "u2"}',
+    '{"caption": "\\"video_id\\": \\"v3\\"", "video_id": "v',
+    '[{"video_id": "v1", "user_id": "u1"}, {"video_id": "v1", "user_id": "u4", "eligible": 1}]',
+    '{"video_id": "' + "v" * 513 + '", "user_id": "\ufffd", ',
+    "no object",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["jsonl.gz", "csv"])
+@pytest.mark.parametrize(
+    ("table", "judge", "statement"),
+    [
+        ("raw_videos", catalogue.judge_videos, verdicts.videos()),
+        ("raw_privacy_requests", consent.judge_requests, verdicts.requests()),
+    ],
+)
+def test_withdrawals_of_broken_lines_agree(
+    spark: SparkSession, table: str, judge: Any, statement: str, kind: str
+) -> None:
+    rows = [{"malformed": True, "line": line, "file": f"{table}/part.{kind}"} for line in BROKEN]
+    connection = in_duckdb(table, rows)
+    connection.execute(statement)
+    query = f"SELECT line, list_sort(withdrawn) FROM {verdicts_table(table)}"
+    by_sql = dict(connection.execute(query).fetchall())
+    judged = judge(event_lines.rows(spark, table, *rows)).select("line", "withdrawn")
+    assert by_sql == {row.line: sorted(row.withdrawn) for row in judged.collect()}
+    assert any(by_sql.values()) == (kind == "jsonl.gz")
 
 
 def verdicts_table(table: str) -> str:
     return "judged_" + table.removeprefix("raw_")
 
 
-def counts_of_the_night(day: dt.date) -> dict[tuple[str, str], int]:
-    """Rows by table and rule, as the night's metrics have them."""
+EFFECTS = {"rejected": "", "nulled": "passed over", "in_doubt": "withdrawn in doubt"}
+
+
+def counts_of_the_night(day: dt.date) -> dict[tuple[str, str, str], int]:
+    """Rows by table, rule and effect, as the night's metrics have them."""
     rows = Warehouse.open().read("metrics", day=day, stage="events").to_pylist()
-    counted: dict[tuple[str, str], int] = {}
+    counted: dict[tuple[str, str, str], int] = {}
     for row in rows:
         plain = {"accepted": "accepted", "duplicates": "duplicate", "superseded": "superseded"}
         if row["metric"] in plain and row["slice"] == "all":
-            counted[row["name"], plain[row["metric"]]] = int(row["value"])
-        elif row["metric"] == "rejected" and row["slice"].startswith("rule="):
-            counted[row["name"], row["slice"].removeprefix("rule=")] = int(row["value"])
+            counted[row["name"], plain[row["metric"]], ""] = int(row["value"])
+        elif row["metric"] in EFFECTS and row["slice"].startswith("rule="):
+            key = (row["name"], row["slice"].removeprefix("rule="), EFFECTS[row["metric"]])
+            counted[key] = int(row["value"])
     return {key: n for key, n in counted.items() if n}
 
 
-def counts_of_the_inspection(landing: str, day: dt.date) -> dict[tuple[str, str], int]:
+def counts_of_the_inspection(landing: str, day: dt.date) -> dict[tuple[str, str, str], int]:
     report = inspection.inspect(landing, day, thresholds=thresholds(lateness_days=3))
     assert not [row for row in report["files"] if row["problem"]]
-    return {(row["table"], row["rule"]): row["n"] for row in report["rules"]}
+    return {(row["table"], row["rule"], row["effect"]): row["n"] for row in report["rules"]}
 
 
 def test_inspection_counts_what_a_night_counts_on_a_planted_world(

@@ -75,11 +75,6 @@ REFUSED_WHOLE: dict[str, tuple[Change, str, str]] = {
         "started_at '1767636",
     ),
     "US dates": (us_date, "bad_timestamp", "started_at '01/05/2026 18:30': a date in local order?"),
-    "yes and no": (
-        lambda number, line: line | {"liked": "yes" if number % 2 else "no"},
-        "bad_flag",
-        "deliver 1 or 0, or true or false",
-    ),
     "ids as decimals": (
         lambda number, line: line | {"video_id": f"{line['video_id']}.0"},
         "unknown_video",
@@ -109,6 +104,63 @@ def test_require_no_line_accepted_names_rule_column_value_and_remedy(
     assert words in message
     assert message.count(f'raw_interactions/day={MONDAY}/part-0.jsonl \'{{"user_id": ') == 3
     assert committed() == set()
+
+
+def test_require_optional_values_that_cannot_be_read_are_held_like_refused_lines(
+    landing_root: str,
+) -> None:
+    deliver_videos(landing_root)
+    deliver(
+        landing_root, MONDAY, lambda number, line: line | {"liked": "yes" if number % 2 else "no"}
+    )
+    message = held(MONDAY)
+    words = "raw_interactions[2026-01-05] bad_flag, values passed over: 100.00% of 300 lines (300)"
+    assert words in message
+    assert "liked 'no': deliver 1 or 0, or true or false" in message
+
+
+def test_require_withdrawals_in_doubt_are_told_and_hold_no_night(landing_root: str) -> None:
+    deliver_videos(landing_root)
+    deliver(landing_root, MONDAY)
+    doubtful = [json.dumps({"video_id": "0", "eligible": "no"})]
+    write.write_lines(landing_root, "raw_videos", MONDAY, doubtful, kind="jsonl")
+    request = [
+        json.dumps({"user_id": "u1", "kind": "opt-out", "requested_at": f"{MONDAY}T09:00:00Z"})
+    ]
+    write.write_lines(landing_root, "raw_privacy_requests", MONDAY, request, kind="jsonl")
+    validate_events.main(day=MONDAY)
+    warehouse = Warehouse.open()
+    (told,) = [
+        row
+        for row in warehouse.read("gate_results", day=MONDAY, fit="arrivals").to_pylist()
+        if row["gate"] == "in_doubt"
+    ]
+    assert (told["severity"], told["status"], told["observed"]) == ("warn", "fail", 2.0)
+    assert (
+        "raw_privacy_requests[2026-01-05] unknown_kind: 100.00% of 1 lines (1), kind 'opt-out'"
+        in told["detail"]
+    )
+    assert (
+        "raw_videos[2026-01-05] bad_eligible: 100.00% of 1 lines (1), eligible 'no'"
+        in told["detail"]
+    )
+    rows = warehouse.read("metrics", day=MONDAY, stage="events").to_pylist()
+    in_doubt = {
+        (row["name"], row["slice"]): row["value"] for row in rows if row["metric"] == "in_doubt"
+    }
+    assert in_doubt == {
+        ("raw_videos", "all"): 1.0,
+        ("raw_videos", "rule=bad_eligible"): 1.0,
+        ("raw_privacy_requests", "all"): 1.0,
+        ("raw_privacy_requests", "rule=unknown_kind"): 1.0,
+    }
+    assert [
+        row["user_id"] for row in warehouse.read("suppressed_users", day=MONDAY).to_pylist()
+    ] == ["u1"]
+    videos = {
+        row["video_id"]: row["eligible"] for row in warehouse.read("videos", day=MONDAY).to_pylist()
+    }
+    assert [video for video, is_eligible in videos.items() if not is_eligible] == ["0"]
 
 
 def test_require_no_line_with_a_duration_names_both_places(landing_root: str) -> None:
