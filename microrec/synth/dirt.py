@@ -56,7 +56,6 @@ _OVERRIDES: dict[str, Callable[[Row, int], Row]] = {
     "missing_watch": lambda _row, _n: {"watch_ms": None},
     "negative_watch": lambda _row, n: {"watch_ms": -1 - n},
     "absurd_watch": lambda _row, n: {"watch_ms": 864_000_000 + n},
-    "bad_duration": lambda _row, n: {"duration_ms": -1 - n},
     "unknown_video": lambda _row, n: {"video_id": f"x{n:06d}"},
     "no_duration": lambda _row, n: {"duration_ms": 0 if n % 2 else None},
     "future_event": lambda row, _n: {"started_at": _moved(row, dt.timedelta(hours=36))},
@@ -112,8 +111,9 @@ def soil(clean: pa.Table, ground: Ground, config: Config, rng: np.random.Generat
     """
     if clean.num_rows == 0:
         return Soiled([], [])
-    parts, epoch, pool = _rearranged(clean, ground, config, rng)
+    parts, epoch, flagged, pool = _rearranged(clean, ground, config, rng)
     lines = [("epoch_ms", _line({**row, "started_at": _epoch_ms(row)}, ground)) for row in epoch]
+    lines += [("bad_flag", _line({**row, "liked": "perhaps"}, ground)) for row in flagged]
     bad = _bad_rows(clean, ground, config, rng)
     with_id = clean.column("event_id").is_valid().to_numpy()
     bad["event_id_conflict"] = [
@@ -142,8 +142,8 @@ class _Pool:
 
 def _rearranged(
     clean: pa.Table, ground: Ground, config: Config, rng: np.random.Generator
-) -> tuple[list[tuple[str, int, pa.Table]], list[Row], _Pool]:
-    """Clean rows that arrive late, twice, without a duration, or (second result) as text."""
+) -> tuple[list[tuple[str, int, pa.Table]], list[Row], list[Row], _Pool]:
+    """Clean rows that arrive late, twice, without a duration, or as text: with an epoch, with a flag that is none."""
     n = clean.num_rows
     n_few = config.dirt_per_kind
     n_double = round(config.duplicate_share * n)
@@ -155,8 +155,12 @@ def _rearranged(
     twice = pool.take(n_double)
     next_day = pool.take(n_double // 2 if ground.days_left else 0)
     blank = pool.take(n_few, ground.measured)
-    epoch = pool.take(min(n_few, 1), clean.column("event_id").is_valid().to_numpy())
-    elsewhere = np.concatenate([*late, blank, epoch])
+    with_id = clean.column("event_id").is_valid().to_numpy()
+    epoch = pool.take(min(n_few, 1), with_id)
+    negative = pool.take(n_few, ground.measured)
+    liked = clean.column("liked").fill_null(False).to_numpy()
+    flagged = pool.take(n_few, with_id & ~liked)
+    elsewhere = np.concatenate([*late, blank, epoch, negative, flagged])
     parts = [
         ("clean", 0, clean.take(np.setdiff1d(np.arange(n), elsewhere))),
         ("late", 1, clean.take(late[0])),
@@ -164,8 +168,13 @@ def _rearranged(
         ("duplicate", 0, clean.take(twice)),
         ("duplicate_next_day", 1, clean.take(next_day)),
         ("duration_from_catalogue", 0, _without_duration(clean.take(blank))),
+        (
+            "bad_duration",
+            0,
+            _with_duration(clean.take(negative), [-1 - n for n in range(len(negative))]),
+        ),
     ]
-    return parts, clean.take(epoch).to_pylist(), pool
+    return parts, clean.take(epoch).to_pylist(), clean.take(flagged).to_pylist(), pool
 
 
 def _bad_rows(
@@ -174,8 +183,7 @@ def _bad_rows(
     """Rows after the pattern of clean ones, each with one thing wrong and an id of its own."""
     made: dict[str, list[Row]] = {}
     for label, override in _OVERRIDES.items():
-        measured = clean.filter(pa.array(ground.measured)) if label == "bad_duration" else clean
-        rows = _patterns(measured, label, ground, config.dirt_per_kind, rng)
+        rows = _patterns(clean, label, ground, config.dirt_per_kind, rng)
         made[label] = [{**row, **override(row, n)} for n, row in enumerate(rows)]
     blind = itertools.cycle(ground.unmeasured)
     made["no_duration"] = [
@@ -199,8 +207,6 @@ def _bad_lines(
         lines.append(("unparsable_time", _line(row, ground)))
     for row in _patterns(clean, "unparsable_watch", ground, n, rng):
         lines.append(("unparsable_watch", _line({**row, "watch_ms": "12s"}, ground)))
-    for row in _patterns(clean, "bad_flag", ground, n, rng):
-        lines.append(("bad_flag", _line({**row, "liked": "perhaps"}, ground)))
     for number, row in enumerate(_patterns(clean, "malformed_line", ground, n, rng)):
         lines.append(("malformed_line", _broken(_line(row, ground), number, ground)))
     return lines
@@ -218,8 +224,12 @@ def _patterns(
 
 def _without_duration(rows: pa.Table) -> pa.Table:
     """0 and absent, in turn: both mean that the player did not know."""
-    blank = pa.array([0 if n % 2 else None for n in range(rows.num_rows)], pa.int64())
-    return rows.set_column(rows.schema.get_field_index("duration_ms"), "duration_ms", blank)
+    return _with_duration(rows, [0 if n % 2 else None for n in range(rows.num_rows)])
+
+
+def _with_duration(rows: pa.Table, durations: list[int | None] | list[int]) -> pa.Table:
+    position = rows.schema.get_field_index("duration_ms")
+    return rows.set_column(position, "duration_ms", pa.array(durations, pa.int64()))
 
 
 def _broken(line: str, number: int, ground: Ground) -> str:
