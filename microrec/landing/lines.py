@@ -324,6 +324,9 @@ def _texts(
         values = batch.column(name)
         if pa.types.is_list(kind):
             columns[name] = _lists(values, kind)
+            lost = pc.and_(_filled(values), columns[name].is_null())
+            for number in pc.indices_nonzero(lost).to_pylist():
+                names_lost[number].append(name)
             continue
         columns[name] = _text_of(values, stored[name].stored, is_id=name.endswith("_id"))
         if name.endswith("_id") and not pa.types.is_string(values.type):
@@ -343,6 +346,13 @@ def _lists(values: pa.Array, kind: pa.DataType) -> pa.Array:
         return values.cast(kind)
     texts = values.cast(pa.string()).to_pylist()
     return pa.array([None if text is None else _list(text, kind) for text in texts], kind)
+
+
+def _filled(values: pa.Array) -> pa.Array:
+    """Whether there is a list, or a text that is not blank."""
+    if not pa.types.is_string(values.type):
+        return values.is_valid()
+    return pc.fill_null(pc.not_equal(pc.utf8_trim(values, " "), ""), False)
 
 
 def _given(values: pa.Array) -> pa.Array:

@@ -222,14 +222,16 @@ FROM ruled_interactions AS ruled LEFT JOIN repeats USING (file, number);
 """
 
 
+_VIDEO_RULES = [
+    ("unreadable_id", "unprinted(raw_video_id)"),
+    ("missing_video", "video_id IS NULL"),
+    ("long_value", _any(_too_long("raw_video_id"))),
+    ("bad_eligible", "eligible IS NULL"),
+]
+
+
 def videos() -> str:
     """Return the statements that make `judged_videos` and `states` of `raw_videos`."""
-    rules = [
-        ("unreadable_id", "unprinted(raw_video_id)"),
-        ("missing_video", "video_id IS NULL"),
-        ("long_value", _any(_too_long("raw_video_id"))),
-        ("bad_eligible", "eligible IS NULL"),
-    ]
     length = "length_ms(duration_ms)"
     nulled = _nulled(
         ("bad_author", _lost("author_id")),
@@ -249,7 +251,7 @@ WITH typed AS (
     CASE WHEN length_ms(duration_ms) > 0 THEN length_ms(duration_ms) END AS duration_ms, caption,
     list_sort(list_filter(tags, lambda tag: tag IS NOT NULL)) AS tags, flag(eligible) AS eligible
   FROM raw_videos),
-ruled AS (SELECT *, {_first(rules)} AS own FROM typed),
+ruled AS (SELECT *, {_first(_VIDEO_RULES)} AS own FROM typed),
 ranked AS (
   SELECT *, {withdrawn} AS withdrawn,
     row_number() OVER (PARTITION BY own, video_id, day ORDER BY eligible NULLS FIRST,
