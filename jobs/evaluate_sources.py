@@ -40,8 +40,9 @@ def main(day: job.Day) -> None:
     before = last_release.lists(night, tables)
     gain = partial(ranking.gain, metric=asks.metric, config=config, generator=rng)
     yardstick = contest.Yardstick(max(values.values()), night.config.window_days)
-    outcome = contest.held(ours, before, right, gain=gain, yardstick=yardstick, config=asks)
-    lists, judged, churn = outcome
+    lists, judged, churn = contest.held(
+        ours, before, right, gain=gain, yardstick=yardstick, config=asks
+    )
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
     night.write("metrics", report.table(figures), stage="evaluation")
     blend = by_idx(
@@ -51,14 +52,14 @@ def main(day: job.Day) -> None:
         eligible=tables.knowledge.eligible,
         k=night.config.k,
     )
-    judged += gate.check(blend, config=asks)
-    judged.append(gate.better_than_popularity(figures, config=asks))
-    absent, values_before = (
-        absence.absent_models(night),
-        last_release.metric_values(night, asks.metric),
-    )
-    judged += gate.of_sources(candidates, figures, values_before, absent=absent, config=asks)
-    judged += gate.guardrails(figures, churn=churn, config=asks)
+    absent = absence.absent_models(night)
+    values_before = last_release.metric_values(night, asks.metric)
+    judged += [
+        *gate.check(blend, config=asks),
+        gate.better_than_popularity(figures, config=asks),
+        *gate.of_sources(candidates, figures, values_before, absent=absent, config=asks),
+        *gate.guardrails(figures, churn=churn, config=asks),
+    ]
     results = gate.table([*judged, gate.verdict(judged)])
     night.write("gate_results", results, fit="trial")
     promotion.require(results, day=day, fit="trial")
