@@ -52,6 +52,10 @@ class Config(BaseModel):
     """Times the greatest share of the days before, above which it holds, from `refused_rise_least` on."""
     refused_rise_least: Share = 0.05
     """Share from which a rise holds."""
+    encoder_warns: Share = 0.98
+    """Share of a modality's videos with a vector of the night's encoder version, below which it warns."""
+    encoder_holds: Share = 0.6
+    """Share below which it holds: the other videos have no vector."""
     watch_ms: Bounds = (100.0, 1_200_000.0)
     """Least and greatest median watch time that is believed, of viewings that were watched at all."""
     duration_ms: Bounds = (500.0, 3_600_000.0)
@@ -83,6 +87,8 @@ class Config(BaseModel):
                 )
         if self.refused_warns > self.refused_holds:
             raise ValueError("refused_warns is above refused_holds")
+        if self.encoder_warns < self.encoder_holds:
+            raise ValueError("encoder_warns is below encoder_holds")
         return self
 
 

@@ -109,6 +109,7 @@ LEARNED_NOT_WORSE = "learned_not_worse"
 ARRIVALS = (
     "refused",
     "refused_rise",
+    "encoders",
     "watch_ms_median",
     "watch_ms_shift",
     "duration_ms_median",

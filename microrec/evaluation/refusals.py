@@ -13,8 +13,8 @@ from microrec.evaluation.gate import Result
 REFUSED, REFUSED_RISE, REFUSED_WARNED = "refused", "refused_rise", "refused_warned"
 IN_DOUBT = "in_doubt"
 NULLED = "nulled"
-HARMLESS = ("duplicate",)
-"""Rules that only warn: a line that comes again loses nothing."""
+HARMLESS = ("duplicate", "other_encoder")
+"""Rules that only warn: a line that comes again loses nothing, and encoders have a gate of their own."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from microrec.events.parse import (
 )
 
 SUPERSEDED = "superseded"
+OTHER_ENCODER, WRONG_LENGTH = "other_encoder", "wrong_length"
 MODALITY = r"\A[a-z][a-z0-9_]{0,63}\z"
 """It becomes the name of a folder. `$` would let a line break pass."""
 
@@ -114,8 +115,9 @@ def judge_video_features(delivered: DataFrame) -> DataFrame:
 
     Returns:
         One row per delivered line, typed, with `rule`: those of `parse.read_rules`, missing_video, long_value,
-        bad_modality (not a plain lower-case word), missing_encoder, missing_vector, not_finite, wrong_length (not the
-        length most videos' last vectors of the modality have), superseded; null where it stands.
+        bad_modality (not a plain lower-case word), missing_encoder, missing_vector, not_finite, other_encoder (not the
+        version for which most videos have a vector of the modality; of two, the one that arrived last), wrong_length
+        (not the length of that version's vectors), superseded; null where it stands.
     """
     modality = F.lower(F.trim("modality"))
     typed = delivered.select(
@@ -145,6 +147,28 @@ def video_features(judged: DataFrame) -> DataFrame:
     )
 
 
+def encoders(judged: DataFrame) -> DataFrame:
+    """Return the encoder of each modality, and how many videos are on it.
+
+    Args:
+        judged: `judge_video_features`, one row per delivered line.
+
+    Returns:
+        One row per modality: encoder_version, n_videos with a vector of it, n_all with a whole vector of any.
+    """
+    whole = F.col("rule").isNull() | F.col("rule").isin(SUPERSEDED, OTHER_ENCODER, WRONG_LENGTH)
+    stands = F.col("rule").isNull()
+    return (
+        judged.where(whole)
+        .groupBy("modality")
+        .agg(
+            F.max(F.when(stands, F.col("encoder_version"))).alias("encoder_version"),
+            F.count_distinct(F.when(stands, F.col("video_id"))).alias("n_videos"),
+            F.count_distinct("video_id").alias("n_all"),
+        )
+    )
+
+
 def judge_clip_features(delivered: DataFrame) -> DataFrame:
     """Type the rows of `raw_clip_features` and choose the last whole vector of each clip.
 
@@ -167,6 +191,7 @@ def judge_clip_features(delivered: DataFrame) -> DataFrame:
         whole_number(F.col("end_ms")).alias("end_ms"),
         "vector",
         F.lit("clip").alias("kind"),
+        F.lit("").alias("encoder_version"),
     )
     numbered = (F.col("clip_no") >= 0) & (F.col("start_ms") >= 0)
     sound = numbered & (F.col("end_ms") > F.col("start_ms"))
@@ -236,24 +261,30 @@ def _vector_rules() -> list[tuple[str, Column]]:
 
 
 def _last_whole(typed: DataFrame, key: list[str], *, group: str, ties: list[str]) -> DataFrame:
-    """Refuse vectors of a minority length, then all but the last of each key.
+    """Refuse vectors of all but one space of each group, then all but the last of each key.
 
-    The length of a group is that of most of its keys' last vectors; of equally frequent lengths the
-    greater. Broken and odd vectors go first, so that they do not hide an older whole one.
+    A space is an encoder version and a length: vectors of two are never compared. That of most keys is chosen; of
+    equally frequent ones that which arrived last. Broken and odd vectors go first, so that they do not hide an older
+    whole one.
     """
+    measured = typed.withColumn("length", F.size("vector"))
+    counted = (
+        measured.where(F.col("rule").isNull())
+        .groupBy(group, "encoder_version", "length")
+        .agg(F.count_distinct(*key).alias("n"), F.max("day").alias("newest"))
+    )
+    best = F.max_by(
+        F.struct("encoder_version", "length"),
+        F.struct("n", "newest", "encoder_version", "length"),
+    )
+    chosen = counted.groupBy(group).agg(best.alias("chosen"))
+    placed = measured.join(F.broadcast(chosen), on=group, how="left")
+    odd = F.when(
+        F.col("encoder_version") != F.col("chosen.encoder_version"), F.lit(OTHER_ENCODER)
+    ).when(F.col("length") != F.col("chosen.length"), F.lit(WRONG_LENGTH))
+    ruled = placed.withColumn("rule", F.coalesce("rule", odd)).drop("chosen", "length")
     newest = [F.desc("day"), *[F.desc(name) for name in [*ties, "vector"]]]
     last = Window.partitionBy("rule", *key).orderBy(*newest)
-    counted = (
-        typed.where(F.col("rule").isNull())
-        .select(group, F.size("vector").alias("length"), F.row_number().over(last).alias("place"))
-        .where(F.col("place") == 1)
-        .groupBy(group, "length")
-        .agg(F.count(F.lit(1)).alias("n"))
-    )
-    agreed = counted.groupBy(group).agg(F.max_by("length", F.struct("n", "length")).alias("agreed"))
-    measured = typed.join(F.broadcast(agreed), on=group, how="left")
-    odd = F.when(F.size("vector") != F.col("agreed"), F.lit("wrong_length"))
-    ruled = measured.withColumn("rule", F.coalesce("rule", odd))
     ranked = ruled.withColumn("place", F.row_number().over(last))
     superseded = F.when(F.col("place") > 1, F.lit(SUPERSEDED))
     return ranked.withColumn("rule", F.coalesce("rule", superseded))

@@ -76,6 +76,7 @@ _OF_RULE = {
     "missing_vector": "no vector",
     "not_finite": "a vector with a null, NaN or infinite component",
     "wrong_length": "vectors of this modality have another length",
+    "other_encoder": "vectors of two encoder versions are never compared: deliver all videos with one",
     "missing_encoder": "vectors of unknown encoders cannot be compared: name the version",
     "bad_session": _NO_ID,
     "bad_surface": "a text of more than 512 characters",

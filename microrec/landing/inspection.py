@@ -188,10 +188,10 @@ class Inspection:
     def coverage(self) -> list[dict[str, Any]]:
         """Return by modality and encoder version how many videos have a vector, of those that may be listed."""
         return self._rows(
-            "SELECT modality, encoder_version, count(*) AS videos, any_value(len(vector)) AS length,"
-            " count(*) / greatest((SELECT count(*) FROM judged_videos WHERE rule IS NULL), 1) AS share"
-            " FROM judged_video_features WHERE rule IS NULL AND video_id IN (SELECT video_id FROM judged_videos WHERE"
-            " rule IS NULL) GROUP BY ALL ORDER BY modality, videos DESC"
+            "SELECT modality, encoder_version, count(DISTINCT video_id) AS videos, any_value(len(vector)) AS length,"
+            " videos / greatest((SELECT count(*) FROM judged_videos WHERE rule IS NULL), 1) AS share"
+            " FROM judged_video_features WHERE (rule IS NULL OR rule = 'other_encoder') AND video_id IN (SELECT"
+            " video_id FROM judged_videos WHERE rule IS NULL) GROUP BY ALL ORDER BY modality, videos DESC"
         )
 
     def strength(self) -> dict[str, Any]:

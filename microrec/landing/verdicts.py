@@ -293,9 +293,10 @@ _CLIP_VECTORS = [
 
 
 def features(table: str) -> str:
-    """Return the statement that judges `raw_video_features` or `raw_clip_features`, lengths by majority."""
+    """Return the statement that judges `raw_video_features` or `raw_clip_features`, encoder and length by majority."""
     if table == "raw_clip_features":
-        typed = ", ".join(f"whole_number({n}) AS {n}" for n in ("clip_no", "start_ms", "end_ms"))
+        numbers = (f"whole_number({n}) AS {n}" for n in ("clip_no", "start_ms", "end_ms"))
+        typed = ", ".join([*numbers, "'' AS encoder_version"])
         ties: tuple[str, ...] = ("start_ms", "end_ms")
         return _whole_vectors(table, typed, "video_id, clip_no", "'clip'", ties, _CLIP_VECTORS)
     typed = (
@@ -316,14 +317,16 @@ WITH typed AS (
   SELECT day, file, number, line, unread, video_id AS raw_video_id, identifier(video_id) AS video_id, vector, {typed}
   FROM {table}),
 ruled AS (SELECT *, {group} AS kind, {_first(own)} AS own FROM typed),
-lengths AS (
-  SELECT kind, len(vector) AS length, count(*) AS n FROM (
-    SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {newest}) AS place FROM ruled WHERE own IS NULL)
-  WHERE place = 1 GROUP BY kind, length),
-agreed AS (SELECT kind, first(length ORDER BY n DESC, length DESC) AS length FROM lengths GROUP BY kind),
+spaces AS (
+  SELECT kind, encoder_version AS version, len(vector) AS length, count(DISTINCT ({key})) AS n, max(day) AS newest
+  FROM ruled WHERE own IS NULL GROUP BY ALL),
+chosen AS (
+  SELECT * FROM spaces
+  QUALIFY row_number() OVER (PARTITION BY kind ORDER BY n DESC, newest DESC, version DESC, length DESC) = 1),
 measured AS (
-  SELECT ruled.*, coalesce(own, CASE WHEN len(vector) <> agreed.length THEN 'wrong_length' END) AS whole
-  FROM ruled LEFT JOIN agreed USING (kind))
+  SELECT ruled.*, coalesce(own, CASE WHEN encoder_version <> chosen.version THEN 'other_encoder'
+    WHEN len(vector) <> chosen.length THEN 'wrong_length' END) AS whole
+  FROM ruled LEFT JOIN chosen USING (kind))
 SELECT * EXCLUDE (own, whole), coalesce(whole, CASE WHEN row_number() OVER (PARTITION BY whole, {key}
     ORDER BY {newest}) > 1 THEN '{SUPERSEDED}' END) AS rule
 FROM measured

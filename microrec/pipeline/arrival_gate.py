@@ -12,8 +12,8 @@ from pyspark.sql import functions as F
 
 from microrec.core import messages
 from microrec.errors import LandingError
-from microrec.evaluation import arrivals, distributions, gate, refusals
-from microrec.events import counts, hints, profile, signals
+from microrec.evaluation import arrivals, distributions, encoders, gate, refusals
+from microrec.events import catalogue, counts, hints, profile, signals
 from microrec.events.config import Config as EventsConfig
 from microrec.pipeline import arrival_figures, arrival_zones, promotion
 from microrec.pipeline.arrival_figures import FIT, STAGE
@@ -71,6 +71,11 @@ class Delivery:
         described = hints.described(rule, values, known_videos=known)
         began = ", ".join(f"{row['file']} {messages.shown(row['line'], WIDTH)}" for row in rows)
         return ", " + "; ".join(filter(None, [described, f"e.g. {began}"]))
+
+    def encoders(self) -> list[dict[str, Any]]:
+        """Return the encoder of each modality and how many videos are on it."""
+        judged = self.lines[encoders.TABLE].judged
+        return [row.asDict() for row in catalogue.encoders(judged).collect()]
 
     def _known_videos(self) -> tuple[str, ...]:
         accepted = self.lines[VIDEOS].judged.where(F.col("rule").isNull()).select("video_id")
@@ -173,11 +178,14 @@ def _judge(
     ]
     history = arrivals.history([*trailing, *rows])
     label = signals.positive_words(events)
-    results = _results(delivery, history, delivery.days, label, config)
+    by_modality = delivery.encoders()
+    of_encoders = encoders.judge(by_modality, config=config)
+    results = _results(delivery, history, delivery.days, label, config) + of_encoders
     if all(result.status == "pass" or result.severity != "hold" for result in results):
         # What is kept is about the night's own day, so that a night that is repeated keeps the same.
         _log_warnings(results)
-        results = _results(delivery, history, [night.day], label, config)
+        results = _results(delivery, history, [night.day], label, config) + of_encoders
+    rows += [row | {"day": night.day} for row in encoders.figures(by_modality)]
     return _metrics(rows, night), gate.table(results)
 
 

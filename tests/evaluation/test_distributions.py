@@ -274,7 +274,7 @@ def test_changed_day_that_was_accepted_is_not_held_again() -> None:
 
 def test_judged_gates_are_those_that_can_be_overruled() -> None:
     results = judged(honest(9).figures())
-    assert set(results) | {"refused", "refused_rise"} == set(ARRIVALS)
+    assert set(results) | {"refused", "refused_rise", "encoders"} == set(ARRIVALS)
     assert {result.severity for result in results.values()} == {"hold"}
     told = {name: result.observed for name, result in results.items() if "catalogue" not in name}
     assert all(observed is not None for observed in told.values()), "figures also when silent"

@@ -172,12 +172,41 @@ def test_vectors_last_complete_one_stands(spark: SparkSession) -> None:
     assert verdicts(judged) == {None: 3, "superseded": 1, "wrong_length": 1, "not_finite": 1}
 
 
-def test_vectors_new_encoder_replaces_the_length_at_a_majority(spark: SparkSession) -> None:
-    old = [{"video_id": f"v{n}", "day": later(-1)} for n in range(3)]
-    new = [{"video_id": f"v{n}", "vector": [0.0] * 4, "encoder_version": "2"} for n in range(2)]
+@pytest.mark.parametrize("n_dims", [2, 4])
+@pytest.mark.parametrize(("n_new", "version"), [(2, "9"), (3, "2"), (4, "2")])
+def test_vectors_are_of_the_encoder_that_most_videos_have_and_at_a_tie_of_the_newer(
+    spark: SparkSession, n_new: int, version: str, n_dims: int
+) -> None:
+    old = [{"video_id": f"v{n}", "day": later(-1), "encoder_version": "9"} for n in range(3)]
+    new = [
+        {"video_id": f"v{n}", "vector": [0.5] * n_dims, "encoder_version": "2"}
+        for n in range(n_new)
+    ]
     judged = catalogue.judge_video_features(rows(spark, "raw_video_features", *old, *new))
-    found = {row.video_id: len(row.vector) for row in catalogue.video_features(judged).collect()}
-    assert found == {"v0": 4, "v1": 4}
+    found = {
+        row.video_id: row.encoder_version for row in catalogue.video_features(judged).collect()
+    }
+    n_on = 3 if version == "9" else n_new
+    assert found == {f"v{n}": version for n in range(n_on)}
+    assert verdicts(judged) == {None: n_on, "other_encoder": 3 + n_new - n_on}
+    (counted,) = catalogue.encoders(judged).collect()
+    assert tuple(counted) == ("visual", version, n_on, max(3, n_new))
+
+
+def test_vectors_of_other_modalities_have_encoders_of_their_own(spark: SparkSession) -> None:
+    delivered = [
+        {"video_id": "v1"},
+        {"video_id": "v1", "modality": "acoustic", "encoder_version": "2"},
+        {"video_id": "v2", "modality": "acoustic", "encoder_version": "1", "day": later(-1)},
+        {"video_id": "v2", "modality": "acoustic", "encoder_version": "1", "day": later(-2)},
+    ]
+    judged = catalogue.judge_video_features(rows(spark, "raw_video_features", *delivered))
+    found = {
+        (row.modality, row.video_id, row.encoder_version)
+        for row in catalogue.video_features(judged).collect()
+    }
+    assert found == {("visual", "v1", "1"), ("acoustic", "v1", "2")}
+    assert verdicts(judged) == {None: 2, "other_encoder": 2}
 
 
 def test_clip_features_cases_equal_expected(spark: SparkSession) -> None:
