@@ -15,7 +15,14 @@ import numpy as np
 
 from microrec.evaluation import contest, gate, ranking, report, truth
 from microrec.evaluation.subjects import by_idx
-from microrec.pipeline import absence, arrival_figures, fit_tables, last_release, promotion
+from microrec.pipeline import (
+    absence,
+    arrival_figures,
+    fit_tables,
+    last_release,
+    new_videos,
+    promotion,
+)
 from microrec.pipeline.lists import ListMaker
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -59,6 +66,7 @@ def main(day: job.Day) -> None:
         gate.better_than_popularity(figures, config=asks),
         *gate.of_sources(candidates, figures, values_before, absent=absent, config=asks),
         *gate.guardrails(figures, churn=churn, config=asks),
+        *new_videos.judged(night, {**candidates, **lists}, right, figures, gain=gain),
     ]
     results = gate.table([*judged, gate.verdict(judged)])
     night.write("gate_results", results, fit="trial")

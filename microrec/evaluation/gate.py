@@ -66,6 +66,14 @@ class Config(BaseModel):
     """Most that gini@20 may rise above the champion's (warns)."""
     popularity_lift: float = Field(default=5.0, gt=0)
     """Greatest popularity_lift@20 (warns)."""
+    cold_metric: str = "recall@20"
+    """Figure of merit of videos nobody liked before."""
+    cold_source: str = "content"
+    """The source whose `cold_metric` the blend must not lie below outside noise."""
+    cold_recall: Literal["warn", "hold"] = "warn"
+    """What happens where it does."""
+    new_listed: Share = 0.02
+    """Least share of the eligible videos nobody liked before that are in a list (warns)."""
     churn: Share = 0.98
     """Greatest mean share of a user's first ten videos that were not there the day before (warns)."""
 
@@ -128,6 +136,7 @@ ARRIVALS = (
 """Gates of what arrived, before anything is built on it: an odd day may be what really happened."""
 
 JUDGEMENTS = (
+    "cold_recall",
     "better_than_popularity",
     "champion",
     "collapsed_sources",
@@ -256,6 +265,13 @@ GINI_RISE = Threshold("gini_rise", "gini above the champion's", "gini_rise", sev
 POPULARITY_LIFT = Threshold(
     "popularity_lift", "popularity lift", "popularity_lift", severity="warn"
 )
+NEW_LISTED = Threshold(
+    "new_listed",
+    "share of the eligible videos nobody liked before that are in anybody's first",
+    "new_listed",
+    "at least",
+    "warn",
+)
 CHURN = Threshold("churn", "share of first places that are new", "churn", severity="warn")
 
 
@@ -339,6 +355,44 @@ def learned_not_worse(gain: Sequence[Figure]) -> Result:
         A result that warns.
     """
     return _not_worse(gain[0], LEARNED_NOT_WORSE, least=0.0, severity="warn")
+
+
+def cold_recall(gain: Sequence[Figure], *, config: Config) -> list[Result]:
+    """Judge whether the blend is not shown to find fewer of the videos nobody liked before than their own source.
+
+    Args:
+        gain: paired difference of the two over the users who came to like such a video, with its interval; empty
+            where nobody did.
+        config: what happens where it does.
+
+    Returns:
+        One result; none where nothing was measured.
+    """
+    return [
+        _not_worse(figure, "cold_recall", least=0.0, severity=config.cold_recall)
+        for figure in gain[:1]
+    ]
+
+
+def new_listed(figures: Sequence[Figure], *, config: Config) -> list[Result]:
+    """Judge whether lists have enough of the videos nobody liked before.
+
+    Args:
+        figures: metrics of the trial.
+        config: least share.
+
+    Returns:
+        One result that warns, about the longest lists that are measured; none where there are no such videos.
+    """
+    shares = {
+        int(figure.metric.split("@")[1]): figure.value
+        for figure in figures
+        if figure.name == BLEND and figure.metric.startswith("new_listed@")
+    }
+    if not shares:
+        return []
+    rule = replace(NEW_LISTED, words=f"{NEW_LISTED.words} {max(shares)}")
+    return [_compare(rule, shares[max(shares)], config=config, prefix="")]
 
 
 def not_below_source(gain: Sequence[Figure], source_value: float, *, config: Config) -> Result:

@@ -9,6 +9,8 @@
                  mean positive viewers before D of the places 1..k
     gini@k       Gini index of how many first k each eligible video is in: 0 all alike, towards 1
                  few videos for everybody
+    new_share@k  share of the places 1..k that videos nobody liked before D have
+    new_listed@k share of the eligible videos nobody liked before D that are in anybody's first k
     popularity_lift@k
                  average_popularity@k over the mean positive viewers before D of the right videos:
                  above 1, lists are more popular than what the same users went on to like
@@ -257,7 +259,8 @@ def beyond_accuracy(listed: Int64s, truth: Truth, *, k: int) -> dict[str, float]
         k: first places that count.
 
     Returns:
-        Figures by metric; no lift where nobody had liked any right video before.
+        Figures by metric; no lift where nobody had liked any right video before, no share of the new videos where
+        there are none.
     """
     n_videos = len(truth.eligible)
     first = listed[:, :k]
@@ -270,11 +273,18 @@ def beyond_accuracy(listed: Int64s, truth: Truth, *, k: int) -> dict[str, float]
     mean = float(popularity.compute())
     times = np.bincount(places, minlength=n_videos)[truth.eligible]
     liked = float(truth.viewers[truth.video].mean())
+    new = truth.viewers == 0
+    n_new = int((new & truth.eligible).sum())
+    optional = {f"popularity_lift@{k}": mean / liked} if liked else {}
+    if n_new:
+        optional[f"new_listed@{k}"] = len(np.unique(places[new[places]])) / n_new
     return {
         f"coverage@{k}": float(coverage.compute()) * n_videos / max(1, len(times)),
         f"average_popularity@{k}": mean,
         f"gini@{k}": _gini(times),
-    } | ({f"popularity_lift@{k}": mean / liked} if liked else {})
+        f"new_share@{k}": float(new[places].sum()) / max(1, len(places)),
+        **optional,
+    }
 
 
 def _gini(times: Int64s) -> float:

@@ -297,3 +297,28 @@ def test_gate_rows_have_the_types_of_the_contract() -> None:
     kinds = [pa.string()] * 3 + [pa.float64()] * 2 + [pa.string()]
     assert table.schema.types == kinds
     assert len(set(table["gate"].to_pylist())) == table.num_rows
+
+
+@pytest.mark.parametrize(
+    ("high", "severity", "status"),
+    [(-0.01, "warn", "fail"), (0.0, "hold", "pass"), (None, "warn", "fail")],
+)
+def test_cold_recall_fails_where_the_blend_is_shown_to_find_fewer(
+    high: float | None, severity: str, status: str
+) -> None:
+    low = None if high is None else -0.05
+    gain = Figure("blend-minus-content", "recall@20", "all", -0.03, 90, low, high)
+    (found,) = gate.cold_recall([gain], config=gate.Config(cold_recall=severity))
+    assert (found.gate, found.severity, found.status) == ("cold_recall", severity, status)
+    assert "blend-minus-content of recall@20" in found.detail
+    assert not gate.cold_recall([], config=gate.Config())
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.1, "pass"), (0.0999, "fail")])
+def test_new_listed_judges_the_longest_lists_of_the_blend(share: float, status: str) -> None:
+    values = {("blend", 20): 0.0, ("blend", 50): share, ("content", 100): 1.0}
+    figures = [Figure(name, f"new_listed@{k}", "all", one, 9) for (name, k), one in values.items()]
+    (found,) = gate.new_listed(figures, config=gate.Config(new_listed=0.1))
+    assert (found.gate, found.severity, found.status) == ("new_listed", "warn", status)
+    assert "first 50: " in found.detail
+    assert not gate.new_listed(figures[2:], config=gate.Config())

@@ -289,3 +289,17 @@ def test_ranking_rows_have_the_types_of_the_contract() -> None:
     assert table.schema.names == ["name", "metric", "slice", "value", "low", "high", "n"]
     keys = {tuple(row[name] for name in ("name", "metric", "slice")) for row in table.to_pylist()}
     assert len(keys) == table.num_rows
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_beyond_accuracy_counts_new_videos(seed: int) -> None:
+    rows, right = world(seed)
+    found = ranking.beyond_accuracy(ranking.matrix(rows, right, k=max(KS)), right, k=2)
+    places = [video for mine, _ in lists_of(rows, right) for video in mine[:2]]
+    new = {v for v, viewers in enumerate(right.viewers) if viewers == 0}
+    eligible = new & set(np.flatnonzero(right.eligible).tolist())
+    assert found["new_share@2"] == sum(v in new for v in places) / max(1, len(places))
+    if eligible:
+        assert found["new_listed@2"] == len(new & set(places)) / len(eligible)
+    else:
+        assert "new_listed@2" not in found
