@@ -64,6 +64,9 @@ history_length = 20
 c = 5.0
 weights = {{popularity = {{warm = 0.3, cold = 1.0}}, user_neighbours = {{warm = 0, cold = 0}}}}
 
+[candidates.fusion] # the recipe's weights stand, so that every source is in the lists
+caution = 100.0
+
 [candidates.hybrid]
 least_positives = 20
 least_in_leaf = 20

@@ -40,7 +40,8 @@ class Config(BaseModel):
     folds: int = Field(default=2, ge=2)
     """Parts of the users for whom weights are fitted on the others."""
     least_liked: PositiveInt = 200
-    """Liked candidates below which there is no search: the recipe's weights stand, or the one source that is better."""
+    """Liked candidates below which there is no search: the recipe's weights stand, or the one source that is better by
+    twice the caution."""
     caution: float = Field(default=1.0, ge=0)
     """Standard errors by which the gain of a step must exceed 0."""
     steps: PositiveInt = 20
@@ -187,9 +188,10 @@ def fit(evidence: Evidence, *, prior: closed_form.Config, config: Config) -> clo
     """
     if not len(evidence.liked):
         return prior
-    search = _Search(evidence, config.caution)
+    enough = len(evidence.liked) >= config.least_liked
+    search = _Search(evidence, config.caution if enough else 2 * config.caution)
     weights = _start(search, prior)
-    if len(evidence.liked) >= config.least_liked:
+    if enough:
         weights = _pruned(search, _climbed(search, weights, steps=config.steps))
     chosen = {
         name: closed_form.Weight(cold=round(float(cold), 6), warm=round(float(warm), 6))

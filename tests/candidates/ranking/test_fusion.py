@@ -113,7 +113,7 @@ def test_fit_with_little_evidence_keeps_the_prior_or_follows_one_source(
     chance: float, followed: str
 ) -> None:
     """A prior that trusts popularity ruins a service that is too small to search for weights."""
-    world = evidence(7, n_users=40, skill={"popularity": 0.3, "x": chance})
+    world = evidence(7, n_users=150, skill={"popularity": 0.3, "x": chance})
     config = fusion.Config(least_liked=len(world.liked) + 1)
     fitted = fusion.fit(world, prior=PRIOR, config=config)
     wanted = closed_form.only("x", PRIOR) if followed == "x" else PRIOR
