@@ -452,6 +452,8 @@ max_epochs = 2
 dim = 8
 [models.video_neighbours]
 top_k = 7
+[candidates.fusion] # the recipe's weights stand, as they do for the benchmark's blend
+caution = 100.0
 """
 LAST = dt.date(2026, 1, 5)
 MODEL = "user_neighbours"
