@@ -72,7 +72,7 @@ def test_page_commands_import_and_inspect_its_files(
     assert [row["duration_ms"] for row in clips] == ["10000", "12500"]
     assert clips[0]["tags"] == ["cats", "dogs"]
     for rule in ("bad_watch", "bad_timestamp"):
-        assert re.search(rf"raw_interactions +│ {rule} +│ 1 ", outputs[3])
+        assert re.search(rf"raw_interactions +│ {rule} +│ +│ 1 ", outputs[3])
     assert len(rows("pairs", "raw_interactions")) == 100
     assert len(zone.days("pairs", "raw_interactions")) == 10
     assert len(rows("pairs", "raw_videos")) == len({n * n % 11 for n in range(100)})
