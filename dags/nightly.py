@@ -35,8 +35,7 @@ The task's last lines, and a message to `MICROREC_ALERT_URL` if that is set, nam
 
 **Parameters.** `day`: for manual runs only. `models`: only these of the recipe's models, and popularity. `force`: make the
 night again though nothing has changed. `promote`: release a night that a gate finds not good enough, or whose input is
-unlike the days before, never one with wrong lists; the reason is kept
-beside the release.
+unlike the days before, never one with wrong lists; the reason is kept beside the release.
 
 **A past day.** Use Backfill, or trigger a run with `day`. It gets a release of its own; the latest release stays the one
 with the greatest day.

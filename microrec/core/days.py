@@ -9,6 +9,8 @@ import functools
 import zoneinfo
 
 UTC = "UTC"
+DAY_US = 86_400_000_000
+"""Microseconds of 24 hours."""
 
 
 @functools.cache

@@ -15,14 +15,12 @@ from scipy import sparse
 
 from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
 from microrec.core.columns import column, instants
+from microrec.core.days import DAY_US
 from microrec.core.dislikes import standing
 from microrec.core.fits import splits_of
 from microrec.core.histories import places_of
 from microrec.core.pairs import pack
 from microrec.errors import MicrorecError
-
-DAY = 86_400_000_000
-"""Microseconds."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,7 @@ def age_days(videos: pa.Table, until: dt.datetime) -> Float64s:
     published = column(videos.sort_by("video_idx"), "published_at").astype("datetime64[us]")
     end = np.datetime64(until.replace(tzinfo=None), "us")
     microseconds = (end - published).astype(np.int64)
-    return np.where(published < end, microseconds / DAY, np.nan)  # NaT compares false
+    return np.where(published < end, microseconds / DAY_US, np.nan)  # NaT compares false
 
 
 def positive_viewers(edges: pa.Table, split: str, *, n_videos: int) -> Int64s:

@@ -1,4 +1,4 @@
-"""Times with and without a zone, file by file: a file that mixes them was written by two clocks, or by one and a half.
+"""Times with and without a zone, file by file: one that mixes them is suspect.
 
 A time without an offset is read as local time of the recipe's zone. If other lines of the same file say their zone,
 that is a guess that may be hours off, and no rule refuses it.

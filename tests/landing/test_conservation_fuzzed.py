@@ -373,9 +373,9 @@ def check_verdicts(name: str, file: FuzzedFile, judged: list[Row], findings: Fin
     # Of a row that lost an optional value only the ids are compared.
     ids = len({"user_id", "video_id"} & set(event_lines.COLUMNS[file.table]))
     named = {row[:ids] for row in written}
-    robbed = [typed(file.table, row)[:ids] for row in accepted if row.get(counts.NULLED)]
+    incomplete = [typed(file.table, row)[:ids] for row in accepted if row.get(counts.NULLED)]
     findings.wrong += [
-        f"{name}: accepted {row}, which nobody named" for row in robbed if row not in named
+        f"{name}: accepted {row}, which nobody named" for row in incomplete if row not in named
     ]
     whole = Counter(typed(file.table, row) for row in accepted if not row.get(counts.NULLED))
     for strange in whole - written:

@@ -18,10 +18,9 @@ import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
 from microrec.core.array_types import Bools, Float32s, Float64s
+from microrec.core.days import DAY_US
 from microrec.core.fitted import Embeddings, Trained
 from microrec.models.inputs.graph_arrays import Edges, Graph, unit_rows
-
-DAY_US = 86_400_000_000
 
 
 class Config(BaseModel):

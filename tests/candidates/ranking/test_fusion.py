@@ -108,12 +108,15 @@ def test_fit_joins_sources_that_complement_one_another() -> None:
     assert value(others, config) > 1.1 * best
 
 
-@pytest.mark.parametrize(("chance", "followed"), [(0.3, "prior"), (0.9, "x")])
+@pytest.mark.parametrize(
+    ("n_users", "chance", "followed"),
+    [(150, 0.3, "prior"), (150, 0.9, "x"), (40, 0.9, "prior")],
+)
 def test_fit_with_little_evidence_keeps_the_prior_or_follows_one_source(
-    chance: float, followed: str
+    n_users: int, chance: float, followed: str
 ) -> None:
-    """A prior that trusts popularity ruins a service that is too small to search for weights."""
-    world = evidence(7, n_users=150, skill={"popularity": 0.3, "x": chance})
+    """A prior that trusts popularity ruins a small service; of 40 users the gain is below two standard errors."""
+    world = evidence(7, n_users=n_users, skill={"popularity": 0.3, "x": chance})
     config = fusion.Config(least_liked=len(world.liked) + 1)
     fitted = fusion.fit(world, prior=PRIOR, config=config)
     wanted = closed_form.only("x", PRIOR) if followed == "x" else PRIOR
