@@ -268,10 +268,15 @@ def _last_whole(typed: DataFrame, key: list[str], *, group: str, ties: list[str]
     whole one.
     """
     measured = typed.withColumn("length", F.size("vector"))
+    # Conditions inside the aggregates: as a filter the rules would be copied into every reader of the files.
+    stands = F.col("rule").isNull()
     counted = (
-        measured.where(F.col("rule").isNull())
-        .groupBy(group, "encoder_version", "length")
-        .agg(F.count_distinct(*key).alias("n"), F.max("day").alias("newest"))
+        measured.groupBy(group, "encoder_version", "length")
+        .agg(
+            F.count_distinct(F.when(stands, F.struct(*key))).alias("n"),
+            F.max(F.when(stands, F.col("day"))).alias("newest"),
+        )
+        .where(F.col("n") > 0)
     )
     best = F.max_by(
         F.struct("encoder_version", "length"),

@@ -87,6 +87,11 @@ EVERYWHERE: Options = (
         "2",
         "for the same reason no second rename of every file, a copy on object stores",
     ),
+    (
+        "spark.python.sql.dataFrameDebugging.enabled",
+        "false",
+        "it looks up the Python line of each expression, three calls of the JVM for one",
+    ),
     ("spark.ui.showConsoleProgress", "false", "logs are read later, not watched"),
     (
         "spark.redaction.regex",
