@@ -12,7 +12,6 @@ from microrec.config.settings import settings
 from microrec.core import knowledge
 from microrec.insights import clips
 from microrec.models import registry
-from microrec.models.clip import clip_counts, clip_interest
 from microrec.pipeline import networks
 from microrec.pipeline.night import Night
 from microrec.runner import job
@@ -31,6 +30,9 @@ def main(day: job.Day) -> None:
             logger.info("%s day=%s rows=0 reason=no_%s_in_the_recipe", table, day, MODEL)
             night.write_empty(table)
         return
+    # Here, since most recipes end above: torch alone takes longer than such a night's task.
+    from microrec.models.clip import clip_counts, clip_interest
+
     tables, graph = networks.read_inputs(night, MODEL)
     network = networks.load(night, MODEL, graph, device=settings().device)
     seen = clip_interest.clips_of(graph)

@@ -9,7 +9,6 @@ import logging
 from microrec.config.settings import settings
 from microrec.core import knowledge
 from microrec.insights import trends
-from microrec.models.sequence import multi_trend
 from microrec.pipeline import networks
 from microrec.pipeline.night import Night
 from microrec.runner import job
@@ -26,6 +25,9 @@ def main(day: job.Day) -> None:
         logger.info("user_trends day=%s rows=0 reason=no_%s_in_the_recipe", day, MODEL)
         night.write_empty("user_trends")
         return
+    # Here, since most recipes end above: torch alone takes longer than such a night's task.
+    from microrec.models.sequence import multi_trend
+
     tables, graph = networks.read_inputs(night, MODEL)
     network = networks.load(night, MODEL, graph, device=settings().device)
     rows = trends.describe(

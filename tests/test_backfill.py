@@ -72,7 +72,9 @@ def forwards(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterato
     """Two days made one after the other."""
     root, patch = tmp_path_factory.mktemp("forwards"), pytest.MonkeyPatch()
     (root / "recipe.toml").write_text(RECIPE)
-    world = generate(Config(users=80, videos=120, days=6), np.random.default_rng(2))
+    world = generate(
+        Config(users=80, videos=120, days=6, formats=("parquet",)), np.random.default_rng(2)
+    )
     place = Place(root, patch)
     write.write_world(str(place.zone), world.parts)
     assert backfill(DAYS) == DAYS

@@ -467,7 +467,9 @@ def planted(place: Path, spark: object, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     settings.cache_clear()
     (place / "recipe.toml").write_text(NIGHTS)
-    world = generate(Config(users=100, videos=120, days=5), np.random.default_rng(3))
+    world = generate(
+        Config(users=100, videos=120, days=5, formats=("parquet",)), np.random.default_rng(3)
+    )
     truth = world.truth.model_dump(mode="json")
     write.write_world(str(place / "landing"), world.parts, truth=truth)
     return place

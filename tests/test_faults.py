@@ -236,7 +236,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Nights:
     """Both, undisturbed."""
     place = tmp_path_factory.mktemp("faults")
     (place / "recipe.toml").write_text(RECIPE)
-    config = Config(users=100, videos=100, days=DAYS, first_day=FIRST)
+    config = Config(users=100, videos=100, days=DAYS, first_day=FIRST, formats=("parquet",))
     world = generate(config, np.random.default_rng(3))
     write.write_world(str(place / "second"), world.parts)
     first = [first_delivery(part) for part in world.parts]

@@ -37,7 +37,9 @@ VECTORS = "raw_video_features"
 
 def lay_world(place: Path, *, vectors: str) -> None:
     """Landing files of a world, `vectors` none or broken."""
-    config = Config(users=100, videos=160, days=N_DAYS, first_day=FIRST, dirt_per_kind=0)
+    config = Config(
+        users=100, videos=160, days=N_DAYS, first_day=FIRST, dirt_per_kind=0, formats=("parquet",)
+    )
     parts = []
     for part in generate(config, np.random.default_rng(5)).parts:
         if part.table == VECTORS and vectors == "none":

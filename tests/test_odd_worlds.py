@@ -54,7 +54,14 @@ def recipe(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None
 
 
 def planted(seed: int = 5) -> list[Part]:
-    config = Config(users=N_USERS, videos=N_VIDEOS, days=N_DAYS, first_day=FIRST, dirt_per_kind=0)
+    config = Config(
+        users=N_USERS,
+        videos=N_VIDEOS,
+        days=N_DAYS,
+        first_day=FIRST,
+        dirt_per_kind=0,
+        formats=("parquet",),
+    )
     return list(generate(config, np.random.default_rng(seed)).parts)
 
 

@@ -52,7 +52,9 @@ def test_night_of_a_log_without_watch_times_is_released(
     (place / "recipe.toml").write_text(RECIPE.format(unmeasured=unmeasured))
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     settings.cache_clear()
-    config = Config(users=100, videos=160, days=N_DAYS, first_day=FIRST, dirt_per_kind=0)
+    config = Config(
+        users=100, videos=160, days=N_DAYS, first_day=FIRST, dirt_per_kind=0, formats=("parquet",)
+    )
     parts = generate(config, np.random.default_rng(5)).parts
     write.write_world(
         str(place / "landing"),

@@ -1,12 +1,14 @@
 """What a planted world is made of: sizes, and how much of everything there is to find."""
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import pydantic
 from pydantic import ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Format = Literal["parquet", "jsonl", "csv.gz", "jsonl.gz", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 class Config(pydantic.BaseModel):
@@ -25,6 +27,9 @@ class Config(pydantic.BaseModel):
 
     first_day: dt.date = dt.date(2026, 1, 1)
     """First day of arrival (UTC)."""
+
+    formats: tuple[Format, ...] = Field(default=FORMATS, min_length=1)
+    """File formats, in the order in which the days of a table use them; each table starts at another one."""
 
     clusters: int = Field(default=8, ge=2)
     """Interest clusters; a video belongs to one, a user likes one to three."""

@@ -31,9 +31,6 @@ TABLES = (
 )
 """The tables of a landing zone."""
 
-KINDS = ("parquet", "jsonl", "csv.gz", "jsonl.gz", "csv")
-"""File formats, in the order in which the days of a table use them."""
-
 PRIVACY_SCHEMA = pa.schema(
     [
         ("user_id", pa.string()),
@@ -231,14 +228,14 @@ def _clean(
     return viewings.log_lines(watched, day, drawn.users, drawn.videos, rng)
 
 
-def _kind(table: str, day: int) -> str:
+def _kind(config: Config, table: str, day: int) -> str:
     """Formats rotate over the days; each table starts at another one."""
-    return KINDS[(day + TABLES.index(table)) % len(KINDS)]
+    return config.formats[(day + TABLES.index(table)) % len(config.formats)]
 
 
-def _lines_kind(day: int) -> str:
+def _lines_kind(config: Config, day: int) -> str:
     """Where the raw lines of raw_interactions go: its file, or JSON lines beside Parquet."""
-    kind = _kind("raw_interactions", day)
+    kind = _kind(config, "raw_interactions", day)
     return "jsonl" if kind == "parquet" else kind
 
 
@@ -249,7 +246,7 @@ def _ground(drawn: _Drawn, clean: pa.Table, day: int) -> dirt.Ground:
     return dirt.Ground(
         day=day,
         days_left=drawn.config.days - 1 - day,
-        lines_as=_lines_kind(day).removesuffix(".gz"),
+        lines_as=_lines_kind(drawn.config, day).removesuffix(".gz"),
         unmeasured=[str(video) for video in unmeasured],
         measured=videos.duration_known[position],
         old=videos.born[position] == 0,
@@ -265,19 +262,20 @@ def _parts(drawn: _Drawn, arrivals: _Arrivals, day: int, rng: np.random.Generato
         "raw_clip_features": catalogue.clips_of(drawn.catalogue, drawn.videos, day),
         "raw_privacy_requests": _requests_of(drawn, day),
     }
-    parts = _interactions(arrivals, day, date, rng)
+    parts = _interactions(drawn.config, arrivals, day, rng)
     for table, rows in tables.items():
         if rows.num_rows:
-            parts.append(Part(table, date, "part-0", _kind(table, day), rows))
+            parts.append(Part(table, date, "part-0", _kind(drawn.config, table, day), rows))
     return parts
 
 
 def _interactions(
-    arrivals: _Arrivals, day: int, date: dt.date, rng: np.random.Generator
+    config: Config, arrivals: _Arrivals, day: int, rng: np.random.Generator
 ) -> list[Part]:
     """Rows in random order over two files, so that no reader can depend on order or on one file."""
     table = "raw_interactions"
-    kind = _kind("raw_interactions", day)
+    date = _date(config, day)
+    kind = _kind(config, table, day)
     rows = pa.concat_tables([viewings.SCHEMA.empty_table(), *arrivals.rows[day]])
     rows = rows.take(rng.permutation(rows.num_rows)).combine_chunks()
     lines = tuple(arrivals.lines[day])
@@ -291,7 +289,7 @@ def _interactions(
     if not lines:
         return parts
     if kind == "parquet":
-        return [*parts, Part(table, date, "part-2", _lines_kind(day), None, lines)]
+        return [*parts, Part(table, date, "part-2", _lines_kind(config, day), None, lines)]
     return [dataclasses.replace(parts[0], lines=lines), *parts[1:]]
 
 

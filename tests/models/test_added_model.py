@@ -45,7 +45,9 @@ def warehouse(
         monkeypatch.setenv(f"MICROREC_{name}", str(tmp_path / path))
     (tmp_path / "recipe.toml").write_text(RECIPE)
     settings.cache_clear()
-    world = generate(Config(users=80, videos=120, days=6), np.random.default_rng(2))
+    world = generate(
+        Config(users=80, videos=120, days=6, formats=("parquet",)), np.random.default_rng(2)
+    )
     write.write_world(str(tmp_path / "landing"), world.parts)
     models.install(tmp_path / "packages", monkeypatch)
     yield Warehouse.open()

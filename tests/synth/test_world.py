@@ -16,6 +16,7 @@ import pytest
 from microrec.config.settings import HOME
 from microrec.landing import verify, write, zone
 from microrec.synth import dirt, world
+from microrec.synth.config import FORMATS
 from microrec.synth.viewings import SCHEMA
 from microrec.tables import contract
 
@@ -152,10 +153,17 @@ def test_accepted_rows_equal_viewings_of_all_days(small: world.World) -> None:
     assert list(truth.viewings) == days_of(small)
 
 
+def test_world_of_one_format_has_raw_lines_beside_it() -> None:
+    config = world.Config(users=20, videos=40, days=3, formats=("parquet",))
+    parts = world.generate(config, np.random.default_rng(1)).parts
+    assert {part.kind for part in parts if part.rows is not None} == {"parquet"}
+    assert {part.kind for part in parts if part.lines} == {"jsonl"}
+
+
 def test_formats_rotate_through_all(small: world.World) -> None:
     interactions = [part for part in small.parts if part.table == "raw_interactions"]
     assert {part.kind for part in interactions if part.rows is not None} == set(zone.KINDS)
-    assert set(world.KINDS) == set(zone.KINDS)
+    assert set(FORMATS) == set(zone.KINDS)
     assert set(world.TABLES) == set(zone.TABLES)
     for part in interactions:
         assert (part.rows is None) <= (part.kind == "jsonl")

@@ -53,7 +53,9 @@ class Desk(NamedTuple):
 def desk(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[Desk]:
     place = tmp_path_factory.mktemp("airflow-faults")
     (place / "recipe.toml").write_text(RECIPE)
-    world = generate(Config(users=100, videos=100, days=DAYS), np.random.default_rng(3))
+    world = generate(
+        Config(users=100, videos=100, days=DAYS, formats=("parquet",)), np.random.default_rng(3)
+    )
     write.write_world(str(place / "landing"), world.parts)
     here = {
         "MICROREC_RECIPE": str(place / "recipe.toml"),

@@ -54,7 +54,13 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Where the tables of a planted world will be; landing zone and recipe lie beside it."""
     place = tmp_path_factory.mktemp("backfill")
     (place / "recipe.toml").write_text(RECIPE)
-    size = Config(users=150, videos=150, days=WORLD, first_day=TODAY - dt.timedelta(days=WORLD))
+    size = Config(
+        users=150,
+        videos=150,
+        days=WORLD,
+        first_day=TODAY - dt.timedelta(days=WORLD),
+        formats=("parquet",),
+    )
     world = generate(size, np.random.default_rng(5))
     write.write_world(str(place / "landing"), world.parts)
     return str(place / "warehouse")
