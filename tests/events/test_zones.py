@@ -28,8 +28,12 @@ def test_mixed_counts_the_times_of_files_that_have_both(spark: SparkSession) -> 
         *rows_of("zoned", [*ZONED, *NEITHER]),
         *rows_of("zoneless", [*ZONELESS, *NEITHER]),
     )
-    (row,) = zones.mixed(lines, "started_at").collect()
-    assert row.asDict() == {"file": "mixed", "n_zoned": 3, "n_zoneless": 2}
+    videos = lines.where("file = 'mixed'").withColumnRenamed("started_at", "published_at")
+    counted = zones.mixed({"raw_interactions": lines, "raw_videos": videos}).orderBy("raw_table")
+    assert [row.asDict() for row in counted.collect()] == [
+        {"raw_table": table, "file": "mixed", "n_zoned": 3, "n_zoneless": 2}
+        for table in ("raw_interactions", "raw_videos")
+    ]
 
 
 def test_warning_names_mixed_files_of_the_judged_days_and_their_counts(
