@@ -1,11 +1,12 @@
 """Validate what arrived: raw lines become events, or keep the rule that refused them.
 
 Reads:  landing raw_(interactions, videos, video_features, clip_features, privacy_requests)
-Writes: events, rejected_events (arrival days of the window no night validated yet or whose files have changed, and
-        the night's own), videos, video_features, clip_features, suppressed_users, landing_files, metrics (stages
-        events and arrivals), gate_results (fit arrivals)
+Writes: events, rejected_rows (arrival days of the window no night validated yet or whose files have changed, and the
+        night's own; of the other raw tables also earlier days that no night has kept), videos, video_features,
+        clip_features, suppressed_users, landing_files, metrics (stages events and arrivals), gate_results (fit
+        arrivals)
 
-The landing zone is listed once: that is what is read, and what the events are said to be made of. `rejected_events` is
+The landing zone is listed once: that is what is read, and what the events are said to be made of. `rejected_rows` is
 committed after `events`: it marks an arrival day as validated. If a gate holds what arrived, and no reason overrules
 it, gate_results alone is written.
 """
@@ -13,7 +14,7 @@ it, gate_results alone is written.
 from contextlib import ExitStack
 
 from microrec.config.settings import settings
-from microrec.events import catalogue, consent, counts, rules, signals
+from microrec.events import catalogue, consent, counts, rejected, signals
 from microrec.events.config import Config
 from microrec.landing import readers
 from microrec.landing.listing import Listing
@@ -42,23 +43,25 @@ def main(day: job.Day) -> None:
     named = readers.named_faults(session, landing, listing, interactions=plan.read)
     with ExitStack() as kept, named:
         raw = arrival_lines.judged(session, listing, night=night, kept=kept)
-        tables = {name: lines.judged for name, lines in raw.items()}
-        states = catalogue.states(tables["raw_videos"])
+        states = catalogue.states(raw["raw_videos"].judged)
         read = readers.read_days(session, landing, counts.LINES, plan.read, listing=listing)
-        lines = arrival_lines.interactions(read, states, night=night, days=days, kept=kept)
-        suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
-        tallies = counts.tally(read, lines.judged, tables, suppressed).collect()
+        raw[counts.LINES] = arrival_lines.interactions(
+            read, states, night=night, days=days, kept=kept
+        )
+        judged = {name: lines.judged for name, lines in raw.items()}
+        delivered = {name: lines.delivered for name, lines in raw.items()}
+        suppressed = consent.suppressed_users(judged["raw_privacy_requests"])
+        tallies = counts.tally(delivered, judged, suppressed).collect()
         listing.require_same(landing)
-        delivery = Delivery({**raw, counts.LINES: lines}, tallies, days)
-        viewings = signals.viewings(lines.judged, night.recipe.section("events", Config))
-        figures = arrival_gate.require(night, warehouse, delivery, viewings)
-        words = arrival_plan.words(night, listing, days)
+        viewings = signals.viewings(judged[counts.LINES], night.recipe.section("events", Config))
+        figures = arrival_gate.require(night, warehouse, Delivery(raw, tallies, days), viewings)
         arrived = [{"arrived_on": each} for each in days]
+        words = arrival_plan.words(night, listing, days)
         warehouse.write("events", viewings, replace=arrived, made_with=words)
-        marked = [{"day": each} for each in days]
-        warehouse.write("rejected_events", rules.rejected(lines.judged), replace=marked)
+        marked = arrival_lines.kept_scopes(night, listing, days)
+        warehouse.write("rejected_rows", rejected.rejected_rows(judged, marked), replace=marked)
         for table, rows_of in catalogue.AS_OF_DAY.items():
-            warehouse.write(table, rows_of(tables[f"raw_{table}"]), day=day)
+            warehouse.write(table, rows_of(judged[f"raw_{table}"]), day=day)
         warehouse.write("suppressed_users", suppressed, day=day)
         counted = landing_files.write(night, listing, counts.metrics(tallies, day), read=days)
         arrival_figures.write(night, figures, counted, days=days)

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.cluster]
 
 JOBS = ("validate_events", "build_watch_graph", "build_modality_graph", "build_user_graph")
 TABLES = (
-    "rejected_events",
+    "rejected_rows",
     "videos",
     "video_features",
     "users",

@@ -55,7 +55,7 @@ cut = "equal"
 
 TABLES = [
     "events",
-    "rejected_events",
+    "rejected_rows",
     "videos",
     "video_features",
     "clip_features",
@@ -117,7 +117,9 @@ def test_night_rows_accepted_rejected_and_duplicate_as_planted(world: dict[str, 
     warehouse, truth = Warehouse.open(), world["truth"]
     for number in range(1, DAYS):
         day = FIRST + dt.timedelta(days=number)
-        rejected = warehouse.read("rejected_events", day=day).to_pandas()
+        rejected = warehouse.read(
+            "rejected_rows", day=day, raw_table="raw_interactions"
+        ).to_pandas()
         accepted = warehouse.read("events", arrived_on=day).num_rows
         delivered = sum(truth.delivered[day].values())
         assert accepted + len(rejected) == delivered
@@ -312,7 +314,7 @@ def test_night_truncated_file_is_refused_and_the_release_stays(world: dict[str, 
     finally:
         shutil.rmtree(folder)
     assert reader.latest() == before
-    assert not Warehouse.open().exists("rejected_events", day=tomorrow)
+    assert not Warehouse.open().exists("rejected_rows", day=tomorrow)
 
 
 def test_pages_python_runs_as_printed(world: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 What enters: raw frames (every value text, with the line, its file and its landing day) of the
 arrival days to validate, of the `lateness_days` before them, and of the catalogue's landing days up
-to the night. What leaves: `events`, `rejected_events`, `videos`, `video_features`, `clip_features`,
+to the night. What leaves: `events`, `rejected_rows`, `videos`, `video_features`, `clip_features`,
 `suppressed_users` and the counts of all of it.
 
 What it refuses: lines, one by one, each for the first rule of `rules.py` that fits, and never

@@ -37,14 +37,13 @@ METRICS = pa.schema(
 
 
 def tally(
-    lines: DataFrame, judged: DataFrame, tables: Mapping[str, DataFrame], suppressed: DataFrame
+    delivered: Mapping[str, DataFrame], judged: Mapping[str, DataFrame], suppressed: DataFrame
 ) -> DataFrame:
     """Count everything in one frame of a few rows.
 
     Args:
-        lines: the raw interactions, one row per delivered line, counted before any parsing or join.
-        judged: the same lines after `rules.judge`.
-        tables: the judged rows of each other raw table, by name.
+        delivered: by raw table, one row per delivered row, counted before any parsing or join.
+        judged: the same rows with their verdict, those of `LINES` by `rules.judge`.
         suppressed: `consent.suppressed_users`.
 
     Returns:
@@ -53,23 +52,18 @@ def tally(
         line that arrived before), in_doubt (refused, and withdraws) and nulled (the rule of an optional value that was
         passed over, which is what is counted; else null), with their number n.
     """
-    late = F.coalesce(F.col("event_day") < F.col("arrived_on"), F.lit(False))
-    corrects = F.col("corrects").isNotNull()
     verdict = F.coalesce("rule", F.lit(ACCEPTED))
-    parts = [
-        _counted(lines, LINES, F.lit(ROWS_IN), day=F.col("day")),
-        _counted(judged, LINES, verdict, day=F.col("arrived_on"), late=late, corrects=corrects),
-        _counted(suppressed, SUPPRESSED, F.lit("users")),
-        *[
-            _counted(rows, name, verdict, day=landed(rows), in_doubt=_in_doubt(rows))
-            for name, rows in tables.items()
-        ],
-        *[
-            _nulled(rows, name)
-            for name, rows in {LINES: judged, **tables}.items()
-            if NULLED in rows.columns
-        ],
-    ]
+    parts = [_counted(suppressed, SUPPRESSED, F.lit("users"))]
+    for name, rows in delivered.items():
+        parts.append(_counted(rows, name, F.lit(ROWS_IN), day=F.col("day")))
+    for name, rows in judged.items():
+        details = {"in_doubt": in_doubt(rows)}
+        if name == LINES:
+            late = F.coalesce(F.col("event_day") < F.col("arrived_on"), F.lit(False))
+            details |= {"late": late, "corrects": F.col("corrects").isNotNull()}
+        parts.append(_counted(rows, name, verdict, day=landed(rows), **details))
+        if NULLED in rows.columns:
+            parts.append(_nulled(rows, name))
     return functools.reduce(DataFrame.unionByName, parts)
 
 
@@ -110,6 +104,32 @@ def checked(tallies: Collection[Any], day: dt.date) -> str:
             f"events[arrived_on={day}] lines_accounted_for: {n_in} lines in, {n_judged} judged"
         )
     return " ".join(f"{name}={n}" for name, n in figures.items())
+
+
+def check_tables(tallies: Collection[Any]) -> None:
+    """Check that the rows of each raw table but `LINES` add up, by landing day.
+
+    Args:
+        tallies: collected rows of `tally`.
+
+    Raises:
+        CheckFailed: a row was lost or doubled between the landing zone and the verdict.
+    """
+    lost: Counter[tuple[str, dt.date]] = Counter()
+    n_in: Counter[tuple[str, dt.date]] = Counter()
+    for row in tallies:
+        if row["name"] not in (LINES, SUPPRESSED) and row["verdict"] != NULLED:
+            key = (row["name"], row["arrived_on"])
+            n_in[key] += row["n"] * (row["verdict"] == ROWS_IN)
+            lost[key] += row["n"] if row["verdict"] == ROWS_IN else -row["n"]
+    wrong = sorted(key for key, n in lost.items() if n)
+    if wrong:
+        table, day = wrong[0]
+        n = n_in[table, day]
+        raise CheckFailed(
+            f"{table}[{day}] rows_accounted_for: {n} rows in, {n - lost[table, day]} judged"
+            f" ({len(wrong)} table(s) and day(s) in all)"
+        )
 
 
 def all_refused(
@@ -159,9 +179,6 @@ def metrics(tallies: Collection[Any], day: dt.date) -> pa.Table:
             for metric, part in _figures(row):
                 key = (row["name"], metric, part)
                 counted[key] = counted.get(key, 0) + row["n"]
-    for name in {row["name"] for row in tallies} - {LINES, SUPPRESSED}:
-        rows_of = [row["n"] for row in tallies if row["name"] == name and row["verdict"] != NULLED]
-        counted[name, ROWS_IN, "all"] = sum(rows_of)
     rows = [
         {"name": name, "metric": metric, "slice": part, "value": float(value)}
         | {"n": counted.get((name, ROWS_IN, "all"), value)}
@@ -186,8 +203,6 @@ def arrivals(tallies: Collection[Any], days: Collection[dt.date]) -> list[dict[s
         if row["arrived_on"] in days:
             for metric, part in _figures(row):
                 counted[row["arrived_on"], row["name"], metric, part] += row["n"]
-            if row["name"] != LINES and row["verdict"] != NULLED:
-                counted[row["arrived_on"], row["name"], ROWS_IN, "all"] += row["n"]
     return [
         {"day": day, "name": name, "metric": metric, "slice": part, "value": float(value)}
         | {"n": counted[day, name, ROWS_IN, "all"]}
@@ -215,7 +230,8 @@ def landed(judged: DataFrame) -> Column:
     return F.col(names[0])
 
 
-def _in_doubt(judged: DataFrame) -> Column:
+def in_doubt(judged: DataFrame) -> Column:
+    """Return whether a judged row of any raw table is refused and withdraws something, one row per row."""
     return F.size("withdrawn") > 0 if "withdrawn" in judged.columns else F.lit(False)
 
 

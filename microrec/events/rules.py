@@ -72,8 +72,7 @@ def judge(
         "nulled",
         "event_id",
         "corrects",
-        # Nobody has an id of such a length: no refused line puts one into a table.
-        F.when(~too_long("user_id"), F.col("user_id")).alias("user_id"),
+        "user_id",
         "video_id",
         "event_day",
         "started_at",
@@ -82,20 +81,6 @@ def judge(
         *FLAGS,
         "session_id",
         "surface",
-    )
-
-
-def rejected(judged: DataFrame) -> DataFrame:
-    """Return the rows of `rejected_events`: one row per refused line, `day` its landing day."""
-    # Equal lines of a file differ in their rule at most, so this numbering does not depend on order.
-    equal = Window.partitionBy("arrived_on", "file", "line").orderBy("rule")
-    return judged.where(F.col("rule").isNotNull()).select(
-        F.col("arrived_on").alias("day"),
-        "file",
-        "line",
-        F.row_number().over(equal).alias("occurrence"),
-        "rule",
-        "user_id",
     )
 
 

@@ -133,6 +133,7 @@ def require(
         logger.info("validated arrived_on=%s %s", day, counts.checked(delivery.tallies, day))
     delivered = {table: lines.delivered for table, lines in delivery.lines.items()}
     arrival_zones.warn(delivered, delivery.days, night.config.timezone)
+    counts.check_tables(delivery.tallies)
     _require_accepted(delivery, night.day)
     rows, results = _judge(night, warehouse, delivery, viewings)
     night.write("gate_results", results, fit=FIT)

@@ -1,7 +1,7 @@
 """What has arrived of catalogue, vectors and requests, line by line, with the verdict on each."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -10,8 +10,9 @@ from pyspark.sql import DataFrame, SparkSession
 from microrec.config.settings import settings
 from microrec.events import catalogue, consent, parse, rules
 from microrec.events.config import Config
-from microrec.landing import readers
+from microrec.landing import readers, zone
 from microrec.landing.listing import Listing
+from microrec.pipeline import landing_files
 from microrec.pipeline.arrival_gate import Lines
 from microrec.pipeline.night import Night
 
@@ -75,3 +76,33 @@ def interactions(
     ).persist()
     kept.callback(judged.unpersist)
     return Lines(lines, judged)
+
+
+def kept_scopes(
+    night: Night, listing: Listing, days: Sequence[dt.date]
+) -> list[Mapping[str, object]]:
+    """Return the raw tables and landing days whose refused rows the night keeps.
+
+    Args:
+        night: its warehouse has what earlier nights kept.
+        listing: the files that have landed.
+        days: arrival days that are validated.
+
+    Returns:
+        One scope of `rejected_rows` per pair: the validated days of every raw table, and of all but the interactions
+        the landing days up to the night that no night has kept or whose files have changed since.
+    """
+    kept = {
+        (str(each["raw_table"]), dt.date.fromisoformat(str(each["day"])))
+        for each in night.warehouse.partitions("rejected_rows")
+    }
+    late = {
+        (change.file.raw_table, change.file.arrived_on)
+        for change in landing_files.changed(night, listing)
+    }
+    scopes = {(table, day) for table in zone.TABLES for day in days}
+    for table in zone.TABLES:
+        if table != zone.INTERACTIONS:
+            landed = {(table, day) for day in listing.days(table) if day <= night.day}
+            scopes |= landed & ((landed - kept) | late)
+    return [{"day": day, "raw_table": table} for table, day in sorted(scopes)]

@@ -26,7 +26,8 @@ def current_plan(night: Night, listing: Listing) -> arrivals.Arrivals:
     """
     validated = {
         dt.date.fromisoformat(str(partition["day"]))
-        for partition in night.warehouse.partitions("rejected_events")
+        for partition in night.warehouse.partitions("rejected_rows")
+        if partition["raw_table"] == zone.INTERACTIONS
     }
     outdated = {
         day for day, (made, now) in _made_and_now(night, listing).items() if now.outdates(made)

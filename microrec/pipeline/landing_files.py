@@ -72,12 +72,7 @@ def late(night: Night, listing: Listing, *, read: Collection[dt.date]) -> list[C
     Returns:
         One change per file; none if no night came before.
     """
-    last = last_night(night.warehouse, night.day)
-    before = None if last is None else read_listing(night.warehouse, last)
-    if last is None or before is None:
-        return []
-    through_last = Listing(tuple(file for file in listing.files if file.arrived_on <= last))
-    changes = landing_listing.changes(before, through_last)
+    changes = changed(night, listing)
     for kind, file in changes:
         followed = file.raw_table != zone.INTERACTIONS or file.arrived_on in read
         logger.warning(
@@ -86,6 +81,21 @@ def late(night: Night, listing: Listing, *, read: Collection[dt.date]) -> list[C
             "yes" if followed else "no",
         )  # fmt: skip
     return changes
+
+
+def changed(night: Night, listing: Listing) -> list[Change]:
+    """Return what has changed in the days that the night before had read, one change per file.
+
+    Args:
+        night: the night that asks; its warehouse has the listings of earlier nights.
+        listing: the files that are there, through the night's day.
+    """
+    last = last_night(night.warehouse, night.day)
+    before = None if last is None else read_listing(night.warehouse, last)
+    if last is None or before is None:
+        return []
+    through_last = Listing(tuple(file for file in listing.files if file.arrived_on <= last))
+    return landing_listing.changes(before, through_last)
 
 
 def write(

@@ -204,7 +204,7 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         return parts
 
     def _known(self, table: str, day: dt.date, days: int) -> dict[Arrival, Part]:
-        if not self.exists("rejected_events", day=day):
+        if not self.exists("rejected_rows", day=day, raw_table="raw_interactions"):
             raise MissingDay(f"events[arrived_on={day}]: the day was not validated")
         return {
             (event_day, arrived_on): part

@@ -135,7 +135,7 @@ def plant(world: World) -> None:
     for day in past:
         deliver(world, day)
     for day in (*past[-1:], world.night):
-        commit("rejected_events", [], day=day)
+        commit("rejected_rows", [], day=day, raw_table="raw_interactions")
         commit("suppressed_users", [], day=day)
         commit("videos", [{"video_id": v, "eligible": True} for v in names("v", N_VIDEOS)], day=day)
     known = warehouse.arrivals("events", day=past[-1], days=world.history) if past else {}

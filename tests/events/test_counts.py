@@ -58,9 +58,29 @@ def test_checked_day_without_lines_stops_the_night() -> None:
         counts.checked(lines_of_day(14), later(1))
 
 
+@pytest.mark.parametrize("rows_in", [8, 10])
+def test_check_tables_lost_or_doubled_row_of_any_table_stops_the_night(rows_in: int) -> None:
+    def tallies(n: int) -> list[dict[str, Any]]:
+        return [
+            *lines_of_day(14),
+            tallied("raw_video_features", "rows_in", n),
+            tallied("raw_video_features", "superseded", 7),
+            tallied("raw_video_features", "not_finite", 2),
+            tallied("raw_video_features", "rows_in", 1, day=later(1)),
+            tallied("raw_video_features", "accepted", 1, day=later(1)),
+            tallied("suppressed_users", "users", 3, day=None),
+        ]
+
+    counts.check_tables(tallies(9))
+    message = rf"raw_video_features\[2026-01-05\] rows_accounted_for: {rows_in} rows in, 9 judged"
+    with pytest.raises(CheckFailed, match=message):
+        counts.check_tables(tallies(rows_in))
+
+
 def test_metrics_are_of_the_nights_own_arrivals() -> None:
     tallies = [
         *lines_of_day(14),
+        tallied("raw_videos", "rows_in", 7, day=None),
         tallied("raw_videos", "accepted", 3, day=None),
         tallied("raw_videos", "superseded", 1, day=None),
         tallied("raw_videos", "bad_eligible", 2, day=None),
@@ -117,14 +137,17 @@ def test_tally_cases_equal_expected(spark: SparkSession) -> None:
         config=Config(),
         lateness_days=2,
     )
-    tables = {
-        "raw_videos": catalogue.judge_videos(
-            rows(spark, "raw_videos", {}, {"day": later(-1)}, {"eligible": None})
-        ),
-        "raw_privacy_requests": consent.judge_requests(rows(spark, "raw_privacy_requests", {})),
+    delivered = {
+        "raw_interactions": raw,
+        "raw_videos": rows(spark, "raw_videos", {}, {"day": later(-1)}, {"eligible": None}),
+        "raw_privacy_requests": rows(spark, "raw_privacy_requests", {}),
     }
-    suppressed = consent.suppressed_users(tables["raw_privacy_requests"])
-    tallies = counts.tally(raw, judged, tables, suppressed).collect()
+    requests = consent.judge_requests(delivered["raw_privacy_requests"])
+    videos = catalogue.judge_videos(delivered["raw_videos"])
+    tables = {"raw_interactions": judged, "raw_videos": videos, "raw_privacy_requests": requests}
+    suppressed = consent.suppressed_users(requests)
+    tallies = counts.tally(delivered, tables, suppressed).collect()
+    counts.check_tables(tallies)
     assert counts.of_day(tallies, MONDAY) == {
         "rows_in": 5, "accepted": 3, "rejected": 1, "duplicates": 1, "late_reopened": 2,
         "corrections": 1, "nulled": 2,
@@ -133,6 +156,13 @@ def test_tally_cases_equal_expected(spark: SparkSession) -> None:
         "rows_in": 3, "accepted": 2, "rejected": 1, "duplicates": 0, "late_reopened": 0,
         "corrections": 0, "nulled": 0,
     }  # fmt: skip
-    verdicts = {row.verdict: row.n for row in tallies if row.name == "raw_videos"}
-    assert verdicts == {"accepted": 1, "superseded": 1, "bad_eligible": 1}
+    of_videos = [row for row in tallies if row.name == "raw_videos"]
+    verdicts = {(row.verdict, row.arrived_on): row.n for row in of_videos}
+    assert verdicts == {
+        ("rows_in", later(-1)): 1,
+        ("rows_in", MONDAY): 2,
+        ("accepted", MONDAY): 1,
+        ("superseded", later(-1)): 1,
+        ("bad_eligible", MONDAY): 1,
+    }
     assert [row.n for row in tallies if row.name == "suppressed_users"] == [1]

@@ -48,7 +48,7 @@ def verdicts(warehouse: Warehouse) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for row in warehouse.read("events").to_pylist():
         found[str(row["arrived_on"])]["accepted"] += 1
-    for row in warehouse.read("rejected_events").to_pylist():
+    for row in warehouse.read("rejected_rows", raw_table="raw_interactions").to_pylist():
         found[str(row["day"])][row["rule"]] += 1
     return dict(found)
 

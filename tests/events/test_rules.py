@@ -295,24 +295,6 @@ def test_duplicates_id_is_free_after_the_lateness(spark: SparkSession) -> None:
     assert refusals(spark, old | {"day": later(-2)}, {"event_id": "e"}) == ["event_id_conflict"]
 
 
-def test_rejected_events_counts_equal_lines(spark: SparkSession) -> None:
-    blank = {"line": "", "malformed": True}
-    frame = lines(
-        spark, blank, blank, blank | {"file": "other"}, {"watch_ms": "-1"}, {"watch_ms": "1"}
-    )
-    verdicts = rules.judge(
-        parse.interactions(frame), known(spark), days=[MONDAY], config=Config(), lateness_days=2
-    )
-    found = rules.rejected(verdicts).collect()
-    numbered = sorted((row.file[-1], row.line[:1], row.occurrence, row.rule) for row in found)
-    assert numbered == [
-        ("l", "", 1, "malformed_line"),
-        ("l", "", 2, "malformed_line"),
-        ("l", "{", 1, "negative_watch"),
-        ("r", "", 1, "malformed_line"),
-    ]
-
-
 # --- A dirty random world against a loop over its lines ---------------------------------------------
 
 DAYS = [later(n) for n in range(-4, 1)]

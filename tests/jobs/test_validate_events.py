@@ -19,7 +19,7 @@ from tests.worlds.event_lines import later
 pytestmark = pytest.mark.spark
 
 DAYS = [later(n) for n in range(-3, 1)]
-TABLES = ("events", "rejected_events", "videos", "suppressed_users", "metrics")
+TABLES = ("events", "rejected_rows", "videos", "suppressed_users", "metrics")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_validate_nights_in_any_order_and_again_give_the_same_rows(
     validate_events.main(day=DAYS[-1])
     validate_events.main(day=DAYS[1])
     one_by_one = content()
-    for table in ("events", "rejected_events"):
+    for table in ("events", "rejected_rows"):
         assert one_by_one[table] == at_once[table]
 
 
@@ -78,7 +78,7 @@ def every_line_is_an_event_or_rejected() -> None:
     warehouse = Warehouse.open()
     for day in DAYS:
         n_events = warehouse.read("events", arrived_on=day).num_rows
-        n_rejected = warehouse.read("rejected_events", day=day).num_rows
+        n_rejected = warehouse.read("rejected_rows", day=day, raw_table=zone.INTERACTIONS).num_rows
         assert n_events + n_rejected == 28
         assert n_rejected
 
@@ -182,7 +182,7 @@ def test_validate_late_file_gives_the_rows_of_a_night_that_had_it(
     settings.cache_clear()
     nights(DAYS[-1])
     at_once = content()
-    for table in ("events", "rejected_events"):
+    for table in ("events", "rejected_rows"):
         assert updated[table] == at_once[table]
 
 
@@ -289,6 +289,38 @@ def test_validate_file_that_arrives_in_mid_night_is_left_to_the_next(
     assert "late" in viewers(arrived_on=DAYS[2])
 
 
+def refused(table: str) -> set[tuple[str, str, str]]:
+    rows = Warehouse.open().read("rejected_rows", raw_table=table).to_pylist()
+    return {(str(row["day"]), row["rule"], row["file"].rsplit("/", 1)[1]) for row in rows}
+
+
+def test_validate_refused_rows_of_every_raw_table_are_kept(
+    landing_root: str, spark: object
+) -> None:
+    """Also those of landing days before the window, and of a file that came late."""
+    bad = {
+        "raw_videos": {"duration_ms": 1, "eligible": 1},
+        "raw_video_features": {"video_id": "v1", "modality": "visual", "encoder_version": "1"},
+        "raw_clip_features": {"video_id": "v1", "clip_no": -1, "vector": [1]},
+        "raw_privacy_requests": {"user_id": "u1", "kind": "opt-out"},
+    }
+    for table, row in bad.items():
+        write.write_lines(landing_root, table, later(-40), [json.dumps(row)], kind="jsonl")
+    nights(DAYS[2])
+    early = str(later(-40))
+    assert refused("raw_videos") == {(early, "missing_video", "part-0.jsonl")}
+    assert refused("raw_video_features") == {(early, "missing_vector", "part-0.jsonl")}
+    assert refused("raw_clip_features") == {(early, "bad_clip", "part-0.jsonl")}
+    assert refused("raw_privacy_requests") == {(early, "unknown_kind", "part-0.jsonl")}
+    late = [json.dumps({"video_id": "v1"})]
+    write.write_lines(landing_root, "raw_videos", later(-40), late, kind="jsonl", name="late")
+    nights(DAYS[-1])
+    assert refused("raw_videos") == {
+        (early, "missing_video", "part-0.jsonl"),
+        (early, "bad_eligible", "late.jsonl"),
+    }
+
+
 @pytest.mark.parametrize("happens", ["rewritten", "removed"])
 def test_validate_file_that_changes_while_it_is_read_is_refused_by_name(
     landing_root: str, spark: object, monkeypatch: pytest.MonkeyPatch, happens: str
@@ -344,5 +376,5 @@ def test_validate_local_days_are_those_of_the_recipe(
     validate_events.main(day=day)
     assert viewers(day=day) == {"first", "without_offset", "last"}
     assert viewers(day=DAYS[0]) == {"yesterday"}
-    rejected = Warehouse.open().read("rejected_events").to_pylist()
+    rejected = Warehouse.open().read("rejected_rows").to_pylist()
     assert [(row["user_id"], row["rule"]) for row in rejected] == [("tomorrow", "future_event")]

@@ -322,7 +322,7 @@ def test_hostile_day_becomes_rejected_lines(landing_root: Path, spark: SparkSess
     warehouse = Warehouse.open()
     events = warehouse.read("events", day=DAY)["user_id"].to_pylist()
     assert sorted(events) == sorted([*IDS, "u1"])
-    rejected = warehouse.read("rejected_events", day=DAY).to_pylist()
+    rejected = warehouse.read("rejected_rows", day=DAY, raw_table=TABLE).to_pylist()
     found = {row["line"]: row["rule"] for row in rejected if row["file"].endswith(".jsonl.gz")}
     kept = {
         (text[: readers.KEPT] if rule == "line_too_long" else text): rule

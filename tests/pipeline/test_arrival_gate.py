@@ -213,7 +213,7 @@ def test_require_third_of_a_day_with_units_is_held_until_somebody_overrules(
     assert message.count("e.g. raw_interactions/day=2026-01-05/part-0.jsonl '{") == 2, "both gates"
 
     warehouse = Warehouse.open()
-    assert not warehouse.exists("rejected_events", day=MONDAY)
+    assert not warehouse.exists("rejected_rows", day=MONDAY)
     assert not warehouse.exists("events", arrived_on=MONDAY)
     assert not warehouse.exists("metrics", day=MONDAY, stage="arrivals")
     results = warehouse.read("gate_results", day=MONDAY, fit="arrivals").to_pylist()

@@ -34,9 +34,10 @@ def arrive(table: str, arrived_on: dt.date, default: dict[str, Any], *rows: dict
     filled = [{name: row.get(name) for name in schema.names} for row in complete]
     frame = pa.Table.from_pylist(filled, schema=schema)
     warehouse.write(table, frame, replace=[{"arrived_on": arrived_on}])
-    for marked in ("rejected_events", "suppressed_users"):
+    marks = {"rejected_rows": {"raw_table": "raw_interactions"}, "suppressed_users": {}}
+    for marked, scope in marks.items():
         empty = warehouse.table(marked).contract.file_schema.empty_table()
-        warehouse.write(marked, empty, day=arrived_on)
+        warehouse.write(marked, empty, day=arrived_on, **scope)
 
 
 def suppress(user: str, night: dt.date) -> None:

@@ -91,8 +91,8 @@ def arrive(warehouse: arrow.Warehouse, arrived: dt.date, *events: dict[str, Any]
         pa.Table.from_pylist(list(events), schema=schema),
         replace=[{"arrived_on": arrived}],
     )
-    refused = warehouse.table("rejected_events").contract.file_schema.empty_table()
-    warehouse.write("rejected_events", refused, day=arrived)
+    refused = warehouse.table("rejected_rows").contract.file_schema.empty_table()
+    warehouse.write("rejected_rows", refused, day=arrived, raw_table="raw_interactions")
 
 
 def test_spark_event_reader_sees_the_window_as_of_its_day(place: Path, spark: SparkSession) -> None:

@@ -334,8 +334,10 @@ def commit_likes(now: Likes, day: dt.date) -> None:
     for table, place, kind in (("users", 0, "user"), ("video_nodes", 1, "video")):
         commit(table, [{**seen, **row} for row in index({p[place] for p in now}, kind)], day)
     warehouse = Warehouse.open()
-    for table in ("rejected_events", "suppressed_users"):
-        warehouse.write(table, warehouse.table(table).contract.file_schema.empty_table(), day=day)
+    marks = {"rejected_rows": {"raw_table": "raw_interactions"}, "suppressed_users": {}}
+    for table, scope in marks.items():
+        empty = warehouse.table(table).contract.file_schema.empty_table()
+        warehouse.write(table, empty, day=day, **scope)
     schema = warehouse.table("events").contract.schema
     warehouse.write("events", schema.empty_table(), replace=[{"day": day, "arrived_on": day}])
 

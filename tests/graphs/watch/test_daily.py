@@ -394,8 +394,8 @@ def arrive(rows: list[dict[str, Any]], days: list[dt.date]) -> None:
     )
     warehouse.write("events", table, replace=[{"arrived_on": day} for day in days])
     for day in days:
-        refused = warehouse.table("rejected_events").contract.file_schema.empty_table()
-        warehouse.write("rejected_events", refused, day=day)
+        refused = warehouse.table("rejected_rows").contract.file_schema.empty_table()
+        warehouse.write("rejected_rows", refused, day=day, raw_table="raw_interactions")
 
 
 def catalogue_and_consent() -> None:
