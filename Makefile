@@ -8,13 +8,13 @@ WORKERS ?= 2
 # Least share of lines, in per cent, that the fast lane must run: tracing the nights and Spark jobs, too, would take
 # half as long again.
 COVERAGE_FLOOR ?= 62
-FAST = not spark and not slow and not heavy and not gpu and not cluster and not ui and not faults
-REST = (spark or slow or heavy or gpu) and not cluster and not ui and not faults
+FAST = not spark and not slow and not heavy and not gpu and not long and not cluster and not ui and not faults
+REST = (spark or slow or heavy or gpu) and not long and not cluster and not ui and not faults
 MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help pins pages night test test-fast test-cluster test-faults test-ui browser check format ui java clean
+.PHONY: help pins pages night test test-fast test-long test-cluster test-faults test-ui browser check format ui java clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,7 +39,7 @@ night: java .venv/.warm ## generate a planted world and run its last night throu
 	.venv/bin/microrec world --landing $(WORLD)/landing --seed 1 --users 400 --videos 800 --days 8
 	.venv/bin/microrec night --day 2026-01-08 --landing $(WORLD)/landing --warehouse $(WORLD)/warehouse
 
-test: java .venv/.warm check ## style, types, import rules, tests with the coverage of the fast lane (CI runs test-ui after it)
+test: java .venv/.warm check ## style, types, import rules, tests with the coverage of the fast lane: what CI runs
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "$(REST)"
 	@mkdir -p var
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "$(FAST)" \
@@ -47,6 +47,9 @@ test: java .venv/.warm check ## style, types, import rules, tests with the cover
 
 test-fast: .venv/.ready ## tests without Spark, nights and trainings
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "$(FAST)"
+
+test-long: java .venv/.warm ## whole nights of odd worlds and of benchmarks
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "long"
 
 test-cluster: java .venv/.warm ## the Spark jobs on a standalone cluster that loses a worker
 	.venv/bin/python -m pytest -m cluster tests/test_cluster.py

@@ -77,6 +77,7 @@ def test_kernels_smallest_size_run_with_a_peer(tmp_path: Path) -> None:
 
 @pytest.mark.spark
 @pytest.mark.slow
+@pytest.mark.long
 def test_stages_smallest_size_run(tmp_path: Path) -> None:
     graphs.main(["--scale", "smoke", "--stage", "spark", "--runs", "1", "--out", str(tmp_path)])
     equal = figures(tmp_path, "equal")
@@ -483,6 +484,7 @@ def asked(out: Path, *options: str) -> Any:
 
 @pytest.mark.spark
 @pytest.mark.slow
+@pytest.mark.long
 def test_nights_smallest_size_run(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one night exactly the figures of the job that judges it; of all nights their means."""
     assert nights.build([LAST, BEFORE], land=lambda: None)

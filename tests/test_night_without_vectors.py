@@ -18,7 +18,7 @@ from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.worlds.nights import run_night
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.long]
 
 FIRST = dt.date(2026, 1, 1)
 N_DAYS = 5

@@ -17,7 +17,7 @@ from microrec.tables.arrow import Warehouse
 from tests.worlds import models
 from tests.worlds.nights import run_night
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.long]
 
 DAY = dt.date(2026, 1, 4)
 RECIPE = """
