@@ -47,9 +47,12 @@ class Settings(BaseSettings):
     """Folder of the data contracts."""
     spark_master: str = "local[*]"
     """Where Spark runs; the jobs do not change with it."""
-    spark_java_options: str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    spark_java_options: str = (
+        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m"
+    )
     """JVM options of the driver. The default halves start-up and suits days of up to some million rows on one machine;
-    say `-XX:+UseParallelGC` for larger ones, whose long jobs repay the full compiler."""
+    say `-XX:+UseParallelGC` for larger ones, whose long jobs repay the full compiler. The quick compiler alone has room
+    for 48 MB of code, which the classes Spark generates fill within a few jobs; from then on Java interprets them."""
     spark_driver_memory: str = "4g"
     """Heap of the driver, which is also the executor of `local[*]`."""
     spark_shuffle_partitions: int | None = Field(default=None, ge=1)

@@ -26,6 +26,9 @@ window_days = 4
 k = 10
 models = ["popularity", "newest"]
 
+[candidates.fusion] # with so few viewings the recipe's weights stand, or one source alone
+caution = 100.0
+
 [candidates.blend.weights]
 newest = { warm = 1.0, cold = 1.0 }
 
