@@ -270,13 +270,9 @@ def _last_whole(typed: DataFrame, key: list[str], *, group: str, ties: list[str]
     measured = typed.withColumn("length", F.size("vector"))
     # Conditions inside the aggregates: as a filter the rules would be copied into every reader of the files.
     stands = F.col("rule").isNull()
-    counted = (
-        measured.groupBy(group, "encoder_version", "length")
-        .agg(
-            F.count_distinct(F.when(stands, F.struct(*key))).alias("n"),
-            F.max(F.when(stands, F.col("day"))).alias("newest"),
-        )
-        .where(F.col("n") > 0)
+    counted = measured.groupBy(group, "encoder_version", "length").agg(
+        F.count_distinct(F.when(stands, F.struct(*key))).alias("n"),
+        F.max(F.when(stands, F.col("day"))).alias("newest"),
     )
     best = F.max_by(
         F.struct("encoder_version", "length"),

@@ -23,15 +23,15 @@ def test_rejected_rows_counts_equal_lines(spark: SparkSession) -> None:
         lateness_days=2,
     )
     scopes = [{"raw_table": "raw_interactions", "day": MONDAY}]
-    found = rejected.rejected_rows({"raw_interactions": verdicts}, scopes).collect()
-    numbered = sorted((row.file[-1], row.line[:1], row.occurrence, row.rule) for row in found)
+    refused = rejected.rejected_rows({"raw_interactions": verdicts}, scopes).collect()
+    numbered = sorted((row.file[-1], row.line[:1], row.occurrence, row.rule) for row in refused)
     assert numbered == [
         ("l", "", 1, "malformed_line"),
         ("l", "", 2, "malformed_line"),
         ("l", "{", 1, "negative_watch"),
         ("r", "", 1, "malformed_line"),
     ]
-    assert {row.user_id for row in found} == {"u1"}
+    assert {row.user_id for row in refused} == {"u1"}
 
 
 def test_rejected_rows_are_of_every_raw_table_and_say_what_is_in_doubt(spark: SparkSession) -> None:
@@ -58,9 +58,9 @@ def test_rejected_rows_are_of_every_raw_table_and_say_what_is_in_doubt(spark: Sp
         ),
     }
     scopes = [{"raw_table": table, "day": day} for table in judged for day in (MONDAY, later(1))]
-    found = rejected.rejected_rows(judged, scopes).collect()
-    kept = {(row.raw_table, row.rule): (row.day, row.in_doubt, row.user_id) for row in found}
-    assert len(kept) == len(found)
+    refused = rejected.rejected_rows(judged, scopes).collect()
+    kept = {(row.raw_table, row.rule): (row.day, row.in_doubt, row.user_id) for row in refused}
+    assert len(kept) == len(refused)
     assert kept == {
         ("raw_videos", "bad_eligible"): (later(1), True, None),
         ("raw_videos", "missing_video"): (MONDAY, False, None),
@@ -69,7 +69,9 @@ def test_rejected_rows_are_of_every_raw_table_and_say_what_is_in_doubt(spark: Sp
         ("raw_privacy_requests", "unknown_kind"): (MONDAY, True, "u1"),
         ("raw_privacy_requests", "long_value"): (MONDAY, False, None),
     }
-    assert {len(row.line) for row in found if row.raw_table in rejected.VECTORS} == {rejected.KEPT}
+    assert {len(row.line) for row in refused if row.raw_table in rejected.VECTORS} == {
+        rejected.KEPT
+    }
     (later_on,) = rejected.rejected_rows(
         judged, [{"raw_table": "raw_videos", "day": later(1)}]
     ).collect()

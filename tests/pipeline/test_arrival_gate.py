@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import DataFrame
 
 from jobs import validate_events
 from microrec.config.settings import settings
-from microrec.errors import GateHeld, LandingError
+from microrec.errors import CheckFailed, GateHeld, LandingError
 from microrec.evaluation import gate
+from microrec.events import catalogue
 from microrec.landing import write, zone
 from microrec.tables.arrow import Warehouse
 from tests.worlds.event_lines import MONDAY, later
@@ -180,6 +182,23 @@ def test_require_no_video_accepted_names_the_catalogues_rule(landing_root: str) 
         f"raw_videos[{MONDAY}]: none of 30 lines is accepted, bad_eligible refused 30, eligible 'yes': deliver 1 or 0"
     )
     assert f"raw_videos/day={later(-9)}/part-0.jsonl" in str(error.value)
+    assert committed() == set()
+
+
+def test_require_row_of_any_table_that_is_lost_stops_the_night(
+    landing_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver_videos(landing_root)
+    deliver(landing_root, MONDAY)
+    judge = catalogue.judge_videos
+
+    def careless(delivered: DataFrame, timezone: str) -> DataFrame:
+        return judge(delivered, timezone).where("video_id <> '7'")
+
+    monkeypatch.setattr(catalogue, "judge_videos", careless)
+    message = rf"raw_videos\[{later(-9)}\] rows_accounted_for: 30 rows in, 29 judged"
+    with pytest.raises(CheckFailed, match=message):
+        validate_events.main(day=MONDAY)
     assert committed() == set()
 
 
