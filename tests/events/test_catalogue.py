@@ -193,6 +193,27 @@ def test_vectors_are_of_the_encoder_that_most_videos_have_and_at_a_tie_of_the_ne
     assert tuple(counted) == ("visual", version, n_on, max(3, n_new))
 
 
+@pytest.mark.parametrize("n_whole", [1, 2])
+def test_vectors_that_are_refused_do_not_choose_the_encoder(
+    spark: SparkSession, n_whole: int
+) -> None:
+    """Neither by their number nor, at a tie of whole ones, by the day on which they arrived."""
+    broken = [float("nan"), 1.0]
+    judged = catalogue.judge_video_features(
+        rows(
+            spark,
+            "raw_video_features",
+            *[{"video_id": f"v{n}", "encoder_version": "1"} for n in range(n_whole)],
+            {"video_id": "v8", "encoder_version": "2", "day": later(-1)},
+            {"video_id": "v9", "encoder_version": "2", "vector": broken, "day": later(1)},
+            {"video_id": "v7", "encoder_version": "2", "vector": broken, "day": later(1)},
+        )
+    )
+    stands = {row.encoder_version for row in catalogue.video_features(judged).collect()}
+    assert stands == {"1"}
+    assert verdicts(judged) == {None: n_whole, "other_encoder": 1, "not_finite": 2}
+
+
 def test_vectors_of_other_modalities_have_encoders_of_their_own(spark: SparkSession) -> None:
     delivered = [
         {"video_id": "v1"},

@@ -13,6 +13,8 @@ from microrec.config.settings import settings
 from microrec.errors import LandingError, RecipeError
 from microrec.landing import readers, write, zone
 from microrec.landing.listing import Listing
+from microrec.pipeline import arrival_plan
+from microrec.pipeline.night import Night
 from microrec.tables.arrow import Warehouse
 from tests.worlds.event_lines import later
 
@@ -287,6 +289,20 @@ def test_validate_file_that_arrives_in_mid_night_is_left_to_the_next(
     assert "late.jsonl" not in files
     nights(DAYS[-1])
     assert "late" in viewers(arrived_on=DAYS[2])
+
+
+def test_plan_day_of_which_the_catalogue_alone_was_kept_is_validated(landing_root: str) -> None:
+    """A later night keeps the refused rows of a catalogue that landed before its own window."""
+    warehouse, listing = Warehouse.open(), Listing.take(landing_root, last=DAYS[-1])
+    nothing = warehouse.table("rejected_rows").contract.file_schema.empty_table()
+
+    def validated() -> tuple[dt.date, ...]:
+        return arrival_plan.current_plan(Night.open(DAYS[-1]), listing).validated
+
+    warehouse.write("rejected_rows", nothing, day=DAYS[1], raw_table="raw_videos")
+    assert DAYS[1] in validated()
+    warehouse.write("rejected_rows", nothing, day=DAYS[1], raw_table=zone.INTERACTIONS)
+    assert DAYS[1] not in validated()
 
 
 def refused(table: str) -> set[tuple[str, str, str]]:

@@ -115,7 +115,10 @@ def test_spark_event_reader_sees_the_window_as_of_its_day(place: Path, spark: Sp
 
     assert seen(days=2) == ["early", "late", "now"]
     assert seen(days=1) == ["now"]
-    with pytest.raises(MissingDay, match="2026-01-06"):
+    refused = warehouse.table("rejected_rows").contract.file_schema.empty_table()
+    not_validated = dt.date(2026, 1, 6)
+    warehouse.write("rejected_rows", refused, day=not_validated, raw_table="raw_videos")
+    with pytest.raises(MissingDay, match=r"2026-01-06.*not validated"):
         event_window.read_events(_house(), day=NEXT + dt.timedelta(days=1), days=2)
 
 
