@@ -1,13 +1,16 @@
-"""# maintenance: deletes files that are needed no more.
+"""# maintenance: takes out rows that are kept for some days only, and deletes files that are needed no more.
 
-Once a week `microrec vacuum` deletes files that no table and none of the last `keep` releases needs: old versions of
-tables, files of failed attempts, models of nights before the kept releases. Files that a kept release pins stay, also
-those of a withdrawn one. To see first what would be deleted: trigger a run with `dry_run`.
+Each day `microrec prune` takes rows out that are older than the recipe keeps them (`[retention]`: refused rows 14
+days). Then `microrec vacuum` deletes files that no table and none of the last `keep` releases needs: old versions of
+tables, files of failed attempts, models of nights before the kept releases. Files younger than `hours` stay, those of
+rows just taken out too; so do files that a kept release pins, also those of a withdrawn one. To see first what would
+go: trigger a run with `dry_run`.
 
 Airflow's own records are deleted elsewhere, as tasks of Airflow 3 cannot reach its database: the service `cleaner` of
 docker/compose.yaml deletes those older than 90 days each day, and `microrec ui` does when it starts.
 
-**When it is red.** No table and no kept release has lost a file; clear the task.
+**When it is red.** No table and no kept release has lost a file, and rows are taken out whole or not at all; clear
+the task.
 """
 
 from datetime import datetime, timedelta
@@ -19,7 +22,7 @@ from operators import Command
 with DAG(
     dag_id="maintenance",
     doc_md=__doc__,
-    schedule=CronDataIntervalTimetable("0 12 * * 0", timezone="UTC"),
+    schedule=CronDataIntervalTimetable("0 12 * * *", timezone="UTC"),
     start_date=datetime(2022, 1, 1),
     catchup=False,
     max_active_runs=1,
@@ -32,7 +35,11 @@ with DAG(
     | {"retry_delay": timedelta(minutes=5), "execution_timeout": timedelta(hours=2)},
     tags=["microrec"],
 ):
-    Command(
+    pruned = Command(
+        task_id="prune_tables",
+        words=["prune", "{{ '--dry-run' if params.dry_run else '' }}"],
+    )
+    pruned >> Command(
         task_id="vacuum_tables",
         words=[
             "vacuum",

@@ -59,7 +59,6 @@ TESTED_ELSEWHERE = {
     "plots/data": "plots/test_figures.py",
     "release/reader": "release/test_night_end.py",
     "release/record": "release/test_night_end.py",
-    "release/retention": "release/test_night_end.py",
     "release/rollback": "release/test_night_end.py",
     "spark/class_archive": "spark/test_session.py",
     "synth/catalogue": "synth/test_world.py",

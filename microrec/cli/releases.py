@@ -1,4 +1,4 @@
-"""`microrec show`, `releases`, `rollback`, `watch`, `vacuum`: read releases, take them back, look after them."""
+"""`microrec show`, `releases`, `rollback`, `watch`, `prune`, `vacuum`: read releases, take them back, tidy up."""
 
 import datetime as dt
 import json
@@ -166,6 +166,32 @@ def watch(
         raise CheckFailed("; ".join(findings))
     if not as_json:
         print_line(f"all is well: {latest}")
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be taken out.")
+    ] = False,
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Take out rows that are older than the recipe keeps them, `[retention]`; `vacuum` deletes their files later."""
+    from microrec.config import recipe
+    from microrec.core import days
+    from microrec.release import retention
+    from microrec.tables.arrow import Warehouse
+
+    hide_table_logs()
+    pruned = retention.prune(
+        Warehouse.open(root),
+        recipe.section("retention", retention.Config),
+        today=days.of(dt.datetime.now(dt.UTC), recipe.night().timezone),
+        dry_run=dry_run,
+    )
+    rows = [{"table": table, "partitions": n, "dry_run": dry_run} for table, n in pruned.items()]
+    title = "would be taken out" if dry_run else "taken out"
+    print_rows(title, ["table", "partitions"], rows, as_json=as_json)
 
 
 @app.command()

@@ -35,7 +35,17 @@ FLOOR = "popularity"
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 SECTIONS = frozenset(
-    {"night", "landing", "events", "graphs", "models", "candidates", "evaluation", "release"}
+    {
+        "night",
+        "landing",
+        "events",
+        "graphs",
+        "models",
+        "candidates",
+        "evaluation",
+        "release",
+        "retention",
+    }
 )
 
 

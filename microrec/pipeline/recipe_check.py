@@ -47,6 +47,7 @@ CONFIGS: Mapping[str, str] = {
     "evaluation.gate": "microrec.evaluation.gate:Config",
     "evaluation.oracle": "microrec.oracle.inputs:Config",
     "release.watch": "microrec.release.health:Config",
+    "retention": "microrec.release.retention:Config",
 }
 """Module and class of the `Config` of every section but the models', by section."""
 

@@ -7,7 +7,7 @@ the digest of the day's content; and a reader that follows it.
     record    makes the row (the publish job calls it, last of all)
     reader    finds a release and reads its tables, for Arrow, pandas and Polars
     health    faults of the releases, for a watchdog that does not depend on the run that makes them
-    retention deletes what no kept release needs
+    retention deletes what no kept release needs, and rows older than the recipe keeps them
     rollback  withdraws the releases after one, and keeps what was withdrawn from coming back
 
 For Python consumers:

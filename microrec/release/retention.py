@@ -1,12 +1,55 @@
-"""What is kept: all that a kept release pins; whatever else is older than asked goes."""
+"""What is kept: all that a kept release pins, and rows for as many days as the recipe says; what is older goes."""
 
 import datetime as dt
 import logging
+
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from microrec.release import reader
 from microrec.tables.arrow import Warehouse
 
 logger = logging.getLogger(__name__)
+
+
+class Config(BaseModel):
+    """For how many days the rows of a table are kept, by table; a table that is not named keeps its rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rejected_rows: PositiveInt = 14
+    """Refused rows are what people did, as it was delivered: a producer looks at them soon, or never."""
+
+
+def prune(
+    warehouse: Warehouse, config: Config, *, today: dt.date, dry_run: bool = False
+) -> dict[str, int]:
+    """Take the rows of days that are older than the recipe keeps them out of their tables, in one commit a table.
+
+    Their partitions stay, empty: that a landing day was validated is read from them, and a night would otherwise read
+    it once more and keep its rows again. Files go with the next `vacuum` for which they are old enough.
+
+    Args:
+        warehouse: the warehouse.
+        config: days by table.
+        today: a row of so many days before today is kept, one of the day before that is not.
+        dry_run: only count what would go.
+
+    Returns:
+        Number of partitions whose rows went (or would go), by table.
+    """
+    pruned = {}
+    for table, days in config.model_dump().items():
+        first = str(today - dt.timedelta(days=days))
+        filled = warehouse.partitions(table, with_rows=True)
+        old = [partition for partition in filled if str(partition["day"]) < first]
+        if old and not dry_run:
+            nothing = warehouse.table(table).contract.schema.empty_table()
+            warehouse.write(table, nothing, replace=old)
+        pruned[table] = len(old)
+        logger.info(
+            "prune table=%s before=%s partitions=%d dry_run=%s", table, first, len(old), dry_run
+        )
+    return pruned
 
 
 def vacuum(

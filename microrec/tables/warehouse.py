@@ -82,18 +82,22 @@ class Warehouse(ABC, Generic[Frame]):
             raise MissingDay(f"{table}: nothing is committed in {self.root}")
         return int(delta.version())
 
-    def partitions(self, table: str, *, version: int | None = None) -> list[dict[str, str | None]]:
-        """Return the partition values that are committed, empty partitions included, in order.
+    def partitions(
+        self, table: str, *, version: int | None = None, with_rows: bool = False
+    ) -> list[dict[str, str | None]]:
+        """Return the partition values that are committed, in order.
 
         Args:
             table: name of the table.
             version: version of the table; the last one if left out.
+            with_rows: leave out partitions without rows.
         """
         delta = self.table(table).open(version)
         if delta is None:
             return []
-        files = pa.table(delta.get_add_actions(flatten=False)).column("partition").to_pylist()
-        distinct = {tuple((k, _as_text(v)) for k, v in (values or {}).items()) for values in files}
+        files = pa.table(delta.get_add_actions(flatten=False)).to_pylist()
+        wanted = [f["partition"] for f in files if f["num_records"] or not with_rows]
+        distinct = {tuple((k, _as_text(v)) for k, v in (each or {}).items()) for each in wanted}
         return [
             dict(values)
             for values in sorted(distinct, key=lambda pairs: [str(v) for _, v in pairs])

@@ -31,6 +31,7 @@ WITH_ROWS = [
     "inspect",
     "night",
     "plan",
+    "prune",
     "releases",
     "show",
     "vacuum",

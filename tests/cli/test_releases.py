@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from microrec.config.settings import settings
 from microrec.landing import write
 from microrec.landing.listing import Listing
 from microrec.pipeline import landing_files
@@ -144,6 +145,29 @@ def test_watch_loads_no_engine() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_prune_takes_out_refused_rows_that_the_recipe_keeps_no_longer(
+    warehouse: Warehouse,
+    typed: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    kept, old = (today - dt.timedelta(days=days) for days in (2, 9))
+    for day in (kept, old):
+        rows = filled(warehouse, "rejected_rows", 1).drop_columns(["raw_table"])
+        warehouse.write("rejected_rows", rows, day=day, raw_table="raw_videos")
+    (tmp_path / "recipe.toml").write_text("[retention]\nrejected_rows = 5\n")
+    monkeypatch.setenv("MICROREC_RECIPE", str(tmp_path / "recipe.toml"))
+    settings.cache_clear()
+    row = {"table": "rejected_rows", "partitions": 1}
+    assert typed("prune", "--dry-run", "--json").rows == [row | {"dry_run": True}]
+    assert warehouse.count("rejected_rows", day=old) == 1
+    assert typed("prune", "--json").rows == [row | {"dry_run": False}]
+    assert warehouse.count("rejected_rows", day=old) == 0
+    assert warehouse.count("rejected_rows", day=kept) == 1
+    assert "taken out" in typed("prune").output
 
 
 def test_vacuum_as_json_says_what_would_go_by_table(

@@ -198,8 +198,13 @@ def test_templates_render_and_hold_no_secret(
                 rendered.append(text)
                 assert "{{" not in text
                 assert "planted-secret" not in text
-    assert "30" in " ".join(rendered), "the weeks' vacuum keeps so many releases"
+    assert "30" in " ".join(rendered), "the vacuum keeps so many releases"
     assert len(rendered) > 40
+
+
+def test_maintenance_prunes_before_it_vacuums(dags: dict[str, Any]) -> None:
+    maintenance = dags["maintenance"]
+    assert maintenance.get_task("prune_tables").downstream_task_ids == {"vacuum_tables"}
 
 
 def test_heavy_jobs_have_declared_pools_and_trainings_one_slot(
