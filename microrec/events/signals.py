@@ -14,9 +14,10 @@ def viewings(judged: DataFrame, config: Config) -> DataFrame:
     """Return the rows of `events`: one row per accepted line, `day` the day it began.
 
     feedback: a dislike is negative whatever else happened; then like, share, follow, comment,
-    completion or a long watch are positive; then a skip is negative; the rest is neutral. What a viewing without a
-    watch time or length would need (ratio, replays, skipped) is null and decides nothing; `Config.unmeasured` says
-    whether one without a watch time is positive.
+    completion or a long watch are positive; then one that never played (a cover that was passed by) is not_started, a
+    skip is negative, and the rest is neutral. What a viewing without a watch time or length would need (ratio,
+    replays, skipped) is null and decides nothing; `Config.unmeasured` says whether one without a watch time is
+    positive.
 
     Args:
         judged: `rules.judge`, one row per line.
@@ -64,7 +65,8 @@ def _n_replays() -> Column:
 
 
 def _skipped(config: Config) -> Column:
-    return (F.col("watch_ms") < config.skip_ms) & (F.col("watch_ratio") < config.completed_ratio)
+    short = (F.col("watch_ms") < config.skip_ms) & (F.col("watch_ratio") < config.completed_ratio)
+    return short & (F.col("watch_ms") > 0)  # what never played was not skipped
 
 
 def _feedback(config: Config) -> Column:
@@ -75,6 +77,7 @@ def _feedback(config: Config) -> Column:
     return (
         F.when(F.col("disliked"), F.lit("negative"))
         .when(reacted | completed | watched_long | counted, F.lit("positive"))
+        .when(F.col("watch_ms") == 0, F.lit("not_started"))
         .when(F.col("skipped"), F.lit("negative"))
         .otherwise(F.lit("neutral"))
     )
@@ -84,14 +87,15 @@ def _strength(config: Config) -> Column:
     """Mid-rank quantile, (less + equal / 2) / all, of `watch_ms` in its duration bucket that day.
 
     Ties share the middle of their ranks, so a bucket's mean is 1/2 whatever the ties. Viewings of unknown length are
-    a bucket; one without a watch time is compared with itself alone, which gives 1/2.
+    a bucket; one that never played or without a watch time is compared with itself alone, which gives 1/2.
     """
     edges = [
         F.when(F.col("duration_ms") >= edge, 1).otherwise(0) for edge in config.duration_edges_ms
     ]
     length = functools.reduce(operator.add, edges, F.lit(0))
     bucket = F.when(F.col("duration_ms").isNotNull(), length)
-    alone = F.when(F.col("watch_ms").isNull(), F.xxhash64("event_id"))
+    played = F.coalesce(F.col("watch_ms") > 0, F.lit(False))
+    alone = F.when(~played, F.xxhash64("event_id"))
     everyone = Window.partitionBy("arrived_on", bucket, alone)
     peers = everyone.orderBy("watch_ms")
     less = (F.rank().over(peers) - 1) / F.count(F.lit(1)).over(everyone)

@@ -172,6 +172,7 @@ def day_of(day: dt.date, n: int) -> tuple[pa.Table, pa.Table]:
     duration = generator.choice([8_000, 15_000, 40_000], n)
     watch = (duration * generator.uniform(0, 1.2, n)).astype(np.int64)
     disliked, ratio = generator.random(n) < 0.01, watch / duration
+    watch = np.maximum(watch, 1)  # every viewing played
     feedback = np.where(ratio >= 0.95, "positive", np.where(watch < 3_000, "negative", "neutral"))
     feedback[disliked] = "negative"
     micros = (

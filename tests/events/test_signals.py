@@ -20,7 +20,11 @@ CASES: list[tuple[dict[str, str], str, bool, int]] = [
     ({"watch_ms": "5000"}, "neutral", False, 0),
     ({"watch_ms": "3000"}, "neutral", False, 0),
     ({"watch_ms": "2999"}, "negative", True, 0),
-    ({"watch_ms": "0"}, "negative", True, 0),
+    ({"watch_ms": "1"}, "negative", True, 0),
+    # What never played was not skipped: it says that the video was shown, or what the reaction says.
+    ({"watch_ms": "0"}, "not_started", False, 0),
+    ({"watch_ms": "0", "liked": "1"}, "positive", False, 0),
+    ({"watch_ms": "0", "disliked": "1"}, "negative", False, 0),
     ({"watch_ms": "9499"}, "neutral", False, 0),
     ({"watch_ms": "9500"}, "positive", False, 0),
     ({"watch_ms": "19999"}, "positive", False, 0),
@@ -105,6 +109,17 @@ def test_signals_unmeasured_viewings_are_refused_by_default(spark: SparkSession)
     ]
 
 
+def test_strength_never_started_viewings_have_no_rank(spark: SparkSession) -> None:
+    changes = [{"watch_ms": watch} for watch in ("0", "1000", "0", "3000")]
+    found = viewings(spark, *changes)
+    assert [(row.watch_ms, row.strength) for row in found] == [
+        (0, 0.5),
+        (1000, 0.25),
+        (0, 0.5),
+        (3000, 0.75),
+    ]
+
+
 def test_strength_rejected_lines_have_no_rank(spark: SparkSession) -> None:
     changes = [{"watch_ms": "1000"}, {"watch_ms": "-5"}, {"watch_ms": "3000"}]
     found = viewings(spark, *changes)
@@ -117,7 +132,7 @@ def test_strength_is_the_mid_rank_of_viewings_of_like_length(
     pick = random.Random(4)
     changes = [
         {
-            "watch_ms": str(pick.randint(0, 15) * 1000),
+            "watch_ms": str(pick.randint(1, 15) * 1000),
             "duration_ms": str(pick.choice([6999, 7000, 11999, 12000, 400_000])),
             "day": pick.choice([later(-1), MONDAY]),
             "started_at": "2026-01-04T10:00:00Z",

@@ -19,7 +19,7 @@ SCHEMAS = {
         "day": pa.date32(), "arrived_on": pa.date32(), "event_id": pa.string(), "user_id": pa.string(),
         "video_id": pa.string(), "user_idx": pa.int32(), "video_idx": pa.int32(), "started_at": AT,
         "watch_ms": pa.int64(), "duration_ms": pa.int64(), "feedback": pa.string(),
-        "disliked": pa.bool_(), "strength": pa.float64(),
+        "disliked": pa.bool_(), "strength": pa.float64(), "surface": pa.string(),
     },
     "daily_watches": {
         "day": pa.date32(), "user_id": pa.string(), "video_id": pa.string(), "n_views": pa.int32(),
@@ -123,8 +123,10 @@ def clip_ends(duration_ms: int, config: clip_edges.Config) -> list[int]:
     return [*starts[1:], duration_ms]
 
 
-def exit_row(watch_ms: int, duration_ms: int, config: clip_edges.Config) -> dict[str, Any]:
-    """Where a viewing left, computed without Spark."""
+def exit_row(watch_ms: int, duration_ms: int, config: clip_edges.Config) -> dict[str, Any] | None:
+    """Where a viewing left, computed without Spark; None where it never played."""
+    if watch_ms == 0:
+        return None
     ends = clip_ends(duration_ms, config)
     if Fraction(watch_ms, duration_ms) >= Fraction(str(config.completed_ratio)):
         return {"n_through": len(ends), "n_clips": len(ends), "early": False}

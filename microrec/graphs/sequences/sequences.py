@@ -70,6 +70,7 @@ def exposures(
         "user_idx",
         "video_idx",
         "started_at",
+        "surface",
         "feedback",
         "strength",
         "watch_ms",

@@ -5,7 +5,8 @@ the clip a viewer left is read off the play time. On labelled data (SegMM, clips
 the same clips in all but one row.
 
 - A replay (watched longer than the video) is complete, and so is `completed_ratio` of the duration.
-- A viewing without a watch time or length (`[events] unmeasured`) says nothing of clips: it left nowhere.
+- A viewing that never played, or without a watch time or length (`[events] unmeasured`), says nothing of clips: it
+  left nowhere.
 - A video of the catalogue without a duration (null or 0) has no clips.
 """
 
@@ -94,13 +95,13 @@ def n_through(watch_ms: Column, duration_ms: Column, *, config: Config) -> Colum
 
 
 def exit_of(watch_ms: Column, duration_ms: Column, *, config: Config) -> Column:
-    """Return where a viewing left, struct<n_through:int,n_clips:int,early:boolean>; null where a length is null.
+    """Return where a viewing left, struct<n_through:int,n_clips:int,early:boolean>; null where it left nowhere.
 
     It left in clip `n_through`, counted from 0; `early` is before `early_ms`. With n_through = n_clips
     it did not leave.
 
     Args:
-        watch_ms: play time, one row per viewing; null where it is unknown.
+        watch_ms: play time, one row per viewing; null where it is unknown, 0 where it never played.
         duration_ms: length of the video, above 0; null where it is unknown.
         config: how videos are cut, and when a viewing is complete or left early.
     """
@@ -108,7 +109,7 @@ def exit_of(watch_ms: Column, duration_ms: Column, *, config: Config) -> Column:
     through = n_through(watch_ms, duration_ms, config=config)
     early = (through < clips) & (watch_ms < config.early_ms)
     left = F.struct(through.alias("n_through"), clips.alias("n_clips"), early.alias("early"))
-    return F.when(watch_ms.isNotNull() & duration_ms.isNotNull(), left)
+    return F.when((watch_ms > 0) & duration_ms.isNotNull(), left)
 
 
 def clip_edges(watches: DataFrame, *, day: dt.date) -> DataFrame:

@@ -22,7 +22,7 @@ from microrec.graphs.watch.sums import exact_sum
 Arrival = tuple[dt.date, dt.date]
 """An event day, and a day on which rows of it arrived."""
 
-FORMAT = 2
+FORMAT = 3
 """Counts up with every change of this code that gives other rows from the same events."""
 
 PAIR_DAY = ["day", "as_of", "user_id", "video_id"]
@@ -102,7 +102,8 @@ def daily_watches(
     A partition has the pairs that are touched by what arrived on its day: a late viewing, or a
     correction of one. Their whole day is aggregated again, from every event id's last row.
 
-    Only viewings after the day's last dislike count towards positives and strength.
+    Only viewings after the day's last dislike count towards positives and strength. One that never started counts
+    as a viewing, so that its video is known as shown, and says nothing else.
 
     Args:
         fresh: rows of `events` to aggregate that arrived on their own event day.
@@ -112,19 +113,20 @@ def daily_watches(
 
     Returns:
         One row per (day, arrived_on, user_id, video_id); `clip_exits` has where each measured
-        viewing left, sorted, [at most n_views].
+        viewing that played left, sorted, [at most n_views].
     """
     as_of = F.col("arrived_on").alias("as_of")
     viewings = fresh.select("*", as_of).unionByName(_last_known(late.select("*", as_of), earlier))
     counts = F.col("undone_at").isNull() | (F.col("started_at") > F.col("undone_at"))
     positive, negative = (F.col("feedback") == name for name in ("positive", "negative"))
+    watched = F.col("feedback").isin("positive", "neutral")
     left = clip_edges.exit_of(F.col("watch_ms"), F.col("duration_ms"), config=config)
     days = with_undone(viewings, "disliked", "started_at", within=PAIR_DAY).groupBy(*PAIR_DAY)
     return days.agg(
         F.count("*").cast("int").alias("n_views"),
         F.count_if(positive & counts).cast("int").alias("n_positive"),
         F.count_if(negative).cast("int").alias("n_negative"),
-        exact_sum(F.when(counts & ~negative, F.col("strength")).otherwise(0.0)).alias("strength"),
+        exact_sum(F.when(counts & watched, F.col("strength")).otherwise(0.0)).alias("strength"),
         F.bool_or("disliked").alias("undone"),
         F.min("started_at").alias("first_at"),
         F.max("started_at").alias("last_at"),

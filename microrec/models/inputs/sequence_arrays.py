@@ -106,7 +106,7 @@ class Exposures(Rows):
     video_idx: Int32s
     at: Instants
     label: Bools
-    """Positive feedback: watched through, long, or reacted to."""
+    """Positive feedback: watched through, long, or reacted to. One that never started has no label and is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,9 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
     cut_at = instants(rows["cut_at"])
     user_idx = rows["user_idx"].to_numpy().astype(np.int32)
     order = [("started_at", "ascending"), ("user_idx", "ascending"), ("video_idx", "ascending")]
-    shown = shown.filter(pc.less(microseconds(shown["started_at"]), cut)).sort_by(order)
+    is_seen = pc.less(microseconds(shown["started_at"]), cut)
+    has_label = pc.not_equal(shown["feedback"], "not_started")
+    shown = shown.filter(pc.and_(is_seen, has_label)).sort_by(order)
     of_cut = instants(shown["cut_at"])
     every = np.unique(np.concatenate([cuts, of_cut]))
     key = _key(every, cut_at, user_idx)

@@ -50,7 +50,7 @@ def test_clips_cover_a_video_to_its_end(rows: Rows, config: clip_edges.Config) -
 
 VIEWINGS = [
     # watch_ms of 27 800, watched through of 6 clips of 5 s, of 4 equal clips, early
-    (0, 0, 0, True),
+    (1, 0, 0, True),
     (4_999, 0, 0, True),
     (5_000, 1, 0, False),
     (6_949, 1, 0, False),
@@ -149,7 +149,7 @@ def test_clips_and_exits_equal_integer_arithmetic(
         duration = F.col("duration_ms")
         columns.append(clip_edges.exit_of(watch, duration, config=config).alias(f"left{n}"))
         columns.append(clip_edges.ends_ms(duration, config=config).alias(f"ends{n}"))
-    told = frame.select(*columns).toArrow().to_pylist()
+    told = [row.asDict(recursive=True) for row in frame.select(*columns).collect()]
     for row, (watch_ms, duration_ms) in zip(told, viewings, strict=True):
         for n, config in enumerate(CONFIGS):
             assert row[f"ends{n}"] == clip_ends(duration_ms, config), config
@@ -157,12 +157,12 @@ def test_clips_and_exits_equal_integer_arithmetic(
 
 
 @pytest.mark.spark
-def test_exit_of_an_unmeasured_viewing_is_null(spark: SparkSession) -> None:
+def test_exit_of_a_viewing_unmeasured_or_never_started_is_null(spark: SparkSession) -> None:
     frame = spark.createDataFrame(
-        [(None, 10_000), (5_000, None), (None, None)], "watch long, of long"
+        [(None, 10_000), (5_000, None), (None, None), (0, 10_000)], "watch long, of long"
     )
     left = clip_edges.exit_of(F.col("watch"), F.col("of"), config=clip_edges.Config())
-    assert [row[0] for row in frame.select(left).collect()] == [None, None, None]
+    assert [row[0] for row in frame.select(left).collect()] == [None, None, None, None]
 
 
 # --- Edges --------------------------------------------------------------------------------------------

@@ -148,19 +148,20 @@ def test_daily_viewings_of_a_day_sum(rows: Rows) -> None:
         {"started_at": instant(5, 9), "strength": 0.5, "watch_ms": 6_000},
         {"started_at": instant(5, 10), "strength": 0.25, "feedback": "neutral"},
         {"started_at": instant(5, 11), "strength": 1.0, "feedback": "negative", "watch_ms": 100},
+        {"started_at": instant(5, 12), "strength": 0.5, "feedback": "not_started", "watch_ms": 0},
         {"started_at": instant(4, 11), "user_id": "u2"},
     )
     found_rows = sorted_rows(aggregated(events, events.limit(0), events.limit(0)), *COLUMNS)
     assert found_rows == [
         (on(4), "u2", 1, 1, 0, pytest.approx(0.8), False),
-        (on(5), "u1", 3, 1, 1, 0.75, False),
+        (on(5), "u1", 4, 1, 1, 0.75, False),
     ]
     (day,) = sorted_rows(
         aggregated(events.where("user_id = 'u1'"), events.limit(0), events.limit(0)),
         "first_at", "last_at", "clip_exits",
     )  # fmt: skip
     exits = [exit_row(watch_ms, 10_000, CONFIG) for watch_ms in (100, 6_000, 10_000)]
-    assert day == (instant(5, 9), instant(5, 11), exits)
+    assert day == (instant(5, 9), instant(5, 12), exits)
 
 
 @pytest.mark.spark
@@ -227,7 +228,13 @@ def test_daily_correction_replaces_its_original(rows: Rows) -> None:
 
 NIGHTS = [on(4), on(6)]
 WINDOW, HALF_LIFE = 4, 1.0
-FEEDBACK = {"like": "positive", "watch": "neutral", "skip": "negative", "dislike": "negative"}
+FEEDBACK = {
+    "like": "positive",
+    "watch": "neutral",
+    "skip": "negative",
+    "dislike": "negative",
+    "pass": "not_started",
+}
 
 
 def world(seed: int, n_users: int = 60) -> list[dict[str, Any]]:
@@ -254,10 +261,11 @@ def world(seed: int, n_users: int = 60) -> list[dict[str, Any]]:
 
 
 def _content(pick: random.Random, day: dt.date) -> dict[str, Any]:
-    kind = pick.choice(["like", "like", "watch", "skip", "dislike"])
+    kind = pick.choice(["like", "like", "watch", "skip", "dislike", "pass"])
+    played = pick.choice([0, 2_000, 4_999, 5_000, 8_000, 16_000])
     return {
         "started_at": instant(day.day, pick.randint(0, 3)),
-        "watch_ms": pick.choice([0, 2_000, 4_999, 5_000, 8_000, 16_000]),
+        "watch_ms": 0 if kind == "pass" else played,
         "duration_ms": pick.choice([8_000, 8_000, 17_000]),
         "feedback": FEEDBACK[kind],
         "disliked": kind == "dislike",
@@ -284,13 +292,14 @@ def part_of(day: dt.date, night: dt.date) -> str:
 def clip_rows(viewings: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """Edges of a pair's day: clip, sign and weight."""
     nets: dict[int, Fraction] = defaultdict(Fraction)
-    exits = [exit_row(row["watch_ms"], row["duration_ms"], CONFIG) for row in viewings]
+    told = [exit_row(row["watch_ms"], row["duration_ms"], CONFIG) for row in viewings]
+    exits = [one for one in told if one is not None]
     for one in exits:
         for clip in range(one["n_through"]):
             nets[clip] += 1
         if one["n_through"] < one["n_clips"]:
             nets[one["n_through"]] -= 1 if one["early"] else Fraction(1, 2)
-    n_clips = max(one["n_clips"] for one in exits)
+    n_clips = max((one["n_clips"] for one in exits), default=0)
     return [
         (clip, 1, float(net / n_clips)) if net > 0 else (clip, -1, float(-net))
         for clip, net in nets.items()
@@ -339,7 +348,7 @@ def _weighed(viewings: list[dict[str, Any]], night: dt.date) -> tuple[Any, ...]:
     weight = sum(
         row["strength"] * 0.5 ** ((night - row["day"]).days / HALF_LIFE)
         for row in standing
-        if row["feedback"] != "negative"
+        if row["feedback"] in ("positive", "neutral")
     )
     return (
         weight,

@@ -96,6 +96,16 @@ def test_exposures_are_all_that_the_fit_sees(fit: str) -> None:
     assert {"neutral", "negative"} <= set(table["feedback"].to_pylist())
 
 
+def test_exposures_that_never_started_are_left_out() -> None:
+    feedback = EXPOSURES["feedback"].to_pylist()
+    passed = [*["not_started"] * 200, *feedback[200:]]
+    found = sequences("final", {**WORLD, "exposures": with_column(EXPOSURES, "feedback", passed)})
+    kept = sequences("final", {**WORLD, "exposures": EXPOSURES.slice(200)})
+    assert len(found.exposures) == len(feedback) - 200
+    for name in ("row", "at", "user_idx", "video_idx", "label"):
+        np.testing.assert_array_equal(getattr(found.exposures, name), getattr(kept.exposures, name))
+
+
 @pytest.mark.parametrize("fit", CUTS)
 def test_served_users_are_read_at_the_last_cut(fit: str) -> None:
     user_sequences = sequences(fit)
