@@ -14,7 +14,7 @@ With `--json` a command prints JSON lines and nothing else on standard output; d
 | exit-codes | status | status, meaning |
 | night | night | day, release, tables, metrics, list, warehouse, landing |
 | plan | day | day, plan (make or skip), because (reasons) |
-| inspect | call | day, files, rules (with examples), event_days, units, ids, coverage, totals, lacking |
+| inspect | call | day, files, rules (with examples), event_days, units, zones, ids, coverage, totals, lacking |
 | show | row | the columns of the table's contract |
 | releases | release | id, day, status, reason, run_id, code_version, valid_until, inputs, tables (its pins) |
 | watch | call | now, latest (null if no release is in force), findings |

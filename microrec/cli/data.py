@@ -101,9 +101,10 @@ def table(  # noqa: PLR0913 - the parameters of a command are its options
 def inspect(landing: options.Landing, day: job.Day, as_json: options.AsJson = False) -> None:
     """Say what a night would make of a landing day, in seconds and without Spark.
 
-    Which files arrived and whether they are whole, rows by the rule that refuses them with examples, days, units, ids
-    that do not meet, vectors, and what the recipe lacks. It reads the viewings of the day (and of those before that may
-    be late) and all days of the other tables, in at most 1 GB and a scratch folder; nothing is written elsewhere.
+    Which files arrived and whether they are whole, rows by the rule that refuses them with examples, days, units, time
+    zones, ids that do not meet, vectors, and what the recipe lacks. It reads the viewings of the day (and of those
+    before that may be late) and all days of the other tables, in at most 1 GB and a scratch folder; nothing is written
+    elsewhere.
     """
     from microrec.config import recipe
     from microrec.events.config import Config

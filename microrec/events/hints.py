@@ -86,6 +86,7 @@ _OF_RULE = {
     "inexact_id": "an id that is no text and no exact whole number: deliver ids as text",
     "unreadable_id": "an id with control characters, or with characters that were lost on the way",
     "array_line": "one object a line is asked, not an array",
+    "not_a_number": "NaN and Infinity are no JSON: deliver null, or leave the key out",
     "duplicate_key": "a JSON object that names a key twice",
     "bad_modality": "a plain lower-case word, such as visual, is asked",
     "unknown_kind": "opt_out, opt_in or erase is asked",

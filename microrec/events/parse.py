@@ -35,6 +35,8 @@ BLANKS = (
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
 """What goes at both ends of an id: Unicode's white space, and the byte order mark."""
+NOT_A_NUMBER = r"[:\[,][ \t]*(NaN|-?Infinity)"
+"""Where a value of JSON begins that JSON does not have, in a line without its texts."""
 _UNPRINTED = "[\\x00-\\x1f\\x7f-\\x9f\\ufffd]"
 """Control characters, and what decoders put in place of what they could not read: many ids would become one."""
 
@@ -53,7 +55,8 @@ def read_rules(*ids: str) -> list[tuple[str, Column]]:
 
     Returns:
         Pairs of a rule and whether it refuses a row of a raw frame (`readers.read`): `line_too_long`; `array_line`;
-        `duplicate_key` (a JSON object names a key twice); `malformed_line`; `inexact_id` (an id was delivered as a
+        `not_a_number` (a JSON line with a bare NaN or Infinity); `duplicate_key` (a JSON object names a key twice);
+        `malformed_line`; `inexact_id` (an id was delivered as a
         number that is no exact whole number, or as no text or number at all); `unreadable_id` (control characters, or
         what stands for characters that were lost).
     """
@@ -63,11 +66,18 @@ def read_rules(*ids: str) -> list[tuple[str, Column]]:
     return [
         ("line_too_long", F.col("too_long")),
         ("array_line", is_json & F.startswith(F.ltrim("line"), F.lit("["))),
+        ("not_a_number", is_json & _outside_of_texts("line").rlike(NOT_A_NUMBER)),
         ("duplicate_key", is_json & (F.size(F.array_distinct(keys)) < F.size(keys))),
         ("malformed_line", F.col("malformed")),
         ("inexact_id", inexact),
         ("unreadable_id", _any(_is_unprinted(F.col(name)) for name in ids)),
     ]
+
+
+def _outside_of_texts(line: str) -> Column:
+    """A line of JSON without its texts, quotes included."""
+    unescaped = F.regexp_replace(line, r"(?s)\\.", "")
+    return F.regexp_replace(unescaped, r'"[^"]*+"', "")
 
 
 def first_rule(rules: Iterable[tuple[str, Column]]) -> Column:

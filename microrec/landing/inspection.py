@@ -166,6 +166,10 @@ class Inspection:
         guesses = [g for g in (_unit(name, row[name]) for name in ("watch_ms", "duration_ms")) if g]
         return row | {"quiet_hours_utc": sorted(h["hour"] for h in quiet), "guesses": guesses}
 
+    def zones(self) -> list[dict[str, Any]]:
+        """Count times with and without an offset, a row per file of the day that has both."""
+        return self._rows(verdicts.mixed_times(self._day))
+
     def meeting(self) -> list[dict[str, Any]]:
         """Count ids of one table that another does not know, with the first of them."""
         catalogue = "(SELECT video_id FROM states)"
@@ -230,8 +234,8 @@ def inspect(
         limits: of the recipe.
 
     Returns:
-        `day`, `files`, `rules`, `event_days`, `units`, `ids`, `coverage`, `totals`, `arrival_days` and `lacking`; see
-        `Inspection`.
+        `day`, `files`, `rules`, `event_days`, `units`, `zones`, `ids`, `coverage`, `totals`, `arrival_days` and
+        `lacking`; see `Inspection`.
     """
     with tempfile.TemporaryDirectory(prefix="microrec-inspect-") as scratch:
         inspection = Inspection(landing, day, thresholds, limits, Path(scratch))
@@ -242,6 +246,7 @@ def inspect(
                 "rules": inspection.counts(),
                 "event_days": inspection.days(),
                 "units": inspection.units(),
+                "zones": inspection.zones(),
                 "ids": inspection.meeting(),
                 "coverage": inspection.coverage(),
                 "totals": inspection.strength(),
@@ -296,6 +301,11 @@ def lacking(report: dict[str, Any], thresholds: Thresholds) -> list[str]:
         findings.append(
             "nobody has a positive viewing on the day: nothing can be measured, the night stops"
         )
+    findings += [
+        f"{row['file']} mixes {row['n_zoned']} time(s) with an offset and {row['n_zoneless']} without, which are read"
+        f" as {thresholds.timezone}: deliver each with its offset"
+        for row in report["zones"]
+    ]
     return [*findings, *units["guesses"]]
 
 

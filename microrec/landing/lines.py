@@ -35,6 +35,10 @@ ESSENTIAL = {
 }
 """Ids without which a row says nothing; of other tables the video_id."""
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
+NOT_A_NUMBER = r"[:\[,][ \t]*(NaN|-?Infinity)"
+"""As `microrec.events.parse` has it."""
+_NO_NUMBERS = ("NaN", "Infinity", "-Infinity", "+INF", "-INF")
+"""Texts that count as components of a vector, whose rule is `not_finite`."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BY_THE_WAY = pa.schema(
     [
@@ -148,12 +152,18 @@ def _object(text: str, essential: Sequence[str]) -> tuple[dict[str, Any], list[s
         pairs.append(items)
         return dict(items)
 
-    try:
-        value = json.loads(text, object_pairs_hook=kept, parse_int=_Number, parse_float=_Number)
-    except (ValueError, RecursionError):
-        return {}, [], "malformed_line"
-    if isinstance(value, list):
+    if text.lstrip(" ").startswith("["):
         return {}, [], "array_line"
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=kept,
+            parse_int=_Number,
+            parse_float=_Number,
+            parse_constant=_refuse_constant,
+        )
+    except (ValueError, RecursionError):
+        return {}, [], "not_a_number" if _names_no_number(text) else "malformed_line"
     if not isinstance(value, dict):
         return {}, [], "malformed_line"
     keys = Counter(key for key, _ in pairs[-1])
@@ -165,6 +175,16 @@ def _object(text: str, essential: Sequence[str]) -> tuple[dict[str, Any], list[s
     }
     lost = [key for key, item in value.items() if item is not None and values[key] is None]
     return values, lost, "inexact_id" if set(lost) & set(essential) else None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _names_no_number(text: str) -> bool:
+    """Whether a line that is no JSON has a bare NaN or Infinity outside its texts."""
+    unescaped = re.sub(r"(?s)\\.", "", text)
+    return re.search(NOT_A_NUMBER, re.sub(r'"[^"]*"', "", unescaped)) is not None
 
 
 class _Number(str):
@@ -225,6 +245,8 @@ def _row(
 
 def _list(text: str, kind: pa.DataType) -> list[Any] | None:
     """An array from its JSON text; None where the text is none."""
+    if pa.types.is_floating(kind.value_type):
+        text = text.replace("+Infinity", "Infinity")  # as Spark reads it
     try:
         items = json.loads(text, parse_int=_Number, parse_float=_Number)
     except (ValueError, RecursionError):
@@ -233,8 +255,10 @@ def _list(text: str, kind: pa.DataType) -> list[Any] | None:
         return None
     if pa.types.is_string(kind.value_type):
         return [_json_text(item) for item in items]
-    # What Python's float takes besides numbers (true, "1") is no component.
-    is_number = [item is None or isinstance(item, _Number | float) for item in items]
+    # What Python's float takes besides numbers (true, "1") is no component; Spark takes the names of no numbers.
+    is_number = [
+        item is None or isinstance(item, _Number | float) or item in _NO_NUMBERS for item in items
+    ]
     return [None if item is None else float(item) for item in items] if all(is_number) else None
 
 

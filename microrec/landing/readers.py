@@ -67,6 +67,8 @@ _LONE_SURROGATE = (
     r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
 _JSON = {"allowSingleQuotes": "false"}
+_JSON_LINE = {**_JSON, "allowNonNumericNumbers": "false"}
+"""A line with NaN or Infinity is no JSON, and other readers refuse it."""
 _RECORDS = "line string, fields array<string>, garbled boolean, too_long boolean, path string"
 _BATCH_BYTES = 1 << 22
 _MOST_TASKS = 256
@@ -290,7 +292,7 @@ def _json_frame(promised: Contract, lines: DataFrame) -> DataFrame:
     parsed = F.from_json(
         F.concat(F.lit('{"record":'), _without_lone_surrogates(F.col("line")), F.lit("}")),
         "record map<string,string>, broken string",
-        {"columnNameOfCorruptRecord": "broken", **_JSON},
+        {"columnNameOfCorruptRecord": "broken", **_JSON_LINE},
     )
     rows = lines.withColumn("parsed", parsed)
     record = F.col("parsed.record")
@@ -312,7 +314,7 @@ def _is_one(text: Column, closing: str) -> Column:
     """Whether a text that Spark has parsed is one object or array: Spark passes over what follows it.
 
     If the first closing bracket is the last character, nothing follows. Otherwise the text is counted as the element of
-    an array, which is slower, and knows no NaN.
+    an array, which is slower.
     """
     ends_there = F.instr(text, closing) == F.length(F.rtrim(text))
     alone = F.json_array_length(F.concat(F.lit("["), text, F.lit("]"))) == 1

@@ -9,6 +9,7 @@ null here, whose value is there and is not what the column holds). A judged tabl
 whose optional values were passed over.
 """
 
+import datetime as dt
 from dataclasses import dataclass
 
 from microrec.core.days import UTC
@@ -25,6 +26,12 @@ _DATE = r"\d{4}-\d{2}-\d{2}"
 _CLOCK = r"[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?"
 _OFFSET = r"(Z|[+-](0\d|1[0-7]):?[0-5]\d|[+-]18:?00)?"
 SUPERSEDED = "superseded"
+TIMES = {
+    "raw_interactions": "started_at",
+    "raw_videos": "published_at",
+    "raw_privacy_requests": "requested_at",
+}
+"""The column of times of a raw table."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def _withdrawn(name: str, key: str, certain: str, doubtful: str) -> str:
     )
     return (
         f"CASE WHEN own = '{doubtful}' THEN [{name}]"
-        f" WHEN unread IN ('line_too_long', 'array_line', 'duplicate_key', 'malformed_line')"
+        f" WHEN unread IN ('line_too_long', 'array_line', 'not_a_number', 'duplicate_key', 'malformed_line')"
         f" AND regexp_matches(file, '\\.jsonl(\\.gz)?$') AND NOT ({is_certain}) THEN list_distinct({ids}) ELSE [] END"
     )
 
@@ -353,6 +360,27 @@ WITH typed AS (
 ruled AS (SELECT *, {_first(rules)} AS own FROM typed)
 SELECT * EXCLUDE (own), own AS rule, {withdrawn} AS withdrawn FROM ruled
 """
+
+
+def mixed_times(day: dt.date) -> str:
+    """Return the query of the files of a day that have times with an offset and times without.
+
+    Args:
+        day: of arrival.
+
+    Returns:
+        A query of one row per such file: table, file, n_zoned and n_zoneless, as `microrec.events.zones` counts them.
+    """
+    texts = " UNION ALL ".join(
+        f"SELECT '{table}' AS \"table\", file, trim({column}, ' ') AS text FROM {table} WHERE day = DATE '{day}'"
+        for table, column in TIMES.items()
+    )
+    timed = "regexp_matches(text, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:')"
+    zoned = "regexp_matches(text, '([Zz]|[+-][0-9]{2}:?[0-9]{2})$')"
+    return (
+        f'SELECT "table", file, count(*) FILTER ({zoned}) AS n_zoned, count(*) FILTER (NOT {zoned}) AS n_zoneless'
+        f" FROM ({texts}) WHERE {timed} GROUP BY ALL HAVING n_zoned > 0 AND n_zoneless > 0 ORDER BY ALL"
+    )
 
 
 def feedback(thresholds: Thresholds) -> str:

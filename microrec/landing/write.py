@@ -15,10 +15,11 @@ import datetime as dt
 import gzip
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -227,7 +228,7 @@ def _json_lines(rows: pa.Table) -> Iterator[str]:
     for batch in _in_iso_text(rows).to_batches(max_chunksize=_BATCH_ROWS):
         for row in batch.to_pylist():
             present = {column: value for column, value in row.items() if value is not None}
-            yield json.dumps(present, ensure_ascii=False)
+            yield _json(present)
 
 
 def _csv_lines(rows: pa.Table) -> list[str]:
@@ -242,11 +243,24 @@ def _csv_lines(rows: pa.Table) -> list[str]:
 
 
 def _json_texts(values: pa.ChunkedArray) -> pa.Array:
-    texts = (
-        None if value is None else json.dumps(value, ensure_ascii=False)
-        for value in values.to_pylist()
-    )
+    texts = (None if value is None else _json(value) for value in values.to_pylist())
     return pa.array(texts, pa.string())
+
+
+def _json(value: Any) -> str:
+    """JSON text; JSON has no NaN and no Infinity, so they are null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _refuse_line_breaks(rows: pa.Table) -> None:

@@ -23,6 +23,8 @@ CASES: list[tuple[str | None, dict[str, Any]]] = [
     ("line_too_long", {"malformed": True, "too_long": True}),
     ("array_line", {"malformed": True, "line": ' [{"user_id": "u1"}]'}),
     ("duplicate_key", {"malformed": True, "line": '{"user_id": "u1", "user_id": "u2"}'}),
+    ("not_a_number", {"malformed": True, "line": '{"a": "b", "watch_ms": NaN}'}),
+    ("malformed_line", {"malformed": True, "line": '{"a": ": NaN", "b": "\\"[Infinity"'}),
     ("malformed_line", {"malformed": True, "line": "[1", "file": "raw_interactions/part-0.csv"}),
     ("inexact_id", {"user_id": None, "unread": ["user_id"]}),
     ("unreadable_id", {"video_id": "v\x001"}),

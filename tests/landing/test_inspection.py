@@ -118,6 +118,25 @@ def test_inspect_guesses_another_unit(landing: str, watch: str, length: str, gue
     assert guess in report["lacking"]
 
 
+def test_inspect_names_files_of_the_day_that_mix_times_with_and_without_an_offset(
+    landing: str,
+) -> None:
+    before = DAY - dt.timedelta(days=1)
+    earlier = [viewing(n, started_at=f"{before}T09:00{z}") for n, z in enumerate(("", "Z"))]
+    write.write_rows(
+        landing, "raw_interactions", before, pa.Table.from_pylist(earlier), kind="jsonl"
+    )
+    both = [viewing(1), viewing(2), viewing(3, started_at="2026-01-05 10:00")]
+    report = inspected(landing, *both, timezone="Asia/Shanghai")
+    file = f"raw_interactions/day={DAY}/part-0.jsonl"
+    assert report["zones"] == [
+        {"table": "raw_interactions", "file": file, "n_zoned": 2, "n_zoneless": 1}
+    ]
+    (text,) = [text for text in report["lacking"] if "offset" in text]
+    assert text.startswith(f"{file} mixes 2 time(s) with an offset and 1 without")
+    assert "Asia/Shanghai" in text
+
+
 def test_inspect_of_a_log_without_watch_times_names_the_key(landing: str) -> None:
     plays = [viewing(n, watch_ms=None, duration_ms=None) for n in range(9)]
     report = inspected(landing, *plays)

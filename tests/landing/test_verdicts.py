@@ -14,9 +14,9 @@ from pyspark.sql import SparkSession
 
 from jobs import validate_events
 from microrec.config.settings import HOME
-from microrec.events import catalogue, consent, parse, rules
+from microrec.events import catalogue, consent, parse, rules, zones
 from microrec.events.config import Config
-from microrec.landing import inspection, lines, verdicts, write
+from microrec.landing import inspection, lines, readers, verdicts, verify, write
 from microrec.landing.importers import kuairand
 from microrec.landing.verdicts import Thresholds
 from microrec.synth import world
@@ -248,6 +248,66 @@ def test_withdrawals_of_broken_lines_agree(
     judged = judge(event_lines.rows(spark, table, *rows)).select("line", "withdrawn")
     assert by_sql == {row.line: sorted(row.withdrawn) for row in judged.collect()}
     assert any(by_sql.values()) == (kind == "jsonl.gz")
+
+
+VECTORS = [
+    "[1.0, 2.0]", "[NaN, 1.0]", '["NaN", 1.0]', "[ -Infinity ]", '["Infinity"]', "[+Infinity]", "[INF]", "[1e400]",
+    '["1", 2.0]', "[NaN", "[1.0], NaN",
+]  # fmt: skip
+BESIDE_VECTORS = [
+    '"more": {"a": NaN}', '"more": [1, Infinity]', '"more": "[NaN"', '"more": "\\"[NaN"', '"more": "}", "most": NaN',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_nan_and_infinity_of_text_files_are_refused_alike(
+    spark: SparkSession, place: Path, kind: str
+) -> None:
+    """By the night and by the inspection: a line of JSON that has one is none, a vector that has one is not finite."""
+    table = "raw_video_features"
+    if kind == "csv":
+        quoted = [vector.replace('"', '""') for vector in VECTORS]
+        texts = [f'v{n},visual,1,"{each}"' for n, each in enumerate(quoted)]
+        texts.insert(0, "video_id,modality,encoder_version,vector")
+    else:
+        named = '{"video_id": "v1", "modality": "visual", "encoder_version": "1", "vector": '
+        ends = [*VECTORS, *[f"[1.0], {each}" for each in BESIDE_VECTORS]]
+        texts = [f"{named}{end}}}" for end in ends]
+    path = write.write_lines(str(place), table, MONDAY, texts, kind=kind)
+    connection = duckdb.connect()
+    connection.execute(verdicts.macros("UTC"))
+    promised = contract.load(HOME / "schemas", table)
+    lines.create(connection, promised)
+    lines.load(connection, promised, path, verify.DEFAULT)
+    connection.execute(verdicts.features(table))
+    by_sql = dict(connection.execute("SELECT line, rule FROM judged_video_features").fetchall())
+    judged = catalogue.judge_video_features(readers.read_days(spark, str(place), table, [MONDAY]))
+    assert by_sql == {row.line: row.rule for row in judged.select("line", "rule").collect()}
+    counted = Counter(by_sql.values())
+    assert counted["not_finite"] > 2
+    assert (counted["not_a_number"] > 5) == (kind == "jsonl")
+
+
+ONCE_MORE = ["2026-01-05T10:00:00Z", "2026-01-05T10:00"]
+
+
+@pytest.mark.parametrize("table", verdicts.TIMES)
+def test_mixed_times_agree(spark: SparkSession, table: str) -> None:
+    """A file for each odd value, beside one time with an offset or one without."""
+    column = verdicts.TIMES[table]
+    rows = [
+        {"file": f"{table}/{number}-{beside}", column: time}
+        for number, value in enumerate(ODD)
+        for beside, other in enumerate(ONCE_MORE)
+        for time in (value, other)
+    ]
+    connection = in_duckdb(table, rows)
+    by_sql = connection.execute(verdicts.mixed_times(MONDAY)).fetchall()
+    counted = zones.mixed({table: event_lines.rows(spark, table, *rows)})
+    assert sorted(by_sql) == sorted(map(tuple, counted.collect()))
+    assert len(by_sql) > 5
+    assert verdicts.TIMES == zones.TIMES
+    assert not connection.execute(verdicts.mixed_times(later(-1))).fetchall()
 
 
 def verdicts_table(table: str) -> str:

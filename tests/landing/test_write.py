@@ -61,6 +61,7 @@ def test_write_json_lines_read_back_equal(tmp_path: Path, kind: str) -> None:
     assert [row.get("duration_ms") for row in rows] == ROWS["duration_ms"].to_pylist()
     assert rows[1]["published_at"] == "2026-01-02T00:00:00.123456Z"
     assert "published_at" not in rows[2]
+    assert [row.get("vector") for row in rows] == [[0.5, None], [1.0], None, [], [2.0]]
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz"])
@@ -72,7 +73,7 @@ def test_write_csv_reads_back_equal(tmp_path: Path, kind: str) -> None:
     assert lines[4].startswith('"",')
     assert lines[5].startswith(",")  # absent, not empty
     assert [json.loads(row["tags"] or "null") for row in rows] == ROWS["tags"].to_pylist()
-    assert json.loads(rows[4]["vector"]) == [2.0]
+    assert [json.loads(row["vector"]) for row in (rows[0], rows[4])] == [[0.5, None], [2.0]]
     assert [row["eligible"] for row in rows] == ["true", "false", "", "true", "true"]
     assert rows[0]["published_at"] == "1970-01-01T00:00:00.000001Z"
 

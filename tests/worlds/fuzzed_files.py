@@ -94,6 +94,7 @@ ODD_TAGS: tuple[Any, ...] = (
 ODD_VECTORS: tuple[Any, ...] = (
     None, [], [0.0, 0.0], [1e10, 1.0], [3e38, 1.0], [1e39, 1.0], [1e-40, 1.0], [None, 1.0], [math.nan, 1.0], ["1", 2],
     [True, 1.0], [1, 2, 3], [[1.0], 2.0], {"0": 1.0}, "[1,2]", "1 2", 7, [math.inf, 1.0], [1] * 5000, "[1,2] x",
+    ["NaN", 1.0], ["-Infinity", 1.0],
 )  # fmt: skip
 ODD_TEXTS: tuple[Any, ...] = (
     None,
@@ -201,8 +202,11 @@ ODD_JSON: dict[str, Callable[[bytes, random.Random], bytes]] = {
 }  # fmt: skip
 
 
-def _read_by_json(line: bytes) -> Values:
-    """What Python's json reads; half a character is what a decoder puts in its place."""
+def _read_by_json(line: bytes) -> Values | None:
+    """What Python's json reads; half a character is what a decoder puts in its place.
+
+    None where there is a NaN or an Infinity, which Python reads and JSON does not have.
+    """
 
     def plain(value: Any) -> Any:
         if isinstance(value, str):
@@ -215,9 +219,20 @@ def _read_by_json(line: bytes) -> Values:
             else value
         )
 
-    read = plain(json.loads(line.decode()))
+    try:
+        read = plain(json.loads(line.decode(), parse_constant=_refuse_constant))
+    except NotANumberError:
+        return None
     assert isinstance(read, dict)
     return read
+
+
+class NotANumberError(ValueError):
+    """A NaN or an Infinity stands where a value of JSON is."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise NotANumberError(name)
 
 
 def _json_record(table: str, rng: random.Random, serial: int, odd: float) -> Record:
