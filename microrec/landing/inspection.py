@@ -301,12 +301,16 @@ def lacking(report: dict[str, Any], thresholds: Thresholds) -> list[str]:
         findings.append(
             "nobody has a positive viewing on the day: nothing can be measured, the night stops"
         )
-    findings += [
+    zones = [_mixed_times(row, thresholds.timezone) for row in report["zones"]]
+    return [*findings, *zones, *units["guesses"]]
+
+
+def _mixed_times(row: dict[str, Any], timezone: str) -> str:
+    """Say that a file mixes times with and without an offset."""
+    return (
         f"{row['file']} mixes {row['n_zoned']} time(s) with an offset and {row['n_zoneless']} without, which are read"
-        f" as {thresholds.timezone}: deliver each with its offset"
-        for row in report["zones"]
-    ]
-    return [*findings, *units["guesses"]]
+        f" as {timezone}: deliver each with its offset"
+    )
 
 
 def _unit(name: str, median: float | None) -> str | None:
