@@ -2,7 +2,7 @@
 
 Reads: candidates of fit trial, users, video_nodes, watch_edges, suppressed_users, gate_results (fit arrivals) and
 metrics (stage events) of the day; the release, the metrics (stage evaluation) and the number of video_features of the
-day before; modality_edges where the recipe asks for variety or exploration.
+day before; modality_edges where the recipe asks for variety.
 Writes: metrics (stage evaluation) and gate_results (fit trial) of the day; then, if a gate of severity
 hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned
 blend that is shown to be worse than the closed form gives way to it, and a blend that is worse than its best source
@@ -38,11 +38,10 @@ def main(day: job.Day) -> None:
     note = arrival_figures.gate_detail(night, "positives")
     right = truth.truth(tables.edges, tables.videos, note=note)
     users = np.intersect1d(fit_tables.served_users(night, tables), right.users)
-    proposals = Proposals.open(night)
-    candidates = proposals.lists()
+    maker = ListMaker(night, tables, Proposals.open(night))
+    candidates = maker.proposals.lists()
     rng = np.random.default_rng(night.seed)
     values = ranking.means(candidates, right, metric=asks.metric, config=config)
-    maker = ListMaker(night, tables, proposals)
     ours = maker.contestants(candidates, users=users, best=gate.best_source(values))
     before = last_release.lists(night, tables)
     gain = partial(ranking.gain, metric=asks.metric, config=config, generator=rng)
@@ -51,6 +50,7 @@ def main(day: job.Day) -> None:
         ours, before, right, gain=gain, yardstick=yardstick, config=asks
     )
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
+    figures += new_videos.price(night, lists[report.BLEND], right, gain=gain)
     night.write("metrics", report.table(figures), stage="evaluation")
     blend = by_idx(
         lists[report.BLEND],

@@ -48,7 +48,6 @@ TESTED_ELSEWHERE = {
     "pipeline/fusing": "release/test_night_end.py",
     "pipeline/last_release": "test_night.py",
     "pipeline/lists": "test_oracle.py",
-    "pipeline/new_videos": "release/test_night_end.py",
     "pipeline/networks": "jobs/test_train_model.py",
     "pipeline/night": "release/test_night_end.py",
     "pipeline/night_inputs": "test_backfill.py",

@@ -84,12 +84,13 @@ relevance = 0.7
 [candidates.exploration]
 places = 2
 every = 3
+max_likers = 20
 max_viewers = 40
 """
 OTHERS = {
     "varied": "[candidates.diversity]\nrelevance = 0.5\npool = 2\nauthor_cap = 1\n",
-    "explored": "[candidates.exploration]\nplaces = 3\nuniform_share = 0.1\nmax_viewers = 20\n",
-    "crowded": "[candidates.exploration]\nplaces = 12\nmax_viewers = 90\n",
+    "explored": "[candidates.exploration]\nplaces = 3\nmax_likers = 10\nmax_viewers = 20\nsharpness = 1.0\n",
+    "crowded": "[candidates.exploration]\nplaces = 12\nmax_likers = 90\nmax_viewers = 90\n",
     "plain": "",
 }
 """Other lists of the same candidates."""

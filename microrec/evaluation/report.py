@@ -21,10 +21,16 @@ BEST_SOURCE = "best_source"
 CHAMPION = "champion"
 """Name of the lists of the release of the day before."""
 
+UNEXPLORED = "unexplored"
+"""Name of the blend's lists without the videos that are shown so that something is learned of them."""
+
 DIFFERENCE = f"{BLEND}-minus-{FLOOR}"
 """Name of their paired difference."""
 
-OURS = frozenset({BLEND, LEARNED, CLOSED_FORM, BEST_SOURCE, CHAMPION, DIFFERENCE})
+PRICE = f"{BLEND}-minus-{UNEXPLORED}"
+"""Likewise: what exploration costs."""
+
+OURS = frozenset({BLEND, LEARNED, CLOSED_FORM, BEST_SOURCE, CHAMPION, DIFFERENCE, PRICE})
 """Names of figures that are of no source."""
 
 RELEASE = """

@@ -10,6 +10,7 @@ import numpy as np
 from microrec.candidates.lists.fill import EXPLORED
 from microrec.candidates.lists.ladder import RUNGS
 from microrec.core.array_types import Float64s
+from microrec.core.fitted import Embeddings
 from microrec.oracle.inputs import Alike, ListInputs, Rules, Stored
 from microrec.oracle.sources import unseen
 
@@ -304,12 +305,10 @@ def explore(rows: list[Row], night: ListInputs, user: int, uniform: float) -> li
     config, k = night.rules.exploration, night.rules.k
     excluded = {*night.facts.barred.of(user).tolist(), *(row.video for row in rows)}
     may = [video for video in night.new.tolist() if video not in excluded]
-    affinity = np.zeros(len(night.video_id))
-    for video in night.facts.liked.of(user):
-        others, similarity = night.alike.of(video)
-        affinity[others] += similarity
-    chance = inclusion(affinity[may], min(config.places, k), config.uniform_share)
-    drawn = draw(chance, uniform)
+    affinity = closeness(night, user)[may]
+    relative = affinity / affinity.max(initial=np.finfo(np.float64).tiny)
+    chance = inclusion(relative**config.sharpness, min(config.places, k), config.uniform_share)
+    drawn = sorted(draw(chance, uniform), key=lambda place: (-affinity[place], place))
     n = min(len(drawn), k)
     length = min(len(rows) + n, k)
     at = {min((i + 1) * config.every, length - n + 1 + i): drawn[i] for i in range(n)}
@@ -322,6 +321,24 @@ def explore(rows: list[Row], night: ListInputs, user: int, uniform: float) -> li
         for rank in range(1, length + 1)
     ]
     return falling(placed)
+
+
+def closeness(night: ListInputs, user: int) -> Float64s:
+    """Return how near every video is to a user, by the source that the exploration asks.
+
+    Args:
+        night: has the model, if it has that source.
+        user: user_idx.
+
+    Returns:
+        At least 0; all 0 without a model of vectors. [n_videos]
+    """
+    model = night.models.get(night.rules.exploration.source)
+    if not isinstance(model, Embeddings):
+        return np.zeros(len(night.video_id))
+    vector = model.user[user].astype(np.float64)
+    score = night.exact[night.rules.exploration.source] @ vector
+    return np.asarray(np.maximum(score, 0.0).astype(np.float32), dtype=np.float64)
 
 
 def inclusion(affinity: Float64s, places: int, uniform_share: float) -> Float64s:

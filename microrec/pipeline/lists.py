@@ -12,10 +12,9 @@ import pyarrow as pa
 from scipy import sparse
 
 from microrec.candidates.lists import diversity, evidence, exploration, fill, ladder
-from microrec.candidates.lists.diversity import Likeness
 from microrec.candidates.ranking import closed_form
-from microrec.core import fitted, knowledge
-from microrec.core.array_types import Indices, Int64s
+from microrec.core import fitted
+from microrec.core.array_types import Floats, Indices, Int64s
 from microrec.evaluation.report import BEST_SOURCE, CLOSED_FORM, LEARNED
 from microrec.pipeline import fusing
 from microrec.pipeline.fit_tables import FitTables
@@ -92,7 +91,7 @@ class ListMaker:
             One row per (user, rank), see `fill.select`.
 
         Raises:
-            MissingDay: variety or exploration is asked for and there are no modality_edges.
+            MissingDay: variety is asked for and there are no modality_edges.
         """
         return fill.select(
             lists,
@@ -158,25 +157,37 @@ class ListMaker:
         plain = fill.Shaping(fusing.weights(self.night))
         varied = section("candidates.diversity", diversity.Config)
         explored = section("candidates.exploration", exploration.Config)
-        if not varied.active and not explored.places:
-            return plain
-        edges = self.night.read("modality_edges")
-        like = diversity.likeness(edges, self.tables.videos, config=varied)
         return replace(
             plain,
-            variety=fill.Variety(varied, like) if varied.active else None,
-            discovery=self._discovery(like, explored) if explored.places else None,
+            variety=self._variety(varied) if varied.active else None,
+            discovery=self._discovery(explored) if explored.places else None,
         )
 
-    def _discovery(self, like: Likeness, config: exploration.Config) -> fill.Discovery:
-        """New videos in a random order, and a random number for each user."""
+    def _variety(self, config: diversity.Config) -> fill.Variety:
+        edges = self.night.read("modality_edges")
+        return fill.Variety(config, diversity.likeness(edges, self.tables.videos, config=config))
+
+    def _discovery(self, config: exploration.Config) -> fill.Discovery:
+        """New videos in a random order, a random number for each user, and vectors that say how near they are."""
         known = self.tables.knowledge
-        viewers = np.diff(known.seen.tocsc().indptr)
-        age = knowledge.age_days(self.tables.videos, self.night.horizon)
-        new = exploration.newcomers(age, viewers, known.eligible, config=config)
+        likers, viewers = (
+            np.diff(matrix.tocsc().indptr) for matrix in (known.positives, known.seen)
+        )
+        new = exploration.newcomers(likers, viewers, known.eligible, config=config)
         rng = self.night.generator("exploration")
         order = rng.permutation(np.flatnonzero(new))
-        return fill.Discovery(config, like, order, rng.random(self.tables.users.num_rows))
+        uniforms = rng.random(self.tables.users.num_rows)
+        user, video = self._vectors(config.source)
+        return fill.Discovery(config, order, uniforms, user, video[order])
+
+    def _vectors(self, source: str) -> tuple[Floats, Floats]:
+        """Rows of users and videos of a source [n_users, dim], [n_videos, dim]; dim = 0 where it has none."""
+        if source in self.proposals.sources:
+            model = fitted.load(self.night.artefact(source))
+            if isinstance(model, fitted.Embeddings):
+                return model.user, model.video
+        n_users, n_videos = self.tables.users.num_rows, self.tables.videos.num_rows
+        return np.empty((n_users, 0), np.float32), np.empty((n_videos, 0), np.float32)
 
     @cached_property
     def _has_learned_order(self) -> bool:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from microrec.candidates.lists import exploration
+from microrec.candidates.lists import exploration, fill
 from microrec.evaluation import gate
 from microrec.evaluation.gate import Result
-from microrec.evaluation.report import BLEND, Figure
+from microrec.evaluation.report import BLEND, UNEXPLORED, Figure
 from microrec.evaluation.truth import Truth
 from microrec.pipeline.night import Night
 
@@ -35,8 +36,7 @@ def judged(
         list, if the recipe explores; nothing of what was not measured.
     """
     config = trial.recipe.section("evaluation.gate", gate.Config)
-    explores = trial.recipe.section("candidates.exploration", exploration.Config).places > 0
-    results = gate.new_listed(figures, config=config) if explores else []
+    results = gate.new_listed(figures, config=config) if _explores(trial) else []
     if config.cold_source in lists:
         in_list = pc.field("rank") <= trial.config.k
         pair = {name: lists[name].filter(in_list) for name in (BLEND, config.cold_source)}
@@ -44,3 +44,34 @@ def judged(
             gain(pair, truth.cold(), metric=config.cold_metric), config=config
         )
     return results
+
+
+def price(
+    trial: Night, blend: pa.Table, truth: Truth, *, gain: Callable[..., list[Figure]]
+) -> list[Figure]:
+    """Measure what the explored videos cost: the blend against the same lists without them, paired.
+
+    Up to the rank K minus the explored places those are the lists that the blend would have without exploration.
+
+    Args:
+        trial: for the recipe.
+        blend: one row per (user, rank), with the source of each.
+        truth: what is right.
+        gain: `ranking.gain` with its metric, configuration and generator filled in.
+
+    Returns:
+        The difference, overall and by history; nothing where the recipe does not explore.
+    """
+    if not _explores(trial):
+        return []
+    kept = blend.filter(pc.field("source") != fill.EXPLORED)
+    kept = kept.sort_by([("user_idx", "ascending"), ("rank", "ascending")])
+    user = kept["user_idx"].to_numpy()
+    rank = np.arange(1, len(user) + 1) - np.searchsorted(user, user)
+    at = kept.schema.get_field_index("rank")
+    unexplored = kept.set_column(at, "rank", pa.array(rank, pa.int32()))
+    return gain({BLEND: blend, UNEXPLORED: unexplored}, truth)
+
+
+def _explores(trial: Night) -> bool:
+    return trial.recipe.section("candidates.exploration", exploration.Config).places > 0

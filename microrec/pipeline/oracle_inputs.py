@@ -65,7 +65,6 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         name: fitted.load(night.artefact(name)) for name in night.config.models if name in sources
     }
     wanted = [user_idx[user_id] for user_id in user_ids if user_id in user_idx]
-    shaped = rules.diversity.active or rules.exploration.places > 0
     modality_edges = night.read("modality_edges")
     new, uniform = _newcomers(night, facts, rules.exploration, users.num_rows)
     return ListInputs(
@@ -80,7 +79,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         rankers=_rankers(night, sources),
         stored={source: _stored(night, source, wanted) for source in sources},
         booster=_booster(night),
-        alike=alike(modality_edges if shaped else None, n_videos),
+        alike=alike(modality_edges if rules.diversity.active else None, n_videos),
         by_modality=alike_in_each(modality_edges, n_videos),
         new=new,
         uniform=uniform,
@@ -139,11 +138,12 @@ def _newcomers(
     night: Night, facts: Facts, config: exploration.Config, n_users: int
 ) -> tuple[Int64s, Float64s]:
     """The night's new videos in their order, and a number of each user, as `pipeline.lists` draws them."""
-    young = facts.age_days < config.max_age_days
     new = [
         video
-        for video in range(len(young))
-        if facts.eligible[video] and (young[video] or facts.viewers[video] <= config.max_viewers)
+        for video, eligible in enumerate(facts.eligible)
+        if eligible
+        and facts.likers[video] <= config.max_likers
+        and facts.viewers[video] <= config.max_viewers
     ]
     rng = np.random.default_rng([night.seed, night.day.toordinal(), *b"exploration"])
     order = rng.permutation(np.array(new, dtype=np.int64))

@@ -323,6 +323,10 @@ def _rule_faults(checked: Mapping[str, Any], night: NightConfig) -> Iterator[Fin
     if explored and explored.places > night.k:
         problem = f"should be at most [night] k = {night.k}, the length of a list"
         yield Finding("candidates.exploration", "places", str(explored.places), problem)
+    proposing = [name for name, card in registry.cards().items() if card.proposes]
+    if explored and explored.source not in proposing:
+        problem = f"no such model, {_suggestion(explored.source, proposing)}"
+        yield Finding("candidates.exploration", "source", explored.source, problem)
     trends = checked.get("candidates.trends")
     if trends and trends.min_half_life_hours > trends.max_half_life_hours:
         problem = f"should be at most max_half_life_hours = {trends.max_half_life_hours:g}"

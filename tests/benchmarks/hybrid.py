@@ -31,10 +31,11 @@ from numpy.typing import NDArray
 from microrec.candidates.lists import diversity, exploration, fill
 from microrec.candidates.ranking import closed_form, learned_blend
 from microrec.config import recipe
-from microrec.core import fits, knowledge
+from microrec.core import fits
 from microrec.core.columns import column
 from microrec.evaluation.truth import BUCKETS
 from microrec.models import registry
+from microrec.models.basic import content
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import nights, quality, report, tuning
 from tests.benchmarks.nights import Night
@@ -169,14 +170,16 @@ def prices(
         lists[name] = evening.select(replace(base, variety=variety))
     like = diversity.likeness(edges, videos, config=diversity.Config())
     known = evening.night.case.known
-    age = knowledge.age_days(videos, fits.horizon(day, "trial"))
-    viewers = np.diff(known.seen.tocsc().indptr)
+    likers, viewers = (np.diff(matrix.tocsc().indptr) for matrix in (known.positives, known.seen))
+    profiles = content.fit(evening.night.graph, content.Config(), np.random.default_rng(0)).fitted
     for places in PLACES:
         explored = exploration.Config(places=places)
-        new = exploration.newcomers(age, viewers, known.eligible, config=explored)
+        new = exploration.newcomers(likers, viewers, known.eligible, config=explored)
         rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"exploration"])
         order = rng.permutation(np.flatnonzero(new))
-        discovery = fill.Discovery(explored, like, order, rng.random(known.positives.shape[0]))
+        uniforms = rng.random(known.positives.shape[0])
+        vectors = profiles.user, profiles.video[order]
+        discovery = fill.Discovery(explored, order, uniforms, *vectors)
         lists[f"explore {places}"] = evening.select(replace(base, discovery=discovery))
     return lists, like, new
 

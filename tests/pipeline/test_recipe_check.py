@@ -137,6 +137,10 @@ def test_committed_recipe_has_nothing_without_effect() -> None:
             "[candidates.exploration] places = 60: should be at most [night] k = 50",
         ),
         (
+            {"candidates": {"exploration": {"source": "contant"}}},
+            "[candidates.exploration] source = contant: no such model, did you mean content?",
+        ),
+        (
             {"candidates": {"trends": {"min_half_life_hours": 400.0}}},
             "[candidates.trends] min_half_life_hours = 400: should be at most max_half_life_hours = 336",
         ),

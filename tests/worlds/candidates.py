@@ -146,12 +146,12 @@ def shaped_world(seed: int, always: str) -> dict[str, object]:
     )
     like = likeness(generator, made["videos"].num_rows)
     uniforms = generator.random(made["n_users"])
+    new, dim = newcomers(generator, made), int(generator.integers(3))
+    vectors = generator.normal(size=(made["n_users"], dim)), generator.normal(size=(len(new), dim))
     shapes = {
         "learned": learned(generator, made["sources"]),
         "variety": fill.Variety(variety(generator), like),
-        "discovery": fill.Discovery(
-            discovery(generator), like, newcomers(generator, made), uniforms
-        ),
+        "discovery": fill.Discovery(discovery(generator), new, uniforms, *vectors),
     }
     kept = {name: one for name, one in shapes.items() if generator.random() < 0.6 or name == always}
     weights = MUTE if generator.random() < 0.3 else SMALL

@@ -3,9 +3,11 @@
 Of a user's new videos, n get a place. Video v is among them with the probability
 
     pi(u, v) = min(1, n_u x size(u, v)),   sum_v pi(u, v) = n
-    size(u, v) = s / number of new videos + (1 - s) x affinity(u, v) / sum_w affinity(u, w)
+    size(u, v) = s / number of new videos + (1 - s) x affinity(u, v)^g / sum_w affinity(u, w)^g
 
-where n_u makes the sum right. The draw is systematic (Madow, Annals of Mathematical Statistics 1949): one uniform
+where n_u makes the sum right, and affinity is the score of a source that can score videos without viewers
+(`content`): most of the chance goes to what is like the user's history, a share s is the floor that every new video
+has. The draw is systematic (Madow, Annals of Mathematical Statistics 1949): one uniform
 number per user, no video twice, exactly these probabilities. The mean outcome over all pairs of a user and a new video,
 shown or not, is then estimated by weighting the shown ones with 1 / pi (Horvitz and Thompson, JASA 1952).
 """
@@ -16,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
+from microrec.core.array_types import Bools, Float32s, Float64s, Floats, Indices, Int64s
 from microrec.errors import MicrorecError
 
 CERTAIN = 1.0 - 1e-9
@@ -24,21 +26,26 @@ CERTAIN = 1.0 - 1e-9
 
 
 class Config(BaseModel):
-    """How many new videos are shown, where, and to whom; none by default."""
+    """How many new videos are shown, where, and to whom; none unless the recipe says so."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     places: NonNegativeInt = 0
     """Places of each list that are given to new videos."""
     every: PositiveInt = 10
-    """They stand at ranks every, 2 x every, ...; those for which the list is too short at its end."""
-    max_age_days: PositiveFloat = 2.0
-    """A video is new while it is younger than this ..."""
+    """They stand at ranks every, 2 x every, ..., the one with the greatest affinity first; those for which the list is
+    too short at its end."""
+    max_likers: NonNegativeInt = 0
+    """A video is new while no more users than this have liked it ..."""
     max_viewers: NonNegativeInt = 10
-    """... or has had no more viewers than this, however old it is."""
-    uniform_share: float = Field(default=0.5, gt=0, le=1)
-    """Share of the chance that is the same for all new videos; the rest goes by affinity. Not 0: of a
-    video without a chance nothing can be learned."""
+    """... and no more than this have been shown it, however old it is."""
+    source: str = "content"
+    """The model whose score is the affinity; where the night does not have it all new videos have the same chance."""
+    sharpness: PositiveFloat = 4.0
+    """g: the greater, the more of the chance the likeliest videos have."""
+    uniform_share: float = Field(default=0.1, gt=0, le=1)
+    """s, share of the chance that is the same for all new videos. Not 0: of a video without a chance nothing can be
+    learned."""
 
 
 class Estimate(NamedTuple):
@@ -62,24 +69,39 @@ class Placed:
     """Place it had in `explored` if it is one, else in the list before; -1 where the list has ended."""
 
 
-def newcomers(age: Float64s, viewers: Indices, eligible: Bools, *, config: Config) -> Bools:
-    """Return which eligible videos are young or have few viewers.
+def newcomers(likers: Indices, viewers: Indices, eligible: Bools, *, config: Config) -> Bools:
+    """Return which eligible videos hardly anybody has been shown and nobody has liked.
 
     Args:
-        age: days since publication, NaN where that is not known or ahead. [n_videos]
-        viewers: users with a viewing that the fit sees. [n_videos]
+        likers: users with a positive viewing that the fit sees. [n_videos]
+        viewers: users with any viewing that the fit sees. [n_videos]
         eligible: may be proposed. [n_videos]
         config: what is new.
 
     Returns:
         True where a video is new. [n_videos]
     """
-    # NaN compares false.
-    new: Bools = eligible & ((age < config.max_age_days) | (viewers <= config.max_viewers))
+    new: Bools = eligible & (likers <= config.max_likers) & (viewers <= config.max_viewers)
     return new
 
 
-def chances(affinity: Floats, allowed: Bools, *, places: int, uniform_share: float) -> Float64s:
+def affinities(user: Floats, video: Floats) -> Float32s:
+    """Return the scores of new videos by a model's vectors: inner products, as float32, those below 0 as 0.
+
+    Args:
+        user: rows of the users of a block. [n_block, dim]
+        video: rows of the new videos; zeros where the model knows nothing of one. [n_new, dim]
+
+    Returns:
+        At least 0. [n_block, n_new]
+    """
+    score = user.astype(np.float64) @ video.astype(np.float64).T
+    return np.maximum(score, 0.0).astype(np.float32)
+
+
+def chances(
+    affinity: Floats, allowed: Bools, *, places: int, uniform_share: float, sharpness: float = 1.0
+) -> Float64s:
     """Return the probability with which each new video is shown to each user of a block.
 
     Args:
@@ -87,6 +109,7 @@ def chances(affinity: Floats, allowed: Bools, *, places: int, uniform_share: flo
         allowed: whether the video may be shown to the user, and is not in the list anyway. [n_block, n_new]
         places: videos a user is shown; fewer only where fewer are allowed.
         uniform_share: 0..1. At 0 videos without affinity are shown only where those with some leave places empty.
+        sharpness: power to which an affinity is raised.
 
     Returns:
         Probabilities, 0 where not allowed; a row adds up to min(places, allowed videos). [n_block, n_new]
@@ -94,6 +117,9 @@ def chances(affinity: Floats, allowed: Bools, *, places: int, uniform_share: flo
     n_allowed = allowed.sum(axis=1, keepdims=True)
     even = allowed / np.maximum(n_allowed, 1)
     liked = np.where(allowed, np.maximum(affinity, 0.0), 0.0).astype(np.float64)
+    liked = (
+        liked / liked.max(axis=1, initial=np.finfo(np.float64).tiny, keepdims=True)
+    ) ** sharpness
     total = liked.sum(axis=1, keepdims=True)
     by_affinity = np.divide(liked, total, out=np.zeros(even.shape), where=total > 0)
     size = uniform_share * even + (1.0 - uniform_share) * by_affinity
@@ -112,8 +138,7 @@ def draw(probability: Floats, uniforms: Floats, *, places: int) -> Int64s:
         places: as given to `chances`.
 
     Returns:
-        Columns of `probability`, ascending, -1 where there is none. [n_block, places] The first place goes to the first
-        column: a caller who wants the places drawn as well shuffles the columns of the night.
+        Columns of `probability`, ascending, -1 where there is none. [n_block, places]
     """
     certain = probability >= CERTAIN
     line = np.cumsum(np.where(certain, 0.0, probability), axis=1)
@@ -125,6 +150,22 @@ def draw(probability: Floats, uniforms: Floats, *, places: int) -> Int64s:
     row, video = np.nonzero(drawn)
     positions[row, np.arange(len(row)) - np.searchsorted(row, row)] = video
     return positions
+
+
+def likeliest_first(drawn: Int64s, affinity: Floats) -> Int64s:
+    """Put what was drawn in the order of affinity; of equals the earlier column comes first.
+
+    Args:
+        drawn: columns, as of `draw`. [n_block, places]
+        affinity: [n_block, n_new].
+
+    Returns:
+        The same columns of each user, -1 at the end. [n_block, places]
+    """
+    if not drawn.size:
+        return drawn
+    of_drawn = np.where(drawn >= 0, np.take_along_axis(affinity, np.maximum(drawn, 0), axis=1), -1)
+    return np.take_along_axis(drawn, np.argsort(-of_drawn, axis=1, kind="stable"), axis=1)
 
 
 def place(videos: Indices, explored: Indices, *, every: int) -> Placed:

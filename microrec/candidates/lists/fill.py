@@ -21,7 +21,7 @@ from microrec.candidates.lists.ladder import REASONS, RUNGS, Ladder
 from microrec.candidates.ranking import closed_form
 from microrec.candidates.ranking.closed_form import Fused, Ranked
 from microrec.candidates.retrieval.exact import blocks, top
-from microrec.core.array_types import Float64s, Indices, Int64s
+from microrec.core.array_types import Float64s, Floats, Indices, Int64s
 from microrec.core.knowledge import Knowledge
 from microrec.errors import MicrorecError
 
@@ -48,12 +48,14 @@ class Discovery:
     Shapes:
         new: video_idx in the order in which they are drawn [n_new].
         uniforms: one number per user, 0 <= u < 1 [n_users].
+        user, video: rows of a model that scores new videos [n_users, dim], [n_new, dim]; dim = 0 without one.
     """
 
     exploration: exploration.Config
-    like: Likeness
     new: Indices
     uniforms: Float64s
+    user: Floats
+    video: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,11 +239,16 @@ def _discovered(
     listed = column_of[lists.video]  # -1, a list that has ended, finds the last one
     rows, places = np.nonzero(listed >= 0)
     allowed[rows, listed[rows, places]] = False
-    affinity = (known.positives[users] @ discovery.like.similarity[:, new]).toarray()
+    affinity = exploration.affinities(discovery.user[users], discovery.video)
     chances = exploration.chances(
-        affinity, allowed, places=n_places, uniform_share=config.uniform_share
+        affinity,
+        allowed,
+        places=n_places,
+        uniform_share=config.uniform_share,
+        sharpness=config.sharpness,
     )
     drawn = exploration.draw(chances, discovery.uniforms[users], places=n_places)
+    drawn = exploration.likeliest_first(drawn, affinity)
     placed = exploration.place(
         lists.video, np.where(drawn >= 0, new[drawn], -1), every=config.every
     )

@@ -30,15 +30,25 @@ def blocks(draw: st.DrawFn) -> dict[str, Any]:
         "allowed": generator.random(shape) < draw(st.sampled_from([0.2, 0.8, 1.0])),
         "places": draw(st.integers(0, 6)),
         "uniform_share": draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
+        "sharpness": draw(st.sampled_from([0.5, 1.0, 4.0])),
     }
 
 
 def slowly_chances(
-    affinity: list[float], allowed: list[bool], *, places: int, uniform_share: float
+    affinity: list[float],
+    allowed: list[bool],
+    *,
+    places: int,
+    uniform_share: float,
+    sharpness: float,
 ) -> list[float]:
     """One user's chances: who is sure of a place leaves, one at a time, the likeliest first."""
     there = [video for video, may in enumerate(allowed) if may]
-    liked = {video: max(float(affinity[video]), 0.0) for video in there}
+    greatest = max((float(affinity[video]) for video in there), default=0.0)
+    liked = {
+        video: (max(float(affinity[video]), 0.0) / greatest) ** sharpness if greatest > 0 else 0.0
+        for video in there
+    }
     total = sum(liked.values())
     size = {}
     for video in there:
@@ -70,7 +80,7 @@ def test_chances_equal_a_loop(block: dict[str, Any]) -> None:
     assert (found >= 0).all()
     assert (found <= 1).all()
     assert (found[~block["allowed"]] == 0).all()
-    rest = {name: block[name] for name in ("places", "uniform_share")}
+    rest = {name: block[name] for name in ("places", "uniform_share", "sharpness")}
     for mine, affinity, allowed in zip(found, block["affinity"], block["allowed"], strict=True):
         right = slowly_chances(affinity.tolist(), allowed.tolist(), **rest)
         np.testing.assert_allclose(mine, right, rtol=1e-9, atol=1e-12)
@@ -85,6 +95,8 @@ def test_chances_equal_hand_computed() -> None:
     np.testing.assert_allclose(found[1], [0.4] * 5, rtol=1e-15)
     half = exploration.chances(affinity, allowed, places=1, uniform_share=0.5)
     np.testing.assert_allclose(half[0], [0.425, 0.275, 0.175, 0.125, 0], rtol=1e-15)
+    sharp = exploration.chances(affinity, allowed, places=1, uniform_share=0.0, sharpness=2.0)
+    np.testing.assert_allclose(sharp[0], np.array([36, 9, 1, 0, 0]) / 46, rtol=1e-14)
 
 
 @given(blocks(), st.integers(0, 2**32 - 1))
@@ -233,21 +245,38 @@ def test_estimates_shown_without_chance_is_refused(chance: float) -> None:
         )
 
 
-def test_newcomers_are_young_or_little_watched() -> None:
+def test_newcomers_are_little_watched_and_not_liked() -> None:
     rows = [
-        # age in days, viewers, eligible, new
-        (0.1, 1000, True, True),
-        (0.1, 1000, False, False),
-        (1.999, 11, True, True),
-        (2.0, 11, True, False),
-        (2.0, 10, True, True),
-        (np.nan, 11, True, False),
-        (np.nan, 0, True, True),
-        (np.nan, 0, False, False),
+        # likers, viewers, eligible; new, new if two may have liked it
+        (0, 0, True, True, True),
+        (0, 0, False, False, False),
+        (0, 10, True, True, True),
+        (0, 11, True, False, False),
+        (1, 1, True, False, True),
+        (2, 10, True, False, True),
+        (3, 10, True, False, False),
     ]
-    age, viewers, eligible, new = map(np.array, zip(*rows, strict=True))
-    found = exploration.newcomers(age, viewers, eligible, config=exploration.Config())
-    assert found.tolist() == new.tolist()
+    likers, viewers, eligible, *new = map(np.array, zip(*rows, strict=True))
+    for max_likers, right in zip((0, 2), new, strict=True):
+        config = exploration.Config(max_likers=max_likers)
+        found = exploration.newcomers(likers, viewers, eligible, config=config)
+        assert found.tolist() == right.tolist()
+
+
+def test_affinities_are_inner_products_not_below_0() -> None:
+    user = np.array([[1.0, 2.0], [0.0, 0.0]], np.float32)
+    video = np.array([[0.5, 0.25], [-1.0, 0.25], [0.0, 0.0]], np.float32)
+    assert exploration.affinities(user, video).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    assert exploration.affinities(user[:, :0], video[:, :0]).tolist() == [[0.0] * 3] * 2
+
+
+def test_likeliest_first_orders_what_was_drawn() -> None:
+    affinity = np.array([[0.1, 0.9, 0.9, 0.0], [0.3, 0.2, 0.1, 0.0]])
+    drawn = np.array([[0, 1, 2], [1, 3, -1]])
+    assert exploration.likeliest_first(drawn, affinity).tolist() == [[1, 2, 0], [1, 3, -1]]
+    assert exploration.likeliest_first(drawn[:, :0], affinity).shape == (2, 0)
+    nobody = np.full((2, 2), -1)
+    assert exploration.likeliest_first(nobody, affinity[:, :1]).tolist() == nobody.tolist()
 
 
 def slowly_placed(listed: list[int], explored: list[int], *, every: int) -> list[int]:

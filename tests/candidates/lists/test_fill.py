@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
-from scipy import sparse
 
 from microrec.candidates.lists import diversity, exploration, fill, ladder
 from microrec.candidates.ranking import closed_form, learned_blend
@@ -23,7 +22,6 @@ from tests.worlds.candidates import (
     SMALL,
     candidates,
     edges,
-    likeness,
     shaped_worlds,
     users,
     videos,
@@ -244,10 +242,11 @@ def test_fill_explored_frequency_equals_the_propensity(places: int) -> None:
     generator, n_copies = np.random.default_rng(places), 4000
     world = of_kinds(generator, n_copies)
     config = exploration.Config(places=places, every=2, uniform_share=0.3)
-    new, like = generator.permutation(40)[:30], likeness(generator, 40)
+    new = generator.permutation(40)[:30]
     uniforms = generator.random(world["n_users"])
+    vectors = np.tile(generator.random((4, 3)), (n_copies, 1)), generator.random((30, 3))
     shaping = fill.Shaping(
-        closed_form.Config(), discovery=fill.Discovery(config, like, new, uniforms)
+        closed_form.Config(), discovery=fill.Discovery(config, new, uniforms, *vectors)
     )
     found = lists(world, shaping).to_pandas()
     explored = found[found["source"] == fill.EXPLORED]
@@ -262,7 +261,7 @@ def test_fill_explored_frequency_equals_the_propensity(places: int) -> None:
 
 
 def test_fill_newcomer_like_a_liked_video_has_the_better_chance() -> None:
-    """Both users have liked 0 and seen 1; 2 is like the one, 3 even more like the other."""
+    """Both users lean the same way: 2 does so too, 3 the other way."""
     world = {
         "edges": edges([("train", u, v, 1 - v) for u in (0, 1) for v in (0, 1)]),
         "videos": videos([True] * 6),
@@ -270,12 +269,9 @@ def test_fill_newcomer_like_a_liked_video_has_the_better_chance() -> None:
         "sources": {"content": candidates({0: [4, 5], 1: [4, 5]})},
         "k": 2,
     }
-    near = np.zeros((6, 6), np.float32)
-    near[0, 2] = near[2, 0] = 0.6
-    near[1, 3] = near[3, 1] = 0.9
-    like = diversity.Likeness(np.zeros(6, int), np.arange(6), sparse.csr_matrix(near))
     config = exploration.Config(places=1, every=2, uniform_share=0.2)
-    shown = fill.Discovery(config, like, np.array([2, 3]), np.array([0.0, 0.95]))
+    user, video = np.array([[1.0, 0.0]] * 2), np.array([[0.6, 0.8], [-1.0, 0.0]])
+    shown = fill.Discovery(config, np.array([2, 3]), np.array([0.0, 0.95]), user, video)
     found = lists(world, fill.Shaping(SMALL, discovery=shown)).to_pydict()
     assert found["video_idx"] == [4, 2, 4, 3]
     assert found["propensity"] == [1, pytest.approx(0.9), 1, pytest.approx(0.1)]
