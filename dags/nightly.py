@@ -14,6 +14,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges | |
 | build_modality_graph | video_features | modality_edges, metrics | |
 | build_user_graph | watch_edges | user_edges, metrics | |
+| count_exposures | daily_watches | exposure_counts | no rows if no model of the recipe reads them |
 | build_sequences | events, user_edges | exposures, sequences, metrics | no rows if no model of the recipe reads them |
 | trial.train_model | the graphs without day D | models | |
 | trial.select_candidates | models | candidates | |
@@ -62,6 +63,7 @@ POOLS = {
     "build_watch_graph": SPARK,
     "build_modality_graph": SPARK,
     "build_user_graph": SPARK,
+    "count_exposures": SPARK,
     "build_sequences": SPARK,
     "train_model": TRAINING,
 }
@@ -146,7 +148,7 @@ with DAG(
 
     validate_events = job("validate_events")
     build_watch_graph = job("build_watch_graph")
-    others = [job("build_modality_graph"), job("build_user_graph")]
+    others = [job(name) for name in ("build_modality_graph", "build_user_graph", "count_exposures")]
     build_sequences = job("build_sequences")
     with TaskGroup("trial"):
         trial = fitted("trial")

@@ -107,6 +107,7 @@ NIGHT = [
     Call("build_watch_graph"),
     Call("build_modality_graph"),
     Call("build_user_graph"),
+    Call("count_exposures"),
     Call("build_sequences"),
     *fitted("trial"),
     Call("evaluate_sources"),

@@ -39,6 +39,7 @@ LOADED = {
     "jobs.build_user_graph": {"pyspark"},
     "jobs.build_watch_graph": {"pyspark"},
     "jobs.check_recommendations": LEARNED,
+    "jobs.count_exposures": {"pyspark"},
     "jobs.describe_clips": TORCH,
     "jobs.describe_trends": TORCH,
     "jobs.evaluate_sources": LEARNED | TORCH,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from safetensors.numpy import load_file, save_file
 
@@ -91,7 +92,7 @@ class Trained:
     fitted: Fitted
     report: Mapping[str, Any]
     """What training found out, JSON values only; no times, so that a re-run writes the same."""
-    parameters: Mapping[str, Float32s] = field(default_factory=dict)
+    parameters: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """What a network learned, by name, for a later fit to start from."""
 
 
@@ -156,7 +157,7 @@ def load_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_parameters(folder: Path) -> dict[str, Float32s]:
+def load_parameters(folder: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a model's network by name; empty for a model without parameters.
 
     Returns:

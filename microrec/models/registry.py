@@ -26,7 +26,13 @@ from pydantic import BaseModel
 from microrec.core.code_digest import MODEL_GROUP
 from microrec.core.fitted import Trained
 from microrec.errors import RecipeError
-from microrec.models.inputs.graph_arrays import TABLES, WITH_CLIPS, WITH_SEQUENCES, Graph
+from microrec.models.inputs.graph_arrays import (
+    TABLES,
+    WITH_CLIPS,
+    WITH_RATES,
+    WITH_SEQUENCES,
+    Graph,
+)
 
 if TYPE_CHECKING:  # a job that trains `popularity` never waits for torch
     import torch
@@ -41,7 +47,7 @@ class Card:
     module: str
     """Where the model is, as Python imports it."""
     family: str
-    """Kind of algorithm: `basic`, `neighbours`, `graph`, `sequence`, `clip`, or a name of its own."""
+    """Kind of algorithm: `basic`, `neighbours`, `graph`, `sequence`, `clip`, `rates`, or a name of its own."""
     kind: Literal["retrieval", "ranking", "both"]
     """`retrieval` proposes videos, `ranking` scores pairs of a user and a video and proposes nothing."""
     reads: tuple[str, ...]
@@ -179,6 +185,17 @@ _OURS = (
         trains_in_epochs=True,
         status="default",
         paper="Lei et al. 2023, Learning the user's deeper preferences for multi-modal recommendation systems",
+    ),
+    Card(
+        name="rates",
+        module="microrec.models.rates.rates",
+        family="rates",
+        kind="ranking",
+        reads=WITH_RATES,
+        trains_in_epochs=False,
+        chosen=("trees",),
+        status="optional",
+        paper="Ke et al. 2017, LightGBM: a highly efficient gradient boosting decision tree",
     ),
     Card(
         name="rp3beta",

@@ -209,6 +209,7 @@ def day_of(day: dt.date, n: int) -> tuple[pa.Table, pa.Table]:
         "first_at": at,
         "last_at": at,
         "clip_exits": _exits(watch, duration),
+        "started": _started(feedback),
     }
     return pa.table(events), pa.table(pairs)
 
@@ -218,6 +219,15 @@ def _popular_pairs(generator: np.random.Generator, n: int) -> np.ndarray:
     users = generator.integers(N_USERS, size=n)
     videos = (N_VIDEOS * generator.random(n) ** 2).astype(np.int64)
     return users * N_VIDEOS + videos
+
+
+def _started(feedback: np.ndarray) -> pa.Array:
+    """Where each viewing was shown and whether it was positive, as lists of one."""
+    n = len(feedback)
+    shown = pa.StructArray.from_arrays(
+        [pa.repeat(pa.scalar(""), n), pa.array(feedback == "positive")], ["surface", "positive"]
+    )
+    return pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32), shown)
 
 
 def _exits(watch: np.ndarray, duration: np.ndarray) -> pa.Array:

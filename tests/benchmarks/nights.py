@@ -58,7 +58,7 @@ from tests.benchmarks import quality, report, spaces, tuning
 from tests.benchmarks.quality import Case, Figures, Listed
 from tests.benchmarks.report import Row, row
 from tests.benchmarks.tuning import Run, Trial
-from tests.worlds.nights import BEFORE_MODELS, call
+from tests.worlds.nights import ANYWAY, BEFORE_MODELS, call
 
 BENCHMARK = "nights"
 ALL = "all nights"
@@ -73,6 +73,7 @@ LAST_WRITTEN: dict[str, dict[str, str]] = {
     "build_watch_graph": {"table": "clip_edges"},
     "build_modality_graph": {"table": "metrics", "stage": "modality_graph"},
     "build_user_graph": {"table": "metrics", "stage": "user_graph"},
+    "count_exposures": {"table": "exposure_counts"},
     "build_sequences": {"table": "metrics", "stage": "sequences"},
 }
 """What each job commits last: where it is, the job need not run."""
@@ -133,7 +134,7 @@ def build(days: Sequence[dt.date], *, land: Callable[[], Any]) -> bool:
         land()
     for day, job in todo:
         logger.info("%s %s", job, day)
-        call(job, day, **({"anyway": True} if job == "build_sequences" else {}))
+        call(job, day, **({"anyway": True} if job in ANYWAY else {}))
     return bool(todo)
 
 
@@ -144,7 +145,8 @@ def missing(day: dt.date) -> list[str]:
         last = LAST_WRITTEN[job]
         # What a night leaves out is committed without rows, its metrics too; every other stage has some.
         there = warehouse.exists(**last, day=day)
-        if not there or (last["table"] == "metrics" and not warehouse.count(**last, day=day)):
+        has_rows = last["table"] in ("metrics", "exposure_counts")
+        if not there or (has_rows and not warehouse.count(**last, day=day)):
             return [*BEFORE_MODELS[number:]]
     return []
 

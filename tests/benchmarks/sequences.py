@@ -33,7 +33,7 @@ from microrec.landing.importers import kuairand
 from microrec.models import registry
 from tests.benchmarks import report, tuning
 from tests.benchmarks.report import Row, row
-from tests.worlds.nights import BEFORE_MODELS
+from tests.worlds.nights import ANYWAY, BEFORE_MODELS
 
 BENCHMARK = "a night of sequences"
 CLIPS = "clip_interest"
@@ -107,11 +107,10 @@ def night(day: dt.date, scale: str, models: Sequence[str], recipe: Path) -> list
     """The jobs of one warehouse, an epoch of each model, and what clips cost after their fit."""
     rows = []
     for job in BEFORE_MODELS:
-        if job == "build_sequences" and not any(
-            "sequences" in registry.card(one).reads for one in models
-        ):
+        table = ANYWAY.get(job)
+        if table and not any(table in registry.card(one).reads for one in models):
             continue
-        words = ["--anyway"] if job == "build_sequences" else []
+        words = ["--anyway"] if table else []
         paid = cost(job, "--day", str(day), *words)
         rows += told(job, scale, paid.seconds, paid.megabytes)
     for model in models:

@@ -19,7 +19,7 @@ from microrec.core.fitted import Ranker
 from microrec.errors import MicrorecError, RecipeError
 from microrec.models import registry
 from microrec.models.inputs.graph_arrays import TABLES, build_graph
-from tests.worlds import clips, logs, models
+from tests.worlds import clips, logs, models, rates
 
 CARDS = [*registry.CARDS.values()]
 HEAVY = ("clip", "graph", "sequence")
@@ -31,6 +31,8 @@ def world(name: str) -> dict[str, pa.Table]:
     """A small night that has the tables a model reads."""
     if registry.CARDS[name].family == "sequence":
         return logs.viewings(3, n_users=20, n_videos=30)
+    if registry.CARDS[name].family == "rates":
+        return rates.world(3, n_users=20, n_videos=30).tables
     if registry.CARDS[name].family == "clip":
         return clips.world(1, n_users=20, n_videos=16, n_viewings=200, n_cold=2).tables
     return logs.clusters(3, n_users=20, n_videos=20)

@@ -23,7 +23,7 @@ EVENT = {
 }  # fmt: skip
 PAIR = {
     "user_id": "u", "video_id": "v", "n_views": 1, "n_positive": 0, "n_negative": 0, "strength": 0.5,
-    "undone": False, "first_at": NOON, "last_at": NOON, "clip_exits": [],
+    "undone": False, "first_at": NOON, "last_at": NOON, "clip_exits": [], "started": [],
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from microrec.graphs.watch import clip_edges
 
 DAY = dt.date(2026, 1, 5)
 AT = pa.timestamp("us", tz="UTC")
+STARTED = pa.struct({"surface": pa.string(), "positive": pa.bool_()})
 EXIT = pa.struct({"n_through": pa.int32(), "n_clips": pa.int32(), "early": pa.bool_()})
 
 SCHEMAS = {
@@ -25,9 +26,11 @@ SCHEMAS = {
         "day": pa.date32(), "user_id": pa.string(), "video_id": pa.string(), "n_views": pa.int32(),
         "n_positive": pa.int32(), "n_negative": pa.int32(), "strength": pa.float64(),
         "undone": pa.bool_(), "first_at": AT, "last_at": AT, "clip_exits": pa.list_(EXIT),
+        "started": pa.list_(STARTED),
     },
     "pair_days": {
         "day": pa.date32(), "user_idx": pa.int32(), "video_idx": pa.int32(), "clip_exits": pa.list_(EXIT),
+        "started": pa.list_(STARTED),
     },
     "parts": {
         "split": pa.string(), "user_id": pa.string(), "video_id": pa.string(), "user_idx": pa.int32(),
@@ -67,7 +70,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "daily_watches": {
         "user_id": "u1", "video_id": "v1", "n_views": 1, "n_positive": 1, "n_negative": 0,
         "strength": 0.8, "undone": False, "first_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
-        "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "clip_exits": [],
+        "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "clip_exits": [], "started": [],
     },
     "pair_days": {"day": dt.date(2026, 1, 2), "user_idx": 0, "video_idx": 0},
     "parts": {

@@ -11,8 +11,11 @@ BEFORE_MODELS = (
     "build_watch_graph",
     "build_modality_graph",
     "build_user_graph",
+    "count_exposures",
     "build_sequences",
 )
+ANYWAY = {"count_exposures": "exposure_counts", "build_sequences": "sequences"}
+"""Of these, the jobs that write no rows unless a model of the recipe reads the table; with `anyway` they do."""
 
 
 def call(job: str, day: dt.date, **options: Any) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from microrec.core.digests import digest
@@ -22,7 +22,7 @@ from microrec.graphs.watch.sums import exact_sum
 Arrival = tuple[dt.date, dt.date]
 """An event day, and a day on which rows of it arrived."""
 
-FORMAT = 3
+FORMAT = 4
 """Counts up with every change of this code that gives other rows from the same events."""
 
 PAIR_DAY = ["day", "as_of", "user_id", "video_id"]
@@ -113,7 +113,8 @@ def daily_watches(
 
     Returns:
         One row per (day, arrived_on, user_id, video_id); `clip_exits` has where each measured
-        viewing that played left, sorted, [at most n_views].
+        viewing that played left, `started` on which surface each viewing that started was shown and
+        whether it was positive; both sorted, [at most n_views].
     """
     as_of = F.col("arrived_on").alias("as_of")
     viewings = fresh.select("*", as_of).unionByName(_last_known(late.select("*", as_of), earlier))
@@ -131,7 +132,17 @@ def daily_watches(
         F.min("started_at").alias("first_at"),
         F.max("started_at").alias("last_at"),
         F.array_sort(F.collect_list(left)).alias("clip_exits"),
+        F.sort_array(F.collect_list(_started())).alias("started"),
     ).withColumnRenamed("as_of", "arrived_on")
+
+
+def _started() -> Column:
+    """Where a viewing was shown and whether it was positive; null for one that never started."""
+    shown = F.struct(
+        F.coalesce("surface", F.lit("")).alias("surface"),
+        (F.col("feedback") == "positive").alias("positive"),
+    )
+    return F.when(F.col("feedback") != "not_started", shown)
 
 
 def _last_known(late: DataFrame, earlier: DataFrame) -> DataFrame:

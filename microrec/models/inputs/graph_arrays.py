@@ -24,6 +24,9 @@ from microrec.errors import ContractViolation
 from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
 from microrec.models.inputs.clip_arrays import Clips
 from microrec.models.inputs.clip_arrays import build as build_clips
+from microrec.models.inputs.rate_arrays import TABLES as RATE_TABLES
+from microrec.models.inputs.rate_arrays import RateInputs
+from microrec.models.inputs.rate_arrays import build as build_rates
 from microrec.models.inputs.sequence_arrays import TABLES as SEQUENCE_TABLES
 from microrec.models.inputs.sequence_arrays import Sequences
 from microrec.models.inputs.sequence_arrays import build as build_sequences
@@ -43,6 +46,9 @@ WITH_SEQUENCES = (*TABLES, *SEQUENCE_TABLES)
 
 WITH_CLIPS = (*TABLES, *CLIP_TABLES)
 """The tables of a graph that has `clips`."""
+
+WITH_RATES = (*TABLES, *RATE_TABLES)
+"""The tables of a graph that has `rates`."""
 
 OF_A_FIT = ("user_edges",)
 """Of these, the ones with a partition for each fit."""
@@ -142,6 +148,8 @@ class Graph:
     """Who was shown what, and what was known before; set if the tables were given."""
     clips: Clips | None = None
     """Which clips were watched through; set if the tables were given."""
+    rates: RateInputs | None = None
+    """How often who was shown what, and liked it, by day; set if the tables were given."""
 
 
 def reads(tables: Sequence[str], fit: str) -> dict[str, dict[str, Any]]:
@@ -167,7 +175,7 @@ def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
         fit: trial or final.
 
     Returns:
-        The graph; with sequences and clips if their tables are given.
+        The graph; with sequences, clips and rates if their tables are given.
 
     Raises:
         ContractViolation: node indices are not 0..n-1, an edge points outside the nodes, or the
@@ -194,7 +202,13 @@ def build_graph(tables: Mapping[str, pa.Table], *, fit: str) -> Graph:
         user_edges=_user_edges(tables["user_edges"], n_users),
         sequences=_sequences(tables, fit=fit, n_users=n_users),
         clips=_clips(tables, fit=fit),
+        rates=_rates(tables, fit=fit, n_users=n_users),
     )
+
+
+def _rates(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> RateInputs | None:
+    given = set(RATE_TABLES) <= set(tables)
+    return build_rates(tables, fit=fit, n_users=n_users) if given else None
 
 
 def _clips(tables: Mapping[str, pa.Table], *, fit: str) -> Clips | None:

@@ -14,7 +14,7 @@ import tomli_w
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from jobs import build_watch_graph
+from jobs import build_watch_graph, count_exposures
 from microrec.config import settings as house_settings
 from microrec.graphs.watch import clip_edges, daily
 from microrec.tables.arrow import Warehouse
@@ -165,6 +165,26 @@ def test_daily_viewings_of_a_day_sum(rows: Rows) -> None:
 
 
 @pytest.mark.spark
+def test_daily_viewings_that_started_are_kept_by_surface(rows: Rows) -> None:
+    """A later dislike takes no positive from them; what never started is not among them."""
+    dislike = {"feedback": "negative", "disliked": True, "watch_ms": 0}
+    events = rows(
+        "events",
+        {"started_at": instant(5, 9), "surface": "search"},
+        {"started_at": instant(5, 9), "surface": "feed", "feedback": "negative"},
+        {"started_at": instant(5, 10), "feedback": "neutral"},
+        {"started_at": instant(5, 11), "surface": "feed", **dislike},
+        {"started_at": instant(5, 12), "surface": "feed", "feedback": "not_started"},
+        {"started_at": instant(5, 9), "video_id": "v2", "feedback": "not_started"},
+    )
+    none = events.limit(0)
+    found = sorted_rows(aggregated(events, none, none), "video_id", "started")
+    told = [("", False), ("feed", False), ("feed", False), ("search", True)]
+    started = [{"surface": surface, "positive": positive} for surface, positive in told]
+    assert found == [("v1", started), ("v2", [])]
+
+
+@pytest.mark.spark
 def test_daily_unmeasured_viewings_count_but_left_nowhere(rows: Rows) -> None:
     unmeasured = {"started_at": instant(5, 9), "watch_ms": None, "duration_ms": None}
     events = rows("events", unmeasured, {"started_at": instant(5, 10)})
@@ -270,6 +290,7 @@ def _content(pick: random.Random, day: dt.date) -> dict[str, Any]:
         "feedback": FEEDBACK[kind],
         "disliked": kind == "dislike",
         "strength": pick.randint(0, 8) / 8,
+        "surface": pick.choice([None, "feed", "search"]),
     }
 
 
@@ -323,6 +344,7 @@ def expected(rows: list[dict[str, Any]], night: dt.date) -> dict[str, list[Any]]
         "video_nodes": [_node(n, f"v{n}", "user_id", seen) for n in range(4)],
         "watch_edges": [],
         "clip_edges": [],
+        "exposure_counts": counted(users, seen),
     }
     for key, viewings in pairs.items():
         expected["watch_edges"].append((*key, *_weighed(viewings, night)))
@@ -330,6 +352,17 @@ def expected(rows: list[dict[str, Any]], night: dt.date) -> dict[str, list[Any]]
             of_day = [row for row in viewings if row["day"] == day]
             expected["clip_edges"] += [(*key, day, *edge) for edge in clip_rows(of_day)]
     return {table: sorted(values) for table, values in expected.items()}
+
+
+def counted(users: list[str], seen: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """How often each pair was shown and liked, by surface and day."""
+    totals: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0])
+    for row in (one for one in seen if one["feedback"] != "not_started"):
+        pair = users.index(row["user_id"]), int(row["video_id"][1:])
+        total = totals[*pair, row["surface"] or "", row["day"]]
+        total[0] += 1
+        total[1] += row["feedback"] == "positive"
+    return [(*key, *total) for key, total in totals.items()]
 
 
 def _node(idx: int, one: str, other: str, seen: list[dict[str, Any]]) -> tuple[Any, ...]:
@@ -369,6 +402,9 @@ COMPARED = {
     ),
     "clip_edges": (
         "split", "user_idx", "video_idx", "watched_on", "clip_no", "sign", "weight"
+    ),
+    "exposure_counts": (
+        "user_idx", "video_idx", "surface", "shown_on", "n_shown", "n_positive"
     ),
 }  # fmt: skip
 
@@ -459,6 +495,7 @@ def test_daily_nights_in_any_order_equal_a_loop(
         arrive(rows, days)
         arrived += days
         build_watch_graph.main(day=night)
+        count_exposures.main(day=night, anyway=True)
     one_by_one = {night: built(night) for night in NIGHTS}
     for night in NIGHTS:
         assert one_by_one[night] == expected(rows, night)
@@ -468,5 +505,6 @@ def test_daily_nights_in_any_order_equal_a_loop(
     arrive(rows, [on(n) for n in range(1, 9)])
     for night in NIGHTS[::-1]:
         build_watch_graph.main(day=night)
+        count_exposures.main(day=night, anyway=True)
         assert built(night) == one_by_one[night]
     assert aggregates() == kept
