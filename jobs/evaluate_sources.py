@@ -1,8 +1,8 @@
 """Measure every source and the blend on the held-out day, and decide whether the night goes on.
 
 Reads: candidates of fit trial, users, video_nodes, watch_edges, suppressed_users, gate_results (fit arrivals) and
-metrics (stage events) of the day; the release, the metrics (stage evaluation) and the number of video_features of the
-day before; modality_edges where the recipe asks for variety.
+metrics (stages events and modality_graph) of the day; the release, the metrics (stage evaluation) and the number of
+video_features of the day before; modality_edges where the recipe asks for variety.
 Writes: metrics (stage evaluation) and gate_results (fit trial) of the day; then, if a gate of severity
 hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned
 blend that is shown to be worse than the closed form gives way to it, and a blend that is worse than its best source
@@ -19,6 +19,7 @@ from microrec.pipeline import (
     absence,
     arrival_figures,
     fit_tables,
+    graph_figures,
     last_release,
     new_videos,
     promotion,
@@ -52,13 +53,7 @@ def main(day: job.Day) -> None:
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
     figures += new_videos.price(night, lists[report.BLEND], right, gain=gain)
     night.write("metrics", report.table(figures), stage="evaluation")
-    blend = by_idx(
-        lists[report.BLEND],
-        users=users,
-        seen=tables.knowledge.barred.nonzero(),
-        eligible=tables.knowledge.eligible,
-        k=night.config.k,
-    )
+    blend = by_idx(lists[report.BLEND], users=users, known=tables.knowledge, k=night.config.k)
     absent = absence.absent_models(night)
     values_before = last_release.metric_values(night, asks.metric)
     judged += [
@@ -66,6 +61,7 @@ def main(day: job.Day) -> None:
         gate.better_than_popularity(figures, config=asks),
         *gate.of_sources(candidates, figures, values_before, absent=absent, config=asks),
         *gate.guardrails(figures, churn=churn, config=asks),
+        *gate.hubs(graph_figures.crowding(night), config=asks),
         *new_videos.judged(night, {**candidates, **lists}, right, figures, gain=gain),
     ]
     results = gate.table([*judged, gate.verdict(judged)])

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from microrec.errors import GateHeld
 from microrec.evaluation.report import (
@@ -74,6 +74,8 @@ class Config(BaseModel):
     """What happens where it does."""
     new_listed: Share = 0.02
     """Least share of the eligible videos nobody liked before that are in a list (warns)."""
+    hubs: PositiveFloat = 10.0
+    """Greatest number of lists of a modality's graph that one video may stand in, in times of the mean (warns)."""
     churn: Share = 0.98
     """Greatest mean share of a user's first ten videos that were not there the day before (warns)."""
 
@@ -271,6 +273,12 @@ NEW_LISTED = Threshold(
     "new_listed",
     "at least",
     "warn",
+)
+HUBS = Threshold(
+    "hubs",
+    "lists that one video stands in, in times of the mean, modality",
+    "hubs",
+    severity="warn",
 )
 CHURN = Threshold("churn", "share of first places that are new", "churn", severity="warn")
 
@@ -485,6 +493,23 @@ def guardrails(figures: Sequence[Figure], *, churn: float | None, config: Config
         for rule, value in observed
         if value is not None
     ]
+
+
+def hubs(crowding: Mapping[str, float], *, config: Config) -> list[Result]:
+    """Judge whether graphs of videos are made of a few hubs.
+
+    Args:
+        crowding: by modality the greatest number of lists that one video stands in, over the mean.
+        config: the bound.
+
+    Returns:
+        One result that warns, of the modality with the greatest hub; none without modalities.
+    """
+    if not crowding:
+        return []
+    modality = max(crowding, key=lambda name: (crowding[name], name))
+    rule = replace(HUBS, words=f"{HUBS.words} {modality}")
+    return [_compare(rule, crowding[modality], config=config, prefix="")]
 
 
 def of_sources(

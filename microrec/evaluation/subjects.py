@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from microrec.core.array_types import Bools, Indices
+from microrec.core.array_types import Indices
+from microrec.core.knowledge import Knowledge
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,7 @@ def by_idx(
     lists: pa.Table,
     *,
     users: Indices,
-    seen: tuple[Indices, Indices],
-    eligible: Bools,
+    known: Knowledge,
     k: int,
 ) -> Lists:
     """Return the lists of the trial and what they must obey, by index; nobody of `users` is suppressed.
@@ -116,18 +116,18 @@ def by_idx(
     Args:
         lists: one row per (user, rank): user_idx, rank, video_idx, score.
         users: user_idx of everyone who must have a list. [n_users]
-        seen: distinct pairs: user_idx and video_idx. [n_pairs] each
-        eligible: [n_videos].
+        known: what may not be in a list.
         k: length of a list.
 
     Returns:
         What `gate.check` reads.
     """
+    seen = known.barred.nonzero()
     return Lists(
         lists=_keyed(lists, user="user_idx", rank="rank", video="video_idx", score="score"),
         users=pa.table({"user": users}),
         seen=pa.table({"user": seen[0], "video": seen[1]}),
-        eligible=pa.table({"video": np.flatnonzero(eligible)}),
+        eligible=pa.table({"video": np.flatnonzero(known.eligible)}),
         suppressed=pa.table({"user": np.empty(0, dtype=np.int64)}),
         k=k,
     )

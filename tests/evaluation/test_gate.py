@@ -2,10 +2,13 @@
 
 import datetime as dt
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import sparse
 
 from microrec.errors import GateHeld
 from microrec.evaluation import gate
@@ -206,11 +209,12 @@ def test_gate_identical_lists_warn_without_holding() -> None:
 
 def test_subjects_by_idx_and_fallback_use_the_same_checks() -> None:
     lists = pa.table({"user_idx": [0, 4], "rank": [1, 1], "video_idx": [1, 0], "score": [1.0, 1.0]})
+    barred = sparse.csr_matrix(([1], ([0], [0])), shape=(5, 2))
+    known: Any = SimpleNamespace(barred=barred, eligible=np.array([True, True]))
     subject = by_idx(
         lists,
         users=np.array([0, 4]),
-        seen=(np.array([0]), np.array([0])),
-        eligible=np.array([True, True]),
+        known=known,
         k=1,
     )
     assert {one.status for one in gate.check(subject, config=gate.Config())} == {"pass"}
@@ -322,3 +326,16 @@ def test_new_listed_judges_the_longest_lists_of_the_blend(share: float, status: 
     assert (found.gate, found.severity, found.status) == ("new_listed", "warn", status)
     assert "first 50: " in found.detail
     assert not gate.new_listed(figures[2:], config=gate.Config())
+
+
+def test_hubs_the_most_crowded_modality_is_judged() -> None:
+    (found,) = gate.hubs({"visual": 4.0, "tags": 10.5, "audio": 1.0}, config=gate.Config())
+    assert (found.gate, found.severity, found.status, found.observed) == (
+        "hubs", "warn", "fail", 10.5,
+    )  # fmt: skip
+    assert found.detail == (
+        "lists that one video stands in, in times of the mean, modality tags: 10.5, at most 10 asked"
+    )
+    (found,) = gate.hubs({"tags": 10.5}, config=gate.Config(hubs=11.0))
+    assert found.status == "pass"
+    assert gate.hubs({}, config=gate.Config()) == []

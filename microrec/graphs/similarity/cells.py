@@ -193,7 +193,7 @@ def pack(rows: cosine.Block, cells: Cells) -> Packed:
     by_cell = np.argsort(flat, kind="stable")
     probed, probed_start = np.unique(flat[by_cell], return_index=True)
     return Packed(
-        cosine.Block(rows.idx[order], rows.exact[order], rows.approximate[order]),
+        rows.taken(order),
         present,
         np.append(start, len(order)),
         probed,
@@ -235,7 +235,7 @@ def lists(
         seed: of the sample and of the first centres.
 
     Returns:
-        idx, neighbour_idx, similarity, rank, as columns of `cosine.lists`; by idx, then rank.
+        Columns as of `cosine.lists`; by idx, then rank.
     """
     n_rows = len(vectors)
     generator = np.random.default_rng(seed)
@@ -254,7 +254,7 @@ def lists(
         best = Lists.empty(len(left.idx), k)
         for right in blocks:
             compare(left, right, best)
-        columns.append(best.edges(left.idx, score="similarity"))
+        columns.append(cosine.edges(left.idx, best))
     edges = {name: np.concatenate([edges[name] for edges in columns]) for name in columns[0]}
     order = np.lexsort((edges["rank"], edges["idx"]))
     return {name: column[order] for name, column in edges.items()}

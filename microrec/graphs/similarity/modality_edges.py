@@ -33,7 +33,7 @@ from microrec.graphs.similarity.running_topk import Edges, Lists
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Counts up with every change of this code, or the kernel's, that gives other rows."""
 SPACE = ["modality", "encoder_version", "n_dims"]
 Space = tuple[str, str, int]
@@ -82,7 +82,7 @@ def modality_edges(
 
     Only vectors of one encoder version and one length are compared. A vector that is missing, zero
     or not finite (before or after centring) gives no edge and takes part in no other. Only
-    similarities above 0 are kept.
+    similarities above 0 are kept. Ties go by a hash of the pair of ids.
 
     Args:
         video_features: one row per (video_id, modality): encoder_version, vector.
@@ -101,7 +101,7 @@ def modality_edges(
         _without(vectors, spaces),
         plan,
         lambda rows: _compare(rows, n_videos, config).drop(*SPACE[1:]),
-        score="similarity",
+        score=("similarity", "tie"),
         k=config.k,
     )
     edges = functools.reduce(
@@ -145,7 +145,8 @@ def plan(tonight: Inputs, before: Inputs, edges: DataFrame, *, config: Config) -
     lists = edges.select(
         "modality", F.col("video_idx").alias("idx"), "neighbour_idx", "similarity", "rank"
     )
-    moved = reuse.reindexed(lists, nodes)
+    salted = tonight.video_nodes.select("video_idx", _salt(F.col("video_id")).alias("salt"))
+    moved = _tied(reuse.reindexed(lists, nodes), salted)
     return reuse.plan(reuse.find_change(moved, marks, within=["modality"], k=config.k))
 
 
@@ -160,13 +161,18 @@ def usable_vectors(
         config: which modalities are centred.
 
     Returns:
-        One row per (modality, encoder_version, n_dims, idx): vector.
+        One row per (modality, encoder_version, n_dims, idx): vector and salt.
     """
     vectors = (
         video_features.join(video_nodes.select("video_id", "video_idx"), on="video_id", how="inner")
         .withColumn("n_dims", F.size("vector"))
         .where(_usable(F.col("vector")))
-        .select(*SPACE, F.col("video_idx").alias("idx"), "vector")
+        .select(
+            *SPACE,
+            F.col("video_idx").alias("idx"),
+            "vector",
+            _salt(F.col("video_id")).alias("salt"),
+        )
     )
     if config.centred:
         vectors = _centred(vectors, config.centred).where(_usable(F.col("vector")))
@@ -307,11 +313,12 @@ class Similarity:
     """The exact kernel of `blocks.nearest`."""
 
     k: int
-    measures = "similarity float"
+    measures = "similarity float, tie int"
 
     def pack(self, rows: pa.Table) -> Any:
-        """Return the vectors of a block, one row per idx with its vector, at length 1: [n, n_dims]."""
-        return cosine.block(*_matrix(rows))
+        """Return the vectors of a block, one row per idx with its vector and salt, at length 1: [n, n_dims]."""
+        salt = rows.sort_by("idx")["salt"].to_numpy()
+        return cosine.block(*_matrix(rows), salt)
 
     def index(self, packed: Any) -> Any:
         """Return the block itself: it needs no index."""
@@ -328,13 +335,13 @@ class Similarity:
         cosine.compare(packed, index, best)
 
     def edges(self, packed: Any, best: Lists) -> Edges:
-        """Return the lists as columns: idx, neighbour_idx, similarity (float32), rank.
+        """Return the lists as columns: idx, neighbour_idx, similarity (float32), tie, rank.
 
         Args:
             packed: the rows whose lists are kept.
             best: their lists.
         """
-        columns = best.edges(packed.idx, score="similarity")
+        columns = cosine.edges(packed.idx, best)
         return {**columns, "similarity": columns["similarity"].astype(np.float32)}
 
 
@@ -345,7 +352,7 @@ class Search(Similarity):
     cells: Cells
 
     def pack(self, rows: pa.Table) -> Any:
-        """Return the vectors of a block, one row per idx with its vector, ordered by cell."""
+        """Return the vectors of a block, one row per idx with its vector and salt, ordered by cell."""
         return cells.pack(super().pack(rows), self.cells)
 
     def compare(self, packed: Any, index: Any, best: Lists) -> None:
@@ -357,6 +364,24 @@ class Search(Similarity):
             best: lists of the packed rows, changed in place.
         """
         cells.compare(packed, index, best)
+
+
+def _salt(video_id: Column) -> Column:
+    """A number that follows from the id alone, bigint 1..PRIME - 1."""
+    return F.pmod(F.xxhash64(video_id), F.lit(cosine.PRIME - 1)) + 1
+
+
+def _tied(lists: DataFrame, salted: DataFrame) -> DataFrame:
+    """Add `tie` to lists of yesterday, as the kernel has it; salted: video_idx, salt."""
+    of_row = salted.withColumnRenamed("video_idx", "idx")
+    of_neighbour = salted.toDF("neighbour_idx", "neighbour_salt")
+    tie = (F.col("salt") * F.col("neighbour_salt") % cosine.PRIME).cast("int")
+    return (
+        lists.join(of_row, on="idx", how="inner")
+        .join(of_neighbour, on="neighbour_idx", how="left")
+        .withColumn("tie", tie)
+        .drop("salt", "neighbour_salt")
+    )
 
 
 def _matrix(rows: pa.Table) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -389,7 +414,7 @@ def _centred(vectors: DataFrame, modalities: list[str]) -> DataFrame:
     Of vectors as delivered a single long one would be the mean.
     """
     kinds = [F.col("vector").cast("array<double>").alias("vector")]
-    wide = vectors.select(*SPACE, "idx", *kinds)
+    wide = vectors.select(*SPACE, "idx", *kinds, "salt")
     centred = F.col("modality").isin(*modalities)
     unit = wide.where(centred).mapInArrow(_directions, wide.schema)
     vectors = unit.unionByName(wide.where(~centred))
@@ -400,7 +425,7 @@ def _centred(vectors: DataFrame, modalities: list[str]) -> DataFrame:
     # One row per space, so the right side may be sent to every task.
     joined = vectors.join(F.broadcast(means.groupBy(*SPACE).agg(ordered)), on=SPACE, how="left")
     moved = F.coalesce(F.zip_with("vector", "means", _difference), "vector")
-    return joined.select(*SPACE, "idx", moved.alias("vector"))
+    return joined.select(*SPACE, "idx", moved.alias("vector"), "salt")
 
 
 def _directions(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -2,7 +2,7 @@
 
 Let a row be *touched* if it is new or not what it was, and an entry *stand* if its neighbour still
 exists and is untouched. The score of two untouched rows is what it was, to the bit, and so is the
-order of ties: indices follow the order of the ids on both days. Then, for an untouched row whose
+order of ties: it follows from the ids, and so do the indices on both days. Then, for an untouched row whose
 list of yesterday
 
 - was not full: it held every row that counts. Of today's rows only touched ones can be missing;
@@ -155,14 +155,16 @@ def plan(change: Change) -> Plan:
     )
 
 
-def lists(rows: DataFrame, plan: Plan, search: Search, *, score: str, k: int) -> DataFrame:
+def lists(
+    rows: DataFrame, plan: Plan, search: Search, *, score: Sequence[str], k: int
+) -> DataFrame:
     """Build the lists of all rows, to the bit those of `search(rows)`.
 
     Args:
         rows: within, idx and what the search reads; an idx may have many rows.
         plan: made of a change to these rows.
         search: exact; ties by neighbour_idx.
-        score: the measure that ranks.
+        score: the measures that rank, greatest first, each telling apart what the one before leaves equal.
         k: entries of a list, at most.
 
     Returns:
@@ -177,7 +179,7 @@ def lists(rows: DataFrame, plan: Plan, search: Search, *, score: str, k: int) ->
     if plan.n_touched:
         flags = [(~F.col("stale")).alias(WANTED), F.col("touched").alias(OFFERED)]
         entries = entries.unionByName(search(flagged.select(*rows.columns, *flags)).drop("rank"))
-    best = Window.partitionBy(*row).orderBy(F.col(score).desc(), "neighbour_idx")
+    best = Window.partitionBy(*row).orderBy(*(F.desc(name) for name in score), "neighbour_idx")
     ranked = entries.withColumn("rank", F.row_number().over(best)).where(F.col("rank") <= k)
     if plan.n_touched + plan.n_lost:
         stale = flagged.select(*rows.columns, F.col("stale").alias(WANTED))

@@ -127,7 +127,7 @@ def user_edges(
         vectors(watch_edges, fit=fit, config=config),
         plan,
         partial(_nearest, n_users=n_users, n_videos=n_videos, config=config),
-        score="pearson",
+        score=["pearson"],
         k=config.k,
     )
     return edges.withColumnRenamed("idx", "user_idx").withColumn("fit", F.lit(fit))

@@ -1,4 +1,4 @@
-"""Cosine neighbours: exact, ties by index, and a broken vector disturbs nobody."""
+"""Cosine neighbours: exact, ties by a hash of the pair, and a broken vector disturbs nobody."""
 
 import numpy as np
 import pytest
@@ -70,6 +70,40 @@ def test_modality_edges_real_vectors_in_blocks_are_bit_identical() -> None:
     for block_size in (1, 3, 64):
         part = by_blocks(vectors, block_size)
         assert all(np.array_equal(part[name], whole[name]) for name in whole)
+
+
+@given(worlds(), st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 1000]))
+def test_modality_edges_ties_go_by_the_hash_of_the_pair(
+    vectors: NDArray[np.float32], seed: int, block_size: int
+) -> None:
+    salt = np.random.default_rng(seed).integers(1, cosine.PRIME, len(vectors))
+    edges = cosine.lists(vectors, k=K, block_size=block_size, salt=salt)
+    every = cosine.lists(vectors, k=len(vectors))
+    for idx in range(len(vectors)):
+        mine = every["idx"] == idx
+        best = sorted(
+            (-similarity, -(int(salt[idx]) * int(salt[other]) % cosine.PRIME), other)
+            for other, similarity in zip(
+                every["neighbour_idx"][mine], every["similarity"][mine], strict=True
+            )
+        )[:K]
+        listed = edges["idx"] == idx
+        columns = ("similarity", "tie", "neighbour_idx")
+        found = zip(*(edges[name][listed] for name in columns), strict=True)
+        assert [(-similarity, -tie, other) for similarity, tie, other in found] == best
+
+
+def test_modality_edges_of_equal_vectors_have_no_hubs() -> None:
+    """By index the first eleven of each kind would be in everybody's list: 360 times the mean."""
+    generator = np.random.default_rng(23)
+    vectors = np.eye(5)[generator.integers(5, size=2000)].astype(np.float32)
+    salt = generator.integers(1, cosine.PRIME, 2000)
+    listed = np.bincount(cosine.lists(vectors, k=10, salt=salt)["neighbour_idx"], minlength=2000)
+    assert listed.sum() == 20_000
+    assert (
+        listed.max() < 35
+    )  # 10 on average; of 2,000 Poisson numbers one is above 30 once in 2,000 draws
+    assert (listed == 0).mean() < 0.01
 
 
 def test_products_of_unit_vectors_are_exact_in_any_order() -> None:

@@ -266,7 +266,7 @@ def test_reuse_untouched_is_not_compared(spark: SparkSession) -> None:
     plan = reuse.plan(change(spark, n_touched=0, n_lost=0))
     assert str(plan) == "plan=incremental rows=10 touched=0 lost=0 reasons=none"
     rows = spark.range(10).selectExpr("int(id) idx")
-    lists = reuse.lists(rows, plan, search, score="score", k=2)
+    lists = reuse.lists(rows, plan, search, score=["score"], k=2)
     assert sorted_rows(lists, "idx", "neighbour_idx", "rank") == sorted(
         (idx, other, rank)
         for idx in range(10)
