@@ -642,7 +642,8 @@ def test_click_figures_equal_the_scores() -> None:
         of = trends.Exposures(
             np.zeros(n, np.int64), user.astype(np.int32), np.zeros(n, np.int32), np.arange(n), label
         )
-        shown = trends.Shown(of, user.astype(str), rng.integers(10, size=n))
+        pairs = trends.Pairs(*(np.zeros(n, np.int64) for _ in range(4)))
+        shown = trends.Shown(of, user.astype(str), rng.integers(10, size=n), pairs)
         seeds = {
             name: [
                 np.clip(0.4 + know * (label - 0.4) + 0.2 * rng.random(n), 0.01, 0.99) for _ in "ab"

@@ -39,7 +39,7 @@ RECIPE = f"""
 window_days = 5
 k = {K}
 models = ["popularity", "content", "user_neighbours", "video_neighbours", "multi_trend"]
-rankers = ["multi_trend", "clip_interest"]
+rankers = ["multi_trend", "clip_interest", "rates"]
 
 [models.multi_trend]
 dim = 16
@@ -66,6 +66,7 @@ TABLES = [
     "modality_edges",
     "user_edges",
     "clip_edges",
+    "exposure_counts",
     "exposures",
     "sequences",
     "models",
@@ -160,7 +161,7 @@ def test_release_pins_existing_tables_and_beats_the_floor(world: dict[str, Any])
 
 
 @pytest.mark.parametrize("fit", ["trial", "final"])
-@pytest.mark.parametrize("model", ["multi_trend", "clip_interest"])
+@pytest.mark.parametrize("model", ["multi_trend", "clip_interest", "rates"])
 def test_ranking_model_orders_candidates_of_all_sources(
     fit: str, model: str, world: dict[str, Any]
 ) -> None:
@@ -177,7 +178,7 @@ def test_ranking_model_orders_candidates_of_all_sources(
     graph = graph_arrays.build_graph(tables, fit=fit)
     (row,) = warehouse.read("models", day=LAST, fit=fit, model=model).to_pylist()
     folder = warehouse.open_artefact(row["path"], row["digest"])
-    network = exposures.load(model, folder, graph, device="cpu").eval()
+    network = exposures.load(model, folder, graph, device="cpu")
     for user in sorted(set(found["user_idx"]))[::20]:
         proposed = np.unique(lists[lists["user_idx"] == user]["video_idx"]).astype(np.int64)
         one = registry.model(model).scores(network, graph, np.full(len(proposed), user), proposed)

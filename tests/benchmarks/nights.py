@@ -53,6 +53,7 @@ from microrec.landing.importers import kuairand
 from microrec.models import registry
 from microrec.models.inputs.clip_arrays import TABLES as CLIP_TABLES
 from microrec.models.inputs.graph_arrays import WITH_SEQUENCES, Graph, build_graph, reads
+from microrec.models.inputs.rate_arrays import TABLES as RATE_TABLES
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import quality, report, spaces, tuning
 from tests.benchmarks.quality import Case, Figures, Listed
@@ -170,7 +171,7 @@ def _claim(warehouse: Path) -> None:
 def read(day: dt.date) -> Night:
     """The trial of a day, as `train_model`, `select_candidates` and `evaluate_sources` see it."""
     warehouse = Warehouse.open()
-    needed = reads((*WITH_SEQUENCES, *CLIP_TABLES), "trial")
+    needed = reads((*WITH_SEQUENCES, *CLIP_TABLES, *RATE_TABLES), "trial")
     tables = {name: warehouse.read(name, day=day, **part) for name, part in needed.items()}
     users, edges, videos = (tables[name] for name in ("users", "watch_edges", "video_nodes"))
     known = knowledge.knowledge(

@@ -32,13 +32,18 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from microrec.config import recipe
+from microrec.core.columns import copied, microseconds
 from microrec.core.fitted import Ranker
+from microrec.core.rates import Shown as Pairs
 from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.inputs.sequence_arrays import Exposures, Steps, build
+from microrec.models.rates import rates
 from microrec.models.sequence import exposures as logged
 from microrec.models.sequence.auc import group_aucs
 from microrec.tables.arrow import Warehouse
@@ -49,7 +54,7 @@ from tests.benchmarks.report import Row, row
 from tests.benchmarks.tuning import Run, Trial
 
 CLICKS, RETRIEVAL = "clicks", "retrieval"
-RANKING = ("multi_trend", "din", "dnn")
+RANKING = ("multi_trend", "din", "dnn", "rates")
 """Models that score exposures."""
 MODELS = (*RANKING, "sasrec", "preference_gcn", "video_neighbours", "popularity")
 SUBJECT = "multi_trend"
@@ -59,6 +64,9 @@ PRIOR = 20
 ALL = "all nights"
 N_BINS = 10
 BARS = "gauc.png"
+EPOCH = dt.date(1970, 1, 1).toordinal()
+ORDER = [("started_at", "ascending"), ("user_idx", "ascending"), ("video_idx", "ascending")]
+"""Of the exposures in `Sequences`."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +84,8 @@ class Shown:
     user_id: NDArray[np.str_]
     tenth: NDArray[np.int64]
     """Of the durations of the day's exposures."""
+    pairs: Pairs
+    """The same as rates are asked for them, with the surfaces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +112,19 @@ def shown(night: Night) -> Shown:
     of_day = replace(of_day, row=trial.serving[of_day.user_idx])
     length = night.graph.duration_ms[of_day.video_idx]
     edges = np.quantile(length, np.arange(1, 10) / 10)
-    return Shown(of_day, night.user_id[of_day.user_idx], np.searchsorted(edges, length))
+    known = rates.rates_of(night.graph).surfaces
+    surface = _surfaces(tables["exposures"], known, cut)
+    columns = [column.astype(np.int64) for column in (of_day.user_idx, of_day.video_idx, surface)]
+    pairs = Pairs(*columns, np.full(len(of_day), day.toordinal() - EPOCH))
+    return Shown(of_day, night.user_id[of_day.user_idx], np.searchsorted(edges, length), pairs)
+
+
+def _surfaces(exposures: pa.Table, known: pa.Array, cut: int) -> NDArray[Any]:
+    """Numbers of the surfaces of the labelled exposures from an instant on, in the order of `Sequences`."""
+    labelled = exposures.filter(pc.not_equal(exposures["feedback"], "not_started"))
+    late = labelled.filter(pc.greater_equal(microseconds(labelled["started_at"]), cut))
+    names = pc.fill_null(late.sort_by(ORDER)["surface"], "")
+    return copied(pc.fill_null(pc.index_in(names, value_set=known), -1), np.int64)
 
 
 def with_others_future(graph: Graph, rng: np.random.Generator) -> Graph:
@@ -132,12 +154,14 @@ def fit(night: Night, trial: Trial, seed: int) -> tuple[Run, Graph]:
     return nights.fit(replace(night, graph=changed), trial, seed), changed
 
 
-def probabilities(graph: Graph, trial: Trial, run: Run, of: Exposures) -> NDArray[np.float64]:
+def probabilities(graph: Graph, trial: Trial, run: Run, of: Shown) -> NDArray[np.float64]:
     """What a fitted model says of exposures. [n_exposures]."""
     module: Any = registry.model(trial.model)
     config = module.Config.model_validate(trial.config)
     network = module.restore(graph, config, run.parameters)
-    values = logged.logits(network, graph, of, config).astype(np.float64)
+    if isinstance(network, rates.Trees):
+        return network.of_exposures(of.pairs).astype(np.float64)
+    values = logged.logits(network, graph, of.exposures, config).astype(np.float64)
     return 1 / (1 + np.exp(-values))
 
 
@@ -160,8 +184,8 @@ def measure(day: dt.date, chosen: Sequence[Trial], *, seeds: int) -> Measured:
     """All fits of one night."""
     night = nights.read(day)
     of = shown(night)
-    rates = video_rates(logged.sequences_of(night.graph).exposures, night.graph.n_videos)
-    clicks = {RATE: [rates[of.exposures.video_idx]]}
+    of_videos = video_rates(logged.sequences_of(night.graph).exposures, night.graph.n_videos)
+    clicks = {RATE: [of_videos[of.exposures.video_idx]]}
     lists: dict[str, list[Any]] = {}
     seconds: dict[str, list[float]] = {}
     for trial in chosen:
@@ -170,9 +194,7 @@ def measure(day: dt.date, chosen: Sequence[Trial], *, seeds: int) -> Measured:
             run, graph = fit(night, trial, seed)
             words = ""
             if trial.model in RANKING:
-                clicks.setdefault(trial.name, []).append(
-                    probabilities(graph, trial, run, of.exposures)
-                )
+                clicks.setdefault(trial.name, []).append(probabilities(graph, trial, run, of))
                 words += f", gauc {gauc(clicks[trial.name][-1], of):.4f}"
             if not isinstance(run.fitted, Ranker):
                 proposed = nights.filled(night, nights.candidates(night, run.fitted))
@@ -318,7 +340,7 @@ def tune(day: dt.date, model: str, *, budget: int) -> list[Trial]:
     def attempt(trial: Trial, step: str) -> tuple[Run, float]:
         run, graph = fit(night, trial, tuning.SEED)
         if model in RANKING:
-            value = gauc(probabilities(graph, trial, run, of.exposures), of)
+            value = gauc(probabilities(graph, trial, run, of), of)
         else:
             listed = night.listed(nights.filled(night, nights.candidates(night, run.fitted)))
             value = quality.recall(listed, night.case.truth)

@@ -108,7 +108,9 @@ def test_contract_covers_every_model() -> None:
     What they promise is in `test_sequence_contract.py`, `test_multi_trend.py`, `test_clip_interest.py`."""
     here = {name for name, _ in CASES.values()}
     plain = {
-        name for name, card in registry.CARDS.items() if card.family not in ("sequence", "clip", "rates")
+        name
+        for name, card in registry.CARDS.items()
+        if card.family not in ("sequence", "clip", "rates")
     }
     assert here == plain
 
