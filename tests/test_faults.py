@@ -47,7 +47,7 @@ RECIPE = f"""
 window_days = {DAYS}
 k = 10
 models = ["popularity", "video_neighbours", "multi_trend"]
-rankers = ["clip_interest"]
+rankers = ["clip_interest", "rates"]
 
 [models.multi_trend]
 dim = 8
@@ -67,6 +67,7 @@ better_than_popularity = -1.0
 """
 
 MODELS = ("popularity", "video_neighbours", "multi_trend")
+RANKERS = ("clip_interest", "rates")
 
 
 class Call(NamedTuple):
@@ -94,9 +95,9 @@ class Call(NamedTuple):
 
 def fitted(fit: str) -> list[Call]:
     return [
-        *(Call("train_model", fit, model) for model in (*MODELS, "clip_interest")),
+        *(Call("train_model", fit, model) for model in (*MODELS, *RANKERS)),
         *(Call("select_candidates", fit, model) for model in MODELS),
-        Call("rank_candidates", fit, "clip_interest"),
+        *(Call("rank_candidates", fit, model) for model in RANKERS),
         Call("blend_candidates", fit),
     ]
 
