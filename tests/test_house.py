@@ -18,6 +18,7 @@ TESTED_ELSEWHERE = {
     "cli/options": "core/test_arguments.py",
     "cli/plots": "plots/test_figures.py",
     "core/array_types": "core/test_columns.py",
+    "core/request_kinds": "events/test_consent.py",
     "errors": "core/test_arguments.py",
     "evaluation/report": "evaluation/test_gate.py",
     "evaluation/subjects": "evaluation/test_gate.py",

@@ -1,9 +1,10 @@
 """Users whose viewings may not be used as of the end of a day; an unclear request counts in the user's favour."""
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from microrec.core.days import UTC
+from microrec.core.request_kinds import SEPARATORS, SPELLINGS
 from microrec.events.parse import (
     end_of,
     first_rule,
@@ -14,8 +15,6 @@ from microrec.events.parse import (
     withdrawn_in_doubt,
     written,
 )
-
-KINDS = ("opt_out", "opt_in", "erase")
 
 
 def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
@@ -35,18 +34,18 @@ def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
         unknown_kind, bad_timestamp; null where it stands, and `withdrawn`: ids of users for whom a refused row counts
         as an opt-out.
     """
-    kind = F.lower(F.trim("kind"))
+    kind = _kind_of(F.col("kind"))
     made = instant(F.col("requested_at"), timezone)
     delivered_by = end_of(F.col("day"), timezone) - F.expr("INTERVAL 1 MICROSECOND")
     rules = [
         *read_rules("user_id"),
         ("missing_user", identifier(F.col("user_id")).isNull()),
         ("long_value", too_long("user_id")),
-        ("unknown_kind", ~F.coalesce(kind.isin(*KINDS), F.lit(False))),
+        ("unknown_kind", ~F.coalesce(kind.isin(*SPELLINGS), F.lit(False))),
         ("bad_timestamp", (kind == "opt_in") & made.isNull()),
     ]
     kinds = written("kind")
-    says_opt_in = F.forall(kinds, lambda word: word == "opt_in")
+    says_opt_in = F.forall(kinds, lambda word: _kind_of(word) == "opt_in")
     typed = delivered.select(
         "day",
         "file",
@@ -59,6 +58,15 @@ def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
     )
     withdrawn = withdrawn_in_doubt("user_id", says_opt_in, ["unknown_kind"])
     return typed.withColumn("withdrawn", withdrawn).drop("malformed")
+
+
+def _kind_of(text: Column) -> Column:
+    """The kind that a text spells; the text as it is compared where it spells none."""
+    plain = F.regexp_replace(F.lower(F.trim(text)), SEPARATORS, "_")
+    kind = plain
+    for name, spellings in SPELLINGS.items():
+        kind = F.when(plain.isin(*spellings), F.lit(name)).otherwise(kind)
+    return kind
 
 
 def suppressed_users(judged_requests: DataFrame) -> DataFrame:

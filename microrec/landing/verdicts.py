@@ -13,6 +13,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from microrec.core.days import UTC
+from microrec.core.request_kinds import SEPARATORS, SPELLINGS
 
 DISLIKE = "disliked"
 FLAGS = ("liked", "shared", "followed", "commented", DISLIKE)
@@ -346,20 +347,27 @@ def requests() -> str:
         ("unreadable_id", "unprinted(raw_user_id)"),
         ("missing_user", "user_id IS NULL"),
         ("long_value", _any(_too_long("raw_user_id"))),
-        ("unknown_kind", "NOT coalesce(kind IN ('opt_out', 'opt_in', 'erase'), false)"),
+        ("unknown_kind", f"NOT coalesce(kind IN {tuple(SPELLINGS)}, false)"),
         ("bad_timestamp", "kind = 'opt_in' AND requested_at IS NULL"),
     ]
-    says_opt_in = """(lower(trim(word, '" ')) = 'opt_in')"""
+    says_opt_in = f"""({_kind_of('''trim(word, '" ')''')} = 'opt_in')"""
     withdrawn = _withdrawn("user_id", "kind", says_opt_in, "unknown_kind")
     return f"""
 CREATE OR REPLACE TABLE judged_privacy_requests AS
 WITH typed AS (
   SELECT day, file, number, line, unread, user_id AS raw_user_id, identifier(user_id) AS user_id,
-    lower(trim(kind, ' ')) AS kind, instant(requested_at) AS requested_at
+    {_kind_of("kind")} AS kind, instant(requested_at) AS requested_at
   FROM raw_privacy_requests),
 ruled AS (SELECT *, {_first(rules)} AS own FROM typed)
 SELECT * EXCLUDE (own), own AS rule, {withdrawn} AS withdrawn FROM ruled
 """
+
+
+def _kind_of(text: str) -> str:
+    """The kind that a text spells; the text as it is compared where it spells none."""
+    plain = f"regexp_replace(lower(trim({text}, ' ')), '{SEPARATORS}', '_', 'g')"
+    cases = (f"WHEN {plain} IN {spelt} THEN '{kind}'" for kind, spelt in SPELLINGS.items())
+    return f"CASE {' '.join(cases)} ELSE {plain} END"
 
 
 def mixed_times(day: dt.date) -> str:

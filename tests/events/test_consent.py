@@ -33,9 +33,18 @@ CASES: dict[str, tuple[list[tuple[str, str | None]], tuple[str, str] | None]] = 
     "case": ([(" OPT_OUT", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
     "out-no-time": ([("opt_out", None)], ("opt_out", "2026-01-05 23:59:59.999999")),
     "in-no-time": ([("opt_out", "09:00"), ("opt_in", None)], ("opt_out", "2026-01-05 09:00:00")),
-    "unknown": ([("forget", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
-    "unknown-in": ([("forget", "09:00"), ("opt_in", "10:00")], None),
-    "unknown-no-time": ([("forget", None)], ("opt_out", "2026-01-05 23:59:59.999999")),
+    "unknown": ([("hide", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
+    "unknown-in": ([("hide", "09:00"), ("opt_in", "10:00")], None),
+    "unknown-no-time": ([("hide", None)], ("opt_out", "2026-01-05 23:59:59.999999")),
+    # Spellings that people use mean what they say.
+    "out-spelt": ([("Opt-Out", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
+    "out-spelt-in": ([("optout ", "09:00"), ("OPT IN", "10:00")], None),
+    "erase-spelt": ([("delete", "09:00"), ("opt_in", "10:00")], ("erase", "2026-01-05 09:00:00")),
+    "erase-spelt-too": (
+        [(" Forget", "09:00"), ("optin", "10:00")],
+        ("erase", "2026-01-05 09:00:00"),
+    ),
+    "deleted": ([("deleted", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
 }
 
 
@@ -69,7 +78,7 @@ def test_consent_broken_requests_are_refused_by_name(spark: SparkSession) -> Non
         {"malformed": True},
         {"user_id": None},
         {"kind": None},
-        {"kind": "forget"},
+        {"kind": "hide"},
         {"kind": "opt_in", "requested_at": "once"},
         {"kind": "opt_in", "requested_at": "9999-12-31T23:59:59-14:00"},
         {"user_id": "u" * 513},

@@ -318,7 +318,7 @@ def test_validate_refused_rows_of_every_raw_table_are_kept(
         "raw_videos": {"duration_ms": 1, "eligible": 1},
         "raw_video_features": {"video_id": "v1", "modality": "visual", "encoder_version": "1"},
         "raw_clip_features": {"video_id": "v1", "clip_no": -1, "vector": [1]},
-        "raw_privacy_requests": {"user_id": "u1", "kind": "opt-out"},
+        "raw_privacy_requests": {"user_id": "u1", "kind": "out"},
     }
     for table, row in bad.items():
         write.write_lines(landing_root, table, later(-40), [json.dumps(row)], kind="jsonl")

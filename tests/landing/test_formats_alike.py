@@ -212,7 +212,7 @@ def night_of(writer: int) -> dict[str, pa.Table]:
             "vector": vectors,
         },
         "raw_privacy_requests": {
-            "user_id": named("ü", [3, 7, 8]), "kind": ["erase", "opt_in", "forget"], "requested_at": times[:3],
+            "user_id": named("ü", [3, 7, 8]), "kind": ["erase", "opt_in", "hide"], "requested_at": times[:3],
         },
     }  # fmt: skip
     return {table: typed(table, columns) for table, columns in made.items()}

@@ -140,7 +140,10 @@ def test_misspelt_privacy_requests_count_for_the_user(spark: SparkSession, place
     delivered = readers.read_through(spark, str(place), "raw_privacy_requests", DAY)
     judged = consent.judge_requests(delivered)
     suppressed = {row.user_id: row.kind for row in consent.suppressed_users(judged).collect()}
-    assert suppressed == dict.fromkeys(["u1", "u2", "u3", "u4", "u6", "u10"], "opt_out")
+    assert suppressed == {
+        **dict.fromkeys(["u1", "u2", "u3", "u6", "u10"], "opt_out"),
+        "u4": "erase",  # delete, it says
+    }
 
 
 def test_half_characters_are_refused_and_join_no_users(spark: SparkSession, place: Path) -> None:

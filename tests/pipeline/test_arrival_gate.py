@@ -126,9 +126,7 @@ def test_require_withdrawals_in_doubt_are_told_and_hold_no_night(landing_root: s
     deliver(landing_root, MONDAY)
     doubtful = [json.dumps({"video_id": "0", "eligible": "no"})]
     write.write_lines(landing_root, "raw_videos", MONDAY, doubtful, kind="jsonl")
-    request = [
-        json.dumps({"user_id": "u1", "kind": "opt-out", "requested_at": f"{MONDAY}T09:00:00Z"})
-    ]
+    request = [json.dumps({"user_id": "u1", "kind": "out", "requested_at": f"{MONDAY}T09:00:00Z"})]
     write.write_lines(landing_root, "raw_privacy_requests", MONDAY, request, kind="jsonl")
     validate_events.main(day=MONDAY)
     warehouse = Warehouse.open()
@@ -139,7 +137,7 @@ def test_require_withdrawals_in_doubt_are_told_and_hold_no_night(landing_root: s
     ]
     assert (told["severity"], told["status"], told["observed"]) == ("warn", "fail", 2.0)
     assert (
-        "raw_privacy_requests[2026-01-05] unknown_kind: 100.00% of 1 lines (1), kind 'opt-out'"
+        "raw_privacy_requests[2026-01-05] unknown_kind: 100.00% of 1 lines (1), kind 'out'"
         in told["detail"]
     )
     assert (

@@ -1,0 +1,18 @@
+"""What a privacy request may ask for, and the spellings in which people ask for it.
+
+A spelling is compared in lower case, with blanks around it gone, and hyphens and blanks within it as underscores.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+SPELLINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "opt_out": ("opt_out", "optout"),
+        "opt_in": ("opt_in", "optin"),
+        "erase": ("erase", "erasure", "delete", "deletion", "forget"),
+    }
+)
+"""How each kind may be written."""
+SEPARATORS = "[-_ ]+"
+"""Regular expression of what stands for one underscore."""
