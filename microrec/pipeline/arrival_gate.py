@@ -15,7 +15,7 @@ from microrec.errors import LandingError
 from microrec.evaluation import arrivals, distributions, encoders, gate, refusals
 from microrec.events import catalogue, counts, hints, profile, signals
 from microrec.events.config import Config as EventsConfig
-from microrec.pipeline import arrival_figures, arrival_zones, promotion
+from microrec.pipeline import arrival_figures, arrival_zones, promotion, unmet_ids
 from microrec.pipeline.arrival_figures import FIT, STAGE
 from microrec.pipeline.night import Night
 from microrec.tables.spark import Warehouse
@@ -187,6 +187,8 @@ def _judge(
         _log_warnings(results)
         results = _results(delivery, history, [night.day], label, config) + of_encoders
     rows += [row | {"day": night.day} for row in encoders.figures(by_modality)]
+    judged = {table: lines.judged for table, lines in delivery.lines.items()}
+    rows += unmet_ids.figures(night, warehouse, judged, viewings)
     return _metrics(rows, night), gate.table(results)
 
 
