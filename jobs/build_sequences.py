@@ -10,8 +10,7 @@ import logging
 from microrec.graphs.sequences import cuts, sequences
 from microrec.graphs.similarity import measures, pearson
 from microrec.graphs.watch import nodes, watch_edges
-from microrec.models import registry
-from microrec.pipeline import event_window
+from microrec.pipeline import absence, event_window
 from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables import spark
@@ -26,7 +25,7 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
         MissingDay: the day's user graph was not built.
     """
     night = Night.open(day)
-    if not anyway and not _is_read(night):
+    if not anyway and not absence.is_read(night, "sequences"):
         write_nothing(night)
         return
     config = night.recipe.section("graphs.sequences", sequences.Config)
@@ -61,10 +60,6 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     warehouse.write(
         "metrics", measures.table(warehouse.session, figures), day=day, stage="sequences"
     )
-
-
-def _is_read(night: Night) -> bool:
-    return any("sequences" in registry.card(model).reads for model in night.config.trained)
 
 
 def write_nothing(night: Night) -> None:

@@ -7,8 +7,7 @@ Writes: exposure_counts; no rows if no model of the recipe reads them
 import logging
 
 from microrec.graphs.watch import exposure_counts, nodes
-from microrec.models import registry
-from microrec.pipeline import event_window
+from microrec.pipeline import absence, event_window
 from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables import spark
@@ -23,7 +22,7 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
         MissingDay: the day's events were not validated, or its watch graph was not built.
     """
     night = Night.open(day)
-    if not anyway and not _is_read(night):
+    if not anyway and not absence.is_read(night, "exposure_counts"):
         night.write_empty("exposure_counts")
         logger.info("exposure_counts day=%s rows=0 reason=no_model_of_the_recipe_reads_them", day)
         return
@@ -33,10 +32,6 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     watches = event_window.read_daily_watches(warehouse, day=day, days=night.config.window_days)
     rows = exposure_counts.exposure_counts(nodes.indexed(watches, users, video_nodes))
     warehouse.write("exposure_counts", rows, day=day)
-
-
-def _is_read(night: Night) -> bool:
-    return any("exposure_counts" in registry.card(model).reads for model in night.config.trained)
 
 
 if __name__ == "__main__":

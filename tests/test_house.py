@@ -19,6 +19,7 @@ TESTED_ELSEWHERE = {
     "cli/plots": "plots/test_figures.py",
     "core/array_types": "core/test_columns.py",
     "core/request_kinds": "events/test_consent.py",
+    "core/trees": "models/rates/test_rates.py",
     "errors": "core/test_arguments.py",
     "evaluation/report": "evaluation/test_gate.py",
     "evaluation/subjects": "evaluation/test_gate.py",

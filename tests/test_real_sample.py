@@ -118,8 +118,9 @@ def test_cosine_real_neighbours_equal_brute_force(night: Warehouse) -> None:
         found = rows[rows["video_idx"] == video].sort_values("rank")
         expected = np.sort(slow[slow > 1e-6])[::-1][:10]
         assert np.allclose(found["similarity"], expected, atol=1e-5)
-        ties = found[found["similarity"] > 0.999999]["neighbour_idx"].to_numpy()
-        assert (np.diff(ties) > 0).all(), "equal tags: the smaller index first"
+    # Thousands of videos share their only tag: no few of them may be everybody's neighbours.
+    in_degree = rows["neighbour_idx"].value_counts()
+    assert in_degree.max() < 10 * len(rows) / len(idx)
 
 
 @pytest.mark.parametrize("model", ["popularity", "user_neighbours", "video_neighbours"])

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import DTypeLike, NDArray
 
-from microrec.core.array_types import Instants, Int64s
+from microrec.core.array_types import Instants, Int32s, Int64s
+from microrec.errors import ContractViolation
 
 
 def column(table: pa.Table, name: str) -> NDArray[Any]:
@@ -65,3 +66,21 @@ def microseconds(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArr
 def instants(values: pa.Array | pa.ChunkedArray) -> Instants:
     """Return instants without nulls as microseconds since 1970 UTC, [n_rows]."""
     return copied(microseconds(values), np.int64)
+
+
+def indices(values: pa.Array | pa.ChunkedArray, n_nodes: int, *, table: str) -> Int32s:
+    """Return a column of node indices, [n_rows].
+
+    Args:
+        values: indices without nulls.
+        n_nodes: nodes of the day, indexed from 0.
+        table: whose column it is, for the message of the error.
+
+    Raises:
+        ContractViolation: an index lies outside the day's nodes.
+    """
+    index: Int32s = copied(values, np.int32)
+    outside = int(np.count_nonzero((index < 0) | (index >= n_nodes)))
+    if outside:
+        raise ContractViolation(f"{table}: index outside the day's {n_nodes} nodes, {outside} rows")
+    return index

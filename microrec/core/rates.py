@@ -36,15 +36,17 @@ KINDS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
 }
 """Kinds of keys: what a key is made of, and the kind whose rate stands in where a key has few viewings."""
 MEASURES = ("", "_long", "_shown", "_shown_long")
-"""What is told of each kind: rate, long rate, and the logarithms of the viewings behind them."""
+"""The features of each kind: rate, long rate, and the logarithms of the viewings behind them."""
 NAMES = tuple(
     kind + measure for kind, (_, parent) in KINDS.items() if parent for measure in MEASURES
 )
 """Names of the features, in order: of every kind but `all`, which is the same for all pairs of a day."""
 UNKNOWN = 0.5
 """The rate of all before anybody was shown anything."""
-DURATION_EDGES_MS = np.array([7, 12, 20, 30, 45, 60, 90, 120, 180, 300]) * 1_000
-"""Lower edges of the duration buckets."""
+DURATION_EDGES_MS = (
+    7_000, 12_000, 20_000, 30_000, 45_000, 60_000, 90_000, 120_000, 180_000, 300_000,
+)  # fmt: skip
+"""Lower edges of the duration buckets, ascending."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,7 @@ class Totals:
         Returns:
             By kind [n_pairs, 4]; zeros where nothing is known. A video of several tags has the sums of all of them.
         """
-        found = {}
+        sums = {}
         for kind, (parts, _) in KINDS.items():
             row, key = _keys(parts, pairs, self.videos)
             known = self.keys[kind]
@@ -123,8 +125,8 @@ class Totals:
             there[there] = known[at[there]] == key[there]
             values = self.values[kind][at[there]]
             columns = [np.bincount(row[there], part, minlength=len(pairs)) for part in values.T]
-            found[kind] = np.stack(columns, axis=1).astype(np.float64)
-        return found
+            sums[kind] = np.stack(columns, axis=1).astype(np.float64)
+        return sums
 
 
 class Book:
@@ -179,12 +181,12 @@ class Book:
             As `Totals.of`. [n_pairs, 4] by kind
         """
         days, at = np.unique(of.day, return_inverse=True)
-        found = {kind: np.zeros((len(of), 4)) for kind in KINDS}
+        sums = {kind: np.zeros((len(of), 4)) for kind in KINDS}
         for number, totals in enumerate(self.starts(days)):
             chosen = np.flatnonzero(at == number)
             for kind, values in totals.of(of.taken(chosen)).items():
-                found[kind][chosen] = values
-        return found
+                sums[kind][chosen] = values
+        return sums
 
     def _add(self, values: Sums, day: int) -> None:
         """Fade what is there, and add a day's counts."""
@@ -205,11 +207,11 @@ def duration_bucket(duration_ms: Indices) -> Int64s:
     return np.where(duration_ms > 0, bucket, -1).astype(np.int64)
 
 
-def features(found: Sums, *, prior: float) -> Float32s:
+def features(sums: Sums, *, prior: float) -> Float32s:
     """Return rates and the evidence behind them, in the order of `NAMES`.
 
     Args:
-        found: sums of the pairs. [n_pairs, 4] by kind
+        sums: of the pairs. [n_pairs, 4] by kind
         prior: viewings that the rate of the parent counts for.
 
     Returns:
@@ -218,7 +220,7 @@ def features(found: Sums, *, prior: float) -> Float32s:
     rates: dict[str, tuple[Float64s, Float64s]] = {}
     columns = []
     for kind, (_, parent) in KINDS.items():
-        shown, positive, shown_long, positive_long = found[kind].T
+        shown, positive, shown_long, positive_long = sums[kind].T
         above = (np.full(len(shown), UNKNOWN),) * 2 if parent is None else rates[parent]
         weight = 1.0 if parent is None else prior
         rates[kind] = (

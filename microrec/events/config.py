@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
+from microrec.core.rates import DURATION_EDGES_MS
+
 Milliseconds = Annotated[int, Field(ge=1)]
 
 
@@ -25,9 +27,7 @@ class Config(BaseModel):
     """Watch time that is positive whatever the length of the video."""
     skip_ms: PositiveInt = 3_000
     """A viewing shorter than this, and not completed, was skipped."""
-    duration_edges_ms: tuple[Milliseconds, ...] = (
-        7_000, 12_000, 20_000, 30_000, 45_000, 60_000, 90_000, 120_000, 180_000, 300_000,
-    )  # fmt: skip
+    duration_edges_ms: tuple[Milliseconds, ...] = DURATION_EDGES_MS
     """Lower edges of the duration buckets in which `strength` compares viewings; ascending."""
 
     @field_validator("duration_edges_ms")

@@ -1,4 +1,4 @@
-"""Models that a night goes without, as nobody ever delivered what they need.
+"""What a night goes without: models for which nobody ever delivered what they need, tables that no model reads.
 
 Absent is what no producer has: no line of the raw table in any file through the day, and no row of its table the night
 before. Vectors that have stopped arriving, or that were all refused, are a fault, and the gate judges their source.
@@ -12,6 +12,16 @@ from microrec.pipeline.night import Night
 
 RAW = {"video_features": "raw_video_features", "clip_features": "raw_clip_features"}
 """Raw table of each table that a producer need not have."""
+
+
+def is_read(night: Night, table: str) -> bool:
+    """Return whether a model that the recipe has trained reads a table.
+
+    Args:
+        night: for the recipe.
+        table: name of the table.
+    """
+    return any(table in registry.card(model).reads for model in night.config.trained)
 
 
 def absent_models(night: Night) -> Mapping[str, str]:

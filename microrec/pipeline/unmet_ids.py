@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from microrec.events import counts
+from microrec.core import days
 from microrec.pipeline.night import Night
 from microrec.tables.spark import Warehouse
 
@@ -21,9 +21,10 @@ METRIC = "unmet_ids"
 def figures(
     night: Night, warehouse: Warehouse, judged: Mapping[str, DataFrame], viewings: DataFrame
 ) -> list[dict[str, Any]]:
-    """Count the users of requests and the videos of takedowns of the night's day that no viewing has, and warn of them.
+    """Count the users of requests and the videos of takedowns of the night's day that nothing else names, and warn.
 
-    A takedown of a video that was delivered before is met, whether anybody has viewed it or not.
+    A video that was delivered on an earlier day is met, whether anybody has viewed it or not. One that is published in
+    the window, or ahead, and not eligible is a draft, no takedown; so is all of the first catalogue.
 
     Args:
         night: the day and its window.
@@ -34,40 +35,55 @@ def figures(
     Returns:
         Rows of `metrics`, stage arrivals: `value` ids of `n` are met nowhere; none where all are met.
     """
-    landed = {table: counts.landed(judged[table]) for table in (REQUESTS, VIDEOS)}
-    day = F.lit(night.day)
-    requests = judged[REQUESTS].where(landed[REQUESTS] == day)
-    takedowns = judged[VIDEOS].where((landed[VIDEOS] == day) & ~F.col("eligible"))
-    earlier = judged[VIDEOS].where(landed[VIDEOS] < day).select("video_id")
-    asked = {REQUESTS: requests.select("user_id"), VIDEOS: takedowns.select("video_id")}
+    viewed = _viewed(night, warehouse, viewings)
+    requests, videos = judged[REQUESTS], judged[VIDEOS]
+    earlier = videos.where(F.col("since") < F.lit(night.day)).select("video_id")
     rows = []
-    for table, ids in asked.items():
-        name = ids.columns[0]
-        wanted = ids.dropna().distinct()
-        if wanted.isEmpty():
-            continue
-        known = _viewed(night, warehouse, viewings).select(name)
-        known = known.unionByName(earlier) if table == VIDEOS else known
-        n, n_unmet = wanted.count(), wanted.join(known, on=name, how="left_anti").count()
-        if n_unmet:
-            what = "users of requests" if table == REQUESTS else "videos of takedowns"
-            logger.warning(
-                "%s[%s]: %d of %d %s are in no viewing of the window: does the log spell their ids otherwise?",
-                table, night.day, n_unmet, n, what,
-            )  # fmt: skip
-            row = {"day": night.day, "name": table, "metric": METRIC, "slice": "all"}
-            rows.append(row | {"value": float(n_unmet), "n": n})
+    asked = requests.where(F.col("day") == F.lit(night.day)).select("user_id")
+    rows += _unmet(night, REQUESTS, "users of requests", asked, viewed.select("user_id"))
+    if not earlier.isEmpty():
+        known = viewed.select("video_id").unionByName(earlier)
+        rows += _unmet(night, VIDEOS, "videos of takedowns", _takedowns(night, videos), known)
     return rows
+
+
+def _takedowns(night: Night, videos: DataFrame) -> DataFrame:
+    """Ids of videos that rows of the night's day withdraw, in doubt too."""
+    first = days.end(night.day - dt.timedelta(days=night.config.window_days), night.config.timezone)
+    of_day = videos.where(F.col("since") == F.lit(night.day))
+    is_draft = F.coalesce(F.col("published_at") >= F.lit(first), F.lit(False))
+    stated = of_day.where(~F.col("eligible") & ~is_draft).select("video_id")
+    return stated.unionByName(of_day.select(F.explode("withdrawn").alias("video_id")))
+
+
+def _unmet(
+    night: Night, table: str, words: str, asked: DataFrame, known: DataFrame
+) -> list[dict[str, Any]]:
+    """The row of a table, if an id that is asked about is not known."""
+    (name,) = asked.columns
+    wanted = asked.dropna().distinct()
+    if wanted.isEmpty():
+        return []
+    met = wanted.join(known.distinct().withColumn("met", F.lit(True)), on=name, how="left")
+    n, n_met = met.agg(F.count("*"), F.count("met")).head() or (0, 0)
+    if n_met == n:
+        return []
+    logger.warning(
+        "%s[%s]: %d of %d %s are in no viewing of the window: does the log spell their ids otherwise?",
+        table, night.day, n - n_met, n, words,
+    )  # fmt: skip
+    row = {"day": night.day, "name": table, "metric": METRIC, "slice": "all"}
+    return [row | {"value": float(n - n_met), "n": n}]
 
 
 def _viewed(night: Night, warehouse: Warehouse, viewings: DataFrame) -> DataFrame:
     """user_id and video_id of the window's viewings, those of withdrawn users too."""
     names = ["user_id", "video_id"]
-    last = night.day - dt.timedelta(days=night.config.window_days)
+    before = night.day - dt.timedelta(days=night.config.window_days)
     of_days = [
         tuple(dt.date.fromisoformat(str(part[name])) for name in ("day", "arrived_on"))
         for part in night.warehouse.partitions("events")
     ]
-    window = {(on, arrived) for on, arrived in of_days if on > last and arrived <= night.day}
+    window = {(on, arrived) for on, arrived in of_days if on > before and arrived <= night.day}
     earlier = warehouse.read_arrivals("events", window).select(names)
     return earlier.unionByName(viewings.select(names))

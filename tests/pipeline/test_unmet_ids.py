@@ -35,7 +35,8 @@ def test_unmet_ids_of_requests_and_takedowns_are_counted(
     """Met are who was viewed tonight, on an earlier night or by somebody who has left; and videos that were there."""
     ready = {"duration_ms": 10_000, "eligible": 1}
     videos = [{"video_id": video} | ready for video in ("v1", "v2", "v3")]
-    deliver(place, "raw_videos", later(-9), *videos)
+    videos.append({"video_id": "v0", "eligible": 0})
+    deliver(place, "raw_videos", later(-1), *videos)
     deliver(place, "raw_interactions", later(-1), viewing("u1", "v1", later(-1)))
     deliver(place, "raw_privacy_requests", later(-1), {"user_id": "u1", "kind": "opt_out"})
     validate_events.main(day=later(-1))
@@ -45,12 +46,14 @@ def test_unmet_ids_of_requests_and_takedowns_are_counted(
     asked = [{"user_id": user, "kind": "erase"} for user in ("u1", "u2", "U2", "u9", "u9")]
     deliver(place, "raw_privacy_requests", MONDAY, *asked)
     gone = [{"video_id": video, "eligible": 0} for video in ("v2", "v3", "V3")]
-    deliver(place, "raw_videos", MONDAY, *gone)
+    doubtful = {"video_id": "V2", "eligible": "no"}
+    draft = {"video_id": "v4", "eligible": 0, "published_at": f"{later(3)}T10:00:00Z"}
+    deliver(place, "raw_videos", MONDAY, *gone, doubtful, draft)
     with caplog.at_level("WARNING"):
         validate_events.main(day=MONDAY)
-    assert unmet(MONDAY) == {"raw_privacy_requests": (2.0, 4), "raw_videos": (1.0, 3)}
+    assert unmet(MONDAY) == {"raw_privacy_requests": (2.0, 4), "raw_videos": (2.0, 4)}
     assert (
         f"raw_privacy_requests[{MONDAY}]: 2 of 4 users of requests are in no viewing of the window"
         in caplog.text
     )
-    assert f"raw_videos[{MONDAY}]: 1 of 3 videos of takedowns are in no viewing" in caplog.text
+    assert f"raw_videos[{MONDAY}]: 2 of 4 videos of takedowns are in no viewing" in caplog.text

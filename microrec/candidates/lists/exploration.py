@@ -117,9 +117,8 @@ def chances(
     n_allowed = allowed.sum(axis=1, keepdims=True)
     even = allowed / np.maximum(n_allowed, 1)
     liked = np.where(allowed, np.maximum(affinity, 0.0), 0.0).astype(np.float64)
-    liked = (
-        liked / liked.max(axis=1, initial=np.finfo(np.float64).tiny, keepdims=True)
-    ) ** sharpness
+    greatest = liked.max(axis=1, initial=np.finfo(np.float64).tiny, keepdims=True)
+    liked = (liked / greatest) ** sharpness
     total = liked.sum(axis=1, keepdims=True)
     by_affinity = np.divide(liked, total, out=np.zeros(even.shape), where=total > 0)
     size = uniform_share * even + (1.0 - uniform_share) * by_affinity

@@ -38,6 +38,7 @@ from microrec.core.columns import column
 from microrec.core.fits import splits_of
 from microrec.core.knowledge import Knowledge, age_days, positive_viewers
 from microrec.core.pairs import pack
+from microrec.core.trees import REPRODUCIBLE
 from microrec.errors import MicrorecError
 
 Matrix = Float32s
@@ -307,10 +308,7 @@ def fit(
         "min_data_in_leaf": config.least_in_leaf,
         "lambda_l2": config.l2,
         "monotone_constraints": rising,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": 1,
-        "verbosity": -1,
+        **REPRODUCIBLE,
     }
     values = np.concatenate([night.values for night in nights])
     data = lightgbm.Dataset(values, outcomes.astype(np.int8), feature_name=features)

@@ -277,7 +277,7 @@ def _search(vectors: DataFrame, n_vectors: int, config: Config) -> DataFrame:
     """Find the nearest vectors of one large space, approximately."""
     of_all = cells.SAMPLED * cells.n_cells(n_vectors) / n_vectors
     sample = vectors.where(sampled(F.col("idx"), of_all)).select("idx", "vector").toArrow()
-    _, matrix = _matrix(sample)
+    _, matrix = _matrix(sample.sort_by("idx"))
     space_cells = cells.find_cells(
         matrix, n_rows=n_vectors, n_probes=config.n_probes, seed=config.seed
     )
@@ -317,8 +317,8 @@ class Similarity:
 
     def pack(self, rows: pa.Table) -> Any:
         """Return the vectors of a block, one row per idx with its vector and salt, at length 1: [n, n_dims]."""
-        salt = rows.sort_by("idx")["salt"].to_numpy()
-        return cosine.block(*_matrix(rows), salt)
+        rows = rows.sort_by("idx")
+        return cosine.block(*_matrix(rows), rows["salt"].to_numpy())
 
     def index(self, packed: Any) -> Any:
         """Return the block itself: it needs no index."""
@@ -385,8 +385,7 @@ def _tied(lists: DataFrame, salted: DataFrame) -> DataFrame:
 
 
 def _matrix(rows: pa.Table) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Indices, ascending, and the vectors [n, n_dims]."""
-    rows = rows.sort_by("idx")
+    """Indices [n] and vectors [n, n_dims], in the order of the rows."""
     return rows["idx"].to_numpy(), _flat(rows["vector"], rows.num_rows)
 
 

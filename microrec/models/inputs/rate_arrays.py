@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from microrec.core.array_types import Indices, Int64s
-from microrec.core.columns import codes, copied
+from microrec.core.columns import codes, copied, indices
 from microrec.core.fits import FINAL, TRIAL, splits_of
 from microrec.core.pairs import pack, starts
 from microrec.core.rates import Counts, Shown, VideoFacts, duration_bucket
-from microrec.errors import ContractViolation
 
 TABLES = ("exposure_counts", "videos")
 """The tables `build` reads, besides `video_nodes`."""
@@ -86,8 +85,8 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> RateInpu
     shown_on = copied(rows["shown_on"].cast(pa.int32()), np.int64)
     surfaces, surface = codes(rows["surface"])
     counts = Counts(
-        user_idx=_within(rows["user_idx"], n_users),
-        video_idx=_within(rows["video_idx"], nodes.num_rows),
+        user_idx=_index(rows, "user_idx", n_users),
+        video_idx=_index(rows, "video_idx", nodes.num_rows),
         surface=surface,
         day=shown_on,
         n_shown=copied(rows["n_shown"], np.int64),
@@ -112,11 +111,5 @@ def _facts(nodes: pa.Table, videos: pa.Table) -> VideoFacts:
     )
 
 
-def _within(column: pa.ChunkedArray, n: int) -> Int64s:
-    index = copied(column, np.int64)
-    outside = int(np.count_nonzero((index < 0) | (index >= n)))
-    if outside:
-        raise ContractViolation(
-            f"exposure_counts: index outside the day's {n} nodes, {outside} rows"
-        )
-    return index
+def _index(rows: pa.Table, name: str, n_nodes: int) -> Int64s:
+    return indices(rows[name], n_nodes, table="exposure_counts").astype(np.int64)

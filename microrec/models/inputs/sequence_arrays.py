@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from microrec.core.array_types import Bools, Float32s, Instants, Int32s
-from microrec.core.columns import instants, microseconds
+from microrec.core.columns import indices, instants, microseconds
 from microrec.core.fits import FINAL, TRIAL, splits_of
 from microrec.core.pairs import pack, starts
 from microrec.core.rows import Rows
@@ -185,8 +185,8 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
     key = _key(every, cut_at, user_idx)
     exposures = Exposures(
         row=_rows_of(key, _key(every, of_cut, shown["user_idx"].to_numpy()), "exposures"),
-        user_idx=_within(shown["user_idx"], n_users, "exposures"),
-        video_idx=_within(shown["video_idx"], n_videos, "exposures"),
+        user_idx=indices(shown["user_idx"], n_users, table="exposures"),
+        video_idx=indices(shown["video_idx"], n_videos, table="exposures"),
         at=instants(shown["started_at"]),
         label=np.array(pc.equal(shown["feedback"], "positive").to_numpy(zero_copy_only=False)),
     )
@@ -196,7 +196,7 @@ def build(tables: Mapping[str, pa.Table], *, fit: str, n_users: int) -> Sequence
     )
     return Sequences(
         cut_at=cut_at,
-        user_idx=_within(rows["user_idx"], n_users, "sequences"),
+        user_idx=indices(rows["user_idx"], n_users, table="sequences"),
         history=_steps(rows["history"], n_videos),
         future=_steps(rows["future"], n_videos),
         serving=_rows_of(key, _key(every, np.full(n_users, cut), everyone), "users"),
@@ -229,15 +229,7 @@ def _steps(lists: pa.ChunkedArray, n_videos: int) -> Steps:
         weight = np.array(pc.struct_field(flat, "weight").to_numpy(), dtype=np.float32)
     return Steps(
         indptr=starts(lengths),
-        video_idx=_within(pc.struct_field(flat, "video_idx"), n_videos, "sequences"),
+        video_idx=indices(pc.struct_field(flat, "video_idx"), n_videos, table="sequences"),
         at=instants(pc.struct_field(flat, "at")),
         weight=weight,
     )
-
-
-def _within(column: pa.Array | pa.ChunkedArray, n: int, table: str) -> Int32s:
-    index = np.array(column.to_numpy(), dtype=np.int32)
-    outside = int(np.count_nonzero((index < 0) | (index >= n)))
-    if outside:
-        raise ContractViolation(f"{table}: index outside the day's {n} nodes, {outside} rows")
-    return index

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from microrec.core.array_types import Bools, Float32s, Indices
 from microrec.core.fitted import Ranker, Trained
 from microrec.core.rates import NAMES, Book, Shown, Totals, features
+from microrec.core.trees import REPRODUCIBLE
 from microrec.errors import MicrorecError
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.inputs.rate_arrays import RateInputs
@@ -114,13 +115,13 @@ class Trees:
             In (0, 1), [n_pairs].
         """
         pairs = self.inputs.serving(user_idx, video_idx)
-        found = np.zeros(len(pairs), dtype=np.float32)
+        chances = np.zeros(len(pairs), dtype=np.float32)
         for start in range(0, len(pairs), SCORED_AT_ONCE):
-            block = slice(start, start + SCORED_AT_ONCE)
-            some = pairs.taken(block)
-            rates = features(self.today.of(some), prior=self.config.prior)
-            found[block] = self.chances(_with_length(self.graph, some, rates))
-        return found
+            places = slice(start, start + SCORED_AT_ONCE)
+            block = pairs.taken(places)
+            rates = features(self.today.of(block), prior=self.config.prior)
+            chances[places] = self.chances(_with_length(self.graph, block, rates))
+        return chances
 
 
 def rates_of(graph: Graph) -> RateInputs:
@@ -227,10 +228,7 @@ def _grow(
         "bagging_fraction": config.share_of_rows,
         "bagging_freq": 1,
         "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": 1,
-        "verbosity": -1,
+        **REPRODUCIBLE,
     }
     data = lightgbm.Dataset(values, label.astype(np.int8), feature_name=[*NAMES, LENGTH])
     return lightgbm.train(options, data, num_boost_round=n_trees)

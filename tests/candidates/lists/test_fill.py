@@ -186,6 +186,10 @@ def test_fill_newcomers_take_places_and_others_move_down(
 ) -> None:
     shaping = world["shaping"]
     new, config = set(shaping.discovery.new.tolist()), shaping.discovery.exploration
+    near = np.zeros((world["n_users"], world["videos"].num_rows), np.float32)
+    near[:, shaping.discovery.new] = np.maximum(
+        shaping.discovery.user @ shaping.discovery.video.T, 0
+    )
     plain = by_user(world, lists(world, replace(shaping, discovery=None)))
     shaped = by_user(world, lists(world))
     for before, mine, may in zip(plain, shaped, allowed(world), strict=True):
@@ -194,6 +198,9 @@ def test_fill_newcomers_take_places_and_others_move_down(
         others = [row for row in mine if row["source"] != fill.EXPLORED]
         n = min(config.places, world["k"], len((new & may) - there))
         assert {row["video_idx"] for row in explored} <= (new & may) - there
+        assert explored == sorted(
+            explored, key=lambda row: -near[row["user_idx"], row["video_idx"]]
+        )
         assert [row["rank"] for row in explored] == [
             min((nth + 1) * config.every, len(mine) - n + 1 + nth) for nth in range(n)
         ]
