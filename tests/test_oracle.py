@@ -189,6 +189,20 @@ def test_oracle_learned_varied_and_explored_lists_agree(
     assert not any(found.n_unlike.values())
 
 
+def test_lists_show_the_words_of_a_models_card_and_those_of_other_rows(
+    warehouse: arrow.Warehouse,
+) -> None:
+    published = warehouse.read("recommendations", day=DAY)
+    shown = published.group_by(["source", "reason"]).aggregate([])
+    assert {row["source"]: row["reason"] for row in shown.to_pylist()}.items() >= {
+        ("content", "similar to videos you watched"),
+        ("multi_trend", "fits what you have been watching lately"),
+        ("ranked_by_multi_trend", "picked for you"),
+        ("exploration", "new, among its first viewers"),
+    }
+    assert len(set(shown["source"].to_pylist())) == shown.num_rows
+
+
 @pytest.mark.spark
 def test_oracle_lists_in_parts_and_by_spark_are_equal(
     warehouse: arrow.Warehouse, monkeypatch: pytest.MonkeyPatch

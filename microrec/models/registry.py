@@ -65,6 +65,20 @@ class Card:
     chosen: tuple[str, ...] = ()
     """Settings that are chosen on the validation day: the report names their values, and the final fit takes those of
     its trial."""
+    reason: str = ""
+    """Why a video that the model proposes is in a list, in words a product can show; they name no other user. A model
+    that proposes nothing has none."""
+
+    def __post_init__(self) -> None:
+        """Refuse a card without the words that lists show.
+
+        Raises:
+            RecipeError: the model proposes videos and has no reason, or proposes none and has one.
+        """
+        if self.proposes and not self.reason:
+            raise RecipeError(f"model {self.name!r} proposes videos: its card needs a reason")
+        if self.reason and not self.proposes:
+            raise RecipeError(f"model {self.name!r} proposes no video: its card has a reason")
 
     @property
     def from_trial(self) -> tuple[str, ...]:
@@ -103,6 +117,7 @@ _OURS = (
         trains_in_epochs=False,
         status="default",
         paper="Pazzani and Billsus 2007, Content-based recommendation systems",
+        reason="similar to videos you watched",
     ),
     Card(
         name="din",
@@ -134,6 +149,7 @@ _OURS = (
         chosen=("history_decay",),
         status="default",
         paper="Steck 2019, Embarrassingly shallow autoencoders for sparse data",
+        reason="goes with the videos you watched, taken together",
     ),
     Card(
         name="lightgcn",
@@ -144,6 +160,7 @@ _OURS = (
         trains_in_epochs=True,
         status="baseline",
         paper="He et al. 2020, LightGCN: simplifying and powering graph convolution network for recommendation",
+        reason="picked for you",
     ),
     Card(
         name="mmgcn",
@@ -155,6 +172,7 @@ _OURS = (
         status="baseline",
         paper="Wei et al. 2019, MMGCN: Multi-modal graph convolution network for personalized recommendation of "
         "micro-video",
+        reason="picked for you",
     ),
     Card(
         name="multi_trend",
@@ -165,6 +183,7 @@ _OURS = (
         trains_in_epochs=True,
         status="optional",
         paper="Lu et al. 2021, Multi-trends enhanced dynamic micro-video recommendation",
+        reason="fits what you have been watching lately",
     ),
     Card(
         name="popularity",
@@ -175,6 +194,7 @@ _OURS = (
         trains_in_epochs=False,
         status="default",
         paper="none: the floor that every other model is held against",
+        reason="popular with everyone",
     ),
     Card(
         name="preference_gcn",
@@ -185,6 +205,7 @@ _OURS = (
         trains_in_epochs=True,
         status="default",
         paper="Lei et al. 2023, Learning the user's deeper preferences for multi-modal recommendation systems",
+        reason="fits your taste",
     ),
     Card(
         name="rates",
@@ -208,6 +229,7 @@ _OURS = (
         status="optional",
         paper="Paudel et al. 2017, Updatable, accurate, diverse, and scalable recommendations for interactive "
         "applications",
+        reason="watched by viewers of your videos",
     ),
     Card(
         name="sasrec",
@@ -218,6 +240,7 @@ _OURS = (
         trains_in_epochs=True,
         status="optional",
         paper="Kang and McAuley 2018, Self-attentive sequential recommendation",
+        reason="goes on from what you watched last",
     ),
     Card(
         name="user_neighbours",
@@ -229,6 +252,7 @@ _OURS = (
         chosen=("history_decay",),
         status="default",
         paper="Herlocker et al. 1999, An algorithmic framework for performing collaborative filtering",
+        reason="liked by viewers with a taste like yours",
     ),
     Card(
         name="video_neighbours",
@@ -240,6 +264,7 @@ _OURS = (
         chosen=("history_decay",),
         status="default",
         paper="Sarwar et al. 2001, Item-based collaborative filtering recommendation algorithms",
+        reason="often watched together with your videos",
     ),
 )
 CARDS: Mapping[str, Card] = MappingProxyType({card.name: card for card in _OURS})

@@ -16,6 +16,7 @@ from microrec.candidates.ranking import closed_form
 from microrec.core import fitted
 from microrec.core.array_types import Floats, Indices, Int64s
 from microrec.evaluation.report import BEST_SOURCE, CLOSED_FORM, LEARNED
+from microrec.models import registry
 from microrec.pipeline import fusing
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
@@ -154,7 +155,8 @@ class ListMaker:
     def _shaping(self) -> fill.Shaping:
         """The fit's weights, the recipe's variety and exploration."""
         section = self.night.recipe.section
-        plain = fill.Shaping(fusing.weights(self.night))
+        reasons = {name: card.reason for name, card in registry.cards().items() if card.reason}
+        plain = fill.Shaping(fusing.weights(self.night), reasons=reasons)
         varied = section("candidates.diversity", diversity.Config)
         explored = section("candidates.exploration", exploration.Config)
         return replace(

@@ -82,6 +82,15 @@ def test_card_cites_the_paper_of_its_module(card: registry.Card) -> None:
         assert author.casefold() in page
 
 
+@pytest.mark.parametrize(("kind", "reason"), [("retrieval", ""), ("both", ""), ("ranking", "new")])
+def test_card_without_the_words_of_its_lists_is_refused(
+    kind: str, reason: str, install: Callable[..., None]
+) -> None:
+    install(kind=kind, reason=reason)
+    with pytest.raises(RecipeError, match=r"'newest' proposes .*: its card (needs|has) a reason"):
+        registry.cards()
+
+
 def test_default_models_are_those_of_the_recipe() -> None:
     production = recipe.Recipe.load(HOME / "microrec.toml").night.models
     assert sorted(production) == [card.name for card in CARDS if card.status == "default"]

@@ -25,6 +25,7 @@ CARD = Card(
     trains_in_epochs={trains_in_epochs!r},
     status="optional",
     paper="none",
+    reason={reason!r},
 )
 '''
 MODEL = '''"""Offers everybody what was watched last."""
@@ -70,7 +71,7 @@ def install(
         point: its entry point.
         changed: facts of the card that are not those of the module.
     """
-    facts = {"kind": "retrieval", "trains_in_epochs": False, **changed}
+    facts = {"kind": "retrieval", "trains_in_epochs": False, "reason": "just watched", **changed}
     files = {
         "newest/__init__.py": "",
         "newest/cards.py": CARD.format(**facts),

@@ -8,7 +8,7 @@ picks K of a longer top and keeps all of that; explored videos then take some pl
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ from microrec.errors import MicrorecError
 EXPLORED = "exploration"
 """Source of a video that is shown so that something is learned of it."""
 EXPLORED_REASON = "new, among its first viewers"
+OTHER_REASON = "picked for you"
+"""Reason for a source that comes with none: a ranker's order of all candidates."""
 TIE = 1e-12
 """Share of a learned chance taken off per rank, so that the order of equal chances stands. As float32,
 in which scores are published and compared for variety, equal chances stay equal."""
@@ -68,6 +70,8 @@ class Shaping:
     """`candidates` rows of `hybrid`, in place of the closed form's order."""
     variety: Variety | None = None
     discovery: Discovery | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why a video of a source is in a list, by source; `OTHER_REASON` for one that is not named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,12 +133,13 @@ def select(
     """
     sources = {name: closed_form.ranked(rows) for name, rows in candidates.items()}
     learned = None if shaping.learned is None else closed_form.ranked(shaping.learned)
-    names = [*sorted(sources), *RUNGS, EXPLORED]
+    reasons = {name: shaping.reasons.get(name, OTHER_REASON) for name in sorted(sources)}
+    reasons = {**reasons, **{rung: REASONS[rung] for rung in RUNGS}, EXPLORED: EXPLORED_REASON}
     places = -ladder.positions(known.n_videos).astype(np.float64)  # [n_videos]
     rungs = len(sources) + ladder.rungs(known.n_videos)  # [n_videos]
     k = min(k, known.n_videos)  # a rectangle of lists would be wide and empty beyond the catalogue
     depth = min(shaping.variety.diversity.pool * k, known.n_videos) if shaping.variety else k
-    parts = [_rows(np.empty(0, dtype=np.int64), _nothing(), names)]
+    parts = [_rows(np.empty(0, dtype=np.int64), _nothing(), reasons)]
     for block in blocks(
         np.unique(users), n_videos=known.n_videos, block_cells=shaping.weights.block_cells
     ):
@@ -162,9 +167,9 @@ def select(
             lists = _varied(lists, k=k, variety=shaping.variety)
         if shaping.discovery:
             lists = _discovered(
-                lists, block, known=known, discovery=shaping.discovery, source=len(names) - 1
+                lists, block, known=known, discovery=shaping.discovery, source=len(reasons) - 1
             )
-        parts.append(_rows(block, lists, names))
+        parts.append(_rows(block, lists, reasons))
     return pa.concat_tables(parts)
 
 
@@ -265,8 +270,8 @@ def _discovered(
     )
 
 
-def _rows(users: Indices, lists: _Lists, names: list[str]) -> pa.Table:
-    """Arrow rows from the lists of users; `came` is a position in `names`."""
+def _rows(users: Indices, lists: _Lists, reasons: Mapping[str, str]) -> pa.Table:
+    """Arrow rows from the lists of users; `came` is a position in `reasons`, which are by source or rung."""
     row, place = np.nonzero(lists.video >= 0)
     came = pa.array(lists.came[row, place].astype(np.int64))
     rank = lists.rank[row, place].astype(np.int32)
@@ -275,19 +280,12 @@ def _rows(users: Indices, lists: _Lists, names: list[str]) -> pa.Table:
         "rank": (place + 1).astype(np.int32),
         "video_idx": lists.video[row, place].astype(np.int32),
         "score": lists.score[row, place].astype(np.float32),
-        "source": pa.array(names, pa.string()).take(came),
-        "reason": pa.array(list(map(reason, names)), pa.string()).take(came),
+        "source": pa.array(list(reasons), pa.string()).take(came),
+        "reason": pa.array(list(reasons.values()), pa.string()).take(came),
         "source_rank": pa.array(rank, mask=rank == 0),
         "propensity": lists.propensity[row, place].astype(np.float64),
     }
     return pa.table(typed)
-
-
-def reason(source: str) -> str:
-    """Return why a video of a source, a rung or the exploration is in the list, in words a product can show."""
-    return (
-        EXPLORED_REASON if source == EXPLORED else REASONS.get(source) or closed_form.reason(source)
-    )
 
 
 def _nothing() -> _Lists:

@@ -21,22 +21,6 @@ from microrec.core.columns import column
 
 Share = Annotated[float, Field(ge=0)]
 
-REASONS = {
-    "popularity": "popular with everyone",
-    "content": "similar to videos you watched",
-    "user_neighbours": "liked by viewers with a taste like yours",
-    "video_neighbours": "often watched together with your videos",
-    "ease": "goes with the videos you watched, taken together",
-    "rp3beta": "watched by viewers of your videos",
-    "preference_gcn": "fits your taste",
-    "multi_trend": "fits what you have been watching lately",
-    "sasrec": "goes on from what you watched last",
-}
-"""Why a video of a source is in the list, in words a product can show; they name no other user."""
-
-OTHER_REASON = "picked for you"
-"""Reason for a source without words of its own."""
-
 
 class Weight(BaseModel):
     """Weight of a source for users with much and with no history."""
@@ -277,8 +261,3 @@ def fuse(
         strongest[rows, videos] = position
         best[rows, videos] = ranks[stronger]
     return Fused(points=points, strongest=strongest, rank=best)
-
-
-def reason(source: str) -> str:
-    """Return why a video of a source is in the list, in words a product can show."""
-    return REASONS.get(source, OTHER_REASON)

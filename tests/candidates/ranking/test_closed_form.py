@@ -72,10 +72,8 @@ def test_blend_warm_user_is_led_by_neighbours_and_cold_by_popularity() -> None:
     assert fused.points.argmax(axis=1).tolist() == [0, 2]
 
 
-def test_blend_unknown_source_has_the_weight_and_reason_of_others() -> None:
+def test_blend_unknown_source_has_the_weight_of_others() -> None:
     assert CONFIG.weight("zebra", users=np.array([3]), history=np.array([0])) == CONFIG.other.cold
-    assert closed_form.reason("zebra") == closed_form.OTHER_REASON
-    assert closed_form.reason("content") != closed_form.OTHER_REASON
 
 
 def test_blend_source_without_weight_is_named_only_if_alone() -> None:
