@@ -2,11 +2,11 @@
 
 Reads: candidates of fit trial, users, video_nodes, watch_edges, suppressed_users, gate_results (fit arrivals) and
 metrics (stages events and modality_graph) of the day; the release, the metrics (stage evaluation) and the number of
-video_features of the day before; modality_edges where the recipe asks for variety.
-Writes: metrics (stage evaluation) and gate_results (fit trial) of the day; then, if a gate of severity
-hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned
-blend that is shown to be worse than the closed form gives way to it, and a blend that is worse than its best source
-to that source.
+video_features of the day before; metrics (stages evaluation and gains) of the nights before; modality_edges where the
+recipe asks for variety.
+Writes: metrics (stages evaluation and gains) and gate_results (fit trial) of the day; then, if a gate of severity
+hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned blend that is
+shown to be worse than the closed form gives way to it, and a blend that is worse than its best source to that source.
 """
 
 from functools import partial
@@ -19,6 +19,7 @@ from microrec.pipeline import (
     absence,
     arrival_figures,
     fit_tables,
+    gains,
     graph_figures,
     last_release,
     new_videos,
@@ -53,12 +54,14 @@ def main(day: job.Day) -> None:
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
     figures += new_videos.price(night, lists[report.BLEND], right, gain=gain)
     night.write("metrics", report.table(figures), stage="evaluation")
+    clusters = gains.by_cluster(night, tables, {**candidates, **lists}, right)
+    night.write("metrics", report.table(clusters), stage=gains.STAGE)
     blend = by_idx(lists[report.BLEND], users=users, known=tables.knowledge, k=night.config.k)
     absent = absence.absent_models(night)
     values_before = last_release.metric_values(night, asks.metric)
     judged += [
         *gate.check(blend, config=asks),
-        gate.better_than_popularity(figures, config=asks),
+        *gains.judged(night, clusters, figures, source_value=yardstick.source_value),
         *gate.of_sources(candidates, figures, values_before, absent=absent, config=asks),
         *gate.guardrails(figures, churn=churn, config=asks),
         *gate.hubs(graph_figures.crowding(night), config=asks),

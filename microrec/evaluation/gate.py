@@ -44,7 +44,12 @@ class Config(BaseModel):
     identical_top10: Share = 0.5
     """Greatest share of users with the same first ten videos (warns)."""
     better_than_popularity: float = 0.0
-    """The interval of the blend's gain in `metric` over popularity lies above this."""
+    """The interval of the blend's gain in `metric` over popularity lies above this, of the last nights together."""
+    pooled_nights: PositiveInt = 28
+    """Nights that count together, tonight among them; 1: tonight alone."""
+    gain_lost: Share = 0.05
+    """Share of the best source's `metric` that the gain over popularity may lose against the nights released before,
+    beside their own ups and downs."""
     metric: str = "ndcg@20"
     """Figure of merit of all comparisons."""
     worse_than_source: Share = 0.05
@@ -60,6 +65,8 @@ class Config(BaseModel):
     lower end of its interval counts."""
     source_kept: Share = 0.5
     """Least share of its `metric` of the day before that a source's upper end reaches."""
+    refit_alike: Share = 0.2
+    """Least share of the first 20 videos of a source's trial that its final fit has among its first 20."""
     coverage_kept: Share = 0.5
     """Least share of the champion's coverage@20 (warns)."""
     gini_rise: Share = 0.1
@@ -140,10 +147,12 @@ ARRIVALS = (
 JUDGEMENTS = (
     "cold_recall",
     "better_than_popularity",
+    "gain_kept",
     "champion",
     "collapsed_sources",
     "dead_sources",
     "risen_sources",
+    "refit_alike",
     "users_covered",
     "k_filled",
     *ARRIVALS,
@@ -324,33 +333,6 @@ def _counted(subject: Lists, checks: Sequence[Check]) -> list[float | None]:
             for rule in checks
         ]
     return [None if row is None else row[0] for row in rows]
-
-
-def better_than_popularity(figures: Sequence[Figure], *, config: Config) -> Result:
-    """Judge whether the paired interval of the blend's gain over popularity lies above the threshold.
-
-    Args:
-        figures: metrics of the trial.
-        config: threshold and metric.
-
-    Returns:
-        A result that holds; it fails where the gain was not measured.
-    """
-    gate = "better_than_popularity"
-    threshold = config.better_than_popularity
-    words = f"{DIFFERENCE} of {config.metric}"
-    for figure in figures:
-        if (figure.name, figure.metric, figure.slice) == (DIFFERENCE, config.metric, "all"):
-            if figure.low is None or figure.high is None:
-                continue
-            status = "pass" if figure.low > threshold else "fail"
-            detail = (
-                f"{words}: {figure.value:.5f} [{figure.low:.5f}, {figure.high:.5f}] over {figure.n}"
-                f" users, lower end above {threshold:g} asked"
-            )
-            return Result(gate, "hold", status, figure.low, threshold, detail)
-    detail = f"{words}: not measured, so nothing shows that the blend is better"
-    return Result(gate, "hold", "fail", None, threshold, detail)
 
 
 def learned_not_worse(gain: Sequence[Figure]) -> Result:

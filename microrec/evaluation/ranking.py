@@ -149,13 +149,11 @@ def gain(
     """
     if not len(truth.users):
         return []
-    ranked = {name: matrix(rows, truth, k=max(config.ks)) for name, rows in lists.items()}
-    _, metrics, values = per_user(ranked, truth, config.ks)
-    difference = (values[:, 0] - values[:, 1])[:, [metrics.index(metric)]]
+    difference = differences(lists, truth, metric, config=config)
     figures = []
     name = "-minus-".join(lists)
     for part, members in _slices(truth):
-        members_gain = difference[members]
+        members_gain = difference[members, None]
         if len(members_gain):
             (low,), (high,) = interval(
                 members_gain, resamples=config.resamples, generator=generator
@@ -171,6 +169,26 @@ def gain(
             )
             figures.append(Figure(*fields))
     return figures
+
+
+def differences(
+    lists: Mapping[str, pa.Table], truth: Truth, metric: str, *, config: Config
+) -> Float64s:
+    """Return by how much one metric of every user differs between two lists.
+
+    Args:
+        lists: two of them by name, one row per (user, rank); the second is subtracted from the first.
+        truth: what is right.
+        metric: such as ndcg@20.
+        config: cuts.
+
+    Returns:
+        [n_evaluated], in the order of `truth.users`.
+    """
+    ranked = {name: matrix(rows, truth, k=max(config.ks)) for name, rows in lists.items()}
+    _, metrics, values = per_user(ranked, truth, config.ks)
+    difference: Float64s = (values[:, 0] - values[:, 1])[:, metrics.index(metric)]
+    return difference
 
 
 def _slices(truth: Truth) -> list[tuple[str, Bools]]:

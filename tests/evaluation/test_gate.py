@@ -12,7 +12,7 @@ from scipy import sparse
 
 from microrec.errors import GateHeld
 from microrec.evaluation import gate
-from microrec.evaluation.report import DIFFERENCE, Figure
+from microrec.evaluation.report import Figure
 from microrec.evaluation.subjects import by_id, by_idx, fallback
 
 DAY = dt.date(2026, 1, 10)
@@ -229,24 +229,6 @@ def test_subjects_by_idx_and_fallback_use_the_same_checks() -> None:
     assert {one.gate for one in found if one.status == "fail"} == {"fallback_ineligible"}
 
 
-@pytest.mark.parametrize(
-    ("low", "status"), [(0.001, "pass"), (0.0, "fail"), (-0.001, "fail"), (None, "fail")]
-)
-def test_better_than_popularity_needs_the_whole_interval(low: float | None, status: str) -> None:
-    figures = [
-        Figure("blend", "ndcg@20", "all", 0.4, 9, 0.3, 0.5),
-        Figure(DIFFERENCE, "ndcg@20", "history=0", 0.4, 9, 0.3, 0.5),
-        Figure(DIFFERENCE, "ndcg@20", "all", 0.1, 9, low, 0.2),
-    ]
-    found = gate.better_than_popularity(figures, config=gate.Config())
-    assert (found.status, found.severity) == (status, "hold")
-
-
-def test_better_than_popularity_without_popularity_fails() -> None:
-    found = gate.better_than_popularity([], config=gate.Config())
-    assert (found.status, found.observed) == ("fail", None)
-
-
 LEARNED = gate.LEARNED_NOT_WORSE
 OF_FEW = [
     Figure("learned-minus-closed_form", "ndcg@20", "history=0", 0, 9, *ends)
@@ -294,7 +276,7 @@ def test_learned_is_trusted_only_where_judged_and_passed() -> None:
 
 def test_gate_rows_have_the_types_of_the_contract() -> None:
     others = [
-        gate.better_than_popularity([], config=gate.Config()),
+        gate.Result("not_measured", "hold", "fail", None, 0.0, ""),
         gate.learned_not_worse([gain(0, 1)]),
     ]
     table = gate.table([*judged(CLEAN), *others])
