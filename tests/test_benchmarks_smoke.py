@@ -23,7 +23,6 @@ from pydantic import BaseModel
 from microrec.candidates.ranking import learned_blend as hybrid_candidates
 from microrec.candidates.retrieval import exact
 from microrec.config import recipe
-from microrec.config.recipe import night as recipe_night
 from microrec.config.settings import settings
 from microrec.core.fitted import Embeddings, Trained
 from microrec.errors import GateHeld, RecipeError
@@ -490,7 +489,7 @@ def test_nights_smallest_size_run(planted: Path, monkeypatch: pytest.MonkeyPatch
     assert nights.build([LAST, BEFORE], land=lambda: None)
     out = planted / "a"
     monkeypatch.setattr(nights, "SELECTED", LAST)
-    models = [*recipe_night().models, nights.BLEND]
+    models = [*recipe.current().night.models, nights.BLEND]
     nights.run(asked(out, "--models", ",".join(models), "--seeds", "1"), DAYS, DAYS[0])
     assert (out / nights.BARS).is_file() == (out / nights.LINES).is_file()
     found = told(out)

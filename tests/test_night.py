@@ -166,7 +166,7 @@ def test_ranking_model_orders_candidates_of_all_sources(
     fit: str, model: str, world: dict[str, Any]
 ) -> None:
     """Each user's list against the network, asked for that user alone."""
-    warehouse, night = Warehouse.open(), recipe.night()
+    warehouse, night = Warehouse.open(), recipe.current().night
     found = warehouse.read("candidates", day=LAST, fit=fit, source=f"ranked_by_{model}").to_pandas()
     lists = pd.concat(
         warehouse.read("candidates", day=LAST, fit=fit, source=source).to_pandas()

@@ -437,7 +437,9 @@ def remade(
         frame = change(rows.to_pandas().sort_values(["user_idx", "rank"], ignore_index=True))
         spoiled = pa.Table.from_pandas(frame, rows.schema, preserve_index=False)
         warehouse.write("candidates", spoiled, **where)
-        for model in recipe.night().rankers if source in recipe.night().models else []:
+        for model in (
+            recipe.current().night.rankers if source in recipe.current().night.models else []
+        ):
             call("rank_candidates", DAY, fit="final", model=model)
         call("blend_candidates", DAY, fit="final")
         call("select_recommendations", DAY)

@@ -48,7 +48,7 @@ def kuairand(
     from microrec.config import recipe
     from microrec.landing.importers import kuairand as importer
 
-    importer.import_files(source, str(landing), recipe.night().timezone)
+    importer.import_files(source, str(landing), recipe.current().night.timezone)
 
 
 @imports.command()

@@ -144,12 +144,13 @@ def watch(
     warehouse = Warehouse.open(root)
     partitions = warehouse.partitions("users")
     every = reader.every(root)
-    night = recipe.night()
+    current = recipe.current()
+    night = current.night
     findings = health.findings(
         every,
         {dt.date.fromisoformat(str(partition["day"])) for partition in partitions},
         now=at,
-        config=recipe.section("release.watch", health.Config),
+        config=current.section("release.watch", health.Config),
         timezone=night.timezone,
     )
     findings += landing_files.unread(
@@ -183,10 +184,11 @@ def prune(
     from microrec.tables.arrow import Warehouse
 
     hide_table_logs()
+    current = recipe.current()
     pruned = retention.prune(
         Warehouse.open(root),
-        recipe.section("retention", retention.Config),
-        today=days.of(dt.datetime.now(dt.UTC), recipe.night().timezone),
+        current.section("retention", retention.Config),
+        today=days.of(dt.datetime.now(dt.UTC), current.night.timezone),
         dry_run=dry_run,
     )
     rows = [{"table": table, "partitions": n, "dry_run": dry_run} for table, n in pruned.items()]

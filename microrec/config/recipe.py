@@ -232,21 +232,3 @@ def parsed() -> Recipe:
         RecipeError: the file is missing or is not TOML.
     """
     return Recipe.parse(settings().recipe, settings().models)
-
-
-def section(name: str, config: type[ConfigT]) -> ConfigT:
-    """Resolve one component's `Config` from the current recipe, see `Recipe.section`.
-
-    Args:
-        name: of the section.
-        config: class of the values.
-
-    Returns:
-        The validated values.
-    """
-    return current().section(name, config)
-
-
-def night() -> NightConfig:
-    """Return the section `night` of the current recipe, see `Recipe.night`."""
-    return current().night

@@ -267,7 +267,7 @@ def _verified_files(
 
 
 def _limits() -> Limits:
-    return recipe.section("landing", Limits)
+    return recipe.current().section("landing", Limits)
 
 
 def _of_kind(files: Iterable[File], kind: str) -> list[File]:

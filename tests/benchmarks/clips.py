@@ -396,7 +396,7 @@ def rerank(days: Sequence[dt.date], trial: Trial) -> list[Row]:
     lists: list[dict[str, Any]] = []
     name = recipe.ranked_by(SUBJECT)
     for day in days:
-        night, asks = nights.read(day), recipe.night()
+        night, asks = nights.read(day), recipe.current().night
         sources = {
             model: nights.candidates(night, nights.fit(night, nights.released(model), 0).fitted)
             for model in asks.models
@@ -409,7 +409,7 @@ def rerank(days: Sequence[dt.date], trial: Trial) -> list[Row]:
             **sources,
             name: candidate_union.by_score(users, videos, said, k=asks.k * asks.overfetch),
         }
-        base = recipe.section("candidates.blend", nights.blend.Config)
+        base = recipe.current().section("candidates.blend", nights.blend.Config)
         ranked = {"blend": [night.listed(nights.blended(night, sources))]}
         for weight in WEIGHTS:
             given = {name: {"warm": weight, "cold": weight}}
@@ -505,7 +505,7 @@ def measure_segments(of: Segments, chosen: Sequence[Trial], *, seeds: int) -> Me
 
 def tune(day: dt.date, *, budget: int) -> list[Trial]:
     """Configurations of the clip model on a night before the measured ones: log loss of its clips."""
-    base = recipe.section(f"models.{SUBJECT}", clip_interest.Config)
+    base = recipe.current().section(f"models.{SUBJECT}", clip_interest.Config)
     if not budget:
         return [nights.released(SUBJECT)]
     graph, final = read(day, "trial"), read(day, "final")

@@ -266,7 +266,7 @@ def measured(worlds: Sequence[World], repeats: int) -> dict[int, list[Figures]]:
 
 def night(world: World) -> Figures:
     """Seconds of the two steps, and what they read."""
-    warehouse, days = spark.Warehouse.open(), recipe.night().window_days
+    warehouse, days = spark.Warehouse.open(), recipe.current().night.window_days
     plan_began = time.perf_counter()
     events = warehouse.arrivals("events", day=world.night, days=days)
     committed = warehouse.arrivals_made_with("daily_watches", day=world.night, days=days)

@@ -74,12 +74,12 @@ class Evening:
     @property
     def shaping(self) -> fill.Shaping:
         """The closed form."""
-        return fill.Shaping(recipe.section("candidates.blend", closed_form.Config))
+        return fill.Shaping(recipe.current().section("candidates.blend", closed_form.Config))
 
     def select(self, shaping: fill.Shaping) -> pa.Table:
         """The lists the night would publish."""
         given = {"known": self.night.case.known, "ladder": self.night.ladder}
-        k = recipe.night().k
+        k = recipe.current().night.k
         return fill.select(self.lists, users=self.night.asked, **given, k=k, shaping=shaping)
 
     def examples(
@@ -89,12 +89,12 @@ class Evening:
         pairs, liked = self.pairs, self.liked
         if users is not None:
             pairs, liked = _of(pairs, users[pairs.user]), liked[users[pairs.user]]
-        rng = np.random.default_rng([recipe.night().seed, self.night.day.toordinal()])
+        rng = np.random.default_rng([recipe.current().night.seed, self.night.day.toordinal()])
         return learned_blend.examples(pairs, liked, config=config, rng=rng)
 
     def order(self, trees: Any, pairs: learned_blend.Pairs | None = None) -> pa.Table:
         """The learned order."""
-        night = recipe.night()
+        night = recipe.current().night
         return learned_blend.order(trees, pairs or self.pairs, k=night.k * night.overfetch)
 
 
@@ -113,7 +113,7 @@ def read(day: dt.date, models: Sequence[str]) -> Evening:
     facts = learned_blend.facts(
         edges, videos, known=night.case.known, fit="trial", until=fits.horizon(day, "trial")
     )
-    closed = recipe.section("candidates.blend", closed_form.Config)
+    closed = recipe.current().section("candidates.blend", closed_form.Config)
     pairs, right = learned_blend.pairs(lists, facts=facts, closed=closed), night.case.truth
     logger.info("%s: %d pairs proposed", day, len(pairs.user))
     liked = learned_blend.liked(pairs, right.users[right.row], right.video)
@@ -124,7 +124,7 @@ def measure(
     evening: Evening, before: Sequence[Evening], models: Sequence[str]
 ) -> tuple[dict[str, pa.Table], Any]:
     """The lists of one night by name, and the trees of its blend (None: too few nights before)."""
-    config = recipe.section("candidates.hybrid", learned_blend.Config)
+    config = recipe.current().section("candidates.hybrid", learned_blend.Config)
     lists = {name: nights.filled(evening.night, rows) for name, rows in evening.lists.items()}
     lists[CLOSED] = evening.select(evening.shaping)
     trees = None
@@ -140,7 +140,7 @@ def measure(
 
 def same_day(evening: Evening, models: Sequence[str]) -> pa.Table | None:
     """Each half of the users in the order that the other half teaches; None where it teaches too little."""
-    config = recipe.section("candidates.hybrid", learned_blend.Config)
+    config = recipe.current().section("candidates.hybrid", learned_blend.Config)
     config = config.model_copy(update={"least_nights": 1})
     rng = np.random.default_rng(0)
     half = rng.random(evening.night.graph.n_users) < 0.5
@@ -175,7 +175,7 @@ def prices(
     for places in PLACES:
         explored = exploration.Config(places=places)
         new = exploration.newcomers(likers, viewers, known.eligible, config=explored)
-        rng = np.random.default_rng([recipe.night().seed, day.toordinal(), *b"exploration"])
+        rng = np.random.default_rng([recipe.current().night.seed, day.toordinal(), *b"exploration"])
         order = rng.permutation(np.flatnonzero(new))
         uniforms = rng.random(known.positives.shape[0])
         vectors = profiles.user, profiles.video[order]
@@ -249,7 +249,7 @@ def weights(evening: Evening, trees: Any) -> pa.Table:
         name: rows.filter(pc.is_in(rows["user_idx"], value_set=drawn))
         for name, rows in evening.lists.items()
     }
-    closed = recipe.section("candidates.blend", closed_form.Config)
+    closed = recipe.current().section("candidates.blend", closed_form.Config)
     some = learned_blend.pairs(lists, facts=evening.facts, closed=closed)
     history = evening.night.case.known.history
     return learned_blend.weights(

@@ -158,7 +158,7 @@ def _claim(warehouse: Path) -> None:
     Raises:
         RecipeError: the warehouse was filled with another recipe.
     """
-    whole, night = recipe.current().values, recipe.night()
+    whole, night = recipe.current().values, recipe.current().night
     said = {name: whole.get(name, {}) for name in ("events", "graphs")}
     said["night"] = {"window_days": night.window_days, "lateness_days": night.lateness_days}
     note = warehouse / RECIPE
@@ -178,7 +178,7 @@ def read(day: dt.date) -> Night:
         edges, videos, n_users=users.num_rows, fit="trial", until=fits.horizon(day, "trial")
     )
     right = truth.truth(edges, videos)
-    steps = recipe.section("candidates.ladder", ladder.Config)
+    steps = recipe.current().section("candidates.ladder", ladder.Config)
     rungs = ladder.rungs(
         edges, videos, known=known, fit="trial", until=fits.horizon(day, "trial"), config=steps
     )
@@ -195,28 +195,28 @@ def read(day: dt.date) -> Night:
 
 def released(model: str) -> Trial:
     """The recipe's configuration of a model."""
-    config = recipe.section(f"models.{model}", registry.model(model).Config)
+    config = recipe.current().section(f"models.{model}", registry.model(model).Config)
     return Trial(model, model, tuning.as_json(config), chosen=True)
 
 
 def fit(night: Night, trial: Trial, seed: int) -> Run:
     """The trial fit of a night; with seed 0 that of the night itself."""
-    root = registry.seed(recipe.night().seed + seed, day=night.day, model=trial.model)
+    root = registry.seed(recipe.current().night.seed + seed, day=night.day, model=trial.model)
     rng = np.random.default_rng(root)
     return tuning.fit(registry.model(trial.model), night.graph, trial.config, rng)
 
 
 def candidates(night: Night, fitted: Any) -> pa.Table:
     """What a fitted model proposes."""
-    asks = recipe.night()
+    asks = recipe.current().night
     given = {"users": night.asked, "known": night.case.known, "k": asks.k * asks.overfetch}
-    config = recipe.section("candidates.retrieval", exact.Config)
+    config = recipe.current().section("candidates.retrieval", exact.Config)
     return exact.best(fitted, **given, config=config)
 
 
 def blended(night: Night, sources: Mapping[str, pa.Table]) -> pa.Table:
     """The lists the night would publish of these candidates."""
-    return select(night, sources, recipe.section("candidates.blend", closed_form.Config))
+    return select(night, sources, recipe.current().section("candidates.blend", closed_form.Config))
 
 
 def filled(night: Night, proposed: pa.Table) -> pa.Table:
@@ -225,7 +225,7 @@ def filled(night: Night, proposed: pa.Table) -> pa.Table:
 
 
 def select(night: Night, sources: Mapping[str, pa.Table], config: closed_form.Config) -> pa.Table:
-    given = {"known": night.case.known, "ladder": night.ladder, "k": recipe.night().k}
+    given = {"known": night.case.known, "ladder": night.ladder, "k": recipe.current().night.k}
     return fill.select(sources, users=night.asked, **given, shaping=fill.Shaping(config))
 
 
@@ -251,7 +251,9 @@ def measure(day: dt.date, chosen: Sequence[Trial], asked: argparse.Namespace) ->
         asked: the options.
     """
     night = read(day)
-    sources = {name: released(name) for name in recipe.night().models if BLEND in asked.models}
+    sources = {
+        name: released(name) for name in recipe.current().night.models if BLEND in asked.models
+    }
     todo = {_key(one): one for one in (*sources.values(), *chosen)}
     proposals = {key: propose(night, one, seeds=asked.seeds) for key, one in todo.items()}
     lists = {one.name: proposals[_key(one)].candidates for one in chosen}
@@ -350,7 +352,10 @@ def tune(day: dt.date, model: str, *, budget: int) -> list[Trial]:
     """Every configuration tried on a night before the measured ones, the best one marked."""
     if budget == 0:
         return [released(model)]
-    night, base = read(day), recipe.section(f"models.{model}", registry.model(model).Config)
+    night, base = (
+        read(day),
+        recipe.current().section(f"models.{model}", registry.model(model).Config),
+    )
 
     def attempt(trial: Trial, step: str) -> tuple[Run, float]:
         run = fit(night, trial, tuning.SEED)

@@ -99,7 +99,9 @@ def pairs_of(
     if not places:
         facts = replace(facts, video=np.zeros_like(facts.video))
     return learned_blend.pairs(
-        sources, facts=facts, closed=recipe.section("candidates.blend", closed_form.Config)
+        sources,
+        facts=facts,
+        closed=recipe.current().section("candidates.blend", closed_form.Config),
     )
 
 
@@ -107,7 +109,7 @@ def taught(
     world: World, trials: Sequence[Trial], *, seed: int, most: int
 ) -> list[learned_blend.Examples]:
     """What the folds of a world teach."""
-    config, results = recipe.section("candidates.hybrid", learned_blend.Config), []
+    config, results = recipe.current().section("candidates.hybrid", learned_blend.Config), []
     for number in range(FOLDS):
         rng = np.random.default_rng([seed, number])
         inner = fold(world, rng, most=most)
@@ -120,7 +122,7 @@ def taught(
 
 def by_other_users(pairs: learned_blend.Pairs, on: Case, *, seed: int) -> pa.Table:
     """The learned order of each part of the users, as the other parts teach it."""
-    config = recipe.section("candidates.hybrid", learned_blend.Config)
+    config = recipe.current().section("candidates.hybrid", learned_blend.Config)
     rng = np.random.default_rng(seed)
     part = rng.integers(PARTS, size=len(on.known.history))[pairs.user]
     right = learned_blend.liked(pairs, on.truth.users[on.truth.row], on.truth.video)
@@ -147,7 +149,7 @@ def ordered(pairs: learned_blend.Pairs, examples: Sequence[learned_blend.Example
     Raises:
         SystemExit: they are too few.
     """
-    config = recipe.section("candidates.hybrid", learned_blend.Config)
+    config = recipe.current().section("candidates.hybrid", learned_blend.Config)
     booster = learned_blend.fit(examples, pairs.sources, config=config)
     if booster is None:
         raise SystemExit("too few examples to learn from")

@@ -335,7 +335,10 @@ def tune(day: dt.date, model: str, *, budget: int) -> list[Trial]:
     if budget == 0:
         return [nights.released(model)]
     night = nights.read(day)
-    of, base = shown(night), recipe.section(f"models.{model}", registry.model(model).Config)
+    of, base = (
+        shown(night),
+        recipe.current().section(f"models.{model}", registry.model(model).Config),
+    )
 
     def attempt(trial: Trial, step: str) -> tuple[Run, float]:
         run, graph = fit(night, trial, tuning.SEED)

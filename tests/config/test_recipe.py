@@ -30,7 +30,7 @@ def test_recipe_models_are_those_requested(
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
     monkeypatch.setenv("MICROREC_MODELS", asked)
     settings.cache_clear()
-    night = recipe.night()
+    night = recipe.current().night
     assert (night.models, night.rankers) == (models, rankers)
 
 
@@ -40,7 +40,7 @@ def test_recipe_unknown_key_is_refused(place: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MICROREC_MODELS", '["ease", "lightgcn"]')
     settings.cache_clear()
     with pytest.raises(RecipeError, match=r"MICROREC_MODELS: \['lightgcn'\] not among"):
-        recipe.night()
+        _ = recipe.current().night
 
 
 def test_night_unknown_time_zone_is_refused_by_key_with_names_that_are_near(

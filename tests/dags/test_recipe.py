@@ -18,7 +18,7 @@ def test_models_of_the_dags_are_those_of_the_jobs(
     for rankers in ("", 'rankers = ["din", "multi_trend"]\n'):
         path.write_text(f'[night]\nmodels = ["popularity", "multi_trend"]\n{rankers}')
         settings.cache_clear()
-        night = recipe.night()
+        night = recipe.current().night
         assert dag_recipe.models() == night.models
         assert dag_recipe.rankers() == night.rankers
         assert dag_recipe.trained() == night.trained

@@ -4,7 +4,7 @@ import datetime as dt
 import importlib
 from typing import Any
 
-from microrec.config.recipe import night as recipe_night
+from microrec.config import recipe
 
 BEFORE_MODELS = (
     "validate_events",
@@ -43,7 +43,7 @@ def run_night(day: dt.date) -> None:
 
 
 def fit_and_select(day: dt.date, fit: str) -> None:
-    night = recipe_night()
+    night = recipe.current().night
     jobs = {
         "train_model": night.trained,
         "select_candidates": night.models,
