@@ -36,8 +36,11 @@ from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import (
     clips,
+    exposures,
+    factorization,
     graphs,
     hybrid,
+    kuairand,
     measure,
     nights,
     quality,
@@ -686,6 +689,171 @@ def test_click_floor_is_the_smoothed_share_of_positives() -> None:
     mean, prior = 0.5, trends.PRIOR
     wanted = [(2 + prior * mean) / (3 + prior), mean, prior * mean / (1 + prior)]
     assert trends.video_rates(before, 3) == pytest.approx(wanted)
+
+
+KUAIRAND_DAY = dt.date(2022, 5, 4)
+"""Last of the five days of `kuairand_files`."""
+
+
+def kuairand_files(folder: Path) -> Path:
+    """Five days of the public form, 60 users; where a video is shown decides whether it is watched long."""
+    rng = np.random.default_rng(4)
+    videos = np.arange(30)
+    names = ["is_like", "is_follow", "is_comment", "is_forward", "is_hate"]
+    for back in range(5):
+        day = KUAIRAND_DAY - dt.timedelta(days=back)
+        midnight = int(dt.datetime.combine(day, dt.time(), dt.UTC).timestamp() * 1000)
+        user, video = np.repeat(np.arange(60), 6), rng.integers(30, size=360)
+        tab = rng.integers(2, size=360)
+        liked = (tab == 1) ^ (rng.random(360) < 0.1)
+        log = pd.DataFrame({"user_id": user, "video_id": video, "tab": tab, "long_view": liked * 1})
+        log["time_ms"] = midnight + 1000 * np.sort(rng.integers(80_000, size=360))
+        log["play_time_ms"], log["duration_ms"] = np.where(liked, 20_000, 4_000), 30_000
+        log[names] = 0
+        log.to_csv(folder / f"log_standard_{day:%Y%m%d}.csv.gz", index=False)
+    catalogue = {
+        "video_id": videos,
+        "author_id": videos % 4,
+        "video_duration": 30_000.0,
+        "tag": "1,2",
+    }
+    pd.DataFrame(catalogue).to_csv(folder / "video_features_basic_pure.csv.gz", index=False)
+    user, pos = np.repeat(np.arange(60), 8), np.tile(np.arange(8), 60)
+    past = pd.DataFrame({"user_id": user, "pos": pos, "video_id": rng.integers(30, size=480)})
+    past["long_view"] = rng.integers(2, size=480)
+    past.to_parquet(folder / kuairand.PAST)
+    return folder
+
+
+def test_exposures_smallest_size_run(tmp_path: Path) -> None:
+    """Models that know where a video is shown gain by it; a count of videos knows nothing of that."""
+    data, out = kuairand_files(tmp_path), tmp_path / "out"
+    command = ["--data", str(data), "--through", str(KUAIRAND_DAY), "--nights", "1", "--seeds", "1"]
+    models = ["popularity", "fm", "dnn", "rates"]
+    exposures.main([*command, "--models", ",".join(models), "--budget", "2", "--out", str(out)])
+    rows = json.loads((out / "results.json").read_text())
+    found = {(one["benchmark"], one["name"], one["metric"], one["split"]): one for one in rows}
+    for task in exposures.TASKS:
+        for model in (*models, exposures.ORACLE):
+            one = found[task.name, model, "mean", exposures.NEXT_DAY]
+            assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
+        for model in ("fm", "rates"):
+            gain = found[
+                f"{task.name}: paired differences",
+                f"{model} - popularity",
+                "mean",
+                exposures.NEXT_DAY,
+            ]
+            assert gain["low"] > 0.02, "surfaces are planted"
+        assert found[task.name, exposures.ORACLE, "gauc", exposures.NEXT_DAY]["value"] == 1
+        assert found[task.name, "fm", "gauc", exposures.NEXT_DAY] | {"split": ""} == (
+            found[task.name, "fm", "gauc", exposures.ONE_LIST] | {"split": ""}
+        ), "one night is one list"
+    tried = json.loads((out / "tuning.json").read_text())
+    counts = Counter((one["name"], one["chosen"]) for one in tried)
+    assert counts["positive: fm", True] == counts["positive: fm", False] == 1
+    again = ["--models", "fm", "--tuned", str(out / "tuning.json"), "--out", str(tmp_path / "b")]
+    exposures.main([*command, *again])
+    for split in (exposures.NEXT_DAY, exposures.ONE_LIST):
+        later = told(tmp_path / "b")["fm", "mean", split]["value"]
+        assert later == told(out)["fm", "mean", split]["value"]
+
+
+def test_exposure_figures_equal_a_count_by_hand() -> None:
+    """Lists with 2 of 4 positive and a tie, 1 of 2, none of 2, the last of 6 (beyond the cut), 2 of 2."""
+    label = np.array([1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1], dtype=bool)
+    scores = np.array([0.9, 0.5, 0.1, 0.5, 0.7, 0.2, 0.3, 0.4, 6, 5, 4, 3, 2, 1.0, 8, 9])
+    group = np.array([7] * 4 + [3] * 2 + [5] * 2 + [9] * 6 + [11] * 2)
+    second, third = 1 / math.log2(3), 1 / math.log2(4)
+    first = (1 + (second + third) / 2) / (1 + second)
+    aucs = {7: (1 + 1 + 0.5 + 1) / 4, 3: 0.0, 9: 0.0}
+    assert exposures.ndcgs(scores, label, group) == pytest.approx([second, 0, first, 0, 1])
+    sums = exposures.list_sums(scores, label, group)
+    assert sums[:, 1].tolist() == [1, 0, 2, 1, 0], "a list without both labels has no AUC"
+    gauc = (1 * aucs[3] + 2 * aucs[7] + 1 * aucs[9]) / 4
+    ndcg = (second + 0 + first + 0 + 1) / 5
+    found = exposures.figures(sums.sum(axis=0))
+    assert found == pytest.approx([gauc, ndcg, (gauc + ndcg) / 2])
+
+
+def test_exposure_lists_are_of_a_day_or_of_all_days() -> None:
+    label, scores = np.array([True, False, True, False]), np.array([1, 2, 4, 0.5])
+    nobody = np.zeros(4, np.int64)
+    of = kuairand.Labelled(np.full(4, 6), nobody, nobody, np.array([1, 1, 2, 2]), nobody, label)
+    by_day = exposures.user_sums(scores, of, by_day=True)
+    assert by_day == pytest.approx(np.array([[1, 2, 1 + 1 / math.log2(3), 2]]))
+    assert exposures.user_sums(scores, of, by_day=False)[0, :2] == pytest.approx([2 * 0.75, 2])
+
+
+def test_exposure_differences_name_each_pair_once() -> None:
+    names = ["rates", "popularity", "fm", "oracle"]
+    wanted = {("rates", "popularity"), ("fm", "popularity"), ("rates", "fm")}
+    assert set(exposures.differences(names)) == wanted
+    assert len(exposures.differences(names)) == 3
+
+
+def test_kuairand_labels_and_lengths_equal_the_lines(tmp_path: Path) -> None:
+    """Doubles count once, a missing length is the catalogue's, what never played has no feedback."""
+    folder = kuairand_files(tmp_path)
+    path = folder / f"log_standard_{KUAIRAND_DAY:%Y%m%d}.csv.gz"
+    log = pd.read_csv(path).iloc[[0] * 7].reset_index(drop=True)
+    log["user_id"] = [0, 0, 1, 2, 3, 4, 5]
+    log["play_time_ms"] = [5_000, 5_000, 0, 0, 28_600, 28_400, 28_600]
+    log["duration_ms"] = [30_000, 30_000, 30_000, 30_000, 0, 30_000, 30_000]
+    log["is_like"], log["is_hate"] = [0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1]
+    log["long_view"] = [1, 1, 0, 0, 0, 0, 0]
+    log.to_csv(path, index=False)
+    world = kuairand.read(folder)
+    number = KUAIRAND_DAY.toordinal() - kuairand.EPOCH
+    found = {}
+    for label, rows in world.labelled.items():
+        of_day = rows.taken(rows.day == number)
+        assert len(of_day) == len(np.unique(of_day.user_idx)), "a double counts once"
+        found[label] = dict(zip(of_day.user_idx.tolist(), of_day.label.tolist(), strict=True))
+    assert found[kuairand.LONG_VIEW] == {0: True} | dict.fromkeys(range(1, 6), False)
+    # 18 seconds are a long watch; 1 never played and has no label, 5 disliked it.
+    assert found[kuairand.POSITIVE] == {0: False, 2: True, 3: True, 4: True, 5: False}
+    with pytest.raises(ValueError, match="no label 'positive'"):
+        world.rows(kuairand.POSITIVE, with_past=True)
+
+
+def test_kuairand_graph_excludes_the_held_out_day(tmp_path: Path) -> None:
+    """Counts, histories and examples are of the days before; the past counts and is no example."""
+    world = kuairand.read(kuairand_files(tmp_path))
+    rows = world.rows(kuairand.LONG_VIEW, with_past=True)
+    number = KUAIRAND_DAY.toordinal() - kuairand.EPOCH
+    graph = kuairand.graph(world, rows, KUAIRAND_DAY, example_days=7)
+    counts, sequences_ = graph.rates.counts, graph.sequences
+    assert counts.day.max() == graph.rates.validated_on == number - 1
+    assert counts.n_shown.sum() == (rows.day < number).sum()
+    assert counts.n_positive.sum() == rows.label[rows.day < number].sum()
+    assert counts.n_shown[counts.surface < 0].sum() == len(world.past) == 480
+    assert len(sequences_.exposures) == (rows.day < number).sum() - 480
+    assert sequences_.exposures.at.max() < number * kuairand.DAY_US
+    cuts = np.repeat(sequences_.cut_at, np.diff(sequences_.history.indptr))
+    assert (sequences_.history.at < cuts).all()
+    assert (sequences_.exposures.at >= sequences_.cut_at[sequences_.exposures.row]).all()
+    user = 5
+    liked = rows.label & (rows.user_idx == user) & (rows.day < number)
+    mine = sequences_.serving[user]
+    steps = slice(*sequences_.history.indptr[mine : mine + 2])
+    assert sequences_.history.video_idx[steps].tolist() == rows.video_idx[liked][-100:].tolist()
+
+
+def test_machine_equals_the_sum_over_pairs_of_fields() -> None:
+    machine = factorization.Machine(7, 3, factorization.torch.Generator().manual_seed(0))
+    ids = np.array([[1, 2, 3, 4, 0], [2, 2, 5, 6, 1]])
+    machine.seen[1:6] = 1
+    with factorization.torch.no_grad():
+        machine.rows.normal_(generator=factorization.torch.Generator().manual_seed(1))
+        machine.bias.fill_(0.5)
+        found = machine(factorization.torch.from_numpy(ids)).numpy()
+    rows = machine.rows.detach().numpy().copy()
+    rows[[0, 6]] = 0  # never seen
+    for one, value in zip(ids, found, strict=True):
+        taken = rows[one]
+        pairs = sum(float(taken[a, :3] @ taken[b, :3]) for a in range(5) for b in range(a))
+        assert value == pytest.approx(0.5 + taken[:, 3].sum() + pairs, abs=1e-4)
 
 
 def test_larger_world_copies_users_with_other_videos(tmp_path: Path) -> None:

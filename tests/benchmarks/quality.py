@@ -283,19 +283,33 @@ def interval(
     Returns:
         Lower and upper ends, [n_columns] each.
     """
-    users, place = np.unique(who, return_inverse=True)
-    n, chunk = len(users), max(1, CELLS // len(users))
+    _, place = np.unique(who, return_inverse=True)
     of_user = sparse.csr_matrix((np.ones(len(who)), (place, np.arange(len(who)))))
-    sums, n_rows = of_user @ values, np.bincount(place)
-    means = []
+    sums = np.column_stack([of_user @ values, np.bincount(place)])
+    drawn = resampled(sums, generator=generator)
+    low, high = np.percentile(drawn[:, :-1] / drawn[:, -1:], [2.5, 97.5], axis=0)
+    return low, high
+
+
+def resampled(sums: NDArray[np.float64], *, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Totals of each column over users who are drawn with replacement, once for each resample.
+
+    Args:
+        sums: of each user. [n_users, n_columns]
+        generator: source of the draws.
+
+    Returns:
+        [RESAMPLES, n_columns]
+    """
+    n, chunk = len(sums), max(1, CELLS // len(sums))
+    totals = []
     for start in range(0, RESAMPLES, chunk):
         size = min(chunk, RESAMPLES - start)
         drawn = generator.integers(0, n, size=(size, n))
         flat = drawn + n * np.arange(size)[:, None]
         times = np.bincount(flat.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
-        means.append(times @ sums / (times @ n_rows)[:, None])
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
-    return low, high
+        totals.append(times @ sums)
+    return np.concatenate(totals)
 
 
 def _per_user(seeds: Sequence[Listed], right: Truth) -> NDArray[np.float64]:

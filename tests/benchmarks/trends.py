@@ -158,9 +158,13 @@ def probabilities(graph: Graph, trial: Trial, run: Run, of: Shown) -> NDArray[np
     """What a fitted model says of exposures. [n_exposures]."""
     module: Any = registry.model(trial.model)
     config = module.Config.model_validate(trial.config)
-    network = module.restore(graph, config, run.parameters)
-    if isinstance(network, rates.Trees):
-        return network.of_exposures(of.pairs).astype(np.float64)
+    return chances(module.restore(graph, config, run.parameters), graph, config, of)
+
+
+def chances(network: Any, graph: Graph, config: Any, of: Shown) -> NDArray[np.float64]:
+    """What a network says of exposures, or what scores pairs of a user and a video on a surface. [n_exposures]."""
+    if hasattr(network, "of_exposures"):
+        return np.asarray(network.of_exposures(of.pairs), dtype=np.float64)
     values = logged.logits(network, graph, of.exposures, config).astype(np.float64)
     return 1 / (1 + np.exp(-values))
 
