@@ -15,9 +15,10 @@ import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
 
 from microrec.core.array_types import Float64s, Indices
-from microrec.core.fitted import NeighbourLists
+from microrec.core.fitted import NeighbourLists, Trained
 from microrec.core.histories import places_of
 from microrec.models.inputs.graph_arrays import EarlyStopping, Edges, Graph
+from microrec.models.neighbours.activity import ordinary_viewings
 from microrec.models.neighbours.nearest import BLOCK_CELLS
 
 DECAYS = (0.85, 0.7, 0.5, 0.3)
@@ -73,6 +74,27 @@ def choose(
     is_better = gain.mean() > ERRORS * gain.std(ddof=1) / np.sqrt(len(gain))
     figures = {str(decay): round(float(of_users.mean()), 6) for decay, of_users in quality.items()}
     return {"history_decay": best if is_better else 1.0, "ndcg_by_decay": figures}
+
+
+def fit_viewings(graph: Graph, config: Any, similar: Callable[[Any], NeighbourLists]) -> Trained:
+    """Fit a model whose lists are made of the viewings of the users below the activity cap, and choose its decay.
+
+    Args:
+        graph: of the fit.
+        config: of the model, with its activity cap and its decay, if it has one.
+        similar: makes the neighbour lists of the binary viewings. [n_users, n_videos]
+
+    Returns:
+        The lists of the graph, and what was left out and chosen.
+    """
+
+    def lists_of(before: Graph) -> NeighbourLists:
+        return similar(ordinary_viewings(before, config)[0])
+
+    ordinary, report = ordinary_viewings(graph, config)
+    report_of_fit = report | choose(graph, config, lists_of)
+    lists = replace(similar(ordinary), history_decay=report_of_fit["history_decay"])
+    return Trained(lists, report_of_fit)
 
 
 def weighted_histories(edges: Edges, decay: float, *, n_users: int, n_videos: int) -> sp.csr_matrix:

@@ -12,7 +12,7 @@ power alpha. Over the users below the activity cap, n_j = viewers of j, n_w = |N
 The user's own step only scales the user's row. The walk's return to where it came from is left out.
 """
 
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from microrec.core.array_types import Float64s, Int32s
 from microrec.core.fitted import NeighbourLists, Trained
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.neighbours import history
-from microrec.models.neighbours.activity import ActivityCap, ordinary_viewings
+from microrec.models.neighbours.activity import ActivityCap
 from microrec.models.neighbours.history import HistoryDecay
 from microrec.models.neighbours.nearest import neighbour_lists, product_rows
 
@@ -50,12 +50,7 @@ def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
         Neighbour lists of axis video.
     """
     del rng
-
-    def lists_of(graph: Graph) -> NeighbourLists:
-        return _ends_of_walks(ordinary_viewings(graph, config)[0], config)
-
-    report = ordinary_viewings(graph, config)[1] | history.choose(graph, config, lists_of)
-    return Trained(replace(lists_of(graph), history_decay=report["history_decay"]), report)
+    return history.fit_viewings(graph, config, partial(_ends_of_walks, config=config))
 
 
 def _ends_of_walks(ordinary: Any, config: Config) -> NeighbourLists:

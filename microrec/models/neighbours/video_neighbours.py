@@ -12,7 +12,7 @@ i is the video of the history, j the one proposed. The cap drops users from the 
 everyone is served.
 """
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,7 +22,7 @@ from microrec.core.array_types import Float64s, Int32s
 from microrec.core.fitted import NeighbourLists, Trained
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.neighbours import history
-from microrec.models.neighbours.activity import ActivityCap, ordinary_viewings
+from microrec.models.neighbours.activity import ActivityCap
 from microrec.models.neighbours.history import HistoryDecay
 from microrec.models.neighbours.nearest import neighbour_lists, product_rows
 
@@ -49,12 +49,7 @@ def fit(graph: Graph, config: Config, rng: np.random.Generator) -> Trained:
         Neighbour lists of axis video.
     """
     del rng
-
-    def lists_of(graph: Graph) -> NeighbourLists:
-        return _similar_videos(ordinary_viewings(graph, config)[0], config)
-
-    report = ordinary_viewings(graph, config)[1] | history.choose(graph, config, lists_of)
-    return Trained(replace(lists_of(graph), history_decay=report["history_decay"]), report)
+    return history.fit_viewings(graph, config, partial(_similar_videos, config=config))
 
 
 def _similar_videos(ordinary: sp.csr_matrix, config: Config) -> NeighbourLists:

@@ -208,13 +208,24 @@ def _batches(
 
 
 def of_process(
-    steps: Iterable[NDArray[np.int64]],
+    steps: Iterable[NDArray[np.int64]], weight: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[NDArray[np.int64], float]]:
-    """Yield this process's part of each step [n_part], and its share of the step."""
+    """Yield this process's part of each step.
+
+    Args:
+        steps: positions of what a step learns from. [n_step] each
+        weight: how much each position counts; all the same if left out. [n]
+
+    Yields:
+        The part [n_part], and its share of the step.
+    """
     for step in steps:
         part = step[parallel.share()]
-        # Fewer exposures than processes: one without a part computes the first, with a share of 0.
-        yield (part if len(part) else step[:1]), len(part) / len(step)
+        counted = (
+            (len(part), len(step)) if weight is None else (weight[part].sum(), weight[step].sum())
+        )
+        # Fewer positions than processes: one without a part computes the first, with a share of 0.
+        yield (part if len(part) else step[:1]), float(counted[0] / counted[1])
 
 
 def fit(

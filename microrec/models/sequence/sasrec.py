@@ -37,7 +37,6 @@ from microrec.models.nn.losses import half_squares, softmax
 from microrec.models.sequence import exposures as logged
 from microrec.models.sequence.exposures import Batch, ExposureConfig, Viewed, sequences_of
 from microrec.models.sequence.video_rows import VideoNetwork, VideoRows
-from microrec.models.training import parallel
 from microrec.models.training.loop import validation_recall
 from microrec.models.training.phases import Phase
 from microrec.models.training.runtime import Runtime
@@ -247,14 +246,12 @@ def by_users(phase: Phase, config: Config, generator: torch.Generator) -> Iterat
     together = np.cumsum(n_predicted[order]) // (logged.SORTED_AT_ONCE * size)
     order = order[np.lexsort((n_predicted[order], together))]
     steps = np.split(order, 1 + np.flatnonzero(np.diff(np.cumsum(n_predicted[order]) // size)))
-    for number in torch.randperm(len(steps), generator=generator).tolist():
-        step = steps[number]
-        part = step[parallel.share()]
-        share = n_predicted[part].sum() / n_predicted[step].sum()
-        kept = rows[part if len(part) else step[:1]]
+    shuffled = torch.randperm(len(steps), generator=generator).tolist()
+    for part, share in logged.of_process((steps[number] for number in shuffled), n_predicted):
+        kept = rows[part]
         latest = sequences.history.video_idx[sequences.history.indptr[kept + 1] - 1]
         label = np.ones(len(kept), dtype=np.bool_)
-        yield logged.pairs(sequences, kept, latest, label, config, share=float(share))
+        yield logged.pairs(sequences, kept, latest, label, config, share=share)
 
 
 build = SasRec
