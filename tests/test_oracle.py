@@ -618,6 +618,31 @@ def test_oracle_draw_at_a_border_accepts_both_videos(
     assert explored(high)[0] not in explored(low - 1e-3)
 
 
+def test_oracle_shows_new_videos_to_the_share_of_users(warehouse: arrow.Warehouse) -> None:
+    """As to all, with the numbers below the share stretched to 1, and a propensity that much lower."""
+    known = oracle_inputs.read(Night.open(DAY), ["u0001"], inputs.Config())
+    user = known.user_idx["u0001"]
+    settled, _, _ = compare.settle(known, [user])
+    rows = oracle_lists.fill(settled[user], known, user, oracle_lists.ladder(known), known.rules.k)
+    some = replace(known, explored_share=0.25)
+    for number in (0.25, 0.7):
+        assert oracle_lists.explore(rows, some, user, number) == rows
+    for number in (0.0, 0.1, 0.2499):
+        of_some = oracle_lists.explore(rows, some, user, number)
+        of_all = oracle_lists.explore(rows, known, user, number / 0.25)
+        assert [replace(row, propensity=1.0) for row in of_some] == [
+            replace(row, propensity=1.0) for row in of_all
+        ]
+        shown = [
+            (mine, other)
+            for mine, other in zip(of_some, of_all, strict=True)
+            if mine.source == "exploration"
+        ]
+        assert shown
+        for mine, other in shown:
+            assert mine.propensity == pytest.approx(0.25 * other.propensity)
+
+
 def scores(score: list[float], slack: list[float] | float = 0.01) -> SourceScores:
     """All videos may be proposed."""
     everything = np.ones(len(score), dtype=np.bool_)

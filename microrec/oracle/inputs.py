@@ -162,6 +162,8 @@ class ListInputs:
     """New videos in the order in which they are drawn."""
     uniform: Float64s
     """By user_idx."""
+    explored_share: float
+    """Users whose number is below it have new videos in their lists."""
 
 
 def uploads(users: pa.Table, videos: pa.Table) -> list[tuple[int, int]]:

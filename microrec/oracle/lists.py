@@ -303,19 +303,23 @@ def explore(rows: list[Row], night: ListInputs, user: int, uniform: float) -> li
         At most k rows, no score above the one before.
     """
     config, k = night.rules.exploration, night.rules.k
+    if uniform >= night.explored_share:
+        return falling(rows[:k])
     excluded = {*night.facts.barred.of(user).tolist(), *(row.video for row in rows)}
     may = [video for video in night.new.tolist() if video not in excluded]
     affinity = closeness(night, user)[may]
     relative = affinity / affinity.max(initial=np.finfo(np.float64).tiny)
     chance = inclusion(relative**config.sharpness, min(config.places, k), config.uniform_share)
-    drawn = sorted(draw(chance, uniform), key=lambda place: (-affinity[place], place))
+    drawn = sorted(
+        draw(chance, uniform / night.explored_share), key=lambda place: (-affinity[place], place)
+    )
     n = min(len(drawn), k)
     length = min(len(rows) + n, k)
     at = {min((i + 1) * config.every, length - n + 1 + i): drawn[i] for i in range(n)}
     top = rows[0].score if rows else -1.0
     rest = iter(rows)
     placed = [
-        Row(may[at[rank]], top, EXPLORED, None, float(chance[at[rank]]))
+        Row(may[at[rank]], top, EXPLORED, None, night.explored_share * float(chance[at[rank]]))
         if rank in at
         else next(rest)
         for rank in range(1, length + 1)

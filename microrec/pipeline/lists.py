@@ -17,7 +17,7 @@ from microrec.core import fitted
 from microrec.core.array_types import Floats, Indices, Int64s
 from microrec.evaluation.report import BEST_SOURCE, CLOSED_FORM, LEARNED
 from microrec.models import registry
-from microrec.pipeline import fusing
+from microrec.pipeline import fusing, new_videos
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -180,7 +180,8 @@ class ListMaker:
         order = rng.permutation(np.flatnonzero(new))
         uniforms = rng.random(self.tables.users.num_rows)
         user, video = self._vectors(config.source)
-        return fill.Discovery(config, order, uniforms, user, video[order])
+        share = new_videos.users_share(self.night)
+        return fill.Discovery(config, order, uniforms, user, video[order], share)
 
     def _vectors(self, source: str) -> tuple[Floats, Floats]:
         """Rows of users and videos of a source [n_users, dim], [n_videos, dim]; dim = 0 where it has none."""

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from microrec.candidates.lists import exploration, fill
 from microrec.evaluation import gate
 from microrec.evaluation.gate import Result
-from microrec.evaluation.report import BLEND, UNEXPLORED, Figure
+from microrec.evaluation.report import BLEND, PRICE, UNEXPLORED, Figure
 from microrec.evaluation.truth import Truth
 from microrec.pipeline.night import Night
 
@@ -71,6 +71,34 @@ def price(
     at = kept.schema.get_field_index("rank")
     unexplored = kept.set_column(at, "rank", pa.array(rank, pa.int32()))
     return gain({BLEND: blend, UNEXPLORED: unexplored}, truth)
+
+
+def users_share(night: Night) -> float:
+    """Return which share of a fit's users have new videos in their lists.
+
+    Args:
+        night: the fit.
+
+    Returns:
+        1 in the trial, which measures what they cost all users; in the final fit what `exploration.users_share` makes
+        of that.
+    """
+    trial = night.at(night.day, fit="trial")
+    if night.fit == "trial" or not trial.exists("metrics", stage="evaluation"):
+        return 1.0
+    metric = night.recipe.section("evaluation.gate", gate.Config).metric
+    figures = {
+        row["name"]: row
+        for row in trial.read("metrics", stage="evaluation").to_pylist()
+        if (row["metric"], row["slice"]) == (metric, "all")
+    }
+    if PRICE not in figures:
+        return 1.0
+    config = night.recipe.section("candidates.exploration", exploration.Config)
+    cost = figures[PRICE]
+    return exploration.users_share(
+        cost["value"], cost["high"], figures[BLEND]["value"], config=config
+    )
 
 
 def _explores(trial: Night) -> bool:

@@ -30,7 +30,7 @@ from microrec.oracle.inputs import (
     integers,
     uploads,
 )
-from microrec.pipeline import fusing, networks
+from microrec.pipeline import fusing, networks, new_videos
 from microrec.pipeline.night import Night
 
 
@@ -83,6 +83,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         by_modality=alike_in_each(modality_edges, n_videos),
         new=new,
         uniform=uniform,
+        explored_share=new_videos.users_share(night),
     )
 
 

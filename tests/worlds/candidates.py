@@ -148,10 +148,11 @@ def shaped_world(seed: int, always: str) -> dict[str, object]:
     uniforms = generator.random(made["n_users"])
     new, dim = newcomers(generator, made), int(generator.integers(3))
     vectors = generator.normal(size=(made["n_users"], dim)), generator.normal(size=(len(new), dim))
+    share = generator.choice([0.4, 1.0])
     shapes = {
         "learned": learned(generator, made["sources"]),
         "variety": fill.Variety(variety(generator), like),
-        "discovery": fill.Discovery(discovery(generator), new, uniforms, *vectors),
+        "discovery": fill.Discovery(discovery(generator), new, uniforms, *vectors, share),
     }
     kept = {name: one for name, one in shapes.items() if generator.random() < 0.6 or name == always}
     weights = MUTE if generator.random() < 0.3 else SMALL

@@ -10,6 +10,9 @@ where n_u makes the sum right, and affinity is the score of a source that can sc
 has. The draw is systematic (Madow, Annals of Mathematical Statistics 1949): one uniform
 number per user, no video twice, exactly these probabilities. The mean outcome over all pairs of a user and a new video,
 shown or not, is then estimated by weighting the shown ones with 1 / pi (Horvitz and Thompson, JASA 1952).
+
+Where the places cost too much, only a share of the users have them: those whose number is below it. Of these the number
+divided by the share is as random as the number was, and pi(u, v) is the share times what it is above.
 """
 
 from dataclasses import dataclass
@@ -43,6 +46,11 @@ class Config(BaseModel):
     """The model whose score is the affinity; where the night does not have it all new videos have the same chance."""
     sharpness: PositiveFloat = 4.0
     """g: the greater, the more of the chance the likeliest videos have."""
+    most_price: float = Field(default=0.0025, gt=0, le=1)
+    """Share of the gates' metric that new videos may cost; where the trial shows that they cost more, fewer users have
+    them in their lists."""
+    least_users: float = Field(default=0.1, gt=0, le=1)
+    """Least share of the users who have them."""
     uniform_share: float = Field(default=0.1, gt=0, le=1)
     """s, share of the chance that is the same for all new videos. Not 0: of a video without a chance nothing can be
     learned."""
@@ -83,6 +91,24 @@ def newcomers(likers: Indices, viewers: Indices, eligible: Bools, *, config: Con
     """
     new: Bools = eligible & (likers <= config.max_likers) & (viewers <= config.max_viewers)
     return new
+
+
+def users_share(price: float, high: float | None, value: float, *, config: Config) -> float:
+    """Return which share of the users may have new videos in their lists, so that these cost no more than they may.
+
+    Args:
+        price: mean difference of a metric, lists with new videos minus the same without, all users having them.
+        high: upper end of its interval; None where there is none.
+        value: the metric of the lists.
+        config: what they may cost.
+
+    Returns:
+        1 unless the whole interval lies beyond that.
+    """
+    budget = config.most_price * value
+    if high is None or high >= -budget:
+        return 1.0
+    return max(config.least_users, budget / -price)
 
 
 def affinities(user: Floats, video: Floats) -> Float32s:

@@ -30,6 +30,7 @@ EXPLORED = "exploration"
 EXPLORED_REASON = "new, among its first viewers"
 OTHER_REASON = "picked for you"
 """Reason for a source that comes with none: a ranker's order of all candidates."""
+BELOW_ONE = np.nextafter(1.0, 0.0)
 TIE = 1e-12
 """Share of a learned chance taken off per rank, so that the order of equal chances stands. As float32,
 in which scores are published and compared for variety, equal chances stay equal."""
@@ -47,6 +48,8 @@ class Variety:
 class Discovery:
     """Which new videos are shown to whom.
 
+    A user with a number below `share` is shown some.
+
     Shapes:
         new: video_idx in the order in which they are drawn [n_new].
         uniforms: one number per user, 0 <= u < 1 [n_users].
@@ -58,6 +61,7 @@ class Discovery:
     uniforms: Float64s
     user: Floats
     video: Floats
+    share: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,8 +256,10 @@ def _discovered(
         uniform_share=config.uniform_share,
         sharpness=config.sharpness,
     )
-    drawn = exploration.draw(chances, discovery.uniforms[users], places=n_places)
+    uniforms = discovery.uniforms[users] / discovery.share
+    drawn = exploration.draw(chances, np.minimum(uniforms, BELOW_ONE), places=n_places)
     drawn = exploration.likeliest_first(drawn, affinity)
+    drawn[uniforms >= 1.0] = -1
     placed = exploration.place(
         lists.video, np.where(drawn >= 0, new[drawn], -1), every=config.every
     )
@@ -266,7 +272,7 @@ def _discovered(
         score=diversity.falling(score),
         came=np.where(placed.explored, source, of_list.came),
         rank=np.where(placed.explored, 0, of_list.rank),
-        propensity=np.where(placed.explored, chances[rows, column], 1.0),
+        propensity=np.where(placed.explored, discovery.share * chances[rows, column], 1.0),
     )
 
 

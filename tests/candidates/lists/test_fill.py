@@ -192,11 +192,12 @@ def test_fill_newcomers_take_places_and_others_move_down(
     )
     plain = by_user(world, lists(world, replace(shaping, discovery=None)))
     shaped = by_user(world, lists(world))
-    for before, mine, may in zip(plain, shaped, allowed(world), strict=True):
+    explorers = shaping.discovery.uniforms < shaping.discovery.share
+    for before, mine, may, explores in zip(plain, shaped, allowed(world), explorers, strict=True):
         there = {row["video_idx"] for row in before}
         explored = [row for row in mine if row["source"] == fill.EXPLORED]
         others = [row for row in mine if row["source"] != fill.EXPLORED]
-        n = min(config.places, world["k"], len((new & may) - there))
+        n = explores * min(config.places, world["k"], len((new & may) - there))
         assert {row["video_idx"] for row in explored} <= (new & may) - there
         assert explored == sorted(
             explored, key=lambda row: -near[row["user_idx"], row["video_idx"]]
@@ -243,8 +244,8 @@ def of_kinds(generator: np.random.Generator, n_copies: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("places", [1, 3, 6])
-def test_fill_explored_frequency_equals_the_propensity(places: int) -> None:
+@pytest.mark.parametrize(("places", "share"), [(1, 1.0), (3, 1.0), (6, 1.0), (3, 0.3)])
+def test_fill_explored_frequency_equals_the_propensity(places: int, share: float) -> None:
     """More places than a list has are no more than it has."""
     generator, n_copies = np.random.default_rng(places), 4000
     world = of_kinds(generator, n_copies)
@@ -253,7 +254,7 @@ def test_fill_explored_frequency_equals_the_propensity(places: int) -> None:
     uniforms = generator.random(world["n_users"])
     vectors = np.tile(generator.random((4, 3)), (n_copies, 1)), generator.random((30, 3))
     shaping = fill.Shaping(
-        closed_form.Config(), discovery=fill.Discovery(config, new, uniforms, *vectors)
+        closed_form.Config(), discovery=fill.Discovery(config, new, uniforms, *vectors, share)
     )
     found = lists(world, shaping).to_pandas()
     explored = found[found["source"] == fill.EXPLORED]
@@ -264,7 +265,9 @@ def test_fill_explored_frequency_equals_the_propensity(places: int) -> None:
     tolerance = SIGMAS * np.sqrt(chance * (1 - chance) / n_copies) + 1e-12
     assert ((often - chance).abs() <= tolerance).all()
     assert chance.max() - chance.min() > 0.1
-    np.testing.assert_allclose(chance.groupby(level=0).sum(), min(places, world["k"]), rtol=1e-9)
+    shown = share * min(places, world["k"])
+    np.testing.assert_allclose(chance.groupby(level=0).sum(), shown, rtol=1e-9)
+    assert explored["user_idx"].nunique() == (uniforms < share).sum()
 
 
 def test_fill_newcomer_like_a_liked_video_has_the_better_chance() -> None:
