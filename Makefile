@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help pins pages night test test-fast test-long test-cluster test-faults test-ui browser check format ui java clean
+.PHONY: help pins minimum pages night test test-fast test-long test-cluster test-faults test-ui browser check format ui java clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -88,6 +88,13 @@ pages: .venv/.ready ## write the pages that are generated: schemas/README.md, te
 
 pins: ## resolve all extras anew and write constraints.txt
 	$(PYTHON) -m tests.pins
+
+minimum: ## the fast lane with the lowest versions that pyproject.toml declares, in an environment of its own
+	test -x var/minimum/bin/python || $(PYTHON) -m venv var/minimum
+	var/minimum/bin/python -m pip install --quiet uv packaging
+	var/minimum/bin/python -m tests.minimum > var/minimum/lowest.txt
+	var/minimum/bin/uv pip install --quiet --python var/minimum/bin/python -c var/minimum/lowest.txt -e '.[dev]'
+	OMP_NUM_THREADS=1 var/minimum/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "$(FAST)"
 
 clean: ## remove what runs have written (not .venv)
 	rm -rf var

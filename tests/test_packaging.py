@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from microrec.config.settings import HOME
-from tests import pins
+from tests import minimum, pins
 
 PROJECT: dict[str, Any] = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -216,3 +216,8 @@ def test_pins_report_becomes_sorted_lines_without_local_versions() -> None:
     packages = [("torch", "2.13.0+cpu"), ("Types_PyYAML", "6.0"), ("microrec", "0.2.0")]
     report = {"install": [{"metadata": {"name": n, "version": v}} for n, v in packages]}
     assert pins.pins(report) == "torch==2.13.0\ntypes-pyyaml==6.0\n"
+
+
+def test_minimum_holds_every_package_at_its_lower_bound() -> None:
+    declared = ["numpy>=2.0,<3", "moto[s3]>=5.2,<6", "types-PyYAML", "microrec[pandas]"]
+    assert minimum.lowest(declared) == ["moto==5.2", "numpy==2.0"]
