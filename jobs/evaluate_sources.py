@@ -18,6 +18,7 @@ from microrec.evaluation.subjects import by_idx
 from microrec.pipeline import (
     absence,
     arrival_figures,
+    contestants,
     fit_tables,
     gains,
     graph_figures,
@@ -44,16 +45,17 @@ def main(day: job.Day) -> None:
     candidates = maker.proposals.lists()
     rng = np.random.default_rng(night.seed)
     values = ranking.means(candidates, right, metric=asks.metric, config=config)
-    ours = maker.contestants(candidates, users=users, best=gate.best_source(values))
-    before = last_release.lists(night, tables)
     gain = partial(ranking.gain, metric=asks.metric, config=config, generator=rng)
+    ours, explored = contestants.made(
+        maker, candidates, users=users, best=gate.best_source(values), truth=right, gain=gain
+    )
+    before = last_release.lists(night, tables)
     yardstick = contest.Yardstick(max(values.values()), night.config.window_days)
     lists, judged, churn = contest.held(
         ours, before, right, gain=gain, yardstick=yardstick, config=asks
     )
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
-    figures += new_videos.price(night, lists[report.BLEND], right, gain=gain)
-    night.write("metrics", report.table(figures), stage="evaluation")
+    night.write("metrics", report.table([*figures, *explored]), stage="evaluation")
     clusters = gains.by_cluster(night, tables, {**candidates, **lists}, right)
     night.write("metrics", report.table(clusters), stage=gains.STAGE)
     blend = by_idx(lists[report.BLEND], users=users, known=tables.knowledge, k=night.config.k)

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import math
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from microrec.config import recipe
 from microrec.config.settings import settings
 from microrec.core.fitted import Embeddings, Trained
 from microrec.errors import GateHeld, RecipeError
-from microrec.evaluation import ranking
+from microrec.evaluation import gate, ranking
 from microrec.evaluation.report import FLOOR
 from microrec.landing import write
 from microrec.models import registry
@@ -38,6 +39,7 @@ from tests.benchmarks import (
     clips,
     exposures,
     factorization,
+    gates,
     graphs,
     hybrid,
     kuairand,
@@ -46,6 +48,7 @@ from tests.benchmarks import (
     quality,
     scale,
     sequences,
+    services,
     spaces,
     tiktok,
     tiktok_blend,
@@ -1001,3 +1004,36 @@ def test_segments_equal_labels_of_edges() -> None:
     assert of.asked.clip.tolist() == [2]
     assert not of.asked.through.any()
     assert set(edges.day) < {known.today - 1, *range(10)}
+
+
+def test_services_are_held_by_the_gates_as_planted() -> None:
+    """Six of ten users find something in the blend, three in popularity: shown in a night; a third less is noticed."""
+    rng = np.random.default_rng(1)
+    values = {
+        name: (rng.random(3000) < share).astype(float)
+        for name, share in (("blend", 0.6), ("best_source", 0.5), ("popularity", 0.3))
+    }
+    given = gates.Outcomes(values, np.zeros(3000, np.int64), 0.5, 7)
+    draw = partial(gates.simulate, given, 2000, ups_and_downs=0.0, config=gate.Config())
+    good = draw(0.0, generator=rng)
+    assert not any(good.alone)
+    assert sum(good.held) <= 1, "of 30 nights"
+    assert all(draw(None, generator=rng).together), "popularity is no better than itself"
+    fallen = draw(0.3, generator=rng)
+    assert sum(fallen.held[: gates.FALL]) <= 1
+    assert all(fallen.kept[gates.FALL :]), "the range is that of the nights before the fall"
+    assert not any(fallen.together[gates.FALL : gates.FALL + 3]), "it is still above popularity"
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+@pytest.mark.long
+def test_services_smallest_size_run(tmp_path: Path) -> None:
+    """The released lists stand beside every source, and the difference is theirs."""
+    config = Config(users=60, videos=80, days=8, formats=("parquet",))
+    rows = services.run("tiny", config, tmp_path, seed=1)
+    mean = {(row["name"], row["metric"]): row["value"] for row in rows}
+    best = rows[-1]["unit"].split()[0]
+    for metric in ("recall@20", "ndcg@20"):
+        apart = mean["blend", metric] - mean[best, metric]
+        assert mean[f"blend-minus-{best}", metric] == pytest.approx(apart)

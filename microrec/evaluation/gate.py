@@ -45,7 +45,7 @@ class Config(BaseModel):
     """Greatest share of users with the same first ten videos (warns)."""
     better_than_popularity: float = 0.0
     """The interval of the blend's gain in `metric` over popularity lies above this, of the last nights together."""
-    pooled_nights: PositiveInt = 28
+    pooled_nights: PositiveInt = 14
     """Nights that count together, tonight among them; 1: tonight alone."""
     gain_lost: Share = 0.05
     """Share of the best source's `metric` that the gain over popularity may lose against the nights released before,

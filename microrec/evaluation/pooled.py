@@ -27,6 +27,8 @@ PART = "cluster="
 """Start of the slice of a cluster's figure."""
 LEAST_NIGHTS = 4
 """Nights without which no range is known."""
+FALSE_ALARMS = 0.005
+"""Share of good nights below the range: one in 200, fewer with the margin."""
 
 
 class Evidence(NamedTuple):
@@ -161,7 +163,7 @@ def gain_kept(
     if tonight is None or len(gains) < LEAST_NIGHTS:
         return []
     mean, n = fmean(gains), len(gains)
-    spread = float(stats.t.ppf(0.975, n - 1)) * stdev(gains) * (1 + 1 / n) ** 0.5
+    spread = float(stats.t.ppf(1 - FALSE_ALARMS, n - 1)) * stdev(gains) * (1 + 1 / n) ** 0.5
     least = mean - spread - config.gain_lost * source_value
     detail = (
         f"{DIFFERENCE} of {config.metric}: {tonight.value:.5f}, {mean:.5f} on {n} released nights before, at least"

@@ -30,7 +30,12 @@ DIFFERENCE = f"{BLEND}-minus-{FLOOR}"
 PRICE = f"{BLEND}-minus-{UNEXPLORED}"
 """Likewise: what exploration costs."""
 
-OURS = frozenset({BLEND, LEARNED, CLOSED_FORM, BEST_SOURCE, CHAMPION, DIFFERENCE, PRICE})
+EXPLORATION = "exploration"
+"""Name of what is said of exploration itself."""
+
+OURS = frozenset(
+    {BLEND, LEARNED, CLOSED_FORM, BEST_SOURCE, CHAMPION, DIFFERENCE, PRICE, EXPLORATION}
+)
 """Names of figures that are of no source."""
 
 RELEASE = """

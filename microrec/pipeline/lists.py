@@ -36,6 +36,8 @@ class ListMaker:
     night: Night
     tables: FitTables
     proposals: Proposals
+    explored_share: float | None = None
+    """Share of the users who have new videos in their lists; what the night has found of it if left out."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: the fields without what was loaded."""
@@ -180,7 +182,8 @@ class ListMaker:
         order = rng.permutation(np.flatnonzero(new))
         uniforms = rng.random(self.tables.users.num_rows)
         user, video = self._vectors(config.source)
-        share = new_videos.users_share(self.night)
+        share = self.explored_share
+        share = new_videos.users_share(self.night) if share is None else share
         return fill.Discovery(config, order, uniforms, user, video[order], share)
 
     def _vectors(self, source: str) -> tuple[Floats, Floats]:

@@ -9,9 +9,12 @@ import pyarrow.compute as pc
 from microrec.candidates.lists import exploration, fill
 from microrec.evaluation import gate
 from microrec.evaluation.gate import Result
-from microrec.evaluation.report import BLEND, PRICE, UNEXPLORED, Figure
+from microrec.evaluation.report import BLEND, EXPLORATION, UNEXPLORED, Figure
 from microrec.evaluation.truth import Truth
 from microrec.pipeline.night import Night
+
+SHARE = (EXPLORATION, "users_share")
+"""Name and metric of the share of users who have new videos in their lists."""
 
 
 def judged(
@@ -49,9 +52,9 @@ def judged(
 def price(
     trial: Night, blend: pa.Table, truth: Truth, *, gain: Callable[..., list[Figure]]
 ) -> list[Figure]:
-    """Measure what the explored videos cost: the blend against the same lists without them, paired.
+    """Measure what the explored videos cost: lists against the same lists without them, paired.
 
-    Up to the rank K minus the explored places those are the lists that the blend would have without exploration.
+    Up to the rank K minus the explored places those are the lists that there would be without exploration.
 
     Args:
         trial: for the recipe.
@@ -80,25 +83,13 @@ def users_share(night: Night) -> float:
         night: the fit.
 
     Returns:
-        1 in the trial, which measures what they cost all users; in the final fit what `exploration.users_share` makes
-        of that.
+        What `contestants.made` has found in the trial; 1 in the trial itself and where it has found nothing.
     """
     trial = night.at(night.day, fit="trial")
     if night.fit == "trial" or not trial.exists("metrics", stage="evaluation"):
         return 1.0
-    metric = night.recipe.section("evaluation.gate", gate.Config).metric
-    figures = {
-        row["name"]: row
-        for row in trial.read("metrics", stage="evaluation").to_pylist()
-        if (row["metric"], row["slice"]) == (metric, "all")
-    }
-    if PRICE not in figures:
-        return 1.0
-    config = night.recipe.section("candidates.exploration", exploration.Config)
-    cost = figures[PRICE]
-    return exploration.users_share(
-        cost["value"], cost["high"], figures[BLEND]["value"], config=config
-    )
+    rows = trial.read("metrics", stage="evaluation").to_pylist()
+    return next((row["value"] for row in rows if (row["name"], row["metric"]) == SHARE), 1.0)
 
 
 def _explores(trial: Night) -> bool:

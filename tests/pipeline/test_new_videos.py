@@ -10,7 +10,7 @@ import pytest
 
 from microrec.config.settings import settings
 from microrec.evaluation import report
-from microrec.evaluation.report import BLEND, PRICE, UNEXPLORED, Figure
+from microrec.evaluation.report import BLEND, UNEXPLORED, Figure
 from microrec.pipeline import new_videos
 from microrec.pipeline.night import Night
 
@@ -50,41 +50,20 @@ def test_price_is_measured_against_the_lists_without_explored_videos(
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("fit", "price", "high", "share"),
-    [
-        ("final", -0.004, -0.003, 0.25),
-        ("final", -0.004, -0.0009, 1.0),
-        ("final", -0.004, None, 1.0),
-        ("final", 0.001, 0.002, 1.0),
-        ("final", -0.1, -0.05, 0.1),
-        ("trial", -0.004, -0.003, 1.0),
-    ],
-)
-def test_users_share_pays_no_more_than_the_recipe_allows(
-    place: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fit: str,
-    price: float,
-    high: float | None,
-    share: float,
+def test_users_share_of_the_final_fit_is_what_the_trial_has_found(
+    place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """.0025 of .4 may be paid: .001."""
-    monkeypatch.delenv("MICROREC_RECIPE", raising=False)
-    settings.cache_clear()
-    night = Night.open(dt.date(2026, 1, 5), fit=fit)
-    assert new_videos.users_share(night) == 1.0, "nothing was measured"
+    final = Night.open(dt.date(2026, 1, 5))
+    assert new_videos.users_share(final) == 1.0, "nothing was measured"
     figures = [
         Figure(BLEND, "ndcg@20", "all", 0.4, 9),
-        Figure(BLEND, "ndcg@20", "history=0", 9.0, 9),
-        Figure(PRICE, "recall@20", "all", -0.4, 9, -0.4, -0.4),
-        Figure(PRICE, "ndcg@20", "history=0", -0.4, 9, -0.4, -0.4),
-        Figure(PRICE, "ndcg@20", "all", price, 9, None if high is None else -1.0, high),
+        Figure("exploration", "users_share", "all", 0.25, 9),
     ]
-    night.write("metrics", report.table(figures[:2]), stage="evaluation")
-    assert new_videos.users_share(night) == 1.0, "the recipe does not explore"
-    night.write("metrics", report.table(figures), stage="evaluation")
-    assert new_videos.users_share(night) == pytest.approx(share)
+    final.write("metrics", report.table(figures[:1]), stage="evaluation")
+    assert new_videos.users_share(final) == 1.0, "the recipe does not explore"
+    final.write("metrics", report.table(figures), stage="evaluation")
+    assert new_videos.users_share(final) == 0.25
+    assert new_videos.users_share(final.at(final.day, fit="trial")) == 1.0
 
 
 def test_price_without_exploration_is_not_measured(
