@@ -58,7 +58,6 @@ TESTED_ELSEWHERE = {
     "pipeline/proposals": "release/test_night_end.py",
     "pipeline/reranking": "release/test_night_end.py",
     "plots/data": "plots/test_figures.py",
-    "release/reader": "release/test_night_end.py",
     "release/record": "release/test_night_end.py",
     "release/rollback": "release/test_night_end.py",
     "spark/class_archive": "spark/test_session.py",

@@ -30,5 +30,8 @@ What was decided:
   `latest` passes them over. A day that is run again to the same rows stays withdrawn.
 * A reader asks for the pinned version, so a re-run in progress changes nothing under its feet, and
   counts the rows it got against the row; `verify` compares contents too.
+* Rows of a release never change, and a person may withdraw: `read` leaves out whoever is suppressed on the last day
+  that has read requests, so that neither a rollback nor a backfill serves somebody who has left. Whoever reads Delta
+  without this reader joins `suppressed_users` of its greatest day.
 * The caller gives the time: `expired(at)` reads no clock.
 """

@@ -71,7 +71,9 @@ class Release:
     def read(
         self, table: str, *, user_id: str | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """Read rows of one table of the release, as published.
+        """Read rows of one table of the release, as published, without those of people who have withdrawn since.
+
+        Who is suppressed on the last day that has read requests has no rows in any release, however old.
 
         Args:
             table: Name of a table the release pins.
@@ -94,6 +96,9 @@ class Release:
             )
         if user_id is not None:
             rows = rows.filter(pc.equal(rows["user_id"], user_id))
+        if "user_id" in rows.column_names:
+            gone = pc.is_in(rows["user_id"], _suppressed(self.warehouse))
+            rows = rows.filter(pc.invert(gone)) if pc.any(gone, min_count=0).as_py() else rows
         return rows if columns is None else rows.select(list(columns))
 
     def to_pandas(self, table: str, *, user_id: str | None = None) -> "pd.DataFrame":
@@ -239,6 +244,15 @@ def rows_of(
     if not len(user_idx) or "user_idx" not in rows.column_names:
         raise MissingDay(f"{table}[day={day}]: no rows of user {user_id}")
     return rows.filter(pc.equal(rows["user_idx"], user_idx[0]))
+
+
+def _suppressed(warehouse: Warehouse) -> pa.Array:
+    """Ids of the users who are suppressed as of now: on the last day that is committed."""
+    days_read = _days_of(warehouse, "suppressed_users")
+    if not days_read:
+        return pa.array([], pa.string())
+    rows = warehouse.read("suppressed_users", day=days_read[-1], columns=["user_id"])
+    return rows["user_id"].combine_chunks()
 
 
 def _days_of(warehouse: Warehouse, table: str) -> list[dt.date]:
