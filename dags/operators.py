@@ -1,6 +1,7 @@
 """Operators that run our programs as processes: a job of jobs/, a `microrec` command; and the wait for late rows."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -54,7 +55,9 @@ class _Process(BaseOperator):
     def on_kill(self) -> None:
         """End the process group, if it has started."""
         if self._hook is not None:
-            self._hook.send_sigterm()  # type: ignore[no-untyped-call]
+            # A process may end between the signal to the task and the one to it.
+            with suppress(ProcessLookupError):
+                self._hook.send_sigterm()  # type: ignore[no-untyped-call]
 
 
 class Command(_Process):

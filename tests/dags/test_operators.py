@@ -121,6 +121,20 @@ def test_operators_that_are_killed_end_their_process_group(
     assert len(ended) == 1
 
 
+def test_operators_that_are_killed_after_their_process_has_ended_say_nothing(
+    monkeypatch: pytest.MonkeyPatch, processes: SimpleNamespace
+) -> None:
+    import operators
+
+    def gone(hook: object) -> None:
+        raise ProcessLookupError(3, "No such process")
+
+    monkeypatch.setattr(operators.SubprocessHook, "send_sigterm", gone)
+    command = operators.Command(task_id="t", words=["vacuum"])
+    command.execute({})
+    command.on_kill()
+
+
 @pytest.mark.parametrize(
     ("kind", "end", "expected"),
     [
