@@ -247,7 +247,9 @@ def test_tiktok_blend_smallest_size_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert not len(tiktok_blend.fold(world, np.random.default_rng(0), most=2).pairs["val"])
     few = hybrid_candidates.Config(least_positives=1, least_in_leaf=2)
     monkeypatch.setattr(
-        recipe, "section", lambda name, config: few if "hybrid" in name else config()
+        recipe.Recipe,
+        "section",
+        lambda given, name, config: few if "hybrid" in name else config(),
     )
     models = ["popularity", "video_neighbours", "content"]
     command = ["--data", str(tmp_path), "--models", *models, "--seeds", "2"]

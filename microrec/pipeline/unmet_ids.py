@@ -62,8 +62,6 @@ def _unmet(
     """The row of a table, if an id that is asked about is not known."""
     (name,) = asked.columns
     wanted = asked.dropna().distinct()
-    if wanted.isEmpty():
-        return []
     met = wanted.join(known.distinct().withColumn("met", F.lit(True)), on=name, how="left")
     n, n_met = met.agg(F.count("*"), F.count("met")).head() or (0, 0)
     if n_met == n:
