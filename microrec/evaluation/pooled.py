@@ -148,7 +148,8 @@ def gain_kept(
     """Judge whether tonight's gain over popularity is not shown to have fallen below that of the nights before.
 
     The range of one more night is that of a normal distribution whose mean and deviation are estimated from the nights
-    that were released: it has the nights' own ups and downs, and the chance of few users.
+    that were released: it has the nights' own ups and downs, and the chance of few users. Nights that stay below it are
+    held until fewer than `LEAST_NIGHTS` released ones are left among the last: then the world has changed.
 
     Args:
         tonight: the paired difference of tonight; None where it was not measured.
