@@ -78,16 +78,19 @@ def refit_alike(
         config: least share, and how much of the share of the night before must be left.
 
     Returns:
-        A result that holds and names the sources that do not.
+        A result that names the sources that do not. It holds where the night before had one of them: of a service of a
+        few days, whose trial has seen half of what its final fit has, nobody knows what is usual, so it warns.
     """
-    strange = [
-        f"{source} ({share:.3f})"
+    unlike = {
+        source: share
         for source, share in sorted(tonight.items())
         if share < max(config.refit_alike, config.source_kept * before.get(source, 0.0))
-    ]
+    }
+    severity = "hold" if not unlike or unlike.keys() & before.keys() else "warn"
+    named = ", ".join(f"{source} ({share:.3f})" for source, share in unlike.items())
     detail = (
         f"sources whose final fit proposes less than {config.refit_alike:g} of the first {FIRST} videos of its trial, "
-        f"or less than {config.source_kept:g} of the share of the night before: {', '.join(strange) or 'none'}"
+        f"or less than {config.source_kept:g} of the share of the night before: {named or 'none'}"
     )
-    status = "fail" if strange else "pass"
-    return Result("refit_alike", "hold", status, float(len(strange)), 0.0, detail)
+    status = "fail" if unlike else "pass"
+    return Result("refit_alike", severity, status, float(len(unlike)), 0.0, detail)

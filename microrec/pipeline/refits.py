@@ -22,7 +22,7 @@ def figures(night: Night) -> list[Figure]:
     Returns:
         Rows of `metrics`, stage release.
     """
-    n_users = night.read("users").num_rows
+    n_users = night.warehouse.count("users", day=night.day)
     last_start = max(0, n_users - USERS)
     start = int(night.generator("refit").integers(0, last_start + 1))
     users = np.arange(start, min(n_users, start + USERS))
@@ -45,7 +45,7 @@ def judged(night: Night, tonight: list[Figure]) -> Result:
         tonight: result of `figures`.
 
     Returns:
-        A result that holds.
+        See `refit.refit_alike`.
     """
     before: dict[str, float] = {}
     earlier = night.at(night.previous_day, fit="final")

@@ -43,20 +43,22 @@ def test_figures_leave_out_a_source_without_places() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "before", "status"),
+    ("share", "before", "status", "severity"),
     [
-        (0.2, {}, "pass"),
-        (0.199, {}, "fail"),
-        (0.41, {"ease": 0.82}, "pass"),
-        (0.40, {"ease": 0.82}, "fail"),
-        (0.40, {"other": 0.82}, "pass"),
+        (0.2, {}, "pass", "hold"),
+        (0.199, {}, "fail", "warn"),
+        (0.199, {"other": 0.82}, "fail", "warn"),
+        (0.199, {"ease": 0.21}, "fail", "hold"),
+        (0.41, {"ease": 0.82}, "pass", "hold"),
+        (0.40, {"ease": 0.82}, "fail", "hold"),
+        (0.40, {"other": 0.82}, "pass", "hold"),
     ],
 )
 def test_refit_alike_holds_what_has_changed_too_much(
-    share: float, before: dict[str, float], status: str
+    share: float, before: dict[str, float], status: str, severity: str
 ) -> None:
     result = refit.refit_alike({"ease": share, "content": 0.9}, before, config=CONFIG)
-    assert (result.gate, result.severity, result.status) == ("refit_alike", "hold", status)
+    assert (result.gate, result.severity, result.status) == ("refit_alike", severity, status)
     assert ("ease (" in result.detail) == (status == "fail")
     assert "content" not in result.detail
     assert "refit_alike" in gate.JUDGEMENTS
