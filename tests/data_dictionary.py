@@ -76,12 +76,16 @@ def jobs_that(verb: str, name: str) -> str:
 
 
 def column(row: dict[str, Any]) -> list[str]:
-    """Return the cells of one column of a table: name, type, null, description."""
+    """Return the cells of one column of a table: name, type, null, whose it is, description."""
     kind = row["physicalType"]
     name = f"**{row['name']}**" if row.get("primaryKey") else row["name"]
     optional = "" if row.get("required") else "yes"
     description = " ".join(str(row.get("description", "")).split()).replace("|", "\\|")
-    return [name, TYPES.get(kind, kind).replace("|", "\\|"), optional, description]
+    subject = [
+        each["value"] for each in row.get("customProperties", []) if each["property"] == "subject"
+    ]
+    whose = f"{row['classification']}: {subject[0]}" if subject else ""
+    return [name, TYPES.get(kind, kind).replace("|", "\\|"), optional, whose, description]
 
 
 def section(name: str) -> str:
@@ -99,7 +103,9 @@ def section(name: str) -> str:
     ]
     flow = f"Written by {jobs_that('Writes', name)}; read by {jobs_that('Reads', name)}."
     head = " ".join(schema["description"].split())
-    columns = table(["column", "type", "null", "description"], [column(row) for row in rows])
+    columns = table(
+        ["column", "type", "null", "person", "description"], [column(row) for row in rows]
+    )
     return f"### {name}\n\n{head}\n\n{'; '.join(facts)}. {flow}\n\n{columns}"
 
 

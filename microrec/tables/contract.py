@@ -24,6 +24,13 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
 }
 
 
+CLASSIFICATIONS = ("personal", "pseudonymous", "none")
+"""What a column says of a person: who it is, who it is to somebody who has another table, nothing by itself."""
+SUBJECTS = ("user_id", "user_idx", "author_id", "text", "row")
+"""How a column leads to a person: by the producers' key of a user; by the index of one in `users` of the day; by the
+key of an author, who may be a user; as free text that may quote an id; only together with the rest of its row."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One declared column."""
@@ -31,6 +38,10 @@ class Column:
     name: str
     type: pa.DataType
     required: bool
+    classification: str = "none"
+    """One of `CLASSIFICATIONS`."""
+    subject: str | None = None
+    """One of `SUBJECTS`; None where nothing is said of a person."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,10 @@ class Contract:
     def file_schema(self) -> pa.Schema:
         """The columns inside the data files: all but the partition columns, which the transaction log holds."""
         return pa.schema([field for field in self.schema if field.name not in self.partition])
+
+    def of_subject(self, *subjects: str) -> list[str]:
+        """Return the names of the columns that lead to a person in one of these ways (any, if none is named)."""
+        return [c.name for c in self.columns if c.subject and c.subject in (subjects or SUBJECTS)]
 
     def check_schema(self, actual: pa.Schema, *, without: frozenset[str] = frozenset()) -> None:
         """Refuse anything but exactly the declared columns with exactly the declared types (order is free).
@@ -165,9 +180,7 @@ def load(folder: Path, table: str) -> Contract:
         raise ContractViolation(f"{table}: {path} is not an ODCS v3 contract: {error}") from error
     (schema,) = document.schema_ or []
     properties: list[Any] = list(schema.properties or [])
-    columns = tuple(
-        Column(p.name, arrow_type(p.physicalType), bool(p.required)) for p in properties
-    )
+    columns = tuple(_column(table, p) for p in properties)
     key = tuple(
         p.name for p in sorted(properties, key=lambda p: p.primaryKeyPosition or 0) if p.primaryKey
     )
@@ -180,6 +193,35 @@ def load(folder: Path, table: str) -> Contract:
     return Contract(
         table, columns, key, partition, (*_implied_rules(columns, key, partition), *declared)
     )
+
+
+def _column(table: str, declared: Any) -> Column:
+    """A property of a contract; whoever declares a text says whether it is somebody's.
+
+    Raises:
+        ContractViolation: the classification or the subject is absent or none of those there are.
+    """
+    kind = arrow_type(declared.physicalType)
+    given = {each.property: each.value for each in declared.customProperties or []}
+    subject = given.get("subject")
+    classification = declared.classification or (None if _has_text(kind) else "none")
+    if classification not in CLASSIFICATIONS:
+        raise ContractViolation(
+            f"{table}.{declared.name}: classification {classification} is not one of {CLASSIFICATIONS}"
+        )
+    if (subject in SUBJECTS) != (classification != "none") or (subject and subject not in SUBJECTS):
+        raise ContractViolation(
+            f"{table}.{declared.name}: a column that is {classification} has the subject {subject};"
+            f" one of {SUBJECTS} is due to a personal or pseudonymous column, and to no other"
+        )
+    return Column(declared.name, kind, bool(declared.required), classification, subject)
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    """Whether a value of the type is a text or holds one."""
+    if pa.types.is_nested(kind):
+        return any(_has_text(kind.field(n).type) for n in range(kind.num_fields))
+    return bool(pa.types.is_string(kind))
 
 
 def _rule(quality: Any) -> Rule:

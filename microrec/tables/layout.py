@@ -5,7 +5,7 @@
   row groups  131,072 rows, fewer where rows are wide: small enough to find a user fast, large enough to compress
   files       one per partition up to about 128 MB, then several. zstd.
   statistics  row count, null counts and bounds of every file stand in the Delta log, so any reader skips files
-              before it opens them.
+              before it opens them; of files with personal columns, no bounds.
 
 Vectors are plain lists of floats: neither Delta nor Spark knows a list of fixed length. That all vectors of a modality
 are equally long is judged where they enter (rule `wrong_length`), so `column.cast(pa.list_(pa.float32(), n))` gives a
@@ -83,6 +83,7 @@ def statistics(footer: pq.FileMetaData, contract: Contract) -> str:
     They are given for every flat column or for none: deltalake's `to_pyarrow_dataset` (1.6) takes a missing bound for
     "no row of this file matches" once other columns have theirs. None where one of these has values:
 
+    - a column with a subject (of the contract): the log outlives the rows; footers have the bounds and go with them
     - a float that is not required: it may be NaN, which a footer does not tell (the audit refuses NaN in required ones)
     - an infinity, a text or an instant that the log's notation cannot carry
 
@@ -93,6 +94,7 @@ def statistics(footer: pq.FileMetaData, contract: Contract) -> str:
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     groups = [group for group in groups if group.num_rows]
     required = {field.name for field in contract.schema if not field.nullable}
+    personal = set(contract.of_subject())
     types = {field.name: field.type for field in footer.schema.to_arrow_schema()}
     figures: dict[str, Any] = {"numRecords": footer.num_rows, "nullCount": {}}
     bounds: dict[str, tuple[Any, Any] | None] = {}
@@ -105,7 +107,9 @@ def statistics(footer: pq.FileMetaData, contract: Contract) -> str:
         figures["nullCount"][name] = sum(column.null_count for column in columns)
         # A group without a value has no bounds and needs none.
         filled = [c for c, g in zip(columns, groups, strict=True) if c.null_count < g.num_rows]
-        if filled:
+        if filled and name in personal:
+            bounds[name] = None
+        elif filled:
             bounds[name] = _bounds(types[name], filled, nan_free=name in required)
     if bounds and all(bounds.values()):
         for position, key in enumerate(("minValues", "maxValues")):

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from microrec.config.settings import HOME
 from microrec.tables import arrow, contract, layout
 from microrec.tables import spark as engine
 from microrec.tables.commit import Author
@@ -53,7 +54,9 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (kind, required) in COLUMNS.items():
         key = ", primaryKey: true, primaryKeyPosition: 1" if name == "id" else ""
         told = "true" if required else "false"
-        lines.append(f"  - {{name: {name}, physicalType: '{kind}', required: {told}{key}}}")
+        lines.append(
+            f"  - {{name: {name}, physicalType: '{kind}', required: {told}, classification: none{key}}}"
+        )
     (folder / "marks.yaml").write_text("\n".join(lines))
     return folder
 
@@ -344,3 +347,14 @@ def test_vector_column_becomes_a_matrix(warehouse: arrow.Warehouse, schemas: Pat
     assert matrix.tolist() == vectors.to_pylist()
     with pytest.raises(pa.ArrowInvalid):
         vectors.cast(pa.list_(pa.float32(), 3))
+
+
+def test_log_has_no_bounds_of_files_with_personal_columns(tmp_path: Path) -> None:
+    schemas = HOME / "schemas"
+    for table in ("users", "suppressed_users", "user_edges", "watch_edges", "rejected_rows"):
+        promised = contract.load(schemas, table)
+        schema = pa.schema([pa.field(f.name, f.type) for f in promised.file_schema])
+        values = [pa.array([0, 1]).cast(kind) for kind in schema.types]
+        pq.write_table(pa.table(values, schema=schema), tmp_path / "personal.parquet")
+        footer = pq.read_metadata(tmp_path / "personal.parquet")
+        assert set(json.loads(layout.statistics(footer, promised))) == {"numRecords", "nullCount"}
