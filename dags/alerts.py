@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 from typing import Any
@@ -11,7 +12,7 @@ from airflow.sdk import Context
 
 URL = "MICROREC_ALERT_URL"
 """Environment variable: the address that a message is posted to as JSON, `{"text": ...}`, as Slack, Mattermost and
-Teams take it. It is a secret and is never logged."""
+Teams take it. It is a secret and is never logged, and no job gets it."""
 
 NEXT_STEPS = {
     "LandingError": "have the file or day delivered again, then clear the task",
@@ -28,6 +29,20 @@ NEXT_STEPS = {
 """What to do next, by the error a job ends with."""
 OTHERWISE = "clear the task when the cause is gone; nothing half-done is visible"
 
+OF_PROCESS = re.compile(
+    r"(?P<start>(?:\S+ (?:refused day \S+|ended with(?: exit status)? -?\d+): )?)(?P<error>\w+)(?P<rest>: .*)",
+    re.DOTALL,
+)
+"""How a task fails whose process has failed (`processes.raise_if_failed`, `operators.Command`)."""
+QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*(?:'|$)|"(?:[^"\\]|\\.)*(?:"|$))""", re.DOTALL)
+"""A value from outside, as messages of ours show it: it may be an id or a whole line of a log."""
+IN_THE_LOG = "the log of the task has its message"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
+"""Characters that end a line, move a cursor or turn writing around (`microrec.core.messages`)."""
+MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+WIDTH = 1500
+"""Characters of an error that a chat gets."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,7 +53,7 @@ def on_failure(context: Context) -> None:
     address = os.environ.get(URL)
     if not address:
         return
-    body = json.dumps({"text": text}).encode()
+    body = json.dumps({"text": chat_message(context)}).encode()
     headers = {"Content-Type": "application/json"}
     try:
         request = urllib.request.Request(address, data=body, headers=headers)
@@ -56,12 +71,51 @@ def message(context: Context) -> str:
         context: Airflow's context of the failed task.
 
     Returns:
-        The line.
+        The line, for the log of the task.
     """
+    return _line(context, _error(context))
+
+
+def chat_message(context: Context) -> str:
+    """Return the line as a chat may have it: it names no user, and nothing in it acts as markup or calls people.
+
+    Values that the error quotes are left out, as they may be ids or raw lines. So is all that an error says that is
+    none of ours, such as a library's: what it quotes is not known. The log of the task has the whole line.
+
+    Args:
+        context: Airflow's context of the failed task.
+
+    Returns:
+        The line, with `&`, `<` and `>` as Slack, Mattermost and Teams read them.
+    """
+    line = _line(context, QUOTED.sub("'...'", _public(_error(context)))[:WIDTH])
+    line = re.sub("[&<>]", lambda match: MARKUP[match[0]], line)
+    # A space of no width: who is written to by a name preceded by `@` is not.
+    return line.replace("@", "@\u200b")
+
+
+def _error(context: Context) -> str:
+    return str(dict(context).get("exception") or "no reason was given")
+
+
+def _public(error: str) -> str:
+    """The error without what a process said that did not end with an error of ours."""
+    process = OF_PROCESS.fullmatch(error)
+    if process is None:
+        return error if " ended with " not in error else f"{error.split(': ')[0]}: {IN_THE_LOG}"
+    if process["error"] in NEXT_STEPS:
+        return error
+    if process["start"]:
+        name = process["error"] if process["error"].endswith(("Error", "Exception")) else ""
+        return f"{process['start']}{name or 'no error of ours'}: {IN_THE_LOG}"
+    return error
+
+
+def _line(context: Context, error: str) -> str:
     values: dict[str, Any] = dict(context)
     instance = values["ti"]
-    error = str(values.get("exception") or "no reason was given")
-    next_step = next((step for name, step in NEXT_STEPS.items() if f"{name}:" in error), OTHERWISE)
+    whole = _error(context)
+    next_step = next((step for name, step in NEXT_STEPS.items() if f"{name}:" in whole), OTHERWISE)
     task = f"{instance.dag_id}.{instance.task_id}"
     attempt = f"run {values['run_id']}, try {instance.try_number}"
-    return f"{task} ({attempt}) failed: {error}. Next: {next_step}."
+    return CONTROL.sub(" ", f"{task} ({attempt}) failed: {error}. Next: {next_step}.")

@@ -89,6 +89,15 @@ def levels() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@pytest.fixture(autouse=True)
+def permissions() -> Iterator[None]:
+    """Commands that a test runs in its own process make files private: so are no other test's."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty warehouse and landing zone that jobs called in this test will use."""

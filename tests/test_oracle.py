@@ -516,7 +516,12 @@ def test_oracle_sabotage_holds_the_night(
         assert len(found) > N_USERS / 2 < said[0].n_unlike["content"]
     else:
         assert found == changed
-    assert f"user {min(found)} rank" in str(held.value)
+    users = warehouse.read("users", day=DAY)
+    user_idx = dict(zip(users["user_id"].to_pylist(), users["user_idx"].to_pylist(), strict=True))
+    suppressed = name == "list of a suppressed user"
+    label = "a user who is to have none:" if suppressed else f"user_idx {user_idx[min(found)]}"
+    assert f"{label} rank" in str(held.value)
+    assert not [user_id for user_id in found if user_id in str(held.value)], "a chat gets it"
     (row,) = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert (row["severity"], row["status"]) == ("hold", "fail")
     assert row["observed"] == pytest.approx(1 - len(found) / said[0].n_users)

@@ -6,13 +6,14 @@ and put your own task in the place of `show`. It is paused until it is switched 
 """
 
 import logging
+import os
 import subprocess
 import sys
 from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Asset, task
-from processes import WORKING_FOLDER
+from processes import WORKING_FOLDER, passed_on
 
 RELEASES = Asset("microrec://releases")
 
@@ -41,6 +42,7 @@ with DAG(
         shown = subprocess.run(
             [*command, "--day", event["day"], "--limit", "5"],
             cwd=WORKING_FOLDER,
+            env=passed_on(os.environ),
             capture_output=True,
             text=True,
             check=True,

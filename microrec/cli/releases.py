@@ -9,6 +9,7 @@ import typer
 from microrec.cli import options
 from microrec.cli.printing import hide_table_logs, print_json, print_line, print_rows
 from microrec.core import arguments
+from microrec.runner import job
 
 if TYPE_CHECKING:
     from microrec.release.reader import Release
@@ -104,6 +105,7 @@ def rollback(
     from microrec.release import reader
     from microrec.release import rollback as rollbacks
 
+    job.restrict_files()
     hide_table_logs()
     withdrawn = rollbacks.to(to, reason=reason, root=root)
     print_line(f"withdrawn: {', '.join(map(str, withdrawn)) or 'none'}")
@@ -183,6 +185,7 @@ def prune(
     from microrec.release import retention
     from microrec.tables.arrow import Warehouse
 
+    job.restrict_files()
     hide_table_logs()
     current = recipe.current()
     pruned = retention.prune(
@@ -210,6 +213,7 @@ def vacuum(
     from microrec.release import retention
     from microrec.tables.arrow import Warehouse
 
+    job.restrict_files()
     hide_table_logs()
     deleted = retention.vacuum(
         Warehouse.open(root),

@@ -8,11 +8,13 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
+from microrec.core import messages
 from microrec.errors import BadArgument
 
 CODE = Path(__file__).resolve().parents[2]
@@ -79,6 +81,12 @@ class Settings(BaseSettings):
     """Place among the tries of the run, greater for later ones; a late earlier one may not commit over a newer one."""
     storage_options: dict[str, str] = Field(default={}, repr=False)
     """Credentials and endpoints for an object store, as deltalake takes them."""
+    job_environment: list[str] = []
+    """Further variables of an Airflow worker that jobs get (JSON; `*` stands for any characters). They get their
+    settings, paths, locale, threads and cloud credentials anyway, and never Airflow's own (dags/processes.py)."""
+    umask: str = Field(default="077", pattern="^0?[0-7]{3}$")
+    """Permissions that the files and folders of jobs and of `microrec` do not have. The default leaves the warehouse to
+    the user who runs them; `027` lets the group read it: consumers under another user."""
 
     @property
     def secrets(self) -> list[str]:
@@ -127,10 +135,22 @@ def redacted(text: str) -> str:
 
 
 class Redacted(logging.Formatter):
-    """Log lines, tracebacks included, without the secrets of the settings."""
+    """Log lines, tracebacks included, without the secrets of the settings.
+
+    A message is one line, whatever is in it, and those of a traceback are indented: none looks like another record.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line of a record's message."""
+        return messages.plain(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return the indented lines of a traceback."""
+        lines = super().formatException(ei).splitlines()
+        return "\n".join(f"  {messages.plain(line)}" for line in lines)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a log record."""
+        """Return the lines of a log record."""
         return redacted(super().format(record))
 
 

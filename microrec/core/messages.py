@@ -14,10 +14,12 @@ def shown(value: object, width: int = 60) -> str:
         width: characters that are kept.
 
     Returns:
-        The text in single quotes, and its length where it was cut.
+        The text in single quotes, and its length where it was cut. Quotes and backslashes within are escaped, so that
+        where the value ends is plain: an alert leaves out what is quoted.
     """
     text = str(value)
-    return f"'{plain(text[:width])}'" + (f" ({len(text)} characters)" if len(text) > width else "")
+    escaped = text[:width].replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{plain(escaped)}'" + (f" ({len(text)} characters)" if len(text) > width else "")
 
 
 def plain(text: str) -> str:

@@ -93,7 +93,9 @@ def check(night: ListInputs, published: pa.Table, user_ids: Sequence[str]) -> Ve
         if text is None and user is not None:
             text = first_false_evidence(night, user, rows[user_id], video_idx)
         if text is not None:
-            differences[user_id] = text
+            # Not by user_id: the text is kept in `gate_results` and goes to a chat.
+            label = "a user who is to have none:" if user is None else f"user_idx {user}"
+            differences[user_id] = f"{label} {text}"
     return Verdict(differences, len(user_ids), unlike, recall)
 
 
@@ -259,8 +261,7 @@ def agreement_gate(verdict: Verdict) -> Result:
     share = agree / n if n else None
     unlike = {source: count for source, count in verdict.n_unlike.items() if count}
     details = [f"published lists that brute force gives too: {agree} of {n} users, all asked"]
-    first = list(verdict.differences.items())[:SHOWN]
-    details += [f"user {user_id} {difference}" for user_id, difference in first]
+    details += list(verdict.differences.values())[:SHOWN]
     if unlike:
         details.append(f"stored lists of a source that are not what its artefact says: {unlike}")
     status = "pass" if n and agree == n else "fail"

@@ -6,6 +6,7 @@ import logging
 import pyarrow as pa
 
 from microrec.config.settings import settings
+from microrec.core import arguments, messages
 from microrec.evaluation import gate
 
 logger = logging.getLogger(__name__)
@@ -29,5 +30,8 @@ def require(results: pa.Table, *, day: dt.date, fit: str) -> str | None:
     excused = gate.require(results, day=day, fit=fit, promoted=reason)
     if not excused:
         return None
-    logger.warning("promoted day=%s fit=%s gates=%s reason=%s", day, fit, excused, reason)
+    logger.warning(
+        "promoted day=%s fit=%s gates=%s reason=%s",
+        day, fit, ",".join(excused), messages.shown(reason, arguments.MAX_WORDS),
+    )  # fmt: skip
     return reason

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from microrec.core import messages
 from microrec.errors import MicrorecError, MissingDay
 from microrec.release import reader
 from microrec.tables import arrow
@@ -62,7 +63,9 @@ def of_user(user_id: str, video_id: str, day: dt.date, root: str | None = None) 
     clips = clip_interest.clips_of(graph)
     _, clip = clips.of(np.array([video]))
     if not len(clip):
-        raise MicrorecError(f"video_nodes[day={day}]: length of video {video_id} is not known")
+        raise MicrorecError(
+            f"video_nodes[day={day}]: length of video {messages.shown(video_id)} is not known"
+        )
     network = networks.load(night, MODEL, graph, device="cpu").eval()
     today = np.full(len(clip), clips.today)
     batch = clip_batches.Reader(clips, network.config).pairs(np.full(len(clip), user), clip, today)
@@ -93,7 +96,8 @@ def of_video(video_id: str, day: dt.date, root: str | None = None) -> tuple[pa.T
     clips = interest.filter(pc.equal(interest["video_id"], video_id))
     if not clips.num_rows:
         raise MissingDay(
-            f"{MODEL}[day={day}]: no video {video_id}; it is unknown, not eligible, or its length is not known"
+            f"{MODEL}[day={day}]: no video {messages.shown(video_id)}; it is unknown, not eligible, or its length is"
+            " not known"
         )
     exits = release.read("exit_points")
     return clips, exits.filter(pc.equal(exits["video_id"], video_id))
@@ -103,6 +107,6 @@ def _index(rows: pa.Table, table: str, kind: str, key: str, day: dt.date) -> int
     """Dense index of a user or a video."""
     indices = rows.filter(pc.equal(rows[f"{kind}_id"], key))[f"{kind}_idx"]
     if not len(indices):
-        raise MissingDay(f"{table}[day={day}]: no {kind} {key}")
+        raise MissingDay(f"{table}[day={day}]: no {kind} {messages.shown(key)}")
     index: int = indices[0].as_py()
     return index

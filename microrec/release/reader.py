@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from microrec.core import messages
 from microrec.errors import CheckFailed, MissingDay
 from microrec.tables.arrow import Warehouse
 
@@ -242,7 +243,7 @@ def rows_of(
     users = warehouse.read("users", day=day)
     user_idx = users.filter(pc.equal(users["user_id"], user_id))["user_idx"]
     if not len(user_idx) or "user_idx" not in rows.column_names:
-        raise MissingDay(f"{table}[day={day}]: no rows of user {user_id}")
+        raise MissingDay(f"{table}[day={day}]: no rows of user {messages.shown(user_id)}")
     return rows.filter(pc.equal(rows["user_idx"], user_idx[0]))
 
 

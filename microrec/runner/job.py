@@ -16,7 +16,7 @@ import psutil
 import typer
 from typer.exceptions import TyperException
 
-from microrec.config.settings import Redacted
+from microrec.config.settings import Redacted, settings
 from microrec.core import arguments, messages
 from microrec.errors import BadArgument, MicrorecError
 from microrec.runner.exit_status import status_of
@@ -71,6 +71,7 @@ def start(main: Callable[..., None]) -> None:
     app.command()(main)
     failed: Exception | None = None
     try:
+        restrict_files()
         app(standalone_mode=False)
     except MicrorecError as error:
         failed = error
@@ -85,6 +86,15 @@ def start(main: Callable[..., None]) -> None:
         message = messages.one_line(in_one_line(failed))
         logger.error("%s: %s", type(failed).__name__, message)
         sys.exit(status_of(failed))
+
+
+def restrict_files() -> None:
+    """Make the files and folders of this process and its children as private as the setting `umask` says.
+
+    Raises:
+        BadArgument: a setting cannot be read.
+    """
+    os.umask(int(settings().umask, 8))
 
 
 def in_one_line(error: Exception) -> str:

@@ -150,6 +150,8 @@ def options(here: Settings) -> dict[str, str]:
     chosen = EVERYWHERE + (LOCAL if _one_machine(here.spark_master) else CLUSTER)
     values = {name: value for name, value, _ in chosen}
     values["spark.driver.memory"] = here.spark_driver_memory
+    # Hadoop's local file system sets permissions itself, whatever the process's mask.
+    values["spark.hadoop.fs.permissions.umask-mode"] = here.umask
     values["spark.driver.extraJavaOptions"] = " ".join([*_archived(here), here.spark_java_options])
     if here.spark_shuffle_partitions is not None:
         values["spark.sql.shuffle.partitions"] = str(here.spark_shuffle_partitions)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from microrec.core import messages
+
 FAILURE = {
     "ti": SimpleNamespace(dag_id="nightly", task_id="validate_events", try_number=1),
     "run_id": "scheduled__2026-01-05",
@@ -74,6 +76,66 @@ def test_on_failure_posts_the_message_and_does_not_log_the_address(
     monkeypatch.setenv(alerts.URL, "no address at all, secret-word")
     alerts.on_failure(FAILURE)
     assert [path for path, _ in posted] == ["/secret-word", "/broken-word"]
-    assert posted[0][1] == {"text": alerts.message(FAILURE)}
+    assert posted[0][1] == {"text": alerts.chat_message(FAILURE)}
     assert "-word" not in caplog.text
     assert caplog.text.count("the alert was not delivered") == 2
+
+
+USERS = ("u000017", "alice@example.com", "it's me", "back\\")
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (
+            "validate_events refused day 2026-01-04: LandingError: raw_interactions[2026-01-04]: none of 9 lines is"
+            " accepted, unreadable_id refused 9, user_id {shown}; e.g. part-0.csv {shown} (90 characters)",
+            "LandingError: raw_interactions[2026-01-04]: none of 9 lines is accepted, unreadable_id refused 9",
+        ),
+        ("CheckFailed: releases[day=2026-01-04]: withdrawn for {shown}", "CheckFailed: releases"),
+        (
+            "train_model ended with exit status 1: KeyError: {plain}",
+            "KeyError: the log of the task",
+        ),
+        ("train_model ended with exit status -9: read user {plain}", "the log of the task has"),
+        ("microrec ended with 1: {plain}: what {plain}", "the log of the task has"),
+    ],
+    ids=["quoted line", "quoted id", "library", "killed", "command"],
+)
+def test_chat_message_names_no_user(error: str, kept: str, user: str) -> None:
+    import alerts
+
+    text = error.format(shown=messages.shown(user), plain=user)
+    context = {**FAILURE, "exception": Exception(text)}
+    chat = alerts.chat_message(context)
+    assert kept in chat
+    for part in (user, user.split("@")[0], user.replace("'", "\\'"), "me'"):
+        assert part not in chat.replace("validate_events (run scheduled__2026-01-05, try 1)", "")
+    assert text in alerts.message(context), "the log has it all"
+
+
+def test_quoted_values_are_left_out_among_apostrophes() -> None:
+    import alerts
+
+    error = "CheckFailed: the day's lists of users' trends lack 'bob', and no one's 'carol \\' x' or 'cut"
+    chat = alerts.chat_message({**FAILURE, "exception": Exception(error)})
+    assert "the day's lists of users' trends lack '...', and no one's '...' or '...'" in chat
+
+
+@pytest.mark.parametrize(
+    ("text", "chat"),
+    [
+        ("<!channel> & <http://x|y>", "&lt;!channel&gt; &amp; &lt;http://x|y&gt;"),
+        ("@channel @here @everyone", "@\u200bchannel @\u200bhere @\u200beveryone"),
+        ("a\nFAKE \x1b[2J\u202eb", "a FAKE  [2J b"),
+    ],
+)
+def test_chat_message_is_no_markup_and_calls_nobody(text: str, chat: str) -> None:
+    import alerts
+
+    context = {**FAILURE, "exception": Exception(f"GateHeld: {text}"), "run_id": f"r {text}"}
+    said = alerts.chat_message(context)
+    assert said.count(chat) == 2
+    assert "@c" not in said
+    assert "\n" not in alerts.message(context)

@@ -629,13 +629,13 @@ def test_plot_clips_are_of_the_final_fit_as_released(warehouse: arrow.Warehouse)
         result = CliRunner().invoke(app.app, typed)
         assert result.exit_code == 0, result.output
         assert png.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(MissingDay, match=r"users\[day=2026-01-10\]: no user stranger"):
+    with pytest.raises(MissingDay, match=r"users\[day=2026-01-10\]: no user 'stranger'"):
         data.of_user("stranger", "v01", DAY)
-    with pytest.raises(MissingDay, match=r"video_nodes\[day=2026-01-10\]: no video v99"):
+    with pytest.raises(MissingDay, match=r"video_nodes\[day=2026-01-10\]: no video 'v99"):
         data.of_user("u01", "v99", DAY)
-    with pytest.raises(MicrorecError, match="length of video v29 is not known"):
+    with pytest.raises(MicrorecError, match="length of video 'v29' is not known"):
         data.of_user("u01", "v29", DAY)
-    with pytest.raises(MissingDay, match="no video v29"):
+    with pytest.raises(MissingDay, match="no video 'v29"):
         data.of_video("v29", DAY)
 
 

@@ -1,6 +1,7 @@
 """The warehouse in Spark's hands: the same promises as in Arrow's, and the one reader of events."""
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from microrec.config.settings import settings
 from microrec.errors import CheckFailed, ContractViolation, MissingDay
 from microrec.pipeline import event_window
 from microrec.tables import arrow, spark
@@ -124,3 +126,18 @@ def test_spark_event_reader_sees_the_window_as_of_its_day(place: Path, spark: Sp
 
 def _house() -> spark.Warehouse:
     return spark.Warehouse.open()
+
+
+def test_files_of_spark_are_for_the_owner_alone(place: Path, spark: SparkSession) -> None:
+    """Hadoop sets permissions itself: a mask of the process alone would leave them to everybody."""
+    before = os.umask(int(settings().umask, 8))
+    try:
+        _house().write("watch_edges", frame(spark, edges(["train", "holdout"])), day=DAY)
+    finally:
+        os.umask(before)
+    table = place / "warehouse" / "watch_edges"
+    files = [path for path in table.rglob("*") if path.is_file()]
+    assert len([path for path in files if path.suffix == ".parquet"]) == 2
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    folders = [path for path in table.rglob("*") if path.is_dir()]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
