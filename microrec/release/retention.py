@@ -2,10 +2,13 @@
 
 import datetime as dt
 import logging
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from microrec.errors import MissingDay
 from microrec.release import reader
+from microrec.release.reader import Release
 from microrec.tables.arrow import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -70,14 +73,27 @@ def vacuum(
 
     Returns:
         Names of what was (or would be) deleted, by table; `artefacts` for days of models.
+
+    Raises:
+        MissingDay: a version that a kept release pins cannot be read; of its table nothing was deleted.
     """
     kept = reader.every(warehouse.root)[-keep:]
     pins = [pin for release in kept for pin in release.tables.values()]
-    deleted = {}
+    deleted: dict[str, list[str]] = {}
+    unreadable = []
     for table in warehouse.tables():
         pinned = {pin.version for pin in pins if pin.table == table}
-        deleted[table] = warehouse.table(table).vacuum(hours=hours, keep=pinned, dry_run=dry_run)
-        logger.info("vacuum table=%s files=%d dry_run=%s", table, len(deleted[table]), dry_run)
+        opened = warehouse.table(table)
+        try:
+            deleted[table] = opened.vacuum(hours=hours, keep=pinned, dry_run=dry_run)
+        except MissingDay as error:
+            unreadable.append(f"{_pinned_by(kept, table)}: {error}")
+            continue
+        entries = opened.tidy_log(keep=pinned, dry_run=dry_run)
+        logger.info(
+            "vacuum table=%s files=%d log_entries=%d dry_run=%s",
+            table, len(deleted[table]), entries, dry_run,
+        )  # fmt: skip
     if kept:
         since = now - dt.timedelta(hours=hours)
         first = kept[0].day
@@ -85,4 +101,14 @@ def vacuum(
             before=first, untouched_since=since, dry_run=dry_run
         )
         logger.info("vacuum artefacts=%d dry_run=%s", len(deleted["artefacts"]), dry_run)
+    if unreadable:
+        raise MissingDay(
+            f"vacuum: {'; '.join(unreadable)}. No file of {len(unreadable)} table(s) was deleted; all others are done"
+        )
     return deleted
+
+
+def _pinned_by(releases: Sequence[Release], table: str) -> str:
+    """The days whose releases pin a table, as a message names them."""
+    days = [release.day for release in releases if table in release.tables]
+    return f"releases[day={days[0]}..{days[-1]}]" if days else "releases"

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from microrec.errors import MissingDay
 from microrec.tables import layout, warehouse
 from microrec.tables.artefacts import Artefacts
-from microrec.tables.commit import Scope, Table
+from microrec.tables.commit import Scope, Table, as_scope, show
 from microrec.tables.warehouse import words
 
 logger = logging.getLogger(__name__)
@@ -107,9 +108,17 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         for values, files in self.snapshot(table, version=version, **partition).parts:
             paths = [opened.inside(path) for path in files]
             stored = [name for name in wanted if name not in opened.contract.partition]
-            part = ds.dataset(
-                paths, schema=opened.contract.file_schema, filesystem=filesystem
-            ).to_table(stored, filter=kept)
+            try:
+                dataset = ds.dataset(
+                    paths, schema=opened.contract.file_schema, filesystem=filesystem
+                )
+                part = dataset.to_table(stored, filter=kept)
+            except FileNotFoundError as error:
+                raise MissingDay(
+                    f"{table}[{show(as_scope(partition))}]: a file of version"
+                    f" {'now' if version is None else version} is gone from {self.root}: restore it from a copy, or"
+                    " run the night again with `force`"
+                ) from error
             for name in wanted:
                 if name in opened.contract.partition:
                     value = pa.scalar(values[name], pa.string()).cast(schema.field(name).type)

@@ -19,12 +19,12 @@ import pyarrow.dataset as ds
 import pyarrow.fs as fs
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from microrec.errors import CommitConflict, ContractViolation
-from microrec.tables import checks, layout
+from microrec.errors import CommitConflict, ContractViolation, MissingDay
+from microrec.tables import checks, layout, log
 from microrec.tables.contract import Contract
 from microrec.tables.layout import NULL_PARTITION
 
@@ -104,12 +104,35 @@ class Table:
     contract: Contract
     options: Mapping[str, str] = field(repr=False)
 
-    def open(self, version: int | None = None) -> DeltaTable | None:
-        """Return the Delta table at a version (default: now), or None if nothing was ever committed."""
+    def open(self, version: int | None = None, scope: Scope | None = None) -> DeltaTable | None:
+        """Return the Delta table at a version (default: now), or None if nothing was ever committed.
+
+        Args:
+            version: version of the table; the last one if left out.
+            scope: partition values that are to be read, for the message.
+
+        Raises:
+            MissingDay: the table no longer has that version, or cannot read it.
+        """
         try:
             return DeltaTable(self.uri, version=version, storage_options=dict(self.options))
-        except TableNotFoundError:
-            return None
+        except TableNotFoundError as error:
+            if version is None:
+                return None
+            raise self._unreadable(version, scope, error) from error
+        except DeltaError as error:
+            # If the last version cannot be read either, it is the store that fails, and may pass.
+            if version is None or self.open() is None:
+                raise
+            raise self._unreadable(version, scope, error) from error
+
+    def _unreadable(self, version: int, scope: Scope | None, error: Exception) -> MissingDay:
+        where = f"{self.contract.table}[{show(scope)}]" if scope else self.contract.table
+        return MissingDay(
+            f"{where}: version {version} cannot be read any more ({str(error).splitlines()[0]}): its entries of the"
+            " log are gone or spoilt. A release that pins it is lost: restore the table's log from a copy, or run its"
+            " night again with `force`"
+        )
 
     def vacuum(self, *, hours: int, keep: Collection[int], dry_run: bool) -> list[str]:
         """Delete files that neither the current version nor one to keep has, files of failed attempts too.
@@ -121,10 +144,17 @@ class Table:
 
         Returns:
             Paths of the files that were (or would be) deleted, relative to the table.
+
+        Raises:
+            MissingDay: a version to keep cannot be read; nothing is deleted.
+            ContractViolation: the log names files outside of the table; nothing is deleted.
         """
         delta = self.open()
         if delta is None:
             return []
+        for kept in (delta, *map(self.open, sorted(keep))):
+            if kept is not None:
+                log.files(kept, self.contract.table, {})
         gone: list[str] = delta.vacuum(
             retention_hours=hours,
             dry_run=dry_run,
@@ -133,6 +163,26 @@ class Table:
             keep_versions=sorted(keep) or None,
         )
         return gone
+
+    def tidy_log(self, *, keep: Collection[int], dry_run: bool) -> int:
+        """Give the log the properties of new tables, and delete entries older than any version that is kept.
+
+        The last `HISTORY_DEPTH` versions keep theirs too: writers look them up.
+
+        Args:
+            keep: versions that must stay readable.
+            dry_run: change nothing.
+
+        Returns:
+            Number of files of the log that were (or would be) deleted.
+        """
+        delta = self.open()
+        if delta is None:
+            return 0
+        if not dry_run:
+            log.keep_entries(delta)
+        first = min([*keep, int(delta.version()) - HISTORY_DEPTH])
+        return log.trim(delta, *self.filesystem(), first=first, dry_run=dry_run)
 
     def filesystem(self) -> tuple[fs.FileSystem, str]:
         """Return the Arrow filesystem of the table and the table's folder in it."""
@@ -218,7 +268,7 @@ class Table:
                     self._create(staged, properties)
                 else:
                     self._fence(table, scopes, author)
-                    actions = [*staged.adds, *_removals(table, scopes)]
+                    actions = [*staged.adds, *_removals(table, self.contract.table, scopes)]
                     table.create_write_transaction(
                         actions,
                         "append",
@@ -277,6 +327,7 @@ class Table:
                 mode="error",
                 partition_by=list(self.contract.partition),
                 name=self.contract.table,
+                configuration=log.PROPERTIES,
                 storage_options=dict(self.options),
                 commit_properties=properties,
             )
@@ -344,16 +395,12 @@ class Table:
         )
 
 
-def _removals(table: DeltaTable, scopes: Sequence[Scope]) -> list[RemoveAction]:
+def _removals(delta: DeltaTable, table: str, scopes: Sequence[Scope]) -> list[RemoveAction]:
     """Remove actions for the files the table now has in the scopes."""
-    listed = pa.table(table.get_add_actions(flatten=False))
-    files = listed.select(["path", "size_bytes", "partition"]).to_pylist()
     # Vacuum counts its retention from here: the log's clock, no part of any row.
     stamp = time.time_ns() // 1_000_000
-    removals = []
-    for file in files:
-        partition = as_scope({k: v for k, v in (file["partition"] or {}).items() if v is not None})
-        if any(covers(scope, partition) for scope in scopes):
-            values = {k: partition.get(k) for k in file["partition"]}
-            removals.append(RemoveAction(file["path"], True, stamp, file["size_bytes"], values))
-    return removals
+    return [
+        RemoveAction(file.path, True, stamp, file.size, file.partition)
+        for file in log.files(delta, table, {})
+        if any(covers(scope, file.partition) for scope in scopes)
+    ]

@@ -15,8 +15,8 @@ from microrec.config.settings import settings
 from microrec.core import arguments
 from microrec.core.digests import digest
 from microrec.errors import MissingDay
-from microrec.tables import contract
-from microrec.tables.commit import Author, Scope, Table, as_scope, covers, show
+from microrec.tables import contract, log
+from microrec.tables.commit import Author, Scope, Table, as_scope, show
 
 logger = logging.getLogger(__name__)
 
@@ -92,12 +92,15 @@ class Warehouse(ABC, Generic[Frame]):
             version: version of the table; the last one if left out.
             with_rows: leave out partitions without rows.
         """
-        delta = self.table(table).open(version)
-        if delta is None:
-            return []
-        files = pa.table(delta.get_add_actions(flatten=False)).to_pylist()
-        wanted = [f["partition"] for f in files if f["num_records"] or not with_rows]
-        distinct = {tuple((k, _as_text(v)) for k, v in (each or {}).items()) for each in wanted}
+        return self._partitions(table, {}, version=version, with_rows=with_rows)
+
+    def _partitions(
+        self, table: str, scope: Scope, *, version: int | None = None, with_rows: bool = False
+    ) -> list[dict[str, str | None]]:
+        delta = self.table(table).open(version, scope)
+        files = [] if delta is None else log.files(delta, table, scope)
+        wanted = [file.partition for file in files if file.rows or not with_rows]
+        distinct = {tuple(partition.items()) for partition in wanted}
         return [
             dict(values)
             for values in sorted(distinct, key=lambda pairs: [str(v) for _, v in pairs])
@@ -110,8 +113,7 @@ class Warehouse(ABC, Generic[Frame]):
             table: name of the table.
             **partition: partition values.
         """
-        scope = as_scope(partition)
-        return any(covers(scope, committed) for committed in self.partitions(table))
+        return bool(self._partitions(table, as_scope(partition)))
 
     def snapshot(self, table: str, *, version: int | None = None, **partition: object) -> Snapshot:
         """Return the files that hold a partition.
@@ -122,19 +124,19 @@ class Warehouse(ABC, Generic[Frame]):
             **partition: partition values; the whole table if none is named.
 
         Raises:
-            MissingDay: nobody committed it; the message names the table, the partition and the warehouse.
+            MissingDay: nobody committed it, or the version cannot be read any more; the message names the table, the
+                partition and the warehouse.
+            ContractViolation: the log names files outside of the table.
         """
         scope = as_scope(partition)
         opened = self.table(table)
-        delta = opened.open(version)
-        files = [] if delta is None else pa.table(delta.get_add_actions(flatten=False)).to_pylist()
+        delta = opened.open(version, scope)
         parts: dict[tuple[tuple[str, str | None], ...], list[str]] = {}
         rows = 0
-        for file in files:
-            values = {k: _as_text(v) for k, v in (file["partition"] or {}).items()}
-            if covers(scope, values):
-                parts.setdefault(tuple(values.items()), []).append(f"{opened.uri}/{file['path']}")
-                rows += file["num_records"]
+        for file in [] if delta is None else log.files(delta, table, scope):
+            values = tuple(file.partition.items())
+            parts.setdefault(values, []).append(f"{opened.uri}/{file.path}")
+            rows += file.rows or 0
         if delta is None or not parts:
             raise MissingDay(
                 f"{table}[{show(scope)}]: no such day or partition is committed in {self.root}"
@@ -258,7 +260,3 @@ def fingerprint(files: Iterable[str], root: str) -> str:
 def words(partition: Mapping[str, object]) -> str:
     """Return partition values as a log line shows them: `day=2026-01-04 fit=trial`."""
     return " ".join(f"{name}={value}" for name, value in partition.items())
-
-
-def _as_text(value: object) -> str | None:
-    return None if value is None else as_scope({"": value})[""]

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from microrec.release import retention
+from microrec.errors import MissingDay
+from microrec.release import reader, retention
 from microrec.tables.arrow import Warehouse
-from tests.worlds.releases import filled
+from tests.worlds.releases import filled, publish
 
 TODAY = dt.date(2026, 3, 1)
 KEEP = retention.Config(rejected_rows=14)
@@ -96,3 +97,25 @@ def files(warehouse: Warehouse, **partition: object) -> list[Path]:
 def test_config_refuses_no_day_and_tables_that_cannot_be_pruned(values: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         retention.Config(**values)
+
+
+def test_vacuum_unreadable_pin_is_named_and_its_table_is_left_alone(place: Path) -> None:
+    warehouse = Warehouse.open()
+    for day in (BOUNDARY, BOUNDARY + dt.timedelta(days=1)):
+        publish(warehouse, day, 2)
+    for table in ("recommendations", "user_trends"):
+        delta = warehouse.table(table).open()
+        assert delta is not None
+        delta.create_checkpoint()
+        for stray in ("left", "behind"):
+            (place / "warehouse" / table / f"{stray}.parquet").write_bytes(b"")
+    (place / "warehouse" / "recommendations" / "_delta_log" / f"{0:020}.json").unlink()
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
+    with pytest.raises(MissingDay, match=r"releases\[day=.*recommendations: version 0 .* `force`"):
+        retention.vacuum(warehouse, hours=0, keep=30, now=now)
+    assert (place / "warehouse" / "recommendations" / "left.parquet").exists()
+    assert not (place / "warehouse" / "user_trends" / "left.parquet").exists()
+    retention.vacuum(warehouse, hours=0, keep=1, now=now)
+    assert not (place / "warehouse" / "recommendations" / "left.parquet").exists()
+    with pytest.raises(MissingDay, match=r"recommendations\[day=2026-02-15\]: version 0 cannot"):
+        reader.of(BOUNDARY).read("recommendations")
