@@ -33,24 +33,24 @@ def main(day: job.Day, fit: job.Fit) -> None:
         blending.examples(night.at(day, fit="trial"), config=config, rng=rng) for day in days
     ]
     usable = examples if proposals.complete else []  # the trees read every source
-    booster = learned_blend.fit(usable, night.config.sources, config=config)
+    blend = learned_blend.fit(usable, night.config.sources, config=config)
     users = fit_tables.target_users(night, tables)
     explained = rng.permutation(users)[: config.explained]
     pairs = blending.pairs_of(proposals, tables, explained)
     history = tables.knowledge.history
-    if booster is None:
+    if blend is None:
         night.write_empty("models", fit=fit, model=learned_blend.SOURCE)
         night.write_empty("candidates", fit=fit, source=learned_blend.SOURCE)
         effects = learned_blend.closed_effects(pairs, fusing.weights(night), history=history)
     else:
         row = blending.training_summary(tables, days, examples)
         row |= {"config": config.model_dump_json(), "seed": seed}
-        blending.save(night, booster, row)
-        order = blending.LearnedOrder(booster, tables, proposals)
+        blending.save(night, blend, row)
+        order = blending.LearnedOrder(blend, tables, proposals)
         shards.write("candidates", order, users, day=day, fit=fit, source=learned_blend.SOURCE)
-        effects = learned_blend.effects(booster, pairs)
+        effects = learned_blend.effects(blend, pairs)
     weights = learned_blend.weights(effects, pairs.user, history=history, buckets=truth.BUCKETS)
-    method = pa.repeat("closed_form" if booster is None else "learned", weights.num_rows)
+    method = pa.repeat("closed_form" if blend is None else "learned", weights.num_rows)
     night.write("blend_weights", weights.append_column("method", method), fit=fit)
 
 

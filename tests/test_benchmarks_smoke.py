@@ -36,6 +36,7 @@ from microrec.models.sequence.auc import grouped_auc
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import (
+    blend,
     clips,
     exposures,
     factorization,
@@ -43,6 +44,7 @@ from tests.benchmarks import (
     graphs,
     hybrid,
     kuairand,
+    kuairand_nights,
     measure,
     nights,
     quality,
@@ -720,6 +722,7 @@ def kuairand_files(folder: Path) -> Path:
         "video_id": videos,
         "author_id": videos % 4,
         "video_duration": 30_000.0,
+        "upload_dt": "2022-01-01",
         "tag": "1,2",
     }
     pd.DataFrame(catalogue).to_csv(folder / "video_features_basic_pure.csv.gz", index=False)
@@ -1041,3 +1044,67 @@ def test_services_smallest_size_run(tmp_path: Path) -> None:
     for metric in ("recall@20", "ndcg@20"):
         apart = mean["blend", metric] - mean[best, metric]
         assert mean[f"blend-minus-{best}", metric] == pytest.approx(apart)
+
+
+def test_blend_smallest_size_run(tmp_path: Path) -> None:
+    """Sixty users of whom nothing can be learned: every variant is measured, its own difference to itself is 0."""
+    data, out = kuairand_files(tmp_path), tmp_path / "out"
+    arguments = ["--data", str(data), "--chosen", "2022-05-03", "--confirmed", "2022-05-04"]
+    blend.main([*arguments, "--out", str(out)])
+    rows = {
+        (row["name"], row["metric"], row["split"]): row
+        for row in json.loads((out / "results.json").read_text())
+    }
+    split = "confirmed on 2022-05-04"
+    itself = rows[f"{blend.BEFORE} - {blend.BEFORE}", "ndcg@20", split]
+    assert (itself["value"], itself["low"], itself["high"]) == (0, 0, 0)
+    for variant in blend.VARIANTS:
+        assert 0 < rows[variant.name, "ndcg@20", split]["value"] <= 1
+    shares = [
+        row["value"]
+        for (_, metric, at), row in rows.items()
+        if (metric, at) == ("weight", "history=6-20")
+    ]
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_watch_edges_of_kuairand_equal_hand_computed() -> None:
+    """Strength is the middle rank within day and duration bucket; a dislike takes back what came before it."""
+    day = dt.date(2022, 5, 4)
+    midnight = int(dt.datetime.combine(day, dt.time(), dt.UTC).timestamp() * 1000)
+    lines = [
+        # user, video, milliseconds after midnight of the day, watched, disliked
+        (0, 0, 1000, 20_000, 0),
+        (1, 0, 2000, 4_000, 0),
+        (2, 0, 3000, 0, 0),
+        (0, 1, 4000, 1_000, 0),
+        (0, 0, 1000 - 2 * 86_400_000, 20_000, 0),
+        (0, 0, 1000 - 86_400_000, 20_000, 1),
+    ]
+    log = pd.DataFrame(
+        lines, columns=["user_idx", "video_idx", "time_ms", "play_time_ms", "is_hate"]
+    )
+    log["time_ms"] += midnight
+    log["duration_ms"] = 30_000
+    log[kuairand.REACTIONS] = 0
+    log = log.sort_values("time_ms", kind="stable").reset_index(drop=True)
+    edges = kuairand_nights.watch_edges(log, day).to_pylist()
+    by_key = {(e["split"], e["user_idx"], e["video_idx"]): e for e in edges}
+    assert len(by_key) == len(edges) == 6
+    # 20,000 ms is the longest of three on the day, 4,000 the middle one, 1,000 a skip.
+    expected = {
+        ("holdout", 0, 0): (5 / 6, 1, 0, False),
+        ("holdout", 1, 0): (3 / 6, 0, 0, False),
+        ("holdout", 2, 0): (1 / 2, 0, 0, False),
+        ("holdout", 0, 1): (0, 0, 1, False),
+        ("train", 0, 0): (0.5 * 0.5 ** (2 / 7), 1, 0, False),
+        ("validation", 0, 0): (0, 0, 1, True),
+    }
+    for key, (weight, positive, negative, undone) in expected.items():
+        edge = by_key[key]
+        assert edge["weight"] == pytest.approx(weight)
+        assert (edge["n_positive"], edge["n_negative"], edge["undone"]) == (
+            positive,
+            negative,
+            undone,
+        )

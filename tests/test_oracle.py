@@ -182,7 +182,7 @@ def test_oracle_learned_varied_and_explored_lists_agree(
     (row,) = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
     assert (row["observed"], row["threshold"]) == (1.0, 1.0)
-    assert oracle_inputs.read(Night.open(DAY), [], inputs.Config()).booster is not None
+    assert oracle_inputs.read(Night.open(DAY), [], inputs.Config()).learned is not None
     found = verdict(warehouse)
     assert found.n_users == N_USERS - 1
     assert not found.differences

@@ -41,6 +41,14 @@ class Config(BaseModel):
     same night, but a device may add in yet another order."""
 
 
+class Learned(NamedTuple):
+    """The learned blend: log odds = offset + slope x log(points of the closed form) + trees."""
+
+    trees: lightgbm.Booster
+    slope: float
+    offset: float
+
+
 class Rows(NamedTuple):
     """Values by a whole number.
 
@@ -153,7 +161,7 @@ class ListInputs:
     """By source, likewise."""
     stored: Mapping[str, Mapping[int, Stored]]
     """What the sources' tables hold, by user_idx."""
-    booster: lightgbm.Booster | None
+    learned: Learned | None
     """The learned blend, where it is trusted."""
     alike: Alike
     """Over all modalities, where the recipe asks for it."""

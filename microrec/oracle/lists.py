@@ -18,6 +18,8 @@ TIE = 1e-12
 """Share of a learned chance that is taken off for each rank, so that equal ones stay in order."""
 LEAST = 1e-6
 """A learned chance is at least this."""
+LEAST_POINTS = 1e-4
+"""Points of the closed form, where a learned chance starts from them, are at least this."""
 MOST_HISTORY = 50.0
 SURE = 1.0 - 1e-9
 """A chance from here on is 1."""
@@ -137,16 +139,19 @@ def chances(lists: Lists, night: ListInputs, user: int) -> dict[int, float]:
     Returns:
         Chance by video_idx, less a share for the rank; empty without trees.
     """
-    if night.booster is None:
+    if night.learned is None:
         return {}
     videos = sorted({video for stored in lists.values() for video in stored.video.tolist()})
     if not videos:
         return {}
     by_name = features(lists, videos, night, user)
-    names = night.booster.feature_name()
+    names = night.learned.trees.feature_name()
     values = np.stack([by_name[name] for name in names], axis=1).astype(np.float32)
-    chance = np.maximum(np.asarray(night.booster.predict(values)), LEAST).tolist()
     closed = by_name["closed_form"].astype(np.float32).tolist()
+    log_points = np.log([max(points, LEAST_POINTS) for points in closed])
+    raised = np.asarray(night.learned.trees.predict(values, raw_score=True))
+    log_odds = night.learned.offset + night.learned.slope * log_points + raised
+    chance = np.maximum(1.0 / (1.0 + np.exp(-log_odds)), LEAST).tolist()
     order = sorted((-chance[at], -closed[at], videos[at]) for at in range(len(videos)))
     first = enumerate(order[: night.rules.depth], start=1)
     # The table holds the chance as float32.
@@ -212,7 +217,7 @@ def fill(lists: Lists, night: ListInputs, user: int, rungs: Mapping[int, str], n
     """
     proposals = fuse(lists, len(night.facts.liked.of(user)), night.rules)
     points = {video: proposal.points for video, proposal in proposals.items()}
-    if night.booster is not None:
+    if night.learned is not None:
         points = chances(lists, night, user)
     allowed = unseen(night.facts, user)
     personal = sorted((-p, video) for video, p in points.items() if p > 0 and allowed[video])

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
-import lightgbm
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -129,7 +128,7 @@ class LearnedOrder:
     What is known of users and videos is computed by the first part and kept; it is not pickled.
     """
 
-    booster: lightgbm.Booster
+    blend: learned_blend.Blend
     tables: FitTables
     proposals: Proposals
 
@@ -145,7 +144,7 @@ class LearnedOrder:
         config = self.proposals.night.config
         k = config.k * config.overfetch
         blocks = _pairs_in_blocks(self.proposals, self._facts, users)
-        return pa.concat_tables(learned_blend.order(self.booster, pairs, k=k) for pairs in blocks)
+        return pa.concat_tables(learned_blend.order(self.blend, pairs, k=k) for pairs in blocks)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: the fields without what was computed."""
@@ -156,17 +155,17 @@ class LearnedOrder:
         return read_facts(self.proposals.night, self.tables)
 
 
-def save(night: Night, booster: lightgbm.Booster, row: Mapping[str, object]) -> None:
+def save(night: Night, blend: learned_blend.Blend, row: Mapping[str, object]) -> None:
     """Store a learned blend: its artefact, and the row of `models` that points to it.
 
     Args:
         night: of the fit.
-        booster: the trees.
+        blend: the blend.
         row: the other values of the row, by column.
     """
     model = learned_blend.SOURCE
     path, digest = night.warehouse.save_artefact(
-        day=night.day, fit=night.fit, model=model, save=partial(learned_blend.save, booster)
+        day=night.day, fit=night.fit, model=model, save=partial(learned_blend.save, blend)
     )
     rows = pa.Table.from_pylist([{**row, "path": path, "digest": digest}])
     night.write("models", rows, fit=night.fit, model=model)

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import lightgbm
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +19,7 @@ from microrec.models import registry
 from microrec.oracle.inputs import (
     Config,
     Facts,
+    Learned,
     ListInputs,
     Rules,
     Scorer,
@@ -78,7 +78,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         exact=_exact(models),
         rankers=_rankers(night, sources),
         stored={source: _stored(night, source, wanted) for source in sources},
-        booster=_booster(night),
+        learned=_learned(night),
         alike=alike(modality_edges if rules.diversity.active else None, n_videos),
         by_modality=alike_in_each(modality_edges, n_videos),
         new=new,
@@ -185,8 +185,8 @@ def _stored(night: Night, source: str, users: Collection[int]) -> dict[int, Stor
     }
 
 
-def _booster(night: Night) -> lightgbm.Booster | None:
-    """The trees, if the night has some that order something and the trial has not found them worse."""
+def _learned(night: Night) -> Learned | None:
+    """The learned blend, if the night has some that order something and the trial has not found them worse."""
     partition: dict[str, Any] = {"fit": "final", "source": learned_blend.SOURCE}
     if not night.exists("candidates", **partition):
         return None
@@ -196,4 +196,5 @@ def _booster(night: Night) -> lightgbm.Booster | None:
     statuses = {row["status"] for row in results if row["gate"] == gate.LEARNED_NOT_WORSE}
     if "pass" not in statuses:
         return None
-    return learned_blend.load(night.artefact(learned_blend.SOURCE), night.config.sources)
+    blend = learned_blend.load(night.artefact(learned_blend.SOURCE), night.config.sources)
+    return Learned(blend.trees, blend.slope, blend.offset)

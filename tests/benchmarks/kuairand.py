@@ -27,13 +27,14 @@ from microrec.landing.importers.kuairand import tag_vectors
 from microrec.models.inputs.graph_arrays import Graph, build_graph
 
 LONG_VIEW, POSITIVE = "long_view", "positive"
+SHANGHAI = "Asia/Shanghai"
 EPOCH = dt.date(1970, 1, 1).toordinal()
 DAY_US = 86_400_000_000
 PAST = "train_exposures_last50.parquet"
 REACTIONS = ["is_like", "is_follow", "is_comment", "is_forward"]
 NUMBERS = ["time_ms", "play_time_ms", "duration_ms", "is_hate", "long_view", "tab"]
 LINE = ["user_id", "video_id", *NUMBERS, *REACTIONS]
-CATALOGUE = ["video_id", "author_id", "video_duration", "tag"]
+CATALOGUE = ["video_id", "author_id", "video_duration", "upload_dt", "tag"]
 HISTORY = 100
 """Latest viewings of a user that a row of `sequences` holds."""
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -72,6 +73,8 @@ class World:
     """Of the logs, by label."""
     past: Labelled
     """Of the days before; label `long_view`."""
+    log: pd.DataFrame
+    """The lines of the logs by time, with user_idx and video_idx."""
 
     @property
     def first_day(self) -> int:
@@ -123,18 +126,23 @@ def read(folder: Path) -> World:
     log = log.sort_values(["time_ms", "user_idx", "video_idx"], kind="stable")
     labelled = _labelled(log)
     before = int(labelled[LONG_VIEW].day.min()) - 1
-    return World(len(users), nodes, _vectors(nodes), labelled, _past(past, before))
+    return World(len(users), nodes, _vectors(nodes), labelled, _past(past, before), log)
+
+
+def positive_lines(log: pd.DataFrame) -> pd.Series:
+    """Return which lines of a log are positive feedback, as `events.signals` has it."""
+    config = Events()
+    watched = (log["play_time_ms"] >= config.completed_ratio * log["duration_ms"]) | (
+        log["play_time_ms"] >= config.long_watch_ms
+    )
+    return (log["is_hate"] == 0) & ((log[REACTIONS] > 0).any(axis=1) | watched)
 
 
 def _labelled(log: pd.DataFrame) -> dict[str, Labelled]:
     """The exposures with each label."""
-    config = Events()
     at = log["time_ms"].to_numpy() * 1000
     disliked = log["is_hate"] > 0
-    watched = (log["play_time_ms"] >= config.completed_ratio * log["duration_ms"]) | (
-        log["play_time_ms"] >= config.long_watch_ms
-    )
-    positive = ~disliked & ((log[REACTIONS] > 0).any(axis=1) | watched)
+    positive = positive_lines(log)
     started = (positive | disliked | (log["play_time_ms"] > 0)).to_numpy()
     columns = [log[name].to_numpy(np.int64) for name in ("user_idx", "video_idx", "tab")]
     whole = Labelled(*columns, at // DAY_US, at, (log["long_view"] > 0).to_numpy())
@@ -161,6 +169,7 @@ def _nodes(videos: pd.DataFrame, log: pd.DataFrame) -> pa.Table:
     of_lines = videos["video_id"].map(log.groupby("video_id")["duration_ms"].max())
     length = videos["video_duration"].where(videos["video_duration"] > 0, of_lines).fillna(0)
     tags = [str(tag).split(",") if pd.notna(tag) else [] for tag in videos["tag"]]
+    uploaded = pd.to_datetime(videos["upload_dt"]).dt.tz_localize(SHANGHAI)
     return pa.table(
         {
             "video_idx": pa.array(np.arange(len(videos)), pa.int32()),
@@ -168,6 +177,7 @@ def _nodes(videos: pd.DataFrame, log: pd.DataFrame) -> pa.Table:
             "author_id": videos["author_id"].astype(str).to_list(),
             "duration_ms": length.to_numpy(np.int64),
             "eligible": np.ones(len(videos), dtype=np.bool_),
+            "published_at": pa.array(uploaded, INSTANT),
             "tags": pa.array(tags, pa.list_(pa.string())),
         }
     )
@@ -193,12 +203,12 @@ def graph(world: World, rows: Labelled, day: dt.date, *, example_days: int) -> G
     before = rows.taken(rows.day < number)
     first = max(world.first_day, number - example_days)
     tables = {
-        **_no_edges(),
+        **no_edges(),
         "users": pa.table({"user_idx": np.arange(world.n_users)}),
         "video_nodes": world.videos,
         "videos": world.videos,
         "video_features": world.features,
-        "exposure_counts": _counts(before, day),
+        "exposure_counts": counts(before, day),
         "exposures": _exposures(before.taken(before.day >= first)),
         "sequences": _sequences(before, np.arange(first, number + 1), world.n_users),
     }
@@ -212,7 +222,7 @@ def surfaces(numbers: NDArray[np.int64]) -> pa.Array:
     )
 
 
-def _no_edges() -> dict[str, pa.Table]:
+def no_edges() -> dict[str, pa.Table]:
     """The tables of edges without rows."""
     pairs = {"user_idx": pa.int32(), "video_idx": pa.int32(), "neighbour_idx": pa.int32()}
     sums = {"weight": pa.float64(), "n_views": pa.int64(), "n_positive": pa.int64()}
@@ -223,7 +233,7 @@ def _no_edges() -> dict[str, pa.Table]:
     return dict.fromkeys(("watch_edges", "modality_edges", "user_edges"), empty)
 
 
-def _counts(before: Labelled, day: dt.date) -> pa.Table:
+def counts(before: Labelled, day: dt.date) -> pa.Table:
     keys = ["user_idx", "video_idx", "surface", "shown_on"]
     frame = pd.DataFrame(
         dict(

@@ -150,10 +150,10 @@ def ordered(pairs: learned_blend.Pairs, examples: Sequence[learned_blend.Example
         SystemExit: they are too few.
     """
     config = recipe.current().section("candidates.hybrid", learned_blend.Config)
-    booster = learned_blend.fit(examples, pairs.sources, config=config)
-    if booster is None:
+    blend = learned_blend.fit(examples, pairs.sources, config=config)
+    if blend is None:
         raise SystemExit("too few examples to learn from")
-    return learned_blend.order(booster, pairs, k=quality.K)
+    return learned_blend.order(blend, pairs, k=quality.K)
 
 
 def lists(

@@ -1,7 +1,13 @@
 """The learned blend: the probability that a user likes a proposed video, from the scores of all sources.
 
-A few shallow trees (LightGBM; Ke et al., NeurIPS 2017) read the rank and score of a pair in every source, and facts of
-the user and the video:
+It starts from the closed form and corrects it:
+
+    log odds(u, v) = offset + slope x log(closed_form(u, v)) + trees(u, v)
+
+Slope and offset are a logistic regression on the examples; the trees are boosted on top of it (LightGBM; Ke et al.,
+NeurIPS 2017). So with few trees the order is nearly that of the closed form, which is as accurate where there is little
+to learn from, and lists as many different videos. The trees read the rank and score of a pair in every source, and
+facts of the user and the video:
 
     points_<source>     1 / (c + rank), 0 where the source does not propose the video
     score_<source>      the source's score as a z-score within the user's list; a video it does not
@@ -22,6 +28,7 @@ other users of the same day looks much better than it is. With fewer than `least
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +40,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from microrec.candidates.ranking import closed_form
 from microrec.candidates.ranking.candidate_union import by_score, union
-from microrec.core.array_types import Bools, Float32s, Float64s, Indices, Int64s
+from microrec.core.array_types import Bools, Float32s, Float64s, Floats, Indices, Int64s
 from microrec.core.columns import column
 from microrec.core.fits import splits_of
 from microrec.core.knowledge import Knowledge, age_days, positive_viewers
@@ -46,12 +53,17 @@ Matrix = Float32s
 SOURCE = "hybrid"
 """The source of `candidates` that holds the learned order, and the name of the artefact."""
 FILE = "blend.txt"
+START = "start.json"
 OF_SOURCES = ("points_", "score_")
 CLOSED_FORM = "closed_form"
 OF_PAIRS = ("history", "place", "place_last_day", "age_days")
 MOST_HISTORY = 50.0
 LEAST = 1e-6
 """A chance is at least this, so that every scored video counts as personal."""
+LEAST_POINTS = 1e-4
+"""Points of the closed form are at least this: a source without weight gives none, and none has no logarithm."""
+STEPS = 25
+"""Steps of Newton's method, at most, that fit slope and offset."""
 
 
 class Config(BaseModel):
@@ -67,7 +79,7 @@ class Config(BaseModel):
     """Liked candidates below which the closed form stands."""
     negatives: float = Field(default=0.25, gt=0, le=1)
     """Share of the candidates nobody liked that is learned from."""
-    trees: PositiveInt = 50
+    trees: PositiveInt = 25
     """Number of trees."""
     leaves: int = Field(default=4, ge=2)
     """Leaves of a tree."""
@@ -81,6 +93,49 @@ class Config(BaseModel):
     """Users whose candidates are held at a time, about 100 bytes a candidate; does not change the lists."""
     explained: PositiveInt = 2000
     """Users, drawn, of whose candidates the weights are told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """The learned blend: the closed form, and the trees that correct it."""
+
+    trees: lightgbm.Booster
+    slope: float
+    """Log odds for each step of the logarithm of the closed form's points; at least 0."""
+    offset: float
+    """Log odds where that logarithm is 0, corrected for the share of candidates that was learned from."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the features that it reads, in order."""
+        return list(self.trees.feature_name())
+
+    def log_odds(self, values: Matrix) -> Float64s:
+        """Return the log odds that pairs are liked, among users who like something.
+
+        Args:
+            values: features of the pairs. [n_pairs, n_features]
+
+        Returns:
+            [n_pairs]
+        """
+        if not len(values):  # LightGBM judges no empty array
+            return np.zeros(0)
+        raised: Float64s = np.asarray(self.trees.predict(values, raw_score=True))
+        return self.start(values) + raised
+
+    def chances(self, values: Matrix) -> Float64s:
+        """Return the chances that pairs are liked, in (0, 1), likewise. [n_pairs]."""
+        return np.asarray(1.0 / (1.0 + np.exp(-self.log_odds(values))))
+
+    def start(self, values: Matrix) -> Float64s:
+        """Return the log odds by the closed form alone. [n_pairs].
+
+        Args:
+            values: features of the pairs. [n_pairs, n_features]
+        """
+        points = log_points(values[:, self.names.index(CLOSED_FORM)])
+        return np.asarray(self.offset + self.slope * points, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,9 +336,7 @@ def together(parts: Sequence[Examples]) -> Examples:
     return Examples(np.concatenate(values), np.concatenate(outcomes))
 
 
-def fit(
-    nights: Sequence[Examples], sources: Sequence[str], *, config: Config
-) -> lightgbm.Booster | None:
+def fit(nights: Sequence[Examples], sources: Sequence[str], *, config: Config) -> Blend | None:
     """Learn the blend from the examples of earlier nights.
 
     Args:
@@ -292,17 +345,18 @@ def fit(
         config: size and number of the trees, and the least number of nights and of liked candidates.
 
     Returns:
-        The trees; None where nights or liked candidates are too few.
+        The blend; None where nights or liked candidates are too few, or everything was liked.
     """
     if len(nights) < config.least_nights:
         return None
     outcomes = np.concatenate([night.liked for night in nights])
-    if outcomes.sum() < config.least_positives:
+    if outcomes.sum() < config.least_positives or outcomes.all():
         return None
     features = names(sources)
     rising = [int(name.startswith(OF_SOURCES) or name == CLOSED_FORM) for name in features]
     options = {
         "objective": "binary",
+        "boost_from_average": False,
         "num_leaves": config.leaves,
         "learning_rate": config.learning_rate,
         "min_data_in_leaf": config.least_in_leaf,
@@ -311,36 +365,82 @@ def fit(
         **REPRODUCIBLE,
     }
     values = np.concatenate([night.values for night in nights])
-    data = lightgbm.Dataset(values, outcomes.astype(np.int8), feature_name=features)
-    return lightgbm.train(options, data, num_boost_round=config.trees)
+    points = log_points(values[:, features.index(CLOSED_FORM)])
+    slope, offset = logistic(points, outcomes)
+    data = lightgbm.Dataset(
+        values,
+        outcomes.astype(np.int8),
+        feature_name=features,
+        init_score=offset + slope * points,
+    )
+    trees = lightgbm.train(options, data, num_boost_round=config.trees)
+    return Blend(trees, slope, offset + float(np.log(config.negatives)))
 
 
-def order(booster: lightgbm.Booster, candidates: Pairs, *, k: int) -> pa.Table:
+def log_points(points: Floats) -> Float64s:
+    """Return the logarithm of the closed form's points. [n_pairs]."""
+    return np.log(np.maximum(points.astype(np.float64), LEAST_POINTS))
+
+
+def logistic(values: Float64s, outcomes: Bools) -> tuple[float, float]:
+    """Fit a logistic regression on one value, by Newton's method with a ridge of 1: equal values have no slope.
+
+    Args:
+        values: [n]
+        outcomes: of both kinds there are some. [n]
+
+    Returns:
+        Slope, at least 0, and offset.
+    """
+    rate = outcomes.mean()
+    level = float(np.log(rate / (1.0 - rate)))
+    middle = float(values.mean())
+    centred = values - middle
+    theta = np.array([level, 0.0])
+    for _ in range(STEPS):
+        chance = 1.0 / (1.0 + np.exp(-(theta[0] + theta[1] * centred)))
+        miss = outcomes - chance
+        weight = chance * (1.0 - chance)
+        gradient = np.array([miss.sum(), miss @ centred - theta[1]])
+        curvature = np.array(
+            [
+                [weight.sum(), weight @ centred],
+                [weight @ centred, weight @ (centred * centred) + 1.0],
+            ]
+        )
+        step = np.linalg.solve(curvature, gradient)
+        theta += step
+        if np.abs(step).max() < 1e-10:
+            break
+    if not np.isfinite(theta).all() or theta[1] <= 0:
+        return 0.0, level
+    return float(theta[1]), float(theta[0] - theta[1] * middle)
+
+
+def order(blend: Blend, candidates: Pairs, *, k: int) -> pa.Table:
     """Return the best `k` candidates of each user by the learned probability, of equal ones by the closed form.
 
     Args:
-        booster: the learned blend.
+        blend: the learned blend.
         candidates: with their features.
         k: length of a list.
 
     Returns:
         `candidates` rows; the score is the probability, in (0, 1].
     """
-    predicted = (
-        booster.predict(candidates.values) if len(candidates.values) else []
-    )  # LightGBM judges no empty array
-    chance = np.maximum(np.asarray(predicted), LEAST)
-    closed = candidates.values[:, booster.feature_name().index(CLOSED_FORM)]
+    chance = np.maximum(blend.chances(candidates.values), LEAST)
+    closed = candidates.values[:, blend.names.index(CLOSED_FORM)]
     return by_score(candidates.user, candidates.video, chance, k=k, then=closed)
 
 
-def effects(booster: lightgbm.Booster, candidates: Pairs) -> dict[str, Float64s]:
+def effects(blend: Blend, candidates: Pairs) -> dict[str, Float64s]:
     """Return what each source adds to the log odds of each pair (SHAP values of trees; Lundberg et al. 2020).
 
-    The effect of the closed form counts under its own name, that of the facts of user and video under `known`.
+    The effect of the closed form, which the blend starts from, counts under its own name, that of the facts of user
+    and video under `known`.
 
     Args:
-        booster: the learned blend.
+        blend: the learned blend.
         candidates: with their features.
 
     Returns:
@@ -348,9 +448,11 @@ def effects(booster: lightgbm.Booster, candidates: Pairs) -> dict[str, Float64s]
     """
     contributions = np.zeros(candidates.values.shape)
     if len(contributions):  # LightGBM explains no empty array
-        contributions = np.asarray(booster.predict(candidates.values, pred_contrib=True))[:, :-1]
-    groups: dict[str, Float64s] = {}
-    for feature, name in enumerate(booster.feature_name()):
+        contributions = np.asarray(blend.trees.predict(candidates.values, pred_contrib=True))[
+            :, :-1
+        ]
+    groups = {CLOSED_FORM: blend.start(candidates.values)}
+    for feature, name in enumerate(blend.names):
         group = name.split("_", 1)[1] if name.startswith(OF_SOURCES) else name
         group = "known" if name in OF_PAIRS else group
         groups[group] = groups.get(group, 0.0) + contributions[:, feature]
@@ -420,35 +522,38 @@ def weights(
     return pa.concat_tables(parts) if parts else _no_weights()
 
 
-def save(booster: lightgbm.Booster, folder: Path) -> None:
-    """Write the trees, as LightGBM's own text, into an artefact folder.
+def save(blend: Blend, folder: Path) -> None:
+    """Write the blend into an artefact folder: the trees as LightGBM's own text, slope and offset as JSON.
 
     Args:
-        booster: the trees.
+        blend: the blend.
         folder: of the artefact; it exists.
     """
-    (folder / FILE).write_text(booster.model_to_string())
+    (folder / FILE).write_text(blend.trees.model_to_string())
+    (folder / START).write_text(json.dumps({"slope": blend.slope, "offset": blend.offset}))
 
 
-def load(folder: Path, sources: Sequence[str]) -> lightgbm.Booster:
-    """Read the trees of an artefact folder.
+def load(folder: Path, sources: Sequence[str]) -> Blend:
+    """Read the blend of an artefact folder.
 
     Args:
         folder: of the artefact.
         sources: names of the sources whose candidates will be scored.
 
     Returns:
-        The trees.
+        The blend; one of an older night, which did not start from the closed form, has the slope 0.
 
     Raises:
-        MicrorecError: they were learned from other sources.
+        MicrorecError: it was learned from other sources.
     """
-    booster = lightgbm.Booster(model_str=(folder / FILE).read_text())
-    if booster.feature_name() != names(sources):
+    trees = lightgbm.Booster(model_str=(folder / FILE).read_text())
+    if trees.feature_name() != names(sources):
         raise MicrorecError(
-            f"artefact {folder}: learned from {booster.feature_name()}, asked for {names(sources)}"
+            f"artefact {folder}: learned from {trees.feature_name()}, asked for {names(sources)}"
         )
-    return booster
+    start = folder / START
+    numbers = json.loads(start.read_text()) if start.exists() else {"slope": 0.0, "offset": 0.0}
+    return Blend(trees, **numbers)
 
 
 def _no_weights() -> pa.Table:
