@@ -44,9 +44,7 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     wanted = sequences.wanted_rows(warehouse.read("exposures", day=day), users, cuts=at).cache()
     watches = event_window.read_daily_watches(warehouse, day=day, days=night.config.window_days)
     pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=decay, timezone=zone)
-    earlier = cuts.networks(
-        pairs.cache(), wanted, n_users=warehouse.count("users", day=day), config=correlation
-    )
+    earlier = cuts.networks(pairs.cache(), wanted, n_users=night.n_users, config=correlation)
     edges = warehouse.read("user_edges", day=day)
     network = earlier.unionByName(cuts.serving_networks(edges, day=day, timezone=zone))
     positive = sequences.positive_viewings(viewings, config=config).cache()

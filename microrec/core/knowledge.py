@@ -134,17 +134,41 @@ def knowledge(
     return Knowledge(seen=seen, positives=positives, eligible=eligible, own=own, places=places)
 
 
+def every_index(users: pa.Table) -> pa.Table:
+    """Return users with one row per index, in its order: whoever was erased since has a row without an id.
+
+    Others keep their indices when somebody is erased, so the row of a user is at the place of the index only here.
+
+    Args:
+        users: rows of `users` of a day, in any order.
+
+    Returns:
+        Rows of `users`, null in all but `user_idx` where nobody is any more. [n_users]
+    """
+    known = column(users, "user_idx").astype(np.int64)
+    n_users = int(known.max(initial=-1)) + 1
+    if n_users == users.num_rows:
+        return users.sort_by("user_idx")
+    row = np.full(n_users, -1)
+    row[known] = np.arange(users.num_rows)
+    taken = users.take(pa.array(row, mask=row < 0))
+    position = taken.schema.get_field_index("user_idx")
+    indices = pa.array(np.arange(n_users), users.schema.field("user_idx").type)
+    return taken.set_column(position, "user_idx", indices)
+
+
 def served(users: pa.Table, suppressed: pa.Table) -> Int64s:
     """Return the users who get a list: all but the suppressed ones.
 
     Args:
-        users: `users` of the day.
+        users: `users` of the day; rows without an id are nobody's.
         suppressed: `suppressed_users` of the day.
 
     Returns:
         user_idx, ascending. [n_served]
     """
     kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=suppressed["user_id"])))
+    kept = kept.filter(pc.is_valid(kept["user_id"]))
     return np.sort(column(kept, "user_idx").astype(np.int64))
 
 

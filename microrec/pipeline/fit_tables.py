@@ -15,7 +15,7 @@ class FitTables(NamedTuple):
     """Graph tables of a night, and what its fit knows of them."""
 
     users: pa.Table
-    """Rows of `users`."""
+    """Rows of `users`, one per index: whoever was erased since has no id."""
     edges: pa.Table
     """Rows of `watch_edges`, all splits."""
     videos: pa.Table
@@ -35,7 +35,7 @@ def read(night: Night) -> FitTables:
     Raises:
         MissingDay: a graph table has no rows of the day.
     """
-    users = night.read("users")
+    users = knowledge.every_index(night.read("users"))
     edges = night.read("watch_edges")
     videos = night.read("video_nodes")
     fit_knowledge = knowledge.knowledge(

@@ -83,6 +83,16 @@ class Night:
         """The day before."""
         return self.day - dt.timedelta(days=1)
 
+    @property
+    def n_users(self) -> int:
+        """Number of indices of the day's users; whoever was erased since has left an index without a row.
+
+        Raises:
+            MissingDay: the day has no `users`.
+        """
+        indices = self.read("users", columns=["user_idx"])["user_idx"].to_numpy()
+        return int(indices.max(initial=-1)) + 1
+
     def generator(self, purpose: str) -> np.random.Generator:
         """Return the night's random numbers for one purpose: the same for a seed, a day and a purpose."""
         return np.random.default_rng([self.seed, self.day.toordinal(), *purpose.encode()])

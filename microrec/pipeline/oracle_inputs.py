@@ -12,7 +12,7 @@ from microrec.candidates.ranking import learned_blend
 from microrec.candidates.retrieval import exact as retrieval
 from microrec.config.recipe import ranked_by
 from microrec.config.settings import settings
-from microrec.core import days, fitted
+from microrec.core import days, fitted, knowledge
 from microrec.core.array_types import Float64s, Int64s
 from microrec.evaluation import gate
 from microrec.models import registry
@@ -49,7 +49,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         MissingDay: a table or an artefact of the night is not there.
     """
     rules = _rules(night, config)
-    users = night.read("users")
+    users = knowledge.every_index(night.read("users"))
     videos = night.read("video_nodes").sort_by("video_idx")
     n_videos = videos.num_rows
     user_idx = _served(users, night.read("suppressed_users"))
@@ -116,7 +116,7 @@ def _served(users: pa.Table, suppressed: pa.Table) -> dict[str, int]:
     """user_idx of everyone who may have a list."""
     out = set(suppressed["user_id"].to_pylist())
     named = zip(users["user_id"].to_pylist(), users["user_idx"].to_pylist(), strict=True)
-    return {user_id: idx for user_id, idx in named if user_id not in out}
+    return {user_id: idx for user_id, idx in named if user_id is not None and user_id not in out}
 
 
 def _rules(night: Night, config: Config) -> Rules:

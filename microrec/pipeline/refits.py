@@ -22,7 +22,7 @@ def figures(night: Night) -> list[Figure]:
     Returns:
         Rows of `metrics`, stage release.
     """
-    n_users = night.warehouse.count("users", day=night.day)
+    n_users = night.n_users
     last_start = max(0, n_users - USERS)
     start = int(night.generator("refit").integers(0, last_start + 1))
     users = np.arange(start, min(n_users, start + USERS))

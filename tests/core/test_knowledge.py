@@ -146,3 +146,14 @@ def test_viewers_of_a_split_are_its_users() -> None:
         [("holdout", 2, 0, 0), ("holdout", 1, 0, 1), ("train", 0, 0, 1), ("holdout", 1, 1, 0)]
     )
     assert knowledge.viewers(rows, "holdout").tolist() == [1, 2]
+
+
+def test_every_index_keeps_the_rows_of_others_in_their_places() -> None:
+    whole = users(4)
+    erased = whole.take(pa.array([3, 0, 2]))
+    padded = knowledge.every_index(erased)
+    assert padded["user_idx"].to_pylist() == [0, 1, 2, 3]
+    assert padded["user_id"].to_pylist() == ["u0", None, "u2", "u3"]
+    nobody = pa.table({"user_id": pa.array([], pa.string())})
+    assert knowledge.served(padded, nobody).tolist() == [0, 2, 3]
+    assert knowledge.every_index(whole).equals(whole)

@@ -277,7 +277,10 @@ def _count(nodes: pa.Table, *, table: str, column: str) -> int:
     index = np.sort(nodes[column].to_numpy())
     wrong = int(np.count_nonzero(index != np.arange(len(index))))
     if wrong:
-        raise ContractViolation(f"{table}: {column} is not 0..n-1, {wrong} of {len(index)} rows")
+        raise ContractViolation(
+            f"{table}: {column} is not 0..n-1, {wrong} of {len(index)} rows; if users of the day were erased, run it"
+            " again from build_watch_graph on (a backfill)"
+        )
     return len(index)
 
 

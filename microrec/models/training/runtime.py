@@ -112,7 +112,9 @@ def places(now: Mapping[str, pa.Table], then: Mapping[str, pa.Table]) -> tuple[R
 
     def rows_of(table: str, node: str) -> Rows:
         position = pc.index_in(ids(now, table, node), value_set=ids(then, table, node))
-        rows: Rows = pc.fill_null(position, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        # The place among the rows of then is no index where somebody was erased.
+        index = then[table].sort_by(f"{node}_idx")[f"{node}_idx"].combine_chunks().take(position)
+        rows: Rows = pc.fill_null(index, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         return rows
 
     return rows_of("users", "user"), rows_of("video_nodes", "video")

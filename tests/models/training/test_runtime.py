@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from microrec.errors import MissingDay
@@ -27,6 +28,13 @@ def test_places_new_nodes_are_minus_one() -> None:
     user, video = runtime.places(now, then)
     assert user.tolist() == [1, -1, 0]
     assert video.tolist() == [1]
+
+
+def test_places_are_indices_where_somebody_was_erased() -> None:
+    then = nodes(["a", "erased", "b", "c"], ["v1"])
+    then["users"] = then["users"].filter(pc.not_equal(then["users"]["user_id"], "erased"))
+    user, _ = runtime.places(nodes(["c", "b", "a"], ["v1"]), then)
+    assert user.tolist() == [3, 2, 0]
 
 
 def test_starts_without_warm_start_reads_nothing() -> None:
