@@ -4,7 +4,7 @@
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -62,11 +62,20 @@ class Release:
     """Why it was withdrawn, or released though a gate held it."""
     inputs: str | None = None
     """Digest of what it was made of."""
+    published: Sequence[Mapping[str, str]] | None = None
+    """Table and digest of each pin as it was published, where an erasure has moved one since."""
+    erasure: str | None = None
+    """Id of the last erasure that moved a pin."""
 
     @property
     def id(self) -> str:
-        """The day and a word for the content: a day that is run again to the same rows has the same id."""
-        digests = "".join(self.tables[name].digest for name in sorted(self.tables))
+        """The day and a word for the content: a day that is run again to the same rows has the same id.
+
+        It stays what it was at publication when somebody is erased from the release.
+        """
+        of_tables = {name: pin.digest for name, pin in self.tables.items()}
+        of_tables |= {each["table"]: each["digest"] for each in self.published or ()}
+        digests = "".join(of_tables[name] for name in sorted(self.tables))
         return f"{self.day}-{sha256(digests.encode()).hexdigest()[:12]}"
 
     def read(

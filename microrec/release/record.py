@@ -17,6 +17,8 @@ PIN = pa.struct(
     ]
 )
 """One pinned table."""
+PUBLISHED = pa.struct([("table", pa.string()), ("digest", pa.string())])
+"""What a table was published with; of releases that an erasure has touched."""
 
 
 def record(
@@ -43,6 +45,8 @@ def record(
         "status": pa.array([RELEASED], pa.string()),
         "reason": pa.array([reason], pa.string()),
         "inputs": pa.array([inputs], pa.string()),
+        "published": pa.array([None], pa.list_(PUBLISHED)),
+        "erasure": pa.array([None], pa.string()),
     }
     return pa.table(columns)
 

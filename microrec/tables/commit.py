@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -39,6 +40,10 @@ HISTORY_DEPTH = 200
 RUN_LENGTH = 100
 """Characters of a run's id in the name of its folder; names end at 255 bytes, ids of runs do not."""
 SCOPES = " | "
+ERASURE = "erased-"
+"""What the folder of an erasure's files begins with. Under it they keep the path of the file they stand in for."""
+CARRIED = "carried"
+"""Metadata of a commit that holds, by scope, what earlier commits said: it outlives their entries of the log."""
 
 
 def as_scope(values: Mapping[str, object]) -> dict[str, str]:
@@ -62,6 +67,18 @@ def covers(scope: Scope, partition: Mapping[str, str | None]) -> bool:
         partition: partition values of a file, None for null.
     """
     return all(partition.get(name) == value for name, value in scope.items())
+
+
+def original(file: str) -> str:
+    """Return the path a file was first written under: rows that were taken out since have given it another.
+
+    What is made of a table is known by the names of its files. An erasure takes a person out of both alike, so what was
+    made of the file still fits what is left of it.
+
+    Args:
+        file: path of a data file.
+    """
+    return re.sub(rf"(^|/){ERASURE}[^/]+/", r"\1", file)
 
 
 def filesystem(root: str, options: Mapping[str, str]) -> tuple[fs.FileSystem, str]:
@@ -284,6 +301,89 @@ class Table:
         assert committed is not None
         return int(committed.version())
 
+    def files(self, version: int | None = None) -> dict[str, dict[str, str | None]]:
+        """Return the files of a version (default: now), relative to the table, with their partition values.
+
+        Raises:
+            MissingDay: the version cannot be read any more.
+        """
+        delta = self.open(version)
+        if delta is None:
+            return {}
+        return {file.path: file.partition for file in log.files(delta, self.contract.table, {})}
+
+    def exchange(
+        self,
+        removed: Collection[str],
+        added: Collection[str],
+        author: Author,
+        notes: Mapping[str, str],
+    ) -> int:
+        """Put files in the place of others, whatever their scopes, in one transaction.
+
+        The scopes keep what is known of their making: it is no new attempt, and fences off none.
+
+        Args:
+            removed: files of the table, relative to it.
+            added: files under the table's folder, relative to it.
+            author: who commits.
+            notes: further metadata of the commit.
+
+        Returns:
+            The version of the table that has the files.
+
+        Raises:
+            CommitConflict: a file to be removed is no file of the table any more; look again and plan anew.
+            CommitFailedError: the log stayed contended.
+        """
+        store, root = self.filesystem()
+        adds = [
+            self._add_action(store.get_file_info(f"{root}/{path}")) for path in sorted(set(added))
+        ]
+        properties = CommitProperties(
+            custom_metadata={"erased_by": author.run_id, "code_version": author.code_version}
+            | dict(notes),
+            max_commit_retries=0,
+        )
+        for tries in range(MAX_TRIES, 0, -1):
+            table = self.open()
+            assert table is not None
+            planned_on = int(table.version())
+            removals = _removals(table, self.contract.table, [{}], only=removed)
+            if len(removals) != len(set(removed)):
+                raise CommitConflict(f"{self.contract.table}: files were replaced meanwhile")
+            try:
+                table.create_write_transaction(
+                    [*adds, *removals],
+                    "append",
+                    self._delta_schema(),
+                    list(self.contract.partition),
+                    commit_properties=properties,
+                )
+                # Upon the version it was planned on, or not at all.
+                return planned_on + 1
+            except CommitFailedError:
+                if tries == 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the last commits, the newest first: their metadata and versions."""
+        table = self.open()
+        return [] if table is None else table.history(HISTORY_DEPTH)
+
+    def scope_records(self) -> dict[str, dict[str, Any]]:
+        """Return by scope what the history says of its commits: `made_with` of the last, `attempts` by run."""
+        records: dict[str, dict[str, Any]] = {}
+        for entry in self.history():
+            for scope, record in _records(entry).items():
+                known = records.setdefault(
+                    scope, {"made_with": record["made_with"], "attempts": {}}
+                )
+                for run, attempt in record["attempts"].items():
+                    known["attempts"][run] = max(attempt, known["attempts"].get(run, 0))
+        return records
+
     @staticmethod
     def _properties(
         staged: Staged, scopes: Sequence[Scope], author: Author, made_with: Sequence[str]
@@ -307,13 +407,12 @@ class Table:
 
         The history is read once. None stands for a commit that was given none, or that lies too far back.
         """
-        table = self.open()
         wanted = {show(scope) for scope in scopes}
         digests: dict[str, str | None] = {}
-        for entry in [] if table is None else table.history(HISTORY_DEPTH):
-            given = json.loads(entry.get("made_with", "{}"))
-            for scope in wanted.intersection(str(entry.get("scope", "")).split(SCOPES)):
-                digests.setdefault(scope, given.get(scope))
+        for entry in self.history():
+            records = _records(entry)
+            for scope in wanted.intersection(records):
+                digests.setdefault(scope, records[scope]["made_with"])
             if len(digests) == len(wanted):
                 break
         return [digests.get(show(scope)) for scope in scopes]
@@ -340,13 +439,16 @@ class Table:
     def _fence(self, table: DeltaTable, scopes: Sequence[Scope], author: Author) -> None:
         wanted = set(map(show, scopes))
         for entry in table.history(HISTORY_DEPTH):
-            shared = wanted.intersection(str(entry.get("scope", "")).split(SCOPES))
-            same = entry.get("run_id") == author.run_id and shared
-            if same and int(entry.get("attempt", 0)) > author.attempt:
-                scope = SCOPES.join(sorted(shared))
+            records = _records(entry)
+            tried = {
+                scope: records[scope]["attempts"].get(author.run_id, 0)
+                for scope in wanted.intersection(records)
+            }
+            if later := {scope: n for scope, n in tried.items() if n > author.attempt}:
+                scope = SCOPES.join(sorted(later))
                 raise CommitConflict(
                     f"{self.contract.table}[{scope}]: attempt {author.attempt} of run {author.run_id} is late, "
-                    f"attempt {entry['attempt']} has committed"
+                    f"attempt {max(later.values())} has committed"
                 )
 
     def _delta_schema(self) -> Schema:
@@ -365,7 +467,7 @@ class Table:
         filesystem, root = self.filesystem()
         relative = info.path[len(root) :].lstrip("/")
         footer = pq.read_metadata(filesystem.open_input_file(info.path))
-        values = dict(part.split("=", 1) for part in relative.split("/")[1:-1])
+        values = dict(part.split("=", 1) for part in relative.split("/")[1:-1] if "=" in part)
         partition = {k: None if v == NULL_PARTITION else unquote(v) for k, v in values.items()}
         layout.check_values(partition)
         stamp = int(info.mtime_ns // 1_000_000) if info.mtime_ns else 0
@@ -395,12 +497,34 @@ class Table:
         )
 
 
-def _removals(delta: DeltaTable, table: str, scopes: Sequence[Scope]) -> list[RemoveAction]:
-    """Remove actions for the files the table now has in the scopes."""
+def _records(entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a commit says of scopes: those it has written, or those whose records it carries on."""
+    if CARRIED in entry:
+        carried: dict[str, dict[str, Any]] = json.loads(entry[CARRIED])
+        return carried
+    if "scope" not in entry:
+        return {}
+    given = json.loads(entry.get("made_with", "{}"))
+    attempts = {str(entry.get("run_id")): int(entry.get("attempt", 0))}
+    return {
+        scope: {"made_with": given.get(scope), "attempts": attempts}
+        for scope in str(entry["scope"]).split(SCOPES)
+    }
+
+
+def _removals(
+    delta: DeltaTable,
+    table: str,
+    scopes: Sequence[Scope],
+    *,
+    only: Collection[str] | None = None,
+) -> list[RemoveAction]:
+    """Remove actions for the files the table now has in the scopes, or for those of them that are named."""
     # Vacuum counts its retention from here: the log's clock, no part of any row.
     stamp = time.time_ns() // 1_000_000
     return [
         RemoveAction(file.path, True, stamp, file.size, file.partition)
         for file in log.files(delta, table, {})
         if any(covers(scope, file.partition) for scope in scopes)
+        and (only is None or file.path in only)
     ]

@@ -16,7 +16,7 @@ from microrec.core import arguments
 from microrec.core.digests import digest
 from microrec.errors import MissingDay
 from microrec.tables import contract, log
-from microrec.tables.commit import Author, Scope, Table, as_scope, show
+from microrec.tables.commit import Author, Scope, Table, as_scope, original, show
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,9 @@ class Warehouse(ABC, Generic[Frame]):
             )
         ordered = sorted(parts.items(), key=lambda part: [str(v) for _, v in part[0]])
         return Snapshot(
-            int(delta.version()), tuple((dict(k), tuple(sorted(v))) for k, v in ordered), rows
+            int(delta.version()),
+            tuple((dict(k), tuple(sorted(v, key=original))) for k, v in ordered),
+            rows,
         )
 
     def count(self, table: str, *, version: int | None = None, **partition: object) -> int:
@@ -248,13 +250,14 @@ class Warehouse(ABC, Generic[Frame]):
 def fingerprint(files: Iterable[str], root: str) -> str:
     """Return one digest of the names of files under a root.
 
-    No name is ever used for two files, so equal digests mean equal rows.
+    No name is ever used for two files, so equal digests mean equal rows, but for people who were erased.
 
     Args:
         files: full paths, in an order that stays the same.
         root: what the names leave out, so that a warehouse may move.
     """
-    return digest([" ".join(file.removeprefix(root) for file in files)], digits=64)
+    names = [original(file.removeprefix(root)) for file in files]
+    return digest([" ".join(names)], digits=64)
 
 
 def words(partition: Mapping[str, object]) -> str:

@@ -36,20 +36,23 @@ def filled(warehouse: Warehouse, table: str, n_rows: int, **columns: Sequence[An
     return pa.table(rows)
 
 
-def publish(warehouse: Warehouse, day: dt.date, n_rows: int, **columns: Sequence[Any]) -> None:
+def publish(
+    warehouse: Warehouse, day: dt.date, n_rows: int, *, detail: str = "x", **columns: Sequence[Any]
+) -> None:
     """Write the release of a day, whose result tables have a row or none.
 
     Args:
         warehouse: to write to.
         day: of the release.
         n_rows: rows of `recommendations`.
+        detail: of its row of `gate_results`.
         **columns: values [n_rows] of columns of `recommendations`.
     """
     counts = {"recommendations": n_rows, "fallback_recommendations": 1, "gate_results": 1}
     pins = []
     for table in reader.RESULTS:
         count = counts.get(table, 0)
-        given = columns if table == "recommendations" else {}
+        given = columns if table == "recommendations" else {"detail": [detail]}
         warehouse.write(table, filled(warehouse, table, count, **given), day=day)
         digest = warehouse.digest(table, day=day)
         pins.append(vars(reader.Pin(table, warehouse.version(table), count, digest)))

@@ -1,0 +1,11 @@
+"""People: what they ask for, who is left out now, and what is erased.
+
+Rows of a day never change, and a person may change their mind. So consent is the one input that is read as of now, for
+past days and old releases too, and an erasure the one operation that rewrites what a release pins.
+
+* `erasure`: people out of tables, pins, models and the log, in an order that whoever is killed can be followed by the
+  next. `people` says which rows are theirs, `rewriting` writes files without them, `pins` moves releases, `artefacts`
+  takes them out of models, `sweeping` deletes what was replaced, `receipts` and `manifests` are what remains.
+* `proof`: decodes everything that is kept and searches it, by other code than the erasure's; `quotes` is what both
+  hold for somebody's id.
+"""
