@@ -25,7 +25,10 @@ hypothesis.settings.load_profile("untimed")
 TESTS = Path(__file__).parent
 HEAVY = {
     "candidates/ranking/test_learned_blend.py",
+    "cli/test_airflow_records.py",
+    "cli/test_airflow_server.py",
     "cli/test_app.py",
+    "cli/test_home_lock.py",
     "cli/test_local_airflow.py",
     "cli/test_night.py",
     "cli/test_releases.py",

@@ -1,7 +1,10 @@
 """The night as an operator runs it: `microrec night`, through Airflow, in processes of its own."""
 
+import contextlib
+import datetime as dt
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -145,3 +148,30 @@ def test_spark_job_killed_while_it_writes_leaves_the_old_day_and_the_next_run_re
     assert again.returncode == 0
     assert warehouse.version("users") == version + 1
     assert warehouse.digest("users", day=DAY) == before
+
+
+def test_record_of_a_run_keeps_when_it_happened_and_outlives_a_start_of_the_server(
+    operator: dict[str, Any],
+) -> None:
+    """Its day is long past: cleaned by its day it would be gone before anybody has seen it."""
+    database = Path(operator["environment"]["AIRFLOW_HOME"]) / "airflow.db"
+    query = "SELECT start_date, logical_date FROM dag_run WHERE logical_date LIKE ?"
+
+    def runs() -> list[Any]:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            return connection.execute(query, (f"{DAY}%",)).fetchall()
+
+    today = dt.datetime.now(dt.UTC)
+    ((started, _),) = runs()
+    assert today - dt.datetime.fromisoformat(started).replace(tzinfo=dt.UTC) < dt.timedelta(days=1)
+    # As `DAG.test` leaves it, if it is killed.
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE dag_run SET start_date = logical_date")
+    before = (today - dt.timedelta(days=30)).isoformat()
+    for module, *words in (
+        ["microrec.cli.airflow_records"],
+        ["airflow", "db", "clean", "--clean-before-timestamp", before, "--skip-archive", "--yes"],
+    ):
+        command = [sys.executable, "-m", module, *words]
+        subprocess.run(command, env=operator["environment"], cwd=HOME, check=True, timeout=300)
+    assert len(runs()) == 1

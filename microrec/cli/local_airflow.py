@@ -7,7 +7,6 @@ metadata, without a scheduler or a server. Each task is a process of its own, as
 import datetime as dt
 import os
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -19,9 +18,14 @@ from typing import Any, NoReturn, TextIO
 import pluggy
 from rich.console import Console
 
+from microrec.cli import airflow_records, airflow_server, home_lock
 from microrec.cli.printing import print_line
 from microrec.config.settings import HOME, STATE
+from microrec.core import messages
+from microrec.runner.exit_status import ExitStatus
 
+PASSWORDS = "simple_auth_manager_passwords.json.generated"
+"""File of the password that Airflow generates."""
 RECORDS_KEPT = dt.timedelta(days=90)
 """How long `microrec ui` keeps Airflow's records of runs: tasks, such as a maintenance DAG's, cannot reach them."""
 
@@ -56,6 +60,8 @@ def airflow_environment(home: Path) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": "2",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "5",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
     }
 
 
@@ -82,27 +88,52 @@ def ui_environment(home: Path, port: int) -> dict[str, str]:
     }
 
 
-def serve(home: Path, port: int) -> NoReturn:
-    """Become an Airflow server with our DAGs in it, after bringing its metadata up to date.
+def serve(home: Path, port: int) -> ExitStatus:
+    """Run an Airflow server with our DAGs in it, after bringing its metadata up to date, until a signal ends it.
 
     Args:
-        home: folder of Airflow's metadata and logs.
+        home: folder of Airflow's metadata and logs; only their owner can read them.
         port: port on 127.0.0.1.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        BadArgument: another server runs in the folder.
     """
-    passwords = home / "simple_auth_manager_passwords.json.generated"
-    print_line(f"Airflow will answer on http://localhost:{port} in about a minute: user operator,")
-    print_line(f"password in {passwords}")
-    # `airflow standalone` starts its parts as `airflow ...`: the one beside this interpreter.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = os.environ | ui_environment(home, port) | {"PATH": path}
-    before = (dt.datetime.now(dt.UTC) - RECORDS_KEPT).isoformat()
-    for command in (
-        ["db", "migrate"],
-        ["db", "clean", "--clean-before-timestamp", before, "--skip-archive", "--yes"],
-        ["pools", "import", str(HOME / "dags" / "pools.json")],
-    ):
-        subprocess.run([sys.executable, "-m", "airflow", *command], env=environment, check=True)
-    os.execve(sys.executable, [sys.executable, "-m", "airflow", "standalone"], environment)
+    _keep_private(home)
+    server = f"microrec ui on port {port}"
+    with home_lock.held(home, "server", server, waiting=None):
+        print_line(
+            f"Airflow will answer on http://localhost:{port} in about a minute: user operator,"
+        )
+        print_line(f"password in {home / PASSWORDS}; logs in {home / 'logs'}; Ctrl-C ends it")
+        # Airflow starts programs of its own by their names: those beside this interpreter.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        environment = os.environ | ui_environment(home, port) | {"PATH": path}
+        before = (dt.datetime.now(dt.UTC) - RECORDS_KEPT).isoformat()
+        clean = f"db clean --clean-before-timestamp {before} --skip-archive --yes"
+        return airflow_server.serve(
+            [
+                ("airflow", "db", "migrate"),
+                ("microrec.cli.airflow_records",),
+                ("airflow", *clean.split()),
+                ("airflow", "pools", "import", str(HOME / "dags" / "pools.json")),
+            ],
+            environment,
+            home / "logs",
+            prepared=home_lock.held(home, "night", server, waiting=print_line),
+        )
+
+
+def _keep_private(home: Path) -> None:
+    """Let nobody else read Airflow's metadata, password and logs; jobs have the mask of the settings."""
+    os.umask(0o077)
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
+    for name in (PASSWORDS, "airflow.db"):
+        if (home / name).exists():
+            (home / name).chmod(0o600)
 
 
 def command(home: Path, arguments: Sequence[str]) -> NoReturn:
@@ -112,6 +143,7 @@ def command(home: Path, arguments: Sequence[str]) -> NoReturn:
         home: folder of Airflow's metadata and logs.
         arguments: what follows `airflow` on the command line.
     """
+    _keep_private(home)
     environment = os.environ | airflow_environment(home)
     os.execve(sys.executable, [sys.executable, "-m", "airflow", *arguments], environment)
 
@@ -128,7 +160,7 @@ def run(day: dt.date, *, home: Path, environment: Mapping[str, str], stream: Tex
     Returns:
         Whether the run succeeded.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    _keep_private(home)
     os.environ.update(airflow_environment(home), **environment)
     log = home / "logs" / f"night-{day}.log"
     log.parent.mkdir(exist_ok=True)
@@ -139,9 +171,10 @@ def run(day: dt.date, *, home: Path, environment: Mapping[str, str], stream: Tex
         emoji=False,
         soft_wrap=True,
     )
-    console.print(f"night {day}: whole log in {log}")
-    with _captured(log, console):
-        return _run_dag(day, console)
+    with home_lock.held(home, "night", f"night of {day}", waiting=console.print):
+        console.print(f"night {day}: whole log in {log}")
+        with _captured(log, console):
+            return _run_dag(day, console)
 
 
 def _run_dag(day: dt.date, console: Console) -> bool:
@@ -158,7 +191,10 @@ def _run_dag(day: dt.date, console: Console) -> bool:
     dag = bag.dags["nightly"]
     get_listener_manager().add_listener(_Progress(console))  # type: ignore[no-untyped-call]
     midnight = dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
-    finished = dag.test(logical_date=midnight, run_conf={"day": day.isoformat()})
+    try:
+        finished = dag.test(logical_date=midnight, run_conf={"day": day.isoformat()})
+    finally:
+        airflow_records.correct_starts()
     return str(finished.state) == "success"
 
 
@@ -193,7 +229,7 @@ def _follow(reading: int, log: Path, console: Console) -> None:
             record = _LOG_RECORD.match(job_line["line"]) if job_line else None
             if record:
                 style = {"INFO": "dim", "WARNING": "yellow"}.get(record["level"], "bold red")
-                console.print(f"    {record['text']}", style=style)
+                console.print(f"    {messages.plain(record['text'])}", style=style)
 
 
 class _Progress:
@@ -208,7 +244,7 @@ class _Progress:
         index = task_instance.map_index
         model = getattr(getattr(task_instance, "task", None), "model", None)
         mapped = f" [{model or index}]" if index is not None and index >= 0 else ""
-        return f"{task_instance.task_id}{mapped}"
+        return messages.plain(f"{task_instance.task_id}{mapped}")
 
     def _show(self, mark: str, task_instance: Any, style: str) -> None:
         seconds = time.monotonic() - self._began

@@ -153,7 +153,7 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8080) -> 
     from microrec.cli import local_airflow
 
     _require_java()
-    local_airflow.serve(local_airflow.airflow_home(), port)
+    sys.exit(local_airflow.serve(local_airflow.airflow_home(), port))
 
 
 @app.command(
