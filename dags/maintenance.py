@@ -1,10 +1,11 @@
 """# maintenance: takes out rows that are kept for some days only, and deletes files that are needed no more.
 
-Each day `microrec prune` takes rows out that are older than the recipe keeps them (`[retention]`: refused rows 14
-days). Then `microrec vacuum` deletes files that no table and none of the last `keep` releases needs: old versions of
-tables, files of failed attempts, models of nights before the kept releases. Files younger than `hours` stay, those of
-rows just taken out too; so do files that a kept release pins, also those of a withdrawn one. To see first what would
-go: trigger a run with `dry_run`.
+Each day `microrec prune` takes out what is older than the recipe keeps it (`[retention]`): refused rows after 14
+days, what nights make on the way to their lists after 14 days, though never what the next nights read, results with
+their release, Airflow's log files after 90 days. Then `microrec vacuum` deletes files that no table and none of the
+last `keep` releases needs: old versions of tables, files of failed attempts, models of nights before the kept
+releases, entries of the tables' logs. Files younger than `hours` stay, those of rows just taken out too; so do files
+that a kept release pins, also those of a withdrawn one. To see first what would go: trigger a run with `dry_run`.
 
 Airflow's own records are deleted elsewhere, as tasks of Airflow 3 cannot reach its database: the service `cleaner` of
 docker/compose.yaml deletes those older than 90 days each day, and `microrec ui` does when it starts.
@@ -16,6 +17,7 @@ the task.
 from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+from airflow.sdk.configuration import conf
 from defaults import DEFAULT_ARGS
 from operators import Command
 
@@ -37,7 +39,14 @@ with DAG(
 ):
     pruned = Command(
         task_id="prune_tables",
-        words=["prune", "{{ '--dry-run' if params.dry_run else '' }}"],
+        words=[
+            "prune",
+            "--keep",
+            "{{ params.keep }}",
+            "--airflow-logs",
+            conf.get("logging", "base_log_folder"),
+            "{{ '--dry-run' if params.dry_run else '' }}",
+        ],
     )
     pruned >> Command(
         task_id="vacuum_tables",

@@ -18,6 +18,7 @@ With `--json` a command prints JSON lines and nothing else on standard output; d
 | show | row | the columns of the table's contract |
 | releases | release | id, day, status, reason, run_id, code_version, valid_until, inputs, tables (its pins) |
 | watch | call | now, latest (null if no release is in force), findings |
+| prune | table | table, partitions (or files of Airflow's logs), dry_run |
 | vacuum | table | table, deleted (files), dry_run |
 
 `options` has what several commands take, `printing` how rows, lines and errors are printed, `local_airflow` how Airflow

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -173,6 +174,10 @@ def watch(
 
 @app.command()
 def prune(
+    keep: Annotated[int, typer.Option(min=1, help="Releases that keep their results.")] = 30,
+    airflow_logs: Annotated[
+        Path | None, typer.Option(help="Folder of Airflow's log files: old ones are deleted, too.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be taken out.")
     ] = False,
@@ -182,19 +187,29 @@ def prune(
     """Take out rows that are older than the recipe keeps them, `[retention]`; `vacuum` deletes their files later."""
     from microrec.config import recipe
     from microrec.core import days
+    from microrec.pipeline import kept_days
     from microrec.release import retention
     from microrec.tables.arrow import Warehouse
 
     job.restrict_files()
     hide_table_logs()
     current = recipe.current()
+    config = current.section("retention", retention.Config)
+    now = dt.datetime.now(dt.UTC)
     pruned = retention.prune(
         Warehouse.open(root),
-        current.section("retention", retention.Config),
-        today=days.of(dt.datetime.now(dt.UTC), current.night.timezone),
+        config,
+        today=days.of(now, current.night.timezone),
+        floors=kept_days.floors(current),
+        releases=keep,
         dry_run=dry_run,
     )
-    rows = [{"table": table, "partitions": n, "dry_run": dry_run} for table, n in pruned.items()]
+    if airflow_logs is not None:
+        before = now - dt.timedelta(days=config.airflow_logs)
+        pruned["airflow_logs"] = retention.prune_logs(airflow_logs, before=before, dry_run=dry_run)
+    rows = [
+        {"table": table, "partitions": n, "dry_run": dry_run} for table, n in pruned.items() if n
+    ]
     title = "would be taken out" if dry_run else "taken out"
     print_rows(title, ["table", "partitions"], rows, as_json=as_json)
 

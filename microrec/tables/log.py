@@ -27,6 +27,7 @@ PROPERTIES = {
 """Properties of every table: no engine deletes entries of the log by their age."""
 USUAL = "^[A-Za-z0-9_=-][A-Za-z0-9_.=-]*(/[A-Za-z0-9_=-][A-Za-z0-9_.=-]*)*$"
 """Paths that surely lie inside: no part begins with a dot, nothing is encoded."""
+COLUMNS = ["path", "partition", "num_records", "size_bytes", "modification_time"]
 LOG = "_delta_log"
 DIGITS = 20
 """Digits of a version in the name of an entry."""
@@ -42,6 +43,8 @@ class File:
     rows: int | None
     """None if the log does not say."""
     size: int
+    written_ms: int
+    """Milliseconds since 1970."""
 
 
 def files(delta: DeltaTable, table: str, scope: Mapping[str, str]) -> list[File]:
@@ -58,7 +61,7 @@ def files(delta: DeltaTable, table: str, scope: Mapping[str, str]) -> list[File]
     listed = pa.table(delta.get_add_actions(flatten=False))
     if not listed.num_rows:
         return []
-    listed = listed.select(["path", "size_bytes", "num_records", "partition"]).combine_chunks()
+    listed = listed.select(COLUMNS).combine_chunks()
     # Paths as we write them are judged as a column: a table has thousands of files after a year.
     unusual = pc.invert(pc.match_substring_regex(listed["path"], USUAL))
     refuse_outside(listed["path"].filter(unusual).to_pylist(), table)
@@ -69,8 +72,10 @@ def files(delta: DeltaTable, table: str, scope: Mapping[str, str]) -> list[File]
         values = pc.struct_field(listed["partition"], name).cast(pa.string())
         listed = listed.filter(pc.equal(values, value))
     return [
-        File(row["path"], _texts(row["partition"] or {}), row["num_records"], row["size_bytes"])
-        for row in listed.to_pylist()
+        File(path, _texts(partition or {}), rows, size, written_ms)
+        for path, partition, rows, size, written_ms in zip(
+            *(listed[name].to_pylist() for name in COLUMNS), strict=True
+        )
     ]
 
 

@@ -1,5 +1,6 @@
 """What both engines share: where tables lie, who writes, which partitions are committed."""
 
+import datetime as dt
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -16,7 +17,7 @@ from microrec.core import arguments
 from microrec.core.digests import digest
 from microrec.errors import MissingDay
 from microrec.tables import contract, log
-from microrec.tables.commit import Author, Scope, Table, as_scope, original, show
+from microrec.tables.commit import Author, Scope, Staged, Table, as_scope, original, show
 
 logger = logging.getLogger(__name__)
 
@@ -203,6 +204,35 @@ class Warehouse(ABC, Generic[Frame]):
             table, words(scope), staged.rows, version, seconds,
         )  # fmt: skip
         return version
+
+    def remove(self, table: str, scopes: Sequence[Mapping[str, object]]) -> int:
+        """Remove partitions, in one commit: nothing says that they were ever there, nor what they were made with.
+
+        Args:
+            table: name of the table.
+            scopes: partition values; for those that `made_with` tells of, exactly those they were written with.
+
+        Returns:
+            The version that lacks them.
+        """
+        removed = [as_scope(scope) for scope in scopes]
+        return self.table(table).commit(Staged("", (), 0), removed, self.author)
+
+    def written_at(self, table: str) -> dict[tuple[tuple[str, str | None], ...], dt.datetime]:
+        """Return when the newest file of each committed partition was written, by the pairs of its values.
+
+        Args:
+            table: name of the table.
+        """
+        delta = self.table(table).open()
+        newest: dict[tuple[tuple[str, str | None], ...], int] = {}
+        for file in [] if delta is None else log.files(delta, table, {}):
+            values = tuple(file.partition.items())
+            newest[values] = max(newest.get(values, 0), file.written_ms)
+        return {
+            values: dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
+            for values, milliseconds in newest.items()
+        }
 
     def fingerprint(self, *tables: str, **partition: object) -> str:
         """Return one digest of the names of the tables' files in a partition; a table that lacks it adds none.
