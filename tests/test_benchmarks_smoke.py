@@ -38,6 +38,7 @@ from microrec.tables.arrow import Warehouse
 from tests.benchmarks import (
     blend,
     clips,
+    delta_log,
     exposures,
     factorization,
     gates,
@@ -1108,3 +1109,17 @@ def test_watch_edges_of_kuairand_equal_hand_computed() -> None:
             negative,
             undone,
         )
+
+
+def test_delta_log_after_some_nights_reads_every_pin(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delta_log, "RUNS", 1)
+    monkeypatch.setattr(delta_log, "PRUNED_EVERY", 2)
+    rows = delta_log.run(str(place / "warehouse"), [1, 4], pruned=True)
+    by_name = {(one["name"], one["split"]): one["value"] for one in rows}
+    assert by_name["pins", "all"] == 1.0
+    assert {split for _, split in by_name} == {"night 1", "night 4", "all"}
+    warehouse = Warehouse.open()
+    assert len(warehouse.partitions("candidates")) == 4 * 5
+    assert len(warehouse.partitions("metrics")) == 4 * len(delta_log.STAGES)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from microrec.core import messages
 from microrec.errors import MicrorecError
 from microrec.insights.clips import HALF, SEGMENTS
 
@@ -159,8 +160,8 @@ def _figure(title: str) -> tuple["Figure", "Axes"]:
     figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    # An id in the title may hold dollars: they are no formula.
-    axes.set_title(title, parse_math=False)
+    # An id in the title may hold dollars, which are no formula, and characters that end a line or turn it around.
+    axes.set_title(messages.plain(title), parse_math=False)
     axes.set(xlabel="seconds into the video", ylabel="share", ylim=(0, 1.05))
     return figure, axes
 

@@ -139,3 +139,9 @@ def test_save_of_a_title_with_an_id_draws_it_literally(title: str, tmp_path: Pat
     figures.save(figure, tmp_path / "clips.png")
     assert figure.axes[0].get_title() == title
     assert (tmp_path / "clips.png").stat().st_size > 0
+
+
+def test_title_with_line_ends_and_turned_writing_stays_one_line() -> None:
+    title = "user a\nFAKE\x1b[2J\u202eb"
+    figure = figures.figure_of_clips(END_MS, INTEREST, VIEWINGS, title=title)
+    assert figure.axes[0].get_title() == "user a\\nFAKE\\x1b[2J\\u202eb"
