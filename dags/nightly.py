@@ -10,6 +10,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | wait_for_late_rows | the clock | | a scheduled run waits until `grace_hours` of the recipe have passed since its day ended; others do not wait |
 | resolve_day | the run | | a manual run without a day is refused: trigger it again with `day`, or use Backfill |
 | plan_night | names of landing files, nights, releases | nights | if nothing has changed since the day's release, all that follows is skipped, unless the run has `force` |
+| erase | suppressed_users, erasures | all tables, models and releases without whoever asked to be erased; erasures | nobody asks: done at once. Files of an attempt that may be in progress hold the receipt up until the next night |
 | validate_events | landing zone | events, rejected_rows, videos, video_features, clip_features, suppressed_users, landing_files, metrics, gate_results | the message names table, day and file: have it delivered again and clear the task; a gate holds what is unlike the days before: have it delivered again, or `promote` it |
 | build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges | |
 | build_modality_graph | video_features | modality_edges, metrics | |
@@ -146,6 +147,7 @@ with DAG(
         chain([select, rank], blend)
         return train, blend
 
+    erase = job("erase")
     validate_events = job("validate_events")
     build_watch_graph = job("build_watch_graph")
     others = [job(name) for name in ("build_modality_graph", "build_user_graph", "count_exposures")]
@@ -159,6 +161,7 @@ with DAG(
 
     chain(
         planned,
+        erase,
         validate_events,
         build_watch_graph,
         others,

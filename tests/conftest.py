@@ -15,6 +15,7 @@ os.environ.update(
     MICROREC_SPARK_MASTER="local[2]",
     MICROREC_SPARK_DRIVER_MEMORY="2g",
     MICROREC_SPARK_SHUFFLE_PARTITIONS="1",
+    MICROREC_PRIVACY_KEY="a key that tests share",
 )
 
 # A test is not wrong because the machine is busy.

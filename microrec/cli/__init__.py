@@ -5,6 +5,7 @@
 | `data` | world, import (kuairand, table), inspect |
 | `night` | warm, night, plan, ui, airflow |
 | `releases` | show, releases, rollback, watch, vacuum |
+| `privacy` | erase, prove-erasure |
 | `plots` | plot |
 
 With `--json` a command prints JSON lines and nothing else on standard output; days and instants are ISO 8601:
@@ -19,6 +20,8 @@ With `--json` a command prints JSON lines and nothing else on standard output; d
 | releases | release | id, day, status, reason, run_id, code_version, valid_until, inputs, tables (its pins) |
 | watch | call | now, latest (null if no release is in force), findings |
 | prune | table | table, partitions (or files of Airflow's logs), dry_run |
+| erase | table | table, files, bytes, dry_run |
+| prove-erasure | place | place, hits |
 | vacuum | table | table, deleted (files), dry_run |
 
 `options` has what several commands take, `printing` how rows, lines and errors are printed, `local_airflow` how Airflow

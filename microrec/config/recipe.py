@@ -37,6 +37,7 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 SECTIONS = frozenset(
     {
         "night",
+        "privacy",
         "landing",
         "events",
         "graphs",

@@ -88,10 +88,15 @@ class Settings(BaseSettings):
     """Permissions that the files and folders of jobs and of `microrec` do not have. The default leaves the warehouse to
     the user who runs them; `027` lets the group read it: consumers under another user."""
 
+    privacy_key: str | None = Field(default=None, repr=False)
+    """Secret under which people's ids become pseudonyms (privacy/subjects.py); if left out, it is drawn once and kept
+    in the folder of the warehouse. Whoever has it and an id can tell that person's requests in the ledger."""
+
     @property
     def secrets(self) -> list[str]:
         """Values that no log line and no message may have, the longest first."""
         options = [*self.storage_options.items(), *self.spark_options.items()]
+        options += [("secret", self.privacy_key)] if self.privacy_key else []
         return sorted(
             {value for name, value in options if len(value) > 5 and re.search(SECRET, name)},
             key=len,

@@ -46,6 +46,7 @@ CONFIGS: Mapping[str, str] = {
     "evaluation.arrivals": "microrec.evaluation.arrivals:Config",
     "evaluation.gate": "microrec.evaluation.gate:Config",
     "evaluation.oracle": "microrec.oracle.inputs:Config",
+    "privacy.erasure": "microrec.privacy.erasure:Config",
     "release.watch": "microrec.release.health:Config",
     "retention": "microrec.release.retention:Config",
 }

@@ -6,6 +6,7 @@ past days and old releases too, and an erasure the one operation that rewrites w
 * `erasure`: people out of tables, pins, models and the log, in an order that whoever is killed can be followed by the
   next. `people` says which rows are theirs, `rewriting` writes files without them, `pins` moves releases, `artefacts`
   takes them out of models, `sweeping` deletes what was replaced, `receipts` and `manifests` are what remains.
+* `subjects`: the pseudonym that stands for a person in receipts.
 * `proof`: decodes everything that is kept and searches it, by other code than the erasure's; `quotes` is what both
   hold for somebody's id.
 """

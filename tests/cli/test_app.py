@@ -27,10 +27,12 @@ finally:
 """
 WITH_ROWS = [
     "check-recipe",
+    "erase",
     "exit-codes",
     "inspect",
     "night",
     "plan",
+    "prove-erasure",
     "prune",
     "releases",
     "show",

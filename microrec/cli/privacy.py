@@ -1,0 +1,131 @@
+"""`microrec erase`, `prove-erasure`: erase people, and prove that nothing of them is left."""
+
+import datetime as dt
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from microrec.cli import options
+from microrec.cli.printing import hide_table_logs, print_line, print_rows
+from microrec.errors import BadArgument, CheckFailed, MicrorecError
+
+if TYPE_CHECKING:
+    from microrec.privacy.proof import Scan
+    from microrec.privacy.quotes import Ids
+    from microrec.tables.arrow import Warehouse
+
+app = typer.Typer()
+
+
+@app.command()
+def erase(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count what would be rewritten.")
+    ] = False,
+    landing: options.OptionalLanding = None,
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Erase whoever asks for it and has no receipt, now; each night does so before it reads anything."""
+    from microrec.config import recipe
+    from microrec.config.settings import settings
+    from microrec.privacy import erasure, manifests, receipts
+    from microrec.privacy.subjects import Subjects
+    from microrec.tables.arrow import Warehouse
+
+    hide_table_logs()
+    warehouse = Warehouse.open(root)
+    current = recipe.current()
+    asking = receipts.requests(warehouse)
+    subject_of = Subjects.open(warehouse.root).of
+    config = current.section("privacy.erasure", erasure.Config)
+    authors_are_users = current.night.authors_are_users
+    n_due = len(receipts.due(warehouse, asking, subject_of))
+    if dry_run:
+        tallies = erasure.plan(
+            warehouse, asking, subject_of=subject_of, authors_are_users=authors_are_users
+        )
+    else:
+        tallies = erasure.erase(
+            warehouse,
+            asking,
+            subject_of=subject_of,
+            config=config,
+            authors_are_users=authors_are_users,
+            manifest=manifests.writer(warehouse, str(landing or settings().landing)),
+        )
+    rows = [
+        {"table": each.table, "files": len(each.files), "bytes": each.bytes, "dry_run": dry_run}
+        for each in tallies
+        if each.files
+    ]
+    title = f"{n_due} people {'would be erased' if dry_run else 'erased'}"
+    print_rows(title, ["table", "files", "bytes"], rows, as_json=as_json)
+
+
+@app.command(name="prove-erasure")
+def prove_erasure(
+    root: options.WarehouseRoot = None,
+    landing: options.OptionalLanding = None,
+    state: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--state",
+            show_default="the folder of Airflow, and var/",
+            help="Folder of what runs leave behind, searched besides the warehouse; may be repeated.",
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Search everything that is kept for people whose ids stand on standard input, one a line.
+
+    It decodes Parquet, the Delta log, models, JSON, logs and SQLite under the warehouse and the state folders, but not
+    the landing zone, which is the producers'. Hits are printed by place, never an id; any hit ends it with exit status
+    65. If there is none, the receipts of the people say so (`proved_at`).
+    """
+    from microrec.privacy import receipts
+    from microrec.privacy.quotes import Ids
+    from microrec.privacy.subjects import Subjects
+    from microrec.tables.arrow import Warehouse
+
+    hide_table_logs()
+    ids = Ids(line.rstrip("\r\n") for line in sys.stdin)
+    if not ids:
+        raise BadArgument("prove-erasure: no ids on standard input, one a line")
+    warehouse = Warehouse.open(root)
+    scan = _scanned(warehouse, ids, landing, state)
+    hits = [{"place": place, "hits": n} for place, n in sorted(scan.hits.items())]
+    print_rows(f"{scan.n_files} files searched", ["place", "hits"], hits, as_json=as_json)
+    if hits:
+        n_hits = sum(scan.hits.values())
+        raise CheckFailed(f"prove-erasure: {n_hits} hits in {len(hits)} places")
+    subject_of = Subjects.open(warehouse.root).of
+    subjects = [subject_of(each) for each in ids.ids]
+    n_proved = receipts.prove(warehouse, subjects, at=dt.datetime.now(dt.UTC))
+    if not as_json:
+        print_line(f"nothing is left of {len(ids.ids)} people; receipts: {n_proved}")
+
+
+def _scanned(
+    warehouse: "Warehouse", ids: "Ids", landing: Path | None, state: list[Path] | None
+) -> "Scan":
+    """Search the warehouse and the folders of state, each file once."""
+    from microrec.cli import local_airflow
+    from microrec.config import recipe
+    from microrec.config.settings import STATE, settings
+    from microrec.privacy.proof import Scan, namesakes
+
+    if "://" in warehouse.root:
+        raise MicrorecError(
+            f"prove-erasure: {warehouse.root} is no folder; copy it, and name the copy"
+        )
+    authors = recipe.current().night.authors_are_users
+    others = namesakes(warehouse, ids, authors_are_users=authors)
+    scan = Scan(ids, warehouse.schemas, namesakes=others, authors_are_users=authors)
+    searched = [Path(landing or settings().landing)]
+    for folder in (Path(warehouse.root), *(state or [local_airflow.airflow_home(), STATE])):
+        scan.folder(folder, without=searched)
+        searched.append(folder)
+    return scan
