@@ -1,5 +1,6 @@
 """Commands that write raw files."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,13 @@ def test_world_writes_days_and_their_truth_and_prints_the_path_literally(
 ) -> None:
     landing = tmp_path / "[red]landing[%red]"
     size = ["--users", "20", "--videos", "40", "--days", "2"]
+    os.umask(0o022)
     outcome = typed("world", "--landing", str(landing), *size)
     assert outcome.status == ExitStatus.SUCCESS
+    modes = {path.stat().st_mode & 0o777 for path in landing.rglob("*") if path.is_file()}
+    assert modes == {0o644}, (
+        "producers' files are as their shell has it: jobs of another user read them"
+    )
     assert outcome.output == f"planted world: 20 users, 40 videos, 2 days in {landing}\n"
     days = sorted(path.name for path in (landing / "raw_interactions").iterdir())
     assert days == ["day=2026-01-01", "day=2026-01-02"]
