@@ -31,15 +31,19 @@ def teaching_days(night: Night) -> list[dt.date]:
     days = [
         night.day - dt.timedelta(days=back) for back in range(first_back, night.config.window_days)
     ]
-    return [day for day in days if _teaches(night.at(day, fit="trial"))]
-
-
-def _teaches(trial: Night) -> bool:
-    """Whether a trial was measured and has candidates of all sources."""
+    # The tables are opened once, not for each day and source.
+    partitions = night.warehouse.partitions
     # A night whose held-out day liked nothing was not measured, and teaches nothing.
-    return trial.exists("metrics", stage="evaluation") and all(
-        trial.exists("candidates", fit="trial", source=source) for source in trial.config.sources
-    )
+    measured = {part["day"] for part in partitions("metrics") if part["stage"] == "evaluation"}
+    proposed = {
+        (part["day"], part["source"]) for part in partitions("candidates") if part["fit"] == "trial"
+    }
+    return [
+        day
+        for day in days
+        if str(day) in measured
+        and all((str(day), source) in proposed for source in night.config.sources)
+    ]
 
 
 def examples(
