@@ -6,6 +6,7 @@ import datetime as dt
 import gzip
 import hashlib
 import importlib.util
+import itertools
 import json
 import math
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
@@ -59,6 +61,7 @@ from tests.benchmarks import (
     trends,
 )
 from tests.benchmarks import ranking as many_users
+from tests.worlds import chains
 from tests.worlds import clips as clip_worlds
 from tests.worlds import trends as trend_worlds
 
@@ -1123,3 +1126,25 @@ def test_delta_log_after_some_nights_reads_every_pin(
     warehouse = Warehouse.open()
     assert len(warehouse.partitions("candidates")) == 4 * 5
     assert len(warehouse.partitions("metrics")) == 4 * len(delta_log.STAGES)
+
+
+def test_chains_hold_out_the_next_video_of_everybody() -> None:
+    """A viewing a day towards the end, in order; most are successors of the one before."""
+    config = chains.Config(users=200, videos=60, follow=0.8, successors=2)
+    watched = chains.histories(config, np.random.default_rng(1))
+    assert {len(history) for history in watched} == set(range(5, 11))
+    assert all(len(set(history)) == len(history) for history in watched)
+    steps = Counter((a, b) for history in watched for a, b in itertools.pairwise(history))
+    commonest = Counter[int]()
+    for (first, _), times in steps.most_common():
+        commonest[first] = max(commonest[first], times)
+    assert sum(commonest.values()) > 0.4 * sum(steps.values()), "chance has a tenth"
+    lines = chains.log(config, watched)
+    last = max(lines)
+    assert lines[last]["video_id"].to_pylist() == [f"v{history[-1]:06d}" for history in watched]
+    before = lines[last - dt.timedelta(days=1)]["video_id"].to_pylist()
+    assert before == [f"v{history[-2]:06d}" for history in watched]
+    every = pa.concat_tables(lines[day] for day in sorted(lines)).sort_by("started_at")
+    for user in (0, 7):
+        mine = every.filter(pc.equal(every["user_id"], f"u{user:06d}"))["video_id"].to_pylist()
+        assert mine == [f"v{video:06d}" for video in watched[user]]

@@ -9,6 +9,10 @@ most accurate source's, over the users who liked something on that day.
 * `popular`: three of five viewings follow popularity alone, which is steeper.
 * `thin`: forty tastes, no popular videos to speak of.
 * `small`: a fifth of the users and half of the videos.
+* `order`: nothing but the order of viewings is known, and one leads to the next (`tests.worlds.chains`).
+
+`unexplored` is the blend without new videos: what these cost is a price that the recipe sets, not the order's fault.
+Beside the recipe's sources stands `item kNN, 0.7 a step`: `video_neighbours` whose histories fade by .7 a step.
 """
 
 import argparse
@@ -18,26 +22,33 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
+from microrec.candidates.retrieval import exact
 from microrec.config.settings import settings
+from microrec.core.array_types import Indices
 from microrec.evaluation import contest, gate, ranking, truth
-from microrec.evaluation.report import BEST_SOURCE, BLEND
+from microrec.evaluation.report import BEST_SOURCE, BLEND, UNEXPLORED, Figure
 from microrec.landing import write
-from microrec.pipeline import contestants, fit_tables
+from microrec.models.neighbours import video_neighbours
+from microrec.pipeline import contestants, fit_tables, networks
+from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.lists import ListMaker
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
-from microrec.synth.world import Config, generate
+from microrec.synth.world import Config, Part, generate
 from tests.benchmarks import report
 from tests.benchmarks.report import Row, row
-from tests.worlds import nights
+from tests.worlds import chains, nights
 
 BENCHMARK = "services"
-KINDS = {
+KINDS: dict[str, Config | chains.Config] = {
     "even": Config(formats=("parquet",), users=1500, videos=1200),
     "popular": Config(
         formats=("parquet",), users=1500, videos=1200, explore=0.6, popularity_exponent=1.8
@@ -51,7 +62,10 @@ KINDS = {
         explore=0.05,
     ),
     "small": Config(formats=("parquet",), users=300, videos=600),
+    "order": chains.Config(),
 }
+STEP = 0.7
+KNN = f"item kNN, {STEP} a step"
 METRICS = ("recall@20", "ndcg@20", "coverage@20")
 
 logger = logging.getLogger(__name__)
@@ -80,37 +94,65 @@ def measure(day: dt.date, kind: str) -> Iterator[Row]:
     ours, explored = contestants.made(
         maker, candidates, users=users, best=best, truth=right, gain=judge
     )
-    outcome = contest.held(
-        ours,
-        None,
-        right,
+    held = partial(
+        contest.held,
+        before=None,
+        truth=right,
         gain=judge,
         yardstick=contest.Yardstick(max(values.values()), night.config.window_days),
         config=asks,
     )
+    outcome = held(ours)
     blend = outcome.lists[BLEND]
+    plain = replace(maker, explored_share=0.0)
+    unexplored = held(plain.contestants(candidates, users=users, best=best)).lists[BLEND]
+    candidates |= {KNN: item_knn(night, tables, users)}
     split = f"{kind}, {len(right.users)} users evaluated"
-    for figure in ranking.measure(
-        {**candidates, BLEND: blend}, right, config=config, generator=generator
-    ):
+    lists = {**candidates, BLEND: blend}
+    for figure in ranking.measure(lists, right, config=config, generator=generator):
         if figure.slice == "all" and figure.metric in METRICS:
-            yield row(
-                BENCHMARK, figure.name, figure.metric, split, figure.value, unit="score",
-                low=figure.low, high=figure.high,
-            )  # fmt: skip
-    for metric in ("recall@20", "ndcg@20"):
-        (figure, *_) = gain({BLEND: blend, best: candidates[best]}, right, metric)
-        yield row(
-            BENCHMARK, figure.name, metric, split, figure.value, unit="difference",
-            low=figure.low, high=figure.high,
-        )  # fmt: skip
-    share = explored[-1].value
-    yield row(BENCHMARK, BLEND, "users with new videos", split, share, unit="share of users")
+            yield _row(figure, split, "score")
+    pairs = (
+        {BLEND: blend, KNN: candidates[KNN]},
+        {UNEXPLORED: unexplored, best: candidates[best]},
+        {BLEND: blend, best: candidates[best]},
+    )
+    for pair, metric in product(pairs, ("recall@20", "ndcg@20")):
+        yield _row(gain(pair, right, metric)[0], split, "difference")
+    yield row(
+        BENCHMARK, BLEND, "users with new videos", split, explored[-1].value, unit="share of users"
+    )
     stands = BEST_SOURCE if outcome.judged[-1].status == "fail" else BLEND
     yield row(BENCHMARK, stands, "released", split, None, unit=f"{best} is the best source")
 
 
-def run(kind: str, config: Config, place: Path, seed: int) -> list[Row]:
+def _row(figure: Figure, split: str, unit: str) -> Row:
+    return row(
+        BENCHMARK, figure.name, figure.metric, split, figure.value, unit=unit,
+        low=figure.low, high=figure.high,
+    )  # fmt: skip
+
+
+def item_knn(night: Night, tables: FitTables, users: Indices) -> pa.Table:
+    """Return what an item kNN with recency proposes, whatever the recipe's sources have chosen.
+
+    Args:
+        night: of the trial.
+        tables: of the night.
+        users: user_idx of those who are asked. [n_users]
+
+    Returns:
+        Rows of `candidates`.
+    """
+    graph = networks.read_inputs(night, "video_neighbours").graph
+    config = night.recipe.section("models.video_neighbours", video_neighbours.Config)
+    config = config.model_copy(update={"history_decay": STEP})
+    fitted = video_neighbours.fit(graph, config, np.random.default_rng(0)).fitted
+    asks = {"users": users, "known": tables.knowledge, "k": night.config.k * night.config.overfetch}
+    return exact.best(fitted, **asks, config=exact.Config())
+
+
+def run(kind: str, config: Config | chains.Config, place: Path, seed: int) -> list[Row]:
     """Make the trial of a service and measure it.
 
     Args:
@@ -125,8 +167,12 @@ def run(kind: str, config: Config, place: Path, seed: int) -> list[Row]:
     variables = {"MICROREC_WAREHOUSE": place / "warehouse", "MICROREC_LANDING": place / "landing"}
     os.environ |= {name: str(folder) for name, folder in variables.items()}
     settings.cache_clear()
-    world = generate(config, np.random.default_rng(seed))
-    write.write_world(str(place / "landing"), world.parts)
+    rng = np.random.default_rng(seed)
+    if isinstance(config, chains.Config):
+        parts: Sequence[Part] = chains.parts(config, rng)
+    else:
+        parts = generate(config, rng).parts
+    write.write_world(str(place / "landing"), parts)
     day = config.first_day + dt.timedelta(days=config.days - 1)
     nights.run_trial(day)
     rows = list(measure(day, kind))
