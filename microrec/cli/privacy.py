@@ -10,6 +10,7 @@ import typer
 from microrec.cli import options
 from microrec.cli.printing import hide_table_logs, print_line, print_rows
 from microrec.errors import BadArgument, CheckFailed, MicrorecError
+from microrec.runner import job
 
 if TYPE_CHECKING:
     from microrec.privacy.proof import Scan
@@ -35,6 +36,7 @@ def erase(
     from microrec.privacy.subjects import Subjects
     from microrec.tables.arrow import Warehouse
 
+    job.restrict_files()
     hide_table_logs()
     warehouse = Warehouse.open(root)
     current = recipe.current()
@@ -90,6 +92,7 @@ def prove_erasure(
     from microrec.privacy.subjects import Subjects
     from microrec.tables.arrow import Warehouse
 
+    job.restrict_files()
     hide_table_logs()
     ids = Ids(line.rstrip("\r\n") for line in sys.stdin)
     if not ids:

@@ -1,6 +1,7 @@
 """Commands that read and look after releases: their tables, their JSON, their exit statuses."""
 
 import datetime as dt
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -191,3 +192,19 @@ def test_show_committed_has_the_rows_of_a_night_that_was_held(
     assert f"MissingDay: releases[day={held}]: no release" in refused.errors
     assert [row["day"] for row in typed(*words, "--committed").rows] == [str(held)] * 2
     assert len(typed("show", "gate_results", "--json").rows) == 1, "of the last release"
+
+
+WRITERS = [
+    ("rollback", "--to", "2026-01-04", "--reason", "one author everywhere"),
+    ("prune",),
+    ("vacuum", "--dry-run"),
+]
+
+
+@pytest.mark.parametrize("words", WRITERS, ids=lambda words: words[0])
+def test_commands_that_write_tables_make_private_files(
+    words: tuple[str, ...], warehouse: Warehouse, typed: Callable[..., Any]
+) -> None:
+    os.umask(0o022)
+    typed(*words)
+    assert os.umask(0o022) == 0o077
