@@ -3,8 +3,8 @@
 Reads:  landing raw_(interactions, videos, video_features, clip_features, privacy_requests)
 Writes: events, rejected_rows (arrival days of the window no night validated yet or whose files have changed, and the
         night's own; of the other raw tables also earlier days that no night has kept), videos, video_features,
-        clip_features, suppressed_users, landing_files, metrics (stages events and arrivals), gate_results (fit
-        arrivals)
+        clip_features, landing_files, metrics (stages events and arrivals), gate_results (fit arrivals); as of now
+        privacy_ledger, suppressed_users, withheld_periods
 
 The landing zone is listed once: that is what is read, and what the events are said to be made of. `rejected_rows` is
 committed after `events`: it marks an arrival day as validated. If a gate holds what arrived, and no reason overrules
@@ -14,7 +14,7 @@ it, gate_results alone is written.
 from contextlib import ExitStack
 
 from microrec.config.settings import settings
-from microrec.events import catalogue, consent, counts, rejected, signals
+from microrec.events import catalogue, counts, rejected, signals
 from microrec.events.config import Config
 from microrec.landing import readers
 from microrec.landing.listing import Listing
@@ -26,7 +26,8 @@ from microrec.pipeline import (
     landing_files,
 )
 from microrec.pipeline.arrival_gate import Delivery
-from microrec.pipeline.night import Night
+from microrec.pipeline.night import Night, last_consent
+from microrec.pipeline.withheld import Withheld
 from microrec.runner import job
 from microrec.tables.spark import Warehouse
 
@@ -41,28 +42,30 @@ def main(day: job.Day) -> None:
     plan = arrival_plan.current_plan(night, listing)
     days = plan.validated
     named = readers.named_faults(session, landing, listing, interactions=plan.read)
+    withheld = Withheld.as_of_now(night, warehouse)
     with ExitStack() as kept, named:
         raw = arrival_lines.judged(session, listing, night=night, kept=kept)
         states = catalogue.states(raw["raw_videos"].judged)
         read = readers.read_days(session, landing, counts.LINES, plan.read, listing=listing)
         raw[counts.LINES] = arrival_lines.interactions(
-            read, states, night=night, days=days, kept=kept
+            read, states, night=night, days=days, withheld=withheld, kept=kept
         )
         judged = {name: lines.judged for name, lines in raw.items()}
         delivered = {name: lines.delivered for name, lines in raw.items()}
-        suppressed = consent.suppressed_users(judged["raw_privacy_requests"])
+        suppressed = warehouse.read("suppressed_users", day=last_consent(warehouse))
         tallies = counts.tally(delivered, judged, suppressed).collect()
         listing.require_same(landing)
         viewings = signals.viewings(judged[counts.LINES], night.recipe.section("events", Config))
         figures = arrival_gate.require(night, warehouse, Delivery(raw, tallies, days), viewings)
         arrived = [{"arrived_on": each} for each in days]
-        words = arrival_plan.words(night, listing, days)
-        warehouse.write("events", viewings, replace=arrived, made_with=words)
+        warehouse.write(
+            "events", viewings, replace=arrived, made_with=arrival_plan.words(night, listing, days)
+        )
         marked = arrival_lines.kept_scopes(night, listing, days)
-        warehouse.write("rejected_rows", rejected.rejected_rows(judged, marked), replace=marked)
+        refused = rejected.rejected_rows(judged, marked)
+        warehouse.write("rejected_rows", withheld.without_erased(refused), replace=marked)
         for table, rows_of in catalogue.AS_OF_DAY.items():
             warehouse.write(table, rows_of(judged[f"raw_{table}"]), day=day)
-        warehouse.write("suppressed_users", suppressed, day=day)
         counted = landing_files.write(night, listing, counts.metrics(tallies, day), read=days)
         arrival_figures.write(night, figures, counted, days=days)
 

@@ -51,7 +51,6 @@ TESTED_ELSEWHERE = {
     "pipeline/arrival_plan": "jobs/test_validate_events.py",
     "pipeline/arrival_zones": "events/test_zones.py",
     "pipeline/landing_files": "jobs/test_validate_events.py",
-    "pipeline/fit_tables": "release/test_night_end.py",
     "pipeline/fusing": "release/test_night_end.py",
     "pipeline/last_release": "test_night.py",
     "pipeline/lists": "test_oracle.py",

@@ -130,7 +130,8 @@ def watch(
 ) -> None:
     """Check the releases: late, expired, shrunk, withdrawn, unfinished; exit status 65 if anything is wrong.
 
-    Landing files that were added, rewritten or removed after the last night had read their day are named, too.
+    Landing files that were added, rewritten or removed after the last night had read their day are named, too, and how
+    many privacy requests of the last day could not be read or are of users whom no log knows.
 
     With --json it prints one object: `now`, the id of the `latest` release (null if none is in force), and the
     `findings`, a text each.
@@ -138,7 +139,7 @@ def watch(
     from microrec.config import recipe
     from microrec.config.settings import settings
     from microrec.errors import CheckFailed
-    from microrec.pipeline import landing_files
+    from microrec.pipeline import landing_files, requests
     from microrec.release import health, reader
     from microrec.tables.arrow import Warehouse
 
@@ -162,6 +163,7 @@ def watch(
         window_days=night.window_days,
         lateness_days=night.lateness_days,
     )
+    findings += requests.findings(warehouse)
     in_force = [release.id for release in every if release.status == reader.RELEASED]
     latest = in_force[-1] if in_force else None
     if as_json:

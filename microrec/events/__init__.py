@@ -3,10 +3,10 @@
 What enters: raw frames (every value text, with the line, its file and its landing day) of the
 arrival days to validate, of the `lateness_days` before them, and of the catalogue's landing days up
 to the night. What leaves: `events`, `rejected_rows`, `videos`, `video_features`, `clip_features`,
-`suppressed_users` and the counts of all of it.
+and the counts of all of it.
 
 What it refuses: lines, one by one, each for the first rule of `rules.py` that fits, and never
-silently: lines in = accepted + rejected + duplicates, counted on both sides and compared by the job.
+silently: lines in = accepted + rejected + duplicates + withheld, counted on both sides and compared by the job.
 A required value that cannot be read refuses its line (`bad_timestamp`, `bad_watch`, ...); an optional one becomes
 null, is counted by its rule (`bad_flag`, `bad_duration`, `bad_tags`, ...) and takes no line along.
 
@@ -26,8 +26,9 @@ Decided:
   line's, else the catalogue's as of A.
 - `strength` compares a viewing with the viewings of videos about as long (fixed edges, so that a
   bucket means the same every day) that arrived on the same day; long videos are not punished.
-- Suppressed users' viewings stay in `events`; `in_force` leaves them out when a window is read, so that
-  consent given back brings them back.
+- What was watched after an opt-out, or by somebody who is to be erased, is counted and not stored (`consent.withhold`).
+  What was watched before stays in `events`; `in_force` leaves it out while its user is out, and brings it back with
+  the user. Days that the time between opt-out and opt-in touches stay out: aggregates know days alone.
 - Consent errs on the side of the user: an opt-out or erasure with an unreadable time counts from its
   delivery, an opt-in with one does not count; a request of a kind that cannot be read counts as an opt-out. Likewise a
   video is not eligible where `eligible` cannot be read, and a dislike that cannot be read is one. Such withdrawals in

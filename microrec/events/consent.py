@@ -1,4 +1,4 @@
-"""Users whose viewings may not be used as of the end of a day; an unclear request counts in the user's favour."""
+"""Privacy requests line by line, and the viewings they withhold; an unclear request counts in the user's favour."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -15,6 +15,9 @@ from microrec.events.parse import (
     withdrawn_in_doubt,
     written,
 )
+
+WITHHELD = "withheld"
+"""Rule of a viewing that its user has withdrawn: it is counted, and stored nowhere."""
 
 
 def judge_requests(delivered: DataFrame, timezone: str = UTC) -> DataFrame:
@@ -69,29 +72,28 @@ def _kind_of(text: Column) -> Column:
     return kind
 
 
-def suppressed_users(judged_requests: DataFrame) -> DataFrame:
-    """Return the rows of `suppressed_users`: one row per user who opted out or was erased, with the request in force.
+def withhold(judged: DataFrame, periods: DataFrame) -> DataFrame:
+    """Refuse the viewings of people who have withdrawn, by the rule `withheld`.
 
-    An erasure stands for ever, from its first request. Otherwise the last request decides; of two at the same instant
-    the opt-out. A request in doubt is an opt-out.
+    Args:
+        judged: `rules.judge`, one row per delivered line.
+        periods: one row per user: user_id, and `periods`, an array of (since, until), where null is no bound.
+
+    Returns:
+        The same rows; a line that no other rule refuses and that began in a period of its user has the rule.
     """
-    stated = judged_requests.where(F.col("rule").isNull()).select("user_id", "kind", "requested_at")
-    in_doubt = judged_requests.select(
-        F.explode("withdrawn").alias("user_id"), F.lit("opt_out").alias("kind"), "requested_at"
+    at = F.col("started_at")
+    is_withheld = F.exists(
+        "periods",
+        lambda period: (
+            (period["since"].isNull() | (period["since"] <= at))
+            & (period["until"].isNull() | (at < period["until"]))
+        ),
     )
-    erased = F.min(F.when(F.col("kind") == "erase", F.col("requested_at")))
-    last = F.max_by("kind", F.struct("requested_at", F.col("kind") == "opt_out"))
-    per_user = (
-        stated.unionByName(in_doubt)
-        .groupBy("user_id")
-        .agg(erased.alias("erased_at"), last.alias("last"), F.max("requested_at").alias("last_at"))
-    )
-    is_erased = F.col("erased_at").isNotNull()
-    return per_user.where(is_erased | (F.col("last") == "opt_out")).select(
-        "user_id",
-        F.when(is_erased, F.lit("erase")).otherwise(F.col("last")).alias("kind"),
-        F.coalesce("erased_at", "last_at").alias("requested_at"),
-    )
+    rule = F.when(F.col("rule").isNull() & F.coalesce(is_withheld, F.lit(False)), F.lit(WITHHELD))
+    joined = judged.join(F.broadcast(periods), on="user_id", how="left")
+    ruled = joined.withColumn("rule", F.coalesce("rule", rule))
+    return ruled.select(*judged.columns)
 
 
 JUDGES = {"raw_privacy_requests": judge_requests}

@@ -1,4 +1,4 @@
-"""What a night counts about its input, and the law that no line is lost: in = out + refused + repeats.
+"""What a night counts about its input, and the law that no line is lost: in = out + refused + repeats + withheld.
 
 Beside it stand the optional values that were passed over in rows that stay (`nulled`), and the refused rows that may
 have been about to withdraw something, and do (`in_doubt`).
@@ -16,13 +16,16 @@ from pyspark.sql import functions as F
 
 from microrec.errors import CheckFailed, LandingError
 from microrec.events.catalogue import SUPERSEDED
+from microrec.events.consent import WITHHELD
 from microrec.events.rules import DUPLICATE
 
 LINES, SUPPRESSED = "raw_interactions", "suppressed_users"
 ROWS_IN, ACCEPTED = "rows_in", "accepted"
 LATE, CORRECTIONS = "late_reopened", "corrections"
 NULLED, IN_DOUBT = "nulled", "in_doubt"
-_PLAIN = {name: name for name in (ROWS_IN, SUPERSEDED, "users")} | {DUPLICATE: "duplicates"}
+_PLAIN = {name: name for name in (ROWS_IN, SUPERSEDED, WITHHELD, "users")} | {
+    DUPLICATE: "duplicates"
+}
 METRICS = pa.schema(
     [
         ("name", pa.string()),
@@ -44,7 +47,7 @@ def tally(
     Args:
         delivered: by raw table, one row per delivered row, counted before any parsing or join.
         judged: the same rows with their verdict, those of `LINES` by `rules.judge`.
-        suppressed: `consent.suppressed_users`.
+        suppressed: rows of `suppressed_users` as of now.
 
     Returns:
         One row per combination of name, arrived_on (null where a count is not of one day), verdict (`accepted`, the
@@ -74,7 +77,7 @@ def of_day(tallies: Collection[Any], day: dt.date) -> dict[str, int]:
         tallies: collected rows of `tally`.
         day: UTC day of arrival.
     """
-    names = (ROWS_IN, ACCEPTED, "rejected", "duplicates", LATE, CORRECTIONS, NULLED)
+    names = (ROWS_IN, ACCEPTED, "rejected", "duplicates", WITHHELD, LATE, CORRECTIONS, NULLED)
     figures = dict.fromkeys(names, 0)
     for row in tallies:
         if row["name"] == LINES and row["arrived_on"] == day:
@@ -96,7 +99,7 @@ def checked(tallies: Collection[Any], day: dt.date) -> str:
     """
     figures = of_day(tallies, day)
     n_in = figures[ROWS_IN]
-    n_judged = figures[ACCEPTED] + figures["rejected"] + figures["duplicates"]
+    n_judged = sum(figures[name] for name in (ACCEPTED, "rejected", "duplicates", WITHHELD))
     if not n_in:
         raise LandingError(f"{LINES}[{day}]: the files of this day hold no line")
     if n_in != n_judged:

@@ -1,7 +1,8 @@
 """Which rows of a window count: corrections take the place of what they correct, and consent is kept.
 
 Rows of an event day may arrive late (`arrived_on` after `day`). Of the rows of an event day with the same key the one
-that arrived last is in force. Rows of suppressed users (opted out, erased) are left out.
+that arrived last is in force. Rows of users who are suppressed now (opted out, erased) are left out, and those of days
+on which a user who is back had opted out.
 """
 
 from collections.abc import Sequence
@@ -49,12 +50,32 @@ def latest(
     return reopened.join(renamed, on=[*same, earlier], how="left_anti")
 
 
+def without_withheld(rows: DataFrame, withheld_periods: DataFrame) -> DataFrame:
+    """Leave out the days of users on which they had opted out for some time, though they are back.
+
+    Args:
+        rows: any grain, with `day` and `user_id`.
+        withheld_periods: rows of `withheld_periods` as of now.
+
+    Returns:
+        The other rows, columns as they are.
+    """
+    periods = F.broadcast(
+        withheld_periods.select(
+            F.col("user_id").alias("_user_id"), F.col("first_day"), F.col("last_day")
+        )
+    )
+    has_begun = F.col("first_day").isNull() | (F.col("first_day") <= F.col("day"))
+    is_withheld = (F.col("user_id") == F.col("_user_id")) & has_begun
+    return rows.join(periods, on=is_withheld & (F.col("day") <= F.col("last_day")), how="left_anti")
+
+
 def without_suppressed(rows: DataFrame, suppressed_users: DataFrame) -> DataFrame:
     """Leave out the rows of users who opted out or were erased.
 
     Args:
         rows: any grain, with `user_id`.
-        suppressed_users: rows of `suppressed_users` as of the night, one row per user.
+        suppressed_users: rows of `suppressed_users` as of now, one row per user.
 
     Returns:
         The other rows, columns as they are.

@@ -7,6 +7,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from microrec.events.catalogue import SUPERSEDED
+from microrec.events.consent import WITHHELD
 from microrec.events.counts import in_doubt, landed
 from microrec.events.parse import too_long
 
@@ -33,7 +34,7 @@ def rejected_rows(
 
 def _rejected(judged: DataFrame, table: str) -> DataFrame:
     line = F.substring("line", 1, KEPT) if table in VECTORS else F.col("line")
-    refused = judged.where(F.col("rule") != SUPERSEDED).select(
+    refused = judged.where(~F.col("rule").isin(SUPERSEDED, WITHHELD)).select(
         landed(judged).alias("day"),
         F.lit(table).alias("raw_table"),
         "file",

@@ -15,6 +15,7 @@ from microrec.errors import LandingError
 from microrec.evaluation import arrivals, distributions, encoders, gate, refusals
 from microrec.events import catalogue, counts, hints, profile, signals
 from microrec.events.config import Config as EventsConfig
+from microrec.events.consent import WITHHELD
 from microrec.pipeline import arrival_figures, arrival_zones, promotion, unmet_ids
 from microrec.pipeline.arrival_figures import FIT, STAGE
 from microrec.pipeline.night import Night
@@ -147,7 +148,8 @@ def _require_accepted(delivery: Delivery, day: dt.date) -> None:
         refused = counts.all_refused(delivery.tallies, table, of_day)
         if refused is not None:
             rule, last, n, n_in = refused
-            example = delivery.example(table, last, rule)
+            # Who has withdrawn is quoted nowhere.
+            example = "" if rule == WITHHELD else delivery.example(table, last, rule)
             raise LandingError(
                 f"{table}[{day}]: none of {n_in} lines is accepted, {rule} refused {n}{example}"
             )
@@ -188,8 +190,8 @@ def _judge(
         results = _results(delivery, history, [night.day], label, config) + of_encoders
     rows += [row | {"day": night.day} for row in encoders.figures(by_modality)]
     judged = {table: lines.judged for table, lines in delivery.lines.items()}
-    rows += unmet_ids.figures(night, warehouse, judged, viewings)
-    return _metrics(rows, night), gate.table(results)
+    unmet = unmet_ids.figures(night, warehouse, judged)
+    return _metrics([*rows, *unmet], night), gate.table([*results, unmet_ids.judged(unmet)])
 
 
 def _results(

@@ -15,6 +15,7 @@ from microrec.landing.listing import Listing
 from microrec.pipeline import landing_files
 from microrec.pipeline.arrival_gate import Lines
 from microrec.pipeline.night import Night
+from microrec.pipeline.withheld import Withheld
 
 
 def judged(
@@ -53,7 +54,13 @@ def _judges(timezone: str) -> dict[str, Callable[[DataFrame], DataFrame]]:
 
 
 def interactions(
-    lines: DataFrame, states: DataFrame, *, night: Night, days: Sequence[dt.date], kept: ExitStack
+    lines: DataFrame,
+    states: DataFrame,
+    *,
+    night: Night,
+    days: Sequence[dt.date],
+    withheld: Withheld,
+    kept: ExitStack,
 ) -> Lines:
     """Judge the viewings that arrived on some days.
 
@@ -62,6 +69,7 @@ def interactions(
         states: `catalogue.states`: the videos known on each day.
         night: for the recipe.
         days: days of arrival to judge.
+        withheld: whose viewings may not be stored.
         kept: frees what is cached when it closes.
 
     Returns:
@@ -73,7 +81,8 @@ def interactions(
         days=days,
         config=night.recipe.section("events", Config),
         lateness_days=night.config.lateness_days,
-    ).persist()
+    )
+    judged = withheld.mark(judged).persist()
     kept.callback(judged.unpersist)
     return Lines(lines, judged)
 

@@ -51,6 +51,8 @@ def examples(
 ) -> learned_blend.Examples:
     """Return what a night teaches: what its sources proposed for its held-out day, and what came of it.
 
+    Who has withdrawn since teaches nothing.
+
     Args:
         trial: the night, fit trial.
         config: share of the candidates that is kept.
@@ -59,13 +61,14 @@ def examples(
     Returns:
         Candidates with their outcome.
     """
-    tables = fit_tables.read(trial)
+    tables, withdrawn = fit_tables.read_without_withdrawn(trial)
     proposals = Proposals.open(trial)
     right = truth.truth(tables.edges, tables.videos)
     facts = read_facts(trial, tables)
     parts = []
     for users in shards.in_parts(np.arange(tables.users.num_rows)):
-        for pairs in _pairs_in_blocks(proposals, facts, users):
+        lists = _without(proposals.lists(users), withdrawn)
+        for pairs in _pairs_in_blocks(trial, lists, facts):
             liked = learned_blend.liked(pairs, right.users[right.row], right.video)
             parts.append(learned_blend.examples(pairs, liked, config=config, rng=rng))
     return learned_blend.together(parts)
@@ -114,14 +117,22 @@ def pairs_of(proposals: Proposals, tables: FitTables, users: Indices) -> learned
     )
 
 
+def _without(lists: Mapping[str, pa.Table], users: Indices) -> dict[str, pa.Table]:
+    """Candidates by source, those of some users left out."""
+    out = pa.array(users, pa.int32())
+    return {
+        name: rows.filter(pc.invert(pc.is_in(rows["user_idx"], out)))
+        for name, rows in lists.items()
+    }
+
+
 def _pairs_in_blocks(
-    proposals: Proposals, facts: learned_blend.Facts, users: Indices
+    night: Night, lists: Mapping[str, pa.Table], facts: learned_blend.Facts
 ) -> Iterator[learned_blend.Pairs]:
-    """All that is proposed to consecutive users, a block of them at a time."""
-    section = proposals.night.recipe.section
-    config = section("candidates.hybrid", learned_blend.Config)
-    closed = fusing.weights(proposals.night)
-    for block in learned_blend.in_blocks(proposals.lists(users), size=config.block_users):
+    """All that is proposed to some users, a block of them at a time."""
+    config = night.recipe.section("candidates.hybrid", learned_blend.Config)
+    closed = fusing.weights(night)
+    for block in learned_blend.in_blocks(lists, size=config.block_users):
         yield learned_blend.pairs(block, facts=facts, closed=closed)
 
 
@@ -147,7 +158,8 @@ class LearnedOrder:
         """
         config = self.proposals.night.config
         k = config.k * config.overfetch
-        blocks = _pairs_in_blocks(self.proposals, self._facts, users)
+        lists = self.proposals.lists(users)
+        blocks = _pairs_in_blocks(self.proposals.night, lists, self._facts)
         return pa.concat_tables(learned_blend.order(self.blend, pairs, k=k) for pairs in blocks)
 
     def __getstate__(self) -> dict[str, Any]:

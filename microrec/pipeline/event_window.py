@@ -1,6 +1,7 @@
 """The readers of events: a window of event days, as it was known by the end of its last day.
 
-Rows that arrived later are not seen, so a night that is run again sees what it saw.
+Rows that arrived later are not seen, so a night that is run again sees what it saw. One thing is seen as of now: what
+users have said of the use of their viewings.
 """
 
 import datetime as dt
@@ -10,35 +11,36 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 
 from microrec.events import in_force
+from microrec.pipeline.night import last_consent
 from microrec.tables.spark import Warehouse
 
 
 def read_events(warehouse: Warehouse, *, day: dt.date, days: int) -> DataFrame:
-    """Read the events in force: corrected rows and suppressed users are left out.
+    """Read the events in force: corrected rows, and those of people who have withdrawn, are left out.
 
     Args:
         warehouse: tables of the night.
-        day: last event day of the window, and the day as of which rows and consent are known.
+        day: last event day of the window, and the day as of which rows are known.
         days: event days of the window.
 
     Returns:
         Columns of `events`, one row per (day, event_id).
 
     Raises:
-        MissingDay: `day` itself was not validated, or its suppressed users were not written.
+        MissingDay: `day` itself was not validated, or no night has read privacy requests.
     """
     rows = _rows_in_force(
         warehouse, "events", day, days, key=in_force.EVENT_KEY, superseding=in_force.corrections()
     )
-    return in_force.without_suppressed(rows, warehouse.read("suppressed_users", day=day))
+    return _without_withdrawn(warehouse, rows)
 
 
 def read_daily_watches(warehouse: Warehouse, *, day: dt.date, days: int) -> DataFrame:
-    """Read the aggregates in force, without suppressed users.
+    """Read the aggregates in force, without those of people who have withdrawn.
 
     Args:
         warehouse: tables of the night.
-        day: last event day of the window, and the day as of which rows and consent are known.
+        day: last event day of the window, and the day as of which rows are known.
         days: event days of the window.
 
     Returns:
@@ -48,7 +50,17 @@ def read_daily_watches(warehouse: Warehouse, *, day: dt.date, days: int) -> Data
         MissingDay: as `read_events`.
     """
     rows = _rows_in_force(warehouse, "daily_watches", day, days, key=in_force.PAIR_KEY)
-    return in_force.without_suppressed(rows, warehouse.read("suppressed_users", day=day))
+    return _without_withdrawn(warehouse, rows)
+
+
+def _without_withdrawn(warehouse: Warehouse, rows: DataFrame) -> DataFrame:
+    """The rows that may be used, by what their users want as of now."""
+    suppressed = warehouse.read("suppressed_users", day=last_consent(warehouse))
+    kept = in_force.without_suppressed(rows, suppressed)
+    last = warehouse.last_day("withheld_periods")
+    if last is None or not warehouse.count("withheld_periods", day=last):
+        return kept
+    return in_force.without_withheld(kept, warehouse.read("withheld_periods", day=last))
 
 
 def _rows_in_force(

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from microrec.core import knowledge
 from microrec.core.array_types import Indices
@@ -35,8 +36,31 @@ def read(night: Night) -> FitTables:
     Raises:
         MissingDay: a graph table has no rows of the day.
     """
-    users = knowledge.every_index(night.read("users"))
-    edges = night.read("watch_edges")
+    return _known(night, knowledge.every_index(night.read("users")), night.read("watch_edges"))
+
+
+def read_without_withdrawn(night: Night) -> tuple[FitTables, Indices]:
+    """Read the tables of an earlier night without what its users have withdrawn since.
+
+    Args:
+        night: of the fit.
+
+    Returns:
+        The tables, no edge of who is suppressed now or had opted out for some time in the night's window, and the
+        user_idx of those users [n_withdrawn], ascending.
+
+    Raises:
+        MissingDay: a graph table has no rows of the day, or no night has read privacy requests.
+    """
+    users, edges = knowledge.every_index(night.read("users")), night.read("watch_edges")
+    ids = [*night.suppressed()["user_id"].to_pylist(), *night.withheld()["user_id"].to_pylist()]
+    gone = users.filter(pc.is_in(users["user_id"], pa.array(ids, pa.string())))["user_idx"]
+    kept = edges.filter(pc.invert(pc.is_in(edges["user_idx"], gone.combine_chunks())))
+    return _known(night, users, kept), np.sort(gone.to_numpy())
+
+
+def _known(night: Night, users: pa.Table, edges: pa.Table) -> FitTables:
+    """The tables, and what the fit knows of them."""
     videos = night.read("video_nodes")
     fit_knowledge = knowledge.knowledge(
         edges,
@@ -53,30 +77,30 @@ def served_users(night: Night, tables: FitTables) -> Indices:
     """Return the users that get lists: all but the suppressed ones.
 
     Args:
-        night: has suppressed_users.
+        night: its warehouse has suppressed_users.
         tables: of the night.
 
     Returns:
         user_idx [n_served], ascending.
 
     Raises:
-        MissingDay: suppressed_users has no rows of the day.
+        MissingDay: no night has read privacy requests.
     """
-    return knowledge.served(tables.users, night.read("suppressed_users"))
+    return knowledge.served(tables.users, night.suppressed())
 
 
 def target_users(night: Night, tables: FitTables) -> Indices:
     """Return the users that get candidates: in the trial only those with a viewing on the held-out day.
 
     Args:
-        night: has suppressed_users.
+        night: its warehouse has suppressed_users.
         tables: of the night.
 
     Returns:
         user_idx [n_targets], ascending.
 
     Raises:
-        MissingDay: suppressed_users has no rows of the day.
+        MissingDay: no night has read privacy requests.
     """
     served = served_users(night, tables)
     if night.fit == "final":

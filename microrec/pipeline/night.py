@@ -7,11 +7,31 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from microrec.config import recipe
 from microrec.config.recipe import NightConfig, Recipe
 from microrec.core import fits
+from microrec.errors import MissingDay
+from microrec.tables import warehouse as tables
 from microrec.tables.arrow import Rows, Warehouse
+
+
+def last_consent(warehouse: tables.Warehouse[Any]) -> dt.date:
+    """Return the day under which consent stands as of now.
+
+    Args:
+        warehouse: of either engine.
+
+    Raises:
+        MissingDay: no night has read privacy requests.
+    """
+    day = warehouse.last_day("suppressed_users")
+    if day is None:
+        raise MissingDay(
+            f"suppressed_users: no night of {warehouse.root} has read privacy requests: run validate_events"
+        )
+    return day
 
 
 @dataclass(frozen=True)
@@ -120,6 +140,31 @@ class Night:
             **partition: further partition values.
         """
         return self.warehouse.exists(table, day=self.day, **partition)
+
+    def suppressed(self) -> pa.Table:
+        """Read who has opted out or asked to be erased as of now, whatever the night's day.
+
+        Returns:
+            Rows of `suppressed_users` of its greatest day.
+
+        Raises:
+            MissingDay: no night has read privacy requests.
+        """
+        return self.warehouse.read("suppressed_users", day=last_consent(self.warehouse))
+
+    def withheld(self) -> pa.Table:
+        """Read on which days of the night's window users had opted out who are back, as of now.
+
+        Returns:
+            Rows of `withheld_periods` of its greatest day that touch the window; none if nobody has come back.
+        """
+        last = self.warehouse.last_day("withheld_periods")
+        if last is None:
+            return self.warehouse.table("withheld_periods").contract.schema.empty_table()
+        first = self.day - dt.timedelta(days=self.config.window_days - 1)
+        rows = self.warehouse.read("withheld_periods", day=last)
+        has_begun = pc.fill_null(pc.less_equal(rows["first_day"], pa.scalar(self.day)), True)
+        return rows.filter(pc.and_(has_begun, pc.greater_equal(rows["last_day"], pa.scalar(first))))
 
     def write(self, table: str, rows: Rows, **partition: Any) -> None:
         """Check rows and commit them as a partition of the night's day.

@@ -52,7 +52,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
     users = knowledge.every_index(night.read("users"))
     videos = night.read("video_nodes").sort_by("video_idx")
     n_videos = videos.num_rows
-    user_idx = _served(users, night.read("suppressed_users"))
+    user_idx = _served(users, night.suppressed())
     facts = count(
         night.read("watch_edges"),
         videos,

@@ -2,13 +2,16 @@
 
 import datetime as dt
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from microrec.core import days
+from microrec.evaluation import gate
+from microrec.events.consent import WITHHELD
+from microrec.events.counts import LINES
 from microrec.pipeline.night import Night
 from microrec.tables.spark import Warehouse
 
@@ -19,7 +22,7 @@ METRIC = "unmet_ids"
 
 
 def figures(
-    night: Night, warehouse: Warehouse, judged: Mapping[str, DataFrame], viewings: DataFrame
+    night: Night, warehouse: Warehouse, judged: Mapping[str, DataFrame]
 ) -> list[dict[str, Any]]:
     """Count the users of requests and the videos of takedowns of the night's day that nothing else names, and warn.
 
@@ -30,12 +33,11 @@ def figures(
         night: the day and its window.
         warehouse: has the events of earlier nights.
         judged: by raw table, one row per delivered line with its verdict.
-        viewings: `signals.viewings` of the days that this night validates.
 
     Returns:
         Rows of `metrics`, stage arrivals: `value` ids of `n` are met nowhere; none where all are met.
     """
-    viewed = _viewed(night, warehouse, viewings)
+    viewed = _viewed(night, warehouse, judged[LINES])
     requests, videos = judged[REQUESTS], judged[VIDEOS]
     earlier = videos.where(F.col("since") < F.lit(night.day)).select("video_id")
     rows = []
@@ -45,6 +47,21 @@ def figures(
         known = viewed.select("video_id").unionByName(earlier)
         rows += _unmet(night, VIDEOS, "videos of takedowns", _takedowns(night, videos), known)
     return rows
+
+
+def judged(rows: Sequence[Mapping[str, Any]]) -> gate.Result:
+    """Warn of ids that withdraw something and are met nowhere.
+
+    Args:
+        rows: of `figures`.
+    """
+    met_nowhere = [row for row in rows if row["metric"] == METRIC]
+    words = [f"{row['name']}: {row['value']:.0f} of {row['n']}" for row in met_nowhere]
+    n = sum(row["value"] for row in met_nowhere)
+    detail = (
+        f"ids of withdrawals that are in no viewing of the window: {'; '.join(words) or 'none'}"
+    )
+    return gate.Result(METRIC, "warn", "fail" if n else "pass", n, 0.0, detail)
 
 
 def _takedowns(night: Night, videos: DataFrame) -> DataFrame:
@@ -74,7 +91,7 @@ def _unmet(
     return [row | {"value": float(n - n_met), "n": n}]
 
 
-def _viewed(night: Night, warehouse: Warehouse, viewings: DataFrame) -> DataFrame:
+def _viewed(night: Night, warehouse: Warehouse, lines: DataFrame) -> DataFrame:
     """user_id and video_id of the window's viewings, those of withdrawn users too."""
     names = ["user_id", "video_id"]
     before = night.day - dt.timedelta(days=night.config.window_days)
@@ -84,4 +101,5 @@ def _viewed(night: Night, warehouse: Warehouse, viewings: DataFrame) -> DataFram
     ]
     window = {(on, arrived) for on, arrived in of_days if on > before and arrived <= night.day}
     earlier = warehouse.read_arrivals("events", window).select(names)
-    return earlier.unionByName(viewings.select(names))
+    is_viewing = F.col("rule").isNull() | (F.col("rule") == WITHHELD)
+    return earlier.unionByName(lines.where(is_viewing).select(names))

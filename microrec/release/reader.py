@@ -257,11 +257,11 @@ def rows_of(
 
 
 def _suppressed(warehouse: Warehouse) -> pa.Array:
-    """Ids of the users who are suppressed as of now: on the last day that is committed."""
-    days_read = _days_of(warehouse, "suppressed_users")
-    if not days_read:
+    """Ids of the users who are suppressed as of now: on the greatest day that is committed."""
+    last = warehouse.last_day("suppressed_users")
+    if last is None:
         return pa.array([], pa.string())
-    rows = warehouse.read("suppressed_users", day=days_read[-1], columns=["user_id"])
+    rows = warehouse.read("suppressed_users", day=last, columns=["user_id"])
     return rows["user_id"].combine_chunks()
 
 

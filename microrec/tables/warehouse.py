@@ -116,6 +116,15 @@ class Warehouse(ABC, Generic[Frame]):
         """
         return bool(self._partitions(table, as_scope(partition)))
 
+    def last_day(self, table: str) -> dt.date | None:
+        """Return the greatest day that is committed in a table, None if none is.
+
+        Args:
+            table: name of a table with a partition column `day`.
+        """
+        days = [str(partition["day"]) for partition in self.partitions(table)]
+        return dt.date.fromisoformat(max(days)) if days else None
+
     def snapshot(self, table: str, *, version: int | None = None, **partition: object) -> Snapshot:
         """Return the files that hold a partition.
 

@@ -1,76 +1,15 @@
-"""Who is suppressed, case by case."""
+"""Requests that are refused, and viewings that are withheld."""
 
+import datetime as dt
 from collections import Counter
-from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from microrec.events import consent
-from tests.worlds.event_lines import later, rows
+from tests.worlds.event_lines import rows
 
 pytestmark = pytest.mark.spark
-
-CASES: dict[str, tuple[list[tuple[str, str | None]], tuple[str, str] | None]] = {
-    # user: requests (kind, time of the 5th), what is in force
-    "out": ([("opt_out", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
-    "in": ([("opt_in", "09:00")], None),
-    "out-in": ([("opt_in", "10:00"), ("opt_out", "09:00")], None),
-    "in-out": ([("opt_out", "10:00"), ("opt_in", "09:00")], ("opt_out", "2026-01-05 10:00:00")),
-    "out-in-out": (
-        [("opt_out", "09:00"), ("opt_in", "10:00"), ("opt_out", "11:00")],
-        ("opt_out", "2026-01-05 11:00:00"),
-    ),
-    "both-at-once": (
-        [("opt_in", "09:00"), ("opt_out", "09:00")],
-        ("opt_out", "2026-01-05 09:00:00"),
-    ),
-    "erased": ([("erase", "09:00")], ("erase", "2026-01-05 09:00:00")),
-    "erased-in": ([("erase", "09:00"), ("opt_in", "10:00")], ("erase", "2026-01-05 09:00:00")),
-    "erased-out": ([("erase", "09:00"), ("opt_out", "10:00")], ("erase", "2026-01-05 09:00:00")),
-    "erased-twice": ([("erase", "10:00"), ("erase", "09:00")], ("erase", "2026-01-05 09:00:00")),
-    "case": ([(" OPT_OUT", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
-    "out-no-time": ([("opt_out", None)], ("opt_out", "2026-01-05 23:59:59.999999")),
-    "in-no-time": ([("opt_out", "09:00"), ("opt_in", None)], ("opt_out", "2026-01-05 09:00:00")),
-    "unknown": ([("hide", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
-    "unknown-in": ([("hide", "09:00"), ("opt_in", "10:00")], None),
-    "unknown-no-time": ([("hide", None)], ("opt_out", "2026-01-05 23:59:59.999999")),
-    # Spellings that people use mean what they say.
-    "out-spelt": ([("Opt-Out", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
-    "out-spelt-in": ([("optout ", "09:00"), ("OPT IN", "10:00")], None),
-    "erase-spelt": ([("delete", "09:00"), ("opt_in", "10:00")], ("erase", "2026-01-05 09:00:00")),
-    "erase-spelt-too": (
-        [(" Forget", "09:00"), ("optin", "10:00")],
-        ("erase", "2026-01-05 09:00:00"),
-    ),
-    "deleted": ([("deleted", "09:00")], ("opt_out", "2026-01-05 09:00:00")),
-}
-
-
-def suppressed(spark: SparkSession, *changes: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    judged = consent.judge_requests(rows(spark, "raw_privacy_requests", *changes))
-    found = consent.suppressed_users(judged).withColumn("at", F.col("requested_at").cast("string"))
-    return {row.user_id: (row.kind, row["at"]) for row in found.collect()}
-
-
-def request(user: str, kind: str, time: str | None) -> dict[str, Any]:
-    return {"user_id": user, "kind": kind, "requested_at": time and f"2026-01-05T{time}:00Z"}
-
-
-def test_consent_cases_equal_expected(spark: SparkSession) -> None:
-    changes = [request(user, *one) for user, (requests, _) in CASES.items() for one in requests]
-    in_force = {user: kind for user, (_, kind) in CASES.items() if kind}
-    assert suppressed(spark, *changes) == in_force
-    assert suppressed(spark, *reversed(changes)) == in_force
-
-
-def test_consent_request_dates_no_later_than_its_delivery(spark: SparkSession) -> None:
-    """A clock that runs ahead neither delays an opt-out nor outlives an opt-in of a later day."""
-    ahead = request("u1", "opt_out", None) | {"requested_at": "2099-01-01T00:00:00Z"}
-    assert suppressed(spark, ahead) == {"u1": ("opt_out", "2026-01-05 23:59:59.999999")}
-    back = request("u1", "opt_in", None) | {"requested_at": "2026-01-06T08:00:00Z", "day": later(1)}
-    assert suppressed(spark, ahead, back) == {}
 
 
 def test_consent_broken_requests_are_refused_by_name(spark: SparkSession) -> None:
@@ -91,3 +30,34 @@ def test_consent_broken_requests_are_refused_by_name(spark: SparkSession) -> Non
         "bad_timestamp": 2,
         "long_value": 1,
     }
+
+
+def at(hour: int) -> dt.datetime:
+    return dt.datetime(2026, 1, 5, hour, tzinfo=dt.UTC)
+
+
+def test_withhold_viewings_in_a_period_of_their_user(spark: SparkSession) -> None:
+    lines = [
+        (f"{user} {hour}", user, at(hour), rule)
+        for user in ("back", "out", "erased", "other")
+        for hour, rule in ((8, None), (9, None), (10, "duplicate"), (11, None))
+    ]
+    schema = "line string, user_id string, started_at timestamp, rule string"
+    judged = spark.createDataFrame([*lines, ("lost", None, at(9), "missing_user")], schema)
+    periods = spark.createDataFrame(
+        [
+            ("back", [(at(9), at(11))]),
+            ("out", [(at(8), at(9)), (at(11), None)]),
+            ("erased", [(None, at(10))]),
+            ("nobody here", [(None, None)]),
+        ],
+        "user_id string, periods array<struct<since: timestamp, until: timestamp>>",
+    )
+    marked = consent.withhold(judged, periods)
+    assert marked.columns == judged.columns
+    ruled = {row.line: row.rule for row in marked.collect()}
+    assert len(ruled) == judged.count()
+    assert {line for line, rule in ruled.items() if rule == consent.WITHHELD} == {
+        "back 9", "out 8", "out 11", "erased 8", "erased 9",
+    }  # fmt: skip
+    assert Counter(ruled.values()) == {None: 7, "withheld": 5, "duplicate": 4, "missing_user": 1}

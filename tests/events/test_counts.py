@@ -35,34 +35,35 @@ def lines_of_day(rows_in: int) -> list[dict[str, Any]]:
         tallied("raw_interactions", "too_late", 2, late=True),
         tallied("raw_interactions", "missing_user", 1),
         tallied("raw_interactions", "duplicate", 4),
+        tallied("raw_interactions", "withheld", 3),
         tallied("raw_interactions", "too_late", 100, day=later(-1)),
         tallied("raw_interactions", "nulled", 5, nulled="bad_flag"),
     ]
 
 
 def test_checked_lines_that_add_up_pass() -> None:
-    words = counts.checked(lines_of_day(14), MONDAY)
+    words = counts.checked(lines_of_day(17), MONDAY)
     assert words == (
-        "rows_in=14 accepted=7 rejected=3 duplicates=4 late_reopened=3 corrections=2 nulled=5"
+        "rows_in=17 accepted=7 rejected=3 duplicates=4 withheld=3 late_reopened=3 corrections=2 nulled=5"
     )
 
 
-@pytest.mark.parametrize("rows_in", [13, 15])
+@pytest.mark.parametrize("rows_in", [16, 18])
 def test_checked_lost_or_doubled_line_stops_the_night(rows_in: int) -> None:
-    with pytest.raises(CheckFailed, match=rf"2026-01-05.*{rows_in} lines in, 14 judged"):
+    with pytest.raises(CheckFailed, match=rf"2026-01-05.*{rows_in} lines in, 17 judged"):
         counts.checked(lines_of_day(rows_in), MONDAY)
 
 
 def test_checked_day_without_lines_stops_the_night() -> None:
     with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-06\].*no line"):
-        counts.checked(lines_of_day(14), later(1))
+        counts.checked(lines_of_day(17), later(1))
 
 
 @pytest.mark.parametrize("rows_in", [8, 10])
 def test_check_tables_lost_or_doubled_row_of_any_table_stops_the_night(rows_in: int) -> None:
     def tallies(n: int) -> list[dict[str, Any]]:
         return [
-            *lines_of_day(14),
+            *lines_of_day(17),
             tallied("raw_video_features", "rows_in", n),
             tallied("raw_video_features", "superseded", 7),
             tallied("raw_video_features", "not_finite", 2),
@@ -79,7 +80,7 @@ def test_check_tables_lost_or_doubled_row_of_any_table_stops_the_night(rows_in: 
 
 def test_metrics_are_of_the_nights_own_arrivals() -> None:
     tallies = [
-        *lines_of_day(14),
+        *lines_of_day(17),
         tallied("raw_videos", "rows_in", 7, day=None),
         tallied("raw_videos", "accepted", 3, day=None),
         tallied("raw_videos", "superseded", 1, day=None),
@@ -93,16 +94,17 @@ def test_metrics_are_of_the_nights_own_arrivals() -> None:
         for row in counts.metrics(tallies, MONDAY).to_pylist()
     }
     assert found == {
-        ("raw_interactions", "rows_in", "all"): (14.0, 14),
-        ("raw_interactions", "accepted", "all"): (7.0, 14),
-        ("raw_interactions", "rejected", "all"): (3.0, 14),
-        ("raw_interactions", "rejected", "rule=too_late"): (2.0, 14),
-        ("raw_interactions", "rejected", "rule=missing_user"): (1.0, 14),
-        ("raw_interactions", "duplicates", "all"): (4.0, 14),
-        ("raw_interactions", "late_reopened", "all"): (3.0, 14),
-        ("raw_interactions", "corrections", "all"): (2.0, 14),
-        ("raw_interactions", "nulled", "all"): (5.0, 14),
-        ("raw_interactions", "nulled", "rule=bad_flag"): (5.0, 14),
+        ("raw_interactions", "rows_in", "all"): (17.0, 17),
+        ("raw_interactions", "accepted", "all"): (7.0, 17),
+        ("raw_interactions", "rejected", "all"): (3.0, 17),
+        ("raw_interactions", "rejected", "rule=too_late"): (2.0, 17),
+        ("raw_interactions", "rejected", "rule=missing_user"): (1.0, 17),
+        ("raw_interactions", "duplicates", "all"): (4.0, 17),
+        ("raw_interactions", "withheld", "all"): (3.0, 17),
+        ("raw_interactions", "late_reopened", "all"): (3.0, 17),
+        ("raw_interactions", "corrections", "all"): (2.0, 17),
+        ("raw_interactions", "nulled", "all"): (5.0, 17),
+        ("raw_interactions", "nulled", "rule=bad_flag"): (5.0, 17),
         ("raw_videos", "rows_in", "all"): (7.0, 7),
         ("raw_videos", "accepted", "all"): (3.0, 7),
         ("raw_videos", "superseded", "all"): (1.0, 7),
@@ -145,15 +147,15 @@ def test_tally_cases_equal_expected(spark: SparkSession) -> None:
     requests = consent.judge_requests(delivered["raw_privacy_requests"])
     videos = catalogue.judge_videos(delivered["raw_videos"])
     tables = {"raw_interactions": judged, "raw_videos": videos, "raw_privacy_requests": requests}
-    suppressed = consent.suppressed_users(requests)
+    suppressed = spark.createDataFrame([("u1",), ("u2",)], "user_id string")
     tallies = counts.tally(delivered, tables, suppressed).collect()
     counts.check_tables(tallies)
     assert counts.of_day(tallies, MONDAY) == {
-        "rows_in": 5, "accepted": 3, "rejected": 1, "duplicates": 1, "late_reopened": 2,
+        "rows_in": 5, "accepted": 3, "rejected": 1, "duplicates": 1, "withheld": 0, "late_reopened": 2,
         "corrections": 1, "nulled": 2,
     }  # fmt: skip
     assert counts.of_day(tallies, later(-1)) == {
-        "rows_in": 3, "accepted": 2, "rejected": 1, "duplicates": 0, "late_reopened": 0,
+        "rows_in": 3, "accepted": 2, "rejected": 1, "duplicates": 0, "withheld": 0, "late_reopened": 0,
         "corrections": 0, "nulled": 0,
     }  # fmt: skip
     of_videos = [row for row in tallies if row.name == "raw_videos"]
@@ -165,4 +167,4 @@ def test_tally_cases_equal_expected(spark: SparkSession) -> None:
         ("superseded", later(-1)): 1,
         ("bad_eligible", MONDAY): 1,
     }
-    assert [row.n for row in tallies if row.name == "suppressed_users"] == [1]
+    assert [row.n for row in tallies if row.name == "suppressed_users"] == [2]

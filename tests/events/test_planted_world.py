@@ -1,5 +1,6 @@
 """A planted world in all five formats: what was planted is what is found, line by line and vector by vector."""
 
+import datetime as dt
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def test_events_of_a_planted_world_equal_what_was_planted(place: Path, spark: ob
     warehouse, truth = Warehouse.open(), world.truth
 
     assert verdicts(warehouse) == planted_verdicts(truth)
+    require_nothing_stored_of_who_has_withdrawn(warehouse, night)
     suppressed = warehouse.read("suppressed_users", day=night).to_pylist()
     assert {row["user_id"]: row["kind"] for row in suppressed} == truth.suppressed[night]
     videos = warehouse.read("videos", day=night).to_pylist()
@@ -43,9 +45,30 @@ def test_events_of_a_planted_world_equal_what_was_planted(place: Path, spark: ob
         assert sorted(zero) == sorted(planted["zero"])
 
 
+def require_nothing_stored_of_who_has_withdrawn(warehouse: Warehouse, night: dt.date) -> None:
+    """Nothing was stored that was watched after an opt-out and before the opt-in, nor anything of who is erased."""
+    out = warehouse.read("suppressed_users", day=night).to_pylist()
+    back = warehouse.read("withheld_periods", day=night).to_pylist()
+    assert {row["kind"] for row in out} == {"opt_out", "erase"}
+    assert back
+    stored = defaultdict(list)
+    for row in warehouse.read("events").to_pylist():
+        stored[row["user_id"]].append(row["started_at"])
+    for row in out:
+        of_user = stored[row["user_id"]]
+        assert all(row["kind"] == "opt_out" and at < row["requested_at"] for at in of_user)
+    for row in back:
+        assert not any(row["since"] <= at < row["until"] for at in stored[row["user_id"]])
+    # And what was watched before is still there.
+    assert any(stored[row["user_id"]] for row in [*out, *back])
+
+
 def verdicts(warehouse: Warehouse) -> dict[str, Counter[str]]:
-    """Lines by arrival day and verdict."""
+    """Lines by arrival day and verdict; those of people who have withdrawn were accepted but for that."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in warehouse.read("metrics", stage="arrivals").to_pylist():
+        if (row["name"], row["metric"]) == ("raw_interactions", "withheld"):
+            found[str(row["day"])]["accepted"] += int(row["value"])
     for row in warehouse.read("events").to_pylist():
         found[str(row["arrived_on"])]["accepted"] += 1
     for row in warehouse.read("rejected_rows", raw_table="raw_interactions").to_pylist():

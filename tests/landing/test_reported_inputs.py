@@ -11,7 +11,9 @@ from pyspark.sql import SparkSession
 
 from microrec.errors import LandingError
 from microrec.events import catalogue, consent, parse
-from microrec.landing import readers, zone
+from microrec.landing import readers, requests, verify, zone
+from microrec.privacy import ledger
+from microrec.privacy.subjects import Subjects
 
 pytestmark = pytest.mark.spark
 
@@ -138,9 +140,24 @@ def test_misspelt_privacy_requests_count_for_the_user(spark: SparkSession, place
     )
     lay(place, "raw_privacy_requests", "jsonl", text.encode())
     delivered = readers.read_through(spark, str(place), "raw_privacy_requests", DAY)
-    judged = consent.judge_requests(delivered)
-    suppressed = {row.user_id: row.kind for row in consent.suppressed_users(judged).collect()}
-    assert suppressed == {
+    judged = consent.judge_requests(delivered).collect()
+    (path,) = place.glob("raw_privacy_requests/*/*")
+    read = requests.read([path], verify.DEFAULT, timezone="UTC").to_pylist()
+    ours = [(row["rule"] or row["user_id"] + row["kind"], row["withdrawn"]) for row in read]
+    theirs = [(row.rule or row.user_id + row.kind, row.withdrawn) for row in judged]
+    assert sorted(ours) == sorted(theirs)
+    subjects = Subjects(b"a key that tests share")
+    stamps = {row["file"]: "s" for row in read}
+    rows = ledger.rows(
+        pa.Table.from_pylist(read, schema=requests.SCHEMA),
+        stamps,
+        subjects,
+        lateness_days=3,
+        timezone="UTC",
+    )
+    periods = ledger.lasting(ledger.periods(rows, {}))
+    names = {subjects.of(f"u{n}"): f"u{n}" for n in range(1, 11)}
+    assert {names[subject]: period.kind for subject, period in periods.items()} == {
         **dict.fromkeys(["u1", "u2", "u3", "u6", "u10"], "opt_out"),
         "u4": "erase",  # delete, it says
     }

@@ -107,11 +107,34 @@ def test_daily_watches_latest_arrival_of_a_pairs_day_is_read(
         rows = event_window.read_daily_watches(_house(), day=night, days=7).collect()
         return sorted((str(row.day)[-1], row.user_id, row.n_views) for row in rows)
 
-    assert seen(SUNDAY) == [("4", "gone", 1), ("4", "other", 1), ("4", "u", 1)]
-    assert seen(MONDAY) == [("4", "gone", 1), ("4", "other", 1), ("4", "u", 2), ("5", "u", 5)]
+    # Who has withdrawn on Tuesday is left out of the nights before too.
+    assert seen(SUNDAY) == [("4", "other", 1), ("4", "u", 1)]
+    assert seen(MONDAY) == [("4", "other", 1), ("4", "u", 2), ("5", "u", 5)]
     assert seen(TUESDAY) == [("4", "other", 1), ("4", "u", 3), ("5", "other", 3), ("5", "u", 5)]
     with pytest.raises(MissingDay, match="2026-01-07"):
         event_window.read_daily_watches(_house(), day=WEDNESDAY, days=7)
+
+
+def test_days_on_which_a_user_had_opted_out_are_left_out(place: Path, spark: SparkSession) -> None:
+    """A day that the period touches is left out whole; the user's other days count."""
+    for night in (SUNDAY, MONDAY, TUESDAY):
+        for table, default in (("events", EVENT), ("daily_watches", PAIR)):
+            rows = [{"day": night, "user_id": user} for user in ("back", "u")]
+            named = [row | {"event_id": str(number)} for number, row in enumerate(rows)]
+            arrive(table, night, default, *(named if table == "events" else rows))
+    warehouse = arrow.Warehouse.open()
+    schema = warehouse.table("withheld_periods").contract.file_schema
+    period = {"user_id": "back", "since": NOON, "until": NOON + dt.timedelta(days=1)}
+    row = period | {"first_day": SUNDAY, "last_day": MONDAY}
+    warehouse.write("withheld_periods", pa.Table.from_pylist([row], schema=schema), day=TUESDAY)
+    expected = [(SUNDAY, "u"), (MONDAY, "u"), (TUESDAY, "back"), (TUESDAY, "u")]
+    for read in (event_window.read_events, event_window.read_daily_watches):
+        rows = read(_house(), day=TUESDAY, days=7).collect()
+        assert sorted((row.day, row.user_id) for row in rows) == expected
+    erased = row | {"since": None, "first_day": None, "last_day": MONDAY}
+    warehouse.write("withheld_periods", pa.Table.from_pylist([erased], schema=schema), day=TUESDAY)
+    rows = event_window.read_daily_watches(_house(), day=TUESDAY, days=7).collect()
+    assert sorted((row.day, row.user_id) for row in rows) == expected
 
 
 def test_stamps_of_partitions_change_with_their_files(place: Path, spark: SparkSession) -> None:

@@ -42,7 +42,8 @@ def test_unmet_ids_of_requests_and_takedowns_are_counted(
     validate_events.main(day=later(-1))
     assert unmet(later(-1)) == {}
 
-    deliver(place, "raw_interactions", MONDAY, viewing("u2", "v2", MONDAY))
+    lines = [viewing(user, "v2", MONDAY) for user in ("u2", "u3")]
+    deliver(place, "raw_interactions", MONDAY, *lines)
     asked = [{"user_id": user, "kind": "erase"} for user in ("u1", "u2", "U2", "u9", "u9")]
     deliver(place, "raw_privacy_requests", MONDAY, *asked)
     gone = [{"video_id": video, "eligible": 0} for video in ("v2", "v3", "V3")]
@@ -57,3 +58,11 @@ def test_unmet_ids_of_requests_and_takedowns_are_counted(
         in caplog.text
     )
     assert f"raw_videos[{MONDAY}]: 2 of 4 videos of takedowns are in no viewing" in caplog.text
+    of_gate = [
+        row
+        for row in Warehouse.open().read("gate_results", day=MONDAY, fit="arrivals").to_pylist()
+        if row["gate"] == "unmet_ids"
+    ]
+    assert [(row["severity"], row["status"], row["observed"]) for row in of_gate] == [
+        ("warn", "fail", 4.0)
+    ]

@@ -1,0 +1,58 @@
+"""Privacy requests of some landing files, read and judged without Spark: by the same rules as a night's."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from microrec.config.settings import settings
+from microrec.landing import lines, verdicts, verify
+from microrec.landing.verify import Limits
+from microrec.tables import contract
+
+TABLE = "raw_privacy_requests"
+SCHEMA = pa.schema(
+    [
+        ("day", pa.date32()),
+        ("file", pa.string()),
+        ("number", pa.int64()),
+        ("user_id", pa.string()),
+        ("kind", pa.string()),
+        ("requested_at", pa.timestamp("us", tz="UTC")),
+        ("rule", pa.string()),
+        ("withdrawn", pa.list_(pa.string())),
+    ]
+)
+
+
+def read(paths: Iterable[Path], limits: Limits, *, timezone: str) -> pa.Table:
+    """Read files of `raw_privacy_requests` and judge their lines.
+
+    Args:
+        paths: the files.
+        limits: what a file may hold.
+        timezone: whose local time a time without an offset is.
+
+    Returns:
+        One row per delivered line (schema `SCHEMA`), by day, file and number: its landing day, its file as
+        `<table>/day=<day>/<name>`, its number from 1, id, kind and stated instant as read (null where they are not
+        readable), the rule that refuses it (null where it stands), and the ids for whom a refused line counts as an
+        opt-out.
+
+    Raises:
+        LandingError: a file cannot be read, or lacks a column.
+    """
+    promised = contract.load(settings().schemas, TABLE)
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(verdicts.macros(timezone))
+        lines.create(connection, promised)
+        for path in paths:
+            verify.verify_file(path, limits)
+            lines.load(connection, promised, path, limits)
+        connection.execute(verdicts.requests())
+        judged = connection.sql(
+            f"SELECT {', '.join(SCHEMA.names)} FROM judged_privacy_requests ORDER BY day, file, number"
+        )
+        return judged.to_arrow_table().cast(SCHEMA)

@@ -1,0 +1,108 @@
+"""Which delivered lines may not be stored: those of people who have withdrawn, by id or by what is left of it."""
+
+import re
+from typing import Any, Self
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType
+
+from microrec.events import consent
+from microrec.pipeline import requests
+from microrec.pipeline.night import Night
+from microrec.privacy.subjects import Subjects
+from microrec.tables.spark import Warehouse
+
+SCHEMA = "user_id string, periods array<struct<since: timestamp, until: timestamp>>"
+WORDS = r"[^\s,\"'{}\[\]:]+"
+"""What may be an id in a line that cannot be read."""
+WHOLE = "(?s).+"
+"""A text that is an id."""
+
+
+class Withheld:
+    """The people whose lines may not be stored, as of when it was made."""
+
+    @classmethod
+    def as_of_now(cls, night: Night, warehouse: Warehouse) -> Self:
+        """Fold the requests that have arrived (`requests.fold`), and read who has withdrawn.
+
+        Args:
+            night: whose warehouse, recipe and day are meant.
+            warehouse: Spark's view of the warehouse.
+
+        Raises:
+            LandingError: a file of requests cannot be read.
+            BadArgument: the ledger was made with another key.
+        """
+        requests.fold(night)
+        return cls(night, warehouse)
+
+    def __init__(self, night: Night, warehouse: Warehouse) -> None:
+        """Read who has withdrawn.
+
+        Args:
+            night: its warehouse has what `requests.fold` wrote.
+            warehouse: Spark's view of it.
+        """
+        self._session = warehouse.session
+        self._named = _named(night)
+        self._nameless = requests.subjects_without_name(night)
+        self._subjects = Subjects.open(night.warehouse.root)
+
+    def mark(self, judged: DataFrame) -> DataFrame:
+        """Refuse the viewings of people who have withdrawn, see `consent.withhold`.
+
+        Args:
+            judged: `rules.judge`, one row per delivered line.
+
+        Returns:
+            The same rows; those that must not be stored have the rule `withheld`.
+        """
+        periods = dict(self._named)
+        if self._nameless:
+            ids = judged.select("user_id").distinct().where(self._names(F.col("user_id"), WHOLE))
+            for (user_id,) in ids.collect():
+                periods[user_id] = [
+                    (period.since, period.until)
+                    for period in self._nameless[self._subjects.of(user_id)]
+                ]
+        if not periods:
+            return judged
+        rows = self._session.createDataFrame(sorted(periods.items()), SCHEMA)
+        return consent.withhold(judged, rows)
+
+    def without_erased(self, rejected: DataFrame) -> DataFrame:
+        """Leave out refused rows that name somebody who was erased.
+
+        Args:
+            rejected: rows of `rejected_rows`.
+
+        Returns:
+            The other rows.
+        """
+        if not self._nameless:
+            return rejected
+        return rejected.where(~self._names(F.col("line"), WORDS))
+
+    def _names(self, text: Column, words: str) -> Column:
+        """Whether a text names somebody who was erased: `words` finds what may be an id in it."""
+        subjects, nameless = self._subjects, frozenset(self._nameless)
+
+        def names(value: str | None) -> bool:
+            return any(subjects.of(word) in nameless for word in re.findall(words, value or ""))
+
+        return F.udf(names, BooleanType(), useArrow=False)(text)
+
+
+def _named(night: Night) -> dict[str, list[tuple[Any, Any]]]:
+    """Periods by id, of people whose id is known."""
+    periods: dict[str, list[tuple[Any, Any]]] = {}
+    for row in night.suppressed().to_pylist():
+        since = None if row["kind"] == "erase" else row["requested_at"]
+        periods.setdefault(row["user_id"], []).append((since, None))
+    last = night.warehouse.last_day(requests.WITHHELD)
+    if last is not None:
+        for row in night.warehouse.read(requests.WITHHELD, day=last).to_pylist():
+            periods.setdefault(row["user_id"], []).append((row["since"], row["until"]))
+    return periods

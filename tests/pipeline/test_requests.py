@@ -1,0 +1,175 @@
+"""Requests are folded once, remembered for good, and count as of now."""
+
+import datetime as dt
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from microrec.config.settings import settings
+from microrec.errors import BadArgument, LandingError
+from microrec.pipeline import requests
+from microrec.pipeline.night import Night
+from microrec.privacy.subjects import Subjects
+
+FIRST = dt.date(2026, 1, 5)
+OUT, IN, ERASE = "opt_out", "opt_in", "erase"
+
+
+def day(number: int) -> dt.date:
+    return FIRST + dt.timedelta(days=number - 5)
+
+
+def ask(place: Path, on: int, *asked: tuple[str, str], name: str = "part-0") -> Path:
+    """Deliver requests (user, kind), one an hour from nine."""
+    folder = place / "landing" / "raw_privacy_requests" / f"day={day(on)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"user_id": user, "kind": kind, "requested_at": f"{day(on)}T{9 + number:02}:00:00Z"}
+        for number, (user, kind) in enumerate(asked)
+    ]
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def night(on: int) -> Night:
+    return Night.open(day(on))
+
+
+def suppressed(on: int) -> dict[str, str]:
+    return {row["user_id"]: row["kind"] for row in night(on).suppressed().to_pylist()}
+
+
+def withheld() -> list[tuple[Any, ...]]:
+    warehouse = night(5).warehouse
+    rows = warehouse.read("withheld_periods", day=warehouse.last_day("withheld_periods"))
+    return sorted((r["user_id"], r["first_day"], r["last_day"]) for r in rows.to_pylist())
+
+
+def test_fold_tells_who_is_out_and_who_is_back(place: Path) -> None:
+    ask(place, 5, ("out", OUT), ("back", OUT), ("erased", ERASE))
+    ask(place, 7, ("back", IN))
+    requests.fold(night(7))
+    assert suppressed(7) == {"out": OUT, "erased": ERASE}
+    assert withheld() == [("back", day(5), day(7))]
+    ledger = night(7).warehouse.read("privacy_ledger")
+    assert ledger.num_rows == 4
+    assert "back" not in str(ledger.to_pylist())
+
+
+def test_fold_remembers_what_the_landing_zone_forgets(place: Path) -> None:
+    path = ask(place, 5, ("out", OUT), ("back", OUT), ("erased", ERASE))
+    requests.fold(night(5))
+    path.unlink()
+    requests.fold(night(6))
+    assert suppressed(6) == {"out": OUT, "back": OUT, "erased": ERASE}
+    ask(place, 8, ("back", IN))
+    requests.fold(night(8))
+    assert suppressed(8) == {"out": OUT, "erased": ERASE}
+    assert withheld() == [("back", day(5), day(8))]
+
+
+def test_fold_of_a_past_day_counts_as_of_now(place: Path) -> None:
+    """A backfill knows of a request that arrived after its day, and does not forget it for later nights."""
+    ask(place, 5, ("out", OUT))
+    requests.fold(night(7))
+    ask(place, 9, ("late", OUT))
+    requests.fold(night(5))
+    assert suppressed(5) == {"out": OUT, "late": OUT} == suppressed(9)
+    assert night(5).warehouse.last_day("suppressed_users") == day(7)
+
+
+def test_fold_reads_a_file_once_and_again_if_it_changes(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    ask(place, 5, ("out", OUT))
+    requests.fold(night(5))
+    versions = {table: night(5).warehouse.version(table) for table in requests.TABLES}
+    caplog.clear()
+    requests.fold(night(5))
+    assert {table: night(5).warehouse.version(table) for table in requests.TABLES} == versions
+    assert "privacy_ledger files=" not in caplog.text
+    ask(place, 5, ("other", OUT))
+    requests.fold(night(5))
+    # What was taken back by rewriting a file was asked all the same.
+    assert suppressed(5) == {"out": OUT, "other": OUT}
+
+
+def test_fold_without_requests_says_that_nobody_is_out(place: Path) -> None:
+    requests.fold(night(5))
+    assert suppressed(5) == {}
+    assert withheld() == []
+
+
+def test_fold_refuses_another_key(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(place, 5, ("out", OUT))
+    requests.fold(night(5))
+    monkeypatch.setenv("MICROREC_PRIVACY_KEY", "another key, lost and found")
+    settings.cache_clear()
+    with pytest.raises(BadArgument, match="nobody who has withdrawn would be known any more"):
+        requests.fold(night(6))
+
+
+def test_fold_names_a_file_that_cannot_be_read_and_forgets_nobody(place: Path) -> None:
+    ask(place, 5, ("out", OUT))
+    requests.fold(night(5))
+    ask(place, 6, ("u", OUT))
+    ask(place, 6, name="part-1").write_bytes(b"PAR1")
+    with pytest.raises(LandingError, match="day=2026-01-06/part-1"):
+        requests.fold(night(6))
+    assert suppressed(6) == {"out": OUT}
+
+
+def test_fold_warns_of_requests_that_cannot_be_read(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask(place, 5, ("out", OUT), ("unclear", "hide"))
+    requests.fold(night(5))
+    assert "privacy_ledger files=1 counted=1 unknown_kind=1" in caplog.text
+    assert "unclear" not in caplog.text
+    assert suppressed(5) == {"out": OUT, "unclear": OUT}
+
+
+def test_findings_name_requests_that_could_not_be_followed(place: Path) -> None:
+    warehouse = night(5).warehouse
+    assert requests.findings(warehouse) == []
+    ask(place, 4, ("unclear", "hide"))
+    ask(place, 5, ("out", OUT), ("unclear", "hide"), ("what", "now"))
+    requests.fold(night(5))
+    schema = warehouse.table("metrics").contract.schema
+    figure = {"day": day(5), "stage": "arrivals", "metric": "unmet_ids", "slice": "all"}
+    rows = [
+        figure | {"name": "raw_privacy_requests", "value": 2.0, "n": 3},
+        figure | {"name": "raw_videos", "value": 9.0, "n": 9},
+    ]
+    filled = [{name: row.get(name) for name in schema.names} for row in rows]
+    scope = {"day": day(5), "stage": "arrivals"}
+    warehouse.write("metrics", pa.Table.from_pylist(filled, schema=schema), replace=[scope])
+    unread, unmet = requests.findings(warehouse)
+    assert unread.startswith(
+        "raw_privacy_requests[2026-01-05]: 2 could not be read (unknown_kind 2)"
+    )
+    assert unmet.startswith("raw_privacy_requests[2026-01-05]: users of 2 of 3 requests are in no")
+    requests.fold(night(6))
+    assert requests.findings(warehouse) == []
+
+
+def test_fold_finds_the_names_of_the_ledger_among_users(place: Path) -> None:
+    """Should `suppressed_users` be lost, the ledger and the last graph still tell who is out."""
+    ask(place, 5, ("out", OUT), ("stranger", OUT))
+    requests.fold(night(5))
+    warehouse = night(5).warehouse
+    users = {"user_idx": [0, 1], "user_id": ["other", "out"], "degree": [1, 1]}
+    schema = warehouse.table("users").contract.file_schema
+    seen = [dt.datetime(2026, 1, 5, tzinfo=dt.UTC)] * 2
+    warehouse.write("users", pa.table({**users, "first_seen": seen}).cast(schema), day=day(5))
+    warehouse.write_empty("suppressed_users", day=day(5))
+    requests.fold(night(6))
+    assert suppressed(6) == {"out": OUT}
+    nameless = requests.subjects_without_name(night(6))
+    assert nameless.keys() == {Subjects.open(warehouse.root).of("stranger")}

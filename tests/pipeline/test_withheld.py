@@ -1,0 +1,67 @@
+"""Lines of people who have withdrawn are stored nowhere, also where only a pseudonym of theirs is left."""
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from microrec.pipeline.night import Night
+from microrec.pipeline.withheld import Withheld
+from microrec.tables.spark import Warehouse
+
+pytestmark = pytest.mark.spark
+
+DAY = dt.date(2026, 1, 5)
+
+
+def noon(day: int) -> dt.datetime:
+    return dt.datetime(2026, 1, day, 12, tzinfo=dt.UTC)
+
+
+def ask(place: Path, user: str, kind: str, day: int) -> None:
+    folder = place / "landing" / "raw_privacy_requests" / f"day=2026-01-{day:02}"
+    folder.mkdir(parents=True, exist_ok=True)
+    line = {"user_id": user, "kind": kind, "requested_at": noon(day).isoformat()}
+    (folder / f"{user}-{kind}.jsonl").write_text(json.dumps(line) + "\n")
+
+
+def test_mark_viewings_by_id_and_by_pseudonym(place: Path, spark: SparkSession) -> None:
+    """Who was erased is named nowhere, and is known when the producer delivers their lines again."""
+    for user, kind, day in (("out", "opt_out", 3), ("back", "opt_out", 3), ("back", "opt_in", 4)):
+        ask(place, user, kind, day)
+    ask(place, "7", "erase", 3)
+    night, warehouse = Night.open(DAY), Warehouse.open()
+    Withheld.as_of_now(night, warehouse)
+    kept = night.suppressed().filter(_not(night, "7")).drop_columns(["day"])
+    night.write("suppressed_users", kept)
+    withheld = Withheld.as_of_now(night, warehouse)
+    lines = [
+        (user, noon(day) + dt.timedelta(hours=1), None)
+        for user in ("out", "back", "7", "77", "other")
+        for day in (2, 3, 4)
+    ]
+    judged = spark.createDataFrame(lines, "user_id string, started_at timestamp, rule string")
+    marked = withheld.mark(judged).where("rule = 'withheld'").collect()
+    assert sorted((row.user_id, row.started_at.day) for row in marked) == [
+        ("7", 2), ("7", 3), ("7", 4), ("back", 3), ("out", 3), ("out", 4),
+    ]  # fmt: skip
+    texts = [
+        '{"user_id": "7", "video_id": "v", "star', "7,v,,", '{"user_id": 7', "77,v,,", '{"user_id": "u7"', "x,v7,,",
+    ]  # fmt: skip
+    rejected = spark.createDataFrame([(text,) for text in texts], "line string")
+    assert {row.line for row in withheld.without_erased(rejected).collect()} == set(texts[3:])
+
+
+def _not(night: Night, user: str) -> list[bool]:
+    return [row["user_id"] != user for row in night.suppressed().to_pylist()]
+
+
+def test_nobody_withdrawn_leaves_the_lines_alone(place: Path, spark: SparkSession) -> None:
+    withheld = Withheld.as_of_now(Night.open(DAY), Warehouse.open())
+    judged = spark.createDataFrame(
+        [("u", noon(3), None)], "user_id string, started_at timestamp, rule string"
+    )
+    assert withheld.mark(judged) is judged
+    assert withheld.without_erased(judged) is judged
