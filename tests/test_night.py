@@ -22,7 +22,7 @@ from microrec.landing import write
 from microrec.models import registry
 from microrec.models.inputs import graph_arrays
 from microrec.models.sequence import exposures
-from microrec.release import reader
+from microrec.release import explanation, reader
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.worlds.nights import call, run_night
@@ -122,9 +122,14 @@ def test_night_rows_accepted_rejected_and_duplicate_as_planted(world: dict[str, 
             "rejected_rows", day=day, raw_table="raw_interactions"
         ).to_pandas()
         accepted = warehouse.read("events", arrived_on=day).num_rows
+        withheld = sum(
+            int(row["value"])
+            for row in warehouse.read("metrics", day=day, stage="arrivals").to_pylist()
+            if (row["name"], row["metric"]) == ("raw_interactions", "withheld")
+        )
         delivered = sum(truth.delivered[day].values())
-        assert accepted + len(rejected) == delivered
-        assert accepted == truth.count(day, "accepted")
+        assert accepted + withheld + len(rejected) == delivered
+        assert accepted + withheld == truth.count(day, "accepted")
         assert (rejected["rule"] == "duplicate").sum() == truth.count(day, "duplicate")
         assert (rejected["rule"] == "too_late").sum() == truth.count(day, "too_late")
 
@@ -331,6 +336,21 @@ def test_pages_python_runs_as_printed(world: dict[str, Any]) -> None:
     assert names["pins"]["recommendations"] == names["release"].tables["recommendations"].version
 
 
+def test_explanations_name_what_their_user_has_liked(world: dict[str, Any]) -> None:
+    """A sentence that says "you liked" is checked against the log, not against what made the list."""
+    release = reader.latest()
+    watches = Warehouse.open().read("daily_watches").to_pandas()
+    liked = watches[watches["n_positive"] > 0].groupby("user_id")["video_id"].agg(set)
+    lists = release.to_pandas("recommendations")
+    by_evidence = lists[lists["evidence_video_id"].notna()].drop_duplicates("source")
+    assert set(by_evidence["source"]) >= {"content", "video_neighbours"}
+    for row in by_evidence.itertuples():
+        explained = explanation.explain(release, row.user_id, row.rank)
+        assert row.evidence_video_id in liked[row.user_id]
+        assert any(f"You liked {row.evidence_video_id}," in said for said in explained.sentences)
+        assert sum(explained.parameters.values()) == pytest.approx(1, abs=1e-3)
+
+
 def test_cli_commands_print_what_a_reader_expects(world: dict[str, Any]) -> None:
     def typed(*words: str) -> str:
         outcome = CliRunner().invoke(
@@ -344,6 +364,7 @@ def test_cli_commands_print_what_a_reader_expects(world: dict[str, Any]) -> None
     assert f"recommendations: {K} rows" in listing
     assert listing.count(someone) == 3
     assert str(LAST) in typed("releases")
+    assert "place 2 of" in typed("explain", "--user", someone, "--rank", "2")
     assert "users:" in typed("show", "users", "--day", str(LAST))
     edges = typed("show", "watch_edges", "--day", str(LAST), "--user", someone)
     assert "watch_edges:" in edges

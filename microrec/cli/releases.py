@@ -1,4 +1,4 @@
-"""`microrec show`, `releases`, `rollback`, `watch`, `prune`, `vacuum`: read releases, take them back, tidy up."""
+"""`microrec show`, `explain`, `releases`, `rollback`, `watch`, `prune`, `vacuum`: read releases, take them back."""
 
 import datetime as dt
 import json
@@ -52,6 +52,34 @@ def show(  # noqa: PLR0913 - the parameters of a command are its options
     rows = reader.rows_of(table, day=day, user_id=user, as_committed=committed, root=root)
     title = f"{table}: {rows.num_rows} rows"
     print_rows(title, rows.column_names, rows.slice(0, limit).to_pylist(), as_json=as_json)
+
+
+@app.command()
+def explain(
+    user: options.User,
+    rank: Annotated[int, typer.Option("--rank", min=1, help="Place in the list, from 1.")] = 1,
+    day: Annotated[
+        dt.date | None, options.day_option("--day", "Day; the latest release if left out.")
+    ] = None,
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say why a video is in a user's list: what speaks for it, and what decided the order.
+
+    With --json it prints one object: `day`, `release`, `rank`, `video_id`, `sentences`, and `parameters`, the share of
+    each source in the order of lists of users of whom as much is known.
+    """
+    from microrec.release import explanation, reader
+
+    hide_table_logs()
+    release = reader.latest(root) if day is None else reader.of(day, root)
+    explained = explanation.explain(release, user, rank)
+    if as_json:
+        print_json([explained._asdict()])
+        return
+    print_line(f"{explained.video_id}, place {explained.rank} of {explained.release}:")
+    for sentence in explained.sentences:
+        print_line(sentence)
 
 
 @app.command()

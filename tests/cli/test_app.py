@@ -29,6 +29,7 @@ WITH_ROWS = [
     "check-recipe",
     "erase",
     "exit-codes",
+    "explain",
     "inspect",
     "night",
     "plan",

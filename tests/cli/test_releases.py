@@ -49,6 +49,20 @@ def test_show_as_json_has_the_columns_of_the_contract(
     assert {row["user_id"] for row in earlier} == {"u0", "u1", "u2", "u3"}
 
 
+def test_explain_prints_why_a_row_is_there(warehouse: Warehouse, typed: Callable[..., Any]) -> None:
+    users = filled(warehouse, "users", 1, user_id=["u0"])
+    warehouse.write("users", users, day=DAYS[1])
+    warehouse.write_empty("watch_edges", day=DAYS[1], split="train")
+    said = typed("explain", "--user", "[red]x[/red]", "--rank", "1").output
+    assert said.splitlines()[0].startswith("x, place 1 of 2026-01-05-")
+    assert said.splitlines()[1] == "X."
+    (row,) = typed("explain", "--user", "[red]x[/red]", "--json").rows
+    assert list(row) == ["day", "release", "rank", "video_id", "sentences", "parameters"]
+    refused = typed("explain", "--user", "nobody")
+    assert refused.status == ExitStatus.DATA_ERROR
+    assert "the same for everybody" in refused.errors
+
+
 def test_releases_as_json_has_a_row_a_release_with_its_pins(
     warehouse: Warehouse, typed: Callable[..., Any]
 ) -> None:
