@@ -1,6 +1,6 @@
 """Compute the lists of some users again by brute force, and hold the night if a published row differs.
 
-Reads: recommendations, users, video_nodes, watch_edges, suppressed_users, gate_results (fit trial),
+Reads: recommendations, users, video_nodes, watch_edges, suppressed_users, preferences, gate_results (fit trial),
 models and their artefacts, candidates (fit final) of the day; also modality_edges where the recipe asks
 for variety, and what the models of night.rankers were fitted to.
 Writes: gate_results (fit oracle) of the day; then, if a user's list differs, ends with GateHeld.

@@ -2,7 +2,7 @@
 
 Reads: recommendations, fallback_recommendations, rewatch_recommendations, user_trends, clip_interest, exit_points,
 blend_weights, gate_results (fits arrivals, trial and oracle), candidates (both fits), nights, users, video_nodes,
-watch_edges of D; suppressed_users as of now; metrics (stage release) of the day before.
+watch_edges of D; suppressed_users, preferences as of now; metrics (stage release) of the day before.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
 severity hold failed in any fit that no reason overrules, and Great Expectations agrees, the day's row of
 releases. Else, or if the same rows were withdrawn, it ends with GateHeld, CheckFailed or, if no oracle was
@@ -14,7 +14,7 @@ import logging
 import pyarrow as pa
 
 from microrec.evaluation import gate, report, subjects
-from microrec.pipeline import night_inputs, promotion, refits
+from microrec.pipeline import night_inputs, promotion, refits, wishes
 from microrec.pipeline.night import Night
 from microrec.release import reader, record, rollback
 from microrec.runner import job
@@ -38,7 +38,7 @@ def main(day: job.Day) -> None:
     asks = night.recipe.section("evaluation.gate", gate.Config)
     personal = night.read("recommendations")
     fallback = night.read("fallback_recommendations")
-    tables = {name: night.read(name) for name in NIGHT} | {"suppressed_users": night.suppressed()}
+    tables = wishes.of_now(night, {name: night.read(name) for name in NIGHT})
 
     everyones = subjects.by_id(
         personal,

@@ -1,6 +1,6 @@
 """Ask one fitted model for the best unseen videos of each user, more than a list needs.
 
-Reads: models, users, video_nodes, watch_edges, suppressed_users as of now.
+Reads: models, users, video_nodes, watch_edges, suppressed_users, preferences as of now.
 Writes: candidates of (day, fit, source = model).
 
 The trial asks only for users who may be evaluated: those with a viewing on the held-out day.

@@ -1,7 +1,7 @@
 """Make the final list of every user, the lists for users nobody knows, and the lanes to watch again.
 
 Reads: candidates and models (their artefacts) of fit final, users, video_nodes, watch_edges,
-modality_edges, suppressed_users as of now, gate_results of fit trial (whether the learned blend is
+modality_edges, suppressed_users, preferences as of now, gate_results of fit trial (whether the learned blend is
 trusted).
 Writes: recommendations, fallback_recommendations and rewatch_recommendations of the day; no rows of the
 last unless the recipe asks for it.

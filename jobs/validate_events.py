@@ -1,10 +1,10 @@
 """Validate what arrived: raw lines become events, or keep the rule that refused them.
 
-Reads:  landing raw_(interactions, videos, video_features, clip_features, privacy_requests)
+Reads:  landing raw_(interactions, videos, video_features, clip_features, privacy_requests, preferences)
 Writes: events, rejected_rows (arrival days of the window no night validated yet or whose files have changed, and the
         night's own; of the other raw tables also earlier days that no night has kept), videos, video_features,
-        clip_features, landing_files, metrics (stages events and arrivals), gate_results (fit arrivals); as of now
-        privacy_ledger, suppressed_users, withheld_periods
+        clip_features, landing_files, metrics (stages events and arrivals), gate_results (fit arrivals), and as of now
+        privacy_ledger, suppressed_users, withheld_periods, preferences
 
 The landing zone is listed once: that is what is read, and what the events are said to be made of. `rejected_rows` is
 committed after `events`: it marks an arrival day as validated. If a gate holds what arrived, and no reason overrules

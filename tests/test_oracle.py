@@ -155,6 +155,29 @@ def plant(warehouse: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
             )
     gone = {"user_id": ["u0007"], "kind": ["opt_out"], "requested_at": pa.array([end - DAY_LONG])}
     warehouse.write("suppressed_users", pa.table(gone), day=day)
+    wish(warehouse, nodes, day)
+
+
+def wish(warehouse: arrow.Warehouse, nodes: pa.Table, day: dt.date) -> None:
+    """Blocks of all kinds, and some who do not want new videos tried on them."""
+    tags = [["odd"] if video % 2 else None for video in range(N_VIDEOS)]
+    videos = pa.table(
+        {"video_id": nodes["video_id"], "tags": pa.array(tags, pa.list_(pa.string()))}
+    )
+    complete = small_tables.complete("videos", videos, without={"day"})
+    warehouse.write("videos", complete, day=day)
+    ids = nodes["video_id"].to_pylist()
+    wishes = [
+        *[(f"u{user:04d}", "block_video", ids[video]) for user in range(0, 40, 2) for video in range(0, 60, 3)],
+        *[(f"u{user:04d}", "block_author", nodes["author_id"][1].as_py()) for user in range(1, 40, 4)],
+        ("u0003", "block_tag", "odd"), ("u0003", "block_tag", "even"), ("stranger", "block_tag", "odd"),
+        *[(f"u{user:04d}", "no_exploration", "") for user in range(0, N_USERS, 5)],
+    ]  # fmt: skip
+    columns = dict(
+        zip(("user_id", "kind", "value"), map(list, zip(*wishes, strict=True)), strict=True)
+    )
+    since = pa.array([dt.datetime(2026, 1, 1, tzinfo=dt.UTC)] * len(wishes))
+    warehouse.write("preferences", pa.table({**columns, "since": since}), day=day)
 
 
 def verdict(warehouse: arrow.Warehouse) -> compare.Verdict:
@@ -175,6 +198,12 @@ def test_oracle_learned_varied_and_explored_lists_agree(
     kinds = set(published["source"])
     assert {"exploration", "content", "multi_trend", "ranked_by_multi_trend"} <= kinds
     assert (published.loc[published["source"] == "exploration", "propensity"] < 1).any()
+    unexplored = published["user_id"].str[1:].astype(int) % 5 == 0
+    assert "exploration" not in set(published.loc[unexplored, "source"])
+    assert "exploration" in set(published.loc[~unexplored, "source"])
+    blocked = published[(published["user_id"] == "u0003")]["video_id"].str[1:].astype(int)
+    assert len(blocked)
+    assert (blocked % 2 == 0).all()
     claims = [name for name in published if name.startswith("evidence_")]
     assert len(claims) == 4
     assert published[claims].notna().sum().min() > N_USERS / 4
@@ -468,10 +497,25 @@ def list_of_a_suppressed_user(warehouse: arrow.Warehouse) -> None:
     spoil(warehouse, change)
 
 
+def a_blocked_video(warehouse: arrow.Warehouse) -> None:
+    """For the third place of a user who has blocked its tag."""
+    seen = set(
+        warehouse.read("watch_edges", day=DAY)
+        .filter(pc.field("user_idx") == 3)["video_idx"]
+        .to_pylist()
+    )
+    nodes = warehouse.read("video_nodes", day=DAY).sort_by("video_idx").to_pylist()
+    odd = next(
+        v for v in nodes if v["video_idx"] % 2 and v["eligible"] and v["video_idx"] not in seen
+    )
+    spoil(warehouse, lambda rows: _set(rows, at(rows, "u0003", 3), "video_id", odd["video_id"]))
+
+
 SABOTAGES: dict[str, Sabotage] = {
     "two rows swapped": two_rows_swapped,
     "a seen video": a_seen_video,
     "an own video": an_own_video,
+    "a blocked video": a_blocked_video,
     "a wrong source": set_one("source", "ease"),
     "a wrong source_rank": set_one("source_rank", 99),
     "a wrong score": set_one("score", 0.05),

@@ -31,7 +31,8 @@ class Knowledge:
         seen, positives: sparse [n_users, n_videos], 1.0 where the fit has an edge, and where it has a
             positive one that stands: a later dislike undoes it.
         eligible: [n_videos], true where the video may be proposed.
-        own: sparse [n_users, n_videos], 1.0 where the user is the video's author; None: not known.
+        never: sparse [n_users, n_videos], 1.0 where the video is not shown to the user though it was not seen: it is
+            the user's own, or the user has blocked it; None: there is no such pair.
         places: of each entry of `positives`, in its order, 0 for the video the user watched last, 1 for the
             one before it; None: not known. [n_positives]
     """
@@ -39,13 +40,13 @@ class Knowledge:
     seen: sparse.csr_matrix
     positives: sparse.csr_matrix
     eligible: Bools
-    own: sparse.csr_matrix | None = None
+    never: sparse.csr_matrix | None = None
     places: Int64s | None = None
 
     @cached_property
     def barred(self) -> sparse.csr_matrix:
-        """1.0 where a video is never shown to a user: seen, or the user's own. [n_users, n_videos]."""
-        return self.seen if self.own is None else self.seen.maximum(self.own).tocsr()
+        """1.0 where a video is not shown to a user: seen, or never to be shown. [n_users, n_videos]."""
+        return self.seen if self.never is None else self.seen.maximum(self.never).tocsr()
 
     @property
     def n_videos(self) -> int:
@@ -107,7 +108,7 @@ def knowledge(
     n_users: int,
     fit: str,
     until: dt.datetime,
-    authors: pa.Table | None = None,
+    never: pa.Table | None = None,
 ) -> Knowledge:
     """Build what a fit has seen.
 
@@ -117,7 +118,7 @@ def knowledge(
         n_users: rows of `users` of the day.
         fit: trial or final.
         until: the first instant that the fit does not see.
-        authors: `users` of the day if an author_id is a user_id: nobody is shown their own videos.
+        never: user_idx and video_idx of videos that are not shown to a user though they were not seen.
 
     Returns:
         Matrices [n_users, n_videos] of the edges of the fit's splits. A video that is published at or after the fit's
@@ -130,8 +131,8 @@ def knowledge(
     positives = _incidence(known.filter(pa.array(liked)), shape)
     places = _places(known, positives) if "last_at" in known.column_names else None
     eligible = column(videos.sort_by("video_idx"), "eligible") & _published(videos, until)
-    own = None if authors is None else _own(authors, videos)
-    return Knowledge(seen=seen, positives=positives, eligible=eligible, own=own, places=places)
+    others = None if never is None or not never.num_rows else _incidence(never, shape)
+    return Knowledge(seen=seen, positives=positives, eligible=eligible, never=others, places=places)
 
 
 def every_index(users: pa.Table) -> pa.Table:
@@ -234,13 +235,21 @@ def _places(known: pa.Table, positives: sparse.csr_matrix) -> Int64s:
     return places_of(user, last_at[liked])
 
 
-def _own(users: pa.Table, videos: pa.Table) -> sparse.csr_matrix:
-    """Each user's uploads: author_id is the user's id."""
+def uploads(users: pa.Table, videos: pa.Table) -> pa.Table:
+    """Return each user's own videos, where an author_id is a user_id.
+
+    Args:
+        users: `users` of the day.
+        videos: `video_nodes` of the day.
+
+    Returns:
+        One row per pair: user_idx, video_idx.
+    """
     users = users.sort_by("user_idx")
-    author = pc.index_in(videos["author_id"], value_set=users["user_id"].combine_chunks())
-    uploads = pa.table({"user_idx": author, "video_idx": videos["video_idx"]})
-    uploads = uploads.filter(pc.is_valid(uploads["user_idx"]))
-    return _incidence(uploads, (users.num_rows, videos.num_rows))
+    at = pc.index_in(videos["author_id"], value_set=users["user_id"].combine_chunks())
+    own = videos.filter(at.is_valid())
+    author = users["user_idx"].take(at.drop_null())
+    return pa.table({"user_idx": author, "video_idx": own["video_idx"]})
 
 
 def _incidence(edges: pa.Table, shape: tuple[int, int]) -> sparse.csr_matrix:

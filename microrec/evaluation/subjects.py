@@ -49,6 +49,12 @@ OWN = """
 """And one per video that a user has uploaded."""
 
 
+BLOCKED = """
+    UNION SELECT user_id, video_id FROM blocked
+"""
+"""And one per video that a user has blocked."""
+
+
 def by_id(
     lists: pa.Table, *, night: Mapping[str, pa.Table], k: int, authors_are_users: bool = False
 ) -> Lists:
@@ -56,7 +62,8 @@ def by_id(
 
     Args:
         lists: `recommendations` rows.
-        night: tables of the day by name: watch_edges, users, video_nodes, suppressed_users.
+        night: tables by name: watch_edges, users, video_nodes of the day; as of now suppressed_users, and blocked, the
+            user_id and video_id of what users have blocked.
         k: length of a list.
         authors_are_users: whether an author_id is a user_id.
 
@@ -69,7 +76,8 @@ def by_id(
         session.register("edges", night["watch_edges"])
         session.register("users", users)
         session.register("videos", videos)
-        seen = session.sql(SEEN + OWN * authors_are_users).to_arrow_table()
+        session.register("blocked", night["blocked"])
+        seen = session.sql(SEEN + BLOCKED + OWN * authors_are_users).to_arrow_table()
     suppressed = night["suppressed_users"]["user_id"]
     kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=suppressed)))
     return Lists(

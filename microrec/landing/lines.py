@@ -32,6 +32,7 @@ EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
 ESSENTIAL = {
     "raw_interactions": ("user_id", "video_id"),
     "raw_privacy_requests": ("user_id",),
+    "raw_preferences": ("user_id",),
 }
 """Ids without which a row says nothing; of other tables the video_id."""
 _ISO = "%Y-%m-%dT%H:%M:%SZ"

@@ -1,4 +1,4 @@
-"""Privacy requests of some landing files, read and judged without Spark: by the same rules as a night's."""
+"""What people ask for in some landing files, read and judged without Spark; requests by the same rules as a night's."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 
 from microrec.config.settings import settings
-from microrec.landing import lines, verdicts, verify
+from microrec.landing import lines, verdicts, verify, zone
 from microrec.landing.verify import Limits
 from microrec.tables import contract
 
@@ -22,6 +22,13 @@ SCHEMA = pa.schema(
         ("requested_at", pa.timestamp("us", tz="UTC")),
         ("rule", pa.string()),
         ("withdrawn", pa.list_(pa.string())),
+    ]
+)
+PREFERENCES = pa.schema(
+    [
+        *[SCHEMA.field(name) for name in ("day", "file", "number", "user_id", "kind")],
+        ("value", pa.string()),
+        *[SCHEMA.field(name) for name in ("requested_at", "rule")],
     ]
 )
 
@@ -43,7 +50,30 @@ def read(paths: Iterable[Path], limits: Limits, *, timezone: str) -> pa.Table:
     Raises:
         LandingError: a file cannot be read, or lacks a column.
     """
-    promised = contract.load(settings().schemas, TABLE)
+    return _judged(TABLE, paths, limits, timezone=timezone)
+
+
+def read_preferences(paths: Iterable[Path], limits: Limits, *, timezone: str) -> pa.Table:
+    """Read files of `raw_preferences` and judge their lines.
+
+    Args:
+        paths: the files.
+        limits: what a file may hold.
+        timezone: whose local time a time without an offset is.
+
+    Returns:
+        One row per delivered line (schema `PREFERENCES`), as `read`; a refused line counts for nothing.
+
+    Raises:
+        LandingError: a file cannot be read, or lacks a column.
+    """
+    return _judged(zone.PREFERENCES, paths, limits, timezone=timezone)
+
+
+def _judged(table: str, paths: Iterable[Path], limits: Limits, *, timezone: str) -> pa.Table:
+    """Lines of files with their verdict."""
+    judge, schema = _JUDGES[table]
+    promised = contract.load(settings().schemas, table)
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(verdicts.macros(timezone))
@@ -51,8 +81,14 @@ def read(paths: Iterable[Path], limits: Limits, *, timezone: str) -> pa.Table:
         for path in paths:
             verify.verify_file(path, limits)
             lines.load(connection, promised, path, limits)
-        connection.execute(verdicts.requests())
+        connection.execute(judge())
         judged = connection.sql(
-            f"SELECT {', '.join(SCHEMA.names)} FROM judged_privacy_requests ORDER BY day, file, number"
+            f"SELECT {', '.join(schema.names)} FROM judged_{table.removeprefix('raw_')} ORDER BY day, file, number"
         )
-        return judged.to_arrow_table().cast(SCHEMA)
+        return judged.to_arrow_table().cast(schema)
+
+
+_JUDGES = {
+    TABLE: (verdicts.requests, SCHEMA),
+    zone.PREFERENCES: (verdicts.preferences, PREFERENCES),
+}

@@ -13,7 +13,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from microrec.core.days import UTC
-from microrec.core.request_kinds import SEPARATORS, SPELLINGS
+from microrec.core.request_kinds import BLOCKS, PREFERENCES, SEPARATORS, SPELLINGS, UNBLOCK
 
 DISLIKE = "disliked"
 FLAGS = ("liked", "shared", "followed", "commented", DISLIKE)
@@ -363,9 +363,33 @@ SELECT * EXCLUDE (own), own AS rule, {withdrawn} AS withdrawn FROM ruled
 """
 
 
+def preferences() -> str:
+    """Return the statement that judges `raw_preferences`."""
+    rules = [
+        ("unreadable_id", "unprinted(raw_user_id) OR unprinted(raw_value)"),
+        ("missing_user", "user_id IS NULL"),
+        ("long_value", _any(_too_long("raw_user_id", "raw_value"))),
+        ("unknown_kind", f"NOT coalesce(kind IN {PREFERENCES}, false)"),
+        ("missing_value", f"kind IN {(*BLOCKS, UNBLOCK)} AND value IS NULL"),
+    ]
+    return f"""
+CREATE OR REPLACE TABLE judged_preferences AS
+WITH typed AS (
+  SELECT day, file, number, line, unread, user_id AS raw_user_id, identifier(user_id) AS user_id,
+    {_plain("kind")} AS kind, value AS raw_value, identifier(value) AS value, instant(requested_at) AS requested_at
+  FROM raw_preferences)
+SELECT *, {_first(rules)} AS rule FROM typed
+"""
+
+
+def _plain(text: str) -> str:
+    """A text as kinds are compared."""
+    return f"regexp_replace(lower(trim({text}, ' ')), '{SEPARATORS}', '_', 'g')"
+
+
 def _kind_of(text: str) -> str:
     """The kind that a text spells; the text as it is compared where it spells none."""
-    plain = f"regexp_replace(lower(trim({text}, ' ')), '{SEPARATORS}', '_', 'g')"
+    plain = _plain(text)
     cases = (f"WHEN {plain} IN {spelt} THEN '{kind}'" for kind, spelt in SPELLINGS.items())
     return f"CASE {' '.join(cases)} ELSE {plain} END"
 

@@ -24,6 +24,9 @@ TABLES = (
     "raw_clip_features",
     "raw_privacy_requests",
 )
+PREFERENCES = "raw_preferences"
+OF_PEOPLE = ("raw_privacy_requests", PREFERENCES)
+"""Tables whose files count as of now, whatever day they arrive on."""
 KINDS = ("parquet", "jsonl", "jsonl.gz", "csv", "csv.gz")
 
 
@@ -136,8 +139,9 @@ def _table_folder(landing: str, table: str) -> Path:
         )
     if not landing.strip():
         raise LandingError("landing: no folder is named (MICROREC_LANDING)")
-    if table not in TABLES:
-        raise LandingError(f"{messages.shown(table)}: not one of {', '.join(TABLES)}")
+    known = dict.fromkeys([*TABLES, *OF_PEOPLE])
+    if table not in known:
+        raise LandingError(f"{messages.shown(table)}: not one of {', '.join(known)}")
     return Path(landing) / table
 
 

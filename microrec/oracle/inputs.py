@@ -189,12 +189,42 @@ def uploads(users: pa.Table, videos: pa.Table) -> list[tuple[int, int]]:
     return [(user_idx[author], video) for author, video in authors if author in user_idx]
 
 
+def blocked(
+    wishes: pa.Table, users: pa.Table, videos: pa.Table, tagged: pa.Table
+) -> list[tuple[int, int]]:
+    """Return the videos that a user does not want to see.
+
+    Args:
+        wishes: rows of `preferences`.
+        users: rows of `users`.
+        videos: rows of `video_nodes`.
+        tagged: rows of `videos`, for their tags.
+
+    Returns:
+        user_idx and video_idx of each.
+    """
+    user_idx = dict(zip(users["user_id"].to_pylist(), users["user_idx"].to_pylist(), strict=True))
+    tags = dict(zip(tagged["video_id"].to_pylist(), tagged["tags"].to_pylist(), strict=True))
+    unwanted: dict[tuple[str, str], set[int]] = {}
+    for wish in wishes.to_pylist():
+        if wish["user_id"] in user_idx:
+            at = wish["kind"], wish["value"]
+            unwanted.setdefault(at, set()).add(user_idx[wish["user_id"]])
+    pairs = []
+    for video in videos.to_pylist():
+        named = [("block_video", video["video_id"]), ("block_author", video["author_id"])]
+        named += [("block_tag", tag) for tag in tags.get(video["video_id"]) or ()]
+        for user in set[int]().union(*(unwanted.get(at, set()) for at in named)):
+            pairs.append((user, video["video_idx"]))
+    return pairs
+
+
 def count(
     edges: pa.Table,
     videos: pa.Table,
     n_users: int,
     until: dt.datetime,
-    own: Collection[tuple[int, int]] = (),
+    never: Collection[tuple[int, int]] = (),
 ) -> Facts:
     """Count what the final fit knows, edge by edge.
 
@@ -203,7 +233,7 @@ def count(
         videos: `video_nodes` of the day, in the order of video_idx.
         n_users: rows of `users` of the day.
         until: end of the day, UTC.
-        own: user_idx and video_idx of what is barred though it was not seen.
+        never: user_idx and video_idx of what is barred though it was not seen.
 
     Returns:
         Counts by user and by video.
@@ -214,8 +244,8 @@ def count(
     part = np.array([PARTS.index(split) for split in edges["split"].to_pylist()], dtype=np.int64)
     last = part == len(PARTS) - 1
     seen = np.unique(user << 32 | video)
-    own_videos = np.array([owner << 32 | video for owner, video in own], dtype=np.int64)
-    barred = np.unique(np.concatenate([seen, own_videos]))
+    not_seen = np.array([user << 32 | video for user, video in never], dtype=np.int64)
+    barred = np.unique(np.concatenate([seen, not_seen]))
     disliked = dict[int, int]()  # the last part that undoes, by pair
     undone = np.array(edges["undone"].to_pylist(), dtype=np.bool_)
     for pair, then in zip(

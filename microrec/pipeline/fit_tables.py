@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from microrec.core import knowledge
 from microrec.core.array_types import Indices
 from microrec.core.knowledge import Knowledge
+from microrec.pipeline import wishes
 from microrec.pipeline.night import Night
 
 
@@ -68,9 +69,18 @@ def _known(night: Night, users: pa.Table, edges: pa.Table) -> FitTables:
         n_users=users.num_rows,
         fit=night.fit,
         until=night.horizon,
-        authors=users if night.config.authors_are_users else None,
+        never=_never(night, users, videos),
     )
     return FitTables(users, edges, videos, fit_knowledge)
+
+
+def _never(night: Night, users: pa.Table, videos: pa.Table) -> pa.Table:
+    """Pairs of a user and a video that is not shown to them though they have not seen it."""
+    names = ["user_idx", "video_idx"]
+    blocked = wishes.blocked(night, users, videos).select(names)
+    if not night.config.authors_are_users:
+        return blocked
+    return pa.concat_tables([blocked, knowledge.uploads(users, videos).cast(blocked.schema)])
 
 
 def served_users(night: Night, tables: FitTables) -> Indices:

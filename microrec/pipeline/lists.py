@@ -17,7 +17,7 @@ from microrec.core import fitted
 from microrec.core.array_types import Floats, Indices, Int64s
 from microrec.evaluation.report import BEST_SOURCE, CLOSED_FORM, LEARNED
 from microrec.models import registry
-from microrec.pipeline import fusing, new_videos
+from microrec.pipeline import fusing, new_videos, wishes
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -181,6 +181,8 @@ class ListMaker:
         rng = self.night.generator("exploration")
         order = rng.permutation(np.flatnonzero(new))
         uniforms = rng.random(self.tables.users.num_rows)
+        # No share of the users reaches up to 1.
+        uniforms[wishes.unexplored(self.night, self.tables.users)] = 1.0
         user, video = self._vectors(config.source)
         share = self.explored_share
         share = new_videos.users_share(self.night) if share is None else share

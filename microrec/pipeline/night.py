@@ -152,6 +152,17 @@ class Night:
         """
         return self.warehouse.read("suppressed_users", day=last_consent(self.warehouse))
 
+    def preferences(self) -> pa.Table:
+        """Read what users want of their lists as of now.
+
+        Returns:
+            Rows of `preferences` of its greatest day; none if nobody has ever wished for anything.
+        """
+        last = self.warehouse.last_day("preferences")
+        if last is None:
+            return self.warehouse.table("preferences").contract.schema.empty_table()
+        return self.warehouse.read("preferences", day=last)
+
     def withheld(self) -> pa.Table:
         """Read on which days of the night's window users had opted out who are back, as of now.
 

@@ -26,11 +26,12 @@ from microrec.oracle.inputs import (
     Stored,
     alike,
     alike_in_each,
+    blocked,
     count,
     integers,
     uploads,
 )
-from microrec.pipeline import fusing, networks, new_videos
+from microrec.pipeline import fusing, networks, new_videos, wishes
 from microrec.pipeline.night import Night
 
 
@@ -58,7 +59,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         videos,
         users.num_rows,
         until=days.end(night.day, night.config.timezone),
-        own=uploads(users, videos) if night.config.authors_are_users else [],
+        never=_never(night, users, videos),
     )
     sources = _sources(night)
     models = {
@@ -66,7 +67,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
     }
     wanted = [user_idx[user_id] for user_id in user_ids if user_id in user_idx]
     modality_edges = night.read("modality_edges")
-    new, uniform = _newcomers(night, facts, rules.exploration, users.num_rows)
+    new, uniform = _newcomers(night, facts, rules.exploration, user_idx, users.num_rows)
     return ListInputs(
         rules=rules,
         user_idx=user_idx,
@@ -85,6 +86,13 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         uniform=uniform,
         explored_share=new_videos.users_share(night),
     )
+
+
+def _never(night: Night, users: pa.Table, videos: pa.Table) -> list[tuple[int, int]]:
+    """Pairs of a user and a video that is not shown to them though they have not seen it."""
+    preferences = night.preferences()
+    pairs = blocked(preferences, users, videos, wishes.tags_of(night, preferences))
+    return pairs + (uploads(users, videos) if night.config.authors_are_users else [])
 
 
 def _sources(night: Night) -> list[str]:
@@ -136,7 +144,11 @@ def _rules(night: Night, config: Config) -> Rules:
 
 
 def _newcomers(
-    night: Night, facts: Facts, config: exploration.Config, n_users: int
+    night: Night,
+    facts: Facts,
+    config: exploration.Config,
+    user_idx: Mapping[str, int],
+    n_users: int,
 ) -> tuple[Int64s, Float64s]:
     """The night's new videos in their order, and a number of each user, as `pipeline.lists` draws them."""
     new = [
@@ -148,7 +160,11 @@ def _newcomers(
     ]
     rng = np.random.default_rng([night.seed, night.day.toordinal(), *b"exploration"])
     order = rng.permutation(np.array(new, dtype=np.int64))
-    return order, rng.random(n_users)
+    uniform = rng.random(n_users)
+    for wish in night.preferences().to_pylist():
+        if wish["kind"] == "no_exploration" and wish["user_id"] in user_idx:
+            uniform[user_idx[wish["user_id"]]] = 1.0
+    return order, uniform
 
 
 def _rankers(night: Night, sources: Collection[str]) -> dict[str, Scorer]:

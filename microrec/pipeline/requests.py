@@ -1,9 +1,11 @@
-"""Privacy requests into the ledger, and from the ledger who is left out as of now."""
+"""What people have asked for into the ledger, and from it who is left out and what is blocked as of now."""
 
 import datetime as dt
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,20 +14,23 @@ import pyarrow.compute as pc
 from microrec.config.settings import settings
 from microrec.core import days
 from microrec.core.digests import digest
+from microrec.core.request_kinds import RESET
 from microrec.errors import BadArgument
 from microrec.landing import requests, zone
 from microrec.landing.listing import LandingFile, Listing
 from microrec.landing.verify import Limits
+from microrec.landing.zone import folder_of
 from microrec.pipeline.night import Night
-from microrec.privacy import ledger
+from microrec.privacy import ledger, preferences
 from microrec.privacy.ledger import Period
+from microrec.privacy.preferences import Wish
 from microrec.privacy.subjects import Subjects
 from microrec.tables.arrow import Warehouse
 
 logger = logging.getLogger(__name__)
 
-TABLES = ("privacy_ledger", "suppressed_users", "withheld_periods")
-LEDGER, SUPPRESSED, WITHHELD = TABLES
+TABLES = ("privacy_ledger", "suppressed_users", "withheld_periods", "preferences")
+LEDGER, SUPPRESSED, WITHHELD, PREFERENCES = TABLES
 
 
 def fold(night: Night) -> None:
@@ -44,14 +49,16 @@ def fold(night: Night) -> None:
     subjects = Subjects.open(night.warehouse.root)
     before = _read(night)
     _require_key(before, subjects)
-    added, names = _added(night, before, subjects)
-    _append(night, before, added)
+    added, names = _requests(night, before, subjects)
+    wishes, marks = _wishes(night, before, subjects)
     names |= _known_names(night, subjects)
-    every = [*before.to_pylist(), *added]
-    periods = ledger.periods(every, {})
+    periods = ledger.periods([*before.to_pylist(), *added], {})
     if periods.keys() - names.keys():
         names = _names_of_viewers(night, subjects) | names
-    _write_current(night, periods, names)
+    held = preferences.after(_held(night), wishes)
+    _write_current(night, _left_out(night, periods, names, held))
+    # Last: until then what was read is read again, and comes to the same.
+    _append(night, before, [*added, *marks])
 
 
 def subjects_without_name(night: Night) -> dict[str, list[Period]]:
@@ -77,12 +84,10 @@ def findings(warehouse: Warehouse) -> list[str]:
         return []
     rows = warehouse.read(LEDGER, columns=["day", "verdict"]).to_pylist()
     refused = Counter(
-        row["verdict"]
-        for row in rows
-        if row["day"] >= last and row["verdict"] not in (ledger.COUNTED, ledger.EMPTY)
+        row["verdict"] for row in rows if row["day"] >= last and row["verdict"] not in ledger.GOOD
     )
     words = ", ".join(f"{rule} {n}" for rule, n in sorted(refused.items()))
-    unread = f"raw_privacy_requests[{last}]: {refused.total()} could not be read ({words})"
+    unread = f"raw_privacy_requests, raw_preferences[{last}]: {refused.total()} lines could not be read ({words})"
     return [f"{unread}: ask their producer what was meant"] * bool(refused) + _unmet(
         warehouse, last
     )
@@ -117,39 +122,72 @@ def _require_key(before: pa.Table, subjects: Subjects) -> None:
         )
 
 
-def _added(
+def _new_files(before: pa.Table, listing: Listing) -> dict[str, tuple[str, Path]]:
+    """Stamps and paths of the listed files that the ledger does not have, by name."""
+    folded = set(zip(before["file"].to_pylist(), before["file_stamp"].to_pylist(), strict=True))
+    return {
+        _name(file): (_stamp(file), folder_of(settings().landing, *file[:2]) / file.file)
+        for file in listing.files
+        if (_name(file), _stamp(file)) not in folded
+    }
+
+
+def _judged(
+    night: Night, before: pa.Table, table: str, read: Callable[..., pa.Table]
+) -> tuple[pa.Table | None, dict[str, str]]:
+    """The lines of a table's new files with their verdicts (None if there is no new file), and the files' stamps."""
+    listing = Listing.take(settings().landing, last=dt.date.max, tables=[table])
+    new = _new_files(before, listing)
+    if not new:
+        return None, {}
+    paths = [path for _, path in new.values()]
+    limits = night.recipe.section("landing", Limits)
+    lines = read(paths, limits, timezone=night.config.timezone)
+    listing.require_same(settings().landing)
+    return lines, {name: stamp for name, (stamp, _) in new.items()}
+
+
+def _requests(
     night: Night, before: pa.Table, subjects: Subjects
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Rows of the files that the ledger does not have, and the ids in them by subject."""
-    landing = settings().landing
-    listing = Listing.take(landing, last=dt.date.max, tables=[requests.TABLE])
-    folded = set(zip(before["file"].to_pylist(), before["file_stamp"].to_pylist(), strict=True))
-    stamps = {_name(file): (_stamp(file), file) for file in listing.files}
-    new = {
-        name: (stamp, file) for name, (stamp, file) in stamps.items() if (name, stamp) not in folded
-    }
-    if not new:
+    """Rows of the ledger for new requests, and the ids in them by subject."""
+    lines, stamps = _judged(night, before, requests.TABLE, requests.read)
+    if lines is None:
         return [], {}
-    paths = [
-        zone.folder_of(landing, file.raw_table, file.arrived_on) / file.file
-        for _, file in new.values()
-    ]
-    config = night.config
-    limits = night.recipe.section("landing", Limits)
-    judged = requests.read(paths, limits, timezone=config.timezone)
-    listing.require_same(landing)
-    ids = {*judged["user_id"].to_pylist(), *pc.list_flatten(judged["withdrawn"]).to_pylist()} - {
-        None
-    }
     rows = ledger.rows(
-        judged,
-        {name: stamp for name, (stamp, _) in new.items()},
+        lines,
+        stamps,
         subjects,
-        lateness_days=config.lateness_days,
-        timezone=config.timezone,
+        lateness_days=night.config.lateness_days,
+        timezone=night.config.timezone,
     )
-    _log(rows, len(new))
-    return rows, {subjects.of(user_id): user_id for user_id in ids}
+    _log(rows, len(stamps))
+    ids = {*lines["user_id"].to_pylist(), *pc.list_flatten(lines["withdrawn"]).to_pylist()}
+    return rows, {subjects.of(user_id): user_id for user_id in ids - {None}}
+
+
+def _wishes(
+    night: Night, before: pa.Table, subjects: Subjects
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """New wishes that nothing is wrong with, and rows of the ledger that say which files were read."""
+    lines, stamps = _judged(night, before, zone.PREFERENCES, requests.read_preferences)
+    if lines is None:
+        return [], []
+    marks = ledger.marks(lines, stamps, subjects)
+    _log(marks, len(stamps))
+    config = night.config
+    late, timezone = config.lateness_days, config.timezone
+    heard = [line for line in lines.to_pylist() if not line["rule"]]
+    return [
+        line | {"counts_at": ledger.counts_at(line["requested_at"], line["day"], late, timezone)}
+        for line in heard
+    ], marks
+
+
+def _held(night: Night) -> list[Wish]:
+    """The wishes that held so far."""
+    rows = night.preferences().drop_columns(["day"]).to_pylist()
+    return [Wish(**row) for row in rows]
 
 
 def _name(file: LandingFile) -> str:
@@ -163,7 +201,7 @@ def _stamp(file: LandingFile) -> str:
 def _log(rows: Sequence[Mapping[str, Any]], n_files: int) -> None:
     verdicts = Counter(row["verdict"] for row in rows)
     words = " ".join(f"{verdict}={n}" for verdict, n in sorted(verdicts.items()))
-    refused = sum(verdicts.values()) - verdicts[ledger.COUNTED] - verdicts[ledger.EMPTY]
+    refused = sum(verdicts.values()) - sum(verdicts[good] for good in ledger.GOOD)
     level = logging.WARNING if refused else logging.INFO
     logger.log(level, "privacy_ledger files=%d %s", n_files, words)
 
@@ -197,25 +235,36 @@ def _names_of_viewers(night: Night, subjects: Subjects) -> dict[str, str]:
     return {subjects.of(user_id): user_id for user_id in ids}
 
 
-def _write_current(
-    night: Night, periods: Mapping[str, Collection[Period]], names: Mapping[str, str]
-) -> None:
-    """Commit who is left out now, and which days of others are."""
-    timezone = night.config.timezone
+def _left_out(
+    night: Night,
+    periods: Mapping[str, Collection[Period]],
+    names: Mapping[str, str],
+    held: Sequence[Wish],
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows by table: who is left out now, which days of others are, and what is wished."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for subject, several in periods.items():
-        if subject not in names:
-            continue
-        for period in several:
-            row = {"user_id": names[subject], **period._asdict()}
-            if period.until is None:
-                rows[SUPPRESSED].append(row)
-            else:
-                first = period.since and days.of(period.since, timezone)
-                last = days.of(period.until, timezone)
-                rows[WITHHELD].append(row | {"first_day": first, "last_day": last})
-    for table in (SUPPRESSED, WITHHELD):
-        _write_if_new(night, table, rows[table])
+        for period in several if subject in names else ():
+            table = SUPPRESSED if period.until is None else WITHHELD
+            rows[table].append({"user_id": names[subject], **period._asdict()})
+    ended = {(row["user_id"], row["until"]): row for row in rows[WITHHELD]}
+    for wish in held:
+        rows[PREFERENCES].append(wish._asdict())
+        if wish.kind == RESET:
+            row = {"user_id": wish.user_id, "since": None, "until": wish.since}
+            ended[wish.user_id, wish.since] = row
+    of = partial(days.of, timezone=night.config.timezone)
+    rows[WITHHELD] = [
+        row | {"first_day": row["since"] and of(row["since"]), "last_day": of(row["until"])}
+        for row in ended.values()
+    ]
+    return rows
+
+
+def _write_current(night: Night, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Commit the rows by table as those of now."""
+    for table in (SUPPRESSED, WITHHELD, PREFERENCES):
+        _write_if_new(night, table, rows.get(table, ()))
 
 
 def _write_if_new(night: Night, table: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -5,6 +5,7 @@ past days and old releases too, and an erasure the one operation that rewrites w
 
 * `ledger`: every request that ever arrived, with a pseudonym in place of the id (`subjects`), and the periods in which
   a person's viewings may not be used. The files of the landing zone may go; the ledger stays.
+* `preferences`: what users want of their lists; a wish holds until it is taken back (table `preferences`).
 * Who is suppressed now stands in `suppressed_users` (its greatest day), whose viewings of which days may not be used in
   `withheld_periods`. Nights, backfills and `Release.read` go by them.
 * `erasure`: people out of tables, pins, models and the log, in an order that whoever is killed can be followed by the

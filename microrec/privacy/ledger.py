@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from microrec.core import days
 from microrec.privacy.subjects import Subjects
@@ -21,8 +22,11 @@ from microrec.privacy.subjects import Subjects
 OPT_IN, OPT_OUT, ERASE = "opt_in", "opt_out", "erase"
 ORDER = (OPT_IN, OPT_OUT, ERASE)
 """Of kinds at the same instant the later one decides."""
-COUNTED, EMPTY = "counted", "empty_file"
-"""Verdict of a request that nothing is wrong with; of the row that stands for a file without requests."""
+COUNTED, EMPTY, FOLDED = "counted", "empty_file", "folded"
+"""Verdict of a request that nothing is wrong with; of the row that stands for a file without requests; of the row that
+stands for a file whose lines are kept elsewhere."""
+GOOD = (COUNTED, EMPTY, FOLDED)
+"""Verdicts of rows that nothing was refused for."""
 COLUMNS = (
     "file", "file_stamp", "number", "part", "subject", "kind", "requested_at", "counts_at", "verdict", "key_id",
 )  # fmt: skip
@@ -71,7 +75,7 @@ def rows(
             "number": line["number"], "requested_at": line["requested_at"],
             "verdict": line["rule"] or COUNTED, "key_id": subjects.key_id,
         }  # fmt: skip
-        counts_at = _counts_at(line["requested_at"], arrived_on, lateness_days, timezone)
+        at = counts_at(line["requested_at"], arrived_on, lateness_days, timezone)
         ids = line["withdrawn"] if line["rule"] else [line["user_id"]]
         kind = OPT_OUT if line["rule"] else line["kind"]
         for part, user_id in enumerate(sorted(ids) or [None]):
@@ -79,22 +83,57 @@ def rows(
             remembered.append(
                 common
                 | {"part": part, "subject": subjects.of(user_id) if named else None}
-                | {"kind": kind if named else None, "counts_at": counts_at if named else None}
+                | {"kind": kind if named else None, "counts_at": at if named else None}
             )
     with_lines = {row["file"] for row in remembered}
     nothing = dict.fromkeys(COLUMNS) | {"number": 0, "part": 0, "verdict": EMPTY}
     for file, stamp in stamps.items():
         if file not in with_lines:
-            day = dt.date.fromisoformat(file.split("/")[-2].removeprefix("day="))
             of_file = {"file": file, "file_stamp": stamp, "key_id": subjects.key_id}
-            remembered.append(nothing | of_file | {"day": day})
+            remembered.append(nothing | of_file | {"day": _day_of(file)})
     return remembered
 
 
-def _counts_at(
+def marks(judged: pa.Table, stamps: Mapping[str, str], subjects: Subjects) -> list[dict[str, Any]]:
+    """Return what is remembered of files whose lines are kept elsewhere: that they were read, and what was refused.
+
+    Args:
+        judged: `landing.requests.read_preferences`, one row per delivered line.
+        stamps: of every file that was read its stamp, by its name.
+        subjects: gives ids their subjects.
+
+    Returns:
+        Rows of `privacy_ledger`: one per file and one per refused line, none of which counts for anybody.
+    """
+    nothing = dict.fromkeys(COLUMNS) | {"number": 0, "part": 0, "key_id": subjects.key_id}
+    remembered = []
+    for file, stamp in stamps.items():
+        of_file = {"file": file, "file_stamp": stamp, "day": _day_of(file)}
+        remembered.append(nothing | of_file | {"verdict": FOLDED})
+        for line in judged.filter(pc.equal(judged["file"], file)).to_pylist():
+            if line["rule"]:
+                named = line["user_id"] and subjects.of(line["user_id"])
+                refused = {"number": line["number"], "verdict": line["rule"], "subject": named}
+                remembered.append(nothing | of_file | refused)
+    return remembered
+
+
+def _day_of(file: str) -> dt.date:
+    """The landing day of a file of the landing zone."""
+    return dt.date.fromisoformat(file.split("/")[-2].removeprefix("day="))
+
+
+def counts_at(
     stated: dt.datetime | None, arrived_on: dt.date, lateness_days: int, timezone: str
 ) -> dt.datetime:
-    """The instant from which a request counts."""
+    """Return the instant from which a request counts.
+
+    Args:
+        stated: what it states; None where that cannot be read.
+        arrived_on: day of arrival.
+        lateness_days: how many days before its arrival it may have been made.
+        timezone: whose days the days are.
+    """
     first = days.start(arrived_on - dt.timedelta(days=lateness_days), timezone)
     end = days.end(arrived_on, timezone)
     believed = stated is not None and first <= stated < end
@@ -115,7 +154,7 @@ def periods(
     """
     of_subject = defaultdict(list)
     for row in ledger:
-        if row["subject"] is not None:
+        if row["kind"] is not None:
             of_subject[row["subject"]].append(
                 (row["day"], row["counts_at"], ORDER.index(row["kind"]))
             )

@@ -127,8 +127,9 @@ def test_knowledge_dislike_undoes_earlier_positives() -> None:
 def test_knowledge_own_videos_are_barred_not_seen() -> None:
     catalogue = videos([True] * 3).append_column("author_id", pa.array(["u1", None, "u9"]))
     given = {"n_users": 2, "fit": "final", "until": horizon(DAY, "final")}
-    shuffled = users(2).take([1, 0])
-    known = knowledge.knowledge(edges([("train", 0, 2, 1)]), catalogue, **given, authors=shuffled)
+    own = knowledge.uploads(users(2).take([1, 0]), catalogue)
+    assert own.to_pylist() == [{"user_idx": 1, "video_idx": 0}]
+    known = knowledge.knowledge(edges([("train", 0, 2, 1)]), catalogue, **given, never=own)
     assert known.seen.toarray().tolist() == [[0, 0, 1], [0, 0, 0]]
     assert known.barred.toarray().tolist() == [[0, 0, 1], [1, 0, 0]]
     scores = np.zeros((2, 3))

@@ -31,6 +31,7 @@ NIGHT = {
         {"user_idx": [0, 0, 0, 1], "video_idx": [0, 0, 3, 1], "split": ["train", "holdout"] * 2}
     ),
     "suppressed_users": pa.table({"user_id": ["gone", "never seen"]}),
+    "blocked": pa.table({"user_id": ["a"], "video_id": ["w"]}),
 }
 CLEAN = [
     {"user_id": "a", "rank": 1, "video_id": "x", "score": 0.5},
@@ -56,6 +57,13 @@ def judged(rows: list[Row], k: int = 2) -> list[gate.Result]:
 def failed(rows: list[Row], k: int = 2) -> set[str]:
     """Failed gates that hold; `identical_top10` only warns and has a test of its own."""
     return {one.gate for one in judged(rows, k) if one.status == "fail" and one.severity == "hold"}
+
+
+def test_gate_blocked_video_counts_as_seen() -> None:
+    blocked = pa.table({"user_id": ["b", "a", "stranger"], "video_id": ["w", "w", "y"]})
+    subject = by_id(pa.Table.from_pylist(CLEAN, SCHEMA), night={**NIGHT, "blocked": blocked}, k=2)
+    by_name = {one.gate: one for one in gate.check(subject, config=gate.Config())}
+    assert (by_name["seen"].status, by_name["seen"].observed) == ("fail", 1), "b has blocked w"
 
 
 def test_gate_own_upload_counts_as_seen_where_authors_are_users() -> None:

@@ -17,8 +17,10 @@ SPELT = {
 }  # fmt: skip
 
 
-def deliver(place: Path, *lines: dict[str, Any] | str, day: int = 5) -> Path:
-    folder = place / "landing" / requests.TABLE / f"day=2026-01-{day:02}"
+def deliver(
+    place: Path, *lines: dict[str, Any] | str, day: int = 5, table: str = requests.TABLE
+) -> Path:
+    folder = place / "landing" / table / f"day=2026-01-{day:02}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "part-0.jsonl"
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
@@ -78,3 +80,29 @@ def test_read_names_a_file_that_cannot_be_read(place: Path) -> None:
     path.write_text("user_id,requested_at\nu1,2026-01-05T09:00:00Z\n")
     with pytest.raises(LandingError, match=r"day=2026-01-05/part-1.csv: missing column 'kind'"):
         read(path)
+
+
+def test_read_preferences_refuses_by_name(place: Path) -> None:
+    wish = {"user_id": " u ", "kind": "Block-Video", "value": " v ", "requested_at": STATED}
+    path = deliver(
+        place,
+        wish,
+        wish | {"kind": "reset", "value": None, "requested_at": "soon"},
+        wish | {"value": " "},
+        wish | {"kind": "unblock", "value": None},
+        wish | {"kind": "hide"},
+        wish | {"user_id": None},
+        '{"user_id": "u", "kind": "reset", "requ',
+        table="raw_preferences",
+    )
+    rows = requests.read_preferences([path], verify.DEFAULT, timezone="UTC").to_pylist()
+    assert [(row["kind"], row["value"], row["rule"]) for row in rows] == [
+        ("block_video", "v", None),
+        ("reset", None, None),
+        ("block_video", None, "missing_value"),
+        ("unblock", None, "missing_value"),
+        ("hide", "v", "unknown_kind"),
+        ("block_video", "v", "missing_user"),
+        (None, None, "malformed_line"),
+    ]
+    assert rows[1]["requested_at"] is None

@@ -151,9 +151,7 @@ def test_findings_name_requests_that_could_not_be_followed(place: Path) -> None:
     scope = {"day": day(5), "stage": "arrivals"}
     warehouse.write("metrics", pa.Table.from_pylist(filled, schema=schema), replace=[scope])
     unread, unmet = requests.findings(warehouse)
-    assert unread.startswith(
-        "raw_privacy_requests[2026-01-05]: 2 could not be read (unknown_kind 2)"
-    )
+    assert "[2026-01-05]: 2 lines could not be read (unknown_kind 2)" in unread
     assert unmet.startswith("raw_privacy_requests[2026-01-05]: users of 2 of 3 requests are in no")
     requests.fold(night(6))
     assert requests.findings(warehouse) == []
@@ -173,3 +171,68 @@ def test_fold_finds_the_names_of_the_ledger_among_users(place: Path) -> None:
     assert suppressed(6) == {"out": OUT}
     nameless = requests.subjects_without_name(night(6))
     assert nameless.keys() == {Subjects.open(warehouse.root).of("stranger")}
+
+
+def wish(place: Path, on: int, *wished: tuple[str, str, str | None]) -> Path:
+    """Deliver wishes (user, kind, value), one an hour from nine."""
+    folder = place / "landing" / "raw_preferences" / f"day={day(on)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"user_id": user, "kind": kind, "value": value}
+        | {"requested_at": f"{day(on)}T{9 + number:02}:00:00Z"}
+        for number, (user, kind, value) in enumerate(wished)
+    ]
+    path = folder / "part-0.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def held(on: int) -> list[tuple[str, str, str]]:
+    rows = night(on).preferences().to_pylist()
+    return sorted((row["user_id"], row["kind"], row["value"]) for row in rows)
+
+
+def test_fold_preferences_last_when_their_files_have_gone(place: Path) -> None:
+    path = wish(place, 5, ("a", "block_video", "v"), ("b", "block_tag", "t"), ("c", "hide", "v"))
+    requests.fold(night(5))
+    path.unlink()
+    wish(place, 65, ("b", "unblock", "t"), ("a", "no_exploration", None))
+    requests.fold(night(64))
+    assert held(64) == [("a", "block_video", "v"), ("a", "no_exploration", "")]
+    ledger = night(5).warehouse.read("privacy_ledger").to_pylist()
+    assert sorted(row["verdict"] for row in ledger) == ["folded", "folded", "unknown_kind"]
+    assert suppressed(64) == {}
+    assert requests.findings(night(5).warehouse) == []
+
+
+def test_fold_reset_leaves_out_what_was_watched_before(place: Path) -> None:
+    ask(place, 5, ("a", OUT), ("a", IN))
+    wish(place, 6, ("a", "reset", None), ("b", "reset", None))
+    requests.fold(night(6))
+    warehouse = night(6).warehouse
+    rows = warehouse.read("withheld_periods", day=day(6)).to_pylist()
+    assert sorted((r["user_id"], r["first_day"], r["last_day"]) for r in rows if r["since"] is None) == [
+        ("a", None, day(6)), ("b", None, day(6)),
+    ]  # fmt: skip
+    assert len(rows) == 3
+    wish(place, 8, ("a", "reset", None))
+    requests.fold(night(8))
+    rows = warehouse.read("withheld_periods", day=day(8)).to_pylist()
+    assert sorted(r["last_day"] for r in rows if r["user_id"] == "a") == [day(5), day(8)]
+
+
+def test_fold_killed_before_the_ledger_comes_to_the_same(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger is written last: what it does not have is read once more."""
+    ask(place, 5, ("out", OUT))
+    wish(place, 5, ("a", "block_video", "v"), ("a", "unblock", "w"))
+    with monkeypatch.context() as patch:
+        patch.setattr(requests, "_append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            requests.fold(night(5))
+    assert not night(5).warehouse.partitions("privacy_ledger")
+    requests.fold(night(5))
+    assert suppressed(5) == {"out": OUT}
+    assert held(5) == [("a", "block_video", "v")]
+    assert night(5).warehouse.read("privacy_ledger").num_rows == 2

@@ -38,7 +38,7 @@ def lanes(
     Args:
         edges: `watch_edges` of the day, of which the final fit sees all.
         users: user_idx of everyone who may have a lane. [n_users]
-        known: what the final fit has seen; own and ineligible videos never come again.
+        known: what the final fit has seen; own, blocked and ineligible videos never come again.
         until: first instant the fit has not seen.
         config: length and days of rest.
 
@@ -58,8 +58,8 @@ def lanes(
     user, video = unpack(pair)
     rested = last_at <= int((until.timestamp() - config.rest_days * 86_400) * 1e6)
     kept = (n_positive > 0) & rested & known.eligible[video] & np.isin(user, users)
-    if known.own is not None:
-        kept &= ~np.asarray(known.own[user, video] > 0).ravel()
+    if known.never is not None:
+        kept &= ~np.asarray(known.never[user, video] > 0).ravel()
     score = score.astype(np.float32)
     order = np.lexsort((video, -score, user))
     order = order[kept[order]]
