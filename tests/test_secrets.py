@@ -17,7 +17,7 @@ from microrec.spark import session
 from microrec.tables.arrow import Warehouse
 
 DAY = dt.date(2026, 1, 4)
-WORDS = ("PLANTEDkeyid", "PLANTEDsecret", "PLANTEDtoken", "PLANTEDjvm")
+WORDS = ("PLANTEDkeyid", "PLANTEDsecret", "PLANTEDtoken", "PLANTEDjvm", "PLANTEDpseudonyms")
 STORAGE = {
     "AWS_ACCESS_KEY_ID": "PLANTEDkeyid",
     "AWS_SECRET_ACCESS_KEY": "PLANTEDsecret",
@@ -35,6 +35,7 @@ SPARK = {"spark.hadoop.fs.s3a.secret.key": "PLANTEDjvm", "spark.ui.enabled": "fa
 def planted(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MICROREC_STORAGE_OPTIONS", json.dumps(STORAGE))
     monkeypatch.setenv("MICROREC_SPARK_OPTIONS", json.dumps(SPARK))
+    monkeypatch.setenv("MICROREC_PRIVACY_KEY", WORDS[-1])
     settings.cache_clear()
     return place
 

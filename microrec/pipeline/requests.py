@@ -21,7 +21,7 @@ from microrec.landing.listing import LandingFile, Listing
 from microrec.landing.verify import Limits
 from microrec.landing.zone import folder_of
 from microrec.pipeline.night import Night
-from microrec.privacy import ledger, preferences
+from microrec.privacy import ledger, preferences, receipts
 from microrec.privacy.ledger import Period
 from microrec.privacy.preferences import Wish
 from microrec.privacy.subjects import Subjects
@@ -52,10 +52,16 @@ def fold(night: Night) -> None:
     added, names = _requests(night, before, subjects)
     wishes, marks = _wishes(night, before, subjects)
     names |= _known_names(night, subjects)
-    periods = ledger.periods([*before.to_pylist(), *added], {})
+    erased = receipts.carried_out(night.warehouse)
+    periods = ledger.periods([*before.to_pylist(), *added], erased)
     if periods.keys() - names.keys():
         names = _names_of_viewers(night, subjects) | names
+    # Of whoever was erased the pseudonym alone is left.
+    gone = {subject for subject in erased if _is_gone(subject, periods, erased)}
+    names = {subject: name for subject, name in names.items() if subject not in gone}
     held = preferences.after(_held(night), wishes)
+    if gone:
+        held = [wish for wish in held if subjects.of(wish.user_id) not in gone]
     _write_current(night, _left_out(night, periods, names, held))
     # Last: until then what was read is read again, and comes to the same.
     _append(night, before, [*added, *marks])
@@ -69,7 +75,8 @@ def subjects_without_name(night: Night) -> dict[str, list[Period]]:
     """
     subjects = Subjects.open(night.warehouse.root)
     named = _known_names(night, subjects)
-    periods = ledger.periods(_read(night).to_pylist(), {})
+    erased = receipts.carried_out(night.warehouse)
+    periods = ledger.periods(_read(night).to_pylist(), erased)
     return {subject: several for subject, several in periods.items() if subject not in named}
 
 
@@ -196,6 +203,16 @@ def _name(file: LandingFile) -> str:
 
 def _stamp(file: LandingFile) -> str:
     return digest([f"{file.file} {file.size} {file.modified_ns}"])
+
+
+def _is_gone(
+    subject: str, periods: Mapping[str, Sequence[Period]], erased: Mapping[str, dt.datetime]
+) -> bool:
+    """Whether somebody was erased and has not come back since."""
+    last = periods[subject][-1] if periods.get(subject) else None
+    if last is None or last.kind != ledger.ERASE or last.until is not None:
+        return False
+    return last.requested_at <= erased[subject]
 
 
 def _log(rows: Sequence[Mapping[str, Any]], n_files: int) -> None:

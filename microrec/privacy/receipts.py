@@ -50,17 +50,27 @@ def due(warehouse: Warehouse, asking: Sequence[Request], subject_of: SubjectOf) 
         asking: result of `requests`.
         subject_of: gives an id its pseudonym.
     """
-    latest: dict[str, dt.datetime] = {}
-    if asking and warehouse.partitions(TABLE):
-        rows = warehouse.read(TABLE, columns=["subject", "requested_at"]).to_pylist()
-        for row in rows:
-            known = latest.get(row["subject"], row["requested_at"])
-            latest[row["subject"]] = max(known, row["requested_at"])
+    latest = carried_out(warehouse) if asking else {}
     return [
         request
         for request in asking
         if latest.get(subject_of(request.user_id), NEVER) < request.requested_at
     ]
+
+
+def carried_out(warehouse: Warehouse) -> dict[str, dt.datetime]:
+    """Return by subject the youngest request to be erased that has a receipt.
+
+    Args:
+        warehouse: has the receipts, or nobody was ever erased.
+    """
+    latest: dict[str, dt.datetime] = {}
+    if warehouse.partitions(TABLE):
+        rows = warehouse.read(TABLE, columns=["subject", "requested_at"]).to_pylist()
+        for row in rows:
+            known = latest.get(row["subject"], row["requested_at"])
+            latest[row["subject"]] = max(known, row["requested_at"])
+    return latest
 
 
 def write(  # noqa: PLR0913 - the columns of a receipt

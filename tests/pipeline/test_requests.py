@@ -13,6 +13,7 @@ from microrec.config.settings import settings
 from microrec.errors import BadArgument, LandingError
 from microrec.pipeline import requests
 from microrec.pipeline.night import Night
+from microrec.privacy import erasure, receipts
 from microrec.privacy.subjects import Subjects
 
 FIRST = dt.date(2026, 1, 5)
@@ -236,3 +237,40 @@ def test_fold_killed_before_the_ledger_comes_to_the_same(
     assert suppressed(5) == {"out": OUT}
     assert held(5) == [("a", "block_video", "v")]
     assert night(5).warehouse.read("privacy_ledger").num_rows == 2
+
+
+def erase(on: int) -> None:
+    """Carry out the erasures that are asked for."""
+    warehouse = night(on).warehouse
+    subjects = Subjects.open(warehouse.root)
+    config = erasure.Config(grace_seconds=0)
+    asking = receipts.requests(warehouse)
+    erasure.erase(warehouse, asking, subject_of=subjects.of, config=config, authors_are_users=False)
+
+
+def test_fold_names_nobody_who_was_erased_and_greets_who_comes_back(place: Path) -> None:
+    ask(place, 5, ("gone", ERASE), ("back", ERASE))
+    wish(place, 5, ("gone", "block_video", "v"))
+    requests.fold(night(5))
+    erase(5)
+    subjects = Subjects.open(night(5).warehouse.root)
+    assert requests.subjects_without_name(night(5)).keys() == {
+        subjects.of("gone"),
+        subjects.of("back"),
+    }
+    # Their file is delivered again: they are asked about once more, and named nowhere.
+    ask(place, 5, ("gone", ERASE), ("back", ERASE), ("other", OUT))
+    wish(place, 5, ("gone", "block_video", "w"))
+    ask(place, 7, ("back", IN))
+    requests.fold(night(7))
+    assert suppressed(7) == {"other": OUT}
+    assert held(7) == []
+    warehouse = night(7).warehouse
+    rows = warehouse.read("withheld_periods", day=day(7)).to_pylist()
+    assert [(row["user_id"], row["since"], row["last_day"]) for row in rows] == [
+        ("back", None, day(7))
+    ]
+    assert requests.subjects_without_name(night(7)).keys() == {subjects.of("gone")}
+    ask(place, 8, ("back", ERASE))
+    requests.fold(night(8))
+    assert suppressed(8) == {"other": OUT, "back": ERASE}
