@@ -31,7 +31,11 @@ logger = logging.getLogger(__name__)
 REFUSED = "rejected_rows"
 GROUPS: dict[str, tuple[str, ...]] = {
     "events": ("events", "daily_watches"),
-    "catalogue": ("videos", "video_features", "clip_features", "suppressed_users"),
+    # Of the last three a night reads the greatest day alone, which is never older than its last.
+    "catalogue": (
+        *("videos", "video_features", "clip_features"),
+        *("suppressed_users", "withheld_periods", "preferences"),
+    ),
     "graphs": (
         *("users", "video_nodes", "watch_edges", "clip_edges", "modality_edges", "user_edges"),
         *("exposure_counts", "exposures", "sequences"),
@@ -47,12 +51,14 @@ RESULTS = tuple(table for table in reader.RESULTS if table not in GROUPS["measur
 UNLIMITED = {
     "erasures": "receipts: what was erased when, without the person",
     "nights": "a row a night: what it was made of, by which a backfill knows whether to make it again",
+    "privacy_ledger": "requests under pseudonyms: who has withdrawn must never be forgotten",
     "releases": "a row a night: what was published, and what came of it",
     "raw_interactions": "the landing zone is the producers'",
     "raw_videos": "the landing zone is the producers'",
     "raw_video_features": "the landing zone is the producers'",
     "raw_clip_features": "the landing zone is the producers'",
     "raw_privacy_requests": "the landing zone is the producers'",
+    "raw_preferences": "the landing zone is the producers'",
 }
 """Contracts whose rows this does not take out, and why."""
 DAY_OF = {"events": "arrived_on", "daily_watches": "arrived_on"}
@@ -69,7 +75,7 @@ class Config(BaseModel):
     events: PositiveInt = 17
     """Viewings: window and lateness."""
     catalogue: PositiveInt = 14
-    """Videos, vectors and suppressed users as of each night."""
+    """Videos and vectors as of each night, and what people wanted by then."""
     graphs: PositiveInt = 14
     """Users, nodes, edges, exposures and sequences of each night."""
     candidates: PositiveInt = 14
