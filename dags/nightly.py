@@ -10,7 +10,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | wait_for_late_rows | the clock | | a scheduled run waits until `grace_hours` of the recipe have passed since its day ended; others do not wait |
 | resolve_day | the run | | a manual run without a day is refused: trigger it again with `day`, or use Backfill |
 | plan_night | names of landing files, nights, releases | nights | if nothing has changed since the day's release, all that follows is skipped, unless the run has `force` |
-| erase | suppressed_users, erasures | all tables, models and releases without whoever asked to be erased; erasures | nobody asks: done at once. Files of an attempt that may be in progress hold the receipt up until the next night |
+| erase | privacy requests and preferences of the landing zone, erasures | as of now privacy_ledger, suppressed_users, withheld_periods, preferences; all tables, models and releases without whoever asked to be erased; erasures | nobody asks: done at once. Files of an attempt that may be in progress hold the receipt up until the next night |
 | validate_events | landing zone | events, rejected_rows, videos, video_features, clip_features, landing_files, metrics, gate_results; as of now privacy_ledger, suppressed_users, withheld_periods, preferences | the message names table, day and file: have it delivered again and clear the task; a gate holds what is unlike the days before: have it delivered again, or `promote` it |
 | build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges | |
 | build_modality_graph | video_features | modality_edges, metrics | |

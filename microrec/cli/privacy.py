@@ -29,9 +29,13 @@ def erase(
     root: options.WarehouseRoot = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Erase whoever asks for it and has no receipt, now; each night does so before it reads anything."""
+    """Erase whoever asks for it and has no receipt, now; each night does so before it reads anything.
+
+    Requests that no night has read are read first; with --dry-run they are not.
+    """
     from microrec.config import recipe
     from microrec.config.settings import settings
+    from microrec.pipeline import requests
     from microrec.privacy import erasure, manifests, receipts
     from microrec.privacy.subjects import Subjects
     from microrec.tables.arrow import Warehouse
@@ -40,6 +44,8 @@ def erase(
     hide_table_logs()
     warehouse = Warehouse.open(root)
     current = recipe.current()
+    if not dry_run:
+        requests.fold_now(root, str(landing) if landing else None)
     asking = receipts.requests(warehouse)
     subject_of = Subjects.open(warehouse.root).of
     config = current.section("privacy.erasure", erasure.Config)

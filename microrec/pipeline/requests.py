@@ -16,9 +16,10 @@ from microrec.core import days
 from microrec.core.digests import digest
 from microrec.core.request_kinds import RESET
 from microrec.errors import BadArgument
-from microrec.landing import requests, zone
+from microrec.landing import requests
 from microrec.landing.listing import LandingFile, Listing
 from microrec.landing.verify import Limits
+from microrec.landing.zone import PREFERENCES as PREFERENCE_FILES
 from microrec.landing.zone import folder_of
 from microrec.pipeline.night import Night
 from microrec.privacy import ledger, preferences, receipts
@@ -33,7 +34,7 @@ TABLES = ("privacy_ledger", "suppressed_users", "withheld_periods", "preferences
 LEDGER, SUPPRESSED, WITHHELD, PREFERENCES = TABLES
 
 
-def fold(night: Night) -> None:
+def fold(night: Night, landing: str | None = None) -> None:
     """Remember the requests that have arrived, and write who is left out as of now.
 
     Files of every landing day are read, those after the night's day too: a person's will counts as of now. A file that
@@ -41,6 +42,7 @@ def fold(night: Night) -> None:
 
     Args:
         night: whose warehouse, recipe and day are meant.
+        landing: root of the landing zone; that of the settings if left out.
 
     Raises:
         LandingError: a file cannot be read.
@@ -49,8 +51,10 @@ def fold(night: Night) -> None:
     subjects = Subjects.open(night.warehouse.root)
     before = _read(night)
     _require_key(before, subjects)
-    added, names = _requests(night, before, subjects)
-    wishes, marks = _wishes(night, before, subjects)
+    zone = landing or settings().landing
+    added, names = _requests(night, before, subjects, zone)
+    wishes, marks = _wishes(night, before, subjects, zone)
+    added += _carried_over(night, [*before.to_pylist(), *added], subjects)
     names |= _known_names(night, subjects)
     erased = receipts.carried_out(night.warehouse)
     periods = ledger.periods([*before.to_pylist(), *added], erased)
@@ -65,6 +69,21 @@ def fold(night: Night) -> None:
     _write_current(night, _left_out(night, periods, names, held))
     # Last: until then what was read is read again, and comes to the same.
     _append(night, before, [*added, *marks])
+
+
+def fold_now(root: str | None, landing: str | None) -> None:
+    """Fold what has arrived since the last night, under the day that stands for now.
+
+    Args:
+        root: of the warehouse; that of the settings if left out.
+        landing: root of the landing zone; that of the settings if left out.
+
+    Raises:
+        LandingError: a file cannot be read.
+        BadArgument: the ledger was made with another key.
+    """
+    last = Warehouse.open(root).last_day(SUPPRESSED)
+    fold(Night.open(last or dt.datetime.now(dt.UTC).date(), root=root), landing)
 
 
 def subjects_without_name(night: Night) -> dict[str, list[Period]]:
@@ -129,36 +148,36 @@ def _require_key(before: pa.Table, subjects: Subjects) -> None:
         )
 
 
-def _new_files(before: pa.Table, listing: Listing) -> dict[str, tuple[str, Path]]:
+def _new_files(before: pa.Table, listing: Listing, landing: str) -> dict[str, tuple[str, Path]]:
     """Stamps and paths of the listed files that the ledger does not have, by name."""
     folded = set(zip(before["file"].to_pylist(), before["file_stamp"].to_pylist(), strict=True))
     return {
-        _name(file): (_stamp(file), folder_of(settings().landing, *file[:2]) / file.file)
+        _name(file): (_stamp(file), folder_of(landing, *file[:2]) / file.file)
         for file in listing.files
         if (_name(file), _stamp(file)) not in folded
     }
 
 
 def _judged(
-    night: Night, before: pa.Table, table: str, read: Callable[..., pa.Table]
+    night: Night, before: pa.Table, table: str, landing: str, read: Callable[..., pa.Table]
 ) -> tuple[pa.Table | None, dict[str, str]]:
     """The lines of a table's new files with their verdicts (None if there is no new file), and the files' stamps."""
-    listing = Listing.take(settings().landing, last=dt.date.max, tables=[table])
-    new = _new_files(before, listing)
+    listing = Listing.take(landing, last=dt.date.max, tables=[table])
+    new = _new_files(before, listing, landing)
     if not new:
         return None, {}
     paths = [path for _, path in new.values()]
     limits = night.recipe.section("landing", Limits)
     lines = read(paths, limits, timezone=night.config.timezone)
-    listing.require_same(settings().landing)
+    listing.require_same(landing)
     return lines, {name: stamp for name, (stamp, _) in new.items()}
 
 
 def _requests(
-    night: Night, before: pa.Table, subjects: Subjects
+    night: Night, before: pa.Table, subjects: Subjects, landing: str
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Rows of the ledger for new requests, and the ids in them by subject."""
-    lines, stamps = _judged(night, before, requests.TABLE, requests.read)
+    lines, stamps = _judged(night, before, requests.TABLE, landing, requests.read)
     if lines is None:
         return [], {}
     rows = ledger.rows(
@@ -174,10 +193,10 @@ def _requests(
 
 
 def _wishes(
-    night: Night, before: pa.Table, subjects: Subjects
+    night: Night, before: pa.Table, subjects: Subjects, landing: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """New wishes that nothing is wrong with, and rows of the ledger that say which files were read."""
-    lines, stamps = _judged(night, before, zone.PREFERENCES, requests.read_preferences)
+    lines, stamps = _judged(night, before, PREFERENCE_FILES, landing, requests.read_preferences)
     if lines is None:
         return [], []
     marks = ledger.marks(lines, stamps, subjects)
@@ -189,6 +208,26 @@ def _wishes(
         line | {"counts_at": ledger.counts_at(line["requested_at"], line["day"], late, timezone)}
         for line in heard
     ], marks
+
+
+def _carried_over(
+    night: Night, ledger_rows: Sequence[Mapping[str, Any]], subjects: Subjects
+) -> list[dict[str, Any]]:
+    """Rows for people who are left out though no request of theirs is in the ledger: those of nights before it."""
+    last = night.warehouse.last_day(SUPPRESSED)
+    if last is None:
+        return []
+    known = {row["subject"] for row in ledger_rows}
+    people = night.suppressed().sort_by("user_id").to_pylist()
+    nothing = dict.fromkeys(ledger.COLUMNS) | {"day": last, "part": 0, "key_id": subjects.key_id}
+    carried = nothing | {"file": SUPPRESSED, "file_stamp": str(last), "verdict": ledger.COUNTED}
+    return [
+        carried
+        | {"number": number, "subject": subjects.of(row["user_id"]), "kind": row["kind"]}
+        | {"requested_at": row["requested_at"], "counts_at": row["requested_at"]}
+        for number, row in enumerate(people, 1)
+        if subjects.of(row["user_id"]) not in known
+    ]
 
 
 def _held(night: Night) -> list[Wish]:

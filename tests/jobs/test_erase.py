@@ -22,15 +22,17 @@ assert not heavy & {*sys.modules}, heavy & {*sys.modules}
 """
 
 
-def test_night_without_requests_loads_no_engine_and_writes_nothing(tmp_path: Path) -> None:
-    environment = {**os.environ, "MICROREC_WAREHOUSE": str(tmp_path / "warehouse")}
+def test_night_without_requests_loads_no_engine_and_says_that_nobody_asks(tmp_path: Path) -> None:
+    places = {f"MICROREC_{name.upper()}": str(tmp_path / name) for name in ("warehouse", "landing")}
+    environment = {**os.environ, **places}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         env=environment, cwd=HOME, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert not done.returncode, done.stderr
     assert "requests=0" in done.stderr
-    assert not (tmp_path / "warehouse").exists()
+    written = {path.name for path in (tmp_path / "warehouse").iterdir()}
+    assert written == {"suppressed_users", "withheld_periods", "preferences"}
 
 
 def test_job_erases_and_leaves_receipts_and_a_manifest(

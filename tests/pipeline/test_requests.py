@@ -101,6 +101,25 @@ def test_fold_reads_a_file_once_and_again_if_it_changes(
     assert suppressed(5) == {"out": OUT, "other": OUT}
 
 
+def test_fold_carries_over_who_was_out_before_there_was_a_ledger(place: Path) -> None:
+    """Their files may be gone long since."""
+    warehouse = night(5).warehouse
+    schema = warehouse.table("suppressed_users").contract.file_schema
+    at = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    rows = [
+        {"user_id": user, "kind": kind, "requested_at": at}
+        for user, kind in (("old", OUT), ("gone", ERASE))
+    ]
+    warehouse.write("suppressed_users", pa.Table.from_pylist(rows, schema=schema), day=day(4))
+    ask(place, 5, ("new", OUT))
+    requests.fold(night(5))
+    assert suppressed(5) == {"old": OUT, "gone": ERASE, "new": OUT}
+    ask(place, 6, ("old", IN))
+    requests.fold(night(6))
+    assert suppressed(6) == {"gone": ERASE, "new": OUT}
+    assert withheld() == [("old", day(2), day(6))]
+
+
 def test_fold_without_requests_says_that_nobody_is_out(place: Path) -> None:
     requests.fold(night(5))
     assert suppressed(5) == {}
