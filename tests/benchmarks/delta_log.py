@@ -1,7 +1,7 @@
 """What it costs to look into the warehouse after many nights: `python -m tests.benchmarks.delta_log --out DIR`.
 
 Nights are simulated by their commits alone: the log names files that do not exist, as nothing that is measured opens
-one. Each night commits the candidates of six sources and four stages of metrics; `microrec prune` runs after each
+one. Each night commits the candidates of the default sources and four stages of metrics; `microrec prune` runs after a
 tenth night, with the days of the recipe's defaults, or never (`--unpruned`). Measured at some nights, medians: a table
 that is opened, `exists`, the digest that a partition was made with, and the nights that would teach the blend, which is
 what a plan asks most. Last, how many of the pinned versions, one a night, can be read.
