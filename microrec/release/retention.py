@@ -163,12 +163,13 @@ def _remove(
     """Remove partitions of days before a day that were last written before another; their number."""
     column = DAY_OF.get(table, "day")
     newest = warehouse.written_at(table)
+    days = [str(day) for values in newest if (day := dict(values).get(column)) is not None]
+    # Who is suppressed is read from the greatest day, however long ago it was.
+    first = min([str(before), *([max(days)] if days else [])])
     old = [
         dict(values)
         for values, at in newest.items()
-        if (day := dict(values).get(column)) is not None
-        and day < str(before)
-        and at < _instant(written)
+        if (day := dict(values).get(column)) is not None and day < first and at < _instant(written)
     ]
     # Rows of an arrival day go together, and so does the digest of what they were made with.
     scopes = [{column: day} for day in sorted({str(each[column]) for each in old})]

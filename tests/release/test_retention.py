@@ -245,3 +245,10 @@ def test_prune_logs_deletes_old_files_and_empty_folders(tmp_path: Path) -> None:
     assert retention.prune_logs(tmp_path, before=before) == 3
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert left == ["c", "c/new.log"]
+
+
+def test_prune_keeps_the_greatest_day_of_a_table_however_old(nights: Warehouse) -> None:
+    for back in (100, 101):
+        nights.write_empty("suppressed_users", day=LAST - dt.timedelta(days=back))
+    assert retention.prune(nights, SHORT, today=LATER)["suppressed_users"] == 1
+    assert counted(nights, "suppressed_users") == [str(LAST - dt.timedelta(days=100))]
