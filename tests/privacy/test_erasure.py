@@ -216,6 +216,46 @@ def test_plan_counts_and_changes_nothing(warehouse: Warehouse) -> None:
     assert hits(warehouse) == before
 
 
+def test_release_held_open_is_read_during_the_grace(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = reader.latest()
+    before = held.read("recommendations")
+    read_in_grace = []
+
+    def sleep(seconds: float) -> None:
+        if seconds:
+            held.verify()
+            read_in_grace.append(held.read("recommendations"))
+
+    monkeypatch.setattr(erasure.time, "sleep", sleep)
+    erasure.erase(
+        warehouse,
+        receipts.requests(warehouse),
+        subject_of=subject_of,
+        config=Config(grace_seconds=5, abandoned_hours=0),
+        authors_are_users=True,
+    )
+    assert [rows.equals(before) for rows in read_in_grace] == [True]
+    assert reader.latest().read("recommendations").equals(before)
+    assert reader.latest().tables["recommendations"] != held.tables["recommendations"]
+
+
+@pytest.mark.spark
+def test_spark_reads_what_is_left_as_the_same_arrivals(warehouse: Warehouse, spark: object) -> None:
+    from microrec.tables import spark as engine
+
+    opened = engine.Warehouse.open()
+    window = {"day": DAYS[-1], "days": len(DAYS)}
+    before = opened.arrivals("events", **window)
+    assert len(before) == len(DAYS)
+    erase(warehouse)
+    assert opened.arrivals("events", **window) == before
+    rows = opened.read_arrivals("events", list(before)).select("user_id", "day").distinct()
+    left = {(row.user_id, row.day) for row in rows.collect()}
+    assert left == {(user, day) for user in people.KEPT for day in DAYS}
+
+
 def run_steps(root: Path, number: int) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "MICROREC_WAREHOUSE": str(root)}
     command = [sys.executable, erasure_steps.__file__, str(number)]
