@@ -26,6 +26,7 @@ def main(day: job.Day) -> None:
     asking = receipts.requests(warehouse)
     logger.info("erase day=%s requests=%d", day, len(asking))
     if not asking:
+        erasure.tidy_requests(warehouse)
         return
     try:
         erasure.erase(

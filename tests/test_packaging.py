@@ -42,6 +42,7 @@ LOADED = {
     "jobs.count_exposures": {"pyspark"},
     "jobs.describe_clips": TORCH,
     "jobs.describe_trends": TORCH,
+    "jobs.erase": frozenset(),
     "jobs.evaluate_sources": LEARNED | TORCH,
     "jobs.plan_night": LEARNED,
     "jobs.publish_release": LEARNED | {"great_expectations"},

@@ -25,6 +25,7 @@ from microrec.privacy.people import People
 from microrec.privacy.quotes import Ids
 from microrec.privacy.receipts import Request, SubjectOf
 from microrec.privacy.rewriting import Rewriter, Tally, originals
+from microrec.tables import entries
 from microrec.tables.arrow import Warehouse
 from microrec.tables.commit import CARRIED, Table
 
@@ -124,7 +125,7 @@ class Erasure:
     def forget_requests(self) -> None:
         """Take the request itself away; its receipt stands."""
         self.erase_from(receipts.REQUESTS)
-        self._sweep([receipts.REQUESTS])
+        tidy_requests(self.warehouse, grace_seconds=self.config.grace_seconds)
 
     def erase_from(self, name: str) -> None:
         """Erase from one table; nothing is done where nobody is in it.
@@ -187,7 +188,9 @@ class TableErasure:
         pinned = pins.versions(self.erasure.warehouse, name)
         of_pins = {day: self._pinned_files(day, version) for day, version in pinned.items()}
         now = {day: {p for p, v in files.items() if str(v["day"]) == day} for day in of_pins}
-        cutting = sweeping.holds_bounds(self.table, self.erasure.people.ids)
+        # Of requests all entries before the last erasure go anyway (`tidy_requests`).
+        is_last = name == receipts.REQUESTS
+        cutting = not is_last and sweeping.holds_bounds(self.table, self.erasure.people.ids)
         # Of some days the release pins another run than the last.
         apart = {d: of for d, of in of_pins.items() if of and originals(of) != originals(now[d])}
         swapped = self._rewritten({p: v for of in apart.values() for p, v in of.items()}, rewritten)
@@ -277,7 +280,8 @@ class TableErasure:
     def _exchange(
         self, removed: Collection[str], added: Collection[str], notes: Mapping[str, str]
     ) -> int:
-        if self.table.contract.table in NOT_CARRIED and CARRIED not in notes:
+        always = (*NOT_CARRIED, receipts.REQUESTS)
+        if self.table.contract.table in always and CARRIED not in notes:
             notes = {**notes, CARRIED: json.dumps(self._records())}
         author = self.erasure.warehouse.author
         return self.table.exchange(removed, added, author, {"erasure": self.erasure.id, **notes})
@@ -335,6 +339,24 @@ def indices_by_day(warehouse: Warehouse, ids: Ids) -> dict[str, frozenset[int]]:
         if theirs:
             indices[str(partition["day"])] = frozenset(theirs)
     return indices
+
+
+def tidy_requests(warehouse: Warehouse, *, grace_seconds: float = 0) -> None:
+    """Delete replaced files of requests, and the entries of their log before the last erasure.
+
+    With the request goes the only note of whose it was, so this asks for nobody: a run that was killed between is
+    finished by any later one.
+
+    Args:
+        warehouse: has the requests, or there are none.
+        grace_seconds: from here to the first deletion.
+    """
+    table = warehouse.table(receipts.REQUESTS)
+    erased = [entry["version"] for entry in table.history() if "erased_by" in entry][:1]
+    if erased and entries.first_version(table) < erased[0]:
+        time.sleep(grace_seconds)
+        sweeping.delete_replaced(table)
+        entries.cut(table, erased[0])
 
 
 def plan(

@@ -107,6 +107,14 @@ def holds_bounds(table: Table, ids: Ids) -> bool:
     )
 
 
+def delete_replaced(table: Table) -> None:
+    """Delete the data files that the log names and the table does not have any more."""
+    store, root = table.filesystem()
+    for path, at in _unused(table, [None]).items():
+        if at is None:
+            store.delete_file(f"{root}/{path}")
+
+
 def sizes(table: Table, paths: Iterable[str]) -> list[int]:
     """Return the sizes of files of a table in bytes."""
     store, root = table.filesystem()

@@ -45,6 +45,11 @@ def named_files(table: Table) -> set[str]:
     }
 
 
+def first_version(table: Table) -> int:
+    """Return the least version that has an entry of its own."""
+    return min(int(name[:20]) for name in _entries(table))
+
+
 def cut(table: Table, version: int) -> list[str]:
     """Delete the entries before a version, after a checkpoint of it: older versions cannot be opened any more.
 
