@@ -97,7 +97,9 @@ class People:
                 gone = pc.or_(gone, pc.is_in(rows[name], value_set=wanted))
         for name in contract.of_subject("text"):
             if name in contract.key:
-                gone = pc.or_(gone, pa.array(self.ids.quoted(rows[name], anywhere=True)))
+                gone = pc.or_(
+                    gone, pa.array(self.ids.quoted(rows[name], anywhere=True), pa.bool_())
+                )
         return gone
 
     def _without_authors(self, rows: pa.Table) -> pa.Table:
