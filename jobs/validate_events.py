@@ -65,7 +65,9 @@ def main(day: job.Day) -> None:
         refused = rejected.rejected_rows(judged, marked)
         warehouse.write("rejected_rows", withheld.without_erased(refused), replace=marked)
         for table, rows_of in catalogue.AS_OF_DAY.items():
-            warehouse.write(table, rows_of(judged[f"raw_{table}"]), day=day)
+            warehouse.write(
+                table, withheld.without_authors(rows_of(judged[f"raw_{table}"])), day=day
+            )
         counted = landing_files.write(night, listing, counts.metrics(tallies, day), read=days)
         arrival_figures.write(night, figures, counted, days=days)
 

@@ -158,8 +158,9 @@ def watch(
 ) -> None:
     """Check the releases: late, expired, shrunk, withdrawn, unfinished; exit status 65 if anything is wrong.
 
-    Landing files that were added, rewritten or removed after the last night had read their day are named, too, and how
-    many privacy requests of the last day could not be read or are of users whom no log knows.
+    Landing files that were added, rewritten or removed after the last night had read their day are named, too; so are
+    privacy requests of the last day that could not be read or are of users whom no log knows, and erasures that are
+    overdue.
 
     With --json it prints one object: `now`, the id of the `latest` release (null if none is in force), and the
     `findings`, a text each.
@@ -168,6 +169,7 @@ def watch(
     from microrec.config.settings import settings
     from microrec.errors import CheckFailed
     from microrec.pipeline import landing_files, requests
+    from microrec.privacy import erasure
     from microrec.release import health, reader
     from microrec.tables.arrow import Warehouse
 
@@ -192,6 +194,8 @@ def watch(
         lateness_days=night.lateness_days,
     )
     findings += requests.findings(warehouse)
+    allowed = current.section("privacy.erasure", erasure.Config).proof_days
+    findings += requests.overdue(warehouse, now=at, days_allowed=allowed)
     in_force = [release.id for release in every if release.status == reader.RELEASED]
     latest = in_force[-1] if in_force else None
     if as_json:

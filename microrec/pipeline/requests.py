@@ -119,6 +119,32 @@ def findings(warehouse: Warehouse) -> list[str]:
     )
 
 
+def overdue(warehouse: Warehouse, *, now: dt.datetime, days_allowed: int) -> list[str]:
+    """Return a sentence if erasures that were asked for long ago have not been proved; nothing if all have.
+
+    Args:
+        warehouse: has the ledger and the receipts.
+        now: the instant, with a time zone.
+        days_allowed: days from a request to its proof.
+    """
+    if not warehouse.partitions(LEDGER):
+        return []
+    since = now - dt.timedelta(days=days_allowed)
+    proved = receipts.carried_out(warehouse, proved=True)
+    asked = {
+        row["subject"]: row["counts_at"]
+        for row in warehouse.read(LEDGER).sort_by("counts_at").to_pylist()
+        if row["kind"] == ledger.ERASE and row["counts_at"] < since
+    }
+    waiting = [at for subject, at in asked.items() if proved.get(subject, receipts.NEVER) < at]
+    if not waiting:
+        return []
+    return [
+        f"erasures without proof: {len(waiting)} that were asked for more than {days_allowed} days ago, the first on"
+        f" {min(waiting):%Y-%m-%d}: run `microrec erase` and `microrec prove-erasure`"
+    ]
+
+
 def _unmet(warehouse: Warehouse, day: dt.date) -> list[str]:
     """A sentence on requests of users whom no log knows."""
     if not warehouse.exists("metrics", day=day, stage="arrivals"):

@@ -1,6 +1,7 @@
 """Which delivered lines may not be stored: those of people who have withdrawn, by id or by what is left of it."""
 
 import re
+from collections.abc import Collection
 from typing import Any, Self
 
 from pyspark.sql import Column, DataFrame
@@ -10,6 +11,8 @@ from pyspark.sql.types import BooleanType
 from microrec.events import consent
 from microrec.pipeline import requests
 from microrec.pipeline.night import Night
+from microrec.privacy.ledger import ERASE
+from microrec.privacy.people import SAID_BY_AUTHOR
 from microrec.privacy.subjects import Subjects
 from microrec.tables.spark import Warehouse
 
@@ -47,6 +50,7 @@ class Withheld:
         """
         self._session = warehouse.session
         self._named = _named(night)
+        self._authors_are_users = night.config.authors_are_users
         self._nameless = requests.subjects_without_name(night)
         self._subjects = Subjects.open(night.warehouse.root)
 
@@ -85,9 +89,34 @@ class Withheld:
             return rejected
         return rejected.where(~self._names(F.col("line"), WORDS))
 
-    def _names(self, text: Column, words: str) -> Column:
-        """Whether a text names somebody who was erased: `words` finds what may be an id in it."""
-        subjects, nameless = self._subjects, frozenset(self._nameless)
+    def without_authors(self, rows: DataFrame) -> DataFrame:
+        """Take down the uploads of people who were erased, where an author is a user: nothing else of them stays.
+
+        Args:
+            rows: of `videos`, or of another table of the catalogue, which is returned as it is.
+
+        Returns:
+            The same rows; an upload of theirs is not eligible and has no author, caption and tags.
+        """
+        erased = [
+            subject for subject, periods in self._nameless.items() if periods[-1].kind == ERASE
+        ]
+        if "author_id" not in rows.columns or not (self._authors_are_users and erased):
+            return rows
+        authors = rows.select("author_id").dropna().distinct()
+        theirs = authors.where(self._names(F.col("author_id"), WHOLE, erased))
+        marked = rows.join(
+            F.broadcast(theirs.withColumn("_erased", F.lit(True))), on="author_id", how="left"
+        )
+        stays = F.col("_erased").isNull()
+        kept = {name: F.when(stays, F.col(name)).alias(name) for name in SAID_BY_AUTHOR}
+        kept["eligible"] = (F.col("eligible") & stays).alias("eligible")
+        return marked.select([kept.get(name, F.col(name)) for name in rows.columns])
+
+    def _names(self, text: Column, words: str, wanted: Collection[str] | None = None) -> Column:
+        """Whether a text names one of `wanted` (all without a name if left out): `words` finds what may be ids."""
+        subjects = self._subjects
+        nameless = frozenset(self._nameless if wanted is None else wanted)
 
         def names(value: str | None) -> bool:
             return any(subjects.of(word) in nameless for word in re.findall(words, value or ""))

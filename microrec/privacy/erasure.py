@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
 
 from microrec.errors import CommitConflict, MicrorecError, MissingDay
 from microrec.privacy import artefacts, pins, receipts, sweeping
@@ -56,6 +56,8 @@ class Config(BaseModel):
     """From the last commit to the deletion of what it replaced: so long a reader may go on with files it has opened."""
     abandoned_hours: NonNegativeFloat = 12.0
     """Staged files that no commit names are those of an attempt in progress until they are so old."""
+    proof_days: PositiveInt = 30
+    """Days after a request by which its erasure is to be proved; `microrec watch` names what is overdue."""
 
 
 @dataclass

@@ -58,18 +58,20 @@ def due(warehouse: Warehouse, asking: Sequence[Request], subject_of: SubjectOf) 
     ]
 
 
-def carried_out(warehouse: Warehouse) -> dict[str, dt.datetime]:
+def carried_out(warehouse: Warehouse, *, proved: bool = False) -> dict[str, dt.datetime]:
     """Return by subject the youngest request to be erased that has a receipt.
 
     Args:
         warehouse: has the receipts, or nobody was ever erased.
+        proved: only receipts that say that nothing was found.
     """
     latest: dict[str, dt.datetime] = {}
     if warehouse.partitions(TABLE):
-        rows = warehouse.read(TABLE, columns=["subject", "requested_at"]).to_pylist()
+        rows = warehouse.read(TABLE, columns=["subject", "requested_at", "proved_at"]).to_pylist()
         for row in rows:
-            known = latest.get(row["subject"], row["requested_at"])
-            latest[row["subject"]] = max(known, row["requested_at"])
+            if row["proved_at"] or not proved:
+                known = latest.get(row["subject"], row["requested_at"])
+                latest[row["subject"]] = max(known, row["requested_at"])
     return latest
 
 

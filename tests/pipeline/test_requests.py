@@ -267,6 +267,26 @@ def erase(on: int) -> None:
     erasure.erase(warehouse, asking, subject_of=subjects.of, config=config, authors_are_users=False)
 
 
+def test_overdue_erasures_are_those_without_a_proof(place: Path) -> None:
+    warehouse = night(5).warehouse
+    late = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    assert requests.overdue(warehouse, now=late, days_allowed=30) == []
+    ask(place, 5, ("gone", ERASE), ("back", ERASE), ("out", OUT))
+    requests.fold(night(5))
+    soon = dt.datetime(2026, 2, 4, tzinfo=dt.UTC)
+    assert requests.overdue(warehouse, now=soon, days_allowed=30) == []
+    (finding,) = requests.overdue(warehouse, now=late, days_allowed=30)
+    assert finding.startswith("erasures without proof: 2 that were asked for more than 30 days ago")
+    erase(5)
+    assert requests.overdue(warehouse, now=late, days_allowed=30) == [finding]
+    subjects = Subjects.open(warehouse.root)
+    receipts.prove(warehouse, [subjects.of("gone")], at=late)
+    (finding,) = requests.overdue(warehouse, now=late, days_allowed=30)
+    assert finding.startswith("erasures without proof: 1 ")
+    receipts.prove(warehouse, [subjects.of("back")], at=late)
+    assert requests.overdue(warehouse, now=late, days_allowed=30) == []
+
+
 def test_fold_names_nobody_who_was_erased_and_greets_who_comes_back(place: Path) -> None:
     ask(place, 5, ("gone", ERASE), ("back", ERASE))
     wish(place, 5, ("gone", "block_video", "v"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from microrec.config.settings import settings
 from microrec.pipeline.night import Night
 from microrec.pipeline.withheld import Withheld
 from microrec.tables.spark import Warehouse
@@ -52,6 +53,39 @@ def test_mark_viewings_by_id_and_by_pseudonym(place: Path, spark: SparkSession) 
     ]  # fmt: skip
     rejected = spark.createDataFrame([(text,) for text in texts], "line string")
     assert {row.line for row in withheld.without_erased(rejected).collect()} == set(texts[3:])
+
+
+@pytest.mark.parametrize("authors_are_users", [True, False])
+def test_without_authors_takes_down_what_the_erased_have_uploaded(
+    place: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch, authors_are_users: bool
+) -> None:
+    """The producer's catalogue names them each night anew; who has only opted out stays an author."""
+    (place / "recipe.toml").write_text(
+        f"[night]\nauthors_are_users = {str(authors_are_users).lower()}\n"
+    )
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    ask(place, "gone", "erase", 3)
+    ask(place, "out", "opt_out", 3)
+    night, warehouse = Night.open(DAY), Warehouse.open()
+    Withheld.as_of_now(night, warehouse)
+    night.write_empty("suppressed_users")
+    withheld = Withheld(night, warehouse)
+    schema = (
+        "video_id string, author_id string, caption string, tags array<string>, eligible boolean"
+    )
+    uploads = [
+        (f"v{n}", author, "words", ["t"], True)
+        for n, author in enumerate(("gone", "out", "u", None))
+    ]
+    videos = spark.createDataFrame(uploads, schema)
+    rows = withheld.without_authors(videos)
+    assert rows.columns == videos.columns
+    shown = {row.video_id: tuple(row)[1:] for row in rows.collect()}
+    taken_down = {"v0": (None, None, None, False)} if authors_are_users else {}
+    assert shown == {video: tuple(rest) for video, *rest in uploads} | taken_down
+    vectors = spark.createDataFrame([("v0",)], "video_id string")
+    assert withheld.without_authors(vectors) is vectors
 
 
 def _not(night: Night, user: str) -> list[bool]:
