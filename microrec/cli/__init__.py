@@ -4,8 +4,8 @@
 |---|---|
 | `data` | world, import (kuairand, table), inspect |
 | `night` | warm, night, plan, ui, airflow |
-| `releases` | show, releases, rollback, watch, vacuum |
-| `privacy` | erase, prove-erasure |
+| `releases` | show, explain, releases, rollback, watch, prune, vacuum |
+| `privacy` | erase, prove-erasure, export-user |
 | `plots` | plot |
 
 With `--json` a command prints JSON lines and nothing else on standard output; days and instants are ISO 8601:
@@ -22,6 +22,8 @@ With `--json` a command prints JSON lines and nothing else on standard output; d
 | prune | table | table, partitions (or files of Airflow's logs), dry_run |
 | erase | table | table, files, bytes, dry_run |
 | prove-erasure | place | place, hits |
+| export-user | table | table, rows |
+| explain | row | day, release, rank, video_id, sentences, parameters |
 | vacuum | table | table, deleted (files), dry_run |
 
 `options` has what several commands take, `printing` how rows, lines and errors are printed, `local_airflow` how Airflow

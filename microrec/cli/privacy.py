@@ -1,4 +1,4 @@
-"""`microrec erase`, `prove-erasure`: erase people, and prove that nothing of them is left."""
+"""`microrec erase`, `prove-erasure`, `export-user`: erase people, prove it, and tell them what is held of them."""
 
 import datetime as dt
 import sys
@@ -9,6 +9,7 @@ import typer
 
 from microrec.cli import options
 from microrec.cli.printing import hide_table_logs, print_line, print_rows
+from microrec.core import arguments
 from microrec.errors import BadArgument, CheckFailed, MicrorecError
 from microrec.runner import job
 
@@ -115,6 +116,35 @@ def prove_erasure(
     n_proved = receipts.prove(warehouse, subjects, at=dt.datetime.now(dt.UTC))
     if not as_json:
         print_line(f"nothing is left of {len(ids.ids)} people; receipts: {n_proved}")
+
+
+@app.command(name="export-user")
+def export_user(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; it is made, or empty.")],
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write what the warehouse holds of the person whose id stands on standard input, JSON lines, a file a table.
+
+    `about.json` says what the files are. Only the owner may read them. The landing zone is the producers'.
+    """
+    from microrec.config import recipe
+    from microrec.privacy import export
+    from microrec.tables.arrow import Warehouse
+
+    job.restrict_files()
+    hide_table_logs()
+    ids = sys.stdin.read().splitlines()
+    if len(ids) != 1:
+        raise BadArgument(f"export-user: {len(ids)} lines on standard input, not one id")
+    counts = export.export(
+        Warehouse.open(root),
+        arguments.identifier(ids[0]),
+        out,
+        authors_are_users=recipe.current().night.authors_are_users,
+    )
+    rows = [{"table": table, "rows": n_rows} for table, n_rows in counts.items()]
+    print_rows(f"{len(rows)} tables", ["table", "rows"], rows, as_json=as_json)
 
 
 def _scanned(

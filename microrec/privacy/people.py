@@ -86,6 +86,19 @@ class People:
             if name not in contract.partition
         ]
 
+    def about(self, contract: Contract, rows: pa.Table, day: str) -> pa.Array:
+        """Return which rows are about somebody, their uploads too, [n_rows].
+
+        Args:
+            contract: of the table.
+            rows: with its columns, but for those of the partition.
+            day: the rows'.
+        """
+        about = self._gone(contract, rows, day)
+        if self.authors_are_users and "author_id" in rows.column_names:
+            about = pc.or_(about, self.ids.equal(rows["author_id"]))
+        return about
+
     def _gone(self, contract: Contract, rows: pa.Table, day: str) -> pa.Array:
         """The mask of the rows that are about somebody, [n_rows]."""
         gone = pa.array([False] * rows.num_rows, pa.bool_())

@@ -71,7 +71,7 @@ class Rewriter:
         before = after = 0
         file = store.open_output_stream(f"{root}/{target}")
         with file, pq.ParquetWriter(file, self._schema, compression="zstd") as writer:
-            for rows in self._groups(path):
+            for rows in self.groups(path):
                 left = self.people.left_of(self.table.contract, rows, day)
                 before, after = before + rows.num_rows, after + left.num_rows
                 if left.num_rows:
@@ -94,7 +94,15 @@ class Rewriter:
                         return True
         return False
 
-    def _groups(self, path: str) -> Iterator[pa.Table]:
+    def groups(self, path: str) -> Iterator[pa.Table]:
+        """Yield the rows of a file, a row group at a time, with the columns of the contract.
+
+        Args:
+            path: of the file, relative to the table.
+
+        Yields:
+            [n_rows] each; a column that is younger than the file is null.
+        """
         with self._open(path) as file:
             parquet = pq.ParquetFile(file)
             for number in range(parquet.num_row_groups):

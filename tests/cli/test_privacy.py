@@ -86,3 +86,18 @@ def test_prove_erasure_refuses_an_empty_input(
     outcome = prove()
     assert outcome.status == ExitStatus.DATA_ERROR
     assert "no ids on standard input" in outcome.errors
+
+
+def test_export_user_writes_what_is_held_for_its_owner_alone(
+    warehouse: Warehouse, typed: Callable[..., Any], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("u1\n"))
+    exported = typed("export-user", "--out", str(place / "out"), "--json")
+    assert {row["table"]: row["rows"] for row in exported.rows}["users"] == 3
+    path = place / "out" / "users.jsonl"
+    assert path.stat().st_mode & 0o077 == 0
+    assert "u1" not in exported.output
+    monkeypatch.setattr("sys.stdin", io.StringIO("u1\nu2\n"))
+    refused = typed("export-user", "--out", str(place / "other"))
+    assert refused.status == ExitStatus.DATA_ERROR
+    assert "2 lines on standard input, not one id" in refused.errors

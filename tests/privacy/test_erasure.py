@@ -224,7 +224,8 @@ def test_release_held_open_is_read_during_the_grace(
     read_in_grace = []
 
     def sleep(seconds: float) -> None:
-        if seconds:
+        # The request itself has a grace of its own, after that of the tables.
+        if seconds and not read_in_grace:
             held.verify()
             read_in_grace.append(held.read("recommendations"))
 
