@@ -48,7 +48,8 @@ def main(day: job.Day) -> None:
     audience = clip_interest.audience(network, graph, segments.sample)
     curves = clips.curves(audience, segments)
     reached, left = clips.counts(seen.edges.clip, seen.edges.through, seen.n_clips)
-    interest = clips.interest(curves[clips.EVERYONE], catalogue, reached=reached, left=left)
+    everyone, least = curves[clips.EVERYONE], night.config.least_people
+    interest = clips.interest(everyone, catalogue, reached=reached, left=left, least_people=least)
     night.write("clip_interest", interest)
     night.write("exit_points", clips.exits(curves, catalogue))
 

@@ -77,6 +77,8 @@ class NightConfig(BaseModel):
     """Models that score what all sources propose to a user; each is one more source (`ranked_by`)."""
     authors_are_users: bool = False
     """Whether an author_id is a user_id; nobody is then shown their own videos."""
+    least_people: PositiveInt = 5
+    """Result tables name no count of fewer people than this: it is null (1: every count is told)."""
     seed: NonNegativeInt = 20260101
     """Root of every random number of the night."""
     valid_hours: PositiveInt = 72

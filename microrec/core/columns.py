@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import DTypeLike, NDArray
 
-from microrec.core.array_types import Instants, Int32s, Int64s
+from microrec.core.array_types import Indices, Instants, Int32s, Int64s
 from microrec.errors import ContractViolation
 
 
@@ -43,6 +43,19 @@ def codes(values: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Int64s]:
     position[copied(order, np.int64)] = np.arange(len(order))
     label: Int64s = position[copied(pc.fill_null(encoded.indices, -1), np.int64)]
     return encoded.dictionary.take(order), label
+
+
+def floored(counts: Indices, least: int) -> pa.Array:
+    """Return counts of people, null where they are of so few that one could be told from the others; 0 is of nobody.
+
+    Args:
+        counts: [n_rows]
+        least: the least number of people that is told.
+
+    Returns:
+        [n_rows]
+    """
+    return pa.array(counts, mask=(counts > 0) & (counts < least))
 
 
 def copied(values: pa.Array | pa.ChunkedArray, dtype: DTypeLike) -> NDArray[Any]:

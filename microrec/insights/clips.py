@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
 from microrec.core.clips import ClipLayout
-from microrec.core.columns import column
+from microrec.core.columns import column, floored
 from microrec.core.pairs import starts
 from microrec.errors import MicrorecError
 
@@ -151,7 +151,12 @@ def counts(clip: Indices, through: Bools, n_clips: int) -> tuple[Int64s, Int64s]
 
 
 def interest(
-    retention: Float64s, catalogue: Catalogue, *, reached: Indices, left: Indices
+    retention: Float64s,
+    catalogue: Catalogue,
+    *,
+    reached: Indices,
+    left: Indices,
+    least_people: int = 1,
 ) -> pa.Table:
     """Return a row for every clip of the eligible videos; a clip without a length is left out.
 
@@ -160,6 +165,7 @@ def interest(
         catalogue: the clips.
         reached: viewings that reached each clip. [n_clips]
         left: of these the ones that ended there. [n_clips]
+        least_people: counts of fewer are null.
 
     Returns:
         `clip_interest` rows, sorted by video and clip.
@@ -180,8 +186,8 @@ def interest(
         "end_ms": catalogue.end_ms[shown],
         "interest": shown_retention,
         "skip_hazard": np.clip(1.0 - passed, 0.0, 1.0),
-        "n_reached": reached[shown],
-        "n_left": left[shown],
+        "n_reached": floored(reached[shown], least_people),
+        "n_left": floored(left[shown], least_people),
         "is_predicted": reached[shown] == 0,
     }
     return pa.table(columns)

@@ -54,10 +54,12 @@ def false_evidence(night: ListInputs, user: int, video: int, claim: Claim) -> st
     if max(near.values(), default=0.0) <= slack:
         videos.add(None)  # what is not similar speaks for nothing
     trends = scores(model, user, video) if isinstance(model, Trends) else {}
+    viewers = likers(night, model, user, video)
+    viewers = None if viewers is None or viewers < night.rules.least_people else viewers
     ids = {None if liked is None else night.video_id[liked]: liked for liked in videos}
     right: dict[str, set[str | None] | set[int | None]] = {
         "evidence_video_id": set(ids),
-        "evidence_viewers": {likers(night, model, user, video)},
+        "evidence_viewers": {viewers},
         "evidence_trend": greatest(trends, slack),
         "evidence_modality": {modality(night, ids.get(claim.evidence_video_id), video)},
     }

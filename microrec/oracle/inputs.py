@@ -137,6 +137,8 @@ class Rules:
     diversity: diversity.Config
     exploration: exploration.Config
     oracle: Config
+    least_people: int
+    """Fewer viewers are no evidence."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,11 @@ class ListMaker:
             learned=self.proposals.learned_order(users) if learned else None,
         )
         rows = evidence.add(
-            rows, self._models.items(), known=self.tables.knowledge, alike=self._similarity
+            rows,
+            self._models.items(),
+            known=self.tables.knowledge,
+            alike=self._similarity,
+            least_viewers=self.night.config.least_people,
         )
         nodes = {"user": self._users, "video": self._videos, "evidence_video": self._videos}
         return fill.with_ids(rows, nodes=nodes, valid_until=valid_until)

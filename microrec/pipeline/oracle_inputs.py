@@ -140,6 +140,7 @@ def _rules(night: Night, config: Config) -> Rules:
         diversity=section("candidates.diversity", diversity.Config),
         exploration=section("candidates.exploration", exploration.Config),
         oracle=config,
+        least_people=night.config.least_people,
     )
 
 

@@ -72,7 +72,8 @@ def figure_of_retention(clips: pa.Table, exits: pa.Table, *, title: str) -> "Fig
     end = _bounds(clips["end_ms"].to_numpy())
     axes.plot(end, np.append(1.0, clips["interest"].to_numpy()), label="predicted, all users")
     n_started = clips["n_reached"][0].as_py()
-    if n_started:
+    # Counts of few people are not told.
+    if n_started and not clips["n_left"].null_count:
         label = f"observed, {n_started} viewings in the window"
         axes.plot(end, observed(clips), color="black", marker="o", markersize=3, label=label)
     by_segment = {row["segment"]: row for row in exits.to_pylist()}

@@ -47,3 +47,9 @@ def test_codes_memory_follows_the_sum_of_lengths_not_the_longest() -> None:
     tracemalloc.stop()
     assert (len(names), label.max()) == (50_001, 50_000)
     assert peak < 10e6
+
+
+def test_floored_tells_no_count_of_few() -> None:
+    counts = np.array([0, 1, 4, 5, 6])
+    assert columns.floored(counts, 5).to_pylist() == [0, None, None, 5, 6]
+    assert columns.floored(counts, 1).to_pylist() == counts.tolist()

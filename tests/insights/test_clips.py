@@ -275,3 +275,17 @@ def test_clip_rows_without_clips_are_none() -> None:
     curves = clips.curves(np.zeros((3, 0)), of(1, 1, 1))
     whole = clips.interest(curves[clips.EVERYONE], known, reached=nothing, left=nothing)
     assert whole.num_rows == clips.exits(curves, known).num_rows == 0
+
+
+def test_interest_counts_of_few_people_are_null() -> None:
+    known = clips.catalogue(nodes(np.random.default_rng(1)))
+    n_clips = len(known.end_ms)
+    reached = np.arange(n_clips)
+    left = np.arange(n_clips) // 2
+    curve = np.linspace(0.9, 0.1, n_clips)
+    every = clips.interest(curve, known, reached=reached, left=left).to_pylist()
+    floored = clips.interest(curve, known, reached=reached, left=left, least_people=5).to_pylist()
+    for one, other in zip(every, floored, strict=True):
+        for name in ("n_reached", "n_left"):
+            assert other[name] == (None if 0 < one[name] < 5 else one[name])
+        assert other["is_predicted"] == one["is_predicted"] == (one["n_reached"] == 0)

@@ -592,7 +592,7 @@ def test_clip_interest_final_fit_covers_all_served_users(warehouse: arrow.Wareho
     assert f"clip_interest: {len(told)} rows" in typed.output
     first = told[told["video_id"] == "v01"]
     assert first["n_reached"].tolist() == [5, 5, 0]
-    assert first["n_left"].tolist() == [0, 5, 0]
+    assert first["n_left"].tolist() == [0, 5, 0], "5 are told, fewer would not be"
     assert first["is_predicted"].tolist() == [False, False, True]
     exits = reader.latest(warehouse.root).to_pandas("exit_points")
     assert set(exits.groupby("segment").size()) == {N_VIDEOS - 1}

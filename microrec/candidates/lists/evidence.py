@@ -37,6 +37,7 @@ def add(
     *,
     known: Knowledge,
     alike: Mapping[str, sparse.csr_matrix],
+    least_viewers: int = 0,
 ) -> pa.Table:
     """Add the strongest evidence to each row.
 
@@ -45,6 +46,7 @@ def add(
         models: fitted models by source, one at a time; a ranking network is passed over.
         known: what the fit has seen.
         alike: similarity by modality, both directions, as of `by_modality`. [n_videos, n_videos]
+        least_viewers: fewer are no evidence: who they are could be guessed.
 
     Returns:
         The rows with evidence_video_idx, evidence_viewers and evidence_trend (int32) and evidence_modality (string),
@@ -57,6 +59,7 @@ def add(
         of_source = np.flatnonzero(pc.equal(rows["source"], source))
         for name, values in _of(fitted, user[of_source], video[of_source], known).items():
             evidence[name][of_source] = values
+    evidence["viewers"][evidence["viewers"] < least_viewers] = NOTHING
     columns = {
         f"evidence_{name}": pa.array(values, pa.int32(), mask=values == NOTHING)
         for name, values in evidence.items()

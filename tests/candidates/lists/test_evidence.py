@@ -162,3 +162,14 @@ def test_evidence_no_rows_gives_none() -> None:
         found = evidence.add(nothing, [("s", fitted)], known=knowledge(LIKED, 4), alike={"a": near})
         assert found.num_rows == 0
         assert len(found.column_names) == 7
+
+
+def test_evidence_of_few_viewers_is_none() -> None:
+    """Two people who like a video could be guessed; the floor is told where it is reached."""
+    fitted, _, _ = CASES["everyone"]
+    asked = rows("s", [(0, 2), (1, 2)])
+    for least, told in ((2, [2, 2]), (3, [None, None])):
+        found = evidence.add(
+            asked, [("s", fitted)], known=knowledge(LIKED, 4), alike={}, least_viewers=least
+        )
+        assert found["evidence_viewers"].to_pylist() == told
