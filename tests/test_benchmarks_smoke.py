@@ -35,6 +35,7 @@ from microrec.landing import write
 from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph, build_graph
 from microrec.models.sequence.auc import grouped_auc
+from microrec.pipeline.night import Night
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import (
@@ -50,6 +51,7 @@ from tests.benchmarks import (
     kuairand_nights,
     measure,
     nights,
+    people,
     quality,
     scale,
     sequences,
@@ -1148,3 +1150,15 @@ def test_chains_hold_out_the_next_video_of_everybody() -> None:
     for user in (0, 7):
         mine = every.filter(pc.equal(every["user_id"], f"u{user:06d}"))["video_id"].to_pylist()
         assert mine == [f"v{video:06d}" for video in watched[user]]
+
+
+def test_people_are_left_out_folded_and_erased(place: Path) -> None:
+    rows = people.run(place, n_users=40, nights=2, many=3)
+    value = {(row["name"], row["metric"]): row["value"] for row in rows}
+    assert {("ratio", "read a release"), ("erase 1", "CPU"), ("erase 3", "rewritten")} <= set(value)
+    assert all(isinstance(each, float) and each > 0 for each in value.values())
+    night = Night.open(people.FIRST + dt.timedelta(days=1), root=str(place / "warehouse"))
+    # Of those whose request came last all but the erased are there to be left out.
+    assert night.suppressed().num_rows == 40
+    listed = night.warehouse.read("recommendations", day=people.FIRST)["user_id"].to_pylist()
+    assert len(set(listed)) == 40 - 4
