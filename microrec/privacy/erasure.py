@@ -38,6 +38,9 @@ NOT_CARRIED = ("user_edges",)
 """Tables whose scopes lose what they were made with. A list of neighbours that has lost one looks like one that was
 never full, and the next night may not go on from it (`graphs/similarity/reuse.py`)."""
 TRIES = 5
+REQUEST_GRACE = 5.0
+"""Seconds, at most, from the commit that takes a request away to the deletion of what it replaced: who reads requests
+has done so by then, and no night waits longer for them."""
 BACK = "taken_back_to"
 """Metadata of a commit that holds pinned days for a moment: the version whose days come back."""
 TAKEN = "taken_back"
@@ -127,7 +130,7 @@ class Erasure:
     def forget_requests(self) -> None:
         """Take the request itself away; its receipt stands."""
         self.erase_from(receipts.REQUESTS)
-        tidy_requests(self.warehouse, grace_seconds=self.config.grace_seconds)
+        tidy_requests(self.warehouse, grace_seconds=min(self.config.grace_seconds, REQUEST_GRACE))
 
     def erase_from(self, name: str) -> None:
         """Erase from one table; nothing is done where nobody is in it.

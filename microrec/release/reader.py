@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -98,18 +98,16 @@ class Release:
             CheckFailed: The table does not have the rows it was published with.
         """
         pin = self._pin(table)
-        rows = self.warehouse.read(table, day=self.day, version=pin.version)
-        if rows.num_rows != pin.rows:
+        at: dict[str, Any] = {"day": self.day, "version": pin.version}
+        n_rows = self.warehouse.count(table, **at)
+        if n_rows != pin.rows:
             raise CheckFailed(
-                f"{table}[day={self.day}]: {rows.num_rows} rows at version {pin.version},"
-                f" the release has {pin.rows}"
+                f"{table}[day={self.day}]: {n_rows} rows at version {pin.version}, the release has {pin.rows}"
             )
-        if user_id is not None:
-            rows = rows.filter(pc.equal(rows["user_id"], user_id))
-        if "user_id" in rows.column_names:
-            gone = pc.is_in(rows["user_id"], _suppressed(self.warehouse))
-            rows = rows.filter(pc.invert(gone)) if pc.any(gone, min_count=0).as_py() else rows
-        return rows if columns is None else rows.select(list(columns))
+        names = self.warehouse.table(table).contract.schema.names
+        without = {"user_id": _suppressed(self.warehouse)} if "user_id" in names else None
+        where = None if user_id is None else {"user_id": user_id}
+        return self.warehouse.read(table, columns=columns, where=where, without=without, **at)
 
     def to_pandas(self, table: str, *, user_id: str | None = None) -> "pd.DataFrame":
         """Return `read` as a pandas frame: rows of `table` of the day.

@@ -39,6 +39,7 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         version: int | None = None,
         columns: Sequence[str] | None = None,
         where: Mapping[str, object] | None = None,
+        without: Mapping[str, pa.Array] | None = None,
         **partition: object,
     ) -> pa.Table:
         """Read rows of a partition (of the whole table, if none is named), columns and types as declared.
@@ -49,6 +50,7 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
             columns: only these columns.
             where: only rows with these values, or with a whole number in a `range` of step 1, in columns that are
                 no partition columns; of a table sorted by them only the row groups that may hold one are read.
+            without: rows with one of these values in such a column are left out.
             **partition: partition values.
 
         Returns:
@@ -58,7 +60,12 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
             MissingDay: nobody committed the partition.
         """
         began = time.monotonic()
-        rows = self._rows(table, version=version, columns=columns, where=where, **partition)
+        opened = self.table(table)
+        kept = _equal(where or {}, opened.contract.file_schema)
+        for name, values in (without or {}).items():
+            others = ~pc.field(name).isin(values)
+            kept = others if kept is None else kept & others
+        rows = self._rows(table, version=version, columns=columns, kept=kept, **partition)
         seconds = time.monotonic() - began
         logger.info(
             "read table=%s %s rows=%d seconds=%.1f", table, words(partition), rows.num_rows, seconds
@@ -80,7 +87,7 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         Raises:
             MissingDay: nobody committed the partition.
         """
-        rows = self._rows(table, version=version, columns=None, where=None, **partition)
+        rows = self._rows(table, version=version, columns=None, kept=None, **partition)
         order = [(name, "ascending") for name in _sortable(rows.schema)]
         total = hashlib.sha256(str(rows.schema.remove_metadata()).encode())
         if rows.num_rows:
@@ -96,14 +103,13 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         *,
         version: int | None,
         columns: Sequence[str] | None,
-        where: Mapping[str, object] | None,
+        kept: pc.Expression | None,
         **partition: object,
     ) -> pa.Table:
         opened = self.table(table)
         schema = opened.contract.schema
         wanted = list(columns or schema.names)
         filesystem, _ = opened.filesystem()
-        kept = _equal(where or {}, opened.contract.file_schema)
         tables = [opened.contract.schema.empty_table().select(wanted)]
         for values, files in self.snapshot(table, version=version, **partition).parts:
             paths = [opened.inside(path) for path in files]

@@ -324,8 +324,11 @@ def counts_of_the_night(day: dt.date) -> dict[tuple[str, str, str], int]:
     counted: dict[tuple[str, str, str], int] = {}
     for row in rows:
         plain = {"accepted": "accepted", "duplicates": "duplicate", "superseded": "superseded"}
+        # An inspection judges lines, and not who has withdrawn.
+        plain["withheld"] = "accepted"
         if row["metric"] in plain and row["slice"] == "all":
-            counted[row["name"], plain[row["metric"]], ""] = int(row["value"])
+            key = (row["name"], plain[row["metric"]], "")
+            counted[key] = counted.get(key, 0) + int(row["value"])
         elif row["metric"] in EFFECTS and row["slice"].startswith("rule="):
             key = (row["name"], row["slice"].removeprefix("rule="), EFFECTS[row["metric"]])
             counted[key] = int(row["value"])
