@@ -54,10 +54,11 @@ def fold(night: Night, landing: str | None = None) -> None:
     zone = landing or settings().landing
     added, names = _requests(night, before, subjects, zone)
     wishes, marks = _wishes(night, before, subjects, zone)
-    added += _carried_over(night, [*before.to_pylist(), *added], subjects)
+    known = {*before["subject"].to_pylist(), *(row["subject"] for row in added)}
+    added += _carried_over(night, known, subjects)
     names |= _known_names(night, subjects)
     erased = receipts.carried_out(night.warehouse)
-    periods = ledger.periods([*before.to_pylist(), *added], erased)
+    periods = ledger.periods([*before.select(ledger.OF_PERIODS).to_pylist(), *added], erased)
     if periods.keys() - names.keys():
         names = _names_of_viewers(night, subjects) | names
     # Of whoever was erased the pseudonym alone is left.
@@ -95,7 +96,7 @@ def subjects_without_name(night: Night) -> dict[str, list[Period]]:
     subjects = Subjects.open(night.warehouse.root)
     named = _known_names(night, subjects)
     erased = receipts.carried_out(night.warehouse)
-    periods = ledger.periods(_read(night).to_pylist(), erased)
+    periods = ledger.periods(_read(night).select(ledger.OF_PERIODS).to_pylist(), erased)
     return {subject: several for subject, several in periods.items() if subject not in named}
 
 
@@ -237,13 +238,12 @@ def _wishes(
 
 
 def _carried_over(
-    night: Night, ledger_rows: Sequence[Mapping[str, Any]], subjects: Subjects
+    night: Night, known: Collection[str | None], subjects: Subjects
 ) -> list[dict[str, Any]]:
     """Rows for people who are left out though no request of theirs is in the ledger: those of nights before it."""
     last = night.warehouse.last_day(SUPPRESSED)
     if last is None:
         return []
-    known = {row["subject"] for row in ledger_rows}
     people = night.suppressed().sort_by("user_id").to_pylist()
     nothing = dict.fromkeys(ledger.COLUMNS) | {"day": last, "part": 0, "key_id": subjects.key_id}
     carried = nothing | {"file": SUPPRESSED, "file_stamp": str(last), "verdict": ledger.COUNTED}

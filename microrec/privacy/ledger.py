@@ -27,6 +27,8 @@ COUNTED, EMPTY, FOLDED = "counted", "empty_file", "folded"
 stands for a file whose lines are kept elsewhere."""
 GOOD = (COUNTED, EMPTY, FOLDED)
 """Verdicts of rows that nothing was refused for."""
+OF_PERIODS = ["day", "subject", "kind", "counts_at"]
+"""Columns that periods follow from."""
 COLUMNS = (
     "file", "file_stamp", "number", "part", "subject", "kind", "requested_at", "counts_at", "verdict", "key_id",
 )  # fmt: skip
@@ -146,7 +148,7 @@ def periods(
     """Return when the viewings of each person may not be used.
 
     Args:
-        ledger: rows of `privacy_ledger`.
+        ledger: rows of `privacy_ledger`, of which `OF_PERIODS` matter.
         erased: by subject the greatest `requested_at` of an erasure that has been carried out.
 
     Returns:
