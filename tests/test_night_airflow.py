@@ -49,14 +49,19 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "MICROREC_LANDING": str(place / "landing"),
     }
     found = {"place": place, "environment": environment, "warehouse": str(place / "warehouse")}
+    requests = world.truth.suppressed[dt.date.fromisoformat(DAY)]
+    found["erased"] = [user for user, kind in requests.items() if kind == "erase"]
     found["first"] = typed(found, "night", "--day", DAY, "--landing", str(place / "landing"))
     return found
 
 
-def typed(operator: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+def typed(
+    operator: dict[str, Any], *words: str, lines: str = ""
+) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "microrec"), *words]
     return subprocess.run(
-        command, env=operator["environment"], cwd=HOME, capture_output=True, text=True, timeout=900, check=False
+        command, env=operator["environment"], cwd=HOME, capture_output=True, text=True, timeout=900, check=False,
+        input=lines,
     )  # fmt: skip
 
 
@@ -76,6 +81,27 @@ def test_night_prints_its_tasks_and_its_release(operator: dict[str, Any]) -> Non
     release = reader.latest(operator["warehouse"])
     assert str(release.day) == DAY
     release.verify()
+
+
+def test_night_leaves_nothing_of_who_asked_to_be_erased(operator: dict[str, Any]) -> None:
+    """Tables, logs of Delta, models, and Airflow's logs and database."""
+    places = (
+        "--landing",
+        str(operator["place"] / "landing"),
+        "--state",
+        str(operator["place"] / "airflow"),
+    )
+    ids = "".join(f"{user}\n" for user in operator["erased"])
+    assert ids
+    proof = typed(operator, "prove-erasure", *places, lines=ids)
+    assert proof.returncode == 0, proof.stdout
+    n = len(operator["erased"])
+    assert f"nothing is left of {n} people; receipts: {n}" in proof.stdout
+    searched = int(proof.stdout.split(" files searched")[0].split()[-1])
+    assert searched > 100
+    someone = reader.latest(operator["warehouse"]).read("recommendations")["user_id"][0].as_py()
+    seen = typed(operator, "prove-erasure", *places, lines=f"{someone}\n")
+    assert seen.returncode == 65, "who was not erased is found"
 
 
 def test_backfill_of_a_day_whose_release_stands_is_green_and_changes_nothing(
