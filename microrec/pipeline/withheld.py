@@ -17,10 +17,8 @@ from microrec.privacy.subjects import Subjects
 from microrec.tables.spark import Warehouse
 
 SCHEMA = "user_id string, periods array<struct<since: timestamp, until: timestamp>>"
-WORDS = r"[^\s,\"'{}\[\]:]+"
-"""What may be an id in a line that cannot be read."""
-WHOLE = "(?s).+"
-"""A text that is an id."""
+WORDS = re.compile(r"""[^\s,"'{}\[\]:]+""")
+QUOTED = re.compile(r'"([^"]*)"')
 
 
 class Withheld:
@@ -65,7 +63,11 @@ class Withheld:
         """
         periods = dict(self._named)
         if self._nameless:
-            ids = judged.select("user_id").distinct().where(self._names(F.col("user_id"), WHOLE))
+            ids = (
+                judged.select("user_id")
+                .distinct()
+                .where(self._is_of(F.col("user_id"), self._nameless))
+            )
             for (user_id,) in ids.collect():
                 periods[user_id] = [
                     (period.since, period.until)
@@ -80,14 +82,16 @@ class Withheld:
         """Leave out refused rows that name somebody who was erased.
 
         Args:
-            rejected: rows of `rejected_rows`.
+            rejected: rows of `rejected_rows`; by their user_id where it can be read, and by all that may be an id in
+                the line.
 
         Returns:
             The other rows.
         """
         if not self._nameless:
             return rejected
-        return rejected.where(~self._names(F.col("line"), WORDS))
+        is_read = self._is_of(F.col("user_id"), self._nameless)
+        return rejected.where(~is_read & ~self._is_named(F.col("line")))
 
     def without_authors(self, rows: DataFrame) -> DataFrame:
         """Take down the uploads of people who were erased, where an author is a user: nothing else of them stays.
@@ -104,7 +108,7 @@ class Withheld:
         if "author_id" not in rows.columns or not (self._authors_are_users and erased):
             return rows
         authors = rows.select("author_id").dropna().distinct()
-        theirs = authors.where(self._names(F.col("author_id"), WHOLE, erased))
+        theirs = authors.where(self._is_of(F.col("author_id"), erased))
         marked = rows.join(
             F.broadcast(theirs.withColumn("_erased", F.lit(True))), on="author_id", how="left"
         )
@@ -113,22 +117,36 @@ class Withheld:
         kept["eligible"] = (F.col("eligible") & stays).alias("eligible")
         return marked.select([kept.get(name, F.col(name)) for name in rows.columns])
 
-    def _names(self, text: Column, words: str, wanted: Collection[str] | None = None) -> Column:
-        """Whether a text names one of `wanted` (all without a name if left out): `words` finds what may be ids."""
-        subjects = self._subjects
-        nameless = frozenset(self._nameless if wanted is None else wanted)
+    def _is_of(self, user_id: Column, wanted: Collection[str]) -> Column:
+        """Whether an id is that of one of some subjects."""
+        subjects, looked_for = self._subjects, frozenset(wanted)
 
-        def names(value: str | None) -> bool:
-            return any(subjects.of(word) in nameless for word in re.findall(words, value or ""))
+        def is_of(value: str | None) -> bool:
+            return value is not None and subjects.of(value) in looked_for
 
-        return F.udf(names, BooleanType(), useArrow=False)(text)
+        return F.udf(is_of, BooleanType(), useArrow=False)(user_id)
+
+    def _is_named(self, line: Column) -> Column:
+        """Whether a word, a quoted text or a field of a line is the id of somebody without a name."""
+        subjects, looked_for = self._subjects, frozenset(self._nameless)
+
+        def is_named(value: str) -> bool:
+            return any(subjects.of(text) in looked_for for text in texts(value))
+
+        return F.udf(is_named, BooleanType(), useArrow=False)(line)
+
+
+def texts(line: str) -> set[str]:
+    """Return all that may be an id in a line that cannot be read: its words, its quoted texts, its fields."""
+    fields = (field.strip() for field in line.split(","))
+    return {*WORDS.findall(line), *QUOTED.findall(line), *fields}
 
 
 def _named(night: Night) -> dict[str, list[tuple[Any, Any]]]:
     """Periods by id, of people whose id is known."""
     periods: dict[str, list[tuple[Any, Any]]] = {}
     for row in night.suppressed().to_pylist():
-        since = None if row["kind"] == "erase" else row["requested_at"]
+        since = None if row["kind"] == ERASE else row["requested_at"]
         periods.setdefault(row["user_id"], []).append((since, None))
     last = night.warehouse.last_day(requests.WITHHELD)
     if last is not None:

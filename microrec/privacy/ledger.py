@@ -187,13 +187,3 @@ def _periods(
                 ended.append(lasting._replace(until=at))
                 lasting = None
     return [*ended, lasting] if lasting else ended
-
-
-def lasting(of_subjects: Mapping[str, Collection[Period]]) -> dict[str, Period]:
-    """Return by subject the period that lasts; who has none is left out."""
-    return {
-        subject: period
-        for subject, several in of_subjects.items()
-        for period in several
-        if period.until is None
-    }

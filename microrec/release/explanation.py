@@ -101,6 +101,9 @@ def bucket_of(n_positive: int) -> str:
 
 def _shares(release: Release, user_id: str) -> dict[str, float]:
     """Share of each source in the order of lists of users of whom as much is known, the greatest first."""
+    # Edges are kept for a shorter time than lists.
+    if not release.warehouse.exists("watch_edges", day=release.day):
+        return {}
     weights = release.read("blend_weights")
     bucket = bucket_of(_liked(release, user_id))
     in_bucket = pc.and_(pc.equal(weights["fit"], "final"), pc.equal(weights["bucket"], bucket))

@@ -8,6 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from microrec.config.settings import settings
+from microrec.pipeline import withheld as withheld_lines
 from microrec.pipeline.night import Night
 from microrec.pipeline.withheld import Withheld
 from microrec.tables.spark import Warehouse
@@ -51,8 +52,11 @@ def test_mark_viewings_by_id_and_by_pseudonym(place: Path, spark: SparkSession) 
     texts = [
         '{"user_id": "7", "video_id": "v", "star', "7,v,,", '{"user_id": 7', "77,v,,", '{"user_id": "u7"', "x,v7,,",
     ]  # fmt: skip
-    rejected = spark.createDataFrame([(text,) for text in texts], "line string")
-    assert {row.line for row in withheld.without_erased(rejected).collect()} == set(texts[3:])
+    lines = [(text, None) for text in texts]
+    refused = [*lines, ("read, and short of a time", "7"), ("of somebody else", "u7")]
+    rejected = spark.createDataFrame(refused, "line string, user_id string")
+    left = {row.line for row in withheld.without_erased(rejected).collect()}
+    assert left == {*texts[3:], "of somebody else"}
 
 
 @pytest.mark.parametrize("authors_are_users", [True, False])
@@ -86,6 +90,12 @@ def test_without_authors_takes_down_what_the_erased_have_uploaded(
     assert shown == {video: tuple(rest) for video, *rest in uploads} | taken_down
     vectors = spark.createDataFrame([("v0",)], "video_id string")
     assert withheld.without_authors(vectors) is vectors
+
+
+def test_texts_of_a_line_have_ids_with_blanks_and_colons() -> None:
+    assert "user: 7 a" in withheld_lines.texts('{"user_id": "user: 7 a", "vid')
+    assert "user: 7 a" in withheld_lines.texts("v1, user: 7 a ,,")
+    assert "7" in withheld_lines.texts('{"user_id": 7')
 
 
 def _not(night: Night, user: str) -> list[bool]:

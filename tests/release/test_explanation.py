@@ -1,6 +1,7 @@
 """What a person is told of a row is what the release says of it."""
 
 import datetime as dt
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,12 @@ def test_bucket_of_every_history_is_a_bucket() -> None:
     names = [explanation.bucket_of(n) for n in range(30)]
     assert list(dict.fromkeys(names)) == [name for name, _, _ in BUCKETS]
     assert names[3:6] == ["history=3-5"] * 3
+
+
+def test_explain_without_the_edges_of_the_day_tells_the_rest(release: reader.Release) -> None:
+    """Maintenance takes edges out before the release goes."""
+    table = release.warehouse.table("watch_edges").uri
+    shutil.rmtree(table)
+    explained = explanation.explain(release, "u", 1)
+    assert explained.sentences == ["Fits your taste.", SAID[0]]
+    assert explained.parameters == {}
