@@ -30,6 +30,7 @@ WITH_ROWS = [
     "erase",
     "exit-codes",
     "explain",
+    "export-user",
     "inspect",
     "night",
     "plan",
