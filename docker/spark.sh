@@ -6,6 +6,7 @@ role=$1
 shift
 case "$role" in
   master) exec "$home/bin/spark-class" org.apache.spark.deploy.master.Master --host "${SPARK_HOST:-$(hostname)}" "$@" ;;
-  worker) exec "$home/bin/spark-class" org.apache.spark.deploy.worker.Worker "$@" ;;
+  # By its address, which its health check looks for among those the master knows.
+  worker) exec "$home/bin/spark-class" org.apache.spark.deploy.worker.Worker --host "${SPARK_HOST:-$(hostname -i)}" "$@" ;;
   *) echo "spark-node: master or worker, not $role" >&2; exit 2 ;;
 esac
