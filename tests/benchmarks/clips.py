@@ -53,7 +53,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no graph": {"graph": False},
     "fixed fusion": {"fusion": "fixed"},
     "positive only": {"fusion": "positive"},
-    "no pairs": {"pairwise_weight": 0.0},
+    "pairs at a clip": {"pairwise_weight": 1.0},
     "beside": {"neighbours": True},
 }
 WEIGHTS = (0.1, 0.3, 1.0)

@@ -153,11 +153,11 @@ NIGHTS: dict[str, dict[str, list[Any]]] = {
     "preference_gcn": {"centre": TAGGED},
     "clip_interest": {
         "dim": [16, 32],
-        "learning_rate": [3e-4, 1e-3],
+        "learning_rate": [1e-3, 5e-3],
         "id_dropout": [0.2, 0.5, 0.9],
         "dropout": [0.2, 0.5],
         "l2": [5e-5, 1e-3],
-        "pairwise_weight": [0.0, 0.1],
+        "pairwise_weight": [0.0, 1.0],
     },
     "din": {**EXPOSED, "activation": ["dice", "relu"]},
     "dnn": EXPOSED,

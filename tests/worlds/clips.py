@@ -1,7 +1,8 @@
 """Planted worlds of clips: every clip has an appeal, every user a patience, and both decide who leaves.
 
 A viewer who reaches a clip leaves with sigmoid(BASE - appeal - patience). The appeal of a clip is told
-by its vector, so that clips nobody has reached can be known by their looks.
+by its vector, so that clips nobody has reached can be known by their looks. Where users have tastes, what
+a clip shows also appeals more to some than to others.
 """
 
 import datetime as dt
@@ -35,22 +36,35 @@ class World(NamedTuple):
 
 
 def world(
-    seed: int, *, n_users: int = 60, n_videos: int = 40, n_viewings: int = 3000, n_cold: int = 8
+    seed: int,
+    *,
+    n_users: int = 60,
+    n_videos: int = 40,
+    n_viewings: int = 3000,
+    n_cold: int = 8,
+    taste: float = 0.0,
 ) -> World:
-    """Viewings of `N_DAYS` days, the last of them D; the last `n_cold` videos are shown to nobody."""
+    """Viewings of `N_DAYS` days, the last of them D; the last `n_cold` videos are shown to nobody.
+
+    `taste`: how much more a clip appeals to a user of one standard deviation of taste.
+    """
     rng = np.random.default_rng(seed)
     n_clips = rng.integers(2, 7, n_videos)
     first = np.concatenate([[0], np.cumsum(n_clips)])
     looks = rng.standard_normal((first[-1], DIM))
     appeal = looks @ np.array([1.2, -0.8, 0.5, 0.0, 0.0, 0.0])
     patience = 0.7 * rng.standard_normal(n_users)
+    appeals = np.tile(appeal, (n_users, 1))
+    if taste:
+        appeals += taste * rng.standard_normal((n_users, 3)) @ looks[:, 3:].T
     user = rng.integers(n_users, size=n_viewings)
     video = rng.integers(n_videos - n_cold, size=n_viewings)
     day = np.sort(rng.integers(D - N_DAYS + 1, D + 1, size=n_viewings))
     _, kept = np.unique(user * n_videos + video, return_index=True)
     rows = []
     for one in np.sort(kept).tolist():
-        rows += _viewing(user[one], video[one], day[one], first, appeal, patience, rng)
+        mine = appeals[user[one]] + patience[user[one]]
+        rows += _viewing(user[one], video[one], day[one], first, mine, rng)
     known = logs.tables({part: np.zeros((n_users, n_videos), bool) for part in logs.PARTS})
     nodes = known["video_nodes"].append_column("clip_ends_ms", _ends(n_clips))
     nodes = nodes.set_column(
@@ -94,14 +108,13 @@ def _viewing(
     day: int,
     first: NDArray[np.int64],
     appeal: NDArray[np.float64],
-    patience: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> list[dict[str, object]]:
     """The clips one viewing reached."""
     n, rows = int(first[video + 1] - first[video]), []
     split = {D: "holdout", D - 1: "validation"}.get(day, "train")
     for clip_no in range(n):
-        leaves = rng.random() < _sigmoid(BASE - appeal[first[video] + clip_no] - patience[user])
+        leaves = rng.random() < _sigmoid(BASE - appeal[first[video] + clip_no])
         rows.append(
             {
                 "split": split,

@@ -18,9 +18,9 @@ sigmoid(s) is the chance that who reaches the clip watches it through; 1 - sigmo
 The evidence e is what was counted before d: log-odds of watching through at this place, at this clip
 and in this video (each shrunk to the one before), of this user, and on how much they rest.
 
-Loss: log loss of the clips that were reached, plus within a viewing -ln sigma(s_i - s_j) of each clip i
-watched through and the clip j that was left. The score of a video is the chance that the user watches it
-to the end, or for `goal_ms`: the product over the clips.
+Loss: log loss of the clips that were reached, plus -ln sigma(s_i - s_j) of viewers j who left in a clip and i who
+stayed in the same one that day, if `pairwise_weight` asks for it. The score of a video is the chance that the user
+watches it to the end, or for `goal_ms`: the product over the clips.
 """
 
 import math
@@ -87,14 +87,18 @@ class Config(ExposureConfig):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of a layer's outputs that are left out of a step."""
     pairwise_weight: NonNegativeFloat = 0.0
-    """Of the pairs within a viewing beside the log loss; 0: chances stay chances (log loss on KuaiRand)."""
+    """Of the pairs at one clip, of a viewer who left and one who stayed, beside the log loss."""
     goal_ms: PositiveInt = 18_000
     """Watching for so long is as good as watching to the end."""
     batch_size: PositiveInt = 1024
     """Viewings a step."""
     hidden: tuple[PositiveInt, ...] = (64,)
     """Sizes of the layers of MLP+ and MLP-."""
-    max_epochs: PositiveInt = 10
+    learning_rate: PositiveFloat = 5e-3
+    """Adam's; with less, planted tastes for what clips show are not found within the epochs."""
+    max_epochs: PositiveInt = 40
+    patience: PositiveInt = 4
+    default_epochs: PositiveInt = 5
 
 
 class ClipInterest(VideoNetwork):
@@ -221,7 +225,7 @@ class ClipInterest(VideoNetwork):
         logits = self(batch)
         value = functional.binary_cross_entropy_with_logits(logits, batch.label)
         if self.config.pairwise_weight:
-            value = value + self.config.pairwise_weight * within(logits, batch)
+            value = value + self.config.pairwise_weight * across(logits, batch, self.noise)
         rows = functional.embedding(batch.read.videos, self.videos.video_id)
         return value + self.config.l2 * half_squares(rows)
 
@@ -231,25 +235,32 @@ class ClipInterest(VideoNetwork):
         return mean
 
 
-def within(logits: Tensor, batch: Pairs) -> Tensor:
-    """Return the mean of -ln sigma(s_i - s_j) over clips i watched through and the clip j left in a viewing.
+def across(logits: Tensor, batch: Pairs, generator: torch.Generator) -> Tensor:
+    """Return the mean of -ln sigma(s_i - s_j) over viewers j who left in a clip and one i each who stayed there.
+
+    Both are of the same clip and day, so that a clip where everybody is as likely to leave teaches no difference, and
+    neither do the clips before and after it.
 
     Args:
         logits: [n_pairs]
-        batch: labels and viewings of the pairs.
+        batch: labels and clips of the pairs.
+        generator: draws who of those who stayed is compared.
 
     Returns:
-        Scalar tensor.
+        Scalar tensor; 0 where no clip has both.
     """
-    left = batch.label == 0
-    n = int(batch.viewing.max()) + 1
-    skipped = torch.full((n,), -1, dtype=torch.long, device=logits.device)
-    skipped[batch.viewing[left]] = torch.nonzero(left).squeeze(1)
-    against = skipped[batch.viewing]
-    pair = torch.nonzero(~left & (against >= 0)).squeeze(1)
-    if not len(pair):
+    left = torch.nonzero(batch.label == 0).squeeze(1)
+    stayed = torch.nonzero(batch.label == 1).squeeze(1)
+    stayed = stayed[torch.argsort(batch.target[stayed], stable=True)]
+    n_stayed = torch.bincount(batch.target[stayed], minlength=len(batch.targets))
+    first = torch.cumsum(n_stayed, 0) - n_stayed
+    left = left[n_stayed[batch.target[left]] > 0]
+    if not len(left):
         return 0.0 * logits.sum()
-    return -functional.logsigmoid(logits[pair] - logits[against[pair]]).mean()
+    clip = batch.target[left]
+    drawn = torch.rand(len(left), generator=generator).to(logits.device)
+    against = stayed[first[clip] + (drawn * n_stayed[clip]).long()]
+    return -functional.logsigmoid(logits[against] - logits[left]).mean()
 
 
 def clips_of(graph: Graph) -> Clips:
@@ -278,6 +289,8 @@ def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterato
     size = config.batch_size
     steps = []
     order = torch.randperm(len(phase.examples), generator=generator).numpy()
+    if config.pairwise_weight:
+        order = _videos_together(phase, order, generator)
     day = phase.examples.day[order]
     for a_day in np.unique(day):
         of_day = order[day == a_day]
@@ -285,6 +298,14 @@ def by_days(phase: Phase, config: Config, generator: torch.Generator) -> Iterato
     shuffled = torch.randperm(len(steps), generator=generator).tolist()
     for kept, share in logged.of_process(steps[number] for number in shuffled):
         yield reader.viewings(phase.examples.taken(kept), share=share)
+
+
+def _videos_together(phase: Phase, order: Int64s, generator: torch.Generator) -> Int64s:
+    """The order with the viewings of each video beside one another, videos in an order that is drawn."""
+    clips = clips_of(phase.graph)
+    number = torch.randperm(phase.graph.n_videos, generator=generator).numpy()
+    video = number[clips.video[phase.examples.edges.clip[phase.examples.start[order]]]]
+    return order[np.argsort(video, kind="stable")]
 
 
 def viewings_of(graph: Graph) -> Viewings:

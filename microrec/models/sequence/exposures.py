@@ -2,12 +2,13 @@
 
 What was shown is what is learned from: the label of an exposure is whether its viewing was positive,
 and what is known about the user is the row of `sequences` as of the start of the exposure's day.
-The search trains on all days but the last and is judged by the per-user AUC of the last; the refit
-trains on all days (`training/phases.py`).
+The search trains on all days but the last and is judged by the last: by the AUC within users of what
+was shown (`by_gauc`), or by the recall of a network that proposes (`by_recall`). The refit trains on all days
+(`training/phases.py`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from torch import Tensor, nn
 from torch.nn import functional
 
-from microrec.core.fitted import Ranker, Trained, load_config, load_parameters
+from microrec.core.fitted import Embeddings, Ranker, Trained, Trends, load_config, load_parameters
 from microrec.errors import MicrorecError
 from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph
@@ -27,6 +28,7 @@ from microrec.models.nn.layers import on
 from microrec.models.nn.losses import half_squares
 from microrec.models.sequence.auc import grouped_auc
 from microrec.models.training import parallel
+from microrec.models.training.loop import validation_recall
 from microrec.models.training.phases import Phase, Training
 from microrec.models.training.runtime import Runtime
 
@@ -250,17 +252,71 @@ def fit(
     Returns:
         The network, and the model's report.
     """
+    phases = training(config, build=build, runtime=runtime, batches=batches)
+    return in_phases(phases, by_gauc(graph, config), Phase(graph, exposures_of(graph)), rng)
+
+
+def by_gauc(graph: Graph, config: Any) -> Phase | None:
+    """Return the search of a network that ranks: what was before the validation day, and that day's AUC within users.
+
+    Args:
+        graph: of a trial.
+        config: how much of a history is read.
+
+    Returns:
+        The phase; None where there is nothing to validate on.
+    """
     sequences = sequences_of(graph)
     held = sequences.validation
-    search = None
-    if held is not None and len(held):
+    if held is None or not len(held):
+        return None
 
-        def gauc(network: Network) -> float:
-            return grouped_auc(logits(network, graph, held, config), held.label, held.user_idx)
+    def gauc(network: Network) -> float:
+        return grouped_auc(logits(network, graph, held, config), held.label, held.user_idx)
 
-        search = Phase(graph, sequences.training, gauc)
-    phases = training(config, build=build, runtime=runtime, batches=batches)
-    return in_phases(phases, search, Phase(graph, sequences.exposures), rng)
+    return Phase(graph, sequences.training, gauc)
+
+
+def by_recall(
+    graph: Graph,
+    examples: Callable[[Graph], Any],
+    fitted: Callable[[Any, Graph], Embeddings | Trends],
+    *,
+    k: int,
+) -> Phase | None:
+    """Return the search of a network that proposes: what was before the validation day, and that day's recall.
+
+    Args:
+        graph: of a trial.
+        examples: gives what is learned from of a graph that knows nothing of the validation day.
+        fitted: makes the vectors of everybody, as of that day's start.
+        k: length of the lists.
+
+    Returns:
+        The phase; None where there is nothing to validate on.
+    """
+    sequences = sequences_of(graph)
+    held = graph.early_stopping
+    if held is None or not len(held.truth) or sequences.validated_from is None:
+        return None
+    earlier = replace(graph, sequences=sequences.before(sequences.validated_from))
+
+    def recall(network: Network) -> float:
+        rows = fitted(network, earlier)
+        user, video = torch.from_numpy(_of_each(rows)), torch.from_numpy(rows.video)
+        eligible = graph.eligible & rows.video_known
+        return validation_recall(user, video, held, eligible=eligible, k=k)
+
+    return Phase(earlier, examples(earlier), recall)
+
+
+def _of_each(rows: Embeddings | Trends) -> NDArray[np.float32]:
+    """The users' vectors; in the place of a trend that is not there, the first that is. [n_users, (n_trends,) dim]."""
+    if isinstance(rows, Embeddings):
+        return rows.user
+    first = rows.trend_known.argmax(axis=1)
+    known: NDArray[np.float32] = rows.user[np.arange(len(first)), first]
+    return np.where(rows.trend_known[:, :, None], rows.user, known[:, None])
 
 
 def fit_ranker(

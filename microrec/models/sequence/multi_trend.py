@@ -48,6 +48,7 @@ from microrec.models.nn.losses import softmax
 from microrec.models.sequence import exposures as logged
 from microrec.models.sequence.exposures import Batch, ExposureConfig, Viewed, sequences_of
 from microrec.models.sequence.video_rows import VideoNetwork, VideoRows
+from microrec.models.training.phases import Phase
 from microrec.models.training.runtime import Runtime
 
 scores = logged.scores
@@ -70,12 +71,16 @@ class Config(ExposureConfig):
     """Whether attention knows ages (ablation)."""
     routing: Literal["joint", "separate"] = "joint"
     """`separate`: each half is routed on its own, and trends of the same number are put together."""
-    retrieval_weight: NonNegativeFloat = 0.1
+    retrieval_weight: NonNegativeFloat = 1.0
     """Of the retrieval loss beside the log loss."""
     retrieval_videos: PositiveInt = 2000
     """Shown videos in the denominator of a step's softmax."""
     hidden: tuple[PositiveInt, ...] = (256, 128)
     """Sizes of the head's layers."""
+    stopped_by: Literal["recall", "gauc"] = "recall"
+    """What the epochs are chosen by: the lists it proposes, or, where it ranks alone, the order of what was shown."""
+    validation_k: PositiveInt = 20
+    """Length of the lists of the validation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,8 +297,18 @@ def fit(
     Returns:
         Trends of the users [n_users, K, dim] and rows of the videos [n_videos, dim].
     """
-    network, report = logged.fit(graph, config, rng, build=build, runtime=runtime or Runtime())
+    training = logged.training(config, build=build, runtime=runtime or Runtime())
+    refit = Phase(graph, logged.exposures_of(graph))
+    if config.stopped_by == "recall":
+        search = logged.by_recall(graph, _before_validation, retrieval, k=config.validation_k)
+    else:
+        search = logged.by_gauc(graph, config)
+    network, report = logged.in_phases(training, search, refit, rng)
     return Trained(retrieval(cast(MultiTrend, network), graph), report, logged.learned(network))
+
+
+def _before_validation(graph: Graph) -> Exposures:
+    return sequences_of(graph).training
 
 
 @torch.no_grad()

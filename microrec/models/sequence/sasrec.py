@@ -19,7 +19,6 @@ on it (`Graph.early_stopping`), as the graph networks are.
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -37,7 +36,6 @@ from microrec.models.nn.losses import half_squares, softmax
 from microrec.models.sequence import exposures as logged
 from microrec.models.sequence.exposures import Batch, ExposureConfig, Viewed, sequences_of
 from microrec.models.sequence.video_rows import VideoNetwork, VideoRows
-from microrec.models.training.loop import validation_recall
 from microrec.models.training.phases import Phase
 from microrec.models.training.runtime import Runtime
 
@@ -268,26 +266,9 @@ def fit(
     """
     training = logged.training(config, build=build, runtime=runtime or Runtime(), batches=by_users)
     refit = Phase(graph, viewings(graph))
-    network, report = logged.in_phases(training, _search(graph, config), refit, rng)
+    search = logged.by_recall(graph, viewings, embeddings, k=config.validation_k)
+    network, report = logged.in_phases(training, search, refit, rng)
     return Trained(embeddings(network, graph), report, logged.learned(network))
-
-
-def _search(graph: Graph, config: Config) -> Phase | None:
-    """The viewings before the validation day, and the recall of that day."""
-    sequences = sequences_of(graph)
-    held = graph.early_stopping
-    if held is None or not len(held.truth) or sequences.validated_from is None:
-        return None
-    earlier = replace(graph, sequences=sequences.before(sequences.validated_from))
-
-    def recall(network: Any) -> float:
-        rows = embeddings(network, earlier)
-        user = torch.from_numpy(rows.user)
-        video = torch.from_numpy(rows.video)
-        eligible = graph.eligible & rows.video_known
-        return validation_recall(user, video, held, eligible=eligible, k=config.validation_k)
-
-    return Phase(earlier, viewings(earlier), recall)
 
 
 @torch.no_grad()

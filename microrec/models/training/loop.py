@@ -168,7 +168,7 @@ def validation_recall(
     """Return Recall@k of inner products over all eligible videos not yet seen, as PyG defines it.
 
     Args:
-        user: [n_users, dim]
+        user: [n_users, dim], or [n_users, n_trends, dim]: the best of a user's trends counts
         video: [n_videos, dim]
         held: whose truth is looked for, and what is left out
         eligible: may be recommended [n_videos]
@@ -188,7 +188,8 @@ def validation_recall(
     barred = torch.from_numpy(~eligible)
     for start in range(0, len(users), RANKED_AT_ONCE):
         block = users[start : start + RANKED_AT_ONCE]
-        scores = (user[block] @ video.T).float().cpu()  # [n_block, n_videos]
+        scores = (user[block] @ video.T).float().cpu()
+        scores = scores if scores.ndim == 2 else scores.amax(dim=1)  # [n_block, n_videos]
         scores[:, barred] = -torch.inf
         rows, columns = _within(seen, start, len(block))
         scores[rows, columns] = -torch.inf

@@ -16,6 +16,7 @@ from microrec.models.clip import clip_interest
 from microrec.models.clip.clip_interest import ClipInterest, Config, Reader, clips_of
 from microrec.models.inputs.graph_arrays import Graph, build_graph
 from microrec.models.sequence import exposures
+from microrec.models.sequence.auc import grouped_auc
 from microrec.models.training.runtime import Runtime
 from tests.worlds import clips as clip_worlds
 
@@ -230,20 +231,35 @@ def test_audience_is_a_mean_over_its_members(graph: Graph) -> None:
                 np.testing.assert_allclose(row[span], np.mean(curves, axis=0), atol=1e-5)
 
 
-def test_pairs_lie_within_viewings(graph: Graph) -> None:
+def test_pairs_compare_viewers_of_one_clip(graph: Graph) -> None:
     clips = clips_of(graph)
     some = clip_interest.viewings(clips.edges, clips)
     batch = Reader(clips, config_of()).viewings(some.taken(np.arange(200)))
-    value = torch.randn(len(batch.label), generator=torch.Generator().manual_seed(1))
-    losses = []
-    for viewing in range(200):
-        mine = batch.viewing == viewing
-        for left in value[mine & (batch.label == 0)]:
-            losses += [
-                np.log1p(np.exp(-(s - left).item())) for s in value[mine & (batch.label > 0)]
-            ]
-    assert len(losses) > 50
-    assert clip_interest.within(value, batch).item() == pytest.approx(np.mean(losses), rel=1e-5)
+    generator = torch.Generator().manual_seed(1)
+    value = torch.randn(len(batch.label), generator=generator)
+    least, most, n_left = 0.0, 0.0, 0
+    for clip in range(len(batch.targets)):
+        mine = batch.target == clip
+        stayed, left = value[mine & (batch.label > 0)], value[mine & (batch.label == 0)]
+        if len(stayed):
+            least += torch.log1p(torch.exp(left - stayed.max())).sum().item()
+            most += torch.log1p(torch.exp(left - stayed.min())).sum().item()
+            n_left += len(left)
+    assert n_left > 20
+    loss = clip_interest.across(value, batch, generator).item()
+    assert least / n_left < loss < most / n_left
+
+
+def test_pairs_teach_nothing_of_clips_and_places(graph: Graph) -> None:
+    """A hazard that is the same for everybody stays as it is, wherever in a video it lies."""
+    clips = clips_of(graph)
+    some = clip_interest.viewings(clips.edges, clips)
+    batch = Reader(clips, config_of()).viewings(some.taken(np.arange(200)))
+    of_clip = torch.zeros(len(batch.targets), dtype=torch.float64, requires_grad=True)
+    loss = clip_interest.across(of_clip[batch.target], batch, torch.Generator().manual_seed(1))
+    (gradient,) = torch.autograd.grad(loss, of_clip)
+    assert loss.item() == pytest.approx(np.log(2))
+    assert gradient.abs().max().item() < 1e-12
 
 
 def test_video_first_seen_on_the_validation_day_has_no_row_in_search(graph: Graph) -> None:
@@ -336,3 +352,21 @@ def test_fit_patient_users_stay_longer(graph: Graph) -> None:
     user, video = np.repeat(np.arange(60), 40), np.tile(np.arange(40), 60)
     score = clip_interest.scores(network, graph, user, video).reshape(60, 40).mean(axis=1)
     assert spearmanr(score, WORLD.patience).statistic > 0.8
+
+
+def test_fit_planted_taste_is_found_by_the_graph() -> None:
+    """Of two viewers of a clip, who left and who stayed: their other clips tell, counts of them cannot."""
+    world = clip_worlds.world(1, n_users=100, n_videos=80, n_viewings=8_000, taste=2.0)
+    graph = build_graph(world.tables, fit="trial")
+    everything = clips_of(build_graph(world.tables, fit="final")).edges
+    today = clips_of(graph).today
+    later = everything.taken(everything.day >= today)
+    told = {}
+    for by_graph in (True, False):
+        config = Config(graph=by_graph, epochs=15)
+        trained = clip_interest.fit(graph, config, np.random.default_rng(0))
+        network = clip_interest.restore(graph, config, trained.parameters)
+        value = logits(network, graph, later.user_idx, later.clip, np.full(len(later), today))
+        told[by_graph] = grouped_auc(value, later.through, later.clip)
+    assert told[True] > 0.75, told
+    assert told[False] < 0.65, told

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from microrec.core.fitted import Trained
+from microrec.core.fitted import Trained, Trends
 from microrec.errors import MicrorecError
 from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph, build_graph
@@ -384,3 +384,40 @@ def test_fit_graph_without_sequences_is_refused() -> None:
     bare = build_graph(logs.clusters(3), fit="trial")
     with pytest.raises(MicrorecError, match="reads `sequences` and `exposures`"):
         fit("dnn", bare)
+
+
+def test_by_recall_best_of_the_trends_that_are_there_counts() -> None:
+    """By brute force; and only what was before the validation day is learned from."""
+    graph = build_graph(logs.viewings(3, n_users=20, n_videos=30), fit="trial")
+    held = graph.early_stopping
+    assert held is not None
+    rng = np.random.default_rng(0)
+    known = rng.random((20, 3)) < 0.6
+    user = np.where(known[:, :, None], rng.standard_normal((20, 3, 4)), 0).astype(np.float32)
+    user[:, :, 3] = known  # every score below 0, that of a trend that is not there 0
+    video = np.column_stack([rng.standard_normal((30, 3)), np.full(30, -10)]).astype(np.float32)
+    trends = Trends(user, video, known, video_known=rng.random(30) < 0.8)
+    seen: list[Graph] = []
+
+    def fitted(network: Any, of: Graph) -> Trends:
+        seen.append(of)
+        return trends
+
+    search = logged.by_recall(graph, lambda of: sequences_of(of).training, fitted, k=5)
+    assert search is not None
+    assert search.quality is not None
+    results = []
+    for one in np.unique(held.truth.user_idx):
+        scores = (user[one] @ video.T)[known[one]].max(axis=0, initial=-np.inf)
+        scores = np.where(np.isfinite(scores), scores, 0.0)
+        scores[~(trends.video_known & graph.eligible)] = -np.inf
+        scores[held.seen.video_idx[held.seen.user_idx == one]] = -np.inf
+        truth = set(held.truth.video_idx[held.truth.user_idx == one].tolist())
+        best = torch.from_numpy(scores).topk(5).indices.tolist()
+        results.append(len(truth & set(best)) / len(truth))
+    assert search.quality(None) == pytest.approx(np.mean(results), abs=1e-6)
+    start = sequences_of(graph).validated_from
+    assert start is not None
+    assert (sequences_of(seen[0]).history.at < start).all()
+    assert len(search.examples)
+    assert (search.examples.at < start).all()
