@@ -23,8 +23,8 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | trial.blend_candidates | candidates, day D as the truth for the weights, candidates and watches of earlier nights | fusion_weights, models, candidates, blend_weights | with too few earlier nights it writes no candidates, and the closed form blends |
 | evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
 | final.train_model, final.select_candidates, final.rank_candidates, final.blend_candidates | the graphs with day D | models, candidates, fusion_weights, blend_weights | as in the trial |
-| select_recommendations | candidates | recommendations, fallback_recommendations, rewatch_recommendations | |
-| check_recommendations | recommendations, and all they were made of | gate_results | a list differs from what brute force makes of the stored artefacts: the message names users (by `user_idx`) and rows; clear final.select_candidates and what follows |
+| select_recommendations | candidates | recommendations, fallback_recommendations, similar_videos, rewatch_recommendations | |
+| check_recommendations | recommendations, similar_videos, and all they were made of | gate_results | a list differs from what brute force makes of the stored artefacts: the message names users (by `user_idx`) or videos, and rows; clear final.select_candidates and what follows |
 | describe_trends | models, sequences, videos | user_trends | no rows if the recipe has no multi_trend |
 | describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points | no rows if the recipe has no clip_interest |
 | publish_release | the result tables | gate_results, metrics, releases | a gate holds the night, or the same rows were withdrawn before |

@@ -1,8 +1,8 @@
 """Check what was written, as written, and make it the day's release.
 
-Reads: recommendations, fallback_recommendations, rewatch_recommendations, user_trends, clip_interest, exit_points,
-blend_weights, gate_results (fits arrivals, trial and oracle), candidates (both fits), nights, users, video_nodes,
-watch_edges of D; suppressed_users, preferences as of now; metrics (stage release) of the day before.
+Reads: recommendations, fallback_recommendations, similar_videos, rewatch_recommendations, user_trends, clip_interest,
+exit_points, blend_weights, gate_results (fits arrivals, trial and oracle), candidates (both fits), nights, users,
+video_nodes, watch_edges of D; suppressed_users, preferences as of now; metrics (stage release) of the day before.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
 severity hold failed in any fit that no reason overrules, and Great Expectations agrees, the day's row of
 releases. Else, or if the same rows were withdrawn, it ends with GateHeld, CheckFailed or, if no oracle was
@@ -14,7 +14,7 @@ import logging
 import pyarrow as pa
 
 from microrec.evaluation import gate, report, subjects
-from microrec.pipeline import night_inputs, promotion, refits, wishes
+from microrec.pipeline import night_inputs, promotion, refits, similar_videos, wishes
 from microrec.pipeline.night import Night
 from microrec.release import reader, record, rollback
 from microrec.runner import job
@@ -39,7 +39,6 @@ def main(day: job.Day) -> None:
     personal = night.read("recommendations")
     fallback = night.read("fallback_recommendations")
     tables = wishes.of_now(night, {name: night.read(name) for name in NIGHT})
-
     everyones = subjects.by_id(
         personal,
         night=tables,
@@ -49,6 +48,7 @@ def main(day: job.Day) -> None:
     judged = gate.check(everyones, config=asks)
     anyones = subjects.fallback(fallback, videos=tables["video_nodes"], k=night.config.k)
     judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
+    judged += similar_videos.judge(night, tables["video_nodes"], config=asks)
     again = refits.figures(night)
     results = gate.table([*judged, refits.judged(night, again)])
     night.write("gate_results", results, fit="final")

@@ -1,10 +1,10 @@
-"""Make the final list of every user, the lists for users nobody knows, and the lanes to watch again.
+"""Make the final list of every user, the lists for users nobody knows and beside videos, and the lanes to watch again.
 
 Reads: candidates and models (their artefacts) of fit final, users, video_nodes, watch_edges,
 modality_edges, suppressed_users, preferences as of now, gate_results of fit trial (whether the learned blend is
 trusted).
-Writes: recommendations, fallback_recommendations and rewatch_recommendations of the day; no rows of the
-last unless the recipe asks for it.
+Writes: recommendations, fallback_recommendations, similar_videos and rewatch_recommendations of the day; no
+rows of the last unless the recipe asks for it.
 """
 
 import datetime as dt
@@ -12,7 +12,7 @@ from functools import partial
 
 from microrec.candidates.lists import fill, rewatch
 from microrec.evaluation import gate
-from microrec.pipeline import fit_tables
+from microrec.pipeline import fit_tables, similar_videos
 from microrec.pipeline.lists import ListMaker
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -35,6 +35,9 @@ def main(day: job.Day) -> None:
     nodes = {"video": tables.videos}
     rows = fill.with_ids(maker.fallback(), nodes=nodes, valid_until=valid_until)
     night.write("fallback_recommendations", rows)
+
+    rows = similar_videos.rows(night, tables, valid_until=valid_until)
+    night.write("similar_videos", rows)
 
     again = rewatch.lanes(
         tables.edges,

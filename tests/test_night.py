@@ -25,6 +25,7 @@ from microrec.models.sequence import exposures
 from microrec.release import explanation, reader
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
+from tests.benchmarks import similar
 from tests.worlds.nights import call, run_night
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
@@ -74,6 +75,7 @@ TABLES = [
     "candidates",
     "recommendations",
     "fallback_recommendations",
+    "similar_videos",
     "rewatch_recommendations",
     "user_trends",
     "clip_interest",
@@ -235,6 +237,20 @@ def test_clip_interest_drops_where_planted_viewers_leave(world: dict[str, Any]) 
     assert watched["leaves_early"] < watched["typical"] < watched["stays"]
 
 
+def test_similar_videos_share_the_planted_cluster(world: dict[str, Any]) -> None:
+    """One in `n` would by chance; what the same people like next is beside what they liked last."""
+    cluster = world["truth"].video_cluster
+    rows = reader.of(LAST).to_pandas("similar_videos")
+    same = rows["video_id"].map(cluster) == rows["similar_video_id"].map(cluster)
+    chance = pd.Series(cluster).value_counts(normalize=True).pow(2).sum()
+    of_kind = same.groupby(rows["kind"]).mean()
+    assert of_kind["fused"] > 2 * chance
+    assert of_kind["behaviour"] > 2 * chance
+    where = ["--warehouse", str(Warehouse.open().root), "--recipe", str(settings().recipe)]
+    figures = similar.main([*where, "--day", str(LAST)])
+    assert figures["fused-minus-popular"][1] > 0
+
+
 def test_night_repeated_gives_the_same_rows(world: dict[str, Any]) -> None:
     pins = {name: pin.digest for name, pin in reader.of(LAST).tables.items()}
     run_night(LAST)
@@ -327,7 +343,7 @@ def test_pages_python_runs_as_printed(world: dict[str, Any]) -> None:
     pages = [HOME / "README.md", HOME / "schemas" / "README.md"]
     text = "".join(page.read_text() for page in pages)
     printed = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(printed) == 4
+    assert len(printed) == 5
     warehouse = str(world["place"] / "warehouse")
     names: dict[str, Any] = {}
     for block in printed:

@@ -208,7 +208,8 @@ def test_oracle_learned_varied_and_explored_lists_agree(
     assert len(claims) == 4
     assert published[claims].notna().sum().min() > N_USERS / 4
     call("check_recommendations", DAY)
-    (row,) = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    row, beside = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    assert (beside["gate"], beside["status"]) == ("similar_videos", "pass")
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
     assert (row["observed"], row["threshold"]) == (1.0, 1.0)
     assert oracle_inputs.read(Night.open(DAY), [], inputs.Config()).learned is not None
@@ -566,9 +567,39 @@ def test_oracle_sabotage_holds_the_night(
     label = "a user who is to have none:" if suppressed else f"user_idx {user_idx[min(found)]}"
     assert f"{label} rank" in str(held.value)
     assert not [user_id for user_id in found if user_id in str(held.value)], "a chat gets it"
-    (row,) = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    row, beside = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    assert (beside["gate"], beside["status"]) == ("similar_videos", "pass")
     assert (row["severity"], row["status"]) == ("hold", "fail")
     assert row["observed"] == pytest.approx(1 - len(found) / said[0].n_users)
+
+
+@pytest.mark.parametrize("name", ["swapped", "of another video"])
+def test_oracle_similar_videos_of_something_else_hold_the_night(
+    warehouse: arrow.Warehouse, name: str
+) -> None:
+    rows = warehouse.read("similar_videos", day=DAY).to_pandas()
+    assert {"fused", "behaviour"} < set(rows["kind"])
+    assert {"author", "popular", "behaviour"} <= set(rows["source"])
+    behaviour = rows[rows["kind"] == "behaviour"]
+    one, other = sorted(set(behaviour["video_id"]))[:2]
+    if name == "swapped":
+        names = ["similar_video_id", "evidence_viewers", "evidence_modality"]
+        first = behaviour.index[behaviour["video_id"] == one][:2]
+        rows.loc[first, names] = rows.loc[first[::-1], names].to_numpy()
+    else:
+        swapped = rows["video_id"].map({one: other, other: one})
+        rows["video_id"] = swapped.fillna(rows["video_id"])
+    whole = pa.Table.from_pandas(rows.drop(columns="day"), preserve_index=False)
+    schema = warehouse.table("similar_videos").contract.schema
+    whole = whole.cast(pa.schema([schema.field(name) for name in whole.column_names]))
+    warehouse.write("similar_videos", whole, day=DAY)
+    with pytest.raises(GateHeld, match=rf"similar_videos \(.*{one}: published"):
+        call("check_recommendations", DAY)
+    results = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    assert {row["gate"]: row["status"] for row in results} == {
+        "oracle": "pass",
+        "similar_videos": "fail",
+    }
 
 
 def test_publish_release_without_or_held_by_the_oracle_is_refused(
@@ -836,9 +867,10 @@ CANDIDATES = {f"microrec.candidates.{room}" for room in ("lists", "ranking", "re
 def test_oracle_uses_of_candidates_only_configs_names_and_trees() -> None:
     """Else a mistake there would be made twice."""
     allowed = {"Config", "RUNGS", "SOURCE", "EXPLORED", "load"}
+    allowed |= {"AUTHOR", "BEHAVIOUR", "FUSED", "POPULAR"}
     used = set()
-    reading = HOME / "microrec" / "pipeline" / "oracle_inputs.py"
-    for path in [*(HOME / "microrec" / "oracle").glob("*.py"), reading]:
+    reading = (HOME / "microrec" / "pipeline").glob("oracle_*.py")
+    for path in [*(HOME / "microrec" / "oracle").glob("*.py"), *reading]:
         tree = ast.parse(path.read_text())
         modules = set()
         for node in ast.walk(tree):

@@ -4,6 +4,7 @@ Built by id from what was read back, so that the final gate sees an index mapped
 index in the trial, where no ids exist yet.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,6 +54,20 @@ BLOCKED = """
     UNION SELECT user_id, video_id FROM blocked
 """
 """And one per video that a user has blocked."""
+
+
+BESIDE = """
+    SELECT
+        CASE kind WHEN 'fused' THEN video_id ELSE video_id || chr(10) || kind END AS "user",
+        rank, similar_video_id AS video, similarity AS score, video_id AS itself
+    FROM rows
+"""
+"""A list of each video and kind; no id has a line break."""
+
+SHOWN = """
+    SELECT video_id AS video FROM videos WHERE eligible AND coalesce(published_at < $until, true)
+"""
+"""Videos that may be shown."""
 
 
 def by_id(
@@ -108,6 +123,40 @@ def fallback(lists: pa.Table, *, videos: pa.Table, k: int) -> Lists:
         seen=nobody,
         eligible=_keyed(videos.filter(videos["eligible"]), video="video_id"),
         suppressed=nobody.select(["user"]),
+        k=k,
+    )
+
+
+def beside_videos(lists: pa.Table, *, videos: pa.Table, k: int, until: dt.datetime) -> Lists:
+    """Return the similar videos and what they must obey; each kind of list of a video stands for a user.
+
+    The fused list of every video that may be shown is expected, and has the others; a video is not like itself.
+
+    Args:
+        lists: `similar_videos` rows.
+        videos: `video_nodes` of the day.
+        k: length of a fused list.
+        until: a video that is published at this instant or later may not be shown.
+
+    Returns:
+        What `gate.check` reads.
+    """
+    with duckdb.connect() as session:
+        session.register("rows", lists)
+        session.register("videos", videos)
+        session.execute("SET TimeZone = 'UTC'")
+        keyed = session.sql(BESIDE).to_arrow_table()
+        shown = session.sql(SHOWN, params={"until": until}).to_arrow_table()
+    itself = {"user": keyed["user"], "video": keyed["itself"]}
+    own = pa.concat_tables(
+        [pa.table(itself), shown.append_column("user", shown["video"]).select(["user", "video"])]
+    )
+    return Lists(
+        lists=keyed.select(["user", "rank", "video", "score"]),
+        users=shown.rename_columns(["user"]),
+        seen=own.group_by(["user", "video"]).aggregate([]),
+        eligible=shown,
+        suppressed=shown.slice(0, 0).rename_columns(["user"]),
         k=k,
     )
 

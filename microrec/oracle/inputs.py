@@ -26,12 +26,14 @@ PARTS = ("train", "validation", "holdout")
 
 
 class Config(BaseModel):
-    """How many users are checked, and what counts as equal."""
+    """How many users and videos are checked, and what counts as equal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     users: PositiveInt = 1000
     """Users, drawn from the published ones each night."""
+    videos: PositiveInt = 200
+    """Videos whose similar ones are checked, likewise."""
     tolerance: PositiveFloat = 1e-5
     """By how much a sum of float32 numbers may be off, as a share of the sum of their absolute values.
     At worst it is off by half of 1.2e-7 for each addend, so this holds up to 170 of them. On

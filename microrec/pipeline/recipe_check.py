@@ -39,6 +39,7 @@ CONFIGS: Mapping[str, str] = {
     "candidates.ladder": "microrec.candidates.lists.ladder:Config",
     "candidates.diversity": "microrec.candidates.lists.diversity:Config",
     "candidates.exploration": "microrec.candidates.lists.exploration:Config",
+    "candidates.similar": "microrec.candidates.lists.similar:Config",
     "candidates.rewatch": "microrec.candidates.lists.rewatch:Config",
     "candidates.trends": "microrec.insights.trends:Config",
     "candidates.clips": "microrec.insights.clips:Config",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RESULTS = (
     "recommendations",
     "fallback_recommendations",
+    "similar_videos",
     "rewatch_recommendations",
     "user_trends",
     "clip_interest",

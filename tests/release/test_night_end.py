@@ -207,6 +207,7 @@ def test_night_end_publishes_a_release(warehouse: arrow.Warehouse) -> None:
     assert set(release.tables) == {
         "recommendations",
         "fallback_recommendations",
+        "similar_videos",
         "rewatch_recommendations",
         "user_trends",
         "clip_interest",

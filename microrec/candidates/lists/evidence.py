@@ -64,7 +64,7 @@ def add(
         f"evidence_{name}": pa.array(values, pa.int32(), mask=values == NOTHING)
         for name, values in evidence.items()
     }
-    columns["evidence_modality"] = _modality(alike, evidence["video_idx"], video)
+    columns["evidence_modality"] = most_alike(alike, evidence["video_idx"], video)
     for name, values in columns.items():
         rows = rows.append_column(name, values)
     return rows
@@ -88,6 +88,29 @@ def by_modality(edges: pa.Table, *, n_videos: int) -> dict[str, sparse.csr_matri
         one_way = sparse.csr_matrix((similarity, at), shape=(n_videos, n_videos))
         by_name[name] = one_way.maximum(one_way.T).tocsr()
     return by_name
+
+
+def most_alike(alike: Mapping[str, sparse.csr_matrix], first: Indices, second: Indices) -> pa.Array:
+    """Return the modality in which pairs of videos are most alike.
+
+    Args:
+        alike: similarity by modality, both directions, as of `by_modality`. [n_videos, n_videos]
+        first: video_idx, or `NOTHING` where there is no pair. [n_pairs]
+        second: video_idx. [n_pairs]
+
+    Returns:
+        Names, ties by name; null where the two are alike in none, or there is no pair. [n_pairs]
+    """
+    names = list(alike)
+    is_pair = np.flatnonzero(first != NOTHING)
+    most = np.zeros(len(is_pair))
+    modality = np.full(len(first), NOTHING)
+    for number, name in enumerate(names):
+        similarity = _at(alike[name], first[is_pair], second[is_pair])
+        more = similarity > most
+        most[more] = similarity[more]
+        modality[is_pair[more]] = number
+    return pa.array(names, pa.string()).take(pa.array(modality, mask=modality == NOTHING))
 
 
 def _of(fitted: Fitted, user: Indices, video: Indices, known: Knowledge) -> dict[str, Indices]:
@@ -170,22 +193,6 @@ def _trend(fitted: Trends, user: Indices, video: Indices) -> Indices:
         best[more] = score[more]
         best_trend[more] = trend
     return best_trend
-
-
-def _modality(
-    alike: Mapping[str, sparse.csr_matrix], history_video: Indices, video: Indices
-) -> pa.Array:
-    """Modality in which pairs of videos are most alike, ties by name; null where in none or there is no pair."""
-    names = list(alike)
-    with_video = np.flatnonzero(history_video != NOTHING)
-    most = np.zeros(len(with_video))
-    modality = np.full(len(history_video), NOTHING)
-    for number, name in enumerate(names):
-        similarity = _at(alike[name], history_video[with_video], video[with_video])
-        more = similarity > most
-        most[more] = similarity[more]
-        modality[with_video[more]] = number
-    return pa.array(names, pa.string()).take(pa.array(modality, mask=modality == NOTHING))
 
 
 def _at(matrix: sparse.csr_matrix, rows: Indices, columns: Indices) -> Floats:

@@ -184,15 +184,15 @@ def with_ids(
 
     Args:
         rows: lists with `<noun>_idx` columns; null stays null.
-        nodes: the node table of each noun (user, video; evidence_video is one of video), with `<noun>_idx` 0..n-1 and
-            `<noun>_id`.
+        nodes: the node table of each noun (user, video; evidence_video and similar_video are of video), with
+            `<noun>_idx` 0..n-1 and `<noun>_id`.
         valid_until: put on every row.
 
     Returns:
         One row per row given, in the same order, with `<noun>_id` in place of `<noun>_idx` and valid_until.
     """
     for noun, table in nodes.items():
-        kind = noun.removeprefix("evidence_")
+        kind = noun.rpartition("_")[2]
         ids = table.sort_by(f"{kind}_idx")[f"{kind}_id"]
         at = rows.schema.get_field_index(f"{noun}_idx")
         rows = rows.set_column(at, f"{noun}_id", ids.take(rows[f"{noun}_idx"]))
