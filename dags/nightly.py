@@ -11,6 +11,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | resolve_day | the run | | a manual run without a day is refused: trigger it again with `day`, or use Backfill |
 | plan_night | names of landing files, nights, releases | nights | if nothing has changed since the day's release, all that follows is skipped, unless the run has `force` |
 | erase | privacy requests and preferences of the landing zone, erasures | as of now privacy_ledger, suppressed_users, withheld_periods, preferences; all tables, models and releases without whoever asked to be erased; erasures | nobody asks: done at once. Files of an attempt that may be in progress hold the receipt up until the next night |
+| announce_erasures | erasures | the asset microrec://erasures | skipped if there is no receipt since the last event |
 | validate_events | landing zone | events, rejected_rows, videos, video_features, clip_features, landing_files, metrics, gate_results; as of now privacy_ledger, suppressed_users, withheld_periods, preferences | the message names table, day and file: have it delivered again and clear the task; a gate holds what is unlike the days before: have it delivered again, or `promote` it |
 | build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges | |
 | build_modality_graph | video_features | modality_edges, metrics | |
@@ -55,7 +56,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from defaults import DEFAULT_ARGS
 from operators import AfterGrace, Job
 from recipe import grace_hours, models, rankers, timezone, trained
-from runs import announce_release, plan_night, resolve_day
+from runs import announce_erasures, announce_release, plan_night, resolve_day
 
 SPARK = "microrec_spark"
 TRAINING = "microrec_training"
@@ -172,3 +173,4 @@ with DAG(
     chain(final[1], job("select_recommendations"), job("check_recommendations"), publish_release)
     chain(final[0], [job("describe_trends"), job("describe_clips")], publish_release)
     chain(publish_release, announce_release(day))
+    chain(erase, announce_erasures())

@@ -17,6 +17,9 @@ MAKE = "make"
 RELEASES = Asset("microrec://releases")
 """Updated when the latest release moves; the event's `extra` has `day` and `release`."""
 
+ERASURES = Asset("microrec://erasures")
+"""Updated when somebody was erased; the event's `extra` has the receipt's id, `erasure`, and `done_at`."""
+
 
 @task
 def resolve_day(**context: Any) -> str:
@@ -99,6 +102,29 @@ def announce_release(day: Any, **context: Any) -> None:
     if len(announced) and announced[-1].extra.get("release") == latest["release"]:
         raise AirflowSkipException(f"{latest['release']} was announced before")
     context["outlet_events"][RELEASES].extra = latest
+
+
+@task(outlets=[ERASURES], inlets=[ERASURES])
+def announce_erasures(**context: Any) -> None:
+    """Update the asset that tells consumers that somebody was erased, if that was not announced before.
+
+    The event names the last receipt, never a person: a consumer reads the pinned versions again, and table `erasures`.
+
+    Args:
+        **context: Airflow's context of the task.
+
+    Raises:
+        AirflowSkipException: nobody was erased since the last event.
+        AirflowException: the receipts cannot be read.
+    """
+    result = run_in_checkout(["-m", "microrec.cli", "erasures", "--last"])
+    if result.exit_code != 0:
+        raise AirflowException(f"microrec erasures ended with {result.exit_code}: {result.output}")
+    last = json.loads(result.output)
+    announced = context["inlet_events"][ERASURES]
+    if not last or (len(announced) and announced[-1].extra.get("erasure") == last["erasure"]):
+        raise AirflowSkipException("nobody was erased since the last event")
+    context["outlet_events"][ERASURES].extra = last
 
 
 def run_environment(context: Any) -> dict[str, str]:

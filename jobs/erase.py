@@ -9,10 +9,9 @@ releases without the people. Nobody due: nothing of these.
 import logging
 
 from microrec.config.settings import settings
-from microrec.pipeline import requests
+from microrec.pipeline import erasing, requests
 from microrec.pipeline.night import Night
-from microrec.privacy import erasure, manifests, receipts
-from microrec.privacy.subjects import Subjects
+from microrec.privacy import erasure, receipts
 from microrec.runner import job
 
 logger = logging.getLogger(__name__)
@@ -22,21 +21,9 @@ def main(day: job.Day) -> None:
     """Erase whoever is due; files of an attempt that may be in progress are left to the next night."""
     night = Night.open(day)
     requests.fold(night)
-    warehouse = night.warehouse
-    asking = receipts.requests(warehouse)
-    logger.info("erase day=%s requests=%d", day, len(asking))
-    if not asking:
-        erasure.tidy_requests(warehouse)
-        return
+    logger.info("erase day=%s requests=%d", day, len(receipts.requests(night.warehouse)))
     try:
-        erasure.erase(
-            warehouse,
-            asking,
-            subject_of=Subjects.open(warehouse.root).of,
-            config=night.recipe.section("privacy.erasure", erasure.Config),
-            authors_are_users=night.config.authors_are_users,
-            manifest=manifests.writer(warehouse, settings().landing),
-        )
+        erasing.erase_due(night, settings().landing)
     except erasure.Unfinished as unfinished:
         logger.warning("erase day=%s without receipts: %s", day, unfinished)
 

@@ -5,7 +5,7 @@
 | `data` | world, import (kuairand, table), inspect |
 | `night` | warm, night, plan, ui, airflow |
 | `releases` | show, explain, releases, rollback, watch, prune, vacuum |
-| `privacy` | erase, prove-erasure, export-user |
+| `privacy` | erase, erasures, prove-erasure, export-user |
 | `plots` | plot |
 
 With `--json` a command prints JSON lines and nothing else on standard output; days and instants are ISO 8601:
@@ -21,6 +21,7 @@ With `--json` a command prints JSON lines and nothing else on standard output; d
 | watch | call | now, latest (null if no release is in force), findings |
 | prune | table | table, partitions (or files of Airflow's logs), dry_run |
 | erase | table | table, files, bytes, dry_run |
+| erasures | erasure | erasure, done_at, people, proved |
 | prove-erasure | place | place, hits |
 | export-user | table | table, rows |
 | explain | row | day, release, rank, video_id, sentences, parameters |

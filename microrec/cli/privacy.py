@@ -1,6 +1,7 @@
-"""`microrec erase`, `prove-erasure`, `export-user`: erase people, prove it, and tell them what is held of them."""
+"""`microrec erase`, `erasures`, `prove-erasure`, `export-user`: erase people, prove it, tell what is held of them."""
 
 import datetime as dt
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,8 +37,9 @@ def erase(
     """
     from microrec.config import recipe
     from microrec.config.settings import settings
-    from microrec.pipeline import requests
-    from microrec.privacy import erasure, manifests, receipts
+    from microrec.pipeline import erasing, requests
+    from microrec.pipeline.night import Night
+    from microrec.privacy import erasure, receipts
     from microrec.privacy.subjects import Subjects
     from microrec.tables.arrow import Warehouse
 
@@ -49,22 +51,15 @@ def erase(
         requests.fold_now(root, str(landing) if landing else None)
     asking = receipts.requests(warehouse)
     subject_of = Subjects.open(warehouse.root).of
-    config = current.section("privacy.erasure", erasure.Config)
-    authors_are_users = current.night.authors_are_users
     n_due = len(receipts.due(warehouse, asking, subject_of))
     if dry_run:
+        authors_are_users = current.night.authors_are_users
         tallies = erasure.plan(
             warehouse, asking, subject_of=subject_of, authors_are_users=authors_are_users
         )
     else:
-        tallies = erasure.erase(
-            warehouse,
-            asking,
-            subject_of=subject_of,
-            config=config,
-            authors_are_users=authors_are_users,
-            manifest=manifests.writer(warehouse, str(landing or settings().landing)),
-        )
+        night = Night(dt.datetime.now(dt.UTC).date(), "final", warehouse, current)
+        tallies = erasing.erase_due(night, str(landing or settings().landing))
     rows = [
         {"table": each.table, "files": len(each.files), "bytes": each.bytes, "dry_run": dry_run}
         for each in tallies
@@ -72,6 +67,27 @@ def erase(
     ]
     title = f"{n_due} people {'would be erased' if dry_run else 'erased'}"
     print_rows(title, ["table", "files", "bytes"], rows, as_json=as_json)
+
+
+@app.command()
+def erasures(
+    root: options.WarehouseRoot = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="Only id and instant of the last one, as a line of JSON.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the receipts of erasures, one a line; they name nobody. With --last and no receipt it prints `{}`."""
+    from microrec.privacy import receipts
+    from microrec.tables.arrow import Warehouse
+
+    hide_table_logs()
+    rows = receipts.every(Warehouse.open(root))
+    if last:
+        latest = {name: str(rows[-1][name]) for name in ("erasure", "done_at")} if rows else {}
+        typer.echo(json.dumps(latest))
+        return
+    print_rows("erasures", ["erasure", "done_at", "people", "proved"], rows, as_json=as_json)
 
 
 @app.command(name="prove-erasure")

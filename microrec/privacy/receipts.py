@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -73,6 +73,30 @@ def carried_out(warehouse: Warehouse, *, proved: bool = False) -> dict[str, dt.d
                 known = latest.get(row["subject"], row["requested_at"])
                 latest[row["subject"]] = max(known, row["requested_at"])
     return latest
+
+
+def every(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Return the erasures that have receipts, the last one last.
+
+    Args:
+        warehouse: has the receipts, or nobody was ever erased.
+
+    Returns:
+        Of each its id (`erasure`), done_at, its number of people and of proved receipts.
+    """
+    if not warehouse.partitions(TABLE):
+        return []
+    rows = warehouse.read(TABLE, columns=["id", "done_at", "n_people", "proved_at"]).to_pylist()
+    erasures: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: (row["done_at"], row["id"])):
+        first = {
+            "erasure": row["id"],
+            "done_at": row["done_at"],
+            "people": row["n_people"],
+            "proved": 0,
+        }
+        erasures.setdefault(row["id"], first)["proved"] += row["proved_at"] is not None
+    return list(erasures.values())
 
 
 def write(  # noqa: PLR0913 - the columns of a receipt

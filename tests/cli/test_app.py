@@ -28,6 +28,7 @@ finally:
 WITH_ROWS = [
     "check-recipe",
     "erase",
+    "erasures",
     "exit-codes",
     "explain",
     "export-user",

@@ -63,6 +63,10 @@ def test_erase_is_counted_done_and_proved(
     assert proved.rows == []
     assert all(row["proved_at"] for row in warehouse.read("erasures").to_pylist())
     assert typed("erase", "--json").rows == []
+    (receipt,) = typed("erasures", "--json").rows
+    assert (receipt["people"], receipt["proved"]) == (2, 2)
+    last = typed("erasures", "--last").rows
+    assert [row["erasure"] for row in last] == [receipt["erasure"]]
 
 
 def test_prove_erasure_searches_logs_and_databases_of_airflow(

@@ -54,7 +54,8 @@ def test_tasks_of_nightly_are_the_files_of_jobs(nightly: Any) -> None:
     tasks = jobs_of(nightly)
     assert {arguments["job"] for arguments in tasks.values()} | {"plan_night"} == files
     assert all(task_id.split(".")[-1] == arguments["job"] for task_id, arguments in tasks.items())
-    others = {"wait_for_late_rows", "resolve_day", "plan_night", "announce_release"}
+    announcing = {"announce_release", "announce_erasures"}
+    others = {"wait_for_late_rows", "resolve_day", "plan_night", *announcing}
     assert set(nightly.task_ids) - set(tasks) == others
 
 

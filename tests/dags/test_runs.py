@@ -171,6 +171,45 @@ def test_plan_night_whose_release_stands_skips_all_tasks_unless_forced(
 
 
 @pytest.mark.parametrize(
+    ("last", "before", "announced"),
+    [
+        ("second", None, True),
+        ("second", "first", True),
+        ("second", "second", False),
+        (None, None, False),
+        (None, "first", False),
+    ],
+)
+def test_announce_erasures_tells_consumers_of_a_receipt_once(
+    last: str | None,
+    before: str | None,
+    announced: bool,
+    nightly: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import runs
+    from airflow.sdk import Asset
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    receipt = {"erasure": last, "done_at": "2026-01-05 00:10:00+00:00"} if last else {}
+    result = SimpleNamespace(exit_code=0, output=json.dumps(receipt))
+    monkeypatch.setattr(runs, "run_in_checkout", lambda *_: result)
+    event = SimpleNamespace(extra={})
+    events = [SimpleNamespace(extra={"erasure": before})] if before else []
+    announce = nightly.task_dict["announce_erasures"]
+    context = {"inlet_events": {runs.ERASURES: events}, "outlet_events": {runs.ERASURES: event}}
+    if announced:
+        announce.python_callable(**context)
+        assert event.extra == receipt
+    else:
+        with pytest.raises(AirflowSkipException):
+            announce.python_callable(**context)
+        assert event.extra == {}
+    assert announce.outlets == [Asset("microrec://erasures")]
+    assert announce.upstream_task_ids == {"erase"}
+
+
+@pytest.mark.parametrize(
     ("day", "before", "announced"),
     [
         ("2026-01-04", None, True),
