@@ -1,6 +1,6 @@
 """Tell where videos lose their viewers: interest and hazard of every clip, exit points by kind of user.
 
-Reads: models (fit final), what the model was fitted to, suppressed_users as of now.
+Reads: models (fit final), what the model was fitted to, suppressed_users, preferences as of now.
 Writes: clip_interest, exit_points of the day; no rows if the recipe has no model of clips.
 """
 
@@ -37,7 +37,7 @@ def main(day: job.Day) -> None:
     network = networks.load(night, MODEL, graph, device=settings().device)
     seen = clip_interest.clips_of(graph)
     catalogue = clips.catalogue(tables["video_nodes"])
-    served = knowledge.served(tables["users"], night.suppressed())
+    served = knowledge.served(tables["users"], night.unused())
     of_users = clip_counts.Counts(seen).of_users(served, np.full(len(served), seen.today))
     segments = clips.segments(
         served,

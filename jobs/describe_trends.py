@@ -1,6 +1,6 @@
 """Tell each user's trends: how much weight, rising or fading, which tags and videos, until when.
 
-Reads: models (fit final), what the model was fitted to, videos, suppressed_users as of now.
+Reads: models (fit final), what the model was fitted to, videos, suppressed_users, preferences as of now.
 Writes: user_trends of the day; no rows if the recipe has no model of trends.
 """
 
@@ -33,7 +33,7 @@ def main(day: job.Day) -> None:
     rows = trends.describe(
         multi_trend.members(network, graph),
         users=tables["users"],
-        served=knowledge.served(tables["users"], night.suppressed()),
+        served=knowledge.served(tables["users"], night.unused()),
         catalogue=trends.catalogue(tables["video_nodes"], night.read("videos")),
         until=night.horizon,
         config=night.recipe.section("candidates.trends", trends.Config),

@@ -13,8 +13,8 @@ import logging
 
 import pyarrow as pa
 
-from microrec.evaluation import gate, report, subjects
-from microrec.pipeline import night_inputs, promotion, refits, similar_videos, wishes
+from microrec.evaluation import gate, report
+from microrec.pipeline import night_inputs, promotion, refits, release_gates
 from microrec.pipeline.night import Night
 from microrec.release import reader, record, rollback
 from microrec.runner import job
@@ -22,7 +22,6 @@ from microrec.tables import expectations
 
 logger = logging.getLogger(__name__)
 
-NIGHT = ("users", "video_nodes", "watch_edges")
 FIGURES = ("metrics", "gate_results")
 
 
@@ -35,25 +34,13 @@ def main(day: job.Day) -> None:
         if fit == "trial" or night.exists("gate_results", fit=fit)
     ]
     promotion.require(night.read("gate_results", fit="oracle"), day=day, fit="oracle")
-    asks = night.recipe.section("evaluation.gate", gate.Config)
     personal = night.read("recommendations")
     fallback = night.read("fallback_recommendations")
-    tables = wishes.of_now(night, {name: night.read(name) for name in NIGHT})
-    everyones = subjects.by_id(
-        personal,
-        night=tables,
-        k=night.config.k,
-        authors_are_users=night.config.authors_are_users,
-    )
-    judged = gate.check(everyones, config=asks)
-    anyones = subjects.fallback(fallback, videos=tables["video_nodes"], k=night.config.k)
-    judged += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
-    judged += similar_videos.judge(night, tables["video_nodes"], config=asks)
+    judged = release_gates.judge(night, personal, fallback)
     again = refits.figures(night)
-    results = gate.table([*judged, refits.judged(night, again)])
+    results = gate.table([*judged.results, refits.judged(night, again)])
     night.write("gate_results", results, fit="final")
-    sizes = {"n_users": everyones.users.num_rows, "n_nothing_left": gate.nothing_left(everyones)}
-    figures = [*report.release(personal, fallback, **sizes), *again]
+    figures = [*judged.figures, *again]
     night.write("metrics", report.table(figures), stage="release")
     reasons.append(promotion.require(results, day=day, fit="final"))
 

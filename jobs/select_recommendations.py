@@ -1,4 +1,4 @@
-"""Make the final list of every user, the lists for users nobody knows and beside videos, and the lanes to watch again.
+"""Make the list of every user and of who wants no profiling, lists for users nobody knows and beside videos, lanes.
 
 Reads: candidates and models (their artefacts) of fit final, users, video_nodes, watch_edges,
 modality_edges, suppressed_users, preferences as of now, gate_results of fit trial (whether the learned blend is
@@ -30,7 +30,7 @@ def main(day: job.Day) -> None:
     maker = ListMaker(night, tables, Proposals.open(night))
     trusted = gate.trusts_learned(night.read("gate_results", fit="trial"))
     recommend = partial(maker.recommend, trusted=trusted, valid_until=valid_until)
-    shards.write("recommendations", recommend, users, day=day)
+    shards.write("recommendations", recommend, maker.everyone(users), day=day)
 
     nodes = {"video": tables.videos}
     rows = fill.with_ids(maker.fallback(), nodes=nodes, valid_until=valid_until)

@@ -40,6 +40,10 @@ from tests.worlds.nights import call, fit_and_select
 DAY = logs.NIGHT
 DAY_LONG = dt.timedelta(days=1)
 N_USERS, N_VIDEOS, K = 60, 90, 10
+N_LISTS = N_USERS
+"""All but one who has opted out, and one whom no log knows and who wants no profiling."""
+UNPROFILED = {"u0013", "stranger"}
+"""The first has uploads, and has blocked an author; the second has blocked a tag."""
 OWNER = "u0009"
 """Who has uploaded v00009 and v00069, among others."""
 RECIPE = f"""
@@ -170,8 +174,10 @@ def wish(warehouse: arrow.Warehouse, nodes: pa.Table, day: dt.date) -> None:
     wishes = [
         *[(f"u{user:04d}", "block_video", ids[video]) for user in range(0, 40, 2) for video in range(0, 60, 3)],
         *[(f"u{user:04d}", "block_author", nodes["author_id"][1].as_py()) for user in range(1, 40, 4)],
+        ("u0013", "block_author", "a22"),
         ("u0003", "block_tag", "odd"), ("u0003", "block_tag", "even"), ("stranger", "block_tag", "odd"),
         *[(f"u{user:04d}", "no_exploration", "") for user in range(0, N_USERS, 5)],
+        *[(user, "no_profiling", "") for user in sorted(UNPROFILED)],
     ]  # fmt: skip
     columns = dict(
         zip(("user_id", "kind", "value"), map(list, zip(*wishes, strict=True)), strict=True)
@@ -183,7 +189,7 @@ def wish(warehouse: arrow.Warehouse, nodes: pa.Table, day: dt.date) -> None:
 def verdict(warehouse: arrow.Warehouse) -> compare.Verdict:
     """What the oracle says of everybody."""
     published = warehouse.read("recommendations", day=DAY)
-    users = compare.draw_users(published["user_id"].to_pylist(), N_USERS, np.random.default_rng(0))
+    users = compare.draw_users(published["user_id"].to_pylist(), N_LISTS, np.random.default_rng(0))
     return compare.check(
         oracle_inputs.read(Night.open(DAY), users, inputs.Config()), published, users
     )
@@ -194,13 +200,17 @@ def test_oracle_learned_varied_and_explored_lists_agree(
 ) -> None:
     """The world is worth it: every source, all kinds of rows, and ties that float32 tells apart."""
     published = warehouse.read("recommendations", day=DAY).to_pandas()
-    assert published["user_id"].nunique() == N_USERS - 1
+    assert published["user_id"].nunique() == N_LISTS
     kinds = set(published["source"])
     assert {"exploration", "content", "multi_trend", "ranked_by_multi_trend"} <= kinds
     assert (published.loc[published["source"] == "exploration", "propensity"] < 1).any()
-    unexplored = published["user_id"].str[1:].astype(int) % 5 == 0
-    assert "exploration" not in set(published.loc[unexplored, "source"])
-    assert "exploration" in set(published.loc[~unexplored, "source"])
+    for_all = published["source"] == "no_profiling"
+    assert set(published.loc[for_all, "user_id"]) == UNPROFILED
+    personal = published[~for_all]
+    assert not UNPROFILED & set(personal["user_id"])
+    unexplored = personal["user_id"].str[1:].astype(int) % 5 == 0
+    assert "exploration" not in set(personal.loc[unexplored, "source"])
+    assert "exploration" in set(personal.loc[~unexplored, "source"])
     blocked = published[(published["user_id"] == "u0003")]["video_id"].str[1:].astype(int)
     assert len(blocked)
     assert (blocked % 2 == 0).all()
@@ -214,9 +224,38 @@ def test_oracle_learned_varied_and_explored_lists_agree(
     assert (row["observed"], row["threshold"]) == (1.0, 1.0)
     assert oracle_inputs.read(Night.open(DAY), [], inputs.Config()).learned is not None
     found = verdict(warehouse)
-    assert found.n_users == N_USERS - 1
+    assert found.n_users == N_LISTS
     assert not found.differences
     assert not any(found.n_unlike.values())
+
+
+def test_oracle_list_without_profiling_is_that_of_everybody(warehouse: arrow.Warehouse) -> None:
+    """Less what they have blocked or uploaded; a video that they have seen may come."""
+    published, nodes = (
+        lists(warehouse),
+        warehouse.read("video_nodes", day=DAY).sort_by("video_idx").to_pandas(),
+    )
+    fallback = warehouse.read("fallback_recommendations", day=DAY).to_pandas()
+    everyones = fallback[fallback["segment"] == "__global__"].sort_values("rank")["video_id"]
+    author = nodes.set_index("video_id")["author_id"]
+    blocked = {"u0013": everyones[everyones.map(author).isin(["u0013", "a22"])]}
+    blocked["stranger"] = everyones[everyones.str[1:].astype(int) % 2 == 1]
+    edges = warehouse.read("watch_edges", day=DAY).to_pandas()
+    seen = set(
+        nodes.set_index("video_idx")["video_id"][edges.loc[edges["user_idx"] == 13, "video_idx"]]
+    )
+    for user in UNPROFILED:
+        rows = published[published["user_id"] == user]
+        allowed = everyones[~everyones.isin(blocked[user])].tolist()
+        assert rows["video_id"].tolist()[: len(allowed)] == allowed
+        assert len(rows) == K
+        assert rows["score"].tolist() == [-float(rank) for rank in rows["rank"]]
+        assert (
+            rows["reason"].str.endswith("the same for everybody who asked for no profiling").all()
+        )
+        assert rows[[name for name in rows if name.startswith("evidence_")]].isna().all(axis=None)
+    assert all(len(videos) for videos in blocked.values())
+    assert seen & set(published.loc[published["user_id"] == "u0013", "video_id"])
 
 
 def test_lists_show_the_words_of_a_models_card_and_those_of_other_rows(
@@ -230,7 +269,8 @@ def test_lists_show_the_words_of_a_models_card_and_those_of_other_rows(
         ("ranked_by_multi_trend", "picked for you"),
         ("exploration", "new, among its first viewers"),
     }
-    assert len(set(shown["source"].to_pylist())) == shown.num_rows
+    personal = shown.filter(pc.not_equal(shown["source"], "no_profiling"))
+    assert len(set(personal["source"].to_pylist())) == personal.num_rows
 
 
 @pytest.mark.spark
@@ -279,7 +319,7 @@ def test_oracle_closed_form_and_other_shapes_agree(warehouse: arrow.Warehouse, s
     call("select_recommendations", DAY)
     assert differing(before, lists(warehouse)), "another recipe gives other lists"
     found = verdict(warehouse)
-    assert found.n_users == N_USERS - 1
+    assert found.n_users == N_LISTS
     assert not found.differences
 
 
@@ -498,6 +538,24 @@ def list_of_a_suppressed_user(warehouse: arrow.Warehouse) -> None:
     spoil(warehouse, change)
 
 
+def a_list_with_profiling(warehouse: arrow.Warehouse) -> None:
+    """For somebody who wants none."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        theirs = rows[rows["user_id"] == "u0014"].assign(user_id="u0013")
+        return pd.concat([rows[rows["user_id"] != "u0013"], theirs], ignore_index=True)
+
+    spoil(warehouse, change)
+
+
+def evidence_without_profiling(warehouse: arrow.Warehouse) -> None:
+    """That they liked something is known from the log alone."""
+    spoil(
+        warehouse,
+        lambda rows: _set(rows, at(rows, "u0013", 2), "evidence_video_id", rows["video_id"][0]),
+    )
+
+
 def a_blocked_video(warehouse: arrow.Warehouse) -> None:
     """For the third place of a user who has blocked its tag."""
     seen = set(
@@ -517,6 +575,8 @@ SABOTAGES: dict[str, Sabotage] = {
     "a seen video": a_seen_video,
     "an own video": an_own_video,
     "a blocked video": a_blocked_video,
+    "a list with profiling": a_list_with_profiling,
+    "evidence without profiling": evidence_without_profiling,
     "a wrong source": set_one("source", "ease"),
     "a wrong source_rank": set_one("source_rank", 99),
     "a wrong score": set_one("score", 0.05),
@@ -563,8 +623,11 @@ def test_oracle_sabotage_holds_the_night(
         assert found == changed
     users = warehouse.read("users", day=DAY)
     user_idx = dict(zip(users["user_id"].to_pylist(), users["user_idx"].to_pylist(), strict=True))
-    suppressed = name == "list of a suppressed user"
-    label = "a user who is to have none:" if suppressed else f"user_idx {user_idx[min(found)]}"
+    label = {
+        "list of a suppressed user": "a user who is to have none:",
+        "a list with profiling": "a user without profiling:",
+        "evidence without profiling": "a user without profiling:",
+    }.get(name, f"user_idx {user_idx[min(found)]}")
     assert f"{label} rank" in str(held.value)
     assert not [user_id for user_id in found if user_id in str(held.value)], "a chat gets it"
     row, beside = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()

@@ -16,7 +16,7 @@ from microrec.landing import write
 from microrec.pipeline.night import Night
 from microrec.privacy.proof import Scan
 from microrec.privacy.quotes import Ids
-from microrec.release import reader, retention, rollback
+from microrec.release import explanation, reader, retention, rollback
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.worlds.nights import call, run_night
@@ -55,6 +55,8 @@ class People(NamedTuple):
     """Asks to be erased, in other words and with blanks around the id; a cut line quotes the id too."""
     unclear: str
     """Asks for something nobody can read."""
+    shy: str
+    """Wants no profiling on the second night, and blocks the first video of that list; takes it back on the third."""
 
 
 class Story(NamedTuple):
@@ -69,6 +71,11 @@ class Story(NamedTuple):
     def erased(self) -> list[str]:
         """Who has asked to be erased."""
         return [self.people.gone, NUMBER]
+
+    @property
+    def left(self) -> set[str]:
+        """Who has no list from the second night on."""
+        return {*self.people, NUMBER} - {self.people.shy}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +94,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[S
     parts = (part for part in world.parts if part.table != "raw_privacy_requests")
     write.write_world(str(place / "landing"), parts)
     regulars = _regulars(place)
-    people = People(*regulars[:4])
+    people = People(*regulars[:5])
     for day in DAYS[2:]:
         lines = [viewing(NUMBER, day, video) for video in ("v000001", "v000002", "v000003")]
         cut = json.dumps(viewing(people.gone, day, "v000001"))[:60]
@@ -129,6 +136,29 @@ def ask(place: Path, day: dt.date, *asked: tuple[str, str, str]) -> None:
     deliver(place, "raw_privacy_requests", day, *lines, name="asked")
 
 
+def wish(place: Path, day: dt.date, *asked: tuple[str, str, str]) -> None:
+    """Deliver wishes: user, kind and value."""
+    at = {"requested_at": f"{day}T12:00:00Z"}
+    lines = [{"user_id": user, "kind": kind, "value": value, **at} for user, kind, value in asked]
+    deliver(place, "raw_preferences", day, *lines, name="wished")
+
+
+def tables_with(user: str, day: dt.date) -> set[str]:
+    """Tables whose rows of a day, or of an arrival day, name a user."""
+    warehouse = Warehouse.open()
+    named = set()
+    for path in settings().schemas.glob("*.yaml"):
+        table = path.stem
+        if table.startswith("raw_") or not warehouse.partitions(table):
+            continue
+        names = warehouse.table(table).contract.schema.names
+        if "user_id" in names:
+            rows = warehouse.read(table, where={"user_id": user})
+            column = "arrived_on" if "arrived_on" in names else "day"
+            named |= {table} if day in rows[column].to_pylist() else set()
+    return named
+
+
 def hits(story: Story) -> dict[str, int]:
     """Where the warehouse still has those who were erased."""
     scan = Scan(Ids(story.erased), settings().schemas, authors_are_users=False)
@@ -166,13 +196,16 @@ def test_people_ask_and_the_next_night_follows(story: Story) -> None:
         (NUMBER, "erase", noon),
         (people.unclear, "hide me", noon),
     )
+    top = reader.of(BEFORE).to_pandas("fallback_recommendations").set_index(["segment", "rank"])
+    blocked = top.loc[("__global__", 1), "video_id"]
+    wish(place, AFTER, (people.shy, "no-profiling", ""), (people.shy, "block_video", blocked))
     call("erase", AFTER)
     assert hits(story) == {}
     reader.of(BEFORE).verify()
     run_night(AFTER)
     assert hits(story) == {}
     pd.testing.assert_frame_equal(rows_of(BEFORE, story.others), mine)
-    everybody = {*people, NUMBER}
+    everybody = story.left
     for day in (BEFORE, AFTER):
         assert not everybody & listed(day)
         assert story.others <= listed(day)
@@ -183,11 +216,28 @@ def test_people_ask_and_the_next_night_follows(story: Story) -> None:
     stored = Warehouse.open().read("events", arrived_on=AFTER)["user_id"].to_pylist()
     assert people.back not in stored, "what was watched after the opt-out is stored nowhere"
     assert Warehouse.open().read("erasures").num_rows == 2
+    _shy_has_the_list_of_everybody(people.shy, blocked)
+
+
+def _shy_has_the_list_of_everybody(shy: str, blocked: str) -> None:
+    """What they watch is stored, and neither a graph nor anything made of one has them."""
+    shown = reader.of(AFTER).to_pandas("fallback_recommendations")
+    everyones = shown[shown["segment"] == "__global__"].sort_values("rank")["video_id"].tolist()
+    mine = rows_of(AFTER, {shy})
+    allowed = [video for video in everyones if video != blocked]
+    assert mine["video_id"].tolist()[: len(allowed)] == allowed
+    assert (len(mine), set(mine["source"])) == (10, {"no_profiling"})
+    assert rows_of(BEFORE, {shy}).empty, "the list of the night before was made with profiling"
+    holders = {"events", "daily_watches", "preferences", "recommendations"}
+    assert tables_with(shy, BEFORE) >= {"events", "daily_watches", "users", "recommendations"}
+    assert tables_with(shy, AFTER) == holders
+    told = explanation.explain(reader.of(AFTER), shy, 1)
+    assert told.sentences[-1] == explanation.UNPROFILED
 
 
 def test_people_stay_away_when_their_requests_have_gone(story: Story) -> None:
     """Neither a backfill nor a rollback nor a vacuum brings anybody back."""
-    people = {*story.people, NUMBER}
+    people = story.left
     shutil.rmtree(story.place / "landing" / "raw_privacy_requests")
     call("erase", BEFORE)
     run_night(BEFORE)
@@ -211,13 +261,18 @@ def test_people_come_back_as_they_wish(story: Story) -> None:
         (NUMBER, "opt_in", f"{NEXT}T06:00:00Z"),
     )
     ask(place, NEXT, back, number)
+    wish(place, NEXT, (people.shy, "profiling", ""))
     call("erase", NEXT)
     call("validate_events", NEXT)
     call("build_watch_graph", NEXT)
     warehouse = Warehouse.open()
-    assert people.back in users(NEXT)
+    assert {people.back, people.shy} < users(NEXT)
     assert not {people.out, people.gone, people.unclear} & users(NEXT)
     events = warehouse.read("events").to_pandas()
+    edges = warehouse.read("watch_edges", day=NEXT).to_pandas()
+    numbers = warehouse.read("users", day=NEXT).to_pandas().set_index("user_id")["user_idx"]
+    of_shy = edges.loc[edges["user_idx"] == numbers[people.shy], "last_at"].dt.date
+    assert {AFTER, NEXT} <= set(of_shy), "all counts again"
     of_back = set(events.loc[events["user_id"] == people.back, "day"])
     assert {BEFORE, NEXT} <= of_back
     assert AFTER not in of_back

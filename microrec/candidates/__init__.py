@@ -16,6 +16,7 @@ import of torch.
     lists/diversity            a list with few videos of one author, no near-duplicates, unlike neighbours
     lists/exploration          new videos in some places, drawn with a known chance
     lists/fill                 filter and fill: exactly min(K, allowed videos) rows for every user
+    lists/unprofiled           the list of who wants no profiling: that of everybody, without what they have blocked
     lists/rewatch              videos a user liked and may want to see again: a lane beside the list
     lists/evidence             the strongest evidence for each row
 

@@ -158,17 +158,17 @@ def every_index(users: pa.Table) -> pa.Table:
     return taken.set_column(position, "user_idx", indices)
 
 
-def served(users: pa.Table, suppressed: pa.Table) -> Int64s:
-    """Return the users who get a list: all but the suppressed ones.
+def served(users: pa.Table, unused: pa.Table) -> Int64s:
+    """Return the users who get a list of their own: all but those whose viewings are not used.
 
     Args:
         users: `users` of the day; rows without an id are nobody's.
-        suppressed: `suppressed_users` of the day.
+        unused: user_id of who has withdrawn or wants no profiling, as of now.
 
     Returns:
         user_idx, ascending. [n_served]
     """
-    kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=suppressed["user_id"])))
+    kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=unused["user_id"])))
     kept = kept.filter(pc.is_valid(kept["user_id"]))
     return np.sort(column(kept, "user_idx").astype(np.int64))
 

@@ -19,6 +19,13 @@ SEPARATORS = "[-_ ]+"
 
 BLOCKS = ("block_video", "block_author", "block_tag")
 """Wishes that name what is not to be listed."""
-UNBLOCK, RESET, NO_EXPLORATION, EXPLORATION = "unblock", "reset", "no_exploration", "exploration"
-PREFERENCES = (*BLOCKS, UNBLOCK, RESET, NO_EXPLORATION, EXPLORATION)
+UNBLOCK, RESET = "unblock", "reset"
+NO_EXPLORATION, NO_PROFILING = "no_exploration", "no_profiling"
+TAKEN_BACK: Mapping[str, str] = MappingProxyType(
+    {"exploration": NO_EXPLORATION, "profiling": NO_PROFILING}
+)
+"""Wishes that take another one back, by name."""
+CONSENTS = ("profiling",)
+"""Of those, the ones that let more be done with what the user watches."""
+PREFERENCES = (*BLOCKS, UNBLOCK, RESET, *TAKEN_BACK.values(), *TAKEN_BACK)
 """What a user may want of their lists."""

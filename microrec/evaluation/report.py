@@ -79,18 +79,25 @@ def table(figures: Sequence[Figure]) -> pa.Table:
 
 
 def release(
-    recommendations: pa.Table, fallback: pa.Table, *, n_users: int, n_nothing_left: int
+    recommendations: pa.Table,
+    fallback: pa.Table,
+    *,
+    n_users: int,
+    n_nothing_left: int,
+    n_unprofiled: int,
 ) -> list[Figure]:
     """Measure the sizes of a release, the share of its rows that each source gave, and who gets no list.
 
     Args:
         recommendations: `recommendations` rows, as read back from the table.
         fallback: `fallback_recommendations` rows, likewise.
-        n_users: users of the night that are not suppressed.
+        n_users: users of the night who have a list of their own.
         n_nothing_left: of these, the ones who have seen every eligible video.
+        n_unprofiled: people who want no profiling, whether the night knows them or not.
 
     Returns:
-        One figure per table, and per source; `nothing_left`, the users who get no list as nothing is left for them.
+        One figure per table, and per source; `nothing_left`, the users who get no list as nothing is left for them;
+        `unprofiled`, those who get the list of everybody.
     """
     with duckdb.connect() as session:
         session.register("lists", recommendations)
@@ -104,4 +111,5 @@ def release(
         Figure(name, metric, part, float(value), sizes[name]) for name, metric, part, value in rows
     ]
     nobody = Figure("recommendations", "nothing_left", "all", float(n_nothing_left), n_users)
-    return [*figures, nobody]
+    for_all = Figure("recommendations", "unprofiled", "all", float(n_unprofiled), n_unprofiled)
+    return [*figures, nobody, for_all]

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from microrec.core.array_types import Indices
 from microrec.core.knowledge import Knowledge
+from microrec.core.request_kinds import NO_PROFILING
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ SHOWN = """
 def by_id(
     lists: pa.Table, *, night: Mapping[str, pa.Table], k: int, authors_are_users: bool = False
 ) -> Lists:
-    """Return the final lists as read back from the table, and what they must obey, by the producers' ids.
+    """Return the personal lists as read back from the table, and what they must obey, by the producers' ids.
 
     Args:
         lists: `recommendations` rows.
-        night: tables by name: watch_edges, users, video_nodes of the day; as of now suppressed_users, and blocked, the
-            user_id and video_id of what users have blocked.
+        night: tables by name: watch_edges, users, video_nodes of the day; as of now suppressed_users, unprofiled, the
+            user_id of who wants no profiling, and blocked, the user_id and video_id of what users have blocked.
         k: length of a list.
         authors_are_users: whether an author_id is a user_id.
 
@@ -93,14 +94,55 @@ def by_id(
         session.register("videos", videos)
         session.register("blocked", night["blocked"])
         seen = session.sql(SEEN + BLOCKED + OWN * authors_are_users).to_arrow_table()
-    suppressed = night["suppressed_users"]["user_id"]
-    kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=suppressed)))
+    unused = _together(
+        *(night[name].select(["user_id"]) for name in ("suppressed_users", "unprofiled"))
+    )
+    kept = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=unused["user_id"])))
+    personal = lists.filter(pc.fill_null(pc.not_equal(lists["source"], NO_PROFILING), True))
     return Lists(
-        lists=_keyed(lists, user="user_id", rank="rank", video="video_id", score="score"),
+        lists=_keyed(personal, user="user_id", rank="rank", video="video_id", score="score"),
         users=_keyed(kept, user="user_id"),
         seen=seen,
         eligible=_keyed(videos.filter(videos["eligible"]), video="video_id"),
-        suppressed=_keyed(night["suppressed_users"], user="user_id"),
+        suppressed=_keyed(unused, user="user_id"),
+        k=k,
+    )
+
+
+def unprofiled(
+    lists: pa.Table, *, night: Mapping[str, pa.Table], k: int, authors_are_users: bool = False
+) -> Lists:
+    """Return the lists without profiling as read back from the table, and what they must obey, by the producers' ids.
+
+    Args:
+        lists: `recommendations` rows.
+        night: as of `by_id`.
+        k: length of a list.
+        authors_are_users: whether an author_id is a user_id.
+
+    Returns:
+        What `gate.check` reads: who wants no profiling is expected, everybody else must not have such a list.
+    """
+    people, users, videos = night["unprofiled"], night["users"], night["video_nodes"]
+    barred = [night["blocked"].select(["user_id", "video_id"])]
+    if authors_are_users:
+        own = videos.filter(pc.is_in(videos["author_id"], value_set=people["user_id"]))
+        barred.append(own.select(["author_id", "video_id"]).rename_columns(["user_id", "video_id"]))
+    pairs = _together(*barred).group_by(["user_id", "video_id"]).aggregate([])
+    asked = pc.is_in(pairs["user_id"], value_set=people["user_id"])
+    same = pc.equal(lists["source"], NO_PROFILING)
+    others = pc.invert(pc.is_in(users["user_id"], value_set=people["user_id"]))
+    return Lists(
+        lists=_keyed(
+            lists.filter(same), user="user_id", rank="rank", video="video_id", score="score"
+        ),
+        users=_keyed(people, user="user_id"),
+        seen=_keyed(pairs.filter(asked), user="user_id", video="video_id"),
+        eligible=_keyed(videos.filter(videos["eligible"]), video="video_id"),
+        suppressed=_together(
+            _keyed(night["suppressed_users"], user="user_id"),
+            _keyed(users.filter(others), user="user_id"),
+        ),
         k=k,
     )
 
@@ -188,6 +230,11 @@ def by_idx(
         suppressed=pa.table({"user": np.empty(0, dtype=np.int64)}),
         k=k,
     )
+
+
+def _together(*tables: pa.Table) -> pa.Table:
+    """Rows of tables with the same columns, whether a contract promises values in them or not."""
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def _keyed(table: pa.Table, **columns: str) -> pa.Table:

@@ -71,11 +71,11 @@ def without_withheld(rows: DataFrame, withheld_periods: DataFrame) -> DataFrame:
 
 
 def without_suppressed(rows: DataFrame, suppressed_users: DataFrame) -> DataFrame:
-    """Leave out the rows of users who opted out or were erased.
+    """Leave out the rows of users who opted out or were erased, or who want no profiling.
 
     Args:
         rows: any grain, with `user_id`.
-        suppressed_users: rows of `suppressed_users` as of now, one row per user.
+        suppressed_users: rows of `suppressed_users` as of now, or of `preferences` that ask for no profiling.
 
     Returns:
         The other rows, columns as they are.

@@ -78,6 +78,7 @@ def check(night: ListInputs, published: pa.Table, user_ids: Sequence[str]) -> Ve
         Who differs and where, and how the stored lists of the sources fare.
     """
     rungs = lists.ladder(night)
+    for_all = lists.ladder(night, lists.EVERYBODYS)
     near = lists.clusters(night.alike, night.rules.diversity.collapse, n_videos=len(night.video_id))
     users = [night.user_idx[user_id] for user_id in user_ids if user_id in night.user_idx]
     settled, unlike, recall = settle(night, users)
@@ -87,15 +88,17 @@ def check(night: ListInputs, published: pa.Table, user_ids: Sequence[str]) -> Ve
     for user_id in user_ids:
         user = night.user_idx.get(user_id)
         possible: Iterable[list[Row]] = [[]]
+        if user_id in night.unprofiled:
+            possible = [lists.without_profiling(night, user_id, for_all)]
         if user is not None:
             possible = possible_lists(night, user, settled[user], rungs, near)
         text = first_difference(rows[user_id], possible, night)
         if text is None and user is not None:
             text = first_false_evidence(night, user, rows[user_id], video_idx)
+        if text is None and user is None:
+            text = first_evidence(rows[user_id])
         if text is not None:
-            # Not by user_id: the text is kept in `gate_results` and goes to a chat.
-            label = "a user who is to have none:" if user is None else f"user_idx {user}"
-            differences[user_id] = f"{label} {text}"
+            differences[user_id] = f"{_label(night, user_id)} {text}"
     return Verdict(differences, len(user_ids), unlike, recall)
 
 
@@ -212,6 +215,21 @@ def first_false_evidence(
     return None
 
 
+def first_evidence(published: Sequence[Published]) -> str | None:
+    """Describe the first row of a list without profiling that has evidence all the same.
+
+    Args:
+        published: its rows.
+
+    Returns:
+        The rank and the video; None if no row has any.
+    """
+    for row in published:
+        if (row.evidence_video_id, row.evidence_viewers, row.evidence_trend) != (None, None, None):
+            return f"rank {row.rank}: {row.video_id} has evidence"
+    return None
+
+
 def difference(
     published: Sequence[Published], rows: Sequence[Row], night: ListInputs
 ) -> str | None:
@@ -307,6 +325,14 @@ def rows_of(published: pa.Table, user_ids: Sequence[str]) -> dict[str, list[Publ
     return {
         user_id: sorted(rows, key=lambda row: row.rank) for user_id, rows in rows_by_user.items()
     }
+
+
+def _label(night: ListInputs, user_id: str) -> str:
+    """Words for a user, never the id: the text is kept in `gate_results` and goes to a chat."""
+    if user_id in night.unprofiled:
+        return "a user without profiling:"
+    user = night.user_idx.get(user_id)
+    return "a user who is to have none:" if user is None else f"user_idx {user}"
 
 
 def _union(of_sources: Iterable[Stored]) -> Int64s:

@@ -149,7 +149,9 @@ class ListInputs:
 
     rules: Rules
     user_idx: dict[str, int]
-    """By user_id, of everyone who may be served."""
+    """By user_id, of everyone who has a list of their own."""
+    unprofiled: dict[str, set[int]]
+    """By user_id of who wants no profiling, the video_idx that are not shown to them."""
     video_id: list[str]
     """By video_idx."""
     author: list[str | None]

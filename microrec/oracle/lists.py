@@ -1,7 +1,7 @@
 """From the sources' lists of a user to the final one: points or chances, ladder, variety, exploration."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from microrec.candidates.lists.fill import EXPLORED
 from microrec.candidates.lists.ladder import RUNGS
+from microrec.candidates.lists.unprofiled import SOURCE
 from microrec.core.array_types import Float64s
 from microrec.core.fitted import Embeddings
 from microrec.oracle.inputs import Alike, ListInputs, Rules, Stored
@@ -16,6 +17,8 @@ from microrec.oracle.sources import unseen
 
 TIE = 1e-12
 """Share of a learned chance that is taken off for each rank, so that equal ones stay in order."""
+EVERYBODYS = ("trend", "popular", "fresh", "catalogue")
+"""Rungs of the list of everybody whom nobody knows, in their order."""
 LEAST = 1e-6
 """A learned chance is at least this."""
 LEAST_POINTS = 1e-4
@@ -52,11 +55,12 @@ class Row:
     propensity: float = 1.0
 
 
-def ladder(night: ListInputs) -> dict[int, str]:
+def ladder(night: ListInputs, order: Sequence[str] = RUNGS) -> dict[int, str]:
     """Return the rung of every eligible video, in the order in which they fill a list.
 
     Args:
         night: what the night knows and its recipe.
+        order: of the rungs.
 
     Returns:
         Name of the rung by video_idx.
@@ -69,12 +73,33 @@ def ladder(night: ListInputs) -> dict[int, str]:
     trend = sorted((v for v in may if last[v]), key=lambda v: (-last[v], -likers[v], v))
     fresh = sorted(dated, key=lambda v: (age[v], -likers[v], v))
     popular = sorted((v for v in may if likers[v]), key=lambda v: (-likers[v], -last[v], v))
-    lists = (trend[: config.trend_length], fresh[: config.fresh_length], popular, may)
+    lists = {
+        "trend": trend[: config.trend_length],
+        "fresh": fresh[: config.fresh_length],
+        "popular": popular,
+        "catalogue": may,
+    }
     rung_of: dict[int, str] = {}
-    for rung, videos in zip(RUNGS, lists, strict=True):
-        for video in videos:
+    for rung in order:
+        for video in lists[rung]:
             rung_of.setdefault(video, rung)
     return rung_of
+
+
+def without_profiling(night: ListInputs, user_id: str, everyones: Iterable[int]) -> list[Row]:
+    """Return the list of somebody who wants no profiling: that of everybody, without what is not shown to them.
+
+    Args:
+        night: has what they have blocked.
+        user_id: who.
+        everyones: video_idx in the order in which they fill the list of everybody.
+
+    Returns:
+        At most k rows in the order of their ranks.
+    """
+    barred = night.unprofiled[user_id]
+    listed = [video for video in everyones if video not in barred][: night.rules.k]
+    return [Row(video, -float(rank), SOURCE) for rank, video in enumerate(listed, start=1)]
 
 
 def clusters(alike: Alike, collapse: float | None, n_videos: int) -> list[int]:

@@ -1,7 +1,7 @@
 """The readers of events: a window of event days, as it was known by the end of its last day.
 
 Rows that arrived later are not seen, so a night that is run again sees what it saw. One thing is seen as of now: what
-users have said of the use of their viewings.
+users have said of the use of their viewings: who has withdrawn, or wants no profiling, is left out.
 """
 
 import datetime as dt
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 
+from microrec.core.request_kinds import NO_PROFILING
 from microrec.events import in_force
 from microrec.pipeline.night import last_consent
 from microrec.tables.spark import Warehouse
@@ -57,6 +58,11 @@ def _without_withdrawn(warehouse: Warehouse, rows: DataFrame) -> DataFrame:
     """The rows that may be used, by what their users want as of now."""
     suppressed = warehouse.read("suppressed_users", day=last_consent(warehouse))
     kept = in_force.without_suppressed(rows, suppressed)
+    last = warehouse.last_day("preferences")
+    if last is not None and warehouse.count("preferences", day=last):
+        wishes = warehouse.read("preferences", day=last)
+        unprofiled = wishes.where(wishes["kind"] == NO_PROFILING)
+        kept = in_force.without_suppressed(kept, unprofiled)
     last = warehouse.last_day("withheld_periods")
     if last is None or not warehouse.count("withheld_periods", day=last):
         return kept

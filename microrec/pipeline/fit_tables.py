@@ -47,14 +47,14 @@ def read_without_withdrawn(night: Night) -> tuple[FitTables, Indices]:
         night: of the fit.
 
     Returns:
-        The tables, no edge of who is suppressed now or had opted out for some time in the night's window, and the
-        user_idx of those users [n_withdrawn], ascending.
+        The tables, no edge of who is suppressed or wants no profiling now, or had opted out for some time in the
+        night's window, and the user_idx of those users [n_withdrawn], ascending.
 
     Raises:
         MissingDay: a graph table has no rows of the day, or no night has read privacy requests.
     """
     users, edges = knowledge.every_index(night.read("users")), night.read("watch_edges")
-    ids = [*night.suppressed()["user_id"].to_pylist(), *night.withheld()["user_id"].to_pylist()]
+    ids = [*night.unused()["user_id"].to_pylist(), *night.withheld()["user_id"].to_pylist()]
     gone = users.filter(pc.is_in(users["user_id"], pa.array(ids, pa.string())))["user_idx"]
     kept = edges.filter(pc.invert(pc.is_in(edges["user_idx"], gone.combine_chunks())))
     return _known(night, users, kept), np.sort(gone.to_numpy())
@@ -84,10 +84,10 @@ def _never(night: Night, users: pa.Table, videos: pa.Table) -> pa.Table:
 
 
 def served_users(night: Night, tables: FitTables) -> Indices:
-    """Return the users that get lists: all but the suppressed ones.
+    """Return the users that get lists of their own: all but the suppressed ones and those who want no profiling.
 
     Args:
-        night: its warehouse has suppressed_users.
+        night: its warehouse has suppressed_users and preferences.
         tables: of the night.
 
     Returns:
@@ -96,7 +96,7 @@ def served_users(night: Night, tables: FitTables) -> Indices:
     Raises:
         MissingDay: no night has read privacy requests.
     """
-    return knowledge.served(tables.users, night.suppressed())
+    return knowledge.served(tables.users, night.unused())
 
 
 def target_users(night: Night, tables: FitTables) -> Indices:

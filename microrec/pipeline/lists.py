@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from microrec.candidates.lists import diversity, evidence, exploration, fill, ladder
+from microrec.candidates.lists import diversity, evidence, exploration, fill, ladder, unprofiled
 from microrec.candidates.ranking import closed_form
 from microrec.core import fitted
 from microrec.core.array_types import Floats, Indices, Int64s
@@ -47,7 +47,8 @@ class ListMaker:
         """Make the lists of some users, with evidence and the producers' ids.
 
         Args:
-            users: user_idx [n_users] of consecutive users, ascending.
+            users: user_idx [n_users] of consecutive users, ascending; of `everyone`, the numbers beyond the users' are
+                of people who want no profiling.
             trusted: whether the learned order counts, if there is one.
             valid_until: instant at which a row expires, UTC.
 
@@ -57,6 +58,35 @@ class ListMaker:
         Raises:
             MissingDay: a model of the lists has no artefact, or there are no modality_edges.
         """
+        n_users = self.tables.users.num_rows
+        personal = self._personal(users[users < n_users], trusted=trusted)
+        nodes = {"user": self._users, "video": self._videos, "evidence_video": self._videos}
+        personal = fill.with_ids(personal, nodes=nodes, valid_until=valid_until)
+        for_all = unprofiled.select(
+            users[users >= n_users] - n_users,
+            everyone=self._unprofiled,
+            rungs=self._rungs,
+            k=self.night.config.k,
+        )
+        nodes = {"video": self._videos}
+        for_all = fill.with_ids(for_all, nodes=nodes, valid_until=valid_until)
+        return pa.concat_tables([personal, for_all.select(personal.column_names)])
+
+    def everyone(self, users: Indices) -> Int64s:
+        """Return whom `recommend` makes a list for: users of the night, and who wants no profiling.
+
+        Args:
+            users: user_idx [n_users] of who has a list of their own, ascending.
+
+        Returns:
+            user_idx, and a number beyond them for each of the others, ascending. [n_lists]
+        """
+        first = self.tables.users.num_rows
+        others = np.arange(first, first + len(self._unprofiled.user_id))
+        return np.concatenate([np.asarray(users, np.int64), others])
+
+    def _personal(self, users: Indices, *, trusted: bool) -> pa.Table:
+        """Lists of users of the night, with evidence, by index."""
         learned = trusted and self._has_learned_order
         method = "learned" if learned else "closed_form"
         logger.info(
@@ -68,15 +98,13 @@ class ListMaker:
             users=users,
             learned=self.proposals.learned_order(users) if learned else None,
         )
-        rows = evidence.add(
+        return evidence.add(
             rows,
             self._models.items(),
             known=self.tables.knowledge,
             alike=self._similarity,
             least_viewers=self.night.config.least_people,
         )
-        nodes = {"user": self._users, "video": self._videos, "evidence_video": self._videos}
-        return fill.with_ids(rows, nodes=nodes, valid_until=valid_until)
 
     def select(
         self,
@@ -152,6 +180,10 @@ class ListMaker:
             until=self.night.horizon,
             config=self.night.recipe.section("candidates.ladder", ladder.Config),
         )
+
+    @cached_property
+    def _unprofiled(self) -> unprofiled.People:
+        return wishes.without_profiling(self.night, self.tables.videos)
 
     @cached_property
     def _ladder(self) -> ladder.Ladder:

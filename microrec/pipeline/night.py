@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from microrec.config import recipe
 from microrec.config.recipe import NightConfig, Recipe
 from microrec.core import fits
+from microrec.core.request_kinds import NO_PROFILING
 from microrec.errors import MissingDay
 from microrec.tables import warehouse as tables
 from microrec.tables.arrow import Rows, Warehouse
@@ -162,6 +163,34 @@ class Night:
         if last is None:
             return self.warehouse.table("preferences").contract.schema.empty_table()
         return self.warehouse.read("preferences", day=last)
+
+    def unprofiled(self) -> pa.Array:
+        """Read who wants a list without profiling as of now, and has not withdrawn altogether.
+
+        Returns:
+            user_ids in their order, whether a log knows them or not. [n_unprofiled]
+
+        Raises:
+            MissingDay: no night has read privacy requests.
+        """
+        wishes = self.preferences()
+        ids = pc.unique(wishes.filter(pc.equal(wishes["kind"], NO_PROFILING))["user_id"])
+        if not len(ids):
+            return ids
+        gone = self.suppressed()["user_id"].combine_chunks()
+        return ids.filter(pc.invert(pc.is_in(ids, value_set=gone))).sort()
+
+    def unused(self) -> pa.Table:
+        """Read whose viewings are used for nothing as of now: who has withdrawn, or wants no profiling.
+
+        Returns:
+            One row per user: user_id.
+
+        Raises:
+            MissingDay: no night has read privacy requests.
+        """
+        ids = [self.suppressed()["user_id"].combine_chunks(), self.unprofiled()]
+        return pa.table({"user_id": pa.chunked_array(ids, pa.string())})
 
     def withheld(self) -> pa.Table:
         """Read on which days of the night's window users had opted out who are back, as of now.

@@ -53,7 +53,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
     users = knowledge.every_index(night.read("users"))
     videos = night.read("video_nodes").sort_by("video_idx")
     n_videos = videos.num_rows
-    user_idx = _served(users, night.suppressed())
+    user_idx = _served(users, night.unused())
     facts = count(
         night.read("watch_edges"),
         videos,
@@ -71,6 +71,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
     return ListInputs(
         rules=rules,
         user_idx=user_idx,
+        unprofiled=_unprofiled(night, videos),
         video_id=videos["video_id"].to_pylist(),
         author=videos["author_id"].to_pylist(),
         facts=facts,
@@ -93,6 +94,16 @@ def _never(night: Night, users: pa.Table, videos: pa.Table) -> list[tuple[int, i
     preferences = night.preferences()
     pairs = blocked(preferences, users, videos, wishes.tags_of(night, preferences))
     return pairs + (uploads(users, videos) if night.config.authors_are_users else [])
+
+
+def _unprofiled(night: Night, videos: pa.Table) -> dict[str, set[int]]:
+    """Who wants no profiling, and the videos that are not shown to them."""
+    ids = night.unprofiled().to_pylist()
+    people = pa.table({"user_id": pa.array(ids, pa.string()), "user_idx": list(range(len(ids)))})
+    barred: dict[str, set[int]] = {user_id: set() for user_id in ids}
+    for number, video in _never(night, people, videos):
+        barred[ids[number]].add(video)
+    return barred
 
 
 def _sources(night: Night) -> list[str]:
@@ -120,9 +131,9 @@ def _exact(models: Mapping[str, fitted.Fitted]) -> dict[str, Float64s]:
     }
 
 
-def _served(users: pa.Table, suppressed: pa.Table) -> dict[str, int]:
-    """user_idx of everyone who may have a list."""
-    out = set(suppressed["user_id"].to_pylist())
+def _served(users: pa.Table, unused: pa.Table) -> dict[str, int]:
+    """user_idx of everyone who may have a list of their own."""
+    out = set(unused["user_id"].to_pylist())
     named = zip(users["user_id"].to_pylist(), users["user_idx"].to_pylist(), strict=True)
     return {user_id: idx for user_id, idx in named if user_id is not None and user_id not in out}
 

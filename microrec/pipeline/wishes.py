@@ -1,4 +1,4 @@
-"""What users want of their lists, by the indices of a night: what is blocked, who is not explored with."""
+"""What users want of their lists: what is blocked, who is not explored with, who has a list without profiling."""
 
 from collections.abc import Mapping
 
@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from microrec.candidates.lists import unprofiled
+from microrec.core import knowledge
 from microrec.core.array_types import Int64s
 from microrec.core.request_kinds import NO_EXPLORATION
 from microrec.pipeline.night import Night
@@ -78,10 +80,54 @@ def of_now(night: Night, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         tables: of the day by name, among them users and video_nodes.
 
     Returns:
-        The same, suppressed_users, and `blocked`.
+        The same, suppressed_users, `unprofiled`, the user_id of who wants no profiling, and `blocked`, the pairs of
+        both.
     """
-    pairs = blocked(night, tables["users"], tables["video_nodes"])
-    return {**tables, "suppressed_users": night.suppressed(), "blocked": pairs}
+    users, videos = tables["users"], tables["video_nodes"]
+    without = numbered(night.unprofiled())
+    pairs = [
+        blocked(night, each, videos).select(["user_id", "video_id"]) for each in (users, without)
+    ]
+    return {
+        **tables,
+        "suppressed_users": night.suppressed(),
+        "unprofiled": without.select(["user_id"]),
+        "blocked": pa.concat_tables(pairs, promote_options="permissive")
+        .group_by(["user_id", "video_id"])
+        .aggregate([]),
+    }
+
+
+def numbered(user_id: pa.Array) -> pa.Table:
+    """Return people with numbers in place of the indices that a night has not given them.
+
+    Args:
+        user_id: their ids. [n_people]
+
+    Returns:
+        user_id and user_idx, from 0.
+    """
+    numbers = pa.array(np.arange(len(user_id)), pa.int32())
+    return pa.table({"user_id": user_id.cast(pa.string()), "user_idx": numbers})
+
+
+def without_profiling(night: Night, videos: pa.Table) -> unprofiled.People:
+    """Return who wants no profiling as of now, and what is not shown to them.
+
+    Args:
+        night: its warehouse has the preferences.
+        videos: `video_nodes` of the day.
+
+    Returns:
+        The people, in the order of their ids.
+    """
+    users = numbered(night.unprofiled())
+    names = ["user_idx", "video_idx"]
+    barred = blocked(night, users, videos).select(names)
+    if night.config.authors_are_users:
+        own = knowledge.uploads(users, videos).select(names).cast(barred.schema)
+        barred = pa.concat_tables([barred, own])
+    return unprofiled.people(users["user_id"].combine_chunks(), barred)
 
 
 def unexplored(night: Night, users: pa.Table) -> Int64s:

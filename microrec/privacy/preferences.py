@@ -1,14 +1,16 @@
 """What users want of their lists, from one wish to the next.
 
 A block holds until it is taken back, not for the window of a night alone. A reset is a line under a history: nothing
-that was watched before it counts. Both of two wishes at one instant count, if they can; an `unblock` comes last.
+that was watched before it counts. Who wants no profiling has the list that everybody gets, and what they watched is
+used for nothing, until they take it back: then all counts again that they have not reset. Both of two wishes at one
+instant count, if they can: what is blocked and unblocked is not, who asks for profiling and for none has none.
 """
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from microrec.core.request_kinds import BLOCKS, EXPLORATION, NO_EXPLORATION, RESET, UNBLOCK
+from microrec.core.request_kinds import BLOCKS, CONSENTS, RESET, TAKEN_BACK, UNBLOCK
 
 
 class Wish(NamedTuple):
@@ -16,7 +18,7 @@ class Wish(NamedTuple):
 
     user_id: str
     kind: str
-    """One of `BLOCKS`, reset or no_exploration."""
+    """One of `BLOCKS`, reset, no_exploration or no_profiling."""
     value: str
     """video_id, author_id or tag; empty for the other kinds."""
     since: dt.datetime
@@ -42,7 +44,10 @@ def after(held: Iterable[Wish], asked: Iterable[Mapping[str, Any]]) -> list[Wish
 
 
 def _turn(wish: Mapping[str, Any]) -> tuple[Any, ...]:
-    return wish["day"], wish["counts_at"], wish["kind"] in (UNBLOCK, EXPLORATION)
+    """What goes by consent comes first: at one instant the wish that it takes back holds."""
+    kind = wish["kind"]
+    last = kind in (UNBLOCK, "exploration")
+    return wish["day"], wish["counts_at"], last - (kind in CONSENTS)
 
 
 def _hear(holding: dict[tuple[str, str, str], Wish], wish: Mapping[str, Any]) -> None:
@@ -52,8 +57,8 @@ def _hear(holding: dict[tuple[str, str, str], Wish], wish: Mapping[str, Any]) ->
     if kind == UNBLOCK:
         for block in BLOCKS:
             holding.pop((user, block, value), None)
-    elif kind == EXPLORATION:
-        holding.pop((user, NO_EXPLORATION, ""), None)
+    elif kind in TAKEN_BACK:
+        holding.pop((user, TAKEN_BACK[kind], ""), None)
     else:
         before = holding.get((user, kind, value))
         # The latest reset decides; of the others the first is as good as any later one.

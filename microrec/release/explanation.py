@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from microrec.core.columns import column
 from microrec.core.dislikes import standing
+from microrec.core.request_kinds import NO_PROFILING
 from microrec.errors import MissingDay
 from microrec.evaluation.truth import BUCKETS
 from microrec.release.reader import Release
@@ -26,6 +27,11 @@ SOURCES = {
     "known": "how much is known of you and of the video",
 }
 """Words for what is no source in `blend_weights`."""
+
+UNPROFILED = (
+    "As you asked for no profiling, nothing that you watched has a part in your list: it is the one that people get"
+    " of whom nothing is known, without what you have blocked."
+)
 
 
 class Explanation(NamedTuple):
@@ -66,8 +72,13 @@ def explain(release: Release, user_id: str, rank: int) -> Explanation:
     if not of_rank:
         raise MissingDay(f"recommendations[day={release.day}]: the list has {rows.num_rows} rows")
     (row,) = of_rank
-    parameters = _shares(release, user_id)
-    sentences = [f"{_capital(row['reason'])}.", *evidence(row), *_order(parameters)]
+    sentences = [f"{_capital(row['reason'])}."]
+    if row["source"] == NO_PROFILING:
+        parameters = dict[str, float]()
+        sentences.append(UNPROFILED)
+    else:
+        parameters = _shares(release, user_id)
+        sentences += [*evidence(row), *_order(parameters)]
     return Explanation(release.day, release.id, rank, row["video_id"], sentences, parameters)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from microrec.core import messages
+from microrec.core.request_kinds import NO_PROFILING
 from microrec.errors import CheckFailed, MissingDay
 from microrec.tables.arrow import Warehouse
 
@@ -84,7 +85,9 @@ class Release:
     ) -> pa.Table:
         """Read rows of one table of the release, as published, without those of people who have withdrawn since.
 
-        Who is suppressed on the last day that has read requests has no rows in any release, however old.
+        Who is suppressed on the last day that has read requests has no rows in any release, however old. Who wants no
+        profiling as of now has only rows that were made without: in a release of before none, as somebody whom nobody
+        knows (`fallback_recommendations`).
 
         Args:
             table: Name of a table the release pins.
@@ -106,9 +109,21 @@ class Release:
                 f"{table}[day={self.day}]: {n_rows} rows at version {pin.version}, the release has {pin.rows}"
             )
         names = self.warehouse.table(table).contract.schema.names
-        without = {"user_id": _suppressed(self.warehouse)} if "user_id" in names else None
         where = None if user_id is None else {"user_id": user_id}
-        return self.warehouse.read(table, columns=columns, where=where, without=without, **at)
+        if "user_id" not in names:
+            return self.warehouse.read(table, columns=columns, where=where, **at)
+        gone, unprofiled = _suppressed(self.warehouse), _unprofiled(self.warehouse)
+        if not len(unprofiled) or "source" not in names:
+            without = {"user_id": pa.concat_arrays([gone, unprofiled])}
+            return self.warehouse.read(table, columns=columns, where=where, without=without, **at)
+        wanted = list(columns or names)
+        read = list(dict.fromkeys([*wanted, "user_id", "source"]))
+        rows = self.warehouse.read(
+            table, columns=read, where=where, without={"user_id": gone}, **at
+        )
+        asked = pc.is_in(rows["user_id"], value_set=unprofiled)
+        kept = pc.or_(pc.invert(asked), pc.equal(rows["source"], NO_PROFILING))
+        return rows.filter(kept).select(wanted)
 
     def to_pandas(self, table: str, *, user_id: str | None = None) -> "pd.DataFrame":
         """Return `read` as a pandas frame: rows of `table` of the day.
@@ -261,6 +276,17 @@ def _suppressed(warehouse: Warehouse) -> pa.Array:
     if last is None:
         return pa.array([], pa.string())
     rows = warehouse.read("suppressed_users", day=last, columns=["user_id"])
+    return rows["user_id"].combine_chunks()
+
+
+def _unprofiled(warehouse: Warehouse) -> pa.Array:
+    """Ids of the users who want no profiling as of now: on the greatest day that is committed."""
+    last = warehouse.last_day("preferences")
+    if last is None:
+        return pa.array([], pa.string())
+    rows = warehouse.read(
+        "preferences", day=last, columns=["user_id"], where={"kind": NO_PROFILING}
+    )
     return rows["user_id"].combine_chunks()
 
 

@@ -31,13 +31,14 @@ NIGHT = {
         {"user_idx": [0, 0, 0, 1], "video_idx": [0, 0, 3, 1], "split": ["train", "holdout"] * 2}
     ),
     "suppressed_users": pa.table({"user_id": ["gone", "never seen"]}),
+    "unprofiled": pa.table({"user_id": pa.array([], pa.string())}),
     "blocked": pa.table({"user_id": ["a"], "video_id": ["w"]}),
 }
 CLEAN = [
-    {"user_id": "a", "rank": 1, "video_id": "x", "score": 0.5},
-    {"user_id": "a", "rank": 2, "video_id": "y", "score": -1.0},
-    {"user_id": "b", "rank": 1, "video_id": "y", "score": 0.7},
-    {"user_id": "b", "rank": 2, "video_id": "w", "score": 0.7},
+    {"user_id": "a", "rank": 1, "video_id": "x", "score": 0.5, "source": "ease"},
+    {"user_id": "a", "rank": 2, "video_id": "y", "score": -1.0, "source": "ease"},
+    {"user_id": "b", "rank": 1, "video_id": "y", "score": 0.7, "source": "ease"},
+    {"user_id": "b", "rank": 2, "video_id": "w", "score": 0.7, "source": "ease"},
 ]
 SCHEMA = pa.schema(
     [
@@ -45,6 +46,7 @@ SCHEMA = pa.schema(
         ("rank", pa.int32()),
         ("video_id", pa.string()),
         ("score", pa.float32()),
+        ("source", pa.string()),
     ]
 )
 

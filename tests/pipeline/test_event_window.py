@@ -137,6 +137,28 @@ def test_days_on_which_a_user_had_opted_out_are_left_out(place: Path, spark: Spa
     assert sorted((row.day, row.user_id) for row in rows) == expected
 
 
+def test_rows_of_who_wants_no_profiling_are_left_out_until_they_take_it_back(
+    place: Path, spark: SparkSession
+) -> None:
+    """Of nights before the wish too; another wish changes nothing."""
+    for table, default in (("events", EVENT), ("daily_watches", PAIR)):
+        rows = [{"day": SUNDAY, "user_id": user} for user in ("shy", "u")]
+        named = [row | {"event_id": str(number)} for number, row in enumerate(rows)]
+        arrive(table, SUNDAY, default, *(named if table == "events" else rows))
+    warehouse = arrow.Warehouse.open()
+    schema = warehouse.table("preferences").contract.file_schema
+
+    def users(*kinds: tuple[str, str]) -> list[list[str]]:
+        held = [{"user_id": user, "kind": kind, "value": "", "since": NOON} for user, kind in kinds]
+        warehouse.write("preferences", pa.Table.from_pylist(held, schema=schema), day=TUESDAY)
+        read = (event_window.read_events, event_window.read_daily_watches)
+        tables = [each(_house(), day=SUNDAY, days=7).collect() for each in read]
+        return [sorted(row.user_id for row in rows) for rows in tables]
+
+    assert users(("shy", "no_profiling"), ("u", "no_exploration")) == [["u"], ["u"]]
+    assert users(("u", "no_exploration")) == [["shy", "u"], ["shy", "u"]]
+
+
 def test_stamps_of_partitions_change_with_their_files(place: Path, spark: SparkSession) -> None:
     arrive("events", SUNDAY, EVENT, {"day": SUNDAY, "event_id": "a"})
     arrive(

@@ -78,6 +78,29 @@ def test_blocked_without_tags_reads_no_videos(night: Night) -> None:
     assert pairs(other) == [("b", "v1")]
 
 
+def test_without_profiling_are_those_who_said_so_and_have_not_withdrawn(night: Night) -> None:
+    """Whether a log knows them or not; what they have blocked is known by their place among them."""
+    later = night.at(DAY + dt.timedelta(days=3), fit="final")
+    gone = {
+        "user_id": "gone",
+        "kind": "opt_out",
+        "requested_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    }
+    schema = night.warehouse.table("suppressed_users").contract.file_schema
+    later.write("suppressed_users", pa.Table.from_pylist([gone], schema=schema))
+    assert wishes.without_profiling(night, VIDEOS).user_id.to_pylist() == []
+    hold(
+        night,
+        ("stranger", "no_profiling", ""), ("c", "no_profiling", ""), ("gone", "no_profiling", ""),
+        ("a", "block_video", "v2"), ("stranger", "block_tag", "cats"), ("stranger", "block_video", "v3"),
+    )  # fmt: skip
+    people = wishes.without_profiling(night, VIDEOS)
+    assert people.user_id.to_pylist() == ["c", "stranger"]
+    assert people.start.tolist() == [0, 0, 3]
+    assert people.video.tolist() == [0, 1, 3]
+    assert sorted(night.unused()["user_id"].to_pylist()) == ["c", "gone", "stranger"]
+
+
 def test_unexplored_are_those_who_said_so(night: Night) -> None:
     assert wishes.unexplored(night, USERS).tolist() == []
     hold(night, ("c", "no_exploration", ""), ("a", "no_exploration", ""), ("b", "reset", ""))

@@ -44,6 +44,14 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, int]]]] = {
         [asked("no_exploration", None, at(9)), asked("exploration", None, at(10))],
         [],
     ),
+    "no profiling, and again": (
+        [asked("no_profiling", None, at(9)), asked("profiling", "x", at(10))],
+        [],
+    ),
+    "profiling and none at one instant is none": (
+        [asked("profiling", None, at(9)), asked("no_profiling", None, at(9))],
+        [("no_profiling", "", 9)],
+    ),
     "at one instant": (
         [asked("block_video", "v", at(9)), asked("block_video", "w", at(9)), asked("unblock", "v", at(9))],
         [("block_video", "w", 9)],

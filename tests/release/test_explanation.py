@@ -2,6 +2,7 @@
 
 import datetime as dt
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,32 @@ def test_explain_refuses_who_has_no_list_and_ranks_beyond_it(release: reader.Rel
         explanation.explain(release, "stranger", 1)
     with pytest.raises(MissingDay, match=f"the list has {len(ROWS)} rows"):
         explanation.explain(release, "u", len(ROWS) + 1)
+
+
+def test_explain_without_profiling_says_so_and_nothing_of_what_was_watched(
+    release: reader.Release,
+) -> None:
+    """`u` has watched something; neither weights nor evidence are told, as they have no part in it."""
+    rows = release.read("recommendations").to_pylist()
+    row = {
+        **rows[0],
+        "source": "no_profiling",
+        "evidence_video_id": None,
+        "evidence_modality": None,
+    }
+    row["reason"] = "popular with everyone, the same for everybody who asked for no profiling"
+    schema = release.warehouse.table("recommendations").contract.file_schema
+    theirs = pa.Table.from_pylist([{name: row[name] for name in schema.names}], schema=schema)
+    release.warehouse.write("recommendations", theirs, day=DAY)
+    version = release.warehouse.version("recommendations")
+    pin = replace(release.tables["recommendations"], version=version, rows=1)
+    again = replace(release, tables={**release.tables, "recommendations": pin})
+    explained = explanation.explain(again, "u", 1)
+    assert explained.parameters == {}
+    assert explained.sentences == [
+        "Popular with everyone, the same for everybody who asked for no profiling.",
+        explanation.UNPROFILED,
+    ]
 
 
 def test_bucket_of_every_history_is_a_bucket() -> None:

@@ -44,6 +44,13 @@ def suppress(warehouse: Warehouse, day: dt.date, *users: str) -> None:
     warehouse.write("suppressed_users", pa.table({**columns, "kind": kinds}), day=day)
 
 
+def wish(warehouse: Warehouse, day: dt.date, *users: str, kind: str = "no_profiling") -> None:
+    since = [dt.datetime(2026, 1, 9, tzinfo=dt.UTC)] * len(users)
+    columns = {"user_id": pa.array(users, pa.string()), "kind": [kind] * len(users)}
+    values = pa.array([""] * len(users), pa.string())
+    warehouse.write("preferences", pa.table({**columns, "value": values, "since": since}), day=day)
+
+
 def served(**options: str) -> list[str]:
     rows = reader.of(DAY).read("recommendations", **options)  # type: ignore[arg-type]
     return sorted(rows["user_id"].to_pylist())
@@ -65,6 +72,24 @@ def test_read_goes_by_the_last_day_whichever_was_committed_last(warehouse: Wareh
     suppress(warehouse, LATER, "a")
     suppress(warehouse, DAY, "nan")
     assert served() == ["b", "nan"]
+
+
+def test_read_leaves_out_personal_rows_of_who_wants_no_profiling_now(warehouse: Warehouse) -> None:
+    rows = warehouse.read("recommendations", day=DAY).drop_columns(["day"]).to_pylist()
+    rows += [{**rows[0], "user_id": "shy", "source": "no_profiling"}]
+    schema = warehouse.table("recommendations").contract.file_schema
+    warehouse.write("recommendations", pa.Table.from_pylist(rows, schema=schema), day=DAY)
+    warehouse.write("releases", record.record(warehouse, day=DAY), day=DAY)
+    assert served() == ["a", "b", "nan", "shy"]
+    wish(warehouse, LATER, "b", kind="no_exploration")
+    assert served() == ["a", "b", "nan", "shy"]
+    wish(warehouse, LATER, "b", "shy")
+    suppress(warehouse, LATER, "nan")
+    assert served() == ["a", "shy"]
+    assert (served(user_id="b"), served(user_id="shy")) == ([], ["shy"])
+    rows_read = reader.of(DAY).read("recommendations", columns=["video_id"])
+    assert (rows_read.num_rows, rows_read.column_names) == (2, ["video_id"])
+    reader.of(DAY).verify()
 
 
 def test_read_of_columns_without_the_user_leaves_them_out_too(warehouse: Warehouse) -> None:
