@@ -29,6 +29,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | describe_trends | models, sequences, videos | user_trends | no rows if the recipe has no multi_trend |
 | describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points | no rows if the recipe has no clip_interest |
 | publish_release | the result tables | gate_results, metrics, releases | a gate holds the night, or the same rows were withdrawn before |
+| report_night | the tables of the day | a page, `reports/day=D.html` beside the tables | runs after a held or failed night too; the release does not wait for it |
 | announce_release | releases | the asset microrec://releases | skipped if the latest release did not move: no consumer is started |
 
 **When it fails.** Nothing half-done is visible: each task commits whole days or nothing, and until publish_release is
@@ -174,3 +175,6 @@ with DAG(
     chain(final[0], [job("describe_trends"), job("describe_clips")], publish_release)
     chain(publish_release, announce_release(day))
     chain(erase, announce_erasures())
+    # Also of a night that was held, or failed before.
+    report = Job(task_id="report_night", job="report_night", day=day, trigger_rule="all_done")
+    chain(publish_release, report)

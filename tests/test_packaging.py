@@ -47,6 +47,7 @@ LOADED = {
     "jobs.plan_night": LEARNED,
     "jobs.publish_release": LEARNED | {"great_expectations"},
     "jobs.rank_candidates": LEARNED,
+    "jobs.report_night": frozenset(),
     "jobs.select_candidates": frozenset(),
     "jobs.select_recommendations": LEARNED,
     "jobs.train_model": frozenset(),  # the model it trains loads torch, or not

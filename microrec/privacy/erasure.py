@@ -25,7 +25,7 @@ from microrec.privacy.people import People
 from microrec.privacy.quotes import Ids
 from microrec.privacy.receipts import Request, SubjectOf
 from microrec.privacy.rewriting import Rewriter, Tally, originals
-from microrec.tables import entries
+from microrec.tables import entries, pages
 from microrec.tables.arrow import Warehouse
 from microrec.tables.commit import CARRIED, Table
 
@@ -118,6 +118,7 @@ class Erasure:
 
     def run(self) -> None:
         """Erase, up to the receipts and the request."""
+        pages.forget(self.warehouse)
         replaced = artefacts.erase(self.warehouse, self.people.indices)
         names = self.tables()
         for name in names:

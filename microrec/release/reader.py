@@ -146,6 +146,37 @@ class Release:
 
         return pl.DataFrame(self.read(table, user_id=user_id))
 
+    def vectors(self, model: str) -> pa.Table:
+        """Return the vectors of users and videos of a model of the release, without people who have withdrawn since.
+
+        Args:
+            model: one of `vector_models`.
+
+        Returns:
+            One row per (kind, id, part): kind (user or video), id, part (0, or the trend of a user), model, space (only
+            vectors of equal space may be compared; their inner product is the score), norm, vector [dim].
+
+        Raises:
+            MissingDay: the release has no such model, it has no vectors, or they are gone or of another run.
+        """
+        # Here, as it needs safetensors: most readers ask for no vectors.
+        from microrec.release import vectors
+
+        without = _suppressed(self.warehouse)
+        made = {"day": self.day, "inputs": self.inputs}
+        return vectors.vectors(self.warehouse, made, model, without=without)
+
+    @property
+    def vector_models(self) -> list[str]:
+        """Names of the release's models that have vectors.
+
+        Raises:
+            MissingDay: its models are gone, or of another run.
+        """
+        from microrec.release import vectors
+
+        return vectors.models(self.warehouse, {"day": self.day, "inputs": self.inputs})
+
     def expired(self, at: dt.datetime) -> bool:
         """Return whether the release may no longer be served at the instant `at` (with a time zone).
 

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from microrec.errors import MissingDay
 from microrec.release import reader
 from microrec.release.reader import Release
+from microrec.tables import pages
 from microrec.tables.arrow import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,8 @@ def prune(
         dry_run: only count what would go.
 
     Returns:
-        Number of partitions whose rows went (or would go), by table; `artefacts` for days of models.
+        Number of partitions whose rows went (or would go), by table; `artefacts` for days of models,
+        `reports` for pages of nights.
     """
     pruned = {REFUSED: _empty_refused(warehouse, config.rejected_rows, today, dry_run=dry_run)}
     reference = min(today, _last_night(warehouse) + dt.timedelta(days=1))
@@ -137,6 +139,8 @@ def prune(
     written = today - dt.timedelta(days=config.again)
     for table in RESULTS if kept else ():
         pruned[table] = _remove(warehouse, table, first, written, dry_run=dry_run)
+    if kept:
+        pruned["reports"] = len(pages.forget(warehouse, before=first, dry_run=dry_run))
     return pruned
 
 
