@@ -1,4 +1,4 @@
-"""`microrec show`, `explain`, `releases`, `rollback`, `watch`, `prune`, `vacuum`: read releases, take them back."""
+"""`microrec show`, `explain`, `releases`, `diff`, `rollback`, `watch`, `prune`, `vacuum`: read releases, undo them."""
 
 import datetime as dt
 import json
@@ -89,12 +89,29 @@ def releases(
         bool,
         typer.Option("--latest", help="Only day and id of the latest one, as a line of JSON."),
     ] = False,
+    shown_id: Annotated[
+        str | None,
+        typer.Option(
+            "--show",
+            parser=arguments.release,
+            metavar="RELEASE",
+            help="Only what the release with this id or day was made of.",
+        ),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List releases by day; consumers follow the last one that is not withdrawn."""
+    """List releases by day; consumers follow the last one that is not withdrawn.
+
+    With --show and --json it prints one object: `release`, `plan` (digests of what it was made of), `is_of_release`,
+    `models` with their digests and configurations, `files` of the landing zone, `gates` that failed, `tables` (the
+    pins), `erasures`.
+    """
     from microrec.release import reader
 
     hide_table_logs()
+    if shown_id is not None:
+        _show_release(shown_id, root, as_json=as_json)
+        return
     if latest:
         release = reader.latest(root)
         typer.echo(json.dumps({"day": str(release.day), "release": release.id}))
@@ -106,6 +123,30 @@ def releases(
     shown = [row | {"tables": _pins_in_short(row["tables"])} for row in rows]
     columns = ["id", "status", "reason", "run_id", "code_version", "valid_until", "tables"]
     print_rows("releases", columns, shown, as_json=False)
+
+
+@app.command()
+def diff(
+    before: Annotated[
+        str, typer.Argument(parser=arguments.release, metavar="BEFORE", help="Id or day.")
+    ],
+    after: Annotated[
+        str, typer.Argument(parser=arguments.release, metavar="AFTER", help="Id or day.")
+    ],
+    root: options.WarehouseRoot = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say what differs between two releases: inputs, models, landing files, figures, gates, rows, people's lists.
+
+    Prints a row for each difference: `what`, `name`, `before`, `after`.
+    """
+    from microrec.release import provenance, reader
+
+    hide_table_logs()
+    pair = (reader.named(before, root), reader.named(after, root))
+    rows = [each._asdict() for each in provenance.differences(*pair)]
+    title = f"{pair[0].id} and {pair[1].id}"
+    print_rows(title, ["what", "name", "before", "after"], rows, as_json=as_json)
 
 
 @app.command()
@@ -277,6 +318,24 @@ def vacuum(
     ]
     title = "would be deleted" if dry_run else "deleted"
     print_rows(title, ["table", "deleted"], rows, as_json=as_json)
+
+
+def _show_release(release: str, root: str | None, *, as_json: bool) -> None:
+    """Print what a release was made of, part by part."""
+    from microrec.release import provenance, reader
+
+    made_of = provenance.of(reader.named(release, root))
+    if as_json:
+        print_json([made_of._asdict()])
+        return
+    parts: dict[str, list[Any]] = {"release": [made_of.release], "plan": [made_of.plan]}
+    for name, rows in (parts | made_of._asdict()).items():
+        rows = parts.get(name, rows)
+        if isinstance(rows, list) and rows and rows[0]:
+            columns = [column for column in rows[0] if column not in ("config", "detail")]
+            print_rows(name, columns, rows, as_json=False)
+    if made_of.is_of_release is False:
+        print_line("plan, models and files are those of a later run of the day")
 
 
 def _release_row(release: "Release") -> dict[str, Any]:

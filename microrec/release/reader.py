@@ -248,6 +248,24 @@ def of(day: dt.date, root: str | None = None) -> Release:
     return by_day[day]
 
 
+def named(release: str, root: str | None = None) -> Release:
+    """Return the release with an id, or of a day, also a withdrawn one.
+
+    Args:
+        release: id or day.
+        root: Folder or object-store URI of the tables.
+
+    Raises:
+        MissingDay: There is no such release; the message names the last ones.
+    """
+    releases = every(root)
+    for candidate in releases:
+        if release in (candidate.id, str(candidate.day)):
+            return candidate
+    last_ids = ", ".join(candidate.id for candidate in releases[-5:]) or "none"
+    raise MissingDay(f"releases: no release {messages.shown(release)}; the last ones: {last_ids}")
+
+
 def latest(root: str | None = None) -> Release:
     """Return the release of the greatest day that has one which is not withdrawn, whenever it was made.
 

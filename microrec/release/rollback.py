@@ -5,10 +5,9 @@ import datetime as dt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from microrec.core import messages
 from microrec.errors import GateHeld, MicrorecError
 from microrec.release import reader
-from microrec.release.reader import RELEASED, WITHDRAWN, Release
+from microrec.release.reader import RELEASED, WITHDRAWN
 from microrec.tables.arrow import Warehouse
 
 
@@ -29,7 +28,7 @@ def to(release: str, *, reason: str, root: str | None = None) -> list[dt.date]:
     if not reason.strip():
         raise MicrorecError("rollback: give a reason")
     releases = reader.every(root)
-    target = _named(release, releases)
+    target = reader.named(release, root)
     later = [other.day for other in releases if other.day > target.day and other.status == RELEASED]
     if not later and target.status == RELEASED:
         raise MicrorecError(f"rollback: {target.id} is the latest release already")
@@ -70,14 +69,3 @@ def refuse_withdrawn(row: pa.Table, *, warehouse: Warehouse, day: dt.date) -> No
             f"releases[day={day}]: {before.id} was withdrawn ({before.reason}) and has the same rows again;"
             " change what was wrong with it, or make it the latest by `microrec rollback --to`"
         )
-
-
-def _named(release: str, releases: list[Release]) -> Release:
-    """The release with an id, or of a day."""
-    for candidate in releases:
-        if release in (candidate.id, str(candidate.day)):
-            return candidate
-    last_ids = ", ".join(candidate.id for candidate in releases[-5:]) or "none"
-    raise MicrorecError(
-        f"rollback: no release {messages.shown(release)}; the last ones: {last_ids}"
-    )

@@ -27,6 +27,7 @@ finally:
 """
 WITH_ROWS = [
     "check-recipe",
+    "diff",
     "erase",
     "erasures",
     "exit-codes",
