@@ -147,7 +147,9 @@ class Release:
         return pl.DataFrame(self.read(table, user_id=user_id))
 
     def vectors(self, model: str) -> pa.Table:
-        """Return the vectors of users and videos of a model of the release, without people who have withdrawn since.
+        """Return the vectors of users and videos of a model of the release.
+
+        Who has withdrawn, or wants no profiling, as of now has none.
 
         Args:
             model: one of `vector_models`.
@@ -162,7 +164,7 @@ class Release:
         # Here, as it needs safetensors: most readers ask for no vectors.
         from microrec.release import vectors
 
-        without = _suppressed(self.warehouse)
+        without = pa.concat_arrays([_suppressed(self.warehouse), _unprofiled(self.warehouse)])
         made = {"day": self.day, "inputs": self.inputs}
         return vectors.vectors(self.warehouse, made, model, without=without)
 

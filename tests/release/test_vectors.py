@@ -136,6 +136,13 @@ def test_who_has_withdrawn_is_left_out(release: reader.Release) -> None:
     assert ("user", "zoe", 0) in rows_of(release, "content")
 
 
+def test_who_wants_no_profiling_is_left_out(release: reader.Release) -> None:
+    wish = filled(release.warehouse, "preferences", 1, user_id=["ann"], kind=["no_profiling"])
+    release.warehouse.write("preferences", wish, day=DAY)
+    assert ("user", "ann", 0) not in rows_of(release, "content")
+    assert ("user", "zoe", 0) in rows_of(release, "content")
+
+
 def test_models_without_vectors_are_refused_and_those_with_some_named(
     release: reader.Release,
 ) -> None:
