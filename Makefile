@@ -8,13 +8,13 @@ WORKERS ?= 2
 # Least share of lines, in per cent, that the fast lane must run: tracing the nights and Spark jobs, too, would take
 # half as long again.
 COVERAGE_FLOOR ?= 62
-FAST = not spark and not slow and not heavy and not gpu and not long and not cluster and not ui and not faults
-REST = (spark or slow or heavy or gpu) and not long and not cluster and not ui and not faults
+FAST = not spark and not slow and not heavy and not gpu and not long and not cluster and not ui and not faults and not docker
+REST = (spark or slow or heavy or gpu) and not long and not cluster and not ui and not faults and not docker
 MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help pins minimum pages night test test-fast test-long test-cluster test-faults test-ui browser check format ui java clean
+.PHONY: help pins minimum pages night test test-fast test-long test-cluster test-faults test-ui test-docker browser check format ui java clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,11 @@ browser:
 
 test-ui: java browser .venv/.warm .venv/.ui ## an operator backfills: Airflow on Postgres, headless Chromium
 	.venv/bin/python -m pytest -m ui tests/ui
+
+test-docker: java .venv/.warm ## the team's stack in containers: a night, a lost worker, Postgres and the scheduler restarted
+	@command -v docker >/dev/null && docker compose version >/dev/null 2>&1 || \
+	  { echo "make test-docker needs Docker and compose 2: apt install docker.io, then docker-compose (Debian 13) or docker-compose-v2 (Ubuntu)" >&2; exit 1; }
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m docker tests/docker
 
 check: .venv/.ready
 	.venv/bin/ruff check .
