@@ -378,7 +378,8 @@ def anew(nights: Nights) -> Iterator[Walk]:
 
 def test_faults_cover_every_job() -> None:
     there = {path.stem for path in (HOME / "jobs").glob("*.py")} - {"__init__"}
-    assert {one.job for one in KILLED} == there
+    # `erase` is killed in tests/privacy/test_erasure.py; `report_night` commits no table (tests/tables/test_pages.py).
+    assert {one.job for one in KILLED} == there - {"erase", "report_night"}
 
 
 def test_faults_old_and_new_rows_differ(nights: Nights) -> None:
