@@ -470,7 +470,15 @@ def test_build_imports_every_package_that_the_code_imports() -> None:
         "click",
         "py4j",
     }
-    light = {"pluggy", "sqlalchemy", "tqdm", "open_data_contract_standard", "fsspec", "pendulum"}
+    light = {
+        "jinja2",
+        "pluggy",
+        "sqlalchemy",
+        "tqdm",
+        "open_data_contract_standard",
+        "fsspec",
+        "pendulum",
+    }
     missing = used - tried - local - elsewhere - light - set(sys.stdlib_module_names)
     assert not missing
 
