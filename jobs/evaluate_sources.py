@@ -1,9 +1,9 @@
 """Measure every source and the blend on the held-out day, and decide whether the night goes on.
 
-Reads: candidates of fit trial, users, video_nodes, watch_edges, suppressed_users, gate_results (fit arrivals) and
-metrics (stages events and modality_graph) of the day; the release, the metrics (stage evaluation) and the number of
-video_features of the day before; metrics (stages evaluation and gains) of the nights before; modality_edges where the
-recipe asks for variety.
+Reads: candidates and fusion_weights of fit trial, users, video_nodes, watch_edges, suppressed_users, gate_results (fit
+arrivals) and metrics (stages events and modality_graph) of the day; the release, the metrics (stage evaluation) and
+the number of video_features of the day before; metrics (stages evaluation and gains) of the nights before;
+modality_edges where the recipe asks for variety.
 Writes: metrics (stages evaluation and gains) and gate_results (fit trial) of the day; then, if a gate of severity
 hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned blend that is
 shown to be worse than the closed form gives way to it, and a blend that is worse than its best source to that source.
@@ -20,6 +20,7 @@ from microrec.pipeline import (
     arrival_figures,
     contestants,
     fit_tables,
+    fusing,
     gains,
     graph_figures,
     last_release,
@@ -55,7 +56,8 @@ def main(day: job.Day) -> None:
         ours, before, right, gain=gain, yardstick=yardstick, config=asks
     )
     figures = ranking.measure({**candidates, **lists}, right, config=config, generator=rng)
-    night.write("metrics", report.table([*figures, *explored]), stage="evaluation")
+    worth = fusing.worth(night, tables, maker.proposals, resamples=config.resamples)
+    night.write("metrics", report.table([*figures, *explored, *worth]), stage="evaluation")
     clusters = gains.by_cluster(night, tables, {**candidates, **lists}, right)
     night.write("metrics", report.table(clusters), stage=gains.STAGE)
     blend = by_idx(lists[report.BLEND], users=users, known=tables.knowledge, k=night.config.k)

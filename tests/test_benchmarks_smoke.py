@@ -33,6 +33,7 @@ from microrec.evaluation import gate, ranking
 from microrec.evaluation.report import FLOOR
 from microrec.landing import write
 from microrec.models import registry
+from microrec.models.inputs.clip_arrays import ClipEdges
 from microrec.models.inputs.graph_arrays import Graph, build_graph
 from microrec.models.sequence.auc import grouped_auc
 from microrec.pipeline.night import Night
@@ -40,6 +41,7 @@ from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import (
     blend,
+    clip_viewers,
     clips,
     delta_log,
     exposures,
@@ -737,6 +739,33 @@ def kuairand_files(folder: Path) -> Path:
     past["long_view"] = rng.integers(2, size=480)
     past.to_parquet(folder / kuairand.PAST)
     return folder
+
+
+def test_clip_viewers_smallest_size_run(tmp_path: Path) -> None:
+    """A model of constant scores has .5, whoever leaves; the order of the viewers changes nothing."""
+    data, out = kuairand_files(tmp_path), tmp_path / "out"
+    command = ["--data", str(data), "--through", str(KUAIRAND_DAY), "--nights", "1", "--seeds", "1"]
+    clip_viewers.main([*command, "--out", str(out)])
+    rows = json.loads((out / "results.json").read_text())
+    found = {
+        (one["name"], one["metric"]): one for one in rows if not one["split"].startswith("warm")
+    }
+    for name in (clip_viewers.USER, *clip_viewers.CHANGES):
+        one = found[name, "within clips"]
+        assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
+    rng = np.random.default_rng(0)
+    clip = rng.integers(5, size=300)
+    through = rng.random(300) < 0.6
+    reached = ClipEdges(rng.integers(40, size=300), clip, clip, through, np.ones(300))
+    score = np.round(rng.standard_normal(300), 1)
+    told = clip_viewers.told(score, reached)
+    slow = [
+        np.mean([(own < other) + (own == other) / 2 for other in score[(clip == of) & through]])
+        for own, of in zip(score[~through], clip[~through], strict=True)
+    ]
+    np.testing.assert_allclose(told.above, slow)
+    assert (told.who == reached.user_idx[~through]).all()
+    assert (clip_viewers.told(np.zeros(300), reached).above == 0.5).all()
 
 
 def test_exposures_smallest_size_run(tmp_path: Path) -> None:

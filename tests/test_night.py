@@ -199,6 +199,19 @@ def test_ranking_model_orders_candidates_of_all_sources(
         assert (mine["score"].diff().dropna() <= 0).all()
 
 
+def test_worth_of_each_source_is_told(world: dict[str, Any]) -> None:
+    warehouse = Warehouse.open()
+    metrics = warehouse.read("metrics", day=LAST, stage="evaluation").to_pandas()
+    worth = metrics[metrics["metric"] == "worth_ndcg@20"].set_index("name")
+    assert set(worth.index) == set(recipe.current().night.sources)
+    weights = warehouse.read("fusion_weights", day=LAST, fit="trial").to_pandas()
+    heaviest = weights[weights["fold"] > 0].groupby("source")[["cold", "warm"]].max().max(axis=1)
+    assert (worth.loc[heaviest.index[heaviest == 0], "value"] == 0).all()
+    assert worth["value"].max() > 0
+    assert (worth["low"] <= worth["value"]).all()
+    assert (worth["value"] <= worth["high"]).all()
+
+
 def test_trends_cover_everyone_served(world: dict[str, Any]) -> None:
     rows = reader.latest().to_pandas("user_trends")
     suppressed = set(world["truth"].suppressed[LAST])

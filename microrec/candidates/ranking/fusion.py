@@ -200,6 +200,36 @@ def fit(evidence: Evidence, *, prior: closed_form.Config, config: Config) -> clo
     return closed_form.fitted(prior, chosen)
 
 
+def worth(evidence: Evidence, folds: Sequence[closed_form.Config]) -> dict[str, Float64s]:
+    """Return what each source is worth to the fused lists: their NDCG@20, less that without it, others as they are.
+
+    Args:
+        evidence: candidates and what was liked of them.
+        folds: the closed form of each fold of users, fold 1 first.
+
+    Returns:
+        By source, of each user of the evidence. [n_users] each
+    """
+    search = _Search(evidence, caution=0.0)
+    fold = closed_form.fold_of(evidence.users, len(folds)) - 1
+    of_pair = np.repeat(fold, np.diff(evidence.start))
+    chosen = [[config.chosen(source) for config in folds] for source in evidence.sources]
+    shares = [
+        search.share(
+            place,
+            np.array([weight.cold for weight in weights])[of_pair],
+            np.array([weight.warm for weight in weights])[of_pair],
+        )
+        for place, weights in enumerate(chosen)
+    ]
+    whole = search.ndcg(np.sum(shares, axis=0))
+    return {
+        source: whole - search.ndcg(np.sum(shares[:place] + shares[place + 1 :], axis=0))
+        for place, source in enumerate(evidence.sources)
+        if len(shares) > 1
+    }
+
+
 class _Search:
     """Compares weights, [n_sources, 2] (cold, warm), by the NDCG of each user."""
 
@@ -222,7 +252,7 @@ class _Search:
         """Return the score of each pair. [n_pairs]."""
         scores = np.zeros(len(self.evidence.points))
         for place, (cold, warm) in enumerate(weights):
-            scores += self._share(place, cold, warm)
+            scores += self.share(place, cold, warm)
         return scores
 
     def ndcg(self, scores: Float64s) -> Float64s:
@@ -249,13 +279,13 @@ class _Search:
         for change in changes:
             changed = scores.copy()
             for place in np.flatnonzero((change != weights).any(axis=1)).tolist():
-                changed += self._share(place, *(change[place] - weights[place]))
+                changed += self.share(place, *(change[place] - weights[place]))
             merits.append(self._merit(self.ndcg(changed) - now))
         most = int(np.argmax(merits))
         return changes[most] if merits[most] > 0 else None
 
-    def _share(self, place: int, cold: float, warm: float) -> Float64s:
-        """What a source adds to the score of each pair by its two weights. [n_pairs]."""
+    def share(self, place: int, cold: Float64s | float, warm: Float64s | float) -> Float64s:
+        """Return what a source adds to the score of each pair by its two weights. [n_pairs]."""
         return np.asarray(
             self.evidence.points[:, place] * (cold + self._warmth * (warm - cold)), dtype=np.float64
         )

@@ -11,7 +11,8 @@ videos, S^m: the frozen graph of nearest videos by modality m, f^m: feature vect
     score    = < e_u + norm(p_u),  e_i + norm(h_i) + norm(c_i) > (+ the popularity of i)
 
 The defaults are not the published ones (`layers` 2, `user_rows` own, powers 1/2, `pref_power` 1,
-`unit`, `loss` bpr, no popularity): tests/benchmarks/README.md has what each is worth on real data.
+`unit`, `merge` attention, `sampling` users, `loss` bpr, no popularity): tests/benchmarks/README.md
+has what each is worth on real data.
 
 Decided here: a missing modality is masked in every sum and attention; a cold video (no user
 within the activity cap has liked it) has no id row, neither its own nor as somebody's neighbour;
@@ -45,6 +46,8 @@ class Config(TrainingConfig):
 
     loss: Literal["bpr", "softmax"] = "softmax"
     """`bpr`, as published, or all warm videos at once; what each is worth: tests/benchmarks/README.md."""
+    sampling: Literal["users", "edges"] = "edges"
+    """Draw a user and then one of the user's videos, or, unlike the published form, an edge."""
     l2: NonNegativeFloat = 0.0
     """Weight of the squared id rows of a batch."""
     learning_rate: PositiveFloat = 3e-3
@@ -75,7 +78,7 @@ class Config(TrainingConfig):
     (less than 1) lets taste outweigh popularity as more is known of a user."""
     strict: bool = False
     """Leave c_i out of the video's row."""
-    merge: Literal["attention", "mean"] = "attention"
+    merge: Literal["attention", "mean"] = "mean"
     """How modalities become one."""
     unit: bool = False
     """Bring p, h and c to length 1 before they are added (norm)."""
@@ -136,8 +139,9 @@ class PreferenceGCN(nn.Module):
         self.biases = nn.ParameterList(
             nn.Parameter(torch.zeros(config.dim)) for _ in content.vectors
         )
-        self.merge_similar = ModalityAttention(config.dim, generator)
-        self.merge_taste = ModalityAttention(config.dim, generator)
+        attention = config.merge == "attention"
+        self.merge_similar = ModalityAttention(config.dim, generator) if attention else None
+        self.merge_taste = ModalityAttention(config.dim, generator) if attention else None
         if config.popularity:
             self.popularity = fitting.popularity_column(watch)
         self.similar = nn.ModuleList(content.similar)
@@ -208,11 +212,13 @@ class PreferenceGCN(nn.Module):
         return present & drawn.to(present.device)
 
     def _merge(
-        self, attention: Callable[..., Tensor], parts: list[Tensor], present: Tensor
+        self, attention: Callable[..., Tensor] | None, parts: list[Tensor], present: Tensor
     ) -> Tensor:
         """Modalities as one. [n, dim]."""
-        if self.config.merge == "attention" or not parts:
+        if attention is not None:
             return attention(parts, present)
+        if not parts:
+            return self.video_id.new_zeros(len(present), self.config.dim)
         stacked = torch.stack(parts, dim=1) * present.unsqueeze(-1)  # [n, n_modalities, dim]
         return stacked.sum(dim=1) / present.sum(dim=1, keepdim=True).clamp(min=1)
 

@@ -153,6 +153,31 @@ def test_cross_fitted_weights_are_those_of_the_users_fold() -> None:
     assert (weights.c, weights.block_cells) == (PRIOR.c, PRIOR.block_cells)
 
 
+def test_worth_is_what_the_lists_lose_without_a_source() -> None:
+    skill = {"ant": 0.6, "bee": 0.3, "cat": 0.3}
+    world = evidence(11, n_users=200, skill=skill)
+    weights = [{"ant": (1.0, 0.5), "bee": (0.5, 0.5), "cat": (0, 0)}, {"bee": (0.2, 1.0)}]
+    folds = [
+        closed_form.fitted(
+            PRIOR,
+            {name: closed_form.Weight(cold=cold, warm=warm) for name, (cold, warm) in of.items()},
+        )
+        for of in weights
+    ]
+    worth = fusion.worth(world, folds)
+    assert list(worth) == ["ant", "bee", "cat"]
+    fold = closed_form.fold_of(world.users, 2)
+    for number, config in enumerate(folds, start=1):
+        members = world.only(fold == number)
+        for source, gains in worth.items():
+            without = {name: of for name, of in config.weights.items() if name != source}
+            lost = value(members, config) - value(members, closed_form.fitted(PRIOR, without))
+            assert gains[fold == number].sum() == pytest.approx(lost, abs=1e-9), (source, number)
+    assert not worth["cat"].any()
+    assert not worth["ant"][fold == 2].any()
+    assert worth["ant"].mean() > 0.01
+
+
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_together_parts_of_users_give_the_evidence_of_all(size: int) -> None:
     sources, right, history = service(9, n_users=50, skill={"ant": 0.3, "bee": 0.2})

@@ -44,6 +44,8 @@ PUBLISHED = {
     "video_power": 0.5,
     "pref_power": 1.0,
     "unit": True,
+    "merge": "attention",
+    "sampling": "users",
     "popularity": False,
 }
 """As in README.md of the models, section 3.2; the variants below change one thing or two."""
