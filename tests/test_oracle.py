@@ -302,12 +302,19 @@ def test_oracle_lists_in_parts_and_by_spark_are_equal(
 
 
 def digests(warehouse: arrow.Warehouse) -> dict[str, str]:
-    """What is asked for part by part."""
+    """What is asked for part by part; of a network the order, as its last bits depend on who is scored together."""
     final = {"day": DAY, "fit": "final"}
+    rows = warehouse.read("candidates", **final)
+    is_network = pc.starts_with(rows["source"], "ranked_by_")
+    ranked = rows.filter(is_network).sort_by([("user_idx", "ascending"), ("rank", "ascending")])
+    others = set(rows.filter(pc.invert(is_network))["source"].to_pylist())
+    by_source = {
+        name: warehouse.digest("candidates", **final, source=name) for name in sorted(others)
+    }
     return {
         "lists": warehouse.digest("recommendations", day=DAY),
         "weights": warehouse.digest("blend_weights", **final),
-        "all": warehouse.digest("candidates", **final),
+        "all": f"{by_source} {ranked.select(['user_idx', 'rank', 'video_idx']).to_pylist()}",
     }
 
 
