@@ -13,7 +13,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | erase | privacy requests and preferences of the landing zone, erasures | as of now privacy_ledger, suppressed_users, withheld_periods, preferences; all tables, models and releases without whoever asked to be erased; erasures | nobody asks: done at once. Files of an attempt that may be in progress hold the receipt up until the next night |
 | announce_erasures | erasures | the asset microrec://erasures | skipped if there is no receipt since the last event |
 | validate_events | landing zone | events, rejected_rows, videos, video_features, clip_features, landing_files, metrics, gate_results; as of now privacy_ledger, suppressed_users, withheld_periods, preferences | the message names table, day and file: have it delivered again and clear the task; a gate holds what is unlike the days before: have it delivered again, or `promote` it |
-| build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges | |
+| build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges, remembered_videos | |
 | build_modality_graph | video_features | modality_edges, metrics | |
 | build_user_graph | watch_edges | user_edges, metrics | |
 | count_exposures | daily_watches | exposure_counts | no rows if no model of the recipe reads them |

@@ -1,8 +1,8 @@
 """Number the day's users and videos, and connect them by what was watched.
 
-Reads: events (partitions no night has aggregated yet), daily_watches (the window that ends at the
-       day), videos, suppressed_users
-Writes: daily_watches, users, video_nodes, watch_edges, clip_edges
+Reads: events (partitions no night has aggregated yet), daily_watches (the window that ends at the day, and days that
+       have left it), remembered_videos of an earlier day, videos, suppressed_users, preferences
+Writes: daily_watches, users, video_nodes, watch_edges, clip_edges, remembered_videos
 """
 
 import datetime as dt
@@ -10,13 +10,12 @@ import logging
 
 from microrec.core import fits
 from microrec.graphs.watch import clip_edges, daily, nodes, watch_edges
-from microrec.pipeline import event_window
+from microrec.pipeline import event_window, memory
 from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables import spark
 
 logger = logging.getLogger(__name__)
-
 SPLITS = [{"split": part} for part in ("train", "validation", "holdout")]
 
 
@@ -50,6 +49,7 @@ def main(day: job.Day) -> None:
     clips = clip_edges.clip_edges(pair_days, day=day)
     warehouse.write("clip_edges", clips, day=day, replace=SPLITS)
     parts.unpersist()
+    memory.remember(night, warehouse)
 
 
 def aggregate(

@@ -44,6 +44,8 @@ N_LISTS = N_USERS
 """All but one who has opted out, and one whom no log knows and who wants no profiling."""
 UNPROFILED = {"u0013", "stranger"}
 """The first has uploads, and has blocked an author; the second has blocked a tag."""
+REMEMBERED, RESET = "u0018", "u0012"
+"""Of the first video 2 and every eighth one from there are remembered; the second has reset what is."""
 OWNER = "u0009"
 """Who has uploaded v00009 and v00069, among others."""
 RECIPE = f"""
@@ -160,6 +162,19 @@ def plant(warehouse: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
     gone = {"user_id": ["u0007"], "kind": ["opt_out"], "requested_at": pa.array([end - DAY_LONG])}
     warehouse.write("suppressed_users", pa.table(gone), day=day)
     wish(warehouse, nodes, day)
+    pairs = [
+        (user, video) for user in range(0, N_USERS, 6) for video in range(user % 4, N_VIDEOS, 8)
+    ]
+    columns = {
+        "user_id": [f"u{user:04d}" for user, _ in pairs],
+        "video_id": nodes["video_id"].take([video for _, video in pairs]),
+        "last_on": [day - dt.timedelta(days=20 + video % 9) for _, video in pairs],
+    }
+    rows = small_tables.complete("remembered_videos", pa.table(columns), without={"day"})
+    warehouse.write("remembered_videos", rows, day=day)
+    reset = {"user_id": [RESET], "first_day": [None], "last_day": [day - dt.timedelta(days=10)]}
+    rows = small_tables.complete("withheld_periods", pa.table(reset), without={"day"})
+    warehouse.write("withheld_periods", rows, day=day)
 
 
 def wish(warehouse: arrow.Warehouse, nodes: pa.Table, day: dt.date) -> None:
@@ -256,6 +271,16 @@ def test_oracle_list_without_profiling_is_that_of_everybody(warehouse: arrow.War
         assert rows[[name for name in rows if name.startswith("evidence_")]].isna().all(axis=None)
     assert all(len(videos) for videos in blocked.values())
     assert seen & set(published.loc[published["user_id"] == "u0013", "video_id"])
+
+
+def test_oracle_remembered_videos_are_not_listed(warehouse: arrow.Warehouse) -> None:
+    """But where they were reset. Everybody remembered has a list all the same."""
+    published = lists(warehouse)
+    number = published["video_id"].str[1:].astype(int)
+    mine = published["user_id"] == REMEMBERED
+    assert mine.sum() == K
+    assert not (number[mine] % 8 == 2).any()
+    assert (number[published["user_id"] == RESET] % 8 == 0).any()
 
 
 def test_lists_show_the_words_of_a_models_card_and_those_of_other_rows(
@@ -577,11 +602,27 @@ def a_blocked_video(warehouse: arrow.Warehouse) -> None:
     spoil(warehouse, lambda rows: _set(rows, at(rows, "u0003", 3), "video_id", odd["video_id"]))
 
 
+def a_remembered_video(warehouse: arrow.Warehouse) -> None:
+    """For the third place of a user whose window has no viewing of it."""
+    edges = warehouse.read("watch_edges", day=DAY).filter(
+        pc.field("user_idx") == int(REMEMBERED[1:])
+    )
+    nodes = warehouse.read("video_nodes", day=DAY).sort_by("video_idx").to_pylist()
+    seen = set(edges["video_idx"].to_pylist())
+    video = next(
+        v for v in nodes if v["video_idx"] % 8 == 2 and v["eligible"] and v["video_idx"] not in seen
+    )
+    spoil(
+        warehouse, lambda rows: _set(rows, at(rows, REMEMBERED, 3), "video_id", video["video_id"])
+    )
+
+
 SABOTAGES: dict[str, Sabotage] = {
     "two rows swapped": two_rows_swapped,
     "a seen video": a_seen_video,
     "an own video": an_own_video,
     "a blocked video": a_blocked_video,
+    "a remembered video": a_remembered_video,
     "a list with profiling": a_list_with_profiling,
     "evidence without profiling": evidence_without_profiling,
     "a wrong source": set_one("source", "ease"),

@@ -102,7 +102,7 @@ class Facts:
     """
 
     barred: Rows
-    """Videos each user has seen, or uploaded where authors are users."""
+    """Videos each user has seen, in the window or before it, or uploaded where authors are users."""
     liked: Rows
     """Those with a positive viewing."""
     steps_back: Rows
@@ -223,6 +223,37 @@ def blocked(
         for user in set[int]().union(*(unwanted.get(at, set()) for at in named)):
             pairs.append((user, video["video_idx"]))
     return pairs
+
+
+def remembered(
+    rows: pa.Table, withheld: pa.Table, users: pa.Table, videos: pa.Table
+) -> list[tuple[int, int]]:
+    """Return the videos that a user has watched or disliked before the window.
+
+    Args:
+        rows: of `remembered_videos`.
+        withheld: rows of `withheld_periods`, as of now.
+        users: rows of `users`.
+        videos: rows of `video_nodes`.
+
+    Returns:
+        user_idx and video_idx of each.
+    """
+    user_idx = dict(zip(users["user_id"].to_pylist(), users["user_idx"].to_pylist(), strict=True))
+    video_idx = dict(
+        zip(videos["video_id"].to_pylist(), videos["video_idx"].to_pylist(), strict=True)
+    )
+    periods: dict[str, list[tuple[dt.date, dt.date]]] = {}
+    for row in withheld.to_pylist():
+        period = row["first_day"] or dt.date.min, row["last_day"]
+        periods.setdefault(row["user_id"], []).append(period)
+    return [
+        (user_idx[row["user_id"]], video_idx[row["video_id"]])
+        for row in rows.to_pylist()
+        if row["user_id"] in user_idx
+        and row["video_id"] in video_idx
+        and not any(a <= row["last_on"] <= b for a, b in periods.get(row["user_id"], ()))
+    ]
 
 
 def count(

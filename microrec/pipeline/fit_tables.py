@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from microrec.core import knowledge
 from microrec.core.array_types import Indices
 from microrec.core.knowledge import Knowledge
-from microrec.pipeline import wishes
+from microrec.pipeline import memory, wishes
 from microrec.pipeline.night import Night
 
 
@@ -69,15 +69,21 @@ def _known(night: Night, users: pa.Table, edges: pa.Table) -> FitTables:
         n_users=users.num_rows,
         fit=night.fit,
         until=night.horizon,
-        never=_never(night, users, videos),
+        never=_never(night, users, videos, edges),
     )
     return FitTables(users, edges, videos, fit_knowledge)
 
 
-def _never(night: Night, users: pa.Table, videos: pa.Table) -> pa.Table:
-    """Pairs of a user and a video that is not shown to them though they have not seen it."""
+def _never(night: Night, users: pa.Table, videos: pa.Table, edges: pa.Table) -> pa.Table:
+    """Pairs of a user and a video that is not shown to them though they have not seen it in the window."""
     names = ["user_idx", "video_idx"]
     blocked = wishes.blocked(night, users, videos).select(names)
+    remembered = memory.pairs(night, users, videos).select(names)
+    if remembered.num_rows:
+        # What they have watched again since is theirs to watch once more (`lists.rewatch`).
+        again = knowledge.fit_edges(edges, night.fit).select(names)
+        before = remembered.join(again, names, join_type="left anti").select(names)
+        blocked = pa.concat_tables([blocked, before.cast(blocked.schema)])
     if not night.config.authors_are_users:
         return blocked
     return pa.concat_tables([blocked, knowledge.uploads(users, videos).cast(blocked.schema)])

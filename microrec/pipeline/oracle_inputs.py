@@ -29,9 +29,10 @@ from microrec.oracle.inputs import (
     blocked,
     count,
     integers,
+    remembered,
     uploads,
 )
-from microrec.pipeline import fusing, networks, new_videos, wishes
+from microrec.pipeline import fusing, memory, networks, new_videos, wishes
 from microrec.pipeline.night import Night
 
 
@@ -59,7 +60,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         videos,
         users.num_rows,
         until=days.end(night.day, night.config.timezone),
-        never=_never(night, users, videos),
+        never=_never(night, users, videos) + _remembered(night, users, videos),
     )
     sources = _sources(night)
     models = {
@@ -94,6 +95,13 @@ def _never(night: Night, users: pa.Table, videos: pa.Table) -> list[tuple[int, i
     preferences = night.preferences()
     pairs = blocked(preferences, users, videos, wishes.tags_of(night, preferences))
     return pairs + (uploads(users, videos) if night.config.authors_are_users else [])
+
+
+def _remembered(night: Night, users: pa.Table, videos: pa.Table) -> list[tuple[int, int]]:
+    """Pairs of a user and a video that they have watched or disliked before the window."""
+    if not night.exists(memory.TABLE):
+        return []
+    return remembered(night.read(memory.TABLE), memory.withheld(night), users, videos)
 
 
 def _unprofiled(night: Night, videos: pa.Table) -> dict[str, set[int]]:

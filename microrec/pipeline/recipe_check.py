@@ -28,6 +28,7 @@ CONFIGS: Mapping[str, str] = {
     "landing": "microrec.landing.verify:Limits",
     "events": "microrec.events.config:Config",
     "graphs.watch": "microrec.graphs.watch.watch_edges:Config",
+    "graphs.memory": "microrec.graphs.watch.memory:Config",
     "graphs.clips": "microrec.graphs.watch.clip_edges:Config",
     "graphs.modality": "microrec.graphs.similarity.modality_edges:Config",
     "graphs.user_edges": "microrec.graphs.similarity.pearson:Config",

@@ -11,6 +11,7 @@ from microrec.candidates.lists import unprofiled
 from microrec.core import knowledge
 from microrec.core.array_types import Int64s
 from microrec.core.request_kinds import NO_EXPLORATION
+from microrec.pipeline import memory
 from microrec.pipeline.night import Night
 
 BLOCKED = """
@@ -81,13 +82,15 @@ def of_now(night: Night, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
 
     Returns:
         The same, suppressed_users, `unprofiled`, the user_id of who wants no profiling, and `blocked`, the pairs of
-        both.
+        both and what is remembered from before the window.
     """
     users, videos = tables["users"], tables["video_nodes"]
     without = numbered(night.unprofiled())
-    pairs = [
-        blocked(night, each, videos).select(["user_id", "video_id"]) for each in (users, without)
-    ]
+    names = ["user_id", "video_id"]
+    pairs = [blocked(night, each, videos).select(names) for each in (users, without)]
+    # Of who wants no profiling nothing is used, and so not what they have seen.
+    profiled = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=without["user_id"])))
+    pairs.append(memory.pairs(night, profiled, videos).select(names))
     return {
         **tables,
         "suppressed_users": night.suppressed(),

@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 REFUSED = "rejected_rows"
 GROUPS: dict[str, tuple[str, ...]] = {
     "events": ("events", "daily_watches"),
-    # Of the last three a night reads the greatest day alone, which is never older than its last.
+    # Of the last four a night reads a greatest day alone, which is never older than its last.
     "catalogue": (
         *("videos", "video_features", "clip_features"),
-        *("suppressed_users", "withheld_periods", "preferences"),
+        *("suppressed_users", "withheld_periods", "preferences", "remembered_videos"),
     ),
     "graphs": (
         *("users", "video_nodes", "watch_edges", "clip_edges", "modality_edges", "user_edges"),

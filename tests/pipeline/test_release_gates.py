@@ -66,6 +66,13 @@ def test_judge_passes_lists_of_both_kinds(night: Night) -> None:
     assert failed(night, *LISTS) == {}
 
 
+def test_judge_holds_a_video_that_was_seen_before_the_window(night: Night) -> None:
+    """`shy` wants no profiling: what they saw is not used for their list either."""
+    days = [dt.date(2025, 12, 1)] * 2
+    small(night, "remembered_videos", user_id=["a", "shy"], video_id=["y", "w"], last_on=days)
+    assert failed(night, *LISTS) == {"seen": 1, "k_filled": 0}
+
+
 def test_judge_holds_a_personal_list_of_who_wants_none(night: Night) -> None:
     personal = [(user, rank, video, "ease") for user, rank, video, _ in LISTS[2:4]]
     assert failed(night, *LISTS[:2], *personal, *LISTS[4:]) == {
