@@ -30,6 +30,9 @@ DIFFERENCE = f"{BLEND}-minus-{FLOOR}"
 PRICE = f"{BLEND}-minus-{UNEXPLORED}"
 """Likewise: what exploration costs."""
 
+WORTH = "worth_ndcg@20"
+"""The metric of what a source is worth to the blend: what its lists lose without the source."""
+
 EXPLORATION = "exploration"
 """Name of what is said of exploration itself."""
 

@@ -6,15 +6,13 @@ import pyarrow.compute as pc
 
 from microrec.candidates.ranking import closed_form, fusion
 from microrec.evaluation import bootstrap, gate, truth
-from microrec.evaluation.report import Figure
+from microrec.evaluation.report import WORTH, Figure
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
 from microrec.runner import shards
 
 TABLE = "fusion_weights"
-WORTH = f"worth_ndcg@{fusion.DEPTH}"
-"""The metric of what a source is worth to the blend."""
 
 
 def write(night: Night, tables: FitTables, proposals: Proposals) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 
-from microrec.evaluation.report import BLEND, DIFFERENCE, FLOOR
+from microrec.evaluation.report import BLEND, DIFFERENCE, FLOOR, WORTH
 from microrec.release import reader
 from microrec.release.reader import Release
 from microrec.report import verdict
@@ -208,10 +208,11 @@ def _arrived(warehouse: Warehouse, day: dt.date) -> list[Point]:
 
 
 def _quality(metrics: Sequence[Row]) -> list[Row]:
-    """Each source, the blend and its gain: the headline metrics side by side."""
+    """Each source, the blend and its gain: the headline metrics and what the blend loses without it, side by side."""
+    shown = (*HEADLINE, WORTH)
     by_name: dict[str, dict[str, Any]] = {}
     for row in metrics:
-        if row["stage"] == "evaluation" and row["slice"] == "all" and row["metric"] in HEADLINE:
+        if row["stage"] == "evaluation" and row["slice"] == "all" and row["metric"] in shown:
             by_name.setdefault(row["name"], {"name": row["name"], "n": row["n"]})[row["metric"]] = (
                 row
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from microrec.evaluation.report import BLEND, DIFFERENCE, FLOOR
+from microrec.evaluation.report import BLEND, DIFFERENCE, FLOOR, WORTH
 from microrec.report import svg
 from microrec.report.facts import HEADLINE, Facts
 
@@ -103,7 +103,11 @@ CELLS: dict[str, Callable[[Any], Sequence[Any]]] = {
     "gates": _of_gate,
     "counts": lambda row: [row["table"], *_cells(row, *COUNTS)],
     "refused": lambda row: [row["table"], row["rule"], _figure(row["rows"])],
-    "quality": lambda row: [row["name"], *(_interval(row.get(m)) for m in HEADLINE), row["n"]],
+    "quality": lambda row: [
+        row["name"],
+        *(_interval(row.get(m)) for m in (*HEADLINE, WORTH)),
+        row["n"],
+    ],
     "slices": _of_slice,
     "shares": lambda row: [row["slice"].removeprefix("source="), f"{row['value']:.1%}"],
     "deltas": lambda row: [row.name, _figure(row.tonight), _figure(row.before)],

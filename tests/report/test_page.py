@@ -80,6 +80,7 @@ def measure(warehouse: Warehouse, day: dt.date, lift: float) -> None:
         ("evaluation", "blend", "ndcg@20", "all", 0.3 + lift),
         ("evaluation", "blend", "coverage@20", "all", 0.9),
         ("evaluation", "popularity", "ndcg@20", "all", 0.1),
+        ("evaluation", "popularity", "worth_ndcg@20", "all", 0.07),
         ("evaluation", "blend", "ndcg@20", "history=0", 0.2),
         ("events", "raw_interactions", "rows_in", "all", 1135.0),
         ("events", "raw_interactions", "rejected", "rule=bad_watch", 7.0),
@@ -130,6 +131,7 @@ def test_page_tells_figures_and_what_changed(warehouse: Warehouse) -> None:
     sections = told(warehouse).sections
     assert "0.4000 [0.3900, 0.4100]" in sections["quality"]
     assert "0.1000 [0.0900, 0.1100]" in sections["quality"]
+    assert "0.0700 [0.0600, 0.0800]" in sections["quality"], "what the blend loses without it"
     assert "history=0" in sections["quality"]
     assert {"1,135", "bad_watch", "7"} <= set(sections["arrivals"])
     assert str(BEFORE) in " ".join(sections["changes"])
