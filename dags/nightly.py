@@ -27,7 +27,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | select_recommendations | candidates | recommendations, fallback_recommendations, similar_videos, rewatch_recommendations | |
 | check_recommendations | recommendations, similar_videos, and all they were made of | gate_results | a list differs from what brute force makes of the stored artefacts: the message names users (by `user_idx`) or videos, and rows; clear final.select_candidates and what follows |
 | describe_trends | models, sequences, videos | user_trends | no rows if the recipe has no multi_trend |
-| describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points | no rows if the recipe has no clip_interest |
+| describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points, metrics | no rows if the recipe has no clip_interest |
 | publish_release | the result tables | gate_results, metrics, releases | a gate holds the night, or the same rows were withdrawn before |
 | report_night | the tables of the day | a page, `reports/day=D.html` beside the tables | runs after a held or failed night too; the release does not wait for it |
 | announce_release | releases | the asset microrec://releases | skipped if the latest release did not move: no consumer is started |

@@ -1,7 +1,8 @@
 """Tell where videos lose their viewers: interest and hazard of every clip, exit points by kind of user.
 
-Reads: models (fit final), what the model was fitted to, suppressed_users, preferences as of now.
-Writes: clip_interest, exit_points of the day; no rows if the recipe has no model of clips.
+Reads: models of both fits, what the model was fitted to, suppressed_users, preferences as of now.
+Writes: clip_interest, exit_points and metrics (stage clips: how well the trial foretold the held-out day) of the day;
+no rows if the recipe has no model of clips.
 """
 
 import logging
@@ -10,13 +11,14 @@ import numpy as np
 
 from microrec.config.settings import settings
 from microrec.core import knowledge
+from microrec.evaluation import report
 from microrec.insights import clips
 from microrec.models import registry
-from microrec.pipeline import networks
+from microrec.pipeline import clip_figures, networks
 from microrec.pipeline.night import Night
 from microrec.runner import job
 
-MODEL = "clip_interest"
+MODEL = clip_figures.MODEL
 TABLES = ("clip_interest", "exit_points")
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ def main(day: job.Day) -> None:
         for table in TABLES:
             logger.info("%s day=%s rows=0 reason=no_%s_in_the_recipe", table, day, MODEL)
             night.write_empty(table)
+        night.write_empty("metrics", stage=clip_figures.STAGE)
         return
     # Here, since most recipes end above: torch alone takes longer than such a night's task.
     from microrec.models.clip import clip_counts, clip_interest
@@ -52,6 +55,8 @@ def main(day: job.Day) -> None:
     interest = clips.interest(everyone, catalogue, reached=reached, left=left, least_people=least)
     night.write("clip_interest", interest)
     night.write("exit_points", clips.exits(curves, catalogue))
+    figures = clip_figures.of_held_out_day(night, seen.edges, device=settings().device)
+    night.write("metrics", report.table(figures), stage=clip_figures.STAGE)
 
 
 if __name__ == "__main__":

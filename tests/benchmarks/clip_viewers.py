@@ -23,7 +23,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from microrec.config import recipe
@@ -31,7 +30,6 @@ from microrec.core.clips import ClipLayout
 from microrec.core.pairs import positions, starts
 from microrec.graphs.watch.clip_edges import Config as Cut
 from microrec.models.clip import clip_interest
-from microrec.models.clip.clip_batches import Reader, blocks
 from microrec.models.clip.clip_counts import Counts
 from microrec.models.inputs.clip_arrays import ClipEdges, Clips
 from microrec.models.inputs.graph_arrays import Graph
@@ -46,7 +44,6 @@ CHANGES: dict[str, dict[str, object]] = {
     "pairs": {"pairwise_weight": 1.0},
 }
 WARM = 20
-PAIRS_AT_ONCE = 16_384
 
 Doubles = NDArray[np.float64]
 logger = logging.getLogger(__name__)
@@ -117,16 +114,9 @@ def stays_of(graph: Graph, changed: Mapping[str, object], reached: ClipEdges, se
     given = recipe.current().section(f"models.{SUBJECT}", clip_interest.Config).model_dump()
     config = clip_interest.Config.model_validate({**given, **changed})
     trained = clip_interest.fit(graph, config, np.random.default_rng([seed, *SUBJECT.encode()]))
-    network = clip_interest.restore(graph, config, trained.parameters).eval()
-    clips = clip_interest.clips_of(graph)
-    reader = Reader(clips, config)
-    logits = np.zeros(len(reached))
-    with torch.no_grad():
-        for block in blocks(len(reached), PAIRS_AT_ONCE):
-            day = np.full(len(block), clips.today)
-            pairs = reader.pairs(reached.user_idx[block], reached.clip[block], day)
-            logits[block] = network(pairs).numpy()
-    return logits
+    network = clip_interest.restore(graph, config, trained.parameters)
+    said = clip_interest.logits(network, graph, reached.user_idx, reached.clip)
+    return said.astype(np.float64)
 
 
 def told(stays: Doubles, reached: ClipEdges, loss: Doubles | None = None) -> Told:

@@ -595,6 +595,10 @@ def test_clip_interest_final_fit_covers_all_served_users(warehouse: arrow.Wareho
     assert first["n_reached"].tolist() == [5, 5, 0]
     assert first["n_left"].tolist() == [0, 5, 0], "5 are told, fewer would not be"
     assert first["is_predicted"].tolist() == [False, False, True]
+    figures = warehouse.read("metrics", day=DAY, stage="clips").to_pandas().set_index("metric")
+    assert set(figures.index) == {"within_clips", "log_loss", "ece"}
+    of_day = warehouse.count("clip_edges", day=DAY, split="holdout")
+    assert (figures["n"] == of_day).all(), "the trial is asked of what it has not seen"
     exits = reader.latest(warehouse.root).to_pandas("exit_points")
     assert set(exits.groupby("segment").size()) == {N_VIDEOS - 1}
     ends = exits.groupby("segment")["expected_watch_ms"].mean()

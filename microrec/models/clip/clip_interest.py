@@ -377,6 +377,33 @@ def log_loss(network: Any, reader: Reader, examples: Viewings) -> float:
     return total / max(n, 1)
 
 
+@torch.no_grad()
+def logits(
+    network: ClipInterest, graph: Graph, user_idx: NDArray[Any], clip: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Return the logits of watching clips through, of users who reach them at the end of what the fit sees.
+
+    Args:
+        network: of a fit.
+        graph: what it was fitted to.
+        user_idx: [n_pairs].
+        clip: numbers of clips. [n_pairs]
+
+    Returns:
+        [n_pairs].
+    """
+    network.eval()
+    clips = clips_of(graph)
+    reader = Reader(clips, network.config)
+    device = str(network.gate.weight.device)
+    values = np.zeros(len(clip), dtype=np.float32)
+    for block in blocks(len(clip), SCORED_AT_ONCE):
+        day = np.full(len(block), clips.today)
+        pairs = reader.pairs(user_idx[block].astype(np.int64), clip[block].astype(np.int64), day)
+        values[block] = network(pairs.to(device)).cpu().numpy()
+    return values
+
+
 @dataclass(frozen=True, eq=False)
 class AllRows:
     """What a network makes of everybody and everything at the end of what the fit sees.
