@@ -33,7 +33,7 @@ def read_events(warehouse: Warehouse, *, day: dt.date, days: int) -> DataFrame:
     rows = _rows_in_force(
         warehouse, "events", day, days, key=in_force.EVENT_KEY, superseding=in_force.corrections()
     )
-    return _without_withdrawn(warehouse, rows)
+    return without_withdrawn(warehouse, rows)
 
 
 def read_daily_watches(warehouse: Warehouse, *, day: dt.date, days: int) -> DataFrame:
@@ -51,11 +51,19 @@ def read_daily_watches(warehouse: Warehouse, *, day: dt.date, days: int) -> Data
         MissingDay: as `read_events`.
     """
     rows = _rows_in_force(warehouse, "daily_watches", day, days, key=in_force.PAIR_KEY)
-    return _without_withdrawn(warehouse, rows)
+    return without_withdrawn(warehouse, rows)
 
 
-def _without_withdrawn(warehouse: Warehouse, rows: DataFrame) -> DataFrame:
-    """The rows that may be used, by what their users want as of now."""
+def without_withdrawn(warehouse: Warehouse, rows: DataFrame) -> DataFrame:
+    """Return the rows that may be used, by what their users want as of now.
+
+    Args:
+        warehouse: tables of the night.
+        rows: with `user_id` and `day`, the event day.
+
+    Raises:
+        MissingDay: no night has read privacy requests.
+    """
     suppressed = warehouse.read("suppressed_users", day=last_consent(warehouse))
     kept = in_force.without_suppressed(rows, suppressed)
     last = warehouse.last_day("preferences")

@@ -31,11 +31,14 @@ HOLD = """
 def remember(night: Night, warehouse: "Warehouse") -> None:
     """Write what is remembered as of a night: what was before, and the days that have left the window since.
 
+    Of who has withdrawn, or wants no profiling, nothing is; should they come back, that is not made up for.
+
     Args:
         night: whose day is written.
         warehouse: Spark's view of its warehouse.
     """
     from microrec.graphs.watch import memory
+    from microrec.pipeline import event_window
 
     earlier = [of for of in _days(night) if of < night.day]
     last_left = night.day - dt.timedelta(days=night.config.window_days)
@@ -51,10 +54,13 @@ def remember(night: Night, warehouse: "Warehouse") -> None:
         night.write_empty(TABLE)
         return
     left = warehouse.read_arrivals(WATCHES, arrivals)
-    nothing = warehouse.read_arrivals(WATCHES, []).selectExpr(
-        "user_id", "video_id", "day AS last_on", "undone AS disliked"
-    )
-    before = warehouse.read(TABLE, day=earlier[-1]) if earlier else nothing
+    before = warehouse.read_arrivals(WATCHES, []).withColumnRenamed("undone", "disliked")
+    if earlier:
+        before = (
+            warehouse.read(TABLE, day=earlier[-1]).drop("day").withColumnRenamed("last_on", "day")
+        )
+    left, before = (event_window.without_withdrawn(warehouse, rows) for rows in (left, before))
+    before = before.withColumnRenamed("day", "last_on")
     config = night.recipe.section("graphs.memory", memory.Config)
     rows = memory.remembered(before, left, day=night.day, config=config)
     warehouse.write(TABLE, rows, day=night.day)

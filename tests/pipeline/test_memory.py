@@ -66,6 +66,7 @@ def test_remember_goes_on_from_the_night_before_and_over_gaps(
     place: Path, spark: SparkSession
 ) -> None:
     """Nights of the 3rd to the 7th, without the 5th and 6th; the last one twice."""
+    Night.open(on(1)).write_empty("suppressed_users")
     watch(1, (1, "a", "v0", True), (1, "b", "v1", False))
     watch(2, (2, "a", "v1", False), (1, "b", "v2", False))
     watch(3, (3, "a", "v2", False))
@@ -77,6 +78,21 @@ def test_remember_goes_on_from_the_night_before_and_over_gaps(
     for _ in range(2):
         assert remember(7) == expected
     assert remember(4) == first, "a backfill knows no more than it knew"
+
+
+@pytest.mark.spark
+def test_remember_leaves_out_who_has_withdrawn_or_wants_no_profiling(
+    place: Path, spark: SparkSession
+) -> None:
+    """`b` after a night that remembered them, `c` at once, and `a` on the days of an opt-out."""
+    Night.open(on(1)).write_empty("suppressed_users")
+    watch(1, (1, "a", "v0", False), (1, "b", "v1", True))
+    watch(2, (2, "a", "v1", False), (2, "c", "v2", False), (2, "d", "v3", False))
+    assert remember(4) == [("a", "v0", 1, False), ("b", "v1", 1, True)]
+    small(5, "suppressed_users", user_id=["b"], kind=["opt_out"])
+    small(5, "preferences", user_id=["c"], kind=["no_profiling"])
+    small(5, "withheld_periods", user_id=["a"], first_day=[on(2)], last_day=[on(2)])
+    assert remember(5) == [("a", "v0", 1, False), ("d", "v3", 2, False)]
 
 
 def pairs(day: int) -> list[tuple[str, str]]:
