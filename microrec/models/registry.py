@@ -104,7 +104,7 @@ _OURS = (
         kind="ranking",
         reads=WITH_CLIPS,
         trains_in_epochs=True,
-        status="optional",
+        status="default",
         paper="Shang et al. 2023, Learning fine-grained user interests for micro-video recommendation",
     ),
     Card(
@@ -181,7 +181,7 @@ _OURS = (
         kind="both",
         reads=WITH_SEQUENCES,
         trains_in_epochs=True,
-        status="optional",
+        status="default",
         paper="Lu et al. 2021, Multi-trends enhanced dynamic micro-video recommendation",
         reason="fits what you have been watching lately",
     ),

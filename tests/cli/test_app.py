@@ -93,7 +93,7 @@ def test_completion_can_be_installed(typed: Callable[..., Any]) -> None:
     words = [sys.executable, "-m", "microrec.cli"]
     environment = {
         "_MICROREC_COMPLETE": "complete_bash",
-        "COMP_WORDS": "microrec re",
+        "COMP_WORDS": "microrec rel",
         "COMP_CWORD": "1",
     }
     code = "import sys; from microrec.cli.app import app; app(prog_name='microrec')"

@@ -44,7 +44,7 @@ def warehouse(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
 
 def recipe(more: str = "") -> None:
     """Write the recipe: little training of preference_gcn, and whatever else the test is about."""
-    small = "dim = 4\nmax_epochs = 4\nbatch_size = 128\nuser_rows = 'own'\n"
+    small = "dim = 4\nmax_epochs = 4\nbatch_size = 128\nuser_rows = 'own'\nsampling = 'users'\n"
     settings().recipe.write_text(f"[models.preference_gcn]\n{small}{more}")
 
 

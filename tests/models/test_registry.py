@@ -92,7 +92,7 @@ def test_card_without_the_words_of_its_lists_is_refused(
 
 
 def test_default_models_are_those_of_the_recipe() -> None:
-    production = recipe.Recipe.load(HOME / "microrec.toml").night.models
+    production = recipe.Recipe.load(HOME / "microrec.toml").night.trained
     assert sorted(production) == [card.name for card in CARDS if card.status == "default"]
     assert set(recipe.NightConfig().models) <= set(production)
 
