@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 def main(day: job.Day) -> None:
     """Report the night."""
     night = Night.open(day)
-    told = facts.gather(
+    of_night = facts.gather(
         night.warehouse,
         day,
         sources=night.config.models,
         least_people=night.config.least_people,
     )
-    path = pages.save(night.warehouse, day, page.render(told))
-    logger.info("report day=%s verdict=%s path=%s", day, told.verdict.word, path)
+    path = pages.save(night.warehouse, day, page.render(of_night))
+    logger.info("report day=%s verdict=%s path=%s", day, of_night.verdict.word, path)
 
 
 if __name__ == "__main__":

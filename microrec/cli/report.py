@@ -51,7 +51,7 @@ def report(
     hide_table_logs()
     warehouse = Warehouse.open(root)
     night = recipe.current().night
-    told = facts.gather(
+    of_night = facts.gather(
         warehouse,
         day or reader.latest(root).day,
         sources=night.models,
@@ -59,11 +59,11 @@ def report(
         samples=samples,
         ids=ids,
     )
-    text = page.render(told)
+    text = page.render(of_night)
     if out is None:
-        path = pages.save(warehouse, told.day, text)
+        path = pages.save(warehouse, of_night.day, text)
     else:
         out.write_text(text, encoding="utf-8")
         path = str(out)
-    print_line(f"{told.verdict.word}: {told.verdict.why}")
+    print_line(f"{of_night.verdict.word}: {of_night.verdict.why}")
     print_line(path)

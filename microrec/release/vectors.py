@@ -57,15 +57,15 @@ def vectors(
     rows = _rows(warehouse, release)
     if model not in rows:
         raise MissingDay(f"models[day={release['day']}]: no {model}, there are {sorted(rows)}")
-    found = _load(warehouse, rows[model])
-    if not isinstance(found, Embeddings | Trends) or not _has_vectors(found):
+    loaded = _load(warehouse, rows[model])
+    if not isinstance(loaded, Embeddings | Trends) or not _has_vectors(loaded):
         named = models(warehouse, release)
         raise MissingDay(f"models[day={release['day']}]: {model} has no vectors; {named} have some")
     day = release["day"]
     users = warehouse.read("users", day=day, columns=["user_idx", "user_id"])
     users = users.filter(pc.invert(pc.is_in(users["user_id"], value_set=without)))
     videos = warehouse.read("video_nodes", day=day, columns=["video_idx", "video_id"])
-    of_users, of_videos = _of_users(found), (found.video, found.video_known)
+    of_users, of_videos = _of_users(loaded), (loaded.video, loaded.video_known)
     parts = [_table("user", users, part, *each) for part, each in enumerate(of_users)]
     whole = pa.concat_tables([*parts, _table("video", videos, 0, *of_videos)])
     names = {"model": model, "space": f"{model}@{rows[model]['digest'][:16]}"}

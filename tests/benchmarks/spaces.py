@@ -117,6 +117,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "visual alone": {"modalities": ["visual"]},
     "acoustic alone": {"modalities": ["acoustic"]},
     "edges drawn": {"sampling": "edges"},
+    "users drawn": {"sampling": "users"},
     "no activity cap": {"activity_cap": 1_000_000},
     "targets left in": {"mask_targets": False},
     "half the edges pruned": {"keep_edges": 0.5},

@@ -9,7 +9,6 @@ import pytest
 
 from jobs import erase
 from microrec.config.settings import HOME
-from microrec.tables.arrow import Warehouse
 from tests.worlds import people
 from tests.worlds.people import DAYS
 
@@ -38,12 +37,7 @@ def test_night_without_requests_loads_no_engine_and_says_that_nobody_asks(tmp_pa
 def test_job_erases_and_leaves_receipts_and_a_manifest(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = place / "recipe.toml"
-    text = (HOME / "microrec.toml").read_text()
-    recipe.write_text(f"{text}\n[privacy.erasure]\ngrace_seconds = 0\nabandoned_hours = 0\n")
-    monkeypatch.setenv("MICROREC_RECIPE", str(recipe))
-    warehouse = Warehouse.open()
-    people.make(warehouse)
+    warehouse = people.erasable(place, monkeypatch)
     erase.main(day=DAYS[-1])
     rows = warehouse.read("erasures").to_pylist()
     assert len(rows) == 2

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from microrec.config.settings import HOME
-from microrec.tables.arrow import Warehouse
 from tests.worlds import people
 from tests.worlds.people import DAYS
 
@@ -46,12 +45,7 @@ def test_second_erasure_waits_and_does_what_is_left(
     place: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
 ) -> None:
     """Whoever is killed gives the turn away, and the next one erases in their place."""
-    recipe = place / "recipe.toml"
-    text = (HOME / "microrec.toml").read_text()
-    recipe.write_text(f"{text}\n[privacy.erasure]\ngrace_seconds = 0\nabandoned_hours = 0\n")
-    monkeypatch.setenv("MICROREC_RECIPE", str(recipe))
-    warehouse = Warehouse.open()
-    people.make(warehouse)
+    warehouse = people.erasable(place, monkeypatch)
     first = process()
     assert says(first) == "at work"
     second = process()

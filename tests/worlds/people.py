@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import BaseModel
 
+from microrec.config.settings import HOME
 from microrec.core import fitted
 from microrec.core.fitted import Embeddings, NeighbourLists, Trained
 from microrec.release import reader
@@ -36,6 +37,17 @@ LINES = [
 ]
 DETAIL = "user u1 and user 17 have lists of 17 videos, u12 has none"
 CAPTION = "a duet with u1 and u12"
+
+
+def erasable(place: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """The warehouse of `make`, with a recipe by which an erasure waits for no attempt in progress."""
+    recipe = place / "recipe.toml"
+    text = (HOME / "microrec.toml").read_text()
+    recipe.write_text(f"{text}\n[privacy.erasure]\ngrace_seconds = 0\nabandoned_hours = 0\n")
+    monkeypatch.setenv("MICROREC_RECIPE", str(recipe))
+    warehouse = Warehouse.open()
+    make(warehouse)
+    return warehouse
 
 
 def make(warehouse: Warehouse) -> None:
