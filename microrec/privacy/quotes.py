@@ -67,7 +67,7 @@ class Ids:
         return flags
 
     def spans(self, text: str, *, anywhere: bool = False) -> Iterator[tuple[int, int]]:
-        """Yield where a text quotes somebody, from left to right, by first character and the one after the last.
+        """Yield where a text quotes somebody, by first character and the one after the last; spans may overlap.
 
         Args:
             text: to be searched.
@@ -85,7 +85,7 @@ class Ids:
             start = text.find(each)
             while start >= 0:
                 yield start, start + len(each)
-                start = text.find(each, start + len(each))
+                start = text.find(each, start + 1)
 
     def taken_out(self, text: str) -> str:
         """Return a text with every id in it replaced."""

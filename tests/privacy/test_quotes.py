@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from microrec.privacy.quotes import GONE, Ids
@@ -37,11 +37,28 @@ def test_digits_of_raw_lines_count_anywhere_but_in_other_numbers() -> None:
     assert not any(IDS.quoted(lines))
 
 
+@pytest.mark.parametrize(
+    ("each", "text", "expected"),
+    [
+        ("--", " ----", [(1, 3), (2, 4), (3, 5)]),
+        ("a a", "a a a", [(0, 3), (2, 5)]),
+    ],
+)
+def test_an_id_is_found_where_it_overlaps_itself(
+    each: str, text: str, expected: list[tuple[int, int]]
+) -> None:
+    looked_for = Ids([each])
+    assert sorted(looked_for.spans(text)) == expected
+    assert looked_for.taken_out(text).startswith(f"{text[: expected[0][0]]}{GONE}")
+
+
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @given(ids, texts, texts)
+@example("''", "", "")
+@example("a", "a", "a")
 def test_an_id_in_quotes_is_found_whatever_it_is(each: str, before: str, after: str) -> None:
     looked_for = Ids([each])
     (wanted,) = looked_for.ids
