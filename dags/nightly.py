@@ -13,6 +13,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | erase | privacy requests and preferences of the landing zone, erasures | as of now privacy_ledger, suppressed_users, withheld_periods, preferences; all tables, models and releases without whoever asked to be erased; erasures | nobody asks: done at once. Files of an attempt that may be in progress hold the receipt up until the next night |
 | announce_erasures | erasures | the asset microrec://erasures | skipped if there is no receipt since the last event |
 | validate_events | landing zone | events, rejected_rows, videos, video_features, clip_features, landing_files, metrics, gate_results; as of now privacy_ledger, suppressed_users, withheld_periods, preferences | the message names table, day and file: have it delivered again and clear the task; a gate holds what is unlike the days before: have it delivered again, or `promote` it |
+| extract_features | videos; of the day before extractions, text_encoders, video_features | video_features, extractions, text_encoders | no rows if nobody wrote captions, or vectors of words are delivered; a video without words has no vector, and its reason |
 | build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges, remembered_videos | |
 | build_modality_graph | video_features | modality_edges, metrics | |
 | build_user_graph | watch_edges | user_edges, metrics | |
@@ -154,6 +155,7 @@ with DAG(
     build_watch_graph = job("build_watch_graph")
     others = [job(name) for name in ("build_modality_graph", "build_user_graph", "count_exposures")]
     build_sequences = job("build_sequences")
+    extract_features = job("extract_features")
     with TaskGroup("trial"):
         trial = fitted("trial")
     evaluate_sources = job("evaluate_sources")
@@ -170,6 +172,8 @@ with DAG(
         build_sequences,
         trial[0],
     )
+    # Beside build_watch_graph, which takes longer.
+    chain(validate_events, extract_features, others)
     chain(trial[1], evaluate_sources, final[0])
     chain(final[1], job("select_recommendations"), job("check_recommendations"), publish_release)
     chain(final[0], [job("describe_trends"), job("describe_clips")], publish_release)

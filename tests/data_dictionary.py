@@ -19,7 +19,16 @@ ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS = ROOT / "schemas"
 PAGE = SCHEMAS / "README.md"
 HEAD = SCHEMAS / "README.head.md"
-DOMAINS = ("landing", "events", "graphs", "models", "candidates", "evaluation", "results")
+DOMAINS = (
+    "landing",
+    "events",
+    "features",
+    "graphs",
+    "models",
+    "candidates",
+    "evaluation",
+    "results",
+)
 TYPES = {"int": "int32", "bigint": "int64", "float": "float32", "double": "float64"}
 
 

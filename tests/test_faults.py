@@ -105,6 +105,7 @@ def fitted(fit: str) -> list[Call]:
 NIGHT = [
     Call("plan_night"),
     Call("validate_events"),
+    Call("extract_features"),
     Call("build_watch_graph"),
     Call("build_modality_graph"),
     Call("build_user_graph"),

@@ -60,6 +60,8 @@ TABLES = [
     "videos",
     "video_features",
     "clip_features",
+    "extractions",
+    "text_encoders",
     "suppressed_users",
     "users",
     "video_nodes",

@@ -43,6 +43,7 @@ LOADED = {
     "jobs.describe_clips": TORCH,
     "jobs.describe_trends": TORCH,
     "jobs.erase": frozenset(),
+    "jobs.extract_features": frozenset(),
     "jobs.evaluate_sources": LEARNED | TORCH,
     "jobs.plan_night": LEARNED,
     "jobs.publish_release": LEARNED | {"great_expectations"},

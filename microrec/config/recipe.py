@@ -40,6 +40,7 @@ SECTIONS = frozenset(
         "privacy",
         "landing",
         "events",
+        "features",
         "graphs",
         "models",
         "candidates",

@@ -290,7 +290,8 @@ def lacking(report: dict[str, Any], thresholds: Thresholds) -> list[str]:
         )
     if not report["coverage"]:
         findings.append(
-            "no vectors: leave content out of [night] models; preference_gcn and mmgcn have no modality"
+            "no vectors: content, preference_gcn and mmgcn have those that a night makes of captions; without captions"
+            " leave content out of [night] models, the others have no modality"
         )
     if len(report["arrival_days"]) < 3:
         findings.append(

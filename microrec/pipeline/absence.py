@@ -1,7 +1,8 @@
 """What a night goes without: models for which nobody ever delivered what they need, tables that no model reads.
 
-Absent is what no producer has: no line of the raw table in any file through the day, and no row of its table the night
-before. Vectors that have stopped arriving, or that were all refused, are a fault, and the gate judges their source.
+Absent is what no producer has: no line of the raw table in any file through the day, and no row of its table that day
+(vectors may be made of words) or the night before. Vectors that have stopped arriving, or that were all refused, are a
+fault, and the gate judges their source.
 """
 
 import datetime as dt
@@ -40,7 +41,8 @@ def absent_models(night: Night) -> Mapping[str, str]:
     absent = {
         table
         for table, raw in RAW.items()
-        if not n_lines.get(raw, 0) and not _had_rows(night, table)
+        if not n_lines.get(raw, 0)
+        and not any(_has_rows(night, table, day) for day in (night.day, night.previous_day))
     }
     needed = {
         model: absent.intersection(registry.card(model).needs) for model in night.config.trained
@@ -48,8 +50,5 @@ def absent_models(night: Night) -> Mapping[str, str]:
     return {model: ", ".join(sorted(tables)) for model, tables in needed.items() if tables}
 
 
-def _had_rows(night: Night, table: str) -> bool:
-    before: dt.date = night.previous_day
-    return (
-        night.warehouse.exists(table, day=before) and night.warehouse.count(table, day=before) > 0
-    )
+def _has_rows(night: Night, table: str, day: dt.date) -> bool:
+    return night.warehouse.exists(table, day=day) and night.warehouse.count(table, day=day) > 0

@@ -34,7 +34,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "events": ("events", "daily_watches"),
     # Of the last four a night reads a greatest day alone, which is never older than its last.
     "catalogue": (
-        *("videos", "video_features", "clip_features"),
+        *("videos", "video_features", "clip_features", "extractions", "text_encoders"),
         *("suppressed_users", "withheld_periods", "preferences", "remembered_videos"),
     ),
     "graphs": (

@@ -71,6 +71,7 @@ SELECTED = dt.date(2022, 5, 3)
 BARS, LINES = "recall.png", "recall-by-night.png"
 LAST_WRITTEN: dict[str, dict[str, str]] = {
     "validate_events": {"table": "metrics", "stage": "arrivals"},
+    "extract_features": {"table": "extractions"},
     "build_watch_graph": {"table": "clip_edges"},
     "build_modality_graph": {"table": "metrics", "stage": "modality_graph"},
     "build_user_graph": {"table": "metrics", "stage": "user_graph"},

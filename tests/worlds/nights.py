@@ -8,6 +8,7 @@ from microrec.config import recipe
 
 BEFORE_MODELS = (
     "validate_events",
+    "extract_features",
     "build_watch_graph",
     "build_modality_graph",
     "build_user_graph",

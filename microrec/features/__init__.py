@@ -1,0 +1,23 @@
+"""Features: what producers deliver as words and files becomes vectors, where they deliver none.
+
+Enters: captions and tags of `videos`. Leaves: rows of `video_features` of a modality nobody delivers, `extractions`
+(what each vector was made of and with, or why there is none) and `text_encoders` (the fitted encoder of words).
+
+Refuses: a video without words, or whose words the encoder does not know, has no vector, and its row of `extractions`
+the reason. It disturbs no other video.
+
+Decided here:
+
+- Who delivers vectors keeps doing so. A modality with a delivered vector on the day is the producers': no made vector
+  stands beside theirs, as vectors of two encoders are never compared.
+- Made vectors enter by the same table as delivered ones, so whatever reads `video_features` reads them, and nobody asks
+  which they are; the encoder's version says so.
+- A vector is made once. It stands as long as its input and the encoder's version stay what they were; the night before
+  has both (`extractions`) and the vector (`video_features`). After a day without a night all are made again.
+- An encoder of words is fitted to one day's catalogue and handed on from night to night (`text_encoders` of each day),
+  so that yesterday's vectors and today's lie in one space. It is replaced, and all vectors with it, when its settings
+  change, the catalogue has grown by half, or after 90 days.
+- Words need no package beyond those of the night: n-grams are numbered by crc32, decomposed by numpy. scikit-learn has
+  the same steps, at 40 MB and with a hash of its own.
+- Pure functions of rows and arrays: no storage, no Spark, no torch.
+"""
