@@ -72,11 +72,13 @@ HEAVY = {
     "test_secrets.py",
 }
 """Files and folders that `make test-fast` leaves out: trainings, servers, processes of their own."""
+LONG = ("jobs/test_validate_events.py",)
+"""Files beside the nights that take minutes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole nights first, since a worker that begins one late is waited for; mark what is heavy."""
-    items.sort(key=lambda item: item.path.parent != TESTS)
+    """Long files and whole nights first, since a worker that begins one late is waited for; mark what is heavy."""
+    items.sort(key=lambda item: item.path.parent != TESTS and not item.path.as_posix().endswith(LONG))
     for item in items:
         path = item.path.relative_to(TESTS)
         if {path.as_posix(), *(parent.as_posix() for parent in path.parents)} & HEAVY:

@@ -21,6 +21,7 @@ def test_results_have_date_machine_command_and_whole_rows(result: dict[str, Any]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", result["date"])
     assert result["machine"]
     assert {len(row) for row in result["rows"]} == {len(result["columns"])}
+    assert isinstance(result.get("note", []), list)
     module = re.search(r"python -m (\S+)", result["command"])
     if module:
         assert (HOME / f"{module[1].replace('.', '/')}.py").exists()
