@@ -3,7 +3,7 @@
 Reads: candidates and fusion_weights of fit trial, users, video_nodes, watch_edges, suppressed_users, gate_results (fit
 arrivals) and metrics (stages events and modality_graph) of the day; the release, the metrics (stage evaluation) and
 the number of video_features of the day before; metrics (stages evaluation and gains) of the nights before;
-modality_edges where the recipe asks for variety.
+modality_edges and video_features where the recipe asks for variety.
 Writes: metrics (stages evaluation and gains) and gate_results (fit trial) of the day; then, if a gate of severity
 hold failed that no reason overrules, ends with GateHeld. Judged are final lists, not models; a learned blend that is
 shown to be worse than the closed form gives way to it, and a blend that is worse than its best source to that source.

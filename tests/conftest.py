@@ -78,7 +78,9 @@ LONG = ("jobs/test_validate_events.py",)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files and whole nights first, since a worker that begins one late is waited for; mark what is heavy."""
-    items.sort(key=lambda item: item.path.parent != TESTS and not item.path.as_posix().endswith(LONG))
+    items.sort(
+        key=lambda item: item.path.parent != TESTS and not item.path.as_posix().endswith(LONG)
+    )
     for item in items:
         path = item.path.relative_to(TESTS)
         if {path.as_posix(), *(parent.as_posix() for parent in path.parents)} & HEAVY:

@@ -79,7 +79,6 @@ def check(night: ListInputs, published: pa.Table, user_ids: Sequence[str]) -> Ve
     """
     rungs = lists.ladder(night)
     for_all = lists.ladder(night, lists.EVERYBODYS)
-    near = lists.clusters(night.alike, night.rules.diversity.collapse, n_videos=len(night.video_id))
     users = [night.user_idx[user_id] for user_id in user_ids if user_id in night.user_idx]
     settled, unlike, recall = settle(night, users)
     rows = rows_of(published, user_ids)
@@ -91,7 +90,7 @@ def check(night: ListInputs, published: pa.Table, user_ids: Sequence[str]) -> Ve
         if user_id in night.unprofiled:
             possible = [lists.without_profiling(night, user_id, for_all)]
         if user is not None:
-            possible = possible_lists(night, user, settled[user], rungs, near)
+            possible = possible_lists(night, user, settled[user], rungs)
         text = first_difference(rows[user_id], possible, night)
         if text is None and user is not None:
             text = first_false_evidence(night, user, rows[user_id], video_idx)
@@ -143,7 +142,7 @@ def settle(
 
 
 def possible_lists(
-    night: ListInputs, user: int, settled: lists.Lists, rungs: Mapping[int, str], near: list[int]
+    night: ListInputs, user: int, settled: lists.Lists, rungs: Mapping[int, str]
 ) -> Iterator[list[Row]]:
     """Yield the lists a user may have: one, or three where the random number may lie on either side of a border.
 
@@ -152,7 +151,6 @@ def possible_lists(
         user: user_idx.
         settled: the sources' lists of the user.
         rungs: of `lists.ladder`.
-        near: of `lists.clusters`.
 
     Yields:
         A list in the order of its ranks.
@@ -162,7 +160,7 @@ def possible_lists(
     depth = varied.pool * k if varied.active else k
     rows = lists.fill(settled, night, user, rungs, depth)
     if varied.active:
-        rows = lists.vary(rows, night, near)
+        rows = lists.vary(rows, night)
     if not explored.places:
         yield rows
         return

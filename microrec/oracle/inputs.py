@@ -1,7 +1,7 @@
 """What the oracle reads, as plain arrays: what was watched, what sources stored, what the recipe asks for."""
 
 import datetime as dt
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -17,10 +17,17 @@ from microrec.candidates.lists import diversity, exploration, ladder
 from microrec.candidates.ranking import closed_form
 from microrec.core import fitted
 from microrec.core.array_types import Bools, Float64s, Int64s
+from microrec.core.directions import directions
 
 Scorer = Callable[[Int64s, Int64s], Float64s]
 """Scores [n_pairs] of pairs of user_idx and video_idx."""
 DAY_US = 86_400_000_000
+GRID = float(2**24)
+"""Unit vectors are rounded to multiples of 1 / GRID ..."""
+LEVELS = float(2**18)
+"""... and similarities to multiples of 1 / LEVELS."""
+NOISE = 1e-6
+"""What centring leaves of a unit vector is nothing up to this length."""
 PARTS = ("train", "validation", "holdout")
 """Of the window, in the order of time: the final fit sees all, the last one is the last day's."""
 
@@ -74,6 +81,23 @@ class Stored(NamedTuple):
 
 
 NOTHING = Stored(np.empty(0, dtype=np.int64), np.empty(0))
+
+
+class Vectors(NamedTuple):
+    """Unit vectors of the videos, all modalities side by side, on the grid.
+
+    Shapes:
+        unit: [n_videos, sum of the modalities' dimensions], 0 where missing
+    """
+
+    unit: Float64s
+    n_modalities: int
+
+    def similarity(self, videos: Int64s | slice, others: Int64s | slice) -> NDArray[np.float32]:
+        """Return how similar videos are to others. [n_videos, n_others]."""
+        cosines = self.unit[videos] @ self.unit[others].T
+        levels = np.rint(cosines * (LEVELS / max(self.n_modalities, 1)))
+        return (np.maximum(levels, 0.0) / LEVELS).astype(np.float32)
 
 
 class Alike(NamedTuple):
@@ -169,8 +193,10 @@ class ListInputs:
     """What the sources' tables hold, by user_idx."""
     learned: Learned | None
     """The learned blend, where it is trusted."""
-    alike: Alike
-    """Over all modalities, where the recipe asks for it."""
+    vectors: Vectors
+    """Over all modalities, where the recipe asks for variety."""
+    cluster: list[int]
+    """By video_idx, as of `oracle.lists.clusters`."""
     by_modality: dict[str, Alike]
     new: Int64s
     """New videos in the order in which they are drawn."""
@@ -317,38 +343,58 @@ def count(
     )
 
 
-def alike(edges: pa.Table | None, n_videos: int) -> Alike:
-    """Return the mean similarity over the modalities; of the two directions of a pair the greater counts.
+def vectors(features: pa.Table, video_ids: Sequence[str], centred: Collection[str] = ()) -> Vectors:
+    """Return the vectors of the videos.
 
     Args:
-        edges: `modality_edges` of the day, in any order; None: nothing is alike.
+        features: rows of `video_features` of the day, in any order.
+        video_ids: by video_idx.
+        centred: modalities whose mean direction is taken off first.
+
+    Returns:
+        Vectors of the modalities that have any, by name.
+    """
+    units = []
+    for name in sorted(pc.unique(features["modality"]).to_pylist()):
+        of_it = features.filter(pc.equal(features["modality"], name)).to_pylist()
+        vector_of = {row["video_id"]: row["vector"] for row in of_it}
+        nothing = [0.0] * len(of_it[0]["vector"])
+        rows = np.array([vector_of.get(video_id, nothing) for video_id in video_ids], np.float64)
+        rows[~np.isfinite(rows).all(axis=1)] = 0.0
+        unit = directions(rows.reshape(len(video_ids), -1))
+        known = unit.any(axis=1)
+        if name in centred and known.any():
+            unit[known] -= unit[known].mean(axis=0)
+            unit[np.sqrt((unit * unit).sum(axis=1)) <= NOISE] = 0.0
+            unit = directions(unit)
+        if unit.any():
+            units.append(np.rint(unit * GRID) / GRID)
+    return Vectors(np.concatenate([np.empty((len(video_ids), 0)), *units], axis=1), len(units))
+
+
+def alike(edges: pa.Table, n_videos: int) -> Alike:
+    """Return the similarity of neighbours; of the two directions of a pair the greater counts.
+
+    Args:
+        edges: rows of `modality_edges` of one modality, in any order.
         n_videos: in the catalogue.
 
     Returns:
         Similar videos of every video.
     """
-    rows = pa.table({"modality": pa.array([], pa.string())}) if edges is None else edges
-    names, best = sorted(pc.unique(rows["modality"]).to_pylist()), []
-    for name in names:
-        of_it = rows.filter(pc.equal(rows["modality"], name))
-        video, other = integers(of_it["video_idx"]), integers(of_it["neighbour_idx"])
-        similarity = np.asarray(of_it["similarity"], dtype=np.float64)
-        kept = (similarity > 0) & (video != other)
-        pair = np.minimum(video, other)[kept] << 32 | np.maximum(video, other)[kept]
-        similarity = np.minimum(similarity[kept], 1.0)
-        order = np.lexsort((similarity, pair))
-        greatest = np.append(np.diff(pair[order]) > 0, True)[: len(pair)]
-        best.append((pair[order][greatest], similarity[order][greatest]))
-    pairs = np.unique(np.concatenate([np.empty(0, np.int64), *(pair for pair, _ in best)]))
-    total = np.zeros(len(pairs))
-    for pair, similarity in best:
-        total[np.searchsorted(pairs, pair)] += similarity
-    mean = np.tile((total / max(len(names), 1)).astype(np.float32), 2)
+    video, other = integers(edges["video_idx"]), integers(edges["neighbour_idx"])
+    similarity = np.asarray(edges["similarity"], dtype=np.float64)
+    kept = (similarity > 0) & (video != other)
+    pair = np.minimum(video, other)[kept] << 32 | np.maximum(video, other)[kept]
+    similarity = np.minimum(similarity[kept], 1.0)
+    order = np.lexsort((similarity, pair))
+    greatest = np.append(np.diff(pair[order]) > 0, True)[: len(pair)]
+    pairs, best = pair[order][greatest], similarity[order][greatest].astype(np.float32)
     video, other = pairs >> 32, pairs & 0xFFFFFFFF
     video, other = np.concatenate([video, other]), np.concatenate([other, video])
     order = np.lexsort((other, video))
     start = np.searchsorted(video[order], np.arange(n_videos + 1))
-    return Alike(start, other[order], mean[order])
+    return Alike(start, other[order], np.tile(best, 2)[order])
 
 
 def alike_in_each(edges: pa.Table, n_videos: int) -> dict[str, Alike]:

@@ -1,18 +1,19 @@
 """From the sources' lists of a user to the final one: points or chances, ladder, variety, exploration."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from microrec.candidates.lists.fill import EXPLORED
 from microrec.candidates.lists.ladder import RUNGS
 from microrec.candidates.lists.unprofiled import SOURCE
 from microrec.core.array_types import Float64s
 from microrec.core.fitted import Embeddings
-from microrec.oracle.inputs import Alike, ListInputs, Rules, Stored
+from microrec.oracle.inputs import LEVELS, ListInputs, Rules, Stored, Vectors
 from microrec.oracle.sources import unseen
 
 TIE = 1e-12
@@ -26,6 +27,10 @@ LEAST_POINTS = 1e-4
 MOST_HISTORY = 50.0
 SURE = 1.0 - 1e-9
 """A chance from here on is 1."""
+EXACT_UP_TO = 100_000
+"""Of more videos only neighbours of `modality_edges` may be near-duplicates."""
+BLOCK = 256
+"""Videos that are compared with all earlier ones at a time."""
 
 Lists = Mapping[str, Stored]
 """The sources' lists of one user, by name."""
@@ -102,27 +107,46 @@ def without_profiling(night: ListInputs, user_id: str, everyones: Iterable[int])
     return [Row(video, -float(rank), SOURCE) for rank, video in enumerate(listed, start=1)]
 
 
-def clusters(alike: Alike, collapse: float | None, n_videos: int) -> list[int]:
+def clusters(vectors: Vectors, collapse: float | None, edges: pa.Table) -> list[int]:
     """Return the video that each video nearly duplicates.
 
     Args:
-        alike: similarity of the videos.
+        vectors: of the videos.
         collapse: similarity from which on two videos are near-duplicates; None: none are.
-        n_videos: in the catalogue.
+        edges: `modality_edges` of the day; of a large catalogue only neighbours are compared.
 
     Returns:
         By video_idx the first earlier video that it nearly duplicates and that duplicates none; else itself.
     """
+    n_videos = len(vectors.unit)
     duplicate_of = list(range(n_videos))
-    if collapse is None:
+    if collapse is None or not vectors.n_modalities:
         return duplicate_of
-    for video in range(n_videos):
-        others, similarity = alike.of(video)
-        for other in others[(similarity >= np.float32(collapse)) & (others < video)].tolist():
-            if duplicate_of[other] == other:
-                duplicate_of[video] = other
-                break
+    for video, others in _near(vectors, collapse, edges):
+        firsts = (other for other in others if duplicate_of[other] == other)
+        duplicate_of[video] = next(firsts, video)
     return duplicate_of
+
+
+def _near(vectors: Vectors, collapse: float, edges: pa.Table) -> Iterator[tuple[int, list[int]]]:
+    """Yield each video with the earlier ones it nearly duplicates, ascending."""
+    n_videos, least = len(vectors.unit), np.float32(np.rint(collapse * LEVELS) / LEVELS)
+    if n_videos <= EXACT_UP_TO:
+        for start in range(0, n_videos, BLOCK):
+            stop = min(start + BLOCK, n_videos)
+            is_near = vectors.similarity(slice(start, stop), slice(0, stop)) >= least
+            for video in range(start, stop):
+                yield video, np.flatnonzero(is_near[video - start, :video]).tolist()
+        return
+    earlier: dict[int, set[int]] = {video: set() for video in range(n_videos)}
+    for one, other in zip(
+        edges["video_idx"].to_pylist(), edges["neighbour_idx"].to_pylist(), strict=True
+    ):
+        earlier[max(one, other)].add(min(one, other))
+    for video, linked in earlier.items():
+        others = np.array(sorted(linked - {video}), dtype=np.int64)
+        is_near = vectors.similarity(np.array([video]), others)[0] >= least
+        yield video, others[is_near].tolist()
 
 
 def fuse(lists: Lists, history: int, rules: Rules) -> dict[int, Proposal]:
@@ -259,20 +283,19 @@ def fill(lists: Lists, night: ListInputs, user: int, rungs: Mapping[int, str], n
     return rows[:n]
 
 
-def vary(pool: list[Row], night: ListInputs, near: list[int]) -> list[Row]:
+def vary(pool: list[Row], night: ListInputs) -> list[Row]:
     """Pick a list out of a longer one, place by place.
 
     Args:
         pool: in the order of the ranks.
         night: what is known of the videos.
-        near: of `clusters`.
 
     Returns:
         At most k rows, no score above the one before.
     """
     config, k = night.rules.diversity, night.rules.k
     worth = relevance(pool)
-    position = {row.video: at for at, row in enumerate(pool)}
+    videos = np.array([row.video for row in pool], dtype=np.int64)
     nearest = [0.0] * len(pool)  # how much a video is like the most alike one that is taken
     taken: list[int] = []
     may = list(range(len(pool)))
@@ -289,15 +312,17 @@ def vary(pool: list[Row], night: ListInputs, near: list[int]) -> list[Row]:
         taken.append(best)
         by_author = sum(night.author[pool[at].video] == author for at in taken)
         full = author is not None and by_author >= (config.author_cap or k)
-        for other, similarity in zip(*night.alike.of(video), strict=True):
-            at = position.get(int(other), best)
-            nearest[at] = max(nearest[at], float(similarity))
+        similarity = night.vectors.similarity(np.array([video]), videos)[0].tolist()
+        nearest = [max(before, now) for before, now in zip(nearest, similarity, strict=True)]
         may = [
             at
             for at in may
             if at != best
             and not (full and night.author[pool[at].video] == author)
-            and not (config.collapse is not None and near[pool[at].video] == near[video])
+            and not (
+                config.collapse is not None
+                and night.cluster[pool[at].video] == night.cluster[video]
+            )
         ]
     left = sorted(set(range(len(pool))) - set(taken))
     return falling([pool[at] for at in [*taken, *left][:k]])
@@ -338,8 +363,8 @@ def explore(rows: list[Row], night: ListInputs, user: int, uniform: float) -> li
     excluded = {*night.facts.barred.of(user).tolist(), *(row.video for row in rows)}
     may = [video for video in night.new.tolist() if video not in excluded]
     affinity = closeness(night, user)[may]
-    relative = affinity / affinity.max(initial=np.finfo(np.float64).tiny)
-    chance = inclusion(relative**config.sharpness, min(config.places, k), config.uniform_share)
+    worth = by_place(affinity.tolist(), config.sharpness)
+    chance = inclusion(worth, min(config.places, k), config.uniform_share)
     drawn = sorted(
         draw(chance, uniform / night.explored_share), key=lambda place: (-affinity[place], place)
     )
@@ -375,11 +400,28 @@ def closeness(night: ListInputs, user: int) -> Float64s:
     return np.asarray(np.maximum(score, 0.0).astype(np.float32), dtype=np.float64)
 
 
+def by_place(affinity: Sequence[float], sharpness: float) -> Float64s:
+    """Return what places by affinity are worth: place^-sharpness, equal ones as much as they have on the average.
+
+    Args:
+        affinity: of the user to each; 0 where there is none. [n_new]
+        sharpness: power.
+
+    Returns:
+        0 where the affinity is. [n_new]
+    """
+    shared: dict[float, list[float]] = {}
+    for place, value in enumerate(sorted(affinity, reverse=True), start=1):
+        shared.setdefault(value, []).append(place**-sharpness)
+    means = {value: sum(each) / len(each) if value > 0 else 0.0 for value, each in shared.items()}
+    return np.array([means[value] for value in affinity])
+
+
 def inclusion(affinity: Float64s, places: int, uniform_share: float) -> Float64s:
     """Return the chance of each new video to be shown: sure ones get their places first, the likeliest before others.
 
     Args:
-        affinity: of the user to each [n_new].
+        affinity: what the place of each by affinity is worth. [n_new]
         places: to give away.
         uniform_share: of the chance that is the same for all.
 

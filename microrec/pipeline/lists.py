@@ -17,7 +17,7 @@ from microrec.core import fitted
 from microrec.core.array_types import Floats, Indices, Int64s
 from microrec.evaluation.report import BEST_SOURCE, CLOSED_FORM, LEARNED
 from microrec.models import registry
-from microrec.pipeline import fusing, new_videos, wishes
+from microrec.pipeline import fusing, likeness, new_videos, wishes
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -204,8 +204,8 @@ class ListMaker:
         )
 
     def _variety(self, config: diversity.Config) -> fill.Variety:
-        edges = self.night.read("modality_edges")
-        return fill.Variety(config, diversity.likeness(edges, self.tables.videos, config=config))
+        like = likeness.read(self.night, self.tables.videos, collapse=config.collapse)
+        return fill.Variety(config, like)
 
     def _discovery(self, config: exploration.Config) -> fill.Discovery:
         """New videos in a random order, a random number for each user, and vectors that say how near they are."""

@@ -15,6 +15,7 @@ from microrec.config.settings import settings
 from microrec.core import days, fitted, knowledge
 from microrec.core.array_types import Float64s, Int64s
 from microrec.evaluation import gate
+from microrec.evaluation.report import BEST_SOURCE
 from microrec.models import registry
 from microrec.oracle.inputs import (
     Config,
@@ -24,15 +25,17 @@ from microrec.oracle.inputs import (
     Rules,
     Scorer,
     Stored,
-    alike,
+    Vectors,
     alike_in_each,
     blocked,
     count,
     integers,
     remembered,
     uploads,
+    vectors,
 )
-from microrec.pipeline import fusing, memory, networks, new_videos, wishes
+from microrec.oracle.lists import clusters
+from microrec.pipeline import fusing, likeness, memory, networks, new_videos, wishes
 from microrec.pipeline.night import Night
 
 
@@ -53,7 +56,6 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
     rules = _rules(night, config)
     users = knowledge.every_index(night.read("users"))
     videos = night.read("video_nodes").sort_by("video_idx")
-    n_videos = videos.num_rows
     user_idx = _served(users, night.unused())
     facts = count(
         night.read("watch_edges"),
@@ -68,6 +70,7 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
     }
     wanted = [user_idx[user_id] for user_id in user_ids if user_id in user_idx]
     modality_edges = night.read("modality_edges")
+    in_common = _vectors(night, videos, rules.diversity)
     new, uniform = _newcomers(night, facts, rules.exploration, user_idx, users.num_rows)
     return ListInputs(
         rules=rules,
@@ -82,11 +85,34 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         rankers=_rankers(night, sources),
         stored={source: _stored(night, source, wanted) for source in sources},
         learned=_learned(night),
-        alike=alike(modality_edges if rules.diversity.active else None, n_videos),
-        by_modality=alike_in_each(modality_edges, n_videos),
+        vectors=in_common,
+        cluster=clusters(in_common, rules.diversity.collapse, modality_edges),
+        by_modality=alike_in_each(modality_edges, videos.num_rows),
         new=new,
         uniform=uniform,
         explored_share=new_videos.users_share(night),
+    )
+
+
+def unit_vectors(night: Night, videos: pa.Table, *, without: Collection[str] = ()) -> Vectors:
+    """Read the vectors of the videos.
+
+    Args:
+        night: has them.
+        videos: rows of `video_nodes`, in the order of video_idx.
+        without: modalities that do not count.
+
+    Returns:
+        Unit vectors. [n_videos, n_dims]
+    """
+    ids = videos["video_id"].to_pylist()
+    return vectors(likeness.features(night, without=without), ids, likeness.centred(night))
+
+
+def _vectors(night: Night, videos: pa.Table, config: diversity.Config) -> Vectors:
+    """Vectors of the videos where the recipe asks for variety, else of none."""
+    return (
+        unit_vectors(night, videos) if config.active else Vectors(np.empty((videos.num_rows, 0)), 0)
     )
 
 
@@ -222,15 +248,15 @@ def _stored(night: Night, source: str, users: Collection[int]) -> dict[int, Stor
 
 
 def _learned(night: Night) -> Learned | None:
-    """The learned blend, if the night has some that order something and the trial has not found them worse."""
+    """The learned blend, if it orders something, and the trial has found neither it nor the whole blend worse."""
     partition: dict[str, Any] = {"fit": "final", "source": learned_blend.SOURCE}
     if not night.exists("candidates", **partition):
         return None
     if not night.warehouse.count("candidates", day=night.day, **partition):
         return None
     results = night.read("gate_results", fit="trial").to_pylist()
-    statuses = {row["status"] for row in results if row["gate"] == gate.LEARNED_NOT_WORSE}
-    if "pass" not in statuses:
+    judged = {(row["gate"], row["status"]) for row in results}
+    if (gate.LEARNED_NOT_WORSE, "pass") not in judged or (BEST_SOURCE, "fail") in judged:
         return None
     blend = learned_blend.load(night.artefact(learned_blend.SOURCE), night.config.sources)
     return Learned(blend.trees, blend.slope, blend.offset)

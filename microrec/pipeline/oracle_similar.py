@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import pyarrow.compute as pc
-
 from microrec.candidates.lists import similar
-from microrec.oracle import inputs, lists
 from microrec.oracle.inputs import ListInputs
+from microrec.oracle.lists import clusters
 from microrec.oracle.similar import SimilarInputs, neighbours
 from microrec.pipeline.night import Night
+from microrec.pipeline.oracle_inputs import unit_vectors
+from microrec.pipeline.similar_videos import TAGS
 
 
 def read(night: Night, made_of: ListInputs, video_ids: Sequence[str]) -> SimilarInputs:
@@ -24,12 +24,12 @@ def read(night: Night, made_of: ListInputs, video_ids: Sequence[str]) -> Similar
     """
     config = night.recipe.section("candidates.similar", similar.Config)
     edges = night.read("modality_edges")
-    of_media = edges.filter(pc.not_equal(edges["modality"], "tags"))
-    n_videos = len(made_of.video_id)
+    videos = night.read("video_nodes").sort_by("video_idx")
+    vectors = unit_vectors(night, videos, without=[TAGS])
     video_idx = {video_id: video for video, video_id in enumerate(made_of.video_id)}
     return SimilarInputs(
         night=made_of,
         config=config,
         near=neighbours(edges, [video_idx[video_id] for video_id in video_ids]),
-        cluster=lists.clusters(inputs.alike(of_media, n_videos), config.collapse, n_videos),
+        cluster=clusters(vectors, config.collapse, edges),
     )

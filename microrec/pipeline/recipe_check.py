@@ -31,7 +31,7 @@ CONFIGS: Mapping[str, str] = {
     "graphs.watch": "microrec.graphs.watch.watch_edges:Config",
     "graphs.memory": "microrec.graphs.watch.memory:Config",
     "graphs.clips": "microrec.graphs.watch.clip_edges:Config",
-    "graphs.modality": "microrec.graphs.similarity.modality_edges:Config",
+    "graphs.modality": "microrec.graphs.similarity.modality_config:Config",
     "graphs.user_edges": "microrec.graphs.similarity.pearson:Config",
     "graphs.sequences": "microrec.graphs.sequences.sequences:Config",
     "candidates.retrieval": "microrec.candidates.retrieval.exact:Config",

@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from microrec.candidates.lists import diversity, evidence, fill, similar
+from microrec.candidates.lists import evidence, fill, similar
 from microrec.core import fitted
 from microrec.core.array_types import Indices
 from microrec.core.columns import column
 from microrec.errors import ContractViolation
 from microrec.evaluation import gate, subjects
+from microrec.pipeline import likeness
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
 
@@ -89,10 +90,7 @@ def read(night: Night, tables: FitTables, config: similar.Config) -> similar.Cat
         Neighbours by kind, and what may be shown.
     """
     edges = night.read("modality_edges")
-    of_media = edges.filter(pc.not_equal(edges["modality"], TAGS))
-    like = diversity.likeness(
-        of_media, tables.videos, config=diversity.Config(collapse=config.collapse)
-    )
+    like = likeness.read(night, tables.videos, collapse=config.collapse, without=[TAGS])
     n_videos = tables.videos.num_rows
     near = {}
     if config.behaviour in night.config.models:

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from microrec.candidates.lists import diversity, exploration, fill
+from microrec.candidates.lists import diversity, exploration, fill, likeness
 from microrec.candidates.ranking import closed_form, learned_blend
 from microrec.config import recipe
 from microrec.core import fits
@@ -155,20 +155,22 @@ def same_day(evening: Evening, models: Sequence[str]) -> pa.Table | None:
 
 def prices(
     evening: Evening, trees: Any
-) -> tuple[dict[str, pa.Table], diversity.Likeness, NDArray[np.bool_]]:
+) -> tuple[dict[str, pa.Table], likeness.Likeness, NDArray[np.bool_]]:
     """The hybrid's lists under each knob, what videos have in common, and which are new."""
     day, warehouse = evening.night.day, Warehouse.open()
-    edges, videos = (
-        warehouse.read("modality_edges", day=day),
+    features, videos = (
+        warehouse.read("video_features", day=day),
         warehouse.read("video_nodes", day=day),
     )
     base = replace(evening.shaping, learned=evening.order(trees))
     lists = {HYBRID: evening.select(base)}
     for name, knob in KNOBS.items():
         config = diversity.Config(**knob, pool=2)
-        variety = fill.Variety(config, diversity.likeness(edges, videos, config=config))
+        variety = fill.Variety(
+            config, likeness.likeness(features, videos, collapse=config.collapse)
+        )
         lists[name] = evening.select(replace(base, variety=variety))
-    like = diversity.likeness(edges, videos, config=diversity.Config())
+    like = likeness.likeness(features, videos)
     known = evening.night.case.known
     likers, viewers = (np.diff(matrix.tocsc().indptr) for matrix in (known.positives, known.seen))
     profiles = content.fit(evening.night.graph, content.Config(), np.random.default_rng(0)).fitted

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
-from scipy import sparse
 
 from microrec.candidates.lists import diversity, exploration, fill
+from microrec.candidates.lists.likeness import GRID, Likeness
 from microrec.candidates.ranking import candidate_union, closed_form, learned_blend
+from microrec.core.directions import directions
 
 DAY = dt.date(2026, 1, 10)
 SPLITS = ("train", "validation", "holdout")
@@ -178,19 +179,20 @@ def discovery(generator: np.random.Generator) -> exploration.Config:
     )
 
 
-def likeness(generator: np.random.Generator, n_videos: int) -> diversity.Likeness:
-    """Few authors, some near-duplicates, some pairs that are alike."""
-    near = np.triu(generator.random((n_videos, n_videos)), 1)
-    near *= generator.random(near.shape) < 0.4
+def likeness(generator: np.random.Generator, n_videos: int) -> Likeness:
+    """Few authors, some near-duplicates, some pairs that are alike and some equally so."""
     cluster = np.arange(n_videos)
     for video in range(1, n_videos):
         earlier = int(generator.integers(video))
         if cluster[earlier] == earlier and generator.random() < 0.4:
             cluster[video] = earlier
-    return diversity.Likeness(
+    vectors = generator.integers(-1, 3, (n_videos, 3)) * (generator.random((n_videos, 1)) < 0.8)
+    units = directions(vectors.astype(np.float32))
+    return Likeness(
         author=generator.integers(-1, 3, n_videos),
         cluster=cluster,
-        similarity=sparse.csr_matrix((near + near.T).astype(np.float32)),
+        vectors=(np.rint(units * GRID) / GRID).astype(np.float32),
+        n_modalities=1,
     )
 
 

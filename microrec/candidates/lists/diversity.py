@@ -6,22 +6,17 @@ near-duplicates is not in the list yet, the one with the greatest
     lambda x relevance(u, v) - (1 - lambda) x max_{w in list} similarity(v, w)
 
 which is maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998). Relevance is the score moved
-and scaled to 0..1 over the user's personal pool, similarity is the mean over the modalities.
+and scaled to 0..1 over the user's personal pool, similarity is that of `likeness.py`.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-from scipy import sparse
 
+from microrec.candidates.lists.likeness import Likeness
 from microrec.core.array_types import Bools, Float64s, Floats, Indices, Int64s
-from microrec.core.columns import column
 
-LISTS = 1024
-"""Lists whose similarity is measured at a time; does not change the measure."""
+PAIRS = 1 << 24
+"""Pairs of a user's pool whose similarity is held at a time, 4 bytes each; does not change the lists."""
 FILLER = -2.0
 """Below the value of every personal video, which is -1 at least."""
 
@@ -46,52 +41,6 @@ class Config(BaseModel):
         return self.author_cap is not None or self.collapse is not None or self.relevance < 1
 
 
-@dataclass(frozen=True, eq=False)
-class Likeness:
-    """What videos have in common.
-
-    Shapes:
-        author, cluster: [n_videos]
-        similarity: sparse [n_videos, n_videos], symmetric, 0..1, nothing on the diagonal.
-    """
-
-    author: Int64s
-    """Number of the author, -1 where unknown."""
-    cluster: Int64s
-    """video_idx of the video that this one nearly duplicates; its own where there is none."""
-    similarity: sparse.csr_matrix
-    """Mean over the modalities."""
-
-
-def likeness(modality_edges: pa.Table, videos: pa.Table, *, config: Config) -> Likeness:
-    """Compute what the videos of a day have in common.
-
-    The similarity of a pair is the mean over all modalities of the table; where a modality has the pair in both
-    directions the larger one counts, where it has it in none, or not above 0, it counts 0. So of four modalities,
-    videos that share no more than three are never more similar than 3/4.
-
-    Near-duplicates have no chains: in the order of video_idx, a video joins the first one that it is itself as similar
-    to as `collapse` and that has joined no other. Of a ~ b ~ c, a and c unlike, b joins a and c stands alone. So all of
-    a cluster are near one video; the price is that b and c, which are near each other, may stand in one list.
-
-    Args:
-        modality_edges: of the day, in any order.
-        videos: `video_nodes` of the day, in any order.
-        config: similarity from which on videos are near-duplicates; compared as float32.
-
-    Returns:
-        Author and cluster [n_videos], similarity [n_videos, n_videos].
-    """
-    videos = videos.sort_by("video_idx")
-    author = videos["author_id"].combine_chunks().dictionary_encode().indices.fill_null(-1)
-    similarity = _fused(modality_edges, videos.num_rows)
-    return Likeness(
-        author=np.asarray(author, dtype=np.int64),
-        cluster=_clusters(similarity, config.collapse),
-        similarity=similarity,
-    )
-
-
 def pick(videos: Indices, scores: Floats, *, k: int, like: Likeness, config: Config) -> Int64s:
     """Pick the lists of a block of users; ties go to the smaller rank.
 
@@ -107,9 +56,19 @@ def pick(videos: Indices, scores: Floats, *, k: int, like: Likeness, config: Con
         config: how much variety is wanted.
 
     Returns:
-        Places in the pool in the new order, -1 where it is exhausted. [n_block, k] Costs 4 bytes per user of the block
-        and video of the catalogue if relevance is below 1.
+        Places in the pool in the new order, -1 where it is exhausted. [n_block, k]
     """
+    n_block, n_pool = videos.shape
+    step = max(1, PAIRS // max(n_pool * n_pool, 1))
+    parts = [
+        _pick(videos[start : start + step], scores[start : start + step], k, like, config)
+        for start in range(0, n_block, step)
+    ]
+    return np.concatenate([np.empty((0, k), np.int64), *parts])
+
+
+def _pick(videos: Indices, scores: Floats, k: int, like: Likeness, config: Config) -> Int64s:
+    """As `pick`, all users at once."""
     n_block, n_pool = videos.shape
     positions = np.full((n_block, k), -1, dtype=np.int64)
     choice = _Choice(videos, np.asarray(scores, dtype=np.float64), like=like, config=config)
@@ -146,16 +105,14 @@ def intra_list_similarity(listed: Indices, like: Likeness) -> Float64s:
         The means; NaN where a list has fewer than two videos. [n_users]
     """
     n_listed = (listed >= 0).sum(axis=1)
-    total = np.zeros(len(listed))
-    for start in range(0, len(listed), LISTS):
-        block = listed[start : start + LISTS]
-        row, place = np.nonzero(block >= 0)
-        shape = (len(block), like.similarity.shape[0])
-        holds = sparse.csr_matrix((np.ones(len(row)), (row, block[row, place])), shape=shape)
-        # Every pair is met from both sides.
-        twice = (holds @ like.similarity).multiply(holds).sum(axis=1)
-        total[start : start + LISTS] = np.asarray(twice).ravel() / 2
     n_pairs = n_listed * (n_listed - 1) / 2
+    total = np.zeros(len(listed))
+    step = max(1, PAIRS // max(listed.shape[1] ** 2, 1))
+    for start in range(0, len(listed), step):
+        block = listed[start : start + step]
+        there = block >= 0
+        both = np.triu(there[:, :, None] & there[:, None, :], 1)
+        total[start : start + step] = np.where(both, like.within(block), 0.0).sum(axis=(1, 2))
     mean = np.full(len(listed), np.nan)
     np.divide(total, n_pairs, out=mean, where=n_pairs > 0)
     return mean
@@ -171,16 +128,13 @@ class _Choice:
     def __init__(self, videos: Indices, scores: Floats, *, like: Likeness, config: Config) -> None:
         """Everything may be taken; arguments as of `pick`."""
         there = videos >= 0
-        self.videos = videos
-        self.like = like
         self.config = config
         self.rows = np.arange(len(videos))
         self.places = np.arange(videos.shape[1])
         personal = there & (scores > 0)
         worth = config.relevance * _relevance(scores, personal)
         filler = np.where(there, FILLER - self.places, -np.inf)
-        # In C order whatever the arguments are in: `_approach` writes through a flat view.
-        self.value = np.ascontiguousarray(np.where(personal, worth, filler))
+        self.value = np.where(personal, worth, filler)
         if config.author_cap is not None:
             author = like.author[videos]
             # A number of its own to each unknown one: nothing else is of this author.
@@ -189,13 +143,9 @@ class _Choice:
         if config.collapse is not None:
             self.cluster = like.cluster[videos]
         if config.relevance < 1:
-            # All of these are flat: one number says user and place, another one user and video.
-            self.worth = worth.reshape(-1)
-            self.nearest = np.zeros(videos.size)
-            self.cell_of = np.full(len(videos) * len(like.author), -1, dtype=np.int32)
-            cell = np.flatnonzero(there)
-            row = cell // videos.shape[1]
-            self.cell_of[row * len(like.author) + videos.reshape(-1)[cell]] = cell
+            self.worth = worth
+            self.nearest = np.zeros(videos.shape)
+            self.similarity = like.within(videos)
 
     def best(self) -> tuple[Int64s, Bools]:
         """Place of the best video of each user, the first of equals, and whether there is one."""
@@ -212,28 +162,13 @@ class _Choice:
         if self.config.collapse is not None:
             self.value[self.cluster == self.cluster[self.rows, best, None]] = -np.inf
         if self.config.relevance < 1:
-            self._approach(np.maximum(self.videos[self.rows, best], 0))
+            self._approach(best)
 
-    def _approach(self, taken: Indices) -> None:
-        """Lower the value of what is more like these videos [n_block] than like any taken before."""
-        near = self.like.similarity
-        n_videos = len(self.like.author)
-        start = near.indptr[taken].astype(np.int64)
-        n_near = np.diff(near.indptr)[taken]
-        # Entries of these rows of the matrix, one user after the other.
-        entry = np.repeat(start - np.cumsum(n_near) + n_near, n_near) + np.arange(n_near.sum())
-        cell = self.cell_of.take(np.repeat(self.rows * n_videos, n_near) + near.indices[entry])
-        known = np.flatnonzero(cell >= 0)
-        cell = cell[known]
-        similarity = near.data[entry[known]].astype(np.float64)
-        nearer = similarity > self.nearest[cell]
-        cell = cell[nearer]
-        similarity = similarity[nearer]
-        self.nearest[cell] = similarity
-        value = self.value.reshape(-1)
-        open_ = value[cell] > FILLER
-        cell = cell[open_]
-        value[cell] = self.worth[cell] - (1.0 - self.config.relevance) * similarity[open_]
+    def _approach(self, best: Int64s) -> None:
+        """Lower the value of what is more like the videos taken last than like any taken before."""
+        np.maximum(self.nearest, self.similarity[self.rows, best], out=self.nearest)
+        lowered = self.worth - (1.0 - self.config.relevance) * self.nearest
+        np.copyto(self.value, lowered, where=self.value > FILLER)
 
 
 def _relevance(scores: Floats, personal: Bools) -> Float64s:
@@ -261,44 +196,3 @@ def _filled(positions: Int64s, there: Bools) -> Int64s:
     row, place = np.nonzero(left & (target < positions.shape[1]))
     positions[row, target[row, place]] = place
     return positions
-
-
-def _fused(modality_edges: pa.Table, n_videos: int) -> sparse.csr_matrix:
-    """Mean similarity over the modalities, as of `likeness`; float32."""
-    names = sorted(pc.unique(modality_edges["modality"]).to_pylist())
-    edges = modality_edges.filter(pc.greater(modality_edges["similarity"], 0.0))
-    modality = pc.index_in(edges["modality"], value_set=pa.array(names, pa.string()))
-    video = column(edges, "video_idx").astype(np.int64)
-    neighbour = column(edges, "neighbour_idx").astype(np.int64)
-    pair = np.minimum(video, neighbour) * n_videos + np.maximum(video, neighbour)
-    modality = column(pa.table({"modality": modality}), "modality")
-    similarity = np.minimum(column(edges, "similarity").astype(np.float64), 1.0)
-    # Per pair and modality the larger direction comes first.
-    order = np.lexsort((-similarity, modality, pair))
-    order = order[(video != neighbour)[order]]
-    pair = pair[order]
-    modality = modality[order]
-    similarity = similarity[order]
-    first = (np.diff(pair, prepend=-1) != 0) | (np.diff(modality, prepend=-1) != 0)
-    pair, of = np.unique(pair[first], return_inverse=True)
-    mean = np.bincount(of, weights=similarity[first], minlength=len(pair)) / max(len(names), 1)
-    low, high = np.divmod(pair, max(n_videos, 1))
-    at = (np.concatenate([low, high]), np.concatenate([high, low]))
-    return sparse.csr_matrix(
-        (np.tile(mean, 2).astype(np.float32), at), shape=(n_videos, n_videos), dtype=np.float32
-    )
-
-
-def _clusters(similarity: sparse.csr_matrix, collapse: float | None) -> Int64s:
-    """Canonical video of each video [n_videos]; of several that it may join, the first."""
-    canonical = np.arange(similarity.shape[0], dtype=np.int64)
-    if collapse is None:
-        return canonical
-    pairs = sparse.tril(similarity, -1).tocoo()
-    near = pairs.data >= np.float32(collapse)
-    order = np.lexsort((pairs.col[near], pairs.row[near]))
-    # Python, as each video waits for those before it; of all pairs few are near-duplicates.
-    for video, earlier in zip(pairs.row[near][order], pairs.col[near][order], strict=True):
-        if canonical[video] == video and canonical[earlier] == earlier:
-            canonical[video] = earlier
-    return canonical

@@ -3,13 +3,16 @@
 Of a user's new videos, n get a place. Video v is among them with the probability
 
     pi(u, v) = min(1, n_u x size(u, v)),   sum_v pi(u, v) = n
-    size(u, v) = s / number of new videos + (1 - s) x affinity(u, v)^g / sum_w affinity(u, w)^g
+    size(u, v) = s / number of new videos + (1 - s) x place(u, v)^-g / sum_w place(u, w)^-g
 
-where n_u makes the sum right, and affinity is the score of a source that can score videos without viewers
-(`content`): most of the chance goes to what is like the user's history, a share s is the floor that every new video
-has. The draw is systematic (Madow, Annals of Mathematical Statistics 1949): one uniform
-number per user, no video twice, exactly these probabilities. The mean outcome over all pairs of a user and a new video,
-shown or not, is then estimated by weighting the shown ones with 1 / pi (Horvitz and Thompson, JASA 1952).
+where n_u makes the sum right, and place is 1 for the new video with the greatest affinity to the user, 2 for the next,
+and so on. Affinity is the score of a source that can score videos without viewers (`content`); what has none above 0
+has no place, and equal ones share the chances of theirs. So most of the chance goes to what is most like the user's
+history, however little the scores of encoders differ; a share s is the floor that every new video has.
+
+The draw is systematic (Madow, Annals of Mathematical Statistics 1949): one uniform number per user, no video twice,
+exactly these probabilities. The mean outcome over all pairs of a user and a new video, shown or not, is then estimated
+by weighting the shown ones with 1 / pi (Horvitz and Thompson, JASA 1952).
 
 Where the places cost too much, only a share of the users have them: those whose number is below it. Of these the number
 divided by the share is as random as the number was, and pi(u, v) is the share times what it is above.
@@ -44,8 +47,8 @@ class Config(BaseModel):
     """... and no more than this have been shown it, however old it is."""
     source: str = "content"
     """The model whose score is the affinity; where the night does not have it all new videos have the same chance."""
-    sharpness: PositiveFloat = 4.0
-    """g: the greater, the more of the chance the likeliest videos have."""
+    sharpness: PositiveFloat = 2.0
+    """g: the greater, the more of the chance the likeliest videos have; at 2 the first has three fifths of it."""
     most_price: float = Field(default=0.0025, gt=0, le=1)
     """Share of the gates' metric that new videos may cost; where the trial shows that they cost more, fewer users have
     them in their lists."""
@@ -135,16 +138,14 @@ def chances(
         allowed: whether the video may be shown to the user, and is not in the list anyway. [n_block, n_new]
         places: videos a user is shown; fewer only where fewer are allowed.
         uniform_share: 0..1. At 0 videos without affinity are shown only where those with some leave places empty.
-        sharpness: power to which an affinity is raised.
+        sharpness: power by which the chance falls with the place by affinity.
 
     Returns:
         Probabilities, 0 where not allowed; a row adds up to min(places, allowed videos). [n_block, n_new]
     """
     n_allowed = allowed.sum(axis=1, keepdims=True)
     even = allowed / np.maximum(n_allowed, 1)
-    liked = np.where(allowed, np.maximum(affinity, 0.0), 0.0).astype(np.float64)
-    greatest = liked.max(axis=1, initial=np.finfo(np.float64).tiny, keepdims=True)
-    liked = (liked / greatest) ** sharpness
+    liked = _by_place(np.where(allowed, np.maximum(affinity, 0.0), 0.0), sharpness)
     total = liked.sum(axis=1, keepdims=True)
     by_affinity = np.divide(liked, total, out=np.zeros(even.shape), where=total > 0)
     size = uniform_share * even + (1.0 - uniform_share) * by_affinity
@@ -254,6 +255,22 @@ def inverse_weighted(outcome: Floats, propensity: Floats, shown: Bools) -> Estim
         horvitz_thompson=total / n_pairs if n_pairs else float("nan"),
         self_normalised=total / weight if weight else float("nan"),
     )
+
+
+def _by_place(affinity: Floats, sharpness: float) -> Float64s:
+    """place^-sharpness, the mean of it where several are equal, 0 where the affinity is. [n_block, n_new]."""
+    n_block, n_new = affinity.shape
+    order = np.argsort(-affinity, axis=1, kind="stable")
+    falling = np.take_along_axis(affinity, order, axis=1)
+    is_first = np.ones(falling.shape, dtype=np.bool_)
+    is_first[:, 1:] = falling[:, 1:] < falling[:, :-1]
+    group = np.cumsum(is_first.ravel()) - 1
+    power = np.tile(np.arange(1.0, n_new + 1.0) ** -sharpness, n_block)
+    mean = np.bincount(group, weights=power) / np.maximum(np.bincount(group), 1)
+    shared = np.where(falling > 0, mean[group].reshape(falling.shape), 0.0)
+    liked = np.empty(affinity.shape)
+    np.put_along_axis(liked, order, shared, axis=1)
+    return liked
 
 
 def _capped(size: Floats, allowed: Bools, n_places: Int64s) -> Float64s:

@@ -16,8 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from microrec.candidates.lists import diversity, exploration
-from microrec.candidates.lists.diversity import Likeness
 from microrec.candidates.lists.ladder import REASONS, RUNGS, Ladder
+from microrec.candidates.lists.likeness import Likeness
 from microrec.candidates.ranking import closed_form
 from microrec.candidates.ranking.closed_form import Fused, Ranked
 from microrec.candidates.retrieval.exact import blocks, top

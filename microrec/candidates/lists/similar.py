@@ -73,7 +73,7 @@ class Catalogue:
     Shapes:
         near: by kind, sparse [n_videos, n_videos], similarity of neighbours above 0, row = the video they are near to
         alike: by modality, likewise, both directions, as of `evidence.by_modality`
-        author, cluster: [n_videos], as of `diversity.Likeness`
+        author, cluster: [n_videos], as of `likeness.Likeness`
     """
 
     near: Mapping[str, sparse.csr_matrix]

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microrec.graphs.similarity import cosine
+from microrec.graphs.similarity.modality_config import N_PROBES
 from microrec.graphs.similarity.running_topk import Edges, Lists
 
-N_PROBES = 24
-"""Cells a row is compared with, its own among them."""
 MAX_CELLS = 16_384
 SAMPLED = 40
 """Rows of the sample per cell, about; with fewer some centres represent no row."""

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StructField, StructType
@@ -28,6 +27,7 @@ from microrec.graphs.similarity import cells, cosine, reuse
 from microrec.graphs.similarity.blocks import BLOCK, nearest
 from microrec.graphs.similarity.cells import CellBlocks, Cells
 from microrec.graphs.similarity.measures import Measure, sampled, shape, share
+from microrec.graphs.similarity.modality_config import Config as Config
 from microrec.graphs.similarity.reuse import FULL, Plan
 from microrec.graphs.similarity.running_topk import Edges, Lists
 
@@ -40,26 +40,6 @@ Space = tuple[str, str, int]
 NOISE = 1e-6
 SAMPLE = 1000
 """Videos whose lists are compared with the exact ones, about."""
-
-
-class Config(BaseModel):
-    """How many neighbours, and of what."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    k: PositiveInt = 10
-    """Neighbours per video and modality, itself not among them."""
-    centred: list[str] = []
-    """Modalities whose mean direction is subtracted first; choose on validation, per modality."""
-    block_size: int = Field(default=4096, ge=1, le=65_536)
-    """Videos per block, at most: 12 bytes per dimension of each of its vectors."""
-    exact_up_to: PositiveInt = 50_000
-    """A modality with more vectors is searched approximately. At this size a core needs 7 s for all pairs of 128
-    dimensions, three times what the search needs; at 200,000 it is 110 s against 17."""
-    n_probes: PositiveInt = cells.N_PROBES
-    """Cells the search compares a vector with; raise it if the night measures a recall below 0.99."""
-    seed: int = 1
-    """Of the search's first centres."""
 
 
 class Inputs(NamedTuple):

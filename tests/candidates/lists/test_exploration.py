@@ -44,11 +44,13 @@ def slowly_chances(
 ) -> list[float]:
     """One user's chances: who is sure of a place leaves, one at a time, the likeliest first."""
     there = [video for video, may in enumerate(allowed) if may]
-    greatest = max((float(affinity[video]) for video in there), default=0.0)
-    liked = {
-        video: (max(float(affinity[video]), 0.0) / greatest) ** sharpness if greatest > 0 else 0.0
-        for video in there
-    }
+    liked = dict.fromkeys(there, 0.0)
+    for video in there:
+        nearer = sum(affinity[other] > affinity[video] for other in there)
+        equal = sum(affinity[other] == affinity[video] for other in there)
+        shared = [(nearer + at) ** -sharpness for at in range(1, equal + 1)]
+        if affinity[video] > 0:
+            liked[video] = sum(shared) / equal
     total = sum(liked.values())
     size = {}
     for video in there:
@@ -90,13 +92,25 @@ def test_chances_equal_hand_computed() -> None:
     affinity = np.array([[6.0, 3.0, 1.0, -5.0, 9.0], [0, 0, -1, 0, 0]])
     allowed = np.array([[True, True, True, True, False], [True, True, True, True, True]])
     found = exploration.chances(affinity, allowed, places=2, uniform_share=0.0)
-    # 2 x 0.6 is too much for one; 3 and 1 share the other place.
-    np.testing.assert_allclose(found[0], [1, 0.75, 0.25, 0, 0], rtol=1e-15)
+    # By places 1, 1/2, 1/3: 2 x 6/11 is too much for one; the others share the other place.
+    np.testing.assert_allclose(found[0], [1, 0.6, 0.4, 0, 0], rtol=1e-14)
     np.testing.assert_allclose(found[1], [0.4] * 5, rtol=1e-15)
     half = exploration.chances(affinity, allowed, places=1, uniform_share=0.5)
-    np.testing.assert_allclose(half[0], [0.425, 0.275, 0.175, 0.125, 0], rtol=1e-15)
+    np.testing.assert_allclose(
+        half[0], [0.125 + 3 / 11, 0.125 + 3 / 22, 0.125 + 1 / 11, 0.125, 0], rtol=1e-14
+    )
     sharp = exploration.chances(affinity, allowed, places=1, uniform_share=0.0, sharpness=2.0)
-    np.testing.assert_allclose(sharp[0], np.array([36, 9, 1, 0, 0]) / 46, rtol=1e-14)
+    np.testing.assert_allclose(sharp[0], np.array([36, 9, 4, 0, 0]) / 49, rtol=1e-14)
+
+
+def test_chances_of_equal_videos_are_equal_and_scale_does_not_matter() -> None:
+    affinity = np.array([[0.9, 0.8999, 0.8999, 0.1]])
+    allowed = np.ones_like(affinity, dtype=np.bool_)
+    asks: dict[str, Any] = {"places": 1, "uniform_share": 0.0}
+    found = exploration.chances(affinity, allowed, **asks)
+    np.testing.assert_allclose(found[0], np.array([12, 5, 5, 3]) / 25, rtol=1e-14)
+    squeezed = exploration.chances(affinity / 100 + 0.9, allowed, **asks)
+    np.testing.assert_allclose(squeezed, found, rtol=1e-14)
 
 
 @given(blocks(), st.integers(0, 2**32 - 1))

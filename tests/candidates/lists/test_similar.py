@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 from scipy import sparse
 
-from microrec.candidates.lists import diversity, evidence, similar
+from microrec.candidates.lists import evidence, likeness, similar
 from microrec.core.fitted import NeighbourLists
 from microrec.core.knowledge import Knowledge
 from microrec.evaluation import gate, subjects
@@ -46,6 +46,7 @@ class World:
         np.fill_diagonal(near, 0.5)  # a model may list a video beside itself
         self.behaviour = sparse.csr_matrix(near.astype(np.float32))
         self.edges = edges(rng)
+        self.features = features(rng)
         positives = sparse.csr_matrix(likes.astype(np.float32))
         self.known = Knowledge(positives, positives, self.eligible)
 
@@ -56,9 +57,7 @@ class World:
             at = (of_it["video_idx"].to_numpy(), of_it["neighbour_idx"].to_numpy())
             shape = (N_VIDEOS, N_VIDEOS)
             near[name] = sparse.csr_matrix((of_it["similarity"].to_numpy(), at), shape=shape)
-        like = diversity.likeness(
-            self.edges, nodes(self.author), config=diversity.Config(collapse=self.config.collapse)
-        )
+        like = likeness.likeness(self.features, nodes(self.author), collapse=self.config.collapse)
         alike = evidence.by_modality(self.edges, n_videos=N_VIDEOS)
         whole = similar.Catalogue(near, alike, self.known, like.author, like.cluster)
         return replace(whole, **changes)
@@ -93,12 +92,12 @@ class World:
                 oracle=oracle_inputs.Config(tolerance=1e-6), least_people=LEAST_PEOPLE
             ),
         )
-        alike = oracle_inputs.alike(self.edges, N_VIDEOS)
+        vectors = oracle_inputs.vectors(self.features, nodes(self.author)["video_id"].to_pylist())
         return oracle.SimilarInputs(
             night,
             self.config,
             oracle.neighbours(self.edges, np.flatnonzero(self.eligible).tolist()),
-            oracle_lists.clusters(alike, self.config.collapse, N_VIDEOS),
+            oracle_lists.clusters(vectors, self.config.collapse, self.edges),
         )
 
     def verdict(self, rows: pa.Table) -> gate.Result:
@@ -111,7 +110,22 @@ def nodes(author: np.ndarray) -> pa.Table:
     return pa.table(
         {
             "video_idx": pa.array(range(N_VIDEOS), pa.int32()),
+            "video_id": [f"v{video:02d}" for video in range(N_VIDEOS)],
             "author_id": pa.array(names, pa.string()),
+        }
+    )
+
+
+def features(rng: np.random.Generator) -> pa.Table:
+    """Vectors of one modality: two videos have the same, one has none."""
+    vectors = rng.normal(size=(N_VIDEOS, 12))
+    vectors[COPY] = vectors[COPIED]
+    videos = [video for video in range(N_VIDEOS) if video != BARE]
+    return pa.table(
+        {
+            "modality": ["visual"] * len(videos),
+            "video_id": [f"v{video:02d}" for video in videos],
+            "vector": [vectors[video] for video in videos],
         }
     )
 
