@@ -14,7 +14,7 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | announce_erasures | erasures | the asset microrec://erasures | skipped if there is no receipt since the last event |
 | validate_events | landing zone | events, rejected_rows, videos, video_features, clip_features, landing_files, metrics, gate_results; as of now privacy_ledger, suppressed_users, withheld_periods, preferences | the message names table, day and file: have it delivered again and clear the task; a gate holds what is unlike the days before: have it delivered again, or `promote` it |
 | extract_features | videos; of the day before extractions, text_encoders, video_features | video_features, extractions, text_encoders | no rows if nobody wrote captions, or vectors of words are delivered; a video without words has no vector, and its reason |
-| build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges, remembered_videos | |
+| build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges, private_users, private_edges, remembered_videos | |
 | build_modality_graph | video_features | modality_edges, metrics | |
 | build_user_graph | watch_edges | user_edges, metrics | |
 | count_exposures | daily_watches | exposure_counts | no rows if no model of the recipe reads them |

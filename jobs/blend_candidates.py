@@ -1,8 +1,9 @@
 """Weigh the sources by what the held-out day liked, and learn from earlier nights how to order what they propose.
 
 Reads: of the nights it learns from (before the day, for the final fit the day too) candidates and fusion_weights of fit
-trial, users, video_nodes, watch_edges; of the day candidates, users, video_nodes, watch_edges, suppressed_users; for
-the final fit fusion_weights, gate_results and metrics (stage evaluation) of the trial.
+trial, users, video_nodes, watch_edges; of the day candidates, users, video_nodes, watch_edges, private_users,
+private_edges, suppressed_users; for the final fit fusion_weights, gate_results and metrics (stage evaluation) of the
+trial.
 Writes: fusion_weights, models, with an artefact folder, candidates (source = hybrid) and blend_weights of (day, fit);
 models and candidates without rows where there is too little to learn from and the closed form stands.
 """
@@ -35,7 +36,7 @@ def main(day: job.Day, fit: job.Fit) -> None:
     usable = examples if proposals.complete else []  # the trees read every source
     blend = learned_blend.fit(usable, night.config.sources, config=config)
     users = fit_tables.target_users(night, tables)
-    explained = rng.permutation(users)[: config.explained]
+    explained = rng.permutation(users[users < tables.n_teachers])[: config.explained]
     pairs = blending.pairs_of(proposals, tables, explained)
     history = tables.knowledge.history
     if blend is None:

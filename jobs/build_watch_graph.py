@@ -2,15 +2,14 @@
 
 Reads: events (partitions no night has aggregated yet), daily_watches (the window that ends at the day, and days that
        have left it), remembered_videos of an earlier day, videos, suppressed_users, preferences
-Writes: daily_watches, users, video_nodes, watch_edges, clip_edges, remembered_videos
+Writes: daily_watches, users, video_nodes, watch_edges, clip_edges, private_users, private_edges, remembered_videos
 """
 
 import datetime as dt
 import logging
 
-from microrec.core import fits
 from microrec.graphs.watch import clip_edges, daily, nodes, watch_edges
-from microrec.pipeline import event_window, memory
+from microrec.pipeline import event_window, memory, private
 from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables import spark
@@ -33,11 +32,10 @@ def main(day: job.Day) -> None:
     aggregate(warehouse, day, days=days, config=clips_config)
 
     watches = event_window.read_daily_watches(warehouse, day=day, days=days)
-    videos = warehouse.read("videos", day=day)
     parts = watch_edges.parts(watches, day=day, config=watch_config).persist()
     warehouse.write("users", nodes.users(parts), day=day)
-    until = fits.horizon(day, fits.FINAL)
-    numbered = nodes.video_nodes(videos, parts, until=until, config=clips_config)
+    videos = warehouse.read("videos", day=day)
+    numbered = nodes.video_nodes(videos, parts, until=night.horizon, config=clips_config)
     warehouse.write("video_nodes", numbered, day=day)
 
     # The indices are read back: numbering is a global sort, and both edge tables need it.
@@ -49,6 +47,7 @@ def main(day: job.Day) -> None:
     clips = clip_edges.clip_edges(pair_days, day=day)
     warehouse.write("clip_edges", clips, day=day, replace=SPLITS)
     parts.unpersist()
+    private.write(night, warehouse)
     memory.remember(night, warehouse)
 
 

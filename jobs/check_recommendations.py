@@ -1,8 +1,8 @@
 """Compute the lists of some users and videos again by brute force, and hold the night if a published row differs.
 
-Reads: recommendations, similar_videos, users, video_nodes, watch_edges, suppressed_users, preferences,
-gate_results (fit trial), modality_edges, video_features, models and their artefacts, candidates (fit final) of the
-day; also what the models of night.rankers were fitted to.
+Reads: recommendations, similar_videos, users, video_nodes, watch_edges, private_users, private_edges,
+suppressed_users, preferences, gate_results (fit trial), modality_edges, video_features, models and their artefacts,
+candidates (fit final) of the day; also what the models of night.rankers were fitted to.
 Writes: gate_results (fit oracle) of the day; then, if a list differs, ends with GateHeld.
 """
 

@@ -32,7 +32,10 @@ def main(day: job.Day, fit: job.Fit, model: job.Model) -> None:
     network = networks.load(night, model, graph, device=settings().device)
     module: Any = registry.model(model)
     order = ScoredOrder(night, partial(module.scores, network, graph))
-    users = fit_tables.target_users(night, fit_tables.read(night))
+    tables = fit_tables.read(night)
+    users = fit_tables.target_users(night, tables)
+    # Its network has no user who teaches nobody.
+    users = users[users < tables.n_teachers]
     shards.write("candidates", order, users, day=day, fit=fit, source=ranked_by(model))
 
 

@@ -1,8 +1,8 @@
 """Make the list of every user and of who wants no profiling, lists for users nobody knows and beside videos, lanes.
 
 Reads: candidates and models (their artefacts) of fit final, users, video_nodes, watch_edges,
-modality_edges, video_features, suppressed_users, preferences as of now, gate_results of fit trial (whether the learned
-blend is trusted).
+private_users, private_edges, modality_edges, video_features, suppressed_users, preferences as of now, gate_results of
+fit trial (whether the learned blend is trusted).
 Writes: recommendations, fallback_recommendations, similar_videos and rewatch_recommendations of the day; no
 rows of the last unless the recipe asks for it.
 """
@@ -40,7 +40,7 @@ def main(day: job.Day) -> None:
     night.write("similar_videos", rows)
 
     again = rewatch.lanes(
-        tables.edges,
+        tables.histories,
         users=users,
         known=tables.knowledge,
         until=end,

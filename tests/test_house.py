@@ -64,6 +64,7 @@ TESTED_ELSEWHERE = {
     "pipeline/night_inputs": "test_backfill.py",
     "pipeline/oracle_inputs": "test_oracle.py",
     "pipeline/oracle_similar": "test_oracle.py",
+    "pipeline/served_models": "pipeline/test_private.py",
     "pipeline/similar_videos": "test_oracle.py",
     "pipeline/promotion": "release/test_night_end.py",
     "pipeline/proposals": "release/test_night_end.py",

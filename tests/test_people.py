@@ -57,6 +57,8 @@ class People(NamedTuple):
     """Asks for something nobody can read."""
     shy: str
     """Wants no profiling on the second night, and blocks the first video of that list; takes it back on the third."""
+    quiet: str
+    """Wants to teach nobody on the second night, and takes it back on the third."""
 
 
 class Story(NamedTuple):
@@ -75,7 +77,7 @@ class Story(NamedTuple):
     @property
     def left(self) -> set[str]:
         """Who has no list from the second night on."""
-        return {*self.people, NUMBER} - {self.people.shy}
+        return {*self.people, NUMBER} - {self.people.shy, self.people.quiet}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[S
     parts = (part for part in world.parts if part.table != "raw_privacy_requests")
     write.write_world(str(place / "landing"), parts)
     regulars = _regulars(place)
-    people = People(*regulars[:5])
+    people = People(*regulars[:6])
     for day in DAYS[2:]:
         lines = [viewing(NUMBER, day, video) for video in ("v000001", "v000002", "v000003")]
         cut = json.dumps(viewing(people.gone, day, "v000001"))[:60]
@@ -198,7 +200,13 @@ def test_people_ask_and_the_next_night_follows(story: Story) -> None:
     )
     top = reader.of(BEFORE).to_pandas("fallback_recommendations").set_index(["segment", "rank"])
     blocked = top.loc[("__global__", 1), "video_id"]
-    wish(place, AFTER, (people.shy, "no-profiling", ""), (people.shy, "block_video", blocked))
+    wish(
+        place,
+        AFTER,
+        (people.shy, "no-profiling", ""),
+        (people.shy, "block_video", blocked),
+        (people.quiet, "no teaching", ""),
+    )
     call("erase", AFTER)
     assert hits(story) == {}
     reader.of(BEFORE).verify()
@@ -217,6 +225,23 @@ def test_people_ask_and_the_next_night_follows(story: Story) -> None:
     assert people.back not in stored, "what was watched after the opt-out is stored nowhere"
     assert Warehouse.open().read("erasures").num_rows == 2
     _shy_has_the_list_of_everybody(people.shy, blocked)
+    _quiet_has_a_list_of_their_own(people.quiet)
+
+
+def _quiet_has_a_list_of_their_own(quiet: str) -> None:
+    """Made of what they watched, which stands in no table that anything is learned from."""
+    mine = rows_of(AFTER, {quiet})
+    assert len(mine) == 10
+    assert "content" in set(mine["source"])
+    holders = {"events", "daily_watches", "preferences", "recommendations", "private_users"}
+    assert tables_with(quiet, AFTER) == holders
+    warehouse = Warehouse.open()
+    names = warehouse.read("video_nodes", day=AFTER).to_pandas().set_index("video_idx")["video_id"]
+    seen = names[warehouse.read("private_edges", day=AFTER)["video_idx"].to_pylist()]
+    assert len(seen)
+    assert not set(seen) & set(mine["video_id"])
+    explained = explanation.explain(reader.of(AFTER), quiet, 1)
+    assert explained.sentences[-1] == explanation.TEACHES_NOBODY
 
 
 def _shy_has_the_list_of_everybody(shy: str, blocked: str) -> None:
@@ -261,12 +286,13 @@ def test_people_come_back_as_they_wish(story: Story) -> None:
         (NUMBER, "opt_in", f"{NEXT}T06:00:00Z"),
     )
     ask(place, NEXT, back, number)
-    wish(place, NEXT, (people.shy, "profiling", ""))
+    wish(place, NEXT, (people.shy, "profiling", ""), (people.quiet, "teaching", ""))
     call("erase", NEXT)
     call("validate_events", NEXT)
     call("build_watch_graph", NEXT)
     warehouse = Warehouse.open()
-    assert {people.back, people.shy} < users(NEXT)
+    assert {people.back, people.shy, people.quiet} < users(NEXT)
+    assert not warehouse.read("private_users", day=NEXT).num_rows
     assert not {people.out, people.gone, people.unclear} & users(NEXT)
     events = warehouse.read("events").to_pandas()
     edges = warehouse.read("watch_edges", day=NEXT).to_pandas()

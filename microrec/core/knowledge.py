@@ -35,6 +35,8 @@ class Knowledge:
             the user's own, or the user has blocked it; None: there is no such pair.
         places: of each entry of `positives`, in its order, 0 for the video the user watched last, 1 for the
             one before it; None: not known. [n_positives]
+        n_teachers: users from this index on have a history of their own, and none of what is counted over users
+            has them; None: there are no such users.
     """
 
     seen: sparse.csr_matrix
@@ -42,6 +44,7 @@ class Knowledge:
     eligible: Bools
     never: sparse.csr_matrix | None = None
     places: Int64s | None = None
+    n_teachers: int | None = None
 
     @cached_property
     def barred(self) -> sparse.csr_matrix:
@@ -57,6 +60,22 @@ class Knowledge:
     def history(self) -> Int64s:
         """Positive edges of each user, [n_users]."""
         return np.diff(self.positives.indptr).astype(np.int64)
+
+    @cached_property
+    def taught(self) -> sparse.csr_matrix:
+        """The positives of those users that may be counted. [n_teachers, n_videos]."""
+        return self.positives if self.n_teachers is None else self.positives[: self.n_teachers]
+
+    @cached_property
+    def likers(self) -> Int64s:
+        """Users with a positive edge to each video, of those that may be counted. [n_videos]."""
+        return np.bincount(self.taught.indices, minlength=self.n_videos)
+
+    @cached_property
+    def viewers(self) -> Int64s:
+        """Users with any edge to each video, likewise. [n_videos]."""
+        seen = self.seen if self.n_teachers is None else self.seen[: self.n_teachers]
+        return np.bincount(seen.indices, minlength=self.n_videos)
 
     def recent(self, decay: float) -> sparse.csr_matrix:
         """Return the positives, each weighted by its place in the history. [n_users, n_videos].

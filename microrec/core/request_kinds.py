@@ -20,12 +20,12 @@ SEPARATORS = "[-_ ]+"
 BLOCKS = ("block_video", "block_author", "block_tag")
 """Wishes that name what is not to be listed."""
 UNBLOCK, RESET = "unblock", "reset"
-NO_EXPLORATION, NO_PROFILING = "no_exploration", "no_profiling"
+NO_EXPLORATION, NO_PROFILING, NO_TEACHING = "no_exploration", "no_profiling", "no_teaching"
 TAKEN_BACK: Mapping[str, str] = MappingProxyType(
-    {"exploration": NO_EXPLORATION, "profiling": NO_PROFILING}
+    {"exploration": NO_EXPLORATION, "profiling": NO_PROFILING, "teaching": NO_TEACHING}
 )
 """Wishes that take another one back, by name."""
-CONSENTS = ("profiling",)
+CONSENTS = ("profiling", "teaching")
 """Of those, the ones that let more be done with what the user watches."""
 PREFERENCES = (*BLOCKS, UNBLOCK, RESET, *TAKEN_BACK.values(), *TAKEN_BACK)
 """What a user may want of their lists."""

@@ -71,14 +71,28 @@ def without_withheld(rows: DataFrame, withheld_periods: DataFrame) -> DataFrame:
 
 
 def without_suppressed(rows: DataFrame, suppressed_users: DataFrame) -> DataFrame:
-    """Leave out the rows of users who opted out or were erased, or who want no profiling.
+    """Leave out the rows of users who opted out or were erased, or whose wishes are given.
 
     Args:
         rows: any grain, with `user_id`.
-        suppressed_users: rows of `suppressed_users` as of now, or of `preferences` that ask for no profiling.
+        suppressed_users: rows of `suppressed_users` as of now, or of `preferences` of one kind.
 
     Returns:
         The other rows, columns as they are.
     """
     suppressed = F.broadcast(suppressed_users.select("user_id"))
     return rows.join(suppressed, on="user_id", how="left_anti")
+
+
+def of_users(rows: DataFrame, users: DataFrame) -> DataFrame:
+    """Keep the rows of some users.
+
+    Args:
+        rows: any grain, with `user_id`.
+        users: any grain, with `user_id`.
+
+    Returns:
+        The rows of those users, columns as they are.
+    """
+    chosen = F.broadcast(users.select("user_id"))
+    return rows.join(chosen, on="user_id", how="left_semi")

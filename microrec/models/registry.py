@@ -65,6 +65,9 @@ class Card:
     chosen: tuple[str, ...] = ()
     """Settings that are chosen on the validation day: the report names their values, and the final fit takes those of
     its trial."""
+    rows_apart: bool = False
+    """Whether a user's row is made of that user's history alone: then one whom the model was not fitted to may have
+    one all the same (`pipeline.served_models`)."""
     reason: str = ""
     """Why a video that the model proposes is in a list, in words a product can show; they name no other user. A model
     that proposes nothing has none."""
@@ -117,6 +120,7 @@ _OURS = (
         trains_in_epochs=False,
         status="default",
         paper="Pazzani and Billsus 2007, Content-based recommendation systems",
+        rows_apart=True,
         reason="similar to videos you watched",
     ),
     Card(
@@ -194,6 +198,7 @@ _OURS = (
         trains_in_epochs=False,
         status="default",
         paper="none: the floor that every other model is held against",
+        rows_apart=True,
         reason="popular with everyone",
     ),
     Card(

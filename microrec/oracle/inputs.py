@@ -138,6 +138,8 @@ class Facts:
     """On the last day."""
     age_days: Float64s
     """Since publication; NaN where that is not known or ahead."""
+    n_teachers: int
+    """Users from this index on are counted nowhere."""
 
     @cached_property
     def video_features(self) -> dict[str, Float64s]:
@@ -288,59 +290,67 @@ def count(
     n_users: int,
     until: dt.datetime,
     never: Collection[tuple[int, int]] = (),
+    n_teachers: int | None = None,
 ) -> Facts:
     """Count what the final fit knows, edge by edge.
 
     Args:
-        edges: `watch_edges` of the day.
+        edges: `watch_edges` of the day, and `private_edges`.
         videos: `video_nodes` of the day, in the order of video_idx.
-        n_users: rows of `users` of the day.
+        n_users: users of the day.
         until: end of the day, UTC.
         never: user_idx and video_idx of what is barred though it was not seen.
+        n_teachers: users from this index on are not counted by video; None: all are.
 
     Returns:
         Counts by user and by video.
     """
     n_videos = videos.num_rows
-    user, video = integers(edges["user_idx"]), integers(edges["video_idx"])
+    pairs = integers(edges["user_idx"]) << 32 | integers(edges["video_idx"])
     positive = integers(edges["n_positive"]) > 0
     part = np.array([PARTS.index(split) for split in edges["split"].to_pylist()], dtype=np.int64)
     last = part == len(PARTS) - 1
-    seen = np.unique(user << 32 | video)
+    seen = np.unique(pairs)
     not_seen = np.array([user << 32 | video for user, video in never], dtype=np.int64)
     barred = np.unique(np.concatenate([seen, not_seen]))
-    disliked = dict[int, int]()  # the last part that undoes, by pair
     undone = np.array(edges["undone"].to_pylist(), dtype=np.bool_)
-    for pair, then in zip(
-        (user << 32 | video)[undone].tolist(), part[undone].tolist(), strict=True
-    ):
-        disliked[pair] = max(then, disliked.get(pair, 0))
-    likes = zip((user << 32 | video)[positive].tolist(), part[positive].tolist(), strict=True)
-    stands = {pair for pair, then in likes if then >= disliked.get(pair, 0)}
-    liked = np.array(sorted(stands), dtype=np.int64)
+    liked = _standing(pairs, part, positive, undone)
     last_viewing = dict[int, int]()
     instants = integers(edges["last_at"].cast(pa.int64()))
-    for pair, at in zip((user << 32 | video).tolist(), instants.tolist(), strict=True):
+    for pair, at in zip(pairs.tolist(), instants.tolist(), strict=True):
         last_viewing[pair] = max(at, last_viewing.get(pair, at))
     published = integers(pc.fill_null(videos["published_at"].cast(pa.int64()), 1 << 62))
     age = int(until.timestamp()) * 1_000_000 - published
     is_published = (age > 0) | np.array(
         videos["published_at"].is_null().to_pylist(), dtype=np.bool_
     )
+    counted_users = n_users if n_teachers is None else n_teachers
 
-    def per_video(video_idx: Int64s) -> Int64s:
-        return np.bincount(video_idx, minlength=n_videos)
+    def per_video(of_users: Int64s) -> Int64s:
+        counted = of_users[of_users >> 32 < counted_users]
+        return np.bincount(counted & 0xFFFFFFFF, minlength=n_videos)
 
     return Facts(
         barred=_by(barred >> 32, barred & 0xFFFFFFFF, n_users),
         liked=_by(liked >> 32, liked & 0xFFFFFFFF, n_users),
         steps_back=_steps_back(liked.tolist(), last_viewing, n_users),
         eligible=np.array(videos["eligible"].to_pylist(), dtype=np.bool_) & is_published,
-        viewers=per_video(seen & 0xFFFFFFFF),
-        likers=per_video(liked & 0xFFFFFFFF),
-        last_likers=per_video(video[last & positive]),
+        viewers=per_video(seen),
+        likers=per_video(liked),
+        last_likers=per_video(pairs[last & positive]),
         age_days=np.where(age > 0, age / DAY_US, np.nan),
+        n_teachers=counted_users,
     )
+
+
+def _standing(pairs: Int64s, part: Int64s, positive: Bools, undone: Bools) -> Int64s:
+    """Pairs with a positive viewing in no earlier part than their last dislike, ascending."""
+    disliked = dict[int, int]()  # the last part that undoes, by pair
+    for pair, then in zip(pairs[undone].tolist(), part[undone].tolist(), strict=True):
+        disliked[pair] = max(then, disliked.get(pair, 0))
+    likes = zip(pairs[positive].tolist(), part[positive].tolist(), strict=True)
+    stands = {pair for pair, then in likes if then >= disliked.get(pair, 0)}
+    return np.array(sorted(stands), dtype=np.int64)
 
 
 def vectors(features: pa.Table, video_ids: Sequence[str], centred: Collection[str] = ()) -> Vectors:

@@ -233,11 +233,13 @@ def _row(  # noqa: PLR0913 - the columns of a row
 
 
 def _likers(inputs: SimilarInputs) -> list[Int64s]:
-    """user_idx of who likes each video, ascending."""
-    liked = inputs.night.facts.liked
-    user = np.repeat(np.arange(len(liked.start) - 1), np.diff(liked.start))
-    order = np.argsort(liked.value, kind="stable")
-    start = np.searchsorted(liked.value[order], np.arange(len(inputs.night.video_id) + 1))
+    """user_idx of who likes each video and is counted, ascending."""
+    facts = inputs.night.facts
+    starts = facts.liked.start[: facts.n_teachers + 1]
+    user = np.repeat(np.arange(facts.n_teachers), np.diff(starts))
+    video = facts.liked.value[: starts[-1]]
+    order = np.argsort(video, kind="stable")
+    start = np.searchsorted(video[order], np.arange(len(inputs.night.video_id) + 1))
     return [user[order[start[v] : start[v + 1]]] for v in range(len(inputs.night.video_id))]
 
 

@@ -95,14 +95,14 @@ def pairs_of(proposals: Proposals, tables: FitTables, users: Indices) -> learned
     Args:
         proposals: of the fit.
         tables: of the night.
-        users: user_idx [n_users], in any order.
+        users: user_idx [n_users] of users who teach, in any order.
 
     Returns:
         Their candidates with features.
     """
     night = proposals.night
     parts = []
-    for part in shards.in_parts(np.arange(tables.users.num_rows)):
+    for part in shards.in_parts(np.arange(tables.n_teachers)):
         drawn = np.intersect1d(users, part)
         lists = proposals.lists(drawn)
         wanted = pa.array(drawn)
@@ -203,7 +203,7 @@ def training_summary(
     return {
         "first_day": min(days),
         "last_day": max(days),
-        "n_users": tables.users.num_rows,
+        "n_users": tables.n_teachers,
         "n_videos": tables.videos.num_rows,
         "n_edges": int(sum(night.liked.sum() for night in examples)),
         "metrics": json.dumps({"nights": len(days)}),

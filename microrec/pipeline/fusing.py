@@ -113,7 +113,7 @@ def _evidence(
     drawn = np.sort(rng.permutation(right.users)[: config.users])
     pairs = (right.users[right.row], right.video)
     parts = []
-    for part in shards.in_parts(np.arange(tables.users.num_rows)):
+    for part in shards.in_parts(np.arange(tables.n_teachers)):
         users = np.intersect1d(drawn, part)
         lists = proposals.lists(users)
         wanted = pa.array(users)

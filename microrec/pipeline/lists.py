@@ -17,7 +17,7 @@ from microrec.core import fitted
 from microrec.core.array_types import Floats, Indices, Int64s
 from microrec.evaluation.report import BEST_SOURCE, CLOSED_FORM, LEARNED
 from microrec.models import registry
-from microrec.pipeline import fusing, likeness, new_videos, wishes
+from microrec.pipeline import fusing, likeness, new_videos, served_models, wishes
 from microrec.pipeline.fit_tables import FitTables
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
@@ -210,10 +210,7 @@ class ListMaker:
     def _discovery(self, config: exploration.Config) -> fill.Discovery:
         """New videos in a random order, a random number for each user, and vectors that say how near they are."""
         known = self.tables.knowledge
-        likers, viewers = (
-            np.diff(matrix.tocsc().indptr) for matrix in (known.positives, known.seen)
-        )
-        new = exploration.newcomers(likers, viewers, known.eligible, config=config)
+        new = exploration.newcomers(known.likers, known.viewers, known.eligible, config=config)
         rng = self.night.generator("exploration")
         order = rng.permutation(np.flatnonzero(new))
         uniforms = rng.random(self.tables.users.num_rows)
@@ -227,7 +224,7 @@ class ListMaker:
     def _vectors(self, source: str) -> tuple[Floats, Floats]:
         """Rows of users and videos of a source [n_users, dim], [n_videos, dim]; dim = 0 where it has none."""
         if source in self.proposals.sources:
-            model = fitted.load(self.night.artefact(source))
+            model = served_models.load(self.night, source, self.tables)
             if isinstance(model, fitted.Embeddings):
                 return model.user, model.video
         n_users, n_videos = self.tables.users.num_rows, self.tables.videos.num_rows
@@ -247,7 +244,10 @@ class ListMaker:
     def _models(self) -> dict[str, fitted.Fitted]:
         """Models of the sources, in the order of the recipe; of users only what evidence needs."""
         models = [name for name in self.night.config.models if name in self.proposals.sources]
-        return {name: _for_evidence(fitted.load(self.night.artefact(name))) for name in models}
+        return {
+            name: _for_evidence(served_models.load(self.night, name, self.tables))
+            for name in models
+        }
 
     @cached_property
     def _users(self) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from microrec.config import recipe
 from microrec.config.recipe import NightConfig, Recipe
 from microrec.core import fits
-from microrec.core.request_kinds import NO_PROFILING
+from microrec.core.request_kinds import NO_PROFILING, NO_TEACHING
 from microrec.errors import MissingDay
 from microrec.tables import warehouse as tables
 from microrec.tables.arrow import Rows, Warehouse
@@ -173,8 +173,23 @@ class Night:
         Raises:
             MissingDay: no night has read privacy requests.
         """
+        return self._wishing(NO_PROFILING)
+
+    def private(self) -> pa.Array:
+        """Read who wants to teach nobody as of now, and has not withdrawn altogether.
+
+        Returns:
+            user_ids in their order, whether a log knows them or not. [n_private]
+
+        Raises:
+            MissingDay: no night has read privacy requests.
+        """
+        return self._wishing(NO_TEACHING)
+
+    def _wishing(self, kind: str) -> pa.Array:
+        """The user_ids of who asks for one thing and has not withdrawn, in their order."""
         wishes = self.preferences()
-        ids = pc.unique(wishes.filter(pc.equal(wishes["kind"], NO_PROFILING))["user_id"])
+        ids = pc.unique(wishes.filter(pc.equal(wishes["kind"], kind))["user_id"])
         if not len(ids):
             return ids
         gone = self.suppressed()["user_id"].combine_chunks()

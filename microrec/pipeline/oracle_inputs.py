@@ -12,7 +12,7 @@ from microrec.candidates.ranking import learned_blend
 from microrec.candidates.retrieval import exact as retrieval
 from microrec.config.recipe import ranked_by
 from microrec.config.settings import settings
-from microrec.core import days, fitted, knowledge
+from microrec.core import days, fitted
 from microrec.core.array_types import Float64s, Int64s
 from microrec.evaluation import gate
 from microrec.evaluation.report import BEST_SOURCE
@@ -35,7 +35,16 @@ from microrec.oracle.inputs import (
     vectors,
 )
 from microrec.oracle.lists import clusters
-from microrec.pipeline import fusing, likeness, memory, networks, new_videos, wishes
+from microrec.pipeline import (
+    fit_tables,
+    fusing,
+    likeness,
+    memory,
+    networks,
+    new_videos,
+    served_models,
+    wishes,
+)
 from microrec.pipeline.night import Night
 
 
@@ -54,20 +63,21 @@ def read(night: Night, user_ids: Collection[str], config: Config) -> ListInputs:
         MissingDay: a table or an artefact of the night is not there.
     """
     rules = _rules(night, config)
-    users = knowledge.every_index(night.read("users"))
-    videos = night.read("video_nodes").sort_by("video_idx")
+    tables = fit_tables.read(night)
+    users = tables.users
+    videos = tables.videos.sort_by("video_idx")
     user_idx = _served(users, night.unused())
     facts = count(
-        night.read("watch_edges"),
+        tables.histories,
         videos,
         users.num_rows,
         until=days.end(night.day, night.config.timezone),
         never=_never(night, users, videos) + _remembered(night, users, videos),
+        n_teachers=tables.n_teachers,
     )
     sources = _sources(night)
-    models = {
-        name: fitted.load(night.artefact(name)) for name in night.config.models if name in sources
-    }
+    proposing = [name for name in night.config.models if name in sources]
+    models = {name: served_models.load(night, name, tables) for name in proposing}
     wanted = [user_idx[user_id] for user_id in user_ids if user_id in user_idx]
     modality_edges = night.read("modality_edges")
     in_common = _vectors(night, videos, rules.diversity)

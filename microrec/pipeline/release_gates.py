@@ -7,10 +7,8 @@ import pyarrow as pa
 from microrec.evaluation import gate, report, subjects
 from microrec.evaluation.gate import Result
 from microrec.evaluation.report import Figure
-from microrec.pipeline import similar_videos, wishes
+from microrec.pipeline import private, similar_videos, wishes
 from microrec.pipeline.night import Night
-
-NIGHT = ("users", "video_nodes", "watch_edges")
 
 
 class Judged(NamedTuple):
@@ -33,7 +31,10 @@ def judge(night: Night, personal: pa.Table, fallback: pa.Table) -> Judged:
         Results and figures.
     """
     asks, k = night.recipe.section("evaluation.gate", gate.Config), night.config.k
-    tables = wishes.of_now(night, {name: night.read(name) for name in NIGHT})
+    users = private.beside(night.read("users"), private.users(night))
+    edges = private.beside(night.read("watch_edges"), private.edges(night))
+    nodes = {"users": users, "video_nodes": night.read("video_nodes"), "watch_edges": edges}
+    tables = wishes.of_now(night, nodes)
     rules: dict[str, Any] = {"k": k, "authors_are_users": night.config.authors_are_users}
     everyones = subjects.by_id(personal, night=tables, **rules)
     results = gate.check(everyones, config=asks)

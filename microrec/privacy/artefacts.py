@@ -83,9 +83,10 @@ def without(folder: Path, gone: Int64s, *, n_users: int) -> None:
 
     Args:
         folder: as `core.fitted.save` writes it; one of another format has nothing of users (trees).
-        gone: user_idx of those who go. [n_gone]
+        gone: user_idx of those who go; the model has none of them from `n_users` on. [n_gone]
         n_users: indices of the model's users.
     """
+    gone = gone[gone < n_users]
     if (folder / "model.json").exists():
         model = fitted.load(folder)
         cleaned = _without(model, gone)

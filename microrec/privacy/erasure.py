@@ -2,8 +2,9 @@
 
 Order. Models, then the tables; the releases that pin a rewritten version are moved to the new one; after a grace for
 readers, replaced files are deleted by name, and entries of the log that hold an id as a bound are cut off. Then
-`users`, which leads from an id to an index, then the receipts, and last the request itself. Whoever is killed in
-between leaves the request, and what is left is found again: every step looks at what is there, and keeps no plan.
+`users` and `private_users`, which lead from an id to an index, then the receipts, and last the request itself. Whoever
+is killed in between leaves the request, and what is left is found again: every step looks at what is there, and keeps
+no plan.
 
 Where the day a release pins is not the day as it is now (a run that was held, or is not yet published), one transaction
 makes the pinned files the day's, the release is moved to that version, and the next transaction takes the day back.
@@ -31,8 +32,9 @@ from microrec.tables.commit import CARRIED, Table
 
 logger = logging.getLogger(__name__)
 
-USERS = "users"
-LAST = (USERS, receipts.REQUESTS)
+USERS = ("users", "private_users")
+"""Tables that lead from an id to an index; no two have the same index of a day."""
+LAST = (*USERS, receipts.REQUESTS)
 """Tables that say who is who, and who is to be erased: all others come before them."""
 NOT_CARRIED = ("user_edges",)
 """Tables whose scopes lose what they were made with. A list of neighbours that has lost one looks like one that was
@@ -125,8 +127,10 @@ class Erasure:
             self.erase_from(name)
         self._sweep(names, replaced, grace_seconds=self.config.grace_seconds)
         # Of the last tables nothing is read for long: a job of the night that meets a file gone is tried again.
-        self.erase_from(USERS)
-        self._sweep([USERS])
+        users = [name for name in USERS if self.warehouse.table(name).open() is not None]
+        for name in users:
+            self.erase_from(name)
+        self._sweep(users)
 
     def forget_requests(self) -> None:
         """Take the request itself away; its receipt stands."""
@@ -330,20 +334,21 @@ def _parts(
 
 
 def indices_by_day(warehouse: Warehouse, ids: Ids) -> dict[str, frozenset[int]]:
-    """Return by day the indices of people in `users` of the day; days without any are left out.
+    """Return by day the indices of people in the tables `USERS` of the day; days without any are left out.
 
     Args:
-        warehouse: has the table, or there are none.
+        warehouse: has the tables, or there are none.
         ids: theirs.
     """
-    indices = {}
-    for partition in warehouse.partitions(USERS):
-        rows = warehouse.read(
-            USERS, day=dt.date.fromisoformat(str(partition["day"])), columns=["user_id", "user_idx"]
-        )
-        theirs = rows.filter(ids.equal(rows["user_id"]))["user_idx"].to_pylist()
-        if theirs:
-            indices[str(partition["day"])] = frozenset(theirs)
+    indices: dict[str, frozenset[int]] = {}
+    columns = ["user_id", "user_idx"]
+    for name in USERS:
+        for partition in warehouse.partitions(name):
+            day = str(partition["day"])
+            rows = warehouse.read(name, day=dt.date.fromisoformat(day), columns=columns)
+            theirs = rows.filter(ids.equal(rows["user_id"]))["user_idx"].to_pylist()
+            if theirs:
+                indices[day] = indices.get(day, frozenset()).union(theirs)
     return indices
 
 

@@ -2,8 +2,9 @@
 
 A block holds until it is taken back, not for the window of a night alone. A reset is a line under a history: nothing
 that was watched before it counts. Who wants no profiling has the list that everybody gets, and what they watched is
-used for nothing, until they take it back: then all counts again that they have not reset. Both of two wishes at one
-instant count, if they can: what is blocked and unblocked is not, who asks for profiling and for none has none.
+used for nothing, until they take it back: then all counts again that they have not reset. Who wants to teach nobody has
+a list of their own, made of what they watched, and nothing else is learned of it. Both of two wishes at one instant
+count, if they can: what is blocked and unblocked is not, who asks for profiling and for none has none.
 """
 
 import datetime as dt
@@ -18,7 +19,7 @@ class Wish(NamedTuple):
 
     user_id: str
     kind: str
-    """One of `BLOCKS`, reset, no_exploration or no_profiling."""
+    """One of `BLOCKS`, reset, no_exploration, no_profiling or no_teaching."""
     value: str
     """video_id, author_id or tag; empty for the other kinds."""
     since: dt.datetime

@@ -34,6 +34,12 @@ UNPROFILED = (
 )
 
 
+TEACHES_NOBODY = (
+    "As you asked for it, what you watch is used for your own list alone: other people's lists are"
+    " made without it."
+)
+
+
 class Explanation(NamedTuple):
     """One row of a list, explained."""
 
@@ -77,8 +83,10 @@ def explain(release: Release, user_id: str, rank: int) -> Explanation:
         parameters = dict[str, float]()
         sentences.append(UNPROFILED)
     else:
-        parameters = _shares(release, user_id)
-        sentences += [*evidence(row), *_order(parameters)]
+        is_private = _index(release, "private_users", user_id) is not None
+        # The shares are those of people from whom the order was learned.
+        parameters = {} if is_private else _shares(release, user_id)
+        sentences += [*evidence(row), *_order(parameters), *([TEACHES_NOBODY] * is_private)]
     return Explanation(release.day, release.id, rank, row["video_id"], sentences, parameters)
 
 
@@ -128,13 +136,21 @@ def _by_weight(row: Mapping[str, Any]) -> tuple[float, str]:
 
 def _liked(release: Release, user_id: str) -> int:
     """How many videos the user had liked, as the night of the release knew it."""
-    users = release.warehouse.read("users", day=release.day, columns=["user_id", "user_idx"])
-    (idx,) = users.filter(pc.equal(users["user_id"], user_id))["user_idx"].to_pylist() or [None]
+    idx = _index(release, "users", user_id)
     if idx is None:
         return 0
     edges = release.warehouse.read("watch_edges", day=release.day, where={"user_idx": idx})
     liked = standing(edges) & (column(edges, "n_positive") > 0)
     return len(np.unique(column(edges, "video_idx")[liked]))
+
+
+def _index(release: Release, table: str, user_id: str) -> int | None:
+    """The index of the user in a table of users of the night; None where it has none, or is kept no more."""
+    if not release.warehouse.exists(table, day=release.day):
+        return None
+    rows = release.warehouse.read(table, day=release.day, columns=["user_id", "user_idx"])
+    theirs: list[int] = rows.filter(pc.equal(rows["user_id"], user_id))["user_idx"].to_pylist()
+    return theirs[0] if theirs else None
 
 
 def _order(parameters: Mapping[str, float]) -> list[str]:

@@ -39,7 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "graphs": (
         *("users", "video_nodes", "watch_edges", "clip_edges", "modality_edges", "user_edges"),
-        *("exposure_counts", "exposures", "sequences"),
+        *("exposure_counts", "exposures", "sequences", "private_users", "private_edges"),
     ),
     "candidates": ("candidates", "fusion_weights"),
     "models": ("models",),

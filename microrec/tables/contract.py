@@ -27,8 +27,9 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
 CLASSIFICATIONS = ("personal", "pseudonymous", "none")
 """What a column says of a person: who it is, who it is to somebody who has another table, nothing by itself."""
 SUBJECTS = ("user_id", "user_idx", "author_id", "text", "row")
-"""How a column leads to a person: by the producers' key of a user; by the index of one in `users` of the day; by the
-key of an author, who may be a user; as free text that may quote an id; only together with the rest of its row."""
+"""How a column leads to a person: by the producers' key of a user; by the index of one in `users` or `private_users` of
+the day; by the key of an author, who may be a user; as free text that may quote an id; only together with the rest of
+its row."""
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,34 @@ def test_rows_of_who_wants_no_profiling_are_left_out_until_they_take_it_back(
     assert users(("u", "no_exploration")) == [["shy", "u"], ["shy", "u"]]
 
 
+def test_rows_of_who_teaches_nobody_are_read_for_themselves_alone(
+    place: Path, spark: SparkSession
+) -> None:
+    """Who wants no profiling either has none read."""
+    for table, default in (("events", EVENT), ("daily_watches", PAIR)):
+        rows = [{"day": SUNDAY, "user_id": user} for user in ("both", "quiet", "u")]
+        named = [row | {"event_id": str(number)} for number, row in enumerate(rows)]
+        arrive(table, SUNDAY, default, *(named if table == "events" else rows))
+    warehouse = arrow.Warehouse.open()
+    schema = warehouse.table("preferences").contract.file_schema
+
+    def users(*kinds: tuple[str, str]) -> list[list[str]]:
+        held = [{"user_id": user, "kind": kind, "value": "", "since": NOON} for user, kind in kinds]
+        warehouse.write("preferences", pa.Table.from_pylist(held, schema=schema), day=TUESDAY)
+        read = (
+            event_window.read_events,
+            event_window.read_daily_watches,
+            event_window.read_private_watches,
+        )
+        tables = [each(_house(), day=SUNDAY, days=7).collect() for each in read]
+        return [sorted(row.user_id for row in rows) for rows in tables]
+
+    everybody = ["both", "quiet", "u"]
+    assert users(("u", "no_exploration")) == [everybody, everybody, []]
+    wishes = [("quiet", "no_teaching"), ("both", "no_teaching"), ("both", "no_profiling")]
+    assert users(*wishes) == [["u"], ["u"], ["quiet"]]
+
+
 def test_stamps_of_partitions_change_with_their_files(place: Path, spark: SparkSession) -> None:
     arrive("events", SUNDAY, EVENT, {"day": SUNDAY, "event_id": "a"})
     arrive(

@@ -24,7 +24,7 @@ def commit(night: Night, table: str, *rows: dict[str, Any]) -> None:
 
 def test_read_without_withdrawn_drops_edges_and_names_their_users(place: Path) -> None:
     night = Night.open(DAY, fit="trial")
-    ids = ("back", "back before", "out", "shy", "u")
+    ids = ("back", "back before", "out", "shy", "u", "quiet")
     commit(night, "users", *[
         {"user_idx": idx, "user_id": user, "degree": 1, "first_seen": NOON} for idx, user in enumerate(ids)
     ])  # fmt: skip
@@ -40,7 +40,8 @@ def test_read_without_withdrawn_drops_edges_and_names_their_users(place: Path) -
     out = {"user_id": "out", "kind": "opt_out", "requested_at": NOON}
     commit(night.at(DAY + dt.timedelta(days=9), fit="final"), "suppressed_users", out)
     shy = {"user_id": "shy", "kind": "no_profiling", "value": "", "since": NOON}
-    commit(night.at(DAY + dt.timedelta(days=9), fit="final"), "preferences", shy)
+    quiet = {"user_id": "quiet", "kind": "no_teaching", "value": "", "since": NOON}
+    commit(night.at(DAY + dt.timedelta(days=9), fit="final"), "preferences", shy, quiet)
     window = dt.timedelta(days=night.config.window_days)
     back = {"user_id": "back", "since": NOON, "until": NOON + dt.timedelta(1), "first_day": DAY}
     long_back = {"user_id": "back before", "since": None, "until": NOON - window}
@@ -51,7 +52,7 @@ def test_read_without_withdrawn_drops_edges_and_names_their_users(place: Path) -
         long_back | {"last_day": DAY - window},
     )
     tables, withdrawn = fit_tables.read_without_withdrawn(night)
-    assert withdrawn.tolist() == [0, 2, 3]
+    assert withdrawn.tolist() == [0, 2, 3, 5]
     assert sorted(tables.edges["user_idx"].to_pylist()) == [1, 4]
-    assert tables.users.num_rows == 5
-    assert fit_tables.served_users(night, tables).tolist() == [0, 1, 4]
+    assert tables.users.num_rows == 6
+    assert fit_tables.served_users(night, tables).tolist() == [0, 1, 4, 5]

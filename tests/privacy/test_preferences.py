@@ -52,6 +52,14 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, int]]]] = {
         [asked("profiling", None, at(9)), asked("no_profiling", None, at(9))],
         [("no_profiling", "", 9)],
     ),
+    "no teaching beats teaching": (
+        [asked("teaching", None, at(9)), asked("no_teaching", None, at(9))],
+        [("no_teaching", "", 9)],
+    ),
+    "teaching taken back": (
+        [asked("no_teaching", None, at(9)), asked("teaching", None, at(10))],
+        [],
+    ),
     "at one instant": (
         [asked("block_video", "v", at(9)), asked("block_video", "w", at(9)), asked("unblock", "v", at(9))],
         [("block_video", "w", 9)],

@@ -103,6 +103,18 @@ def test_explain_refuses_who_has_no_list_and_ranks_beyond_it(release: reader.Rel
         explanation.explain(release, "u", len(ROWS) + 1)
 
 
+def test_explain_of_who_teaches_nobody_says_so_and_no_share_of_others(
+    release: reader.Release,
+) -> None:
+    """The shares of sources are those of people whom the order was learned from."""
+    warehouse = release.warehouse
+    rows = filled(warehouse, "private_users", 1, user_id=["u"], user_idx=[1])
+    warehouse.write("private_users", rows, day=DAY)
+    explained = explanation.explain(release, "u", 1)
+    assert explained.parameters == {}
+    assert explained.sentences == ["Fits your taste.", SAID[0], explanation.TEACHES_NOBODY]
+
+
 def test_explain_without_profiling_says_so_and_nothing_of_what_was_watched(
     release: reader.Release,
 ) -> None:

@@ -121,8 +121,7 @@ def _of(fitted: Fitted, user: Indices, video: Indices, known: Knowledge) -> dict
         case Trends():
             return {"trend": _trend(fitted, user, video)}
         case Embeddings() if fitted.video.shape[1] == 1:
-            viewers = np.bincount(known.positives.indices, minlength=known.n_videos)
-            return {"viewers": viewers[video]}
+            return {"viewers": known.likers[video]}
         case Embeddings():
             unit = _units(fitted)
             similar = _greatest(user, video, known, lambda j, v: (unit[j] * unit[v]).sum(axis=1))

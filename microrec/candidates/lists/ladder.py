@@ -97,7 +97,7 @@ def rungs(
     Returns:
         video_idx by rung, in its order. [n_listed] each
     """
-    viewers = np.diff(known.positives.tocsc().indptr)
+    viewers = known.likers
     last = positive_viewers(edges, splits_of(fit)[-1], n_videos=known.n_videos)
     age = age_days(videos, until)
     dated = known.eligible & np.isfinite(age)

@@ -86,7 +86,7 @@ class Catalogue:
     @cached_property
     def likers(self) -> Int64s:
         """Users who like each video. [n_videos]."""
-        return np.bincount(self.known.positives.indices, minlength=self.known.n_videos)
+        return self.known.likers
 
     @cached_property
     def popular(self) -> Int64s:
@@ -259,7 +259,7 @@ def _table(lists: Lists, videos: Indices, kind: str, source: list[str]) -> pa.Ta
 
 def _common(known: Knowledge, first: Indices, second: Indices) -> Int64s:
     """How many users like both videos of each pair. [n_pairs]."""
-    likers = known.positives.T.tocsr()
+    likers = known.taught.T.tocsr()
     common = np.zeros(len(first), np.int64)
     for start in range(0, len(first), PAIRS):
         part = slice(start, start + PAIRS)

@@ -200,9 +200,8 @@ def facts(
     Returns:
         Histories [n_users] and features of videos [n_videos, 3].
     """
-    liked = np.diff(known.positives.tocsc().indptr)
     last = positive_viewers(edges, splits_of(fit)[-1], n_videos=videos.num_rows)
-    columns = [_place(liked), _place(last), age_days(videos, until)]
+    columns = [_place(known.likers), _place(last), age_days(videos, until)]
     return Facts(known.history, np.stack(columns, axis=1).astype(np.float32))
 
 

@@ -11,18 +11,20 @@ from pyspark.sql import functions as F
 from microrec.graphs.watch import clip_edges
 
 
-def users(parts: DataFrame) -> DataFrame:
+def users(parts: DataFrame, *, first: int = 0) -> DataFrame:
     """Number the users of the window.
 
     Args:
         parts: result of `watch_edges.parts`.
+        first: index of the first of them.
 
     Returns:
         One row per user with at least one viewing: user_idx, user_id, degree (distinct videos),
         first_seen.
     """
     degrees = _degrees(parts, "user_id", of="video_id")
-    return _numbered(degrees, "user").select("user_idx", "user_id", "degree", "first_seen")
+    index = (F.col("user_idx") + F.lit(first)).alias("user_idx")
+    return _numbered(degrees, "user").select(index, "user_id", "degree", "first_seen")
 
 
 def video_nodes(

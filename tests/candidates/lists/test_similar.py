@@ -85,7 +85,9 @@ class World:
         night: Any = SimpleNamespace(
             video_id=[f"v{video:02d}" for video in range(N_VIDEOS)],
             author=authors,
-            facts=SimpleNamespace(liked=liked, eligible=self.eligible),
+            facts=SimpleNamespace(
+                liked=liked, eligible=self.eligible, n_teachers=positives.shape[0]
+            ),
             models={"video_neighbours": model},
             by_modality=oracle_inputs.alike_in_each(self.edges, N_VIDEOS),
             rules=SimpleNamespace(

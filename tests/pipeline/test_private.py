@@ -1,0 +1,222 @@
+"""Who wants to teach nobody has lists of their own, and the lists of others are as if they were not there."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyspark.sql import SparkSession
+
+from microrec.config.settings import settings
+from microrec.pipeline import fit_tables, private, release_gates
+from microrec.pipeline.night import Night
+from microrec.tables import arrow
+from microrec.tables import spark as spark_tables
+from tests.worlds import logs, small_tables
+from tests.worlds.nights import call, fit_and_select
+
+DAY = logs.NIGHT
+N_USERS, K = 60, 10
+COPIED = {"p0": 0, "p7": 7}
+"""Users who teach nobody, by the user whose history they have."""
+FITTED_TO_USERS = "user_neighbours"
+"""The model of the recipe that has nothing for whom it was not fitted to."""
+RECIPE = f"""
+[night]
+k = {K}
+models = ["popularity", "content", "user_neighbours", "video_neighbours", "ease"]
+
+[candidates.exploration]
+places = 1
+every = 5
+max_likers = 10
+max_viewers = 20
+most_price = 1.0
+
+[candidates.rewatch]
+length = 3
+rest_days = 1
+
+[evaluation.gate]
+better_than_popularity = -1.0
+"""
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[bool, Night]]:
+    """The lists of one world, without and with users who teach nobody."""
+    place = tmp_path_factory.mktemp("private")
+    patch = pytest.MonkeyPatch()
+    (place / "recipe.toml").write_text(RECIPE)
+    patch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    made = {}
+    for with_private in (False, True):
+        patch.setenv("MICROREC_WAREHOUSE", str(place / str(with_private)))
+        settings.cache_clear()
+        plant(arrow.Warehouse.open(), with_private=with_private)
+        fit_and_select(DAY, "trial")
+        call("evaluate_sources", DAY)
+        fit_and_select(DAY, "final")
+        call("select_recommendations", DAY)
+        call("check_recommendations", DAY)
+        made[with_private] = Night.open(DAY)
+    yield made
+    patch.undo()
+    settings.cache_clear()
+
+
+def plant(warehouse: arrow.Warehouse, *, with_private: bool) -> None:
+    world = logs.viewings(3, n_users=N_USERS)
+    nodes = world["video_nodes"]
+    eligible = pa.array(np.arange(nodes.num_rows) % 11 != 5)
+    world["video_nodes"] = nodes.drop_columns(["eligible"]).append_column("eligible", eligible)
+    undone = pa.array(np.random.default_rng(3).random(world["watch_edges"].num_rows) < 0.05)
+    position = world["watch_edges"].schema.get_field_index("undone")
+    edges = world["watch_edges"] = world["watch_edges"].set_column(position, "undone", undone)
+    for name, rows in world.items():
+        for part in [{"fit": "trial"}, {"fit": "final"}] if name == "user_edges" else [{}]:
+            complete = small_tables.complete(name, rows, without={"day", *part})
+            warehouse.write(name, complete, day=DAY, **part)
+    warehouse.write_empty("suppressed_users", day=DAY)
+    if not with_private:
+        return
+    users = pa.table({"user_idx": [N_USERS, N_USERS + 1], "user_id": list(COPIED)})
+    rows = small_tables.complete("private_users", users, without={"day"})
+    warehouse.write("private_users", rows, day=DAY)
+    copies = []
+    for number, user in enumerate(COPIED.values()):
+        theirs = edges.filter(pc.equal(edges["user_idx"], user)).drop_columns(["user_idx"])
+        index = pa.array([N_USERS + number] * theirs.num_rows, pa.int32())
+        copies.append(theirs.append_column("user_idx", index))
+    rows = small_tables.complete("private_edges", pa.concat_tables(copies), without={"day"})
+    warehouse.write("private_edges", rows, day=DAY)
+
+
+def test_models_and_lists_of_others_are_the_same_to_the_byte(nights: Mapping[bool, Night]) -> None:
+    """So is all that is made for or of everybody: weights, figures, fallbacks, lists beside videos."""
+    whole = (
+        *("models", "fusion_weights", "blend_weights", "metrics", "gate_results"),
+        *("fallback_recommendations", "similar_videos"),
+    )
+    for table in whole:
+        without, with_private = (nights[which].warehouse.read(table, day=DAY) for which in nights)
+        kept = [name for name in without.column_names if name not in ("detail", "path")]
+        assert without.num_rows
+        assert without.select(kept).equals(with_private.select(kept)), table
+    n_rows = 0
+    for fit, source in (
+        (fit, name) for fit in ("trial", "final") for name in sources(nights[True])
+    ):
+        without, with_private = (
+            nights[which].read("candidates", fit=fit, source=source) for which in nights
+        )
+        others = with_private.filter(pc.less(with_private["user_idx"], N_USERS))
+        assert without.equals(others), (fit, source)
+        n_rows += with_private.num_rows - others.num_rows
+        assert fit == "final" or with_private.num_rows == others.num_rows
+    assert n_rows
+    for table in ("recommendations", "rewatch_recommendations"):
+        without, with_private = (nights[which].read(table) for which in nights)
+        theirs = pc.is_in(with_private["user_id"], value_set=pa.array(list(COPIED)))
+        assert without.equals(with_private.filter(pc.invert(theirs))), table
+        assert pc.any(theirs).as_py(), table
+
+
+def sources(night: Night) -> tuple[str, ...]:
+    return night.config.sources
+
+
+def test_candidates_are_those_of_who_has_the_same_history(nights: Mapping[bool, Night]) -> None:
+    """By each model that scores a history as it serves; none by one that was not fitted to them."""
+    night = nights[True]
+    columns = ["rank", "video_idx", "score"]
+    for source in sources(night):
+        rows = night.read("candidates", fit="final", source=source)
+        of = {user: rows.filter(pc.equal(rows["user_idx"], user)) for user in range(N_USERS + 2)}
+        for number, copied in enumerate(COPIED.values()):
+            mine = of[N_USERS + number].select(columns)
+            if source == FITTED_TO_USERS:
+                assert mine.num_rows == 0 < of[copied].num_rows
+            else:
+                assert mine.num_rows
+                assert mine.equals(of[copied].select(columns)), source
+
+
+def test_lists_are_personal_whole_and_right(nights: Mapping[bool, Night]) -> None:
+    """The gates of a release and the oracle see them; what was seen is in none."""
+    night = nights[True]
+    rows = night.read("recommendations")
+    seen = night.read("private_edges").to_pylist()
+    names = dict(
+        zip(
+            *(night.read("video_nodes")[name].to_pylist() for name in ("video_id", "video_idx")),
+            strict=True,
+        )
+    )
+    for number, user in enumerate(COPIED):
+        mine = rows.filter(pc.equal(rows["user_id"], user)).to_pylist()
+        assert len(mine) == K
+        assert {row["source"] for row in mine} >= {"ease"} - {FITTED_TO_USERS}
+        watched = {row["video_idx"] for row in seen if row["user_idx"] == N_USERS + number}
+        assert watched
+        assert not watched & {names[row["video_id"]] for row in mine}
+    (agreement, _) = night.read("gate_results", fit="oracle").to_pylist()
+    assert (agreement["gate"], agreement["status"]) == ("oracle", "pass")
+    judged = release_gates.judge(night, rows, night.read("fallback_recommendations"))
+    assert not [
+        result for result in judged.results if (result.status, result.severity) == ("fail", "hold")
+    ]
+    gone = rows.filter(pc.not_equal(rows["user_id"], "p0"))
+    judged = release_gates.judge(night, gone, night.read("fallback_recommendations"))
+    failed = {
+        result.gate
+        for result in judged.results
+        if (result.status, result.severity) == ("fail", "hold")
+    }
+    assert "users_covered" in failed
+
+
+def test_what_is_counted_over_users_leaves_them_out(nights: Mapping[bool, Night]) -> None:
+    tables = [fit_tables.read(nights[which]) for which in nights]
+    without, with_private = (each.knowledge for each in tables)
+    assert np.array_equal(without.likers, with_private.likers)
+    assert np.array_equal(without.viewers, with_private.viewers)
+    assert with_private.history[N_USERS:].tolist() == without.history[[*COPIED.values()]].tolist()
+    assert [each.n_teachers for each in tables] == [N_USERS, N_USERS]
+    assert tables[1].users.num_rows == N_USERS + len(COPIED)
+
+
+@pytest.mark.spark
+def test_write_numbers_users_after_those_who_teach(place: Path, spark: SparkSession) -> None:
+    """Without a wish there are none, and the tables are committed all the same."""
+    night = Night.open(DAY)
+    night.write_empty("suppressed_users")
+    night.write_empty("rejected_rows", raw_table="raw_interactions")
+    nodes = {"user_idx": [0, 1], "user_id": ["a", "d"]}
+    night.write("users", small_tables.complete("users", pa.table(nodes), without={"day"}))
+    nodes = {"video_idx": [0, 1], "video_id": ["v0", "v1"]}
+    night.write(
+        "video_nodes", small_tables.complete("video_nodes", pa.table(nodes), without={"day"})
+    )
+    watched = [("a", "v0", 0), ("b", "v1", 0), ("c", "v0", 1), ("c", "v1", 2)]
+    user_id, video_id, ago = (list(values) for values in zip(*watched, strict=True))
+    days = [DAY - dt.timedelta(days=days_ago) for days_ago in ago]
+    columns = pa.table({"user_id": user_id, "video_id": video_id, "day": days})
+    rows = small_tables.complete("daily_watches", columns, without={"arrived_on"})
+    rows = rows.append_column("arrived_on", pa.array([DAY] * len(days), pa.date32()))
+    night.warehouse.write("daily_watches", rows, replace=[{"arrived_on": DAY}])
+    private.write(night, spark_tables.Warehouse.open())
+    assert private.users(night).num_rows == private.edges(night).num_rows == 0
+    wishes = pa.table(
+        {"user_id": ["c", "b", "stranger"], "kind": ["no_teaching"] * 3, "value": [""] * 3}
+    )
+    night.write("preferences", small_tables.complete("preferences", wishes, without={"day"}))
+    private.write(night, spark_tables.Warehouse.open())
+    numbered = private.users(night).to_pylist()
+    assert {row["user_id"]: row["user_idx"] for row in numbered} == {"b": 2, "c": 3}
+    edges = private.edges(night).to_pylist()
+    pairs = sorted((row["user_idx"], row["video_idx"], row["split"]) for row in edges)
+    assert pairs == [(2, 1, "holdout"), (3, 0, "validation"), (3, 1, "train")]
