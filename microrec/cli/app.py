@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from microrec.cli import data, night, options, plots, privacy, releases, report
+from microrec.cli import data, export, night, options, plots, privacy, releases, report
 from microrec.cli.printing import print_error, print_rows
 from microrec.config.settings import redacted
 from microrec.errors import MicrorecError
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="The nightly recommendation pipeline: make data, run nights, read and look after releases.",
     epilog="`microrec exit-codes` lists the exit statuses.",
 )
-for group in (data, night, releases, report, privacy, plots):
+for group in (data, night, releases, export, report, privacy, plots):
     app.add_typer(group.app)
 
 

@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -88,6 +89,8 @@ class Settings(BaseSettings):
     """Permissions that the files and folders of jobs and of `microrec` do not have. The default leaves the warehouse to
     the user who runs them; `027` lets the group read it: consumers under another user."""
 
+    export_to: str | None = Field(default=None, repr=False)
+    """Store that `microrec export` hands releases to (export/stores.py); it may hold a password."""
     privacy_key: str | None = Field(default=None, repr=False)
     """Secret under which people's ids become pseudonyms (privacy/subjects.py); if left out, it is drawn once and kept
     in the folder of the warehouse. Whoever has it and an id can tell that person's requests in the ledger."""
@@ -97,6 +100,8 @@ class Settings(BaseSettings):
         """Values that no log line and no message may have, the longest first."""
         options = [*self.storage_options.items(), *self.spark_options.items()]
         options += [("secret", self.privacy_key)] if self.privacy_key else []
+        password = urlsplit(self.export_to or "").password
+        options += [("secret", unquote(password)), ("secret", password)] if password else []
         return sorted(
             {value for name, value in options if len(value) > 5 and re.search(SECRET, name)},
             key=len,

@@ -83,7 +83,7 @@ def test_mapped_tasks_of_nightly_are_one_a_model_of_the_recipe(nightly: Any) -> 
 
 
 def test_dags_have_a_page_retries_and_timeouts(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"nightly", "watchdog", "maintenance", "follow_releases"}
+    assert set(dags) == {"nightly", "watchdog", "maintenance", "follow_releases", "hand_off"}
     for dag in dags.values():
         assert len(dag.doc_md) > 300
         assert "microrec" in dag.tags
@@ -94,6 +94,18 @@ def test_dags_have_a_page_retries_and_timeouts(dags: dict[str, Any]) -> None:
             assert task.retries >= 2
             assert task.execution_timeout
     assert dags["nightly"].dagrun_timeout
+
+
+def test_hand_off_follows_releases_and_erasures_and_removes_people_first(
+    dags: dict[str, Any],
+) -> None:
+    dag = dags["hand_off"]
+    followed = {asset.name for asset in dag.schedule.objects}
+    assert followed == {"microrec://releases", "microrec://erasures"}
+    removed, exported = dag.task_dict["remove_withdrawn"], dag.task_dict["export_release"]
+    assert removed.words == ["export", "--withdrawn"]
+    assert (exported.words, exported.upstream_task_ids) == (["export"], {"remove_withdrawn"})
+    assert exported.trigger_rule == "all_done"
 
 
 def test_follow_releases_reads_the_release_of_the_last_event(

@@ -37,7 +37,13 @@ def filled(warehouse: Warehouse, table: str, n_rows: int, **columns: Sequence[An
 
 
 def publish(
-    warehouse: Warehouse, day: dt.date, n_rows: int, *, detail: str = "x", **columns: Sequence[Any]
+    warehouse: Warehouse,
+    day: dt.date,
+    n_rows: int,
+    *,
+    detail: str = "x",
+    until: dt.datetime = UNTIL,
+    **columns: Sequence[Any],
 ) -> None:
     """Write the release of a day, whose result tables have a row or none.
 
@@ -46,6 +52,7 @@ def publish(
         day: of the release.
         n_rows: rows of `recommendations`.
         detail: of its row of `gate_results`.
+        until: the instant at which the release expires.
         **columns: values [n_rows] of columns of `recommendations`.
     """
     counts = {"recommendations": n_rows, "fallback_recommendations": 1, "gate_results": 1}
@@ -56,5 +63,6 @@ def publish(
         warehouse.write(table, filled(warehouse, table, count, **given), day=day)
         digest = warehouse.digest(table, day=day)
         pins.append(vars(reader.Pin(table, warehouse.version(table), count, digest)))
-    row = filled(warehouse, "releases", 1, tables=[pins], status=[reader.RELEASED])
+    named = {"tables": [pins], "status": [reader.RELEASED], "valid_until": [until]}
+    row = filled(warehouse, "releases", 1, **named)
     warehouse.write("releases", row, day=day)

@@ -1,0 +1,91 @@
+"""What of a release is served: every list once, best first, whatever the order and the batches."""
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from microrec.export.contents import ITEM, Contents, json_texts
+from microrec.release import reader
+from microrec.tables.arrow import Warehouse
+from tests.worlds.releases import filled, publish
+
+DAY = dt.date(2026, 1, 4)
+USERS = ["b", "a", "b", "c", "a", "b"]
+RANKS = [2, 1, 1, 1, 2, 3]
+LISTS = {"a": ["v1", "v4"], "b": ["v2", "v0", "v5"], "c": ["v3"]}
+
+
+@pytest.fixture
+def release(place: Path) -> reader.Release:
+    """Lists of three users, whose rows stand in no order."""
+    videos = [f"v{row}" for row in range(len(USERS))]
+    publish(Warehouse.open(), DAY, len(USERS), user_id=USERS, rank=RANKS, video_id=videos)
+    return reader.of(DAY)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_batches_have_every_list_in_order_of_rank(release: reader.Release, size: int) -> None:
+    lists = {}
+    for kind, ids, items in Contents(release).batches(size):
+        assert 0 < len(ids) <= size
+        for each, places in zip(ids.to_pylist(), items.to_pylist(), strict=True):
+            assert (kind, each) not in lists
+            lists[kind, each] = [place["video_id"] for place in places]
+    assert lists == {**{("user", user): LISTS[user] for user in LISTS}, ("segment", "x"): ["x"]}
+
+
+def test_batches_serve_the_fused_similar_videos_alone(
+    release: reader.Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = filled(
+        release.warehouse, "similar_videos", 3, video_id=["v1"] * 3, rank=[1, 1, 2],
+        kind=["visual", "fused", "fused"], similar_video_id=["v7", "v8", "v9"],
+    )  # fmt: skip
+    read = reader.Release.read
+
+    def with_similar(self: reader.Release, table: str, **words: object) -> pa.Table:
+        return rows if table == "similar_videos" else read(self, table, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reader.Release, "read", with_similar)
+    (batch,) = [batch for batch in Contents(release).batches() if batch.kind == "video"]
+    assert batch.ids.to_pylist() == ["v1"]
+    (places,) = batch.items.to_pylist()
+    assert [place["video_id"] for place in places] == ["v8", "v9"]
+    assert [place["reason"] for place in places] == [None, None]
+
+
+def test_digest_changes_with_people_and_vectors_only(release: reader.Release) -> None:
+    before = Contents(release).digest
+    assert Contents(reader.of(DAY)).digest == before
+    assert Contents(release, ["content"]).digest != before
+    gone = filled(release.warehouse, "suppressed_users", 1, user_id=["c"], kind=["opt_out"])
+    release.warehouse.write("suppressed_users", gone, day=DAY)
+    left = Contents(reader.of(DAY))
+    assert left.digest != before
+    assert left.users.to_pylist() == ["a", "b"]
+
+
+def test_users_without_profiling_have_a_list_and_are_not_profiled(place: Path) -> None:
+    sources = ["content", "no_profiling"]
+    publish(Warehouse.open(), DAY, 2, user_id=["a", "b"], source=sources)
+    contents = Contents(reader.of(DAY))
+    assert contents.users.to_pylist() == ["a", "b"]
+    assert contents.profiled.to_pylist() == ["a"]
+
+
+def test_json_texts_are_the_places_of_each_list() -> None:
+    places = [
+        [{"video_id": 'v"1\n', "score": 0.5, "source": "ü", "reason": "<b>\\"}],
+        [],
+        [{"video_id": "2", "score": -3.0, "source": "s", "reason": None}] * 2,
+    ]
+    items = pa.array(places, pa.list_(pa.struct(list(ITEM))))
+    bare = {"video_id": "2", "score": -3.0, "source": "s"}
+    for part, whole in (
+        (items, [places[0], [], [bare, bare]]),
+        (items.slice(1), [[], [bare, bare]]),
+    ):
+        assert [[json.loads(text) for text in texts] for texts in json_texts(part)] == whole
