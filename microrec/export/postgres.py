@@ -83,6 +83,8 @@ class Postgres(Target):
 
     def stage(self, contents: Contents, served: Served) -> int:
         """Begin a transaction and copy all rows into new tables; nobody sees them before `switch` ends it."""
+        if contents.models:
+            self._make_extension()
         self._connection.execute("BEGIN")
         lists = f"lists_{served.generation}"
         self._run("CREATE TABLE {table} (kind text, id text, items jsonb)", table=lists)
@@ -162,6 +164,9 @@ class Postgres(Target):
             "CREATE TABLE IF NOT EXISTS {schema}.served (release text, day date, valid_until timestamptz,"
             " generation text, content text, lists bigint)"
         )
+
+    def _make_extension(self) -> None:
+        """Install pgvector in the database, if the server has it."""
         try:
             self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         except (self._psycopg.errors.FeatureNotSupported, self._psycopg.errors.UndefinedFile):
