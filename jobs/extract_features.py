@@ -1,13 +1,15 @@
-"""Make the vectors that nobody delivers: of each video's caption and tags.
+"""Make the vectors that nobody delivers: of each video's caption and tags, of its film, cover and sound.
 
-Reads:  videos, video_features; of the day before extractions, text_encoders and video_features
-Writes: video_features (modalities without delivered vectors), extractions, text_encoders
+Reads:  videos, video_features, clip_features, landing raw_media; of the day before extractions, text_encoders,
+        video_features and clip_features
+Writes: video_features and clip_features (modalities without delivered vectors), extractions, text_encoders
 
-Where the catalogue has no captions, or vectors of words are delivered, the two tables of the stage have no rows and
-`video_features` stays as it is.
+Where the catalogue has no captions and raw_media no files, or vectors are delivered, the two tables of the stage have
+no rows and the others stay as they are.
 """
 
-from microrec.pipeline import extraction
+from microrec.config.settings import settings
+from microrec.pipeline import extraction, extraction_of_files, extraction_of_words
 from microrec.pipeline.night import Night
 from microrec.runner import job
 
@@ -15,13 +17,9 @@ from microrec.runner import job
 def main(day: job.Day) -> None:
     """Make the vectors of the day's catalogue."""
     night = Night.open(day)
-    made = extraction.of_words(night)
-    if made is None:
-        extraction.clear(night)
-        return
-    night.write("video_features", made.features, modality=extraction.TEXTUAL)
-    night.write("text_encoders", made.encoder)
-    night.write("extractions", made.extractions)
+    of_words = extraction_of_words.make(night)
+    of_files = extraction_of_files.make(night, settings().landing)
+    extraction.write(night, [*([of_words] if of_words else []), *of_files])
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ TESTED_ELSEWHERE = {
     "pipeline/arrival_plan": "jobs/test_validate_events.py",
     "pipeline/arrival_zones": "events/test_zones.py",
     "pipeline/landing_files": "jobs/test_validate_events.py",
+    "pipeline/extraction_of_words": "pipeline/test_extraction.py",
     "pipeline/fusing": "release/test_night_end.py",
     "pipeline/last_release": "test_night.py",
     "pipeline/likeness": "test_oracle.py",

@@ -20,22 +20,41 @@ app.add_typer(imports, name="import")
 
 
 @app.command()
-def world(
+def world(  # noqa: PLR0913 - the parameters of a command are its options
     landing: options.Landing,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random generator.")] = 1,
     users: Annotated[int, typer.Option(min=20, help="Number of users.")] = 400,
     videos: Annotated[int, typer.Option(min=40, help="Number of videos by the last day.")] = 800,
     days: Annotated[int, typer.Option(min=1, help="Number of days, from 2026-01-01 on.")] = 8,
+    words: Annotated[
+        bool,
+        typer.Option(
+            "--words",
+            help="Captions in two languages and no vectors of words: the night makes them.",
+        ),
+    ] = False,
+    media: Annotated[
+        bool,
+        typer.Option(
+            "--media",
+            help="With --words, and a film for each video instead of vectors (microrec[media]; minutes).",
+        ),
+    ] = False,
 ) -> None:
     """Generate a planted world and write its raw files, with the truth beside them."""
     import numpy as np
 
     from microrec.landing import write
+    from microrec.synth.media import render
     from microrec.synth.world import Config, generate
 
-    config = Config(users=users, videos=videos, days=days)
+    config = Config(users=users, videos=videos, days=days, words=words or media, media=media)
     planted = generate(config, np.random.default_rng(seed))
     write.write_world(str(landing), planted.parts, truth=planted.truth.model_dump(mode="json"))
+    for path, film in planted.films.items():
+        write.write_file(
+            str(landing), path, render(film, np.random.default_rng([seed, *path.encode()]))
+        )
     print_line(f"planted world: {users} users, {videos} videos, {days} days in {landing}")
 
 

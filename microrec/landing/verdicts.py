@@ -382,6 +382,24 @@ SELECT *, {_first(rules)} AS rule FROM typed
 """
 
 
+def media() -> str:
+    """Return the statement that judges `raw_media`."""
+    rules = [
+        ("unreadable_id", "unprinted(raw_video_id)"),
+        ("missing_video", "video_id IS NULL"),
+        ("long_value", _any(_too_long("raw_video_id"), "coalesce(length(path), 0) > 1024")),
+        ("unknown_kind", "NOT coalesce(kind IN ('video', 'cover', 'sound'), false)"),
+    ]
+    return f"""
+CREATE OR REPLACE TABLE judged_media AS
+WITH typed AS (
+  SELECT day, file, number, line, unread, video_id AS raw_video_id, identifier(video_id) AS video_id,
+    {_plain("kind")} AS kind, trim(path, ' ') AS path
+  FROM raw_media)
+SELECT *, {_first(rules)} AS rule FROM typed
+"""
+
+
 def _plain(text: str) -> str:
     """A text as kinds are compared."""
     return f"regexp_replace(lower(trim({text}, ' ')), '{SEPARATORS}', '_', 'g')"

@@ -165,6 +165,20 @@ def write_world(
     return written
 
 
+def write_file(landing: str, path: str, content: bytes) -> Path:
+    """Write a file that `raw_media` names, whole or not at all; one that is there is replaced.
+
+    Args:
+        landing: root of the landing zone.
+        path: from the root.
+        content: of the file.
+
+    Returns:
+        Its path.
+    """
+    return _lay_down(Path(landing) / path, _bytes_writer(content))
+
+
 def refuse_other_files(landing: str, table: str, keep: Iterable[Path]) -> None:
     """Refuse a landing table that holds data files other than the ones about to be written.
 

@@ -25,6 +25,8 @@ TABLES = (
     "raw_privacy_requests",
 )
 PREFERENCES = "raw_preferences"
+MEDIA = "raw_media"
+"""Names files of videos; read by the job that makes vectors alone."""
 OF_PEOPLE = ("raw_privacy_requests", PREFERENCES)
 """Tables whose files count as of now, whatever day they arrive on."""
 KINDS = ("parquet", "jsonl", "jsonl.gz", "csv", "csv.gz")
@@ -139,7 +141,7 @@ def _table_folder(landing: str, table: str) -> Path:
         )
     if not landing.strip():
         raise LandingError("landing: no folder is named (MICROREC_LANDING)")
-    known = dict.fromkeys([*TABLES, *OF_PEOPLE])
+    known = dict.fromkeys([*TABLES, *OF_PEOPLE, MEDIA])
     if table not in known:
         raise LandingError(f"{messages.shown(table)}: not one of {', '.join(known)}")
     return Path(landing) / table

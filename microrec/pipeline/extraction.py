@@ -1,178 +1,112 @@
-"""What a night makes of words: what it takes over from the night before, what it makes anew, and with which encoder."""
+"""What a night makes of words and files: which modalities nobody delivers, and the rows that are written."""
 
 import logging
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from microrec.core.array_types import Bools, Float32s
-from microrec.features import words
-from microrec.features.words import Config, Encoder
+from microrec.core.array_types import Float32s
+from microrec.features import files, looks, sounds, words
 from microrec.pipeline.night import Night
 
-TEXTUAL = words.MODALITY
-COLUMNS = ["video_id", "caption", "tags"]
+OF_VIDEOS = (words.MODALITY, files.VISUAL, files.ACOUSTIC)
+FORMATS = (words.PREFIX, f"{looks.FORMAT}-", f"{sounds.FORMAT}-")
+"""How the versions of the encoders of this package begin, and of no other."""
+STAMP = "extract_features"
+"""What a commit of `clip_features` was made with, whose rows name no encoder."""
 
 logger = logging.getLogger(__name__)
 
 
 class Made(NamedTuple):
-    """Rows of a night's tables."""
+    """Rows of one modality of a night."""
 
+    modality: str
     features: pa.Table
-    """Of `video_features`, without day and modality."""
+    """Of `video_features` or `clip_features`, without day and modality."""
     extractions: pa.Table
-    encoder: pa.Table
+    """Without the day."""
+    encoder: pa.Table | None = None
     """Of `text_encoders`."""
 
 
-def of_words(night: Night) -> Made | None:
-    """Make the vectors of words.
+def delivered(night: Night, modality: str) -> bool:
+    """Return whether producers deliver vectors of a modality, which then stand.
 
     Args:
         night: its day is validated.
-
-    Returns:
-        Rows of its tables, by video; None if the recipe wants none, vectors are delivered, or there are no captions.
-
-    Raises:
-        MissingDay: the day's catalogue was not validated.
+        modality: of videos, or `clips`.
     """
-    config = night.recipe.section("features.words", Config)
-    obstacle = _obstacle(night, config)
-    videos = None if obstacle else _catalogue(night, config)
-    if videos is None:
-        logger.info("extract modality=%s rows=0 reason=%s", TEXTUAL, obstacle or "few_captions")
-        return None
-    encoder, news = _encoder(night, videos, config)
-    if encoder is None:
-        logger.info("extract modality=%s rows=0 reason=no_shared_words", TEXTUAL)
-        return None
-    if news:
-        logger.info("extract modality=%s encoder=%s because=%s", TEXTUAL, encoder.version, news)
-    return _rows(night, videos, encoder)
+    table = "video_features"
+    partition: dict[str, Any] = {"modality": modality}
+    if modality == files.CLIPS:
+        table, partition = "clip_features", {}
+    if not night.exists(table, **partition) or _is_made_here(night, modality):
+        return False
+    return night.warehouse.count(table, day=night.day, **partition) > 0
 
 
-def clear(night: Night) -> None:
-    """Commit that nothing was made on the day, and take out what an earlier attempt made.
+def before(night: Night, table: str, **partition: Any) -> pa.Table:
+    """Return the rows of the day before, none if it has none.
 
     Args:
         night: of the day.
+        table: name of the table.
+        **partition: further partition values.
     """
-    if _is_made_here(night):
-        scope = {"day": night.day, "modality": TEXTUAL}
-        night.warehouse.remove("video_features", [scope])
-    for table in ("text_encoders", "extractions"):
-        night.write_empty(table)
-
-
-def _obstacle(night: Night, config: Config) -> str | None:
-    """Why no vectors of words are made, whatever the catalogue has."""
-    if not config.made:
-        return "recipe"
-    delivered = night.exists("video_features", modality=TEXTUAL) and not _is_made_here(night)
-    return "delivered" if delivered else None
-
-
-def _is_made_here(night: Night) -> bool:
-    """Whether the day has vectors of words that an earlier attempt of this job made."""
-    if not night.exists("video_features", modality=TEXTUAL):
-        return False
-    versions = night.read("video_features", modality=TEXTUAL, columns=["encoder_version"])
-    return any(
-        version.startswith(words.PREFIX)
-        for version in pc.unique(versions["encoder_version"]).to_pylist()
-    )
-
-
-def _catalogue(night: Night, config: Config) -> pa.Table | None:
-    """Rows of `videos` by id, with `input_digest` and `has_words`; None if too few have a caption."""
-    videos = night.read("videos", columns=COLUMNS).sort_by("video_id")
-    has_caption = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(videos["caption"])), 0)
-    if (pc.sum(has_caption).as_py() or 0) < config.least_captions:
-        return None
-    texts = list(zip(videos["caption"].to_pylist(), videos["tags"].to_pylist(), strict=True))
-    digests = pa.array([words.input_digest(*text) for text in texts], pa.string())
-    has_words = pa.array([words.has_words(*text) for text in texts], pa.bool_())
-    return videos.append_column("input_digest", digests).append_column("has_words", has_words)
-
-
-def _encoder(night: Night, videos: pa.Table, config: Config) -> tuple[Encoder | None, str | None]:
-    """The encoder of the night before, or a new one and why."""
-    n_videos = pc.sum(videos["has_words"]).as_py()
-    encoder = Encoder.from_table(_before(night, "text_encoders"))
-    news = (
-        encoder.outgrown(n_videos, night.day, config) if encoder else "no_encoder_of_the_day_before"
-    )
-    if news is None:
-        return encoder, None
-    with_words = videos.filter(videos["has_words"])
-    rng = night.generator("text_encoders")
-    fitted = words.fit(with_words, day=night.day, n_videos=n_videos, config=config, rng=rng)
-    return fitted, news
-
-
-def _before(night: Night, table: str, **partition: Any) -> pa.Table:
-    """Rows of the day before, none if it has none."""
     if night.warehouse.exists(table, day=night.previous_day, **partition):
         return night.warehouse.read(table, day=night.previous_day, **partition)
     return night.warehouse.table(table).contract.schema.empty_table()
 
 
-def _rows(night: Night, videos: pa.Table, encoder: Encoder) -> Made:
-    """Vectors that stand, and those made anew, of each video with words."""
-    vectors = np.full((len(videos), encoder.direction.shape[1]), np.nan, np.float32)
-    stands = _taken_over(night, videos, encoder, vectors)
-    has_words = videos["has_words"].to_numpy()
-    anew = videos.filter(pa.array(has_words & ~stands)).to_pydict()
-    vectors[has_words & ~stands] = encoder.encode(anew["caption"], anew["tags"])
-    known = ~np.isnan(vectors[:, 0])
-    missing = np.where(has_words, words.NO_KNOWN_WORDS, words.NO_WORDS)
-    logger.info(
-        "extract modality=%s encoder=%s videos=%d taken_over=%d made=%d without_vector=%d",
-        TEXTUAL, encoder.version, len(videos), int(stands.sum()), len(anew["video_id"]), int((~known).sum()),
-    )  # fmt: skip
-    ids = videos["video_id"]
-    features = {"video_id": ids.filter(pa.array(known)), "vector": _lists(vectors[known])}
-    extractions = {
-        "video_id": ids,
-        "modality": pa.repeat(TEXTUAL, len(videos)),
-        "input_digest": videos["input_digest"],
-        "reason": pa.array(missing.tolist(), pa.string(), mask=known),
-    }
-    version = encoder.version
-    return Made(
-        pa.table({**features, "encoder_version": pa.repeat(version, int(known.sum()))}),
-        pa.table({**extractions, "encoder_version": pa.repeat(version, len(videos))}),
-        encoder.to_table(),
-    )
+def write(night: Night, made: Sequence[Made]) -> None:
+    """Commit what was made, and take out what an earlier attempt made and this one does not.
+
+    Args:
+        night: of the day.
+        made: one per modality that nobody delivers and that has something to be made of.
+    """
+    for each in made:
+        if each.modality == files.CLIPS:
+            night.warehouse.write("clip_features", each.features, day=night.day, made_with=[STAMP])
+        else:
+            night.write("video_features", each.features, modality=each.modality)
+    _take_out(night, {each.modality for each in made})
+    encoders = [each.encoder for each in made if each.encoder is not None]
+    extractions = [each.extractions for each in made]
+    for table, rows in (("text_encoders", encoders), ("extractions", extractions)):
+        if rows:
+            night.write(table, pa.concat_tables(rows))
+        else:
+            night.write_empty(table)
 
 
-def _taken_over(night: Night, videos: pa.Table, encoder: Encoder, vectors: Float32s) -> Bools:
-    """Fill in the vectors of the night before that stand; return of which videos nothing is to be made, [n_videos]."""
-    extractions = _before(night, "extractions", modality=TEXTUAL)
-    same = pc.equal(extractions["encoder_version"], encoder.version)
-    extractions = extractions.filter(same)
-    at = pc.index_in(videos["video_id"], value_set=extractions["video_id"].combine_chunks())
-    unchanged = pc.equal(extractions["input_digest"].take(at), videos["input_digest"])
-    stands: Bools = pc.fill_null(unchanged, False).to_numpy(zero_copy_only=False).copy()
-    failed = pc.fill_null(pc.is_valid(extractions["reason"].take(at)), False)
-    features = _before(night, "video_features", modality=TEXTUAL)
-    features = features.filter(pc.equal(features["encoder_version"], encoder.version))
-    at_vector = pc.index_in(videos["video_id"], value_set=features["video_id"].combine_chunks())
-    has_vector = at_vector.is_valid().to_numpy(zero_copy_only=False)
-    stands &= has_vector | failed.to_numpy(zero_copy_only=False)
-    if stands.any() and len(features):
-        flat = features["vector"].combine_chunks().flatten().to_numpy()
-        old = flat.reshape(len(features), -1)
-        copied = stands & has_vector
-        vectors[copied] = old[at_vector.filter(pa.array(copied)).to_numpy()]
-    return stands
-
-
-def _lists(vectors: Float32s) -> pa.Array:
-    """Vectors as a column, [n_rows]."""
+def lists(vectors: Float32s) -> pa.Array:
+    """Return vectors [n_rows, dim] as a column of lists, [n_rows]."""
     offsets = pa.array(np.arange(len(vectors) + 1) * vectors.shape[1], pa.int32())
     return pa.ListArray.from_arrays(offsets, pa.array(vectors.ravel(), pa.float32()))
+
+
+def _take_out(night: Night, kept: Collection[str]) -> None:
+    """Remove the vectors of other modalities that an earlier attempt of the night made."""
+    gone = [name for name in OF_VIDEOS if name not in kept and _is_made_here(night, name)]
+    if gone:
+        scopes = [{"day": night.day, "modality": modality} for modality in gone]
+        night.warehouse.remove("video_features", scopes)
+    if files.CLIPS not in kept and _is_made_here(night, files.CLIPS):
+        night.write_empty("clip_features")
+
+
+def _is_made_here(night: Night, modality: str) -> bool:
+    """Whether the day has vectors of a modality that an earlier attempt of the night made."""
+    if modality == files.CLIPS:
+        return night.warehouse.made_with("clip_features", day=night.day) == STAMP
+    if not night.exists("video_features", modality=modality):
+        return False
+    rows = night.read("video_features", modality=modality, columns=["encoder_version"])
+    return any(
+        version.startswith(FORMATS) for version in pc.unique(rows["encoder_version"]).to_pylist()
+    )

@@ -3,7 +3,7 @@
 | input | what is digested |
 |---|---|
 | `events` | time zone, and the files the window's arrival days are validated from: names, sizes, times |
-| `catalogue` | files of videos, features and privacy requests that arrived through the day |
+| `catalogue` | files of videos, features, media and privacy requests that arrived through the day |
 | `recipe` | every value of the recipe, and the models the run was asked for |
 | `code` | what microrec, its jobs and its contracts do (`core.code_digest`) |
 | `packages` | versions of the packages that make rows |
@@ -76,12 +76,18 @@ def current_inputs(night: Night) -> NightInputs:
         RecipeError: a value of the recipe is refused.
     """
     listing = Listing.take(settings().landing, last=night.day)
+    media = Listing.take(settings().landing, last=night.day, tables=(zone.MEDIA,))
     return NightInputs(
         events=digest(arrival_plan.window_words(night, listing)),
         catalogue=digest(
-            listing.stamp(table, listing.days(table))
-            for table in zone.TABLES
-            if table != zone.INTERACTIONS
+            [
+                *(
+                    listing.stamp(table, listing.days(table))
+                    for table in zone.TABLES
+                    if table != zone.INTERACTIONS
+                ),
+                media.stamp(zone.MEDIA, media.days(zone.MEDIA)),
+            ]
         ),
         recipe=digest([json.dumps(night.recipe.values, sort_keys=True), *night.config.models]),
         code=code_digest.total_digest(CODE, settings().schemas),

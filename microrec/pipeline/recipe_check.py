@@ -27,6 +27,7 @@ CONFIGS: Mapping[str, str] = {
     "night": "microrec.config.recipe:NightConfig",
     "landing": "microrec.landing.verify:Limits",
     "events": "microrec.events.config:Config",
+    "features.files": "microrec.features.files:Config",
     "features.words": "microrec.features.words:Config",
     "graphs.watch": "microrec.graphs.watch.watch_edges:Config",
     "graphs.memory": "microrec.graphs.watch.memory:Config",

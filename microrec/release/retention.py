@@ -59,6 +59,7 @@ UNLIMITED = {
     "raw_video_features": "the landing zone is the producers'",
     "raw_clip_features": "the landing zone is the producers'",
     "raw_privacy_requests": "the landing zone is the producers'",
+    "raw_media": "the landing zone is the producers'",
     "raw_preferences": "the landing zone is the producers'",
 }
 """Contracts whose rows this does not take out, and why."""

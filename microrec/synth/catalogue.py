@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from microrec.core.array_types import Bools, Float64s, Int64s
+from microrec.synth import captions
 from microrec.synth.config import Config
 from microrec.synth.population import N_CLIPS, Videos
 
@@ -85,7 +86,7 @@ class Catalogue:
         rows: columns of `VIDEO_SCHEMA` as first published, one row a video, in order.
         taken_down: position of the video that stops being eligible, None in a world of one day.
         takedown_day: offset of the day it does.
-        vectors: by modality.
+        vectors: by modality that is delivered.
         clips: columns of `CLIP_SCHEMA` and, as `position`, the video.
     """
 
@@ -116,6 +117,13 @@ def draw(config: Config, videos: Videos, rng: np.random.Generator) -> Catalogue:
     }
     vectors = {name: _vectors(config, videos, name, dims[name], rng) for name in MODALITIES}
     clips = _clip_rows(config, videos, rng)
+    if config.words:
+        # A generator of its own: all else is as in the world without.
+        rows = _with_captions(rows, captions.draw(videos.cluster, rng.spawn(1)[0]))
+        del vectors["textual"]
+    if config.media:
+        del vectors["visual"], vectors["acoustic"]
+        clips = clips.slice(0, 0)
     return Catalogue(rows, taken_down, min(3, config.days - 1), vectors, clips)
 
 
@@ -146,8 +154,7 @@ def features_of(catalogue: Catalogue, videos: Videos, day: int) -> pa.Table:
         day: offset from the first day.
     """
     rows = []
-    for modality in MODALITIES:
-        vectors = catalogue.vectors[modality]
+    for modality, vectors in catalogue.vectors.items():
         delivered = list(np.flatnonzero((videos.born == day) & ~vectors.missing))
         if day == 2 and modality == "visual":
             sound = ~(vectors.missing | vectors.zero | vectors.broken)
@@ -230,10 +237,13 @@ def _edited(catalogue: Catalogue, videos: Videos, day: int) -> pa.Table:
     old = old[old != catalogue.taken_down]
     chosen = old[(np.arange(_N_CHANGED) + day * _N_CHANGED) % len(old)]
     rows = catalogue.rows.take(np.unique(chosen))
-    captions = [f"{caption or 'untitled'} (edited)" for caption in rows["caption"].to_pylist()]
-    return rows.set_column(
-        rows.schema.get_field_index("caption"), "caption", pa.array(captions, pa.string())
-    )
+    edited = [f"{caption or 'untitled'} (edited)" for caption in rows["caption"].to_pylist()]
+    return _with_captions(rows, edited)
+
+
+def _with_captions(rows: pa.Table, texts: list[str]) -> pa.Table:
+    at = rows.schema.get_field_index("caption")
+    return rows.set_column(at, "caption", pa.array(texts, pa.string()))
 
 
 def _vectors(

@@ -70,6 +70,12 @@ class Config(pydantic.BaseModel):
     acoustic_dim: int = Field(default=12, ge=2)
     """Length of acoustic vectors."""
 
+    words: bool = False
+    """Captions in two languages made of the words of their themes, and no textual vectors: the night makes them."""
+
+    media: bool = False
+    """Films with sound that show their themes, and no visual, acoustic and clip vectors: the night makes them."""
+
     textual_dim: int = Field(default=24, ge=2)
     """Length of textual vectors."""
 

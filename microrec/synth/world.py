@@ -8,6 +8,7 @@ import dataclasses
 import datetime as dt
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,10 @@ import pydantic
 from pydantic import ConfigDict
 
 from microrec.core.array_types import Bools
-from microrec.synth import catalogue, dirt, privacy, viewings
+from microrec.synth import catalogue, dirt, media, privacy, viewings
 from microrec.synth.catalogue import Catalogue
 from microrec.synth.config import Config
+from microrec.synth.media import Film
 from microrec.synth.population import Users, Videos, draw_users, draw_videos, epoch_ms
 
 __all__ = ["Config", "Part", "Truth", "World", "generate"]
@@ -120,11 +122,13 @@ class World:
         config: what it was drawn from.
         parts: its files, ordered by day and table.
         truth: what is known about it.
+        films: by path within the landing zone; none of a world without media.
     """
 
     config: Config
     parts: tuple[Part, ...]
     truth: Truth
+    films: Mapping[str, Film] = dataclasses.field(default_factory=dict)
 
     def rows(self, table: str, day: dt.date) -> pa.Table:
         """Return the typed rows of a table that arrive on a day, over all its files; raw lines are left out.
@@ -214,7 +218,8 @@ def generate(config: Config, rng: np.random.Generator) -> World:
             clean.num_rows,
             arrivals.labels[day].total(),
         )
-    return World(config, tuple(parts), _truth(drawn, arrivals, watched))
+    films = media.films(videos) if config.media else {}
+    return World(config, tuple(parts), _truth(drawn, arrivals, watched), films)
 
 
 def _date(config: Config, day: int) -> dt.date:
@@ -266,6 +271,8 @@ def _parts(drawn: _Drawn, arrivals: _Arrivals, day: int, rng: np.random.Generato
     for table, rows in tables.items():
         if rows.num_rows:
             parts.append(Part(table, date, "part-0", _kind(drawn.config, table, day), rows))
+    if drawn.config.media and (rows := media.rows_of(drawn.videos, day)).num_rows:
+        parts.append(Part(media.TABLE, date, "part-0", "jsonl", rows))
     return parts
 
 

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from jobs import build_modality_graph, extract_features
 from microrec.config.settings import settings
 from microrec.features import words
-from microrec.pipeline import absence, extraction
+from microrec.pipeline import absence, extraction_of_words
 from microrec.pipeline.night import Night
 from microrec.tables import arrow
 
@@ -201,7 +201,7 @@ def test_catalogue_whose_videos_share_no_words_has_no_vectors(warehouse: arrow.W
         "tags", pa.nulls(len(videos), pa.list_(pa.string()))
     )
     warehouse.write("videos", bare, day=DAY)
-    assert extraction.of_words(night) is None
+    assert extraction_of_words.make(night) is None
 
 
 def test_models_of_vectors_are_not_absent_where_words_make_them(warehouse: arrow.Warehouse) -> None:

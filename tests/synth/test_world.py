@@ -270,6 +270,19 @@ def test_vectors_carry_the_cluster(small: world.World) -> None:
         assert (cluster[similarity.argmax(axis=1)] == cluster).mean() > least
 
 
+def test_world_of_words_differs_by_captions_and_textual_vectors_alone(small: world.World) -> None:
+    worded = planted(words=True)
+    for day in days_of(small):
+        mine, theirs = worded.rows("raw_videos", day), small.rows("raw_videos", day)
+        assert mine["caption"].null_count == 0
+        assert mine.drop_columns("caption").equals(theirs.drop_columns("caption"))
+        rows = small.rows("raw_video_features", day).to_pylist()
+        kept = [row for row in rows if row["modality"] != "textual"]
+        delivered = worded.rows("raw_video_features", day).to_pylist()
+        assert repr(delivered) == repr(kept)  # NaN differs from itself
+    assert set(worded.truth.vectors) == {"visual", "acoustic"}
+
+
 def test_clips_are_quarters(small: world.World) -> None:
     known = catalogue_by(small, days_of(small)[-1])
     days = [part.day for part in small.parts if part.table == "raw_clip_features"]

@@ -1,0 +1,100 @@
+"""Which files of a video there are: rows of `raw_media`, read and judged without Spark, and the files they name.
+
+A row names a file by its path from the root of the landing zone. A path that leads out of the zone, or to what is no
+plain file, is no file: uploads are not trusted, and neither is who names them.
+"""
+
+import datetime as dt
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from microrec.config.settings import settings
+from microrec.core.digests import digest
+from microrec.landing import lines, verdicts, verify, zone
+from microrec.landing.verify import Limits
+from microrec.tables import contract
+
+TABLE = zone.MEDIA
+
+logger = logging.getLogger(__name__)
+
+
+class MediaFile(NamedTuple):
+    """A file that a row names, as it lies there."""
+
+    path: str
+    """Absolute."""
+    stamp: str
+    """Digest of its path, size and time: equal stamps are not read again."""
+
+
+def files(
+    landing: str, *, last: dt.date, limits: Limits, timezone: str
+) -> dict[str, dict[str, MediaFile | None]]:
+    """Return the files of each video as of a day: of each kind the one that was named last.
+
+    Args:
+        landing: root of the landing zone.
+        last: the day, the last one of arrival.
+        limits: what a file of rows may hold.
+        timezone: of the recipe.
+
+    Returns:
+        By video and kind (video, cover, sound) the file, None if there is none at the path; of a path that is empty, no
+        entry.
+
+    Raises:
+        LandingError: a file of rows cannot be read, or lacks a column.
+    """
+    arrivals = zone.arrivals(landing, TABLE, last=last)
+    if not arrivals:
+        return {}
+    named: dict[str, dict[str, str | None]] = {}
+    paths = (path for paths in arrivals.values() for path in paths)
+    for video, kind, path in _rows(paths, limits, timezone):
+        named.setdefault(video, {})[kind] = path
+    root = Path(landing).resolve()
+    return {
+        video: {kind: _file(root, path) for kind, path in kinds.items() if path}
+        for video, kinds in named.items()
+    }
+
+
+def _rows(
+    paths: Iterable[Path], limits: Limits, timezone: str
+) -> list[tuple[str, str, str | None]]:
+    """Video, kind and path of the rows that stand, in the order of their arrival."""
+    promised = contract.load(settings().schemas, TABLE)
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(verdicts.macros(timezone))
+        lines.create(connection, promised)
+        for path in paths:
+            verify.verify_file(path, limits)
+            lines.load(connection, promised, path, limits)
+        connection.execute(verdicts.media())
+        rows = connection.execute(
+            "SELECT video_id, kind, path, rule FROM judged_media ORDER BY day, file, number"
+        ).fetchall()
+    refused = Counter(rule for *_, rule in rows if rule)
+    if refused:
+        logger.warning("table=%s refused=%s", TABLE, json.dumps(refused, sort_keys=True))
+    return [(video, kind, path) for video, kind, path, rule in rows if not rule]
+
+
+def _file(root: Path, named: str) -> MediaFile | None:
+    """The file at a path, if it is a plain one inside the landing zone."""
+    try:
+        path = (root / named).resolve()
+        if not (path.is_relative_to(root) and path.is_file()):
+            return None
+        stat = path.stat()
+    except (OSError, ValueError):
+        return None
+    return MediaFile(str(path), digest([json.dumps([named, stat.st_size, stat.st_mtime_ns])]))

@@ -1,0 +1,238 @@
+"""The vectors of films, covers and sound of a night: which it takes over, which it makes anew, in which order."""
+
+import importlib.util
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from microrec.core.digests import digest
+from microrec.errors import BadArgument
+from microrec.features import files
+from microrec.features.files import CLIPS, MODALITIES, Config
+from microrec.landing import media
+from microrec.landing.media import MediaFile
+from microrec.landing.verify import Limits
+from microrec.pipeline.extraction import Made, before, delivered
+from microrec.pipeline.night import Night
+from microrec.runner import decoders
+
+NO_FILE = "no_file"
+VECTOR = pa.list_(pa.float32())
+PASSING = (
+    *(files.OUT_OF_MEMORY, files.FAILED),
+    *(decoders.TIMED_OUT, decoders.DIED, decoders.OVER_BUDGET),
+)
+"""Reasons that say nothing certain of the file: the next night tries again."""
+
+logger = logging.getLogger(__name__)
+
+
+class Video(NamedTuple):
+    """A video that has files, and what of it is made of which."""
+
+    video_id: str
+    duration_ms: int | None
+    paths: dict[str, str]
+    """By kind of file."""
+    inputs: dict[str, str]
+    """Digest of what each modality is made of."""
+    missing: frozenset[str]
+    """Modalities whose file is named and not there."""
+
+
+Answers = dict[str, dict[str, Any]]
+"""What each video has of each modality: a vector, clips, or a reason."""
+
+
+def make(night: Night, landing: str) -> list[Made]:
+    """Make the vectors of files.
+
+    Args:
+        night: its day is validated.
+        landing: root of the landing zone.
+
+    Returns:
+        Rows per modality that nobody delivers and some file is for; none if the recipe wants none.
+
+    Raises:
+        BadArgument: files are named, and PyAV is not installed.
+        LandingError: a file of `raw_media` cannot be read.
+        MissingDay: the day's catalogue was not validated.
+    """
+    config = night.recipe.section("features.files", Config)
+    if not config.made:
+        return []
+    limits, timezone = night.recipe.section("landing", Limits), night.config.timezone
+    named = media.files(landing, last=night.day, limits=limits, timezone=timezone)
+    modalities = [name for name in MODALITIES if named and not delivered(night, name)]
+    if not modalities:
+        return []
+    if importlib.util.find_spec("av") is None:
+        raise BadArgument(
+            "raw_media names files, and PyAV, which decodes them, is not installed: install microrec[media], or set"
+            " [features.files] made = false"
+        )
+    videos = _videos(night, named, modalities)
+    versions = files.versions(config.cuts, config.limits)
+    answers = {video.video_id: dict.fromkeys(video.missing, NO_FILE) for video in videos}
+    for modality in modalities:
+        _take_over(night, videos, answers, modality, versions[modality])
+    _make_anew(videos, answers, config)
+    rows = (_rows(videos, answers, modality, versions[modality]) for modality in modalities)
+    return [made for made in rows if made is not None]
+
+
+def _videos(
+    night: Night, named: Mapping[str, Mapping[str, MediaFile | None]], modalities: list[str]
+) -> list[Video]:
+    """Eligible videos with files, the newest first: a film that was taken down is not opened."""
+    columns = ["video_id", "published_at", "duration_ms", "eligible"]
+    rows = night.read("videos", columns=columns)
+    rows = rows.filter(pc.and_(rows["eligible"], pc.is_in(rows["video_id"], pa.array([*named]))))
+    order = [("published_at", "descending"), ("video_id", "ascending")]
+    return [
+        _video(row["video_id"], row["duration_ms"], named[row["video_id"]], modalities)
+        for row in rows.sort_by(order).to_pylist()
+    ]
+
+
+def _video(
+    video_id: str,
+    duration_ms: int | None,
+    kinds: Mapping[str, MediaFile | None],
+    modalities: list[str],
+) -> Video:
+    there = {kind: file for kind, file in kinds.items() if file is not None}
+    inputs, missing = {}, set()
+    for modality in modalities:
+        kind = next((kind for kind in files.KINDS[modality] if kind in there), None)
+        if kind is not None:
+            # Where a film is looked at depends on its length.
+            inputs[modality] = digest([there[kind].stamp, f"{duration_ms}"])
+        elif any(kind in kinds for kind in files.KINDS[modality]):
+            inputs[modality] = ""
+            missing.add(modality)
+    paths = {kind: file.path for kind, file in there.items()}
+    return Video(video_id, duration_ms, paths, inputs, frozenset(missing))
+
+
+def _take_over(
+    night: Night, videos: list[Video], answers: Answers, modality: str, version: str
+) -> None:
+    """Answer for the videos whose input and encoder are those of the day before, with what it had."""
+    extractions = before(night, "extractions", modality=modality)
+    was = {
+        row["video_id"]: row
+        for row in extractions.filter(pc.equal(extractions["encoder_version"], version)).to_pylist()
+    }
+    vectors = _vectors_before(night, modality) if was else {}
+    for video in videos:
+        row = was.get(video.video_id)
+        if modality not in video.inputs or row is None:
+            continue
+        if row["input_digest"] != video.inputs[modality] or row["reason"] in PASSING:
+            continue
+        answer = row["reason"] or vectors.get(video.video_id)
+        if answer is not None:
+            answers[video.video_id].setdefault(modality, answer)
+
+
+def _vectors_before(night: Night, modality: str) -> dict[str, Any]:
+    """Vector of each video on the day before, or its clips."""
+    if modality != CLIPS:
+        rows = before(night, "video_features", modality=modality)
+        return dict(zip(rows["video_id"].to_pylist(), rows["vector"].to_pylist(), strict=True))
+    clips: dict[str, Any] = {}
+    for row in before(night, "clip_features").sort_by("clip_no").to_pylist():
+        clip = (row["start_ms"], row["end_ms"], row["vector"])
+        clips.setdefault(row["video_id"], []).append(clip)
+    return clips
+
+
+def _make_anew(videos: list[Video], answers: Answers, config: Config) -> None:
+    """Answer for what is still open, by the files."""
+    open_of = {
+        video.video_id: [name for name in video.inputs if name not in answers[video.video_id]]
+        for video in videos
+    }
+    due = [video for video in videos if open_of[video.video_id]]
+    jobs = [
+        files.Job(
+            files=video.paths,
+            modalities=open_of[video.video_id],
+            duration_ms=video.duration_ms,
+            limits=config.limits.model_dump(),
+            cuts=config.cuts.model_dump(),
+        )
+        for video in due
+    ]
+    made = decoders.make_all(
+        jobs,
+        processes=config.processes,
+        seconds=config.seconds_a_file,
+        megabytes=config.megabytes,
+        budget=config.seconds_a_night,
+    )
+    for video, answer in zip(due, made, strict=True):
+        answers[video.video_id] |= answer
+    logger.info("extract files videos=%d made=%d", len(videos), len(due))
+
+
+def _rows(videos: list[Video], answers: Answers, modality: str, version: str) -> Made | None:
+    """Rows of a modality; None if no video has a file for it."""
+    of = {
+        video.video_id: answers[video.video_id][modality]
+        for video in videos
+        if modality in video.inputs
+    }
+    if not of:
+        return None
+    reasons = {video: answer if isinstance(answer, str) else None for video, answer in of.items()}
+    whole = {video: answer for video, answer in of.items() if reasons[video] is None}
+    logger.info(
+        "extract modality=%s encoder=%s videos=%d without_vector=%s",
+        modality, version, len(of), dict(Counter(filter(None, reasons.values()))),
+    )  # fmt: skip
+    inputs = {video.video_id: video.inputs.get(modality, "") for video in videos}
+    extractions = {
+        "video_id": [*of],
+        "modality": [modality] * len(of),
+        "encoder_version": [version] * len(of),
+        "input_digest": [inputs[video] for video in of],
+        "reason": pa.array([*reasons.values()], pa.string()),
+    }
+    features = _of_clips(whole) if modality == CLIPS else _of_videos(whole, version)
+    return Made(modality, features, pa.table(extractions))
+
+
+def _of_videos(vectors: Mapping[str, list[float]], version: str) -> pa.Table:
+    """Rows of `video_features`."""
+    return pa.table(
+        {
+            "video_id": pa.array([*vectors], pa.string()),
+            "encoder_version": pa.array([version] * len(vectors), pa.string()),
+            "vector": pa.array([*vectors.values()], VECTOR),
+        }
+    )
+
+
+def _of_clips(clips: Mapping[str, list[tuple[int, int, list[float]]]]) -> pa.Table:
+    """Rows of `clip_features`."""
+    rows = [
+        (video, number, start, end, vector)
+        for video, several in clips.items()
+        for number, (start, end, vector) in enumerate(several)
+    ]
+    return pa.table(
+        {
+            "video_id": pa.array([row[0] for row in rows], pa.string()),
+            "clip_no": pa.array([row[1] for row in rows], pa.int32()),
+            "start_ms": pa.array([row[2] for row in rows], pa.int64()),
+            "end_ms": pa.array([row[3] for row in rows], pa.int64()),
+            "vector": pa.array([row[4] for row in rows], VECTOR),
+        }
+    )

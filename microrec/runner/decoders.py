@@ -1,0 +1,134 @@
+"""Processes that decode files, one file at a time each, ended where a file takes too long.
+
+A process that hangs or dies takes its file along and no other: another one is started for the next file. They are
+started by `subprocess`, not forked: a child has no lock, no JVM and no file of its parent.
+"""
+
+import json
+import logging
+import os
+import queue
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from microrec.features.files import Job
+
+TIMED_OUT, DIED, OVER_BUDGET = "timed_out", "decoder_died", "over_budget"
+"""Why a file has no vector, besides the reasons of `features`; of the last the night was over before its turn."""
+
+logger = logging.getLogger(__name__)
+
+
+class Decoder:
+    """A process that makes the vectors of one video after the other."""
+
+    def __init__(self, *, seconds: float, megabytes: int) -> None:
+        """Prepare; the process is started by the first job.
+
+        Args:
+            seconds: a job may take; then the process is ended.
+            megabytes: of memory the process may have.
+        """
+        self._seconds, self._megabytes = seconds, megabytes
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def make(self, job: Job) -> dict[str, Any]:
+        """Make the vectors of a video.
+
+        Args:
+            job: its files, and what is wanted of them.
+
+        Returns:
+            By modality the vector, or a reason as text.
+        """
+        process = self._process or self._start()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+            answer = self._answer(process)
+        except BrokenPipeError:
+            answer = b""
+        if answer is not None and answer.endswith(b"\n"):
+            made: dict[str, Any] = json.loads(answer)
+            return made
+        self.close()
+        return dict.fromkeys(job["modalities"], TIMED_OUT if answer is None else DIED)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "microrec.features.files", str(self._megabytes)]
+        # One thread each: the processes share the machine, and threads of BLAS reserve memory.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+        return self._process
+
+    def _answer(self, process: subprocess.Popen[bytes]) -> bytes | None:
+        """A line; what there was of it if the process ended, None if the time was over."""
+        assert process.stdout is not None
+        until = time.monotonic() + self._seconds
+        read = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while not read.endswith(b"\n"):
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    return None
+                part = os.read(process.stdout.fileno(), 1 << 16)
+                if not part:
+                    break
+                read += part
+        return read
+
+
+def make_all(
+    jobs: Sequence[Job], *, processes: int, seconds: float, megabytes: int, budget: float
+) -> Iterator[dict[str, Any]]:
+    """Yield what was made of each job, in their order.
+
+    Args:
+        jobs: in the order in which they are begun.
+        processes: that decode at the same time.
+        seconds: a job may take.
+        megabytes: of memory each process may have.
+        budget: seconds after which no job is begun.
+    """
+    until = time.monotonic() + budget
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(jobs)):
+        waiting.put(number)
+    made: list[dict[str, Any]] = [{} for _ in jobs]
+
+    def work() -> None:
+        decoder = Decoder(seconds=seconds, megabytes=megabytes)
+        try:
+            while True:
+                number = waiting.get_nowait()
+                over = time.monotonic() >= until
+                wanted = jobs[number]["modalities"]
+                made[number] = (
+                    dict.fromkeys(wanted, OVER_BUDGET) if over else decoder.make(jobs[number])
+                )
+        except queue.Empty:
+            pass
+        finally:
+            decoder.close()
+
+    threads = [threading.Thread(target=work) for _ in range(min(processes, len(jobs)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    yield from made

@@ -1,0 +1,82 @@
+"""A file that hangs or kills its decoder takes no other along, and the night does not wait for it."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from microrec.features.files import Job
+from microrec.runner import decoders
+
+STAND_IN = """
+import json, os, sys, time
+for line in sys.stdin:
+    job = json.loads(line)
+    name = job["files"]["video"]
+    if name == "hang":
+        time.sleep(60)
+    if name == "die":
+        os._exit(1)
+    if name == "half":
+        sys.stdout.write('{"visual": [1')
+        sys.stdout.flush()
+        os._exit(1)
+    print(json.dumps({m: [os.getpid()] for m in job["modalities"]}), flush=True)
+"""
+
+
+def jobs(*names: str) -> list[Job]:
+    return [
+        Job(files={"video": name}, modalities=["visual"], duration_ms=None, limits={}, cuts={})
+        for name in names
+    ]
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that does what the names of its files say."""
+    program = tmp_path / "stand_in"
+    program.write_text(f"#!/bin/sh\nexec python3 {tmp_path}/stand_in.py\n")
+    program.chmod(0o755)
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    monkeypatch.setattr(decoders.sys, "executable", str(program))
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_files_that_hang_or_kill_their_decoder_are_alone_without_vectors() -> None:
+    names = ("a", "die", "b", "hang", "half", "c")
+    made = [*decoders.make_all(jobs(*names), processes=1, seconds=2, megabytes=500, budget=60)]
+    reasons = [row["visual"] if isinstance(row["visual"], str) else None for row in made]
+    died, timed_out = decoders.DIED, decoders.TIMED_OUT
+    assert reasons == [None, died, None, timed_out, died, None]
+    # One process until it dies, then another.
+    assert len({row["visual"][0] for row in made if isinstance(row["visual"], list)}) == 3
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_no_file_is_begun_after_the_budget() -> None:
+    began = time.monotonic()
+    made = [
+        *decoders.make_all(jobs(*["hang"] * 9), processes=2, seconds=1, megabytes=500, budget=0.5)
+    ]
+    assert time.monotonic() - began < 30
+    reasons = [row["visual"] for row in made]
+    assert sorted(set(reasons)) == [decoders.OVER_BUDGET, decoders.TIMED_OUT]
+    assert reasons.count(decoders.TIMED_OUT) == 2
+
+
+def test_real_decoder_answers_with_reasons(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    (tmp_path / "a.mp4").write_bytes(b"no film")
+    limits, cuts = {"most_seconds": 5.0}, {"clip_ms": 1_000}
+    job = Job(
+        files={"video": str(tmp_path / "a.mp4")}, modalities=["visual"], duration_ms=None, limits=limits, cuts=cuts
+    )  # fmt: skip
+    (made,) = decoders.make_all([job], processes=2, seconds=60, megabytes=2_048, budget=60)
+    assert made == {"visual": "unreadable"}
+    (made,) = decoders.make_all([job], processes=2, seconds=60, megabytes=30, budget=60)
+    assert made == {"visual": "failed"}
+
+
+def test_no_jobs_start_no_process() -> None:
+    assert [*decoders.make_all([], processes=2, seconds=1, megabytes=500, budget=1)] == []
