@@ -2,7 +2,7 @@
 
 Reads: models of both fits, what the model was fitted to, suppressed_users, preferences as of now.
 Writes: clip_interest, exit_points and metrics (stage clips: how well the trial foretold the held-out day) of the day;
-no rows if the recipe has no model of clips.
+no rows if the recipe has no model of clips, or everybody watched every clip through, as in a log without watch times.
 """
 
 import logging
@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 def main(day: job.Day) -> None:
     """Describe the clips by the final fit."""
     night = Night.open(day, fit="final")
-    if MODEL not in night.config.trained:
+    if reason := _nothing_to_tell(night):
         for table in TABLES:
-            logger.info("%s day=%s rows=0 reason=no_%s_in_the_recipe", table, day, MODEL)
+            logger.info("%s day=%s rows=0 reason=%s", table, day, reason)
             night.write_empty(table)
         night.write_empty("metrics", stage=clip_figures.STAGE)
         return
@@ -57,6 +57,14 @@ def main(day: job.Day) -> None:
     night.write("exit_points", clips.exits(curves, catalogue))
     figures = clip_figures.of_held_out_day(night, seen.edges, device=settings().device)
     night.write("metrics", report.table(figures), stage=clip_figures.STAGE)
+
+
+def _nothing_to_tell(night: Night) -> str | None:
+    """Why there is nothing to tell of clips; None where there is."""
+    if MODEL not in night.config.trained:
+        return f"no_{MODEL}_in_the_recipe"
+    label = networks.only_label(night, MODEL)
+    return None if label is None else f"all_labels_{label}"
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def main(day: job.Day) -> None:
     clusters = gains.by_cluster(night, tables, {**candidates, **lists}, right)
     night.write("metrics", report.table(clusters), stage=gains.STAGE)
     blend = by_idx(lists[report.BLEND], users=users, known=tables.knowledge, k=night.config.k)
-    absent = absence.absent_models(night)
+    absent = {**absence.absent_models(night), **absence.mute_rankers(night)}
     values_before = last_release.metric_values(night, asks.metric)
     judged += [
         *gate.check(blend, config=asks),

@@ -664,6 +664,30 @@ def test_oracle_agrees_where_the_blend_gives_way_to_its_best_source(
     assert not verdict(warehouse).differences
 
 
+def test_ranker_shown_one_kind_of_feedback_is_left_out_and_named(
+    warehouse: arrow.Warehouse,
+) -> None:
+    """As of a log without watch times: every viewing is complete. The day before had some, so the night is held."""
+    shown = warehouse.read("exposures", day=DAY).drop_columns(["day"])
+    at = shown.schema.get_field_index("feedback")
+    positive = pa.array(["positive"] * shown.num_rows, pa.string())
+    warehouse.write("exposures", shown.set_column(at, "feedback", positive), day=DAY)
+    fit_and_select(DAY, "trial")
+    with pytest.raises(GateHeld, match=r"1 failed: collapsed_sources .*: ranked_by_multi_trend\)"):
+        call("evaluate_sources", DAY)
+    fit_and_select(DAY, "final")
+    call("select_recommendations", DAY)
+    mute = {"day": DAY, "source": "ranked_by_multi_trend"}
+    assert [warehouse.count("candidates", fit=fit, **mute) for fit in ("trial", "final")] == [0, 0]
+    gates = warehouse.read("gate_results", day=DAY, fit="trial").to_pylist()
+    by_name = {row["gate"]: row for row in gates}
+    assert by_name["dead_sources"]["status"] == "pass"
+    named = "ranked_by_multi_trend (needs feedback that is not positive)"
+    assert named in by_name["absent_models"]["detail"]
+    assert warehouse.read("recommendations", day=DAY).num_rows > 0
+    assert not verdict(warehouse).differences
+
+
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_oracle_sabotage_holds_the_night(
     warehouse: arrow.Warehouse, name: str, monkeypatch: pytest.MonkeyPatch

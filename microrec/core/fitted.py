@@ -96,6 +96,22 @@ class Trained:
     """What a network learned, by name, for a later fit to start from."""
 
 
+ONLY_LABEL = "only_label"
+"""Entry of the report of a model that learned to tell two kinds of feedback apart, and was shown one alone."""
+
+
+def only_label(label: Bools) -> dict[str, bool]:
+    """Return an entry of a report: which label all examples have, if they have one alone.
+
+    Args:
+        label: of each example. [n_examples]
+
+    Returns:
+        `ONLY_LABEL` and the label; nothing where there are both, or no examples.
+    """
+    return {ONLY_LABEL: bool(label[0])} if len(label) and bool((label == label[0]).all()) else {}
+
+
 def save(trained: Trained, folder: Path, *, config: BaseModel) -> None:
     """Write a fitted model into a folder.
 

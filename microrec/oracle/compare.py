@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from microrec.core.array_types import Bools, Float64s, Int64s
 from microrec.evaluation.gate import Result
 from microrec.oracle import evidence, lists, sources
-from microrec.oracle.inputs import ListInputs, Stored
+from microrec.oracle.inputs import NOTHING, ListInputs, Stored
 from microrec.oracle.lists import Row
 from microrec.oracle.sources import SourceScores
 
@@ -117,7 +117,7 @@ def settle(
         searches an index the recall of each user's stored list [n_users].
     """
     lists_of: dict[int, dict[str, Stored]] = {user: {} for user in users}
-    unlike = dict.fromkeys([*night.models, *night.rankers], 0)
+    unlike = dict.fromkeys(night.stored, 0)
     shares: dict[str, list[float]] = {source: [] for source in night.searched}
     for source in night.models:
         for user in users:
@@ -138,6 +138,10 @@ def settle(
             stored = night.stored[source].get(user)
             lists_of[user][source], same = sources.settle(scored, stored, night.rules.depth)
             unlike[source] += not same
+    for source in night.stored.keys() - night.models.keys() - night.rankers.keys():
+        for user in users:  # a ranker that has nothing to say
+            lists_of[user][source] = NOTHING
+            unlike[source] += user in night.stored[source]
     return lists_of, unlike, {source: np.array(values) for source, values in shares.items()}
 
 

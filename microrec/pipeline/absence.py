@@ -1,5 +1,8 @@
 """What a night goes without: models for which nobody ever delivered what they need, tables that no model reads.
 
+Nor has a ranking model anything to say that has learned from feedback of one kind alone, such as that of a log without
+watch times: its order of the candidates is left out, and named.
+
 Absent is what no producer has: no line of the raw table in any file through the day, and no row of its table that day
 (vectors may be made of words) or the night before. Vectors that have stopped arriving, or that were all refused, are a
 fault, and the gate judges their source.
@@ -8,7 +11,9 @@ fault, and the gate judges their source.
 import datetime as dt
 from collections.abc import Mapping
 
+from microrec.config.recipe import ranked_by
 from microrec.models import registry
+from microrec.pipeline import networks
 from microrec.pipeline.night import Night
 
 RAW = {"video_features": "raw_video_features", "clip_features": "raw_clip_features"}
@@ -48,6 +53,20 @@ def absent_models(night: Night) -> Mapping[str, str]:
         model: absent.intersection(registry.card(model).needs) for model in night.config.trained
     }
     return {model: ", ".join(sorted(tables)) for model, tables in needed.items() if tables}
+
+
+def mute_rankers(night: Night) -> Mapping[str, str]:
+    """Return the sources of ranking models that learned from one kind of feedback alone, and what they need.
+
+    Args:
+        night: of a fit; its rankers are fitted.
+
+    Returns:
+        What is lacking, in words, by source; empty where every ranker has been shown both kinds.
+    """
+    labels = {ranked_by(model): networks.only_label(night, model) for model in night.config.rankers}
+    words = {True: "feedback that is not positive", False: "positive feedback"}
+    return {source: words[label] for source, label in labels.items() if label is not None}
 
 
 def _has_rows(night: Night, table: str, day: dt.date) -> bool:

@@ -1,9 +1,11 @@
 """What a model of a night was fitted to and its network, out of the warehouse."""
 
+import json
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from microrec.core import fitted
 from microrec.models import registry
 from microrec.models.inputs import graph_arrays
 from microrec.models.inputs.graph_arrays import Graph
@@ -35,6 +37,23 @@ def read_inputs(night: Night, model: str) -> ModelInputs:
     partitions = graph_arrays.reads(registry.card(model).reads, night.fit)
     tables = {name: night.read(name, **partition) for name, partition in partitions.items()}
     return ModelInputs(tables, graph_arrays.build_graph(tables, fit=night.fit))
+
+
+def only_label(night: Night, model: str) -> bool | None:
+    """Return the label of all that a ranking model of a fit has learned from, if it was one alone.
+
+    Such a model cannot tell what is watched from what is left: a log without watch times makes every viewing complete.
+
+    Args:
+        night: of the fit; the model is fitted.
+        model: its name.
+
+    Returns:
+        Whether all were positive; None where there were both kinds, or no examples.
+    """
+    (row,) = night.read("models", fit=night.fit, model=model).to_pylist()
+    label = json.loads(row["metrics"]).get(fitted.ONLY_LABEL)
+    return None if label is None else bool(label)
 
 
 def load(night: Night, model: str, graph: Graph, *, device: str) -> Any:

@@ -36,6 +36,7 @@ from microrec.oracle.inputs import (
 )
 from microrec.oracle.lists import clusters
 from microrec.pipeline import (
+    absence,
     fit_tables,
     fusing,
     likeness,
@@ -224,9 +225,14 @@ def _newcomers(
 
 
 def _rankers(night: Night, sources: Collection[str]) -> dict[str, Scorer]:
-    """Scores of the ranking models that have candidates, by source."""
+    """Scores of the ranking models that have candidates, by source; not of those that have nothing to say."""
+    mute = absence.mute_rankers(night)
     models = {ranked_by(model): model for model in night.config.rankers}
-    return {source: _scorer(night, model) for source, model in models.items() if source in sources}
+    return {
+        source: _scorer(night, model)
+        for source, model in models.items()
+        if source in sources and source not in mute
+    }
 
 
 def _scorer(night: Night, model: str) -> Scorer:

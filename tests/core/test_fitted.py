@@ -80,3 +80,16 @@ def test_parameters_saved_and_loaded_are_bit_identical(tmp_path: Path) -> None:
         "model.json",
     }
     assert fitted.load_parameters(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    ("label", "entry"),
+    [
+        ([], {}),
+        ([True, False], {}),
+        ([True] * 3, {"only_label": True}),
+        ([False], {"only_label": False}),
+    ],
+)
+def test_report_tells_of_labels_of_one_kind(label: list[bool], entry: dict[str, bool]) -> None:
+    assert fitted.only_label(np.array(label, dtype=np.bool_)) == entry

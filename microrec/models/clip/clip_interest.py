@@ -38,7 +38,7 @@ from torch.nn import functional
 from torch_geometric.nn import SimpleConv
 
 from microrec.core.array_types import Int64s
-from microrec.core.fitted import Ranker, Trained
+from microrec.core.fitted import Ranker, Trained, only_label
 from microrec.errors import MicrorecError
 from microrec.models.clip.clip_batches import (
     N_PLACES,
@@ -334,6 +334,7 @@ def fit(
     training = logged.training(config, build=build, runtime=runtime or Runtime(), batches=by_days)
     refit = Phase(graph, everything)
     network, report = logged.in_phases(training, _search(graph, everything), refit, rng)
+    report |= only_label(everything.edges.through)
     return Trained(Ranker(), report, logged.learned(network))
 
 

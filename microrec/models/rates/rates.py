@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from microrec.core.array_types import Bools, Float32s, Indices
-from microrec.core.fitted import Ranker, Trained
+from microrec.core.fitted import Ranker, Trained, only_label
 from microrec.core.rates import NAMES, Book, Shown, Totals, features
 from microrec.core.trees import REPRODUCIBLE
 from microrec.errors import MicrorecError
@@ -200,7 +200,7 @@ def fit(graph: Graph, config: Config, rng: np.random.Generator, *, runtime: Any 
         ]
         report = {"trees": steps[int(np.argmax(gauc))], "gauc": [round(one, 6) for one in gauc]}
     if not _tells(label):
-        return Trained(Ranker(), report)
+        return Trained(Ranker(), report | only_label(label))
     whole = _grow(values, label, config, n_trees=report["trees"], seed=seed)
     text = np.frombuffer(whole.model_to_string().encode(), dtype=np.uint8)
     return Trained(Ranker(), report, {TREES: text.copy()})

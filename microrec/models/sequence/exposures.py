@@ -19,7 +19,15 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from torch import Tensor, nn
 from torch.nn import functional
 
-from microrec.core.fitted import Embeddings, Ranker, Trained, Trends, load_config, load_parameters
+from microrec.core.fitted import (
+    Embeddings,
+    Ranker,
+    Trained,
+    Trends,
+    load_config,
+    load_parameters,
+    only_label,
+)
 from microrec.errors import MicrorecError
 from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph
@@ -253,7 +261,9 @@ def fit(
         The network, and the model's report.
     """
     phases = training(config, build=build, runtime=runtime, batches=batches)
-    return in_phases(phases, by_gauc(graph, config), Phase(graph, exposures_of(graph)), rng)
+    examples = exposures_of(graph)
+    network, report = in_phases(phases, by_gauc(graph, config), Phase(graph, examples), rng)
+    return network, report | only_label(examples.label)
 
 
 def by_gauc(graph: Graph, config: Any) -> Phase | None:

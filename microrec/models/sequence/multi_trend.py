@@ -40,7 +40,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from microrec.core.fitted import Trained, Trends
+from microrec.core.fitted import Trained, Trends, only_label
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.inputs.sequence_arrays import Exposures
 from microrec.models.nn.layers import N_BUCKETS, Layers, buckets, linear, normal
@@ -298,12 +298,14 @@ def fit(
         Trends of the users [n_users, K, dim] and rows of the videos [n_videos, dim].
     """
     training = logged.training(config, build=build, runtime=runtime or Runtime())
-    refit = Phase(graph, logged.exposures_of(graph))
+    examples = logged.exposures_of(graph)
+    refit = Phase(graph, examples)
     if config.stopped_by == "recall":
         search = logged.by_recall(graph, _before_validation, retrieval, k=config.validation_k)
     else:
         search = logged.by_gauc(graph, config)
     network, report = logged.in_phases(training, search, refit, rng)
+    report |= only_label(examples.label)
     return Trained(retrieval(cast(MultiTrend, network), graph), report, logged.learned(network))
 
 

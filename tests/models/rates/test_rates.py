@@ -153,7 +153,8 @@ def test_night_that_tells_nothing_is_handled(kept: str) -> None:
     )
     quiet = build_graph({**WORLD.tables, "exposure_counts": rows}, fit="trial")
     model = fit(quiet)
-    assert model.report == {"trees": CONFIG.default_trees}
+    only = {} if kept == "nothing" else {"only_label": False}
+    assert model.report == {"trees": CONFIG.default_trees, **only}
     said = rates.scores(
         rates.restore(quiet, CONFIG, model.parameters), quiet, np.arange(3), np.arange(3)
     )
