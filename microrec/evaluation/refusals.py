@@ -81,7 +81,7 @@ def judge(
 
     Args:
         refused: `refusals`, greatest share first.
-        examples: of the `notable`: file and beginning of some lines, and what may be wrong.
+        examples: of the `notable`: files that have such lines, and what may be wrong.
         config: thresholds.
 
     Returns:

@@ -37,6 +37,8 @@ COLUMNS = {
 }
 """Columns that a rule looks at."""
 
+NEVER_SHOWN = ("user_id", "session_id", "event_id", "author_id")
+"""Columns whose values lead to a person: a message names the column alone."""
 INSTANTS = ("started_at", "requested_at", "published_at")
 READABLE_FLAG = r"(?i)\s*(0|1|true|false|0\.0|1\.0)?\s*"
 
@@ -112,6 +114,8 @@ def described(
     value = values[column]
     guess = _guess(rule, column, value, known_videos)
     stated = f"{column} {messages.shown(value)}" if value is not None else f"{column} is absent"
+    if value is not None and column in NEVER_SHOWN:
+        stated = column
     return f"{stated}: {guess}" if guess else stated
 
 

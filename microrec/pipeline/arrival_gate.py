@@ -10,7 +10,6 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from microrec.core import messages
 from microrec.errors import LandingError
 from microrec.evaluation import arrivals, distributions, encoders, gate, refusals
 from microrec.events import catalogue, counts, hints, profile, signals
@@ -24,8 +23,6 @@ from microrec.tables.spark import Warehouse
 logger = logging.getLogger(__name__)
 
 EXAMPLES = 3
-WIDTH = 80
-"""Characters of a line that a message shows."""
 VIDEOS = "raw_videos"
 
 
@@ -65,13 +62,17 @@ class Delivery:
     """Arrival days that are judged, ascending."""
 
     def example(self, table: str, day: dt.date, rule: str) -> str:
-        """Return what may be wrong with lines that a rule refused, and how some begin, as the end of a sentence."""
+        """Return what may be wrong with lines that a rule refused, and files that have some, as the end of a sentence.
+
+        The lines themselves are what people did: messages go to logs and chats, and none of them quotes a line.
+        """
         rows = self.lines[table].refused(day, rule)
         values = {name: text for name, text in rows[0].items() if isinstance(text, str | None)}
         known = self._known_videos() if rule == "unknown_video" else ()
         described = hints.described(rule, values, known_videos=known)
-        began = ", ".join(f"{row['file']} {messages.shown(row['line'], WIDTH)}" for row in rows)
-        return ", " + "; ".join(filter(None, [described, f"e.g. {began}"]))
+        files = ", ".join(dict.fromkeys(row["file"] for row in rows))
+        where = f"e.g. in {files} (`microrec inspect --day {day}` shows lines)"
+        return ", " + "; ".join(filter(None, [described, where]))
 
     def encoders(self) -> list[dict[str, Any]]:
         """Return the encoder of each modality and how many videos are on it."""

@@ -65,6 +65,14 @@ def test_described_absent_value_says_so() -> None:
     assert hints.described("missing_user", LINE | {"user_id": None}).startswith("user_id is absent")
 
 
+@pytest.mark.parametrize("rule", ["bad_session", "bad_event_id", "missing_user"])
+def test_described_value_that_leads_to_a_person_is_not_shown(rule: str) -> None:
+    (column,) = hints.COLUMNS[rule]
+    described = hints.described(rule, LINE | {column: "somebody"})
+    assert described.startswith(f"{column}: ")
+    assert "somebody" not in described
+
+
 def test_described_unknown_video_shows_ids_of_the_catalogue() -> None:
     described = hints.described(
         "unknown_video", LINE | {"video_id": "17"}, known_videos=("v17", "v2")
