@@ -21,6 +21,10 @@ class CommitConflict(MicrorecError):
     """A newer attempt of the same run already committed; this one is late and stays invisible."""
 
 
+class LockHeld(MicrorecError):
+    """Another process holds a lock that an object store keeps."""
+
+
 class LandingError(MicrorecError):
     """The landing zone lacks a day, or holds a file that cannot be read to its end."""
 

@@ -83,6 +83,7 @@ TESTED_ELSEWHERE = {
     "synth/privacy": "synth/test_world.py",
     "tables/arrow": "tables/test_commit.py",
     "tables/entries": "privacy/test_erasure.py",
+    "tables/store_lock": "tables/test_object_store.py",
     "tables/checks": "tables/test_expectations.py",
     "tables/warehouse": "tables/test_commit.py",
 }

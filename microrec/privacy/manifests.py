@@ -14,6 +14,7 @@ from microrec.tables.commit import filesystem
 logger = logging.getLogger(__name__)
 
 FOLDER = "manifests"
+BUFFER = 1 << 16
 
 Write = Callable[[str, Collection[str]], tuple[int, str]]
 """Takes the id of an erasure and the ids of its people; gives the number of files and where they are listed."""
@@ -33,7 +34,8 @@ def writer(warehouse: Warehouse, landing: str) -> Write:
         store, root = filesystem(warehouse.root, warehouse.options)
         store.create_dir(f"{root}/{FOLDER}")
         listed = {"erasure": erasure, "files": files, "unreadable": unreadable}
-        with store.open_output_stream(f"{root}/{path}") as file:
+        # Buffered: an object store's stream takes bytes, and no Arrow buffers.
+        with store.open_output_stream(f"{root}/{path}", buffer_size=BUFFER) as file:
             file.write(json.dumps(listed, indent=2).encode())
         logger.info("manifest path=%s files=%d unreadable=%d", path, len(files), len(unreadable))
         return len(files), path

@@ -12,6 +12,8 @@ from microrec.tables.commit import filesystem
 
 FOLDER = "reports"
 PREFIX, SUFFIX = "day=", ".html"
+BUFFER = 1 << 16
+"""Bytes that are written to an object store at a time, or all."""
 
 
 def save(warehouse: Warehouse, day: dt.date, text: str) -> str:
@@ -34,7 +36,8 @@ def save(warehouse: Warehouse, day: dt.date, text: str) -> str:
         staged.write_text(text, encoding="utf-8")
         os.replace(staged, target)
     else:
-        with store.open_output_stream(f"{root}/{name}") as stream:
+        # Buffered: an object store's stream takes bytes, and no Arrow buffers.
+        with store.open_output_stream(f"{root}/{name}", buffer_size=BUFFER) as stream:
             stream.write(text.encode())
     return f"{warehouse.root}/{name}"
 

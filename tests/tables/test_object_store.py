@@ -9,10 +9,12 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,11 +25,15 @@ import pytest
 
 from microrec.cli import app
 from microrec.config.settings import settings
-from microrec.errors import CheckFailed, CommitConflict, MissingDay
+from microrec.errors import CheckFailed, CommitConflict, LockHeld, MissingDay
+from microrec.pipeline import erasing
+from microrec.pipeline.night import Night
+from microrec.privacy import erasure
 from microrec.release import reader, retention
 from microrec.spark import session
-from microrec.tables import artefacts, commit, spark
+from microrec.tables import artefacts, commit, pages, spark, store_lock
 from microrec.tables.arrow import Warehouse
+from tests.worlds import people
 from tests.worlds.releases import publish
 from tests.worlds.small_tables import DAY, NEXT, edges, users
 
@@ -88,6 +94,69 @@ def bucket(server: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def keys(bucket: Any) -> list[str]:
     return [one["Key"] for one in bucket.list_objects_v2(Bucket="bucket").get("Contents", [])]
+
+
+def test_store_lock_is_of_one_holder_until_given_back_or_old(bucket: Any) -> None:
+    """Of eight who take it at once one has it; who was killed takes it again; in the end it is nobody's."""
+    uri, options = f"{ROOT}/lock", Warehouse.open().options
+    long_ago = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    store_lock.take(uri, options, "first", stale_before=long_ago)
+    store_lock.take(uri, options, "first", stale_before=long_ago)
+    with pytest.raises(LockHeld, match=r"held since .* UTC by a process of another machine"):
+        store_lock.take(uri, options, "second", stale_before=long_ago)
+    store_lock.give_back(uri, options, "second")
+    with pytest.raises(LockHeld):
+        store_lock.take(uri, options, "second", stale_before=long_ago)
+    ahead = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
+    store_lock.take(uri, options, "second", stale_before=ahead)
+    store_lock.give_back(uri, options, "first")
+    store_lock.give_back(uri, options, "second")
+    names = [f"holder {number}" for number in range(8)]
+    ready = threading.Barrier(len(names))
+
+    def take(name: str) -> str | None:
+        ready.wait(60)
+        try:
+            store_lock.take(uri, options, name, stale_before=long_ago)
+        except LockHeld:
+            return None
+        return name
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        taken = [name for name in pool.map(take, names) if name]
+    assert len(taken) == 1
+    store_lock.give_back(uri, options, taken[0])
+    store_lock.take(uri, options, "last", stale_before=long_ago)
+
+
+def test_store_erasures_of_two_machines_take_turns(
+    bucket: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is refused, and says until when; then it erases, and the proof finds nobody."""
+    monkeypatch.setenv("MICROREC_PRIVACY_KEY", "a key of the object store")
+    monkeypatch.setattr(erasing, "STATE", place / "state")
+    settings.cache_clear()
+    warehouse = people.erasable(place, monkeypatch)
+    night = Night.open(people.DAYS[-1])
+    uri = f"{ROOT}/{erasing.STORE_LOCK}"
+    now = dt.datetime.now(dt.UTC)
+    store_lock.take(uri, warehouse.options, "another machine", stale_before=now)
+    recipe = place / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("abandoned_hours = 0", "abandoned_hours = 1"))
+    with pytest.raises(
+        erasure.Unfinished, match=r"another erasure is at work .*counts for 1 hours"
+    ):
+        erasing.erase_due(Night.open(people.DAYS[-1]), str(place / "landing"))
+    assert {"u1", "17"} < set(warehouse.read("users")["user_id"].to_pylist())
+    store_lock.give_back(uri, warehouse.options, "another machine")
+    assert erasing.erase_due(night, str(place / "landing"))
+    for name in ("users", "recommendations", "events"):
+        assert not {"u1", "17"} & set(warehouse.read(name)["user_id"].to_pylist())
+    assert warehouse.read("erasures").num_rows == 2
+    assert any(key.endswith(".json") and "/manifests/" in key for key in keys(bucket))
+    assert pages.save(warehouse, DAY, "<p>a page</p>").startswith(ROOT)
+    assert pages.forget(warehouse) == [str(DAY)]
+    store_lock.take(uri, warehouse.options, "anybody", stale_before=now)
 
 
 def test_store_days_are_written_replaced_read_and_missed_as_in_a_folder(bucket: Any) -> None:
