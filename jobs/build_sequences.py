@@ -1,7 +1,7 @@
 """List what each user had watched as of each cut, what others watched next, and who was shown what.
 
 Reads: events and daily_watches (the window that ends at the day), users, video_nodes, user_edges,
-       suppressed_users
+       remembered_videos, suppressed_users
 Writes: exposures, sequences, metrics (stage sequences); no rows if no model of the recipe reads them
 """
 
@@ -10,7 +10,7 @@ import logging
 from microrec.graphs.sequences import cuts, sequences
 from microrec.graphs.similarity import measures, pearson
 from microrec.graphs.watch import nodes, watch_edges
-from microrec.pipeline import absence, event_window
+from microrec.pipeline import absence, event_window, memory
 from microrec.pipeline.night import Night
 from microrec.runner import job
 from microrec.tables import spark
@@ -45,18 +45,18 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     watches = event_window.read_daily_watches(warehouse, day=day, days=night.config.window_days)
     pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=decay, timezone=zone)
     earlier = cuts.networks(pairs.cache(), wanted, n_users=night.n_users, config=correlation)
-    edges = warehouse.read("user_edges", day=day)
-    network = earlier.unionByName(cuts.serving_networks(edges, day=day, timezone=zone))
+    serving = cuts.serving_networks(warehouse.read("user_edges", day=day), day=day, timezone=zone)
+    network = earlier.unionByName(serving)
     positive = sequences.positive_viewings(viewings, config=config).cache()
     touches = sequences.touches(positive, cuts=at).cache()
     near = sequences.from_neighbours(touches, network, wanted, config=config).cache()
-    others = sequences.from_successors(touches, near, wanted, config=config)
-    histories = sequences.histories(positive, wanted, cuts=at)
-    rows = sequences.sequences(wanted, histories, near.unionByName(others))
+    futures = near.unionByName(sequences.from_successors(touches, near, wanted, config=config))
+    rows = sequences.sequences(wanted, sequences.histories(positive, wanted, cuts=at), futures)
+    rows = memory.without_unwanted(night, warehouse, rows, sequences.dislikes(viewings, cuts=at))
     warehouse.write("sequences", rows, day=day)
-    figures = sequences.measure(warehouse.read("sequences", day=day))
+    measured = sequences.measure(warehouse.read("sequences", day=day))
     warehouse.write(
-        "metrics", measures.table(warehouse.session, figures), day=day, stage="sequences"
+        "metrics", measures.table(warehouse.session, measured), day=day, stage="sequences"
     )
 
 

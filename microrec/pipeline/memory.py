@@ -10,6 +10,8 @@ import pyarrow as pa
 from microrec.pipeline.night import Night
 
 if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
     from microrec.tables.spark import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -88,6 +90,39 @@ def pairs(night: Night, users: pa.Table, videos: pa.Table) -> pa.Table:
         session.register("videos", videos.select(["video_id", "video_idx"]))
         session.register("withheld", withheld(night))
         return session.sql(HOLD).to_arrow_table()
+
+
+def without_unwanted(
+    night: Night, warehouse: "Warehouse", rows: "DataFrame", dislikes: "DataFrame"
+) -> "DataFrame":
+    """Leave out of sequences what users have disliked, or watched before the night's window.
+
+    Args:
+        night: its warehouse has what is remembered, or nothing is.
+        warehouse: Spark's view of it.
+        rows: result of `sequences.sequences`.
+        dislikes: result of `sequences.dislikes`.
+
+    Returns:
+        Rows of `sequences`.
+    """
+    from pyspark.sql import functions as F
+
+    from microrec.graphs.sequences import sequences
+    from microrec.graphs.watch import nodes
+    from microrec.pipeline import event_window
+
+    if night.exists(TABLE):
+        before = (
+            warehouse.read(TABLE, day=night.day).drop("day").withColumnRenamed("last_on", "day")
+        )
+    else:
+        before = warehouse.read_arrivals(WATCHES, [])
+    before = event_window.without_withdrawn(warehouse, before)
+    numbered = (warehouse.read(name, day=night.day) for name in ("users", "video_nodes"))
+    pairs = nodes.indexed(before.select("user_id", "video_id"), *numbered)
+    seen = pairs.groupBy("user_idx").agg(F.collect_list("video_idx").alias("remembered"))
+    return sequences.without_unwanted(rows, dislikes, seen)
 
 
 def withheld(night: Night) -> pa.Table:

@@ -141,3 +141,36 @@ def test_remembered_videos_are_barred_unless_they_were_watched_again(place: Path
     assert trial.never is not None
     of_trial = list(zip(*(at.tolist() for at in trial.never.nonzero()), strict=True))
     assert of_trial == [(0, 3), (1, 2), (2, 2)], "the trial does not know of the held-out day"
+
+
+@pytest.mark.spark
+def test_without_unwanted_reads_what_is_remembered_as_consent_stands_now(
+    place: Path, spark: SparkSession
+) -> None:
+    """`b` has reset since; of a night that remembers nothing all stays."""
+    night = Night.open(on(9))
+    night.write_empty("suppressed_users")
+    small(9, "users", user_idx=[0, 1, 2], user_id=["a", "b", "c"])
+    nodes = {name: VIDEOS[name].to_pylist() for name in VIDEOS.column_names}
+    small(9, "video_nodes", **nodes)
+    cut = dt.datetime(2026, 1, 9)
+    kinds = (
+        "cut_at timestamp, user_idx int, history array<struct<video_idx:int,at:timestamp>>,"
+        " future array<struct<video_idx:int,at:timestamp,weight:double>>, future_from string"
+    )
+    future = [(video, cut, 1.0) for video in range(3)]
+    rows = spark.createDataFrame(
+        [(cut, user, [], future, "neighbours") for user in range(3)], kinds
+    )
+    none = "cut_at timestamp, user_idx int, dislikes array<struct<video_idx:int,at:timestamp>>"
+    dislikes = spark.createDataFrame([(cut, 2, [(0, cut)])], none)
+
+    def left() -> dict[int, list[int]]:
+        warehouse = spark_tables.Warehouse.open()
+        kept = memory.without_unwanted(night, warehouse, rows, dislikes).collect()
+        return {row.user_idx: [video.video_idx for video in row.future] for row in kept}
+
+    assert left() == {0: [0, 1, 2], 1: [0, 1, 2], 2: [1, 2]}
+    hold(9, ("a", "v0", 1), ("a", "v1", 1), ("a", "v2", 1), ("b", "v2", 1))
+    small(9, "withheld_periods", user_id=["b"], first_day=[None], last_day=[on(3)])
+    assert left() == {0: [], 1: [0, 1, 2], 2: [1, 2]}

@@ -304,6 +304,61 @@ def fragments(touches: DataFrame, *, config: Config) -> DataFrame:
     return kept.select(*ROW, "video_idx", "next")
 
 
+def dislikes(viewings: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
+    """List what each user had disliked as of each cut.
+
+    Args:
+        viewings: `events` with user_idx and video_idx.
+        cuts: cuts of the night.
+
+    Returns:
+        One row per (cut_at, user_idx) with a dislike: dislikes, of each video the last one.
+    """
+    rows = viewings.where("disliked").select(
+        "user_idx", "video_idx", F.col("started_at").alias("at")
+    )
+    last = as_of(rows, cuts, at=F.col("at")).groupBy(*ROW, "video_idx").agg(F.max("at").alias("at"))
+    return last.groupBy(*ROW).agg(F.collect_list(F.struct("video_idx", "at")).alias("dislikes"))
+
+
+def without_unwanted(rows: DataFrame, dislikes: DataFrame, remembered: DataFrame) -> DataFrame:
+    """Leave out of histories what was disliked later, and of futures what was disliked, or seen before the window.
+
+    Args:
+        rows: result of `sequences`.
+        dislikes: result of `dislikes`.
+        remembered: one row per user_idx: remembered, the video_idx that were seen or disliked before the window.
+
+    Returns:
+        The rows, columns as they are; what is left out leaves its list shorter.
+    """
+    joined = rows.join(dislikes, on=ROW, how="left").join(remembered, on="user_idx", how="left")
+
+    def undone(viewing: Column) -> Column:
+        return F.exists(
+            "dislikes",
+            lambda one: (one["video_idx"] == viewing["video_idx"]) & (one["at"] > viewing["at"]),
+        )
+
+    def unwanted(video: Column) -> Column:
+        disliked = F.exists("dislikes", lambda one: one["video_idx"] == video["video_idx"])
+        seen = F.array_contains("remembered", video["video_idx"])
+        return F.coalesce(disliked, F.lit(False)) | F.coalesce(seen, F.lit(False))
+
+    history = F.filter("history", lambda one: ~F.coalesce(undone(one), F.lit(False)))
+    future = F.filter("future", lambda video: ~unwanted(video))
+    kept = joined.withColumns({"history": history, "future": future})
+    return kept.select(
+        *ROW,
+        "history",
+        "future",
+        F.when(F.size("future") == 0, F.lit(NONE))
+        .otherwise(F.col("future_from"))
+        .alias("future_from"),
+        F.greatest(F.array_max("history.at"), F.array_max("future.at")).alias("last_at"),
+    )
+
+
 def measure(sequences: DataFrame) -> list[Measure]:
     """Return, per cut, the share of the rows with a future from each source.
 

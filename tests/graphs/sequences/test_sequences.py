@@ -45,6 +45,7 @@ def lists(
     users: DataFrame,
     config: Config,
     day: dt.date = DAY,
+    remembered: dict[int, list[int]] | None = None,
 ) -> Lists:
     at = cuts.cuts(day, n_days=config.example_days)
     shown = sequences.exposures(viewings, cuts=at)
@@ -55,6 +56,12 @@ def lists(
     others = sequences.from_successors(touches, near, wanted, config=config)
     histories = sequences.histories(positive, wanted, cuts=at)
     result = sequences.sequences(wanted, histories, near.unionByName(others))
+    if remembered:
+        seen = viewings.sparkSession.createDataFrame(
+            [*remembered.items()], "user_idx int, remembered array<int>"
+        )
+        disliked = sequences.dislikes(viewings, cuts=at)
+        result = sequences.without_unwanted(result, disliked, seen)
     found = {}
     for row in result.toArrow().to_pylist():
         key = (row.pop("cut_at"), row.pop("user_idx"))
@@ -227,6 +234,40 @@ def test_sequences_as_of_an_earlier_day_equal_its_trial(rows: Rows) -> None:
     assert len([key for key in shared if tonight[key]["future"]]) > 3
     for key in shared:
         assert tonight[key] == that_night[key]
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("interpreted")
+def test_sequences_have_nothing_that_was_disliked_or_seen_before_the_window(rows: Rows) -> None:
+    """A positive viewing after the dislike stands, and one before it at an earlier cut."""
+    events = random_events(3)
+    for number, event in enumerate(events):
+        event["disliked"] = event["feedback"] == "negative" and number % 2 == 0
+    edges = random_network(3)
+    users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
+    viewings = rows("events", *events).repartition(3)
+    remembered = {user: [user % 7, 20 + user % 3] for user in range(0, N_USERS, 2)}
+    network = network_frame(viewings, edges)
+    plain = lists(viewings, network, users, CONFIG)
+    kept = lists(viewings, network, users, CONFIG, remembered=remembered)
+    assert set(kept) == set(plain)
+    n_gone = {"history": 0, "future": 0}
+    for (cut, user), row in kept.items():
+        before = plain[cut, user]
+        disliked: dict[int, dt.datetime] = {}
+        for event in events:
+            if event["disliked"] and event["user_idx"] == user and event["started_at"] < cut:
+                disliked[event["video_idx"]] = event["started_at"]
+        unwanted = {*disliked, *remembered.get(user, [])}
+        stands = [(v, at) for v, at in before["history"] if v not in disliked or at >= disliked[v]]
+        assert row["history"] == stands
+        assert row["future"] == [one for one in before["future"] if one[0] not in unwanted]
+        assert row["future_from"] == (before["future_from"] if row["future"] else "none")
+        times = [one[1] for one in row["history"] + row["future"]]
+        assert row["last_at"] == max(times, default=None)
+        for half in n_gone:
+            n_gone[half] += len(before[half]) - len(row[half])
+    assert min(n_gone.values()) > 0
 
 
 def of_world(rows: Rows, events: list[dict[str, Any]], day: dt.date = DAY) -> Lists:
