@@ -14,12 +14,17 @@ URL = "MICROREC_ALERT_URL"
 """Environment variable: the address that a message is posted to as JSON, `{"text": ...}`, as Slack, Mattermost and
 Teams take it. It is a secret and is never logged, and no job gets it."""
 
+REPORTS = "MICROREC_REPORTS_URL"
+"""Environment variable: the address under which the folder `reports` of the warehouse can be read in a browser."""
+DAY = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b")
+
 NEXT_STEPS = {
     "LandingError": "have the file or day delivered again, then clear the task",
     "ContractViolation": "a table is not as its contract in schemas/ declares: mend the code that writes it, or the"
     " contract",
     "CheckFailed": "the rule is in schemas/: find out what has changed in the data; the old rows still stand",
-    "GateHeld": "the release before stands; `microrec show gate_results --day D --committed` says what was measured;"
+    "GateHeld": "the release before stands; the page of the night (`microrec report --day D`) says why, `microrec show"
+    " gate_results --day D --committed` what was measured;"
     " a run with `promote` and a reason overrules gates that are a matter of judgement",
     "MissingDay": "a table it reads has no such day: run that day's night first, or the task that writes it",
     "BadArgument": "the message says which day, name or setting is not valid: trigger the run again with a valid one",
@@ -44,6 +49,16 @@ WIDTH = 1500
 """Characters of an error that a chat gets."""
 
 logger = logging.getLogger(__name__)
+
+
+def report_address(day: str) -> str | None:
+    """Return the address of the page of a night, None where no address of pages is set.
+
+    Args:
+        day: of the night, YYYY-MM-DD.
+    """
+    base = os.environ.get(REPORTS, "").rstrip("/")
+    return f"{base}/day={day}.html" if base else None
 
 
 def on_failure(context: Context) -> None:
@@ -118,4 +133,13 @@ def _line(context: Context, error: str) -> str:
     next_step = next((step for name, step in NEXT_STEPS.items() if f"{name}:" in whole), OTHERWISE)
     task = f"{instance.dag_id}.{instance.task_id}"
     attempt = f"run {values['run_id']}, try {instance.try_number}"
-    return CONTROL.sub(" ", f"{task} ({attempt}) failed: {error}. Next: {next_step}.")
+    line = f"{task} ({attempt}) failed: {error}. Next: {next_step}.{_report(values, whole)}"
+    return CONTROL.sub(" ", line)
+
+
+def _report(values: dict[str, Any], error: str) -> str:
+    """The address of the page of the night that failed, if it is known."""
+    given = (values.get("params") or {}).get("day")
+    day = DAY.search(str(given or error))
+    address = report_address(day[0]) if day and values["ti"].dag_id == "nightly" else None
+    return f" Report: {address}" if address else ""

@@ -56,7 +56,7 @@ from datetime import datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, chain
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from defaults import DEFAULT_ARGS
-from operators import AfterGrace, Job
+from operators import AfterGrace, Job, Report
 from recipe import grace_hours, models, rankers, timezone, trained
 from runs import announce_erasures, announce_release, plan_night, resolve_day
 
@@ -180,5 +180,5 @@ with DAG(
     chain(publish_release, announce_release(day))
     chain(erase, announce_erasures())
     # Also of a night that was held, or failed before.
-    report = Job(task_id="report_night", job="report_night", day=day, trigger_rule="all_done")
+    report = Report(task_id="report_night", job="report_night", day=day, trigger_rule="all_done")
     chain(publish_release, report)

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.hooks.subprocess import SubprocessHook, SubprocessResult
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.bases.sensor import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from alerts import report_address
 from processes import (
     DATA_ERROR,
     RECIPE_ERROR,
@@ -130,6 +131,22 @@ class Job(_Process):
         arguments = ["-m", f"jobs.{self.job}", *(argument for pair in given for argument in pair)]
         result = self._run(arguments, run_environment(context))
         raise_if_failed(self.job, self.day, result)
+
+
+class ReportLink(BaseOperatorLink):
+    """A button of the task in Airflow that opens the page of the night, where `MICROREC_REPORTS_URL` is set."""
+
+    name = "Report of the night"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """Return the address of the page; empty where it has none."""
+        return report_address(str(getattr(operator, "day", ""))) or ""
+
+
+class Report(Job):
+    """The job that writes the page of the night, with a link to it."""
+
+    operator_extra_links = (ReportLink(),)
 
 
 def _skip_unless_wanted(model: str, context: Context) -> None:

@@ -31,6 +31,21 @@ def test_message_of_a_failure_has_table_day_rule_count_and_next_step() -> None:
     assert alerts.OTHERWISE in alerts.message(other)
 
 
+def test_message_of_a_failed_night_has_the_address_of_its_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import alerts
+
+    assert "Report:" not in alerts.message(FAILURE)
+    monkeypatch.setenv(alerts.REPORTS, "https://pages.internal/reports/")
+    address = "Report: https://pages.internal/reports/day=2026-01-04.html"
+    assert alerts.message(FAILURE).endswith(address)
+    assert alerts.chat_message(FAILURE).endswith(address)
+    without_day = {**FAILURE, "exception": "no day"}
+    assert "Report:" not in alerts.message(without_day)
+    assert alerts.message({**without_day, "params": {"day": "2026-01-04"}}).endswith(address)
+
+
 def test_next_steps_cover_every_error_of_a_job() -> None:
     import alerts
 

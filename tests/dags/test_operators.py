@@ -135,6 +135,15 @@ def test_operators_that_are_killed_after_their_process_has_ended_say_nothing(
     command.on_kill()
 
 
+def test_report_of_a_night_links_to_its_page(nightly: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = nightly.task_dict["report_night"]
+    (link,) = task.operator_extra_links
+    night = type(task)(task_id="report_night", job="report_night", day="2026-01-04")
+    assert link.get_link(night, ti_key=None) == ""
+    monkeypatch.setenv("MICROREC_REPORTS_URL", "https://pages.internal/reports")
+    assert link.get_link(night, ti_key=None) == "https://pages.internal/reports/day=2026-01-04.html"
+
+
 @pytest.mark.parametrize(
     ("kind", "end", "expected"),
     [

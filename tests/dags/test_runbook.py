@@ -91,7 +91,9 @@ def test_variables_of_the_runbook_are_settings_or_of_the_stack() -> None:
     from microrec.config.settings import Settings
 
     ours = set(re.findall(r"\bMICROREC_([A-Z_]+)", TEXT))
-    assert {name.lower() for name in ours} - {"alert_url"} <= set(Settings.model_fields)
+    assert {name.lower() for name in ours} - {"alert_url", "reports_url"} <= set(
+        Settings.model_fields
+    )
     example = (HOME / "docker" / ".env.example").read_text()
     for name in ("AIRFLOW_PORT", "AIRFLOW_PARALLELISM", "SPARK_CORES", "SPARK_MEMORY"):
         assert name in TEXT
