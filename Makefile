@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help pins minimum pages night test test-fast test-long test-cluster test-faults test-ui test-stores test-docker browser check format ui java clean
+.PHONY: help lint-contracts pins minimum pages night test test-fast test-long test-cluster test-faults test-ui test-stores test-docker browser check format ui java clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -75,6 +75,13 @@ test-ui: java browser .venv/.warm .venv/.ui ## an operator backfills: Airflow on
 
 test-stores: .venv/.stores ## exports to real servers: Redis, Postgres with and without pgvector
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m stores tests/export
+
+# In an environment of its own: its pins are not ours.
+lint-contracts: ## every contract by `datacontract lint`
+	test -x .venv-datacontract/bin/datacontract || { $(PYTHON) -m venv .venv-datacontract && \
+	  .venv-datacontract/bin/python -m pip install --quiet --disable-pip-version-check datacontract-cli; }
+	@for contract in schemas/*.yaml; do .venv-datacontract/bin/datacontract lint $$contract >/dev/null || \
+	  { .venv-datacontract/bin/datacontract lint $$contract; exit 1; }; done; echo "$$(ls schemas/*.yaml | wc -l) contracts are valid"
 
 test-docker: java .venv/.warm ## the team's stack in containers: a night, a lost worker, Postgres and the scheduler restarted
 	@command -v docker >/dev/null && docker compose version >/dev/null 2>&1 || \

@@ -93,3 +93,12 @@ def export(  # noqa: PLR0913 - the parameters of a command are its options
     row = outcome._asdict() | {"seconds": round(time.monotonic() - begun, 1)}
     columns = ["release", "action", "lists", "valid_until", "seconds"]
     print_rows("export", columns, [row], as_json=as_json)
+
+
+@app.command(name="dbt-sources")
+def dbt_sources() -> None:
+    """Print the result tables as sources of dbt (sources.yml), from their contracts."""
+    from microrec.config.settings import settings
+    from microrec.export import dbt
+
+    typer.echo(dbt.sources(settings().schemas), nl=False)

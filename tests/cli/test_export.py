@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from microrec.config.settings import settings
 from microrec.runner.exit_status import ExitStatus
@@ -65,3 +66,8 @@ def test_export_refuses(
     assert refused.status == ExitStatus.DATA_ERROR
     assert said in refused.errors
     assert "secret" not in refused.errors
+
+
+def test_dbt_sources_prints_yaml(typed: Callable[..., Any]) -> None:
+    printed = yaml.safe_load(typed("dbt-sources").output)
+    assert [source["name"] for source in printed["sources"]] == ["microrec"]

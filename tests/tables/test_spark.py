@@ -13,7 +13,9 @@ from pyspark.sql import functions as F
 from microrec.config.settings import settings
 from microrec.errors import CheckFailed, ContractViolation, MissingDay
 from microrec.pipeline import event_window
+from microrec.release import reader
 from microrec.tables import arrow, spark
+from tests.release import readers
 from tests.worlds.small_tables import DAY, NEXT, edges, users
 
 pytestmark = pytest.mark.spark
@@ -141,3 +143,12 @@ def test_files_of_spark_are_for_the_owner_alone(place: Path, spark: SparkSession
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     folders = [path for path in table.rglob("*") if path.is_dir()]
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+
+
+def test_spark_reads_result_tables_as_consumers_are_told(place: Path, spark: SparkSession) -> None:
+    """Without microrec and without a jar of Delta, at the versions that a release pins."""
+    readers.publish(arrow.Warehouse.open(), DAY)
+    for table in reader.RESULTS:
+        rows = readers.plain(readers.read("spark", place / "warehouse", table))
+        assert rows == readers.plain(reader.of(DAY).read(table).to_pylist()), table
+        assert "of no release" not in rows[0]
