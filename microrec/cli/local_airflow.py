@@ -148,7 +148,9 @@ def command(home: Path, arguments: Sequence[str]) -> NoReturn:
     os.execve(sys.executable, [sys.executable, "-m", "airflow", *arguments], environment)
 
 
-def run(day: dt.date, *, home: Path, environment: Mapping[str, str], stream: TextIO) -> bool:
+def run(
+    day: dt.date, *, home: Path, environment: Mapping[str, str], stream: TextIO
+) -> Sequence[str]:
     """Run the nightly DAG for a day and show its progress.
 
     Args:
@@ -158,7 +160,7 @@ def run(day: dt.date, *, home: Path, environment: Mapping[str, str], stream: Tex
         stream: where the progress is shown; a stream of the terminal, a file or a pipe.
 
     Returns:
-        Whether the run succeeded.
+        What failed, a line a task with its reason; nothing where the run succeeded.
     """
     _keep_private(home)
     os.environ.update(airflow_environment(home), **environment)
@@ -177,7 +179,7 @@ def run(day: dt.date, *, home: Path, environment: Mapping[str, str], stream: Tex
             return _run_dag(day, console)
 
 
-def _run_dag(day: dt.date, console: Console) -> bool:
+def _run_dag(day: dt.date, console: Console) -> list[str]:
     """Bring the metadata up to date and run the DAG. Airflow is imported only now, as it reads the environment then."""
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.sdk.listener import get_listener_manager
@@ -189,13 +191,17 @@ def _run_dag(day: dt.date, console: Console) -> bool:
     if bag.import_errors:
         raise RuntimeError(f"the DAG does not load: {bag.import_errors}")
     dag = bag.dags["nightly"]
-    get_listener_manager().add_listener(_Progress(console))  # type: ignore[no-untyped-call]
+    progress, listeners = _Progress(console), get_listener_manager()
+    listeners.add_listener(progress)  # type: ignore[no-untyped-call]
     midnight = dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
     try:
         finished = dag.test(logical_date=midnight, run_conf={"day": day.isoformat()})
     finally:
+        listeners.pm.unregister(progress)
         airflow_records.correct_starts()
-    return str(finished.state) == "success"
+    if str(finished.state) == "success":
+        return []
+    return progress.failures or [f"the run ended as {finished.state}, no task failed"]
 
 
 @contextmanager
@@ -238,6 +244,8 @@ class _Progress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began = time.monotonic()
+        self.failures: list[str] = []
+        """A line for each task that failed, with its reason."""
 
     @staticmethod
     def _name(task_instance: Any) -> str:
@@ -263,5 +271,8 @@ class _Progress:
 
     @_hookimpl
     def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
-        """Show that a task has failed."""
+        """Show that a task has failed, and why."""
         self._show("FAILED", task_instance, "bold red")
+        reason = messages.plain(str(error)) if error else "see the whole log"
+        self._console.print(f"    {reason}", style="bold red")
+        self.failures.append(f"{self._name(task_instance)}: {reason}")

@@ -4,6 +4,7 @@ import datetime as dt
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from microrec.config import recipe
 from microrec.config.recipe import Recipe
 from microrec.config.settings import settings
 from microrec.core import arguments
-from microrec.runner import job
+from microrec.errors import BadArgument, MissingDay
 from microrec.runner.exit_status import ExitStatus
 
 app = typer.Typer()
@@ -52,39 +53,30 @@ def warm() -> None:
 
 @app.command()
 def night(
-    day: job.Day,
+    day: options.NightDay,
+    last: options.LastNight = None,
     landing: options.OptionalLanding = None,
     root: options.WarehouseRoot = None,
     recipe_file: options.OptionalRecipe = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run the nightly DAG for a day through Airflow, in this terminal, and report its release.
+    """Run the nightly DAG for a day, or for one day after another, in this terminal, and report each release.
 
-    With --json the progress goes to standard error and the report is one object: `day`, `release`, `tables` (the pins),
-    `metrics` (held-out day, all users), `list` (the head of one user's list), `warehouse`, `landing`.
+    Ends at the first day that fails. With --json the progress goes to standard error and the report of a day is one
+    object: `day`, `release`, `tables` (the pins), `metrics` (held-out day, all users), `list` (the head of one user's
+    list), `warehouse`, `landing`.
     """
-    from microrec.cli import local_airflow
     from microrec.pipeline import recipe_check
 
+    days = [day + dt.timedelta(days=offset) for offset in range(((last or day) - day).days + 1)]
+    if not days:
+        raise BadArgument(f"night: --from {day} is after --to {last}")
     _require_java()
     environment = _run_variables(landing, root, recipe_file)
     recipe_check.require(Recipe.parse(Path(environment["MICROREC_RECIPE"]), settings().models))
-    succeeded = local_airflow.run(
-        day,
-        home=local_airflow.airflow_home(),
-        environment=environment,
-        stream=sys.stderr if as_json else sys.stdout,
-    )
-    settings.cache_clear()
-    if succeeded:
-        _print_report(_report(day), as_json=as_json)
-        return
-    failure = f"night {day}: FAILED; the previous release stands"
-    if as_json:
-        print_error(failure)
-    else:
-        print_line(failure, style=ERROR)
-    sys.exit(ExitStatus.FAILURE)
+    _require_viewings(days, environment["MICROREC_LANDING"], environment["MICROREC_WAREHOUSE"])
+    for each in days:
+        _run(each, environment, as_json=as_json)
 
 
 @app.command()
@@ -165,6 +157,49 @@ def airflow(context: typer.Context) -> None:
     from microrec.cli import local_airflow
 
     local_airflow.command(local_airflow.airflow_home(), context.args)
+
+
+def _require_viewings(days: Sequence[dt.date], landing: str, root: str) -> None:
+    """Refuse days of which nothing was delivered, before Airflow starts: that takes a minute or two.
+
+    Raises:
+        MissingDay: a day has neither viewings in the landing zone nor events that an earlier run has kept.
+    """
+    from microrec.landing import zone
+    from microrec.tables.arrow import Warehouse
+
+    table = "raw_interactions"
+    delivered = zone.days(landing, table) if zone.is_there(landing) else []
+    lacking = sorted(set(days) - set(delivered))
+    if lacking:
+        kept = Warehouse.open(root)
+        lacking = [day for day in lacking if not kept.exists("events", day=day)]
+    if lacking:
+        spread = f"days there are {delivered[0]} to {delivered[-1]}" if delivered else "it has none"
+        named = ", ".join(map(str, lacking))
+        raise MissingDay(f"landing zone {landing}: no {table} of {named}; {spread}")
+
+
+def _run(day: dt.date, environment: dict[str, str], *, as_json: bool) -> None:
+    """Run the night of a day and print its report; ends the command if it fails."""
+    from microrec.cli import local_airflow
+
+    failures = local_airflow.run(
+        day,
+        home=local_airflow.airflow_home(),
+        environment=environment,
+        stream=sys.stderr if as_json else sys.stdout,
+    )
+    settings.cache_clear()
+    if not failures:
+        _print_report(_report(day), as_json=as_json)
+        return
+    failure = f"night {day}: FAILED; the previous release stands; {'; '.join(failures)}"
+    if as_json:
+        print_error(failure)
+    else:
+        print_line(failure, style=ERROR)
+    sys.exit(ExitStatus.FAILURE)
 
 
 def _run_variables(

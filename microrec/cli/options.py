@@ -56,18 +56,23 @@ AsJson = Annotated[
 ]
 
 
-def day_option(name: str, text: str) -> Any:
+def day_option(*names: str, text: str) -> Any:
     """Return the declaration of an option that is a day.
 
     Args:
-        name: the option, such as `--from`.
+        *names: the option, such as `--from`, and other words for it.
         text: what its help says.
 
     Returns:
         For `Annotated[datetime.date, ...]`.
     """
-    return typer.Option(name, parser=arguments.day, metavar="YYYY-MM-DD", help=text)
+    return typer.Option(*names, parser=arguments.day, metavar="YYYY-MM-DD", help=text)
 
 
-FirstDay = Annotated[dt.date, day_option("--from", "First day.")]
-LastDay = Annotated[dt.date, day_option("--to", "Last day.")]
+NightDay = Annotated[dt.date, day_option("--day", "--from", text="UTC day of the night.")]
+LastNight = Annotated[
+    dt.date | None,
+    day_option("--to", text="Last of several days, whose nights run one after another."),
+]
+FirstDay = Annotated[dt.date, day_option("--from", text="First day.")]
+LastDay = Annotated[dt.date, day_option("--to", text="Last day.")]

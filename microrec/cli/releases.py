@@ -29,7 +29,7 @@ def show(  # noqa: PLR0913 - the parameters of a command are its options
         ),
     ],
     day: Annotated[
-        dt.date | None, options.day_option("--day", "Day; the last committed one if left out.")
+        dt.date | None, options.day_option("--day", text="Day; the last committed one if left out.")
     ] = None,
     user: Annotated[
         str | None,
@@ -59,7 +59,7 @@ def explain(
     user: options.User,
     rank: Annotated[int, typer.Option("--rank", min=1, help="Place in the list, from 1.")] = 1,
     day: Annotated[
-        dt.date | None, options.day_option("--day", "Day; the latest release if left out.")
+        dt.date | None, options.day_option("--day", text="Day; the latest release if left out.")
     ] = None,
     root: options.WarehouseRoot = None,
     as_json: options.AsJson = False,

@@ -22,7 +22,8 @@ def report(
         ),
     ] = None,
     day: Annotated[
-        dt.date | None, options.day_option("--day", "Day; that of the latest release if left out.")
+        dt.date | None,
+        options.day_option("--day", text="Day; that of the latest release if left out."),
     ] = None,
     samples: Annotated[
         int, typer.Option("--samples", min=0, help="Show lists of so many users; needs --out.")

@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -28,6 +29,21 @@ def test_follow_shows_log_records_of_jobs_literally_and_keeps_all_lines(tmp_path
     local_airflow._follow(reading, tmp_path / "log", console)
     assert shown.getvalue().splitlines() == ["    read [red]x[/red]", "    MissingDay: users"]
     assert (tmp_path / "log").read_text().splitlines() == LINES
+
+
+def test_progress_shows_why_a_task_failed_and_keeps_it_for_the_last_line() -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    progress = local_airflow._Progress(console)
+    task = SimpleNamespace(task_id="validate_events", map_index=-1, task=None)
+    progress.on_task_instance_running(previous_state=None, task_instance=task)
+    error = RuntimeError("validate_events refused day 2026-01-05: events: \x1b[2Jno rows")
+    progress.on_task_instance_failed(previous_state=None, task_instance=task, error=error)
+    why = "validate_events refused day 2026-01-05: events:"
+    assert "\x1b" not in shown.getvalue()
+    assert shown.getvalue().splitlines()[-1].startswith(f"    {why}")
+    (failure,) = progress.failures
+    assert failure.startswith(f"validate_events: {why}")
 
 
 def test_ui_environment_serves_on_the_loopback_to_one_user(tmp_path: Path) -> None:
