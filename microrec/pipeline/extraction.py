@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from microrec.core.array_types import Float32s
-from microrec.features import files, looks, sounds, words
+from microrec.features import files, looks, networks, sounds, words
 from microrec.pipeline.night import Night
 
 OF_VIDEOS = (words.MODALITY, files.VISUAL, files.ACOUSTIC)
-FORMATS = (words.PREFIX, f"{looks.FORMAT}-", f"{sounds.FORMAT}-")
+FORMATS = (words.PREFIX, *(f"{each.FORMAT}-" for each in (looks, networks, sounds)))
 """How the versions of the encoders of this package begin, and of no other."""
 STAMP = "extract_features"
 """What a commit of `clip_features` was made with, whose rows name no encoder."""
@@ -79,7 +79,8 @@ def write(night: Night, made: Sequence[Made]) -> None:
     extractions = [each.extractions for each in made]
     for table, rows in (("text_encoders", encoders), ("extractions", extractions)):
         if rows:
-            night.write(table, pa.concat_tables(rows))
+            columns = rows[0].column_names
+            night.write(table, pa.concat_tables([each.select(columns) for each in rows]))
         else:
             night.write_empty(table)
 

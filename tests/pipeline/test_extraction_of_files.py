@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,17 @@ def name_files(place: Path, *rows: tuple[str, str, str], name: str = "files") ->
     (folder / f"{name}.jsonl").write_text("".join(f"{text}\n" for text in texts))
 
 
-def lay(warehouse: arrow.Warehouse, day: dt.date, videos: list[str]) -> None:
+def lay(
+    warehouse: arrow.Warehouse, day: dt.date, videos: list[str], caption: str | None = None
+) -> None:
     n = len(videos)
-    published = [dt.datetime(2026, 1, 1 + i, tzinfo=dt.UTC) for i in range(n)]
+    published = [dt.datetime(2026, 1, 1, i, tzinfo=dt.UTC) for i in range(n)]
     columns = {
         "video_id": videos,
         "author_id": pa.nulls(n, pa.string()),
         "published_at": pa.array(published, pa.timestamp("us", "UTC")),
         "duration_ms": pa.array([2_000] * n, pa.int64()),
-        "caption": pa.nulls(n, pa.string()),
+        "caption": pa.array([caption] * n, pa.string()),
         "tags": pa.nulls(n, pa.list_(pa.string())),
         "eligible": [video != "down" for video in videos],
     }
@@ -108,6 +111,17 @@ def test_files_give_vectors_and_those_at_fault_reasons(warehouse: arrow.Warehous
     assert reasons(warehouse, DAY, "acoustic") == {**dict.fromkeys(FILMS), **at_fault}
     assert reasons(warehouse, DAY, "clips") == {**dict.fromkeys(FILMS), **at_fault}
     assert warehouse.count("text_encoders", day=DAY) == 0
+
+
+def test_words_and_files_of_one_night_stand_beside_one_another(warehouse: arrow.Warehouse) -> None:
+    lay(warehouse, DAY, [*FILMS, *(f"v{number}" for number in range(20))], "pasta and sauce")
+    extract_features.main(day=DAY)
+    rows = warehouse.read("extractions", day=DAY).to_pylist()
+    counted = Counter(row["modality"] for row in rows)
+    assert counted == {"textual": 22, "visual": 2, "acoustic": 2, "clips": 2}
+    assert set(features(warehouse, DAY, "visual")) == {*FILMS}
+    assert len(features(warehouse, DAY, "textual")) == 22
+    assert warehouse.count("text_encoders", day=DAY) > 0
 
 
 def test_next_night_decodes_only_files_that_changed(
