@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
-from microrec.core.array_types import Floats
+from microrec.core.array_types import Float32s, Floats
 from microrec.core.digests import digest
-from microrec.features import films, looks, sounds
+from microrec.features import films, looks, networks, sounds
 from microrec.features.films import Limits, Refused
 
 VISUAL, ACOUSTIC, CLIPS = "visual", "acoustic", "clips"
@@ -47,6 +47,10 @@ class Config(BaseModel):
 
     made: bool = True
     """Make `visual`, `acoustic` and clip vectors where files are named and nobody delivers such vectors."""
+    looks: Literal["counts"] | networks.Name = "counts"
+    """What makes vectors of frames: counts of colours, edges, motion, or a network by name (`microrec[networks]`)."""
+    weights: Path | None = None
+    """File of the network's weights; those of its package if left out."""
     limits: Limits = Limits()
     cuts: Cuts = Cuts()
     processes: PositiveInt = 2
@@ -69,23 +73,51 @@ class Job(TypedDict):
     """Of the catalogue; the file's own if null."""
     limits: dict[str, Any]
     cuts: dict[str, Any]
+    looks: str
+    """As `Config.looks`."""
+    weights: str | None
 
 
-def versions(cuts: Cuts, limits: Limits) -> dict[str, str]:
-    """Return the version of the encoder of each modality: format, digest of settings.
+def job(
+    config: Config, *, paths: dict[str, str], modalities: list[str], duration_ms: int | None
+) -> Job:
+    """Return what a process is asked for.
 
     Args:
-        cuts: how films are cut.
-        limits: how much of a file is looked at.
+        config: of the night.
+        paths: of each kind of file there is.
+        modalities: that are wanted.
+        duration_ms: of the catalogue.
     """
+    return Job(
+        files=paths,
+        modalities=modalities,
+        duration_ms=duration_ms,
+        limits=config.limits.model_dump(),
+        cuts=config.cuts.model_dump(),
+        looks=config.looks,
+        weights=None if config.weights is None else str(config.weights),
+    )
+
+
+def versions(config: Config) -> dict[str, str]:
+    """Return the version of the encoder of each modality: format, digest of settings, of a network that of its weights.
+
+    Args:
+        config: of the night.
+
+    Raises:
+        BadArgument: the network's package, or the file of its weights, is not there.
+    """
+    limits = config.limits
     seconds = f"{limits.most_seconds:g} {limits.most_frames}"
-    seen = digest([seconds, *(f"{cut}={value}" for cut, value in sorted(cuts))], digits=8)
-    heard = digest([seconds], digits=8)
-    return {
-        VISUAL: f"{looks.FORMAT}-{seen}",
-        CLIPS: f"{looks.FORMAT}-{seen}",
-        ACOUSTIC: f"{sounds.FORMAT}-{heard}",
-    }
+    cuts = (f"{cut}={value}" for cut, value in sorted(config.cuts))
+    seen, heard = digest([seconds, *cuts], digits=8), digest([seconds], digits=8)
+    by = looks.FORMAT
+    if config.looks != "counts":
+        by = networks.version(config.looks, config.weights)
+    of_frames = f"{by}-{seen}"
+    return {VISUAL: of_frames, CLIPS: of_frames, ACOUSTIC: f"{sounds.FORMAT}-{heard}"}
 
 
 def file_of(modality: str, files: dict[str, str]) -> str | None:
@@ -150,37 +182,49 @@ def places_ms(ends: list[int], cuts: Cuts) -> Floats:
 
 def _visual(job: Job) -> list[float]:
     if "video" not in job["files"]:
-        return _listed(looks.of_frames(films.frames(_path(job, VISUAL), [0], _limits(job))))
-    clips = _frames_of_clips(job)[1]
-    return _listed(looks.of_frames(np.concatenate(clips)))
+        frames = films.frames(_path(job, VISUAL), [0], _limits(job), side=_side(job))
+        return _of_frames(job, frames)
+    return _of_frames(job, np.concatenate(_frames_of_clips(job)[1]))
 
 
 def _clips(job: Job) -> list[tuple[int, int, list[float]]]:
     ends, clips = _frames_of_clips(job)
     starts = [0, *ends[:-1]]
     return [
-        (start, end, _listed(looks.of_frames(clip)))
+        (start, end, _of_frames(job, clip))
         for start, end, clip in zip(starts, ends, clips, strict=True)
     ]
 
 
 def _frames_of_clips(job: Job) -> tuple[list[int], list[Any]]:
     """Ends of the clips that are looked at, and the frames of each."""
-    return _looked_at(_path(job, CLIPS), job["duration_ms"], _limits(job), Cuts(**job["cuts"]))
+    cuts = Cuts(**job["cuts"])
+    return _looked_at(_path(job, CLIPS), job["duration_ms"], _limits(job), cuts, _side(job))
 
 
 @lru_cache(maxsize=1)
 def _looked_at(
-    path: Path, duration_ms: int | None, limits: Limits, cuts: Cuts
+    path: Path, duration_ms: int | None, limits: Limits, cuts: Cuts, side: int
 ) -> tuple[list[int], list[Any]]:
     """As `_frames_of_clips`; a film is decoded once for both modalities made of it."""
     length = duration_ms or films.duration_ms(path, limits) or cuts.clip_ms
     ends = ends_ms(length, cuts)
     places = places_ms(ends, cuts).reshape(len(ends), -1)
     seen = places[:, 0] <= 1_000 * limits.most_seconds
-    frames = films.frames(path, places[seen].ravel(), limits)
+    frames = films.frames(path, places[seen].ravel(), limits, side=side)
     n_clips = int(seen.sum())
     return ends[:n_clips], [*frames.reshape(n_clips, -1, *frames.shape[1:])]
+
+
+def _of_frames(job: Job, frames: Float32s) -> list[float]:
+    if job["looks"] == "counts":
+        return _listed(looks.of_frames(frames))
+    weights = Path(job["weights"]) if job["weights"] else None
+    return _listed(networks.of_frames(frames, cast(networks.Name, job["looks"]), weights))
+
+
+def _side(job: Job) -> int:
+    return films.SIDE if job["looks"] == "counts" else networks.SIDE
 
 
 def _acoustic(job: Job) -> list[float]:

@@ -53,17 +53,20 @@ class Refused(Exception):
     """A file gives no vector; the message is the reason."""
 
 
-def frames(path: Path, places_ms: Sequence[int] | Floats, limits: Limits) -> Float32s:
+def frames(
+    path: Path, places_ms: Sequence[int] | Floats, limits: Limits, *, side: int = SIDE
+) -> Float32s:
     """Return the frames of a film at some places, shrunk.
 
     Args:
         path: of the file; a picture is a film of one frame.
         places_ms: instants, ascending  # [n_places]
         limits: how much is read.
+        side: height and width that frames are shrunk to, in pixels.
 
     Returns:
         The frame that is shown at each place, the last one after the end; red, green and blue in 0 .. 1.
-        [n_places, SIDE, SIDE, 3]
+        [n_places, side, side, 3]
 
     Raises:
         Refused: the file cannot be read, is too large, or has no pictures.
@@ -73,14 +76,14 @@ def frames(path: Path, places_ms: Sequence[int] | Floats, limits: Limits) -> Flo
     with _opened(path, limits) as container:
         for at_ms, frame in _pictures(container, limits):
             while last and len(taken) < len(places_ms) and at_ms > places_ms[len(taken)]:
-                taken.append(_shrunk(last))
+                taken.append(_shrunk(last, side))
             last = frame
             if len(taken) == len(places_ms):
                 break
         if last is None:
             raise Refused(NO_PICTURES)
         missing = len(places_ms) - len(taken)
-        taken += [_shrunk(last)] * missing
+        taken += [_shrunk(last, side)] * missing
     return np.stack(taken)
 
 
@@ -182,7 +185,7 @@ def _require_small(width: int, height: int, limits: Limits) -> None:
         raise Refused(TOO_LARGE)
 
 
-def _shrunk(frame: Any) -> Float32s:
-    pixels = frame.reformat(width=SIDE, height=SIDE, format="rgb24").to_ndarray()
+def _shrunk(frame: Any, side: int) -> Float32s:
+    pixels = frame.reformat(width=side, height=side, format="rgb24").to_ndarray()
     scaled: Float32s = pixels.astype(np.float32) / 255.0
     return scaled

@@ -77,7 +77,7 @@ def make(night: Night, landing: str) -> list[Made]:
             " [features.files] made = false"
         )
     videos = _videos(night, named, modalities)
-    versions = files.versions(config.cuts, config.limits)
+    versions = files.versions(config)
     answers = {video.video_id: dict.fromkeys(video.missing, NO_FILE) for video in videos}
     for modality in modalities:
         _take_over(night, videos, answers, modality, versions[modality])
@@ -161,12 +161,11 @@ def _make_anew(videos: list[Video], answers: Answers, config: Config) -> None:
     }
     due = [video for video in videos if open_of[video.video_id]]
     jobs = [
-        files.Job(
-            files=video.paths,
+        files.job(
+            config,
+            paths=video.paths,
             modalities=open_of[video.video_id],
             duration_ms=video.duration_ms,
-            limits=config.limits.model_dump(),
-            cuts=config.cuts.model_dump(),
         )
         for video in due
     ]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from microrec.features import files, films
-from microrec.features.files import Cuts
+from microrec.features import files, films, networks
+from microrec.features.files import Config, Cuts
 from microrec.features.films import Limits
 from microrec.synth import media
 from microrec.synth.media import Film
@@ -18,13 +18,10 @@ N_CLIPS = 4
 
 
 def job(paths: dict[str, Path], duration_ms: int | None = None, **cuts: int) -> files.Job:
-    return files.Job(
-        files={kind: str(path) for kind, path in paths.items()},
-        modalities=[name for name in files.MODALITIES if {*files.KINDS[name]} & {*paths}],
-        duration_ms=duration_ms,
-        limits=Limits().model_dump(),
-        cuts=Cuts(**cuts).model_dump(),
-    )
+    config = Config(cuts=Cuts(**cuts))
+    named = {kind: str(path) for kind, path in paths.items()}
+    modalities = [name for name in files.MODALITIES if {*files.KINDS[name]} & {*paths}]
+    return files.job(config, paths=named, modalities=modalities, duration_ms=duration_ms)
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +105,35 @@ def test_reason_stands_for_each_modality_that_fails(
 
 
 def test_versions_change_with_what_is_looked_at() -> None:
-    plain = files.versions(Cuts(), Limits())
-    assert plain == files.versions(Cuts(), Limits(most_megabytes=7))
-    other = files.versions(Cuts(frames_a_clip=4), Limits())
+    plain = files.versions(Config())
+    assert plain == files.versions(Config(limits=Limits(most_megabytes=7), processes=5))
+    other = files.versions(Config(cuts=Cuts(frames_a_clip=4)))
     assert (plain["visual"] == other["visual"], plain["acoustic"] == other["acoustic"]) == (
         False,
         True,
     )
-    assert files.versions(Cuts(), Limits(most_seconds=9))["acoustic"] != plain["acoustic"]
+    assert files.versions(Config(limits=Limits(most_seconds=9)))["acoustic"] != plain["acoustic"]
+
+
+def test_network_takes_the_place_of_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(media.render(Film(0, 0, 2.0), np.random.default_rng(1)))
+    asked: list[tuple[Any, ...]] = []
+
+    def stand_in(frames: np.ndarray, *named: Any) -> np.ndarray:
+        asked.append((frames.shape, *named))
+        return np.ones(3, np.float32)
+
+    monkeypatch.setattr(networks, "of_frames", stand_in)
+    monkeypatch.setattr(networks, "version", lambda name, weights: f"network-1-{name}-{weights}")
+    config = Config(looks="efficientnet_lite0", weights=tmp_path / "w")
+    job = files.job(
+        config, paths={"video": str(path)}, modalities=["visual", "clips"], duration_ms=None
+    )
+    made = files.make(job)
+    assert (made["visual"], len(made["clips"])) == ([1.0, 1.0, 1.0], 1)
+    assert asked == [((3, 224, 224, 3), "efficientnet_lite0", tmp_path / "w")] * 2
+    assert files.versions(config)["clips"].startswith(
+        f"network-1-efficientnet_lite0-{tmp_path / 'w'}"
+    )
+    assert files.versions(config)["acoustic"] == files.versions(Config())["acoustic"]

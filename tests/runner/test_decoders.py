@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from microrec.features import files
 from microrec.features.files import Job
 from microrec.runner import decoders
 
@@ -27,7 +28,7 @@ for line in sys.stdin:
 
 def jobs(*names: str) -> list[Job]:
     return [
-        Job(files={"video": name}, modalities=["visual"], duration_ms=None, limits={}, cuts={})
+        files.job(files.Config(), paths={"video": name}, modalities=["visual"], duration_ms=None)
         for name in names
     ]
 
@@ -68,10 +69,8 @@ def test_no_file_is_begun_after_the_budget() -> None:
 def test_real_decoder_answers_with_reasons(tmp_path: Path) -> None:
     pytest.importorskip("av")
     (tmp_path / "a.mp4").write_bytes(b"no film")
-    limits, cuts = {"most_seconds": 5.0}, {"clip_ms": 1_000}
-    job = Job(
-        files={"video": str(tmp_path / "a.mp4")}, modalities=["visual"], duration_ms=None, limits=limits, cuts=cuts
-    )  # fmt: skip
+    paths = {"video": str(tmp_path / "a.mp4")}
+    job = files.job(files.Config(), paths=paths, modalities=["visual"], duration_ms=None)
     (made,) = decoders.make_all([job], processes=2, seconds=60, megabytes=2_048, budget=60)
     assert made == {"visual": "unreadable"}
     (made,) = decoders.make_all([job], processes=2, seconds=60, megabytes=30, budget=60)
