@@ -46,6 +46,7 @@ from tests.benchmarks import (
     delta_log,
     exposures,
     factorization,
+    features,
     gates,
     graphs,
     hybrid,
@@ -1157,6 +1158,21 @@ def test_delta_log_after_some_nights_reads_every_pin(
     warehouse = Warehouse.open()
     assert len(warehouse.partitions("candidates")) == 4 * 5
     assert len(warehouse.partitions("metrics")) == 4 * len(delta_log.STAGES)
+
+
+def test_features_made_of_words_and_films_lie_between_chance_and_truth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("av")
+    monkeypatch.setattr(features, "FILM_SECONDS", 0.5)
+    rows = features.quality([1], 64)
+    by_name = {row["name"]: row["value"] for row in rows if row["metric"] == "same theme@10"}
+    chance, truth = by_name.pop("limit:chance"), by_name.pop("limit:themes themselves")
+    assert truth == pytest.approx(7 / 10)
+    assert set(by_name) == {"words and tags", "words", "visual", "acoustic"}
+    assert all(chance < value <= truth for value in by_name.values())
+    everyone = np.eye(4)[[0, 0, 1, 1]]
+    assert features.cold_recall(everyone, [np.array([0, 1])], np.array([1, 2])) == 1.0
 
 
 def test_chains_hold_out_the_next_video_of_everybody() -> None:
