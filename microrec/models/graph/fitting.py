@@ -45,8 +45,13 @@ class TrainingConfig(ActivityCap):
     loss: Literal["bpr", "softmax"] = "bpr"
     """`bpr`: one unwatched video against each watched one; `softmax`: all warm videos at once."""
     softmax_videos: PositiveInt = 10_000
-    """Most videos in the denominator of `softmax`; a fresh uniform sample each step where there are
-    more. Memory: batch_size times this, 4 bytes each, some three times."""
+    """Most warm videos that all stand in the denominator of `softmax`. Where there are more, each step draws
+    `sampled_videos` and weighs them for the rest. Memory: batch size times videos, 4 bytes each, some three times."""
+    sampled_videos: PositiveInt = 2048
+    """Videos drawn a step where there are more than `softmax_videos`, half of them by their number of viewers; doubles
+    count once."""
+    sampled_batch_size: PositiveInt = 4096
+    """Triples a step where videos are drawn, in place of `batch_size`."""
     sampling: Literal["users", "edges"] = "users"
     """Draw a user and then one of the user's videos, or an edge."""
     mask_targets: bool = True
@@ -95,8 +100,10 @@ class Network(Protocol):
     watch: WatchGraph
     """The graph it propagates over, with the edges it learns from."""
 
-    def __call__(self, user_idx: Tensor, watched: Watched) -> tuple[Tensor, Tensor]:
-        """Rows of those users [n, dim] and of all videos [n_videos, dim]: inner products score."""
+    def __call__(
+        self, user_idx: Tensor, watched: Watched, video_idx: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Rows of those users [n, dim] and videos [m, dim], all videos where none are named: inner products score."""
         ...
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
@@ -119,6 +126,7 @@ class Batch:
 
     Shapes:
         opponents: [n_opponents] video_idx in the denominator of `softmax`, empty for `bpr`
+        log_chance: [n_opponents]
     """
 
     triples: Triples
@@ -126,6 +134,8 @@ class Batch:
     """Of the step's triples."""
     watched: Watched
     opponents: Tensor
+    log_chance: Tensor | None = None
+    """Logarithm of the chance with which each opponent was drawn; None: they are all there are."""
 
 
 def fit(
@@ -272,14 +282,21 @@ def batches(
     if config.keep_edges < 1:
         present = sampling.pruned(edges, keep=config.keep_edges, generator=generator).to(device)
     fixed = watch.whole if config.keep_edges == 1 else Watched(watch, present)
-    size = min(config.batch_size, sampler.n_edges)
+    drawn = config.loss == "softmax" and sampler.n_warm > config.softmax_videos
+    size = min(config.sampled_batch_size if drawn else config.batch_size, sampler.n_edges)
     draw = sampler.by_users if config.sampling == "users" else sampler.by_edges
     for _ in range(-(-sampler.n_edges // size)):
         triples = draw(size, generator).to(device)
         watched = watch.without(present, triples.edge) if config.mask_targets else fixed
         part = triples.taken(parallel.share())
-        opponents = _opponents(sampler, config, generator).to(device)
-        yield Batch(part, len(part) / size, watched, opponents)
+        if drawn:
+            opponents, log_chance = sampler.videos(config.sampled_videos, generator)
+            yield Batch(
+                part, len(part) / size, watched, opponents.to(device), log_chance.to(device)
+            )
+        else:
+            opponents = sampler.video[: sampler.n_warm if config.loss == "softmax" else 0]
+            yield Batch(part, len(part) / size, watched, opponents.to(device))
 
 
 def batch_loss(network: Network, batch: Batch, config: TrainingConfig) -> Tensor:
@@ -294,17 +311,23 @@ def batch_loss(network: Network, batch: Batch, config: TrainingConfig) -> Tensor
         config: loss and weight of L2.
     """
     triples = batch.triples
+    positive_at, opponent_at, videos = triples.positive, batch.opponents, None
+    if batch.log_chance is not None:  # rows of the videos of the step are all that is needed
+        videos, place = torch.unique(torch.cat([positive_at, opponent_at]), return_inverse=True)
+        positive_at, opponent_at = place.split([len(triples), len(opponent_at)])
     with torch.autocast(triples.user.device.type, torch.bfloat16, enabled=config.mixed_precision):
-        user, video = network(triples.user, batch.watched)  # [n_triples, dim], [n_videos, dim]
+        user, video = network(triples.user, batch.watched, videos)  # [n_triples, dim], [n, dim]
         if not len(triples):  # more processes than triples: a mean over none would be 0 / 0
             return 0.0 * (user.sum() + video.sum())
-        positive = (user * functional.embedding(triples.positive, video)).sum(dim=1)
+        positive = (user * functional.embedding(positive_at, video)).sum(dim=1)
         if config.loss == "bpr":
             negative = (user * functional.embedding(triples.negative, video)).sum(dim=1)
             value = losses.bpr(positive, negative)
         else:
-            others = user @ functional.embedding(batch.opponents, video).T
-            same = triples.positive.unsqueeze(1) == batch.opponents
+            others = user @ functional.embedding(opponent_at, video).T
+            if batch.log_chance is not None:
+                others = others - batch.log_chance
+            same = positive_at.unsqueeze(1) == opponent_at
             value = losses.softmax(positive, others, same=same)
     return batch.share * (value + config.l2 * losses.half_squares(*network.id_rows(triples)))
 
@@ -364,6 +387,19 @@ def with_column(user: Tensor, video: Tensor, column: Tensor) -> tuple[Tensor, Te
     return functional.pad(user, (0, 1), value=1.0), torch.cat([video, column], dim=1)
 
 
+def named(video: Tensor, video_idx: Tensor | None) -> Tensor:
+    """Return the rows of the videos that are named, of all where None are.
+
+    Args:
+        video: [n_videos, dim].
+        video_idx: [m] or None.
+
+    Returns:
+        [m, dim].
+    """
+    return video if video_idx is None else functional.embedding(video_idx, video)
+
+
 def rows_of(triples: Triples, *, user_id: Tensor | None, video_id: Tensor) -> tuple[Tensor, ...]:
     """Return the id rows of triples: of users, where they have any, of watched and of unwatched videos.
 
@@ -392,16 +428,6 @@ def xavier(n_rows: int, n_columns: int, generator: torch.Generator) -> nn.Parame
     return nn.Parameter(
         nn.init.xavier_uniform_(torch.empty(n_rows, n_columns), generator=generator)
     )
-
-
-def _opponents(sampler: Sampler, config: TrainingConfig, generator: torch.Generator) -> Tensor:
-    """The videos in the denominator of a step's softmax. [n_opponents]."""
-    if config.loss == "bpr":
-        return sampler.video[:0]
-    if sampler.n_warm <= config.softmax_videos:
-        return sampler.video
-    drawn = torch.randint(sampler.n_warm, (config.softmax_videos,), generator=generator)
-    return sampler.video[drawn]
 
 
 def _sampler(edges: Edges, n_users: int, n_videos: int, config: ActivityCap) -> Sampler:

@@ -50,8 +50,8 @@ class LightGCN(nn.Module):
     """The parameters and the equation.
 
     Shapes:
-        forward: user_idx [n] -> rows of those users [n, dim], rows of all videos [n_videos, dim];
-        dim is one more with `popularity`
+        forward: user_idx [n] and video_idx [m] -> rows of those users [n, dim] and videos [m, dim], of all videos
+        where None are named; dim is one more with `popularity`
     """
 
     USER_ROWS = ("user_id",)
@@ -70,7 +70,9 @@ class LightGCN(nn.Module):
             self.popularity = fitting.popularity_column(watch)
         self.register_buffer("warm", watch.whole.n_viewers > 0, persistent=False)  # [n_videos]
 
-    def forward(self, user_idx: Tensor, watched: Watched) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, user_idx: Tensor, watched: Watched, video_idx: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Rows whose inner products are the scores."""
         config = self.config
         user, video = light_gcn(
@@ -82,8 +84,8 @@ class LightGCN(nn.Module):
         )
         user = functional.embedding(user_idx, user)
         if config.popularity:
-            return fitting.with_column(user, video, self.popularity)
-        return user, video
+            user, video = fitting.with_column(user, video, self.popularity)
+        return user, fitting.named(video, video_idx)
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
         """Return the rows of the triples before any propagation. [n_triples, dim] each."""

@@ -57,7 +57,8 @@ class MMGCN(nn.Module):
     """The id rows and one branch per modality.
 
     Shapes:
-        forward: user_idx [n] -> rows of those users [n, dim], rows of all videos [n_videos, dim]
+        forward: user_idx [n] and video_idx [m] -> rows of those users [n, dim] and videos [m, dim], of all videos
+        where None are named
     """
 
     USER_ROWS = ("user_id", "preference")
@@ -86,7 +87,9 @@ class MMGCN(nn.Module):
         )  # [n_videos, n_modalities]
         self.register_buffer("warm", watch.whole.n_viewers > 0, persistent=False)
 
-    def forward(self, user_idx: Tensor, watched: Watched) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, user_idx: Tensor, watched: Watched, video_idx: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Rows whose inner products are the scores."""
         ids = torch.cat([self.user_id, self.video_id * self.warm.unsqueeze(1)])
         forth = watched.to_users(1.0, 0.0)
@@ -99,7 +102,7 @@ class MMGCN(nn.Module):
             users = users + rows[:n_users] / len(self.branches)
             videos = videos + rows[n_users:] * self.present[:, [m]]
         videos = videos / self.present.sum(dim=1, keepdim=True).clamp(min=1)
-        return functional.embedding(user_idx, users), videos
+        return functional.embedding(user_idx, users), fitting.named(videos, video_idx)
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
         """Return the rows of the triples before any propagation, preferences included. [n_triples, dim] each."""

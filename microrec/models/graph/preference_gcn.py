@@ -23,7 +23,7 @@ negatives are warm videos. The parts can be switched off one by one, for the abl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -34,7 +34,13 @@ from torch.nn import functional
 from microrec.core.array_types import Bools
 from microrec.models.graph import fitting, propagation
 from microrec.models.graph.fitting import TrainingConfig, xavier
-from microrec.models.graph.propagation import AdjacencyConv, SparseConv, Watched, WatchGraph
+from microrec.models.graph.propagation import (
+    Adjacency,
+    AdjacencyConv,
+    SparseConv,
+    Watched,
+    WatchGraph,
+)
 from microrec.models.graph.sampling import Triples
 from microrec.models.inputs.graph_arrays import Edges, Graph, unit_rows
 
@@ -112,8 +118,8 @@ class PreferenceGCN(nn.Module):
     """The parameters and the equations.
 
     Shapes:
-        forward: user_idx [n] -> rows of those users [n, dim], rows of all videos [n_videos, dim];
-        dim is one more with `popularity`
+        forward: user_idx [n] and video_idx [m] -> rows of those users [n, dim] and videos [m, dim], of all videos
+        where None are named; dim is one more with `popularity`
     """
 
     warm: Tensor
@@ -151,8 +157,19 @@ class PreferenceGCN(nn.Module):
         for name, tensor in given.items():
             self.register_buffer(name, tensor, persistent=False)  # given, not learned
 
-    def forward(self, user_idx: Tensor, watched: Watched) -> tuple[Tensor, Tensor]:
+    @property
+    def one_hop(self) -> bool:
+        """Whether the row of a node depends on its neighbours alone, so that few rows cost little."""
+        config = self.config
+        near = config.layers <= 1 and config.video_layers == 1
+        return near and config.user_rows == "none" and config.pref_source != "video_graph"
+
+    def forward(
+        self, user_idx: Tensor, watched: Watched, video_idx: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Rows whose inner products are the scores; modalities are merged for the asked users only."""
+        if video_idx is not None and self.one_hop:
+            return self._near(user_idx, video_idx, watched)
         config = self.config
         video_id = self.video_id * self.warm.unsqueeze(1)  # [n_videos, dim], cold rows zero
         users, video = self._collaborative(video_id, watched)
@@ -164,13 +181,41 @@ class PreferenceGCN(nn.Module):
             video = video + self._unit(self._merge(self.merge_similar, carried_h, self.has_similar))
         if config.pref_source != "none":
             from_features = config.pref_source == "features"
-            parts = self._project() if from_features else carried_h
+            parts = self._project(self._vectors()) if from_features else carried_h
             present = self._seen(self.has_vector if from_features else self.has_similar)
             user = user + self._taste(parts, present, watched, user_idx)
             if from_features and not config.strict:
                 video = video + self._unit(self._merge(self.merge_taste, parts, present))
         if config.popularity:
-            return fitting.with_column(user, video, self.popularity)
+            user, video = fitting.with_column(user, video, self.popularity)
+        return user, fitting.named(video, video_idx)
+
+    def _near(self, user_idx: Tensor, video_idx: Tensor, watched: Watched) -> tuple[Tensor, Tensor]:
+        """The rows of `forward`, made without those of other users and videos. [n, dim] and [m, dim]."""
+        config = self.config
+        users, back = torch.unique(user_idx, return_inverse=True)
+        liked = watched.graph.rows(users)
+        video_id = self.video_id * self.warm.unsqueeze(1)  # [n_videos, dim]
+        video = functional.embedding(video_idx, video_id)
+        user = video.new_zeros(len(users), config.dim)
+        if config.layers:
+            forth = watched.to_some(liked, config.user_power, config.video_power)
+            user = self.conv(video_id, forth)
+        if config.similar and len(self.similar):
+            carried = [cast(SparseConv, graph).of(video_id, video_idx) for graph in self.similar]
+            has_similar = self.has_similar[video_idx]
+            video = video + self._unit(self._merge(self.merge_similar, carried, has_similar))
+        if config.pref_source == "features":
+            present = self._seen(self.has_vector)
+            user = user + self._taste_of(watched.to_some(liked, 0.0, 0.0), present)
+            if not config.strict:
+                parts = self._project([rows[video_idx] for rows in self._vectors()])
+                merged = self._merge(self.merge_taste, parts, present[video_idx])
+                video = video + self._unit(merged)
+        user = functional.embedding(back, user)
+        if config.popularity:
+            column = functional.embedding(video_idx, self.popularity)
+            return fitting.with_column(user, video, column)
         return user, video
 
     def _collaborative(self, video_id: Tensor, watched: Watched) -> tuple[Tensor | None, Tensor]:
@@ -199,7 +244,22 @@ class PreferenceGCN(nn.Module):
             functional.embedding(user_idx, self.conv(rows * present[:, [m]], forth))  # [n, dim]
             for m, rows in enumerate(parts)
         ]
-        counts = counts[user_idx]
+        return self._merged_taste(tastes, counts[user_idx])
+
+    def _taste_of(self, forth: Adjacency, present: Tensor) -> Tensor:
+        """Taste of the users of `forth`: vectors are added up first and projected then. [n, dim]."""
+        counts = self.conv(present.float(), forth)  # [n, n_modalities]
+        vectors = self._vectors()
+        if present is not self.has_vector:  # vectors that are not there are zero as they are
+            vectors = [rows * present[:, [m]] for m, rows in enumerate(vectors)]
+        sums = [self.conv(rows, forth) for rows in vectors]
+        tastes = self._project(sums, counts)
+        if not tastes:
+            return self.video_id.new_zeros(len(counts), self.config.dim)
+        return self._merged_taste(tastes, counts)
+
+    def _merged_taste(self, tastes: list[Tensor], counts: Tensor) -> Tensor:
+        """Sums over the users' videos as one taste of the length that `pref_power` gives it. [n, dim]."""
         scale = torch.where(counts > 0, counts.clamp(min=1) ** -self.config.pref_power, 0.0)
         tastes = [rows * scale[:, [m]] for m, rows in enumerate(tastes)]
         return self._unit(self._merge(self.merge_taste, tastes, counts > 0))
@@ -232,10 +292,18 @@ class PreferenceGCN(nn.Module):
             rows = graph(rows)
         return rows
 
-    def _project(self) -> list[Tensor]:
-        """c^m of each modality. [n_videos, dim]."""
-        parts = enumerate(zip(self.projections, self.biases, strict=True))
-        return [self.get_buffer(f"vectors_{m}") @ weight + bias for m, (weight, bias) in parts]
+    def _vectors(self) -> list[Tensor]:
+        """f^m of each modality. [n_videos, size of the modality]."""
+        return [self.get_buffer(f"vectors_{m}") for m in range(len(self.projections))]
+
+    def _project(self, vectors: list[Tensor], counts: Tensor | None = None) -> list[Tensor]:
+        """c^m of each modality, or sums of so many of them (`counts`). [n, dim]."""
+        parts = enumerate(zip(vectors, self.projections, self.biases, strict=True))
+        if counts is None:
+            return [rows @ weight + bias for _, (rows, weight, bias) in parts]
+        return [
+            torch.addmm(counts[:, [m]] * bias, rows, weight) for m, (rows, weight, bias) in parts
+        ]
 
     def id_rows(self, triples: Triples) -> tuple[Tensor, ...]:
         """Return the rows of the triples before any propagation. [n_triples, dim] each."""

@@ -22,6 +22,7 @@ import scipy.sparse as sp
 import torch
 from numba import njit
 from torch import Tensor, nn
+from torch.nn import functional
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor
 
@@ -106,6 +107,61 @@ class AdjacencyConv(MessagePassing):  # type: ignore[misc]  # PyG ships no types
         return product
 
 
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """Some rows of a sparse matrix, in both directions; values are filled in afterwards.
+
+    Shapes:
+        entries, row, column: [n_entries]
+    """
+
+    entries: Tensor
+    """Positions of the rows' entries among those of the whole matrix."""
+    row: Tensor
+    """Of each entry, counted in the slice."""
+    column: Tensor
+    n_rows: int
+    n_columns: int
+
+    @classmethod
+    def of(cls, starts: Tensor, columns: Tensor, rows: Tensor, *, n_columns: int) -> "Slice":
+        """Cut rows out of a CSR structure, at the cost of their entries and not of the matrix.
+
+        Args:
+            starts: where each row of the matrix starts. [n + 1]
+            columns: of all entries of the matrix.
+            rows: which rows. [n_rows]
+            n_columns: of the matrix.
+        """
+        first = starts[rows].long()
+        lengths = starts[rows + 1].long() - first
+        row = torch.arange(len(rows), device=rows.device).repeat_interleave(lengths)
+        offset = first - lengths.cumsum(0) + lengths
+        entries = torch.arange(len(row), device=rows.device) + offset[row]
+        return cls(entries, row, columns[entries].long(), len(rows), n_columns)
+
+    @cached_property
+    def _across(self) -> Tensor:
+        """The entries by column, then by row. [n_entries]."""
+        return torch.argsort(self.column, stable=True)
+
+    def filled(self, values: Tensor) -> Adjacency:
+        """Return the rows with values.
+
+        Args:
+            values: of the entries. [n_entries]
+
+        Returns:
+            The rows [n_rows, n_columns], and their transpose.
+        """
+        size = (self.n_rows, self.n_columns)
+        across = self._across
+        return Adjacency(
+            _csr_of(self.row, self.column, values, size),
+            _csr_of(self.column[across], self.row[across], values[across], size[::-1]),
+        )
+
+
 class SparseConv(nn.Module):
     """One propagation x' = A x over a fixed, normalised graph.
 
@@ -122,6 +178,21 @@ class SparseConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Propagate once."""
         propagated: Tensor = self.conv(x, self.graph)
+        return propagated
+
+    def of(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Propagate once to some nodes, made without the others.
+
+        Args:
+            x: rows [m, d].
+            rows: which nodes. [n_rows]
+
+        Returns:
+            [n_rows, d].
+        """
+        matrix = self.graph.matrix
+        cut = Slice.of(matrix.crow_indices(), matrix.col_indices(), rows, n_columns=matrix.shape[1])
+        propagated: Tensor = self.conv(x, cut.filled(matrix.values()[cut.entries]))
         return propagated
 
     def _apply(self, fn: Any, recurse: bool = True) -> "SparseConv":
@@ -187,6 +258,17 @@ class WatchGraph:
         """
         return Watched(self, present.index_fill(0, left_out, 0.0))
 
+    def rows(self, user_idx: Tensor) -> Slice:
+        """Return the edges of some users.
+
+        Args:
+            user_idx: [n].
+
+        Returns:
+            Rows [n, n_videos]; their entries are positions of edges.
+        """
+        return Slice.of(*self._forth, user_idx, n_columns=self.n_videos)
+
     def both(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the edges with values, in both directions.
 
@@ -237,6 +319,25 @@ class Watched:
             [n_users, n_videos].
         """
         return self._once("users", user_power, video_power)
+
+    def to_some(self, users: Slice, user_power: float, video_power: float) -> Adjacency:
+        """Return some rows of `to_users`, made without the others.
+
+        Args:
+            users: `WatchGraph.rows` of the users.
+            user_power: of the users' degrees.
+            video_power: of the videos' degrees.
+
+        Returns:
+            [n, n_videos], and its transpose.
+        """
+        values = self.present[users.entries]
+        n_liked = _counts(users.row, values, users.n_rows)
+        values = values * _inverse_power(n_liked, user_power)[users.row]
+        if video_power:
+            powers = _inverse_power(self.n_viewers.clamp(min=1), video_power)
+            values = values * powers[users.column]
+        return users.filled(values)
 
     def to_videos(self, user_power: float, video_power: float) -> Adjacency:
         """Return D_v^-video_power R^T D_u^-user_power over users within the cap, which takes user rows to video rows.
@@ -422,6 +523,13 @@ def _unchecked_csr(starts: Tensor, columns: Tensor, values: Tensor, size: Any) -
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse")
         return torch.sparse_csr_tensor(starts, columns, values, size=size, check_invariants=False)
+
+
+def _csr_of(row: Tensor, column: Tensor, values: Tensor, size: Any) -> Tensor:
+    """A CSR tensor of entries in the order of their rows."""
+    counts = torch.bincount(row, minlength=size[0])
+    starts = functional.pad(counts.cumsum(0), (1, 0)).int()
+    return _unchecked_csr(starts, column.int(), values, size)
 
 
 def _power(sums: Any, exponent: float) -> Any:

@@ -62,6 +62,11 @@ class Sampler:
         self.n_warm = int(warm.sum())
         self.video = torch.from_numpy(np.flatnonzero(warm))
         """The warm videos, ascending. [n_warm]"""
+        viewers = np.bincount(edges.video_idx, minlength=n_videos)[warm]
+        self.chance = torch.from_numpy(
+            0.5 / max(self.n_warm, 1) + 0.5 * viewers / max(len(edges), 1)
+        )
+        """Of each warm video to be the next one drawn by `videos`. [n_warm]"""
         self.user = torch.from_numpy(edges.user_idx.astype(np.int64))
         self.positive = torch.from_numpy(edges.video_idx.astype(np.int64))
         self.position = torch.from_numpy(position)
@@ -100,6 +105,24 @@ class Sampler:
         """
         drawn = torch.randint(len(self.drawable), (n,), generator=generator)
         return self._with_negatives(self.drawable[drawn], generator)
+
+    def videos(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw warm videos, half of them uniformly and half by their number of viewers.
+
+        A sum over all warm videos is estimated without bias by the sum over the drawn ones, each divided by its chance
+        (Horvitz and Thompson 1952). That of the softmax is dominated by popular videos, which a uniform sample misses.
+
+        Args:
+            n: draws, with replacement; a video drawn twice is returned once.
+            generator: source of the draws.
+
+        Returns:
+            video_idx, ascending, and the logarithm of the chance to be among them. [n_drawn] each.
+        """
+        drawn = torch.multinomial(self.chance, n, replacement=True, generator=generator)
+        drawn = torch.unique(drawn)
+        log_chance = torch.log(-torch.expm1(n * torch.log1p(-self.chance[drawn])))
+        return self.video[drawn], log_chance.float()
 
     def _with_negatives(self, edge: Tensor, generator: torch.Generator) -> Triples:
         """Beside each edge a video uniform over what its user has not liked."""

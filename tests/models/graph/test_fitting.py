@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from microrec.core.fitted import Embeddings, Trained
+from microrec.models import registry
 from microrec.models.graph import fitting, lightgcn
 from microrec.models.graph.fitting import Batch
 from microrec.models.graph.lightgcn import Config, LightGCN
@@ -148,20 +149,48 @@ def test_softmax_uses_all_warm_videos_or_a_fresh_sample(graph: Graph) -> None:
     warm = np.flatnonzero(network.known_videos())
     assert 3 < len(warm) < graph.n_videos
     assert batch.opponents.tolist() == warm.tolist()
-    _, _, batches = an_epoch(
-        graph, loss="softmax", activity_cap=10, softmax_videos=6, batch_size=20
-    )
+    assert batch.log_chance is None
+    sizes = {"sampled_videos": 6, "sampled_batch_size": 20}
+    _, _, batches = an_epoch(graph, loss="softmax", activity_cap=10, softmax_videos=6, **sizes)
+    assert {len(batch.triples) for batch in batches} == {20}
     for batch in batches:
-        assert len(batch.opponents) == 6
+        assert 1 < len(batch.opponents) <= 6
         assert set(batch.opponents.tolist()) <= set(warm)
+        assert batch.log_chance is not None
+        assert len(batch.log_chance) == len(batch.opponents)
     assert len({tuple(batch.opponents.tolist()) for batch in batches}) > 1
     _, _, batches = an_epoch(graph)
     assert not any(len(batch.opponents) for batch in batches)
 
 
-@pytest.mark.parametrize("loss", ["bpr", "softmax"])
-def test_loss_of_a_batch_equals_hand_computed(graph: Graph, loss: str) -> None:
-    network, config, (batch, *_) = an_epoch(graph, loss=loss, softmax_videos=9, l2=0.3)
+@pytest.mark.parametrize("model", ["lightgcn", "preference_gcn"])
+def test_drawn_softmax_has_the_mean_of_the_whole(graph: Graph, model: str) -> None:
+    """Over many draws the sum over the drawn videos, each divided by its chance, is that over all of them."""
+    module: Any = registry.model(model)
+    small = {"dim": 4, "loss": "softmax", "softmax_videos": 5, "sampled_videos": 8}
+    config = module.Config.model_validate({**small, "sampled_batch_size": 5})
+    generator = torch.Generator().manual_seed(0)
+    network = module.build(graph, graph.edges, config, generator)
+    sums = []
+    for _ in range(40):
+        for batch in fitting.batches(network, graph.edges, config, generator):
+            with torch.no_grad():
+                user, video = network(torch.tensor([3]), network.watch.whole, batch.opponents)
+            sums.append(torch.exp(user @ video.T - batch.log_chance).sum().item())
+    with torch.no_grad():
+        user, video = network(torch.tensor([3]), network.watch.whole)
+    warm = torch.from_numpy(np.bincount(graph.edges.video_idx, minlength=graph.n_videos) > 0)
+    assert len(sums) > 500
+    whole = torch.exp(user @ video[warm].T).sum().item()
+    assert np.mean(sums) == pytest.approx(whole, abs=4 * np.std(sums) / len(sums) ** 0.5)
+    assert np.std(sums) < 0.5 * whole
+
+
+@pytest.mark.parametrize(("loss", "most"), [("bpr", 9), ("softmax", 100), ("softmax", 9)])
+def test_loss_of_a_batch_equals_hand_computed(graph: Graph, loss: str, most: int) -> None:
+    network, config, (batch, *_) = an_epoch(
+        graph, loss=loss, softmax_videos=most, sampled_videos=9, l2=0.3
+    )
     triples = batch.triples
     with torch.no_grad():
         user, video = network(triples.user, batch.watched)
@@ -174,8 +203,17 @@ def test_loss_of_a_batch_equals_hand_computed(graph: Graph, loss: str) -> None:
         if loss == "bpr":
             parts.append(np.log(1 + np.exp(negative - positive)))
         else:
-            others = [(user[row] @ video[v]).item() for v in batch.opponents if v != p]
-            parts.append(np.log(np.exp([positive, *others]).sum()) - positive)
+            chance = np.ones(len(batch.opponents))
+            if most == 9:
+                chance = np.exp(batch.log_chance.numpy())
+                assert (chance > 0).all()
+                assert (chance < 1).all()
+            others = sum(
+                np.exp((user[row] @ video[v]).item()) / c
+                for v, c in zip(batch.opponents, chance, strict=True)
+                if v != p
+            )
+            parts.append(np.log(np.exp(positive) + others) - positive)
         held = network.user_id[u], network.video_id[p], network.video_id[n]
         squares.append(sum(one.square().sum().item() for one in held))
     assert actual == pytest.approx(np.mean(parts) + 0.3 * np.mean(squares) / 2, rel=1e-5)

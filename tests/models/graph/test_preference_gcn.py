@@ -214,6 +214,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "LightGCN": {"similar": False, "pref_source": "none"},
     "two video layers": {"video_layers": 2},
     "one modality, centred": {"modalities": ("visual",), "centre": ("visual",)},
+    "one hop, attention": {"user_rows": "none", "layers": 1},
+    "one hop, strict": {"user_rows": "none", "layers": 1, "strict": True, "similar": False},
     "no modality": {"modalities": ()},
     "no modality, mean": {"modalities": (), "merge": "mean"},
 }
@@ -237,6 +239,31 @@ def test_preference_gcn_equals_the_equations_per_node(
     actual = rows(model, watched)
     np.testing.assert_allclose(actual[0], user, atol=5e-6)
     np.testing.assert_allclose(actual[1], video, atol=5e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_some_rows_and_gradients_equal_those_of_all(graph: Graph, variant: str) -> None:
+    """Rows of some videos cost less than all rows where one hop makes them, and are the same ones."""
+    users, videos = torch.tensor([5, 2, 7, 5, 9]), torch.tensor([1, 3, 4, 5, 11, 14])
+    made = {}
+    for some in (False, True):
+        model = a_model(graph, **VARIANTS[variant])
+        watched = model.watch.without(model.watch.whole.present, torch.arange(0, 30, 3))
+        user, video = model(users, watched, videos if some else None)
+        video = video if some else video[videos]
+        (torch.tanh(user).sum() + torch.tanh(video).square().sum()).backward()
+        gradients = {name: part.grad for name, part in model.named_parameters()}
+        made[some] = {"user": user, "video": video, **gradients}
+    for name, whole in made[False].items():
+        if whole is None:
+            assert made[True][name] is None or not made[True][name].any()
+        else:
+            torch.testing.assert_close(made[True][name], whole, atol=2e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["no user rows", "decided", "video_graph"])
+def test_one_hop_is_told_from_further(graph: Graph, variant: str) -> None:
+    assert a_model(graph, **VARIANTS[variant]).one_hop == (variant == "decided")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -45,6 +45,12 @@ def test_product_and_gradient_equal_dense(seed: int) -> None:
         (conv(one) * weight).sum().backward()
         (dense @ other * weight).sum().backward()
         torch.testing.assert_close(one.grad, other.grad)
+        rows = torch.tensor([3, 1, 4, 1])
+        one.grad = other.grad = None
+        torch.testing.assert_close(conv.of(one, rows), (dense @ other)[rows])
+        (conv.of(one, rows) * weight[:4]).sum().backward()
+        ((dense @ other)[rows] * weight[:4]).sum().backward()
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_neighbour_matrix_keeps_warm_and_positive() -> None:
@@ -90,9 +96,11 @@ def test_watch_graph_equals_dense(seed: int, user_power: float, video_power: flo
         # who does not speak still sees what only such users have watched
         to_users = scale * present * inverse(np.maximum(n_viewers, 1), video_power)
         to_videos = (scale * within * inverse(n_viewers, video_power)).T
+        some = torch.tensor([5, 0, 3, 5])
         for actual, expected in (
             (watched.to_users(user_power, video_power), to_users),
             (watched.to_videos(user_power, video_power), to_videos),
+            (watched.to_some(watch.rows(some), user_power, video_power), to_users[some]),
         ):
             np.testing.assert_allclose(actual.matrix.to_dense(), expected, atol=1e-6)
             np.testing.assert_allclose(actual.transpose.to_dense(), expected.T, atol=1e-6)

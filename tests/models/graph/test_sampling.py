@@ -57,6 +57,26 @@ LIKES[1, 4] = True
 LIKES[3, [0, 5]] = True  # user 2 likes nothing, video 6 is cold
 
 
+def test_drawn_videos_are_there_with_the_stated_chance() -> None:
+    """Warm videos only, each once, popular ones more often."""
+    sampler = sampler_of(LIKES)
+    generator = torch.Generator().manual_seed(3)
+    n = 4000
+    drawn: Counter[int] = Counter()
+    chance = {}
+    for _ in range(n):
+        videos, log_chance = sampler.videos(4, generator)
+        assert videos.tolist() == sorted(set(videos.tolist()))
+        drawn.update(videos.tolist())
+        chance |= dict(zip(videos.tolist(), log_chance.exp().tolist(), strict=True))
+    assert set(drawn) == {0, 1, 2, 3, 4, 5}
+    for video, expected in chance.items():
+        assert drawn[video] / n == pytest.approx(expected, abs=4 * 0.5 / n**0.5)
+    next_one = 0.5 / 6 + 0.5 * 2 / 7  # video 0 has two of seven viewings
+    assert chance[0] == pytest.approx(1 - (1 - next_one) ** 4)
+    assert chance[0] > chance[1]
+
+
 @pytest.mark.parametrize(
     ("way", "share_of_user"),
     [("users", {0: 1 / 3, 1: 1 / 3, 3: 1 / 3}), ("edges", {0: 4 / 7, 1: 1 / 7, 3: 2 / 7})],

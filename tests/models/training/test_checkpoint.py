@@ -28,6 +28,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "keep_edges": 0.7,
             "loss": "softmax",
             "softmax_videos": 5,
+            "sampled_videos": 5,
+            "sampled_batch_size": 40,
         },
     ),
     "preference_gcn-partly": (
