@@ -37,6 +37,7 @@ from microrec.models.inputs.clip_arrays import ClipEdges
 from microrec.models.inputs.graph_arrays import Graph, build_graph
 from microrec.models.sequence.auc import grouped_auc
 from microrec.pipeline.night import Night
+from microrec.release.reader import RESULTS
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.benchmarks import (
@@ -44,6 +45,7 @@ from tests.benchmarks import (
     clip_viewers,
     clips,
     delta_log,
+    exports,
     exposures,
     factorization,
     features,
@@ -56,6 +58,7 @@ from tests.benchmarks import (
     nights,
     people,
     quality,
+    readers,
     scale,
     sequences,
     services,
@@ -66,6 +69,7 @@ from tests.benchmarks import (
     trends,
 )
 from tests.benchmarks import ranking as many_users
+from tests.release.readers import publish as publish_row_of_each
 from tests.worlds import chains
 from tests.worlds import clips as clip_worlds
 from tests.worlds import trends as trend_worlds
@@ -1207,3 +1211,20 @@ def test_people_are_left_out_folded_and_erased(place: Path) -> None:
     assert night.suppressed().num_rows == 40
     listed = night.warehouse.read("recommendations", day=people.FIRST)["user_id"].to_pylist()
     assert len(set(listed)) == 40 - 4
+
+
+def test_exports_are_timed_step_by_step(place: Path) -> None:
+    warehouse = Warehouse.open(str(place / "warehouse"))
+    exports.make(warehouse, n_users=100)
+    rows = exports.measure(warehouse, "parquet", f"parquet:{place / 'store'}", 100)
+    value = {row["metric"]: row["value"] for row in rows}
+    steps = ("first", "replaced", "renewed", "withdrawn")
+    assert {f"{step}, users/s" for step in steps} <= value.keys()
+    assert all(isinstance(each, float) and each > 0 for each in value.values())
+
+
+def test_readers_are_compared_with_the_release(place: Path) -> None:
+    publish_row_of_each(Warehouse.open(), dt.date(2026, 1, 7))
+    rows = readers.run(str(place / "warehouse"), engines=["polars"], kernel=None)
+    compared = [row["value"] for row in rows if row["metric"] == "polars"]
+    assert compared == [1.0] * len(RESULTS)
