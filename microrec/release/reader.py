@@ -309,16 +309,23 @@ def rows_of(
     day = day or (readable[-1] if readable else None)
     if day is None:
         raise MissingDay(f"{table}: no day is committed in {warehouse.root}")
-    rows = of(day, root).read(table) if released else warehouse.read(table, day=day)
-    if user_id is None:
-        return rows
-    if "user_id" in rows.column_names:
-        return rows.filter(pc.equal(rows["user_id"], user_id))
-    users = warehouse.read("users", day=day)
-    user_idx = users.filter(pc.equal(users["user_id"], user_id))["user_idx"]
-    if not len(user_idx) or "user_idx" not in rows.column_names:
+    where = {} if user_id is None else _rows_of_user(warehouse, table, day, user_id)
+    if released:
+        return of(day, root).read(table, user_id=user_id)
+    return warehouse.read(table, day=day, where=where)
+
+
+def _rows_of_user(
+    warehouse: Warehouse, table: str, day: dt.date, user_id: str
+) -> dict[str, object]:
+    """What the rows of a user have in common: `user_id`, or in a table without it the day's `user_idx`."""
+    names = warehouse.table(table).contract.schema.names
+    if "user_id" in names:
+        return {"user_id": user_id}
+    users = warehouse.read("users", day=day, columns=["user_idx"], where={"user_id": user_id})
+    if not len(users) or "user_idx" not in names:
         raise MissingDay(f"{table}[day={day}]: no rows of user {messages.shown(user_id)}")
-    return rows.filter(pc.equal(rows["user_idx"], user_idx[0]))
+    return {"user_idx": users["user_idx"][0].as_py()}
 
 
 def _suppressed(warehouse: Warehouse) -> pa.Array:

@@ -2,10 +2,12 @@
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from microrec.errors import MissingDay
 from microrec.release import reader, record
 from microrec.tables.arrow import Warehouse
 
@@ -64,6 +66,49 @@ def test_read_leaves_out_who_has_withdrawn_since(warehouse: Warehouse) -> None:
     assert served(user_id="a") == ["a"]
     assert reader.rows_of("recommendations", day=DAY)["user_id"].to_pylist() == ["a"]
     reader.of(DAY).verify()
+
+
+@pytest.mark.parametrize("as_committed", [False, True])
+def test_rows_of_a_user_asks_the_table_for_that_user(
+    warehouse: Warehouse, as_committed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for the day: a table is sorted by user, and row groups of others are not read."""
+    asked = []
+    original = Warehouse.read
+
+    def read(self: Warehouse, table: str, **options: Any) -> pa.Table:
+        if table == "recommendations":
+            asked.append(options["where"])
+        return original(self, table, **options)
+
+    monkeypatch.setattr(Warehouse, "read", read)
+    for user, expected in (("b", ["b"]), ("stranger", [])):
+        rows = reader.rows_of("recommendations", day=DAY, user_id=user, as_committed=as_committed)
+        assert rows["user_id"].to_pylist() == expected
+    assert asked == [{"user_id": "b"}, {"user_id": "stranger"}]
+
+
+def test_rows_of_a_user_by_index_are_the_users(warehouse: Warehouse) -> None:
+    names = warehouse.table("users").contract.schema
+    users = [
+        {**dict.fromkeys(names.names), "user_idx": i, "user_id": u} for i, u in enumerate("ab")
+    ]
+    ones_of = {f.name: 1 for f in names if pa.types.is_integer(f.type) and f.name != "user_idx"}
+    moment = {f.name: dt.datetime(2026, 1, 8) for f in names if pa.types.is_timestamp(f.type)}
+    schema = names.remove(names.get_field_index("day"))
+    rows = [{**row, **ones_of, **moment} for row in users]
+    warehouse.write("users", pa.Table.from_pylist(rows, schema=schema), day=DAY)
+    assert reader.rows_of("users", day=DAY, user_id="b")["user_idx"].to_pylist() == [1]
+    edges = warehouse.table("user_edges").contract.schema
+    edge = {"user_idx": [0, 1, 1], "neighbour_idx": [1, 0, 2]}
+    ones = {n: [1] * 3 for n in edges.names if n not in edge and n not in ("day", "fit")}
+    cut = pa.schema([f for f in edges if f.name not in ("day", "fit")])
+    table = pa.table({**edge, **ones}).select(cut.names).cast(cut)
+    warehouse.write("user_edges", table, day=DAY, fit="final")
+    found = reader.rows_of("user_edges", day=DAY, user_id="b")
+    assert sorted(found["neighbour_idx"].to_pylist()) == [0, 2]
+    with pytest.raises(MissingDay, match="no rows of user"):
+        reader.rows_of("user_edges", day=DAY, user_id="stranger")
 
 
 def test_read_goes_by_the_last_day_whichever_was_committed_last(warehouse: Warehouse) -> None:
