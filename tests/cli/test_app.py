@@ -32,6 +32,7 @@ WITH_ROWS = [
     "erasures",
     "exit-codes",
     "explain",
+    "export",
     "export-user",
     "inspect",
     "night",
