@@ -107,8 +107,8 @@ def test_playlist_that_leads_to_another_file_is_refused(tmp_path: Path, film: Pa
     lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:4", "#EXTINF:4,", str(film), "#EXT-X-ENDLIST", ""]
     playlist.write_text("\n".join(lines))
     assert refusal(playlist) == films.UNREADABLE
-    script = tmp_path / "film.mp4"
-    script.write_text(f"ffconcat version 1.0\nfile '{film}'\n")
+    script = film.with_name("script.mp4")
+    script.write_text(f"ffconcat version 1.0\nfile {film.name}\n")
     assert refusal(script) == films.UNREADABLE
 
 
