@@ -358,13 +358,15 @@ def test_pages_python_runs_as_printed(world: dict[str, Any]) -> None:
     pages = [HOME / "README.md", HOME / "schemas" / "README.md"]
     text = "".join(page.read_text() for page in pages)
     printed = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(printed) == 6
+    # Spark's are run by the tests of the tables: it is another reader, and its Delta package is not here.
+    printed = [block for block in printed if "spark" not in block]
+    assert len(printed) == 10
     warehouse = str(world["place"] / "warehouse")
     names: dict[str, Any] = {}
     for block in printed:
         exec(block.replace("var/world/warehouse", warehouse), names)
     assert names["release"].day == LAST
-    assert names["pins"]["recommendations"] == names["release"].tables["recommendations"].version
+    assert names["version"] == names["release"].tables["recommendations"].version
 
 
 def test_explanations_name_what_their_user_has_liked(world: dict[str, Any]) -> None:
