@@ -1,6 +1,6 @@
 """Make the list of every user and of who wants no profiling, lists for users nobody knows and beside videos, lanes.
 
-Reads: candidates and models (their artefacts) of fit final, users, video_nodes, watch_edges,
+Reads: candidates and models (their artefacts) of fit final, users, videos, video_nodes, watch_edges,
 private_users, private_edges, modality_edges, video_features, suppressed_users, preferences as of now, gate_results of
 fit trial (whether the learned blend is trusted).
 Writes: recommendations, fallback_recommendations, similar_videos and rewatch_recommendations of the day; no

@@ -48,7 +48,9 @@ RELEASE = """
     UNION ALL SELECT 'recommendations', 'share', 'source=' || source,
         count(*) / (SELECT count(*) FROM lists) FROM lists GROUP BY source
     UNION ALL SELECT 'fallback_recommendations', 'rows', 'segment=' || segment,
-        count(*) FROM fallback GROUP BY segment
+        count(*) FROM fallback WHERE NOT starts_with(segment, 'tag=') GROUP BY segment
+    UNION ALL SELECT 'fallback_recommendations', 'tags', 'all',
+        count(DISTINCT segment) FROM fallback WHERE starts_with(segment, 'tag=')
     ORDER BY ALL
 """
 """One row per figure of a finished release."""

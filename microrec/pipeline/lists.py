@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import sparse
 
 from microrec.candidates.lists import diversity, evidence, exploration, fill, ladder, unprofiled
@@ -166,8 +167,19 @@ class ListMaker:
         return contestants
 
     def fallback(self) -> pa.Table:
-        """Return the lists for users nobody knows, one row per (segment, rank), see `ladder.fallback`."""
-        return ladder.fallback(self._rungs, self.night.config.k)
+        """Return the lists for users nobody knows, one row per (segment, rank), see `ladder.fallback` and `of_tags`."""
+        k, most = self.night.config.k, self._ladder_config.tag_lists
+        rows = self.night.read("videos", columns=["video_id", "tags"])
+        ids = self._videos["video_id"].combine_chunks()
+        index = pc.index_in(rows["video_id"], value_set=ids)
+        tagged = pa.table({"video_idx": index, "tags": rows["tags"]}).filter(pc.is_valid(index))
+        likers = self.tables.knowledge.likers
+        tags = ladder.of_tags(self._rungs, tagged, likers=likers, k=k, most=most)
+        return pa.concat_tables([ladder.fallback(self._rungs, k), tags])
+
+    @property
+    def _ladder_config(self) -> ladder.Config:
+        return self.night.recipe.section("candidates.ladder", ladder.Config)
 
     @cached_property
     def _rungs(self) -> dict[str, Int64s]:
@@ -178,7 +190,7 @@ class ListMaker:
             known=self.tables.knowledge,
             fit=self.night.fit,
             until=self.night.horizon,
-            config=self.night.recipe.section("candidates.ladder", ladder.Config),
+            config=self._ladder_config,
         )
 
     @cached_property

@@ -86,7 +86,8 @@ def plant(warehouse: arrow.Warehouse, sizes: Sizes) -> None:
     rng = np.random.default_rng(1)
     for table, columns in _graph_tables(rng, sizes).items():
         write(warehouse, table, columns)
-    warehouse.write_empty("suppressed_users", day=DAY)
+    for table in ("suppressed_users", "video_features"):
+        warehouse.write_empty(table, day=DAY)
     verdict = gate.Result(gate.LEARNED_NOT_WORSE, "warn", "fail", None, 0.0, "no trees")
     warehouse.write("gate_results", gate.table([verdict]), day=DAY, fit="trial")
     for source, model in _models(rng, sizes).items():
@@ -144,6 +145,7 @@ def _graph_tables(rng: np.random.Generator, sizes: Sizes) -> dict[str, dict[str,
             "eligible": rng.random(len(videos)) < 0.95,
             "published_at": pa.array(published, pa.timestamp("us", "UTC")),
         },
+        "videos": {"video_id": [f"v{video:06d}" for video in videos]},
         "watch_edges": {
             "user_idx": np.repeat(users, WATCHED),
             "video_idx": watched.ravel(),

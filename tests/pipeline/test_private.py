@@ -80,6 +80,9 @@ def plant(warehouse: arrow.Warehouse, *, with_private: bool) -> None:
         for part in [{"fit": "trial"}, {"fit": "final"}] if name == "user_edges" else [{}]:
             complete = small_tables.complete(name, rows, without={"day", *part})
             warehouse.write(name, complete, day=DAY, **part)
+    tagged = nodes.select(["video_id"]).append_column("tags", pa.array([["t"]] * nodes.num_rows))
+    videos = small_tables.complete("videos", tagged, without={"day"})
+    warehouse.write("videos", videos, day=DAY)
     warehouse.write_empty("suppressed_users", day=DAY)
     if not with_private:
         return

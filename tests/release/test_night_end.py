@@ -45,6 +45,7 @@ from microrec.pipeline.proposals import Proposals
 from microrec.plots import data
 from microrec.release import reader, retention, rollback
 from microrec.tables import arrow
+from tests.worlds import small_tables
 
 DAY = dt.date(2026, 1, 10)
 MIDNIGHT = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
@@ -62,6 +63,9 @@ weights = {content = {warm = 1.0, cold = 1.0}, popularity = {warm = 0.1, cold = 
 fresh_length = 3
 """
 
+SEGMENTS = {"__global__", "__fresh__", "tag=even", "tag=odd"}
+"""Of the lists for everybody; the tag of one video alone has none."""
+
 
 @pytest.fixture
 def warehouse(place: Path, monkeypatch: pytest.MonkeyPatch) -> arrow.Warehouse:
@@ -78,6 +82,12 @@ def plant(warehouse: arrow.Warehouse, day: dt.date) -> None:
     """Users, videos, edges, suppressed users and two fitted models of a day."""
     warehouse.write("users", users(), day=day)
     warehouse.write("video_nodes", videos(), day=day)
+    tags = [
+        ["even"] if video % 2 == 0 else ["odd", "rare"][: 1 + (video == 1)]
+        for video in range(N_VIDEOS)
+    ]
+    tagged = pa.table({"video_id": videos()["video_id"], "tags": pa.array(tags)})
+    warehouse.write("videos", small_tables.complete("videos", tagged, without={"day"}), day=day)
     warehouse.write("watch_edges", watches(), day=day)
     suppressed = {
         "user_id": ["u03"],
@@ -85,7 +95,8 @@ def plant(warehouse: arrow.Warehouse, day: dt.date) -> None:
         "requested_at": pa.array([MIDNIGHT], pa.timestamp("us", "UTC")),
     }
     warehouse.write("suppressed_users", pa.table(suppressed), day=day)
-    warehouse.write_empty("modality_edges", day=day)
+    for table in ("modality_edges", "video_features"):
+        warehouse.write_empty(table, day=day)
     parity = np.eye(2, dtype=np.float32)
     number = np.arange(1, N_VIDEOS + 1, dtype=np.float32)[:, None]
     for fit in ("trial", "final"):
@@ -237,7 +248,7 @@ def test_night_end_publishes_a_release(warehouse: arrow.Warehouse) -> None:
     assert failed == {"identical_top10"}, "six of eleven share a list: told, not held"
     assert {"better_than_popularity", "seen"} <= set(gates["gate"].to_pylist())
     fallback = release.read("fallback_recommendations").to_pylist()
-    assert {row["segment"] for row in fallback} == {"__global__", "__fresh__"}
+    assert {row["segment"] for row in fallback} == SEGMENTS
     metrics = release.read("metrics").to_pylist()
     (gain,) = [
         row
@@ -248,6 +259,22 @@ def test_night_end_publishes_a_release(warehouse: arrow.Warehouse) -> None:
     assert gain["low"] > 0
     assert gain["n"] == N_USERS
     release.verify()
+
+
+def test_list_of_a_tag_is_whole_and_has_no_video_without_it(warehouse: arrow.Warehouse) -> None:
+    night()
+    release = reader.latest(warehouse.root)
+    rows = release.read("fallback_recommendations").to_pylist()
+    of_tag = [row for row in rows if row["segment"] == "tag=odd"]
+    assert [row["rank"] for row in of_tag] == [1, 2, 3, 4, 5]
+    assert {int(row["video_id"][1:]) % 2 for row in of_tag} == {1}
+    metrics = release.read("metrics").to_pylist()
+    figures = {
+        row["metric"]: row["value"]
+        for row in metrics
+        if row["name"] == "fallback_recommendations" and row["slice"] == "all"
+    }
+    assert figures == {"tags": 2.0}
 
 
 def test_fusion_weights_final_fit_has_the_trials_for_everybody(

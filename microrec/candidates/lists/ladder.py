@@ -29,6 +29,8 @@ SEGMENTS = {
     "__global__": ("trend", "popular", "fresh", "catalogue"),
 }
 """Order of the rungs in each fallback list."""
+TAG = "tag="
+"""Begins the segment of a list that is made of the videos of one tag."""
 
 REASONS = {
     "trend": "trending right now",
@@ -48,6 +50,9 @@ class Config(BaseModel):
     """Videos on the trend rung: more would leave no place for the rungs below it."""
     fresh_length: NonNegativeInt = 10
     """Videos on the fresh rung."""
+    tag_lists: NonNegativeInt = 20
+    """Tags that have a fallback list of their own: of those with K eligible videos the ones whose videos have the most
+    positive viewers."""
 
 
 @dataclass(frozen=True)
@@ -138,21 +143,60 @@ def fallback(lists: Mapping[str, Indices], k: int) -> pa.Table:
         One row per (segment, rank): segment, rank (int32), video_idx (int32), score (float32, minus the rank) and
         source (the rung).
     """
-    parts = []
-    for segment, order in SEGMENTS.items():
-        ladder = climb(lists, order)
-        video = ladder.video[:k]
-        rung = ladder.rung[:k]
-        rank = np.arange(1, len(video) + 1, dtype=np.int32)
-        columns = {
-            "segment": pa.array([segment] * len(video), pa.string()),
-            "rank": rank,
-            "video_idx": video.astype(np.int32),
-            "score": -rank.astype(np.float32),
-            "source": pa.array([RUNGS[at] for at in rung], pa.string()),
-        }
-        parts.append(pa.table(columns))
+    ladders = {segment: climb(lists, order) for segment, order in SEGMENTS.items()}
+    return pa.concat_tables([_rows(segment, each, k) for segment, each in ladders.items()])
+
+
+def of_tags(
+    lists: Mapping[str, Indices], tagged: pa.Table, *, likers: Indices, k: int, most: int
+) -> pa.Table:
+    """Return the list of everybody among the videos of a tag, for some tags.
+
+    Args:
+        lists: video_idx by rung, as of `rungs`.
+        tagged: video_idx and tags of the videos, in any order; a tag named twice counts once.
+        likers: positive viewers of each video. [n_videos]
+        k: length of a list; a tag with fewer eligible videos has none.
+        most: tags that have a list at most, those whose videos have the most positive viewers; ties by tag.
+
+    Returns:
+        Rows as of `fallback`, segment `tag=<tag>`, by segment.
+    """
+    everyones = climb(lists, SEGMENTS["__global__"])
+    place = everyones.positions(len(likers)) - 1
+    by_tag: dict[str, list[int]] = {}
+    for video, tags in zip(
+        tagged["video_idx"].to_pylist(), tagged["tags"].to_pylist(), strict=True
+    ):
+        if place[video] < len(everyones.video):
+            for tag in set(tags or ()):
+                by_tag.setdefault(tag, []).append(int(place[video]))
+    weight = {
+        tag: int(likers[everyones.video[places]].sum())
+        for tag, places in by_tag.items()
+        if len(places) >= k
+    }
+    chosen = sorted(weight, key=lambda tag: (-weight[tag], tag))[:most]
+    parts = [_rows("", everyones, 0)]
+    for tag in sorted(chosen):
+        places = np.sort(by_tag[tag])
+        part = Ladder(everyones.video[places], everyones.rung[places])
+        parts.append(_rows(f"{TAG}{tag}", part, k))
     return pa.concat_tables(parts)
+
+
+def _rows(segment: str, ladder: Ladder, k: int) -> pa.Table:
+    """The first k videos of a ladder as the list of a segment."""
+    video = ladder.video[:k]
+    rank = np.arange(1, len(video) + 1, dtype=np.int32)
+    columns = {
+        "segment": pa.array([segment] * len(video), pa.string()),
+        "rank": rank,
+        "video_idx": video.astype(np.int32),
+        "score": -rank.astype(np.float32),
+        "source": pa.array([RUNGS[at] for at in ladder.rung[:k]], pa.string()),
+    }
+    return pa.table(columns)
 
 
 def _best(videos: Indices, first: Indices | Float64s, second: Indices) -> Int64s:
