@@ -29,6 +29,8 @@ NEXT_STEPS = {
     "MissingDay": "a table it reads has no such day: run that day's night first, or the task that writes it",
     "BadArgument": "the message says which day, name or setting is not valid: trigger the run again with a valid one",
     "RecipeError": "mend microrec.toml and clear the task",
+    "LockHeld": "another process works on the same: wait for it and clear the task; a lock whose holder is gone goes by"
+    " itself",
     "CommitConflict": "a later attempt has written: nothing to do, unless it failed too",
 }
 """What to do next, by the error a job ends with."""

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ from microrec.cli.local_airflow import airflow_environment
 from microrec.config.settings import HOME
 from microrec.landing import write
 from microrec.release import reader
+from microrec.runner.exit_status import ExitStatus
 from microrec.synth.world import Config, generate
 from microrec.tables.arrow import Warehouse
 from tests.ui.airflow_servers import NIGHTLY, Airflow
@@ -132,15 +134,30 @@ def test_backfill_of_a_day_whose_release_stands_is_green_and_changes_nothing(
     after.verify()
 
 
-def test_night_of_a_day_without_raw_rows_fails_and_the_release_stands(
+def test_night_of_a_day_that_nobody_delivered_is_refused_before_airflow_starts(
     operator: dict[str, Any],
 ) -> None:
-    before = reader.latest(operator["warehouse"])
     night = typed(operator, "night", "--day", NEXT, "--landing", str(operator["place"] / "landing"))
-    assert night.returncode == 1
+    assert night.returncode == ExitStatus.DATA_ERROR
+    assert f"no raw_interactions of {NEXT}; days there are" in " ".join(night.stderr.split())
+    assert night.stdout == ""
+
+
+def test_night_of_a_broken_file_says_why_and_the_release_stands(
+    operator: dict[str, Any], tmp_path: Path
+) -> None:
+    before = reader.latest(operator["warehouse"])
+    landing = tmp_path / "landing"
+    shutil.copytree(operator["place"] / "landing", landing)
+    broken = landing / "raw_interactions" / f"day={NEXT}" / "part-0.parquet"
+    broken.parent.mkdir()
+    broken.write_bytes(b"PAR1 and no more")
+    night = typed(operator, "night", "--day", NEXT, "--landing", str(landing))
+    assert night.returncode == ExitStatus.FAILURE
     assert "FAILED validate_events" in night.stdout
-    assert f"raw_interactions[{NEXT}]: nothing arrived on this day" in night.stdout
-    assert "the previous release stands" in night.stdout
+    *_, last = night.stdout.splitlines()
+    assert last.startswith(f"night {NEXT}: FAILED; the previous release stands; validate_events: ")
+    assert "part-0.parquet" in last
     assert reader.latest(operator["warehouse"]) == before
     before.verify()
 

@@ -13,11 +13,11 @@ from microrec.export.target import Target
 
 Lists = dict[tuple[str, str], list[dict[str, Any]]]
 """Items by kind and id."""
-LOCK_SECONDS = 1.0
+LOCK_SECONDS = 3.0
 
 
 def opened(address: str) -> Target:
-    """The store as `microrec export` opens it; a Redis whose lock of a killed export goes after a second."""
+    """The store as `microrec export` opens it; a Redis whose lock of a killed export goes after a few seconds."""
     if address.startswith("redis:"):
         return Redis(address, "microrec", lock_seconds=LOCK_SECONDS)
     return stores.open_store(address)

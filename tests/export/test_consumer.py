@@ -11,9 +11,10 @@ import pytest
 
 from dags.examples.serve_lists import Answer, open_lists
 from microrec.export import handoff
+from microrec.export.stores import open_store
 from microrec.release import reader
 from microrec.tables.arrow import Warehouse
-from tests.export.stores import PostgresStore, RedisStore, Store, opened
+from tests.export.stores import PostgresStore, RedisStore, Store
 from tests.export.test_handoff import DAY, NEXT, NOW, UNTIL
 from tests.worlds.releases import filled, publish
 
@@ -82,7 +83,7 @@ def videos(answer: Answer) -> dict[str, list[str]]:
 def test_answers_of_a_thousand_users_are_of_one_release_during_switches(store: Store) -> None:
     days = (DAY, NEXT)
     right = {reader.of(day).id: pinned(day) for day in days}
-    handoff.export(opened(store.address), lambda: reader.of(DAY), at=NOW)
+    handoff.export(open_store(store.address), lambda: reader.of(DAY), at=NOW)
     answers: list[Answer] = []
     ended = threading.Event()
 
@@ -96,7 +97,9 @@ def test_answers_of_a_thousand_users_are_of_one_release_during_switches(store: S
         thread.start()
     try:
         for number in range(1, SWITCHES + 1):
-            handoff.export(opened(store.address), lambda n=number: reader.of(days[n % 2]), at=NOW)
+            handoff.export(
+                open_store(store.address), lambda n=number: reader.of(days[n % 2]), at=NOW
+            )
             # So that the release is asked for before it goes.
             wait_for(answers, reader.of(days[number % 2]).id)
     finally:
@@ -119,7 +122,7 @@ def wait_for(answers: list[Answer], release: str) -> None:
 
 
 def test_user_who_is_not_in_the_release_gets_what_everybody_gets(store: Store) -> None:
-    handoff.export(opened(store.address), lambda: reader.of(NEXT), at=NOW)
+    handoff.export(open_store(store.address), lambda: reader.of(NEXT), at=NOW)
     answer = open_lists(store.address).of([GONE, "u1"])
     assert videos(answer) == {
         GONE: ["b-everybody"],
@@ -134,7 +137,7 @@ def test_nobody_is_answered_before_the_first_release_and_after_the_last_has_expi
         assert open_lists(store.address).of(["u1"]) == (None, {})
     until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2)
     publish(Warehouse.open(), NEXT, 1, until=until)
-    handoff.export(opened(store.address), reader.latest, at=NOW)
+    handoff.export(open_store(store.address), reader.latest, at=NOW)
     assert open_lists(store.address).of(["u0"]).lists
     time.sleep(max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds()) + 0.2)
     assert open_lists(store.address).of(["u0"]) == (None, {})
