@@ -28,6 +28,8 @@ DAYS = [FIRST + dt.timedelta(days=number) for number in range(7)]
 BEFORE, AFTER, NEXT = DAYS[4:]
 NUMBER = "17"
 """Id of a person whose id is a number; the world has none."""
+RESET, NEWCOMER = "reset", "newcomer"
+"""Two who watch the same on the second night; before it the first has watched, and reset, and the second is unknown."""
 RECIPE = """
 [night]
 window_days = 5
@@ -100,7 +102,13 @@ def story(tmp_path_factory: pytest.TempPathFactory, spark: object) -> Iterator[S
     for day in DAYS[2:]:
         lines = [viewing(NUMBER, day, video) for video in ("v000001", "v000002", "v000003")]
         cut = json.dumps(viewing(people.gone, day, "v000001"))[:60]
+        if day < BEFORE:
+            lines += [viewing(RESET, day, video) for video in ("v000004", "v000005", "v000006")]
+        if day == AFTER:
+            same = [(user, video) for user in (RESET, NEWCOMER) for video in ("v000007", "v000008")]
+            lines += [viewing(user, day, video) for user, video in same]
         deliver(place, "raw_interactions", day, *lines, cut)
+    wish(place, BEFORE, (RESET, "reset", ""))
     run_night(BEFORE)
     listed = set(reader.of(BEFORE).read("recommendations")["user_id"].to_pylist())
     assert {*people, NUMBER} < listed
@@ -131,17 +139,17 @@ def deliver(
     write.write_lines(str(place / "landing"), table, day, texts, kind="jsonl", name=name)
 
 
-def ask(place: Path, day: dt.date, *asked: tuple[str, str, str]) -> None:
+def ask(place: Path, day: dt.date, *requests: tuple[str, str, str]) -> None:
     """Deliver requests: user, kind and instant as they are written."""
     names = ("user_id", "kind", "requested_at")
-    lines = [dict(zip(names, one, strict=True)) for one in asked]
+    lines = [dict(zip(names, request, strict=True)) for request in requests]
     deliver(place, "raw_privacy_requests", day, *lines, name="asked")
 
 
-def wish(place: Path, day: dt.date, *asked: tuple[str, str, str]) -> None:
+def wish(place: Path, day: dt.date, *wishes: tuple[str, str, str]) -> None:
     """Deliver wishes: user, kind and value."""
     at = {"requested_at": f"{day}T12:00:00Z"}
-    lines = [{"user_id": user, "kind": kind, "value": value, **at} for user, kind, value in asked]
+    lines = [{"user_id": user, "kind": kind, "value": value, **at} for user, kind, value in wishes]
     deliver(place, "raw_preferences", day, *lines, name="wished")
 
 
@@ -224,8 +232,31 @@ def test_people_ask_and_the_next_night_follows(story: Story) -> None:
     stored = Warehouse.open().read("events", arrived_on=AFTER)["user_id"].to_pylist()
     assert people.back not in stored, "what was watched after the opt-out is stored nowhere"
     assert Warehouse.open().read("erasures").num_rows == 2
+    _reset_has_the_lists_of_a_new_one()
     _shy_has_the_list_of_everybody(people.shy, blocked)
     _quiet_has_a_list_of_their_own(people.quiet)
+
+
+def _reset_has_the_lists_of_a_new_one() -> None:
+    """What was watched before the reset speaks for nothing; new videos are drawn for each."""
+    warehouse = Warehouse.open()
+    assert not {RESET, NEWCOMER} & users(BEFORE)
+    index = warehouse.read("users", day=AFTER).to_pandas().set_index("user_id")["user_idx"]
+    n_rows = 0
+    for source in ("popularity", "content", "video_neighbours"):
+        rows = warehouse.read("candidates", day=AFTER, fit="final", source=source).to_pandas()
+        of_reset, of_newcomer = (
+            rows[rows["user_idx"] == index[user]][["rank", "video_idx", "score"]]
+            .to_numpy()
+            .tolist()
+            for user in (RESET, NEWCOMER)
+        )
+        assert of_reset == of_newcomer, source
+        n_rows += len(of_reset)
+    assert n_rows
+    lists = [rows_of(AFTER, {user}) for user in (RESET, NEWCOMER)]
+    kept = [of[of["source"] != "exploration"]["video_id"].tolist()[:9] for of in lists]
+    assert kept[0] == kept[1]
 
 
 def _quiet_has_a_list_of_their_own(quiet: str) -> None:
@@ -256,8 +287,8 @@ def _shy_has_the_list_of_everybody(shy: str, blocked: str) -> None:
     holders = {"events", "daily_watches", "preferences", "recommendations"}
     assert tables_with(shy, BEFORE) >= {"events", "daily_watches", "users", "recommendations"}
     assert tables_with(shy, AFTER) == holders
-    told = explanation.explain(reader.of(AFTER), shy, 1)
-    assert told.sentences[-1] == explanation.UNPROFILED
+    explained = explanation.explain(reader.of(AFTER), shy, 1)
+    assert explained.sentences[-1] == explanation.UNPROFILED
 
 
 def test_people_stay_away_when_their_requests_have_gone(story: Story) -> None:

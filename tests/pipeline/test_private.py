@@ -1,7 +1,9 @@
 """Who wants to teach nobody has lists of their own, and the lists of others are as if they were not there."""
 
 import datetime as dt
+import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,9 @@ from pyspark.sql import SparkSession
 from microrec.config.settings import settings
 from microrec.pipeline import fit_tables, private, release_gates
 from microrec.pipeline.night import Night
+from microrec.privacy import erasure, export, receipts
+from microrec.privacy.proof import Scan
+from microrec.privacy.quotes import Ids
 from microrec.tables import arrow
 from microrec.tables import spark as spark_tables
 from tests.worlds import logs, small_tables
@@ -190,6 +195,37 @@ def test_what_is_counted_over_users_leaves_them_out(nights: Mapping[bool, Night]
     assert with_private.history[N_USERS:].tolist() == without.history[[*COPIED.values()]].tolist()
     assert [each.n_teachers for each in tables] == [N_USERS, N_USERS]
     assert tables[1].users.num_rows == N_USERS + len(COPIED)
+
+
+def test_export_and_erasure_find_them_by_their_own_table_of_users(
+    nights: Mapping[bool, Night], place: Path
+) -> None:
+    """What is by index goes too, and others keep theirs."""
+    shutil.copytree(nights[True].warehouse.root, place / "copy")
+    warehouse = arrow.Warehouse.open(str(place / "copy"))
+    held = export.export(warehouse, "p0", place / "held", authors_are_users=False)
+    assert {"private_users", "private_edges", "candidates", "recommendations"} <= set(held)
+    kept = warehouse.read("private_edges", day=DAY)
+    kept = kept.filter(pc.not_equal(kept["user_idx"], N_USERS))
+    at = dt.datetime(2026, 1, 9, tzinfo=dt.UTC)
+    erasure.erase(
+        warehouse,
+        [receipts.Request("p0", at)],
+        subject_of=lambda _: "a subject",
+        config=erasure.Config(grace_seconds=0, abandoned_hours=0),
+        authors_are_users=False,
+    )
+    scan = Scan(Ids(["p0"]), settings().schemas, authors_are_users=False)
+    scan.folder(place / "copy")
+    assert dict(scan.hits) == {}
+    assert warehouse.read("private_edges", day=DAY).equals(kept)
+    assert warehouse.read("private_users", day=DAY)["user_id"].to_pylist() == ["p7"]
+    left = pc.unique(warehouse.read("candidates", day=DAY)["user_idx"]).to_pylist()
+    assert set(left) >= {0, N_USERS + 1}
+    assert N_USERS not in left
+    tables = fit_tables.read(replace(nights[True], warehouse=warehouse))
+    assert tables.users.num_rows == N_USERS + len(COPIED)
+    assert fit_tables.served_users(nights[True], tables)[-1] == N_USERS + 1
 
 
 @pytest.mark.spark
