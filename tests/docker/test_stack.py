@@ -92,13 +92,14 @@ def test_stack_answers_nobody_without_a_login(stack: Stack) -> None:
         stack.log_in(PASSWORD[:-1])
 
 
-def test_stack_dags_live_but_for_the_example(stack: Stack) -> None:
+def test_stack_dags_live_but_for_the_examples(stack: Stack) -> None:
     dags = stack.wait(lambda: stack.api.get("/api/v2/dags").json()["dags"], "DAGs are known")
     assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == {
         "nightly": False,
         "watchdog": False,
         "maintenance": False,
         "follow_releases": True,
+        "hand_off": True,
     }
 
 
@@ -136,6 +137,7 @@ def test_stack_night_that_loses_a_worker_postgres_and_the_scheduler_is_the_relea
         return stack.ended(run)
 
     assert stack.timed("night", disturbed) == "success", stack.story()
+    assert figures(stack) ^ figures_of(desk) == set()
     assert released(stack) == digests(desk)
     stack.wait(stack.all_healthy, "all is healthy again", 900)
     assert stack.of("scheduler")[0]["RestartCount"] == 1
@@ -144,6 +146,21 @@ def test_stack_night_that_loses_a_worker_postgres_and_the_scheduler_is_the_relea
 
 def digests(release: reader.Release) -> dict[str, str]:
     return {name: pin.digest for name, pin in release.tables.items()}
+
+
+def figures_of(release: reader.Release) -> set[str]:
+    """Rows of `metrics`, as texts: where they differ, these say more than a digest."""
+    return {json.dumps(row, default=str) for row in release.read("metrics").to_pylist()}
+
+
+def figures(stack: Stack) -> set[str]:
+    """The same, of the stack's release."""
+    code = (
+        "import datetime as dt, json; from microrec.release import reader; "
+        f"release = reader.of(dt.date.fromisoformat('{DAY}'), '/srv/warehouse'); "
+        "print(json.dumps([json.dumps(row, default=str) for row in release.read('metrics').to_pylist()]))"
+    )
+    return set(json.loads(stack.as_reader(code).splitlines()[-1]))
 
 
 def released(stack: Stack) -> dict[str, str]:

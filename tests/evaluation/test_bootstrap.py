@@ -1,5 +1,7 @@
 """Intervals cover what was planted and depend on the seed alone."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,17 @@ def test_interval_any_chunk_size_is_equal(monkeypatch: pytest.MonkeyPatch) -> No
 def test_interval_no_spread_has_no_width() -> None:
     low, high = interval(np.full((9, 1), 0.25))
     assert low[0] == high[0] == 0.25
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 3e5])
+def test_values_on_the_grid_add_up_alike_in_any_order(scale: float) -> None:
+    generator = np.random.default_rng(3)
+    values = generator.normal(size=(1000, 2)) * scale
+    rounded = bootstrap.on_grid(values)
+    assert np.abs(rounded - values).max() <= 1e-11 * scale
+    drawn = rounded[generator.integers(0, 1000, 1000), 0]
+    orders = [generator.permutation(drawn) for _ in range(20)]
+    assert {float(np.add.accumulate(order)[-1]) for order in orders} == {math.fsum(drawn)}
+    plain = values[generator.integers(0, 1000, 1000), 0]
+    assert len({float(np.add.accumulate(generator.permutation(plain))[-1]) for _ in range(20)}) > 1
+    assert not bootstrap.on_grid(np.zeros((3, 1))).any()
