@@ -103,13 +103,13 @@ class Fits:
         for source in ("content", "preference_gcn"):
             for places in (1, 2, 4):
                 config = exploration.Config(places=places, every=K // places, source=source)
-                found = self._discovery(config, on, seed=seed)
+                discovery = self._discovery(config, on, seed=seed)
                 label = "" if source == "content" else f", by {source}"
-                named[f"{CLOSED}, {places} new{label}"] = self._blended(proposed, on, found)
+                named[f"{CLOSED}, {places} new{label}"] = self._blended(proposed, on, discovery)
         return named
 
     def _blended(
-        self, proposed: Mapping[str, pa.Table], on: Case, found: fill.Discovery | None
+        self, proposed: Mapping[str, pa.Table], on: Case, discovery: fill.Discovery | None
     ) -> Listed:
         weights = recipe.current().section("candidates.blend", closed_form.Config)
         popular = np.argsort(-np.diff(on.known.positives.tocsc().indptr), kind="stable")
@@ -120,7 +120,7 @@ class Fits:
             known=on.known,
             ladder=ladder.climb(rungs),
             k=K,
-            shaping=fill.Shaping(weights, discovery=found),
+            shaping=fill.Shaping(weights, discovery=discovery),
         )
         return _first(rows, on)
 

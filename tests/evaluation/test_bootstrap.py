@@ -61,3 +61,12 @@ def test_values_on_the_grid_add_up_alike_in_any_order(scale: float) -> None:
     plain = values[generator.integers(0, 1000, 1000), 0]
     assert len({float(np.add.accumulate(generator.permutation(plain))[-1]) for _ in range(20)}) > 1
     assert not bootstrap.on_grid(np.zeros((3, 1))).any()
+
+
+def test_interval_of_a_column_is_the_same_beside_others() -> None:
+    """Beside others BLAS adds in another order, as it does with other threads."""
+    values = np.random.default_rng(5).normal(size=(1000, 8)) / 8
+    values[:, 0] *= 8
+    for n_columns in (1, 2, 3, 8):
+        ends = interval(values[:, :n_columns])
+        assert [float(end[0]) for end in ends] == [float(end[0]) for end in interval(values)]

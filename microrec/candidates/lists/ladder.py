@@ -163,14 +163,14 @@ def of_tags(
         Rows as of `fallback`, segment `tag=<tag>`, by segment.
     """
     everyones = climb(lists, SEGMENTS["__global__"])
-    place = everyones.positions(len(likers)) - 1
+    position = everyones.positions(len(likers)) - 1
     by_tag: dict[str, list[int]] = {}
     for video, tags in zip(
         tagged["video_idx"].to_pylist(), tagged["tags"].to_pylist(), strict=True
     ):
-        if place[video] < len(everyones.video):
+        if position[video] < len(everyones.video):
             for tag in set(tags or ()):
-                by_tag.setdefault(tag, []).append(int(place[video]))
+                by_tag.setdefault(tag, []).append(int(position[video]))
     weight = {
         tag: int(likers[everyones.video[places]].sum())
         for tag, places in by_tag.items()

@@ -187,12 +187,12 @@ def _close(like: Likeness, least: float) -> Iterator[tuple[Int64s, Int64s]]:
         block = like.vectors[start : start + BLOCK]
         first = number[:start][like.cluster[:start] == number[:start]]
         others = np.concatenate([first, number[start : start + BLOCK]])
-        found = []
+        pairs = []
         for at in range(0, len(others), BLOCK):
             part = others[at : at + BLOCK]
-            row, place = np.nonzero(block @ like.vectors[part].T >= least_sum)
-            found.append((row + start, part[place]))
-        video, earlier = (np.concatenate(each) for each in zip(*found, strict=True))
+            row, column_of = np.nonzero(block @ like.vectors[part].T >= least_sum)
+            pairs.append((row + start, part[column_of]))
+        video, earlier = (np.concatenate(each) for each in zip(*pairs, strict=True))
         before = earlier < video
         yield video[before], earlier[before]
 
