@@ -32,6 +32,7 @@ from microrec.models.neighbours.activity import ActivityCap, activity_cap
 from microrec.models.nn import losses
 from microrec.models.training import parallel
 from microrec.models.training import warm_start as warm
+from microrec.models.training.budget import BudgetConfig
 from microrec.models.training.loop import validation_recall
 from microrec.models.training.phases import Phase, Training
 from microrec.models.training.runtime import Runtime, Yesterday
@@ -39,7 +40,7 @@ from microrec.models.training.runtime import Runtime, Yesterday
 logger = logging.getLogger(__name__)
 
 
-class TrainingConfig(ActivityCap):
+class TrainingConfig(ActivityCap, BudgetConfig):
     """What is learned from, and for how long: the part of a `Config` all graph networks share."""
 
     loss: Literal["bpr", "softmax"] = "bpr"

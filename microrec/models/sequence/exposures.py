@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,6 +36,7 @@ from microrec.models.nn.layers import on
 from microrec.models.nn.losses import half_squares
 from microrec.models.sequence.auc import grouped_auc
 from microrec.models.training import parallel
+from microrec.models.training.budget import BudgetConfig
 from microrec.models.training.loop import validation_recall
 from microrec.models.training.phases import Phase, Training
 from microrec.models.training.runtime import Runtime
@@ -46,10 +47,8 @@ SCORED_AT_ONCE = 4096
 """Exposures scored in one block: memory = this times the longest history."""
 
 
-class ExposureConfig(BaseModel):
+class ExposureConfig(BudgetConfig):
     """What is learned from, and for how long: the part of a `Config` all models of sequences share."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dim: PositiveInt = 64
     """Size of every row."""

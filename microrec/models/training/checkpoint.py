@@ -72,7 +72,7 @@ class Checkpoint:
         Args:
             tensors: named groups of named tensors, [n, ...] each
             optimizer: whose moments are kept
-            history: a dataclass of lists of numbers
+            history: a dataclass of what JSON has
         """
         flat = {f"{kind}/{name}": t for kind, of in tensors.items() for name, t in of.items()}
         for index, state in optimizer.state_dict()["state"].items():
@@ -87,7 +87,7 @@ class Checkpoint:
         save_file({name: t.detach().cpu().clone() for name, t in flat.items()}, staged, header)
         os.replace(staged, self.path)
 
-    def load(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, list[float]]] | None:
+    def load(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
         """Return the tensors, [n, ...] each, by kind and the history; None where there is nothing to go on from."""
         if not self.path.exists():
             return None

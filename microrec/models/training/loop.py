@@ -22,6 +22,7 @@ from tqdm import tqdm
 from microrec.core.array_types import Bools
 from microrec.models.inputs.graph_arrays import EarlyStopping
 from microrec.models.training import parallel
+from microrec.models.training.budget import UNLIMITED, Budget
 from microrec.models.training.checkpoint import Checkpoint, restore_optimizer
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Schedule:
     """Epochs in a row without a better recall after which training ends."""
     clip_norm: float | None = None
     """Longest gradient of all parameters together."""
+    budget: Budget = field(default=UNLIMITED, repr=False)
+    """How much time it may take: no part of what is learned, as long as it is not reached."""
 
 
 @dataclass
@@ -51,6 +54,10 @@ class History:
     """Mean loss of each epoch."""
     recalls: list[float] = field(default_factory=list)
     """Recall after each epoch; empty where nothing is validated."""
+    seconds: list[float] = field(default_factory=list, compare=False)
+    """How long each epoch took, with its validation."""
+    budget_reached: bool = False
+    """Whether training ended, or its last epoch was cut short, for want of time."""
 
     @property
     def best(self) -> int:
@@ -75,7 +82,7 @@ def train(
     recall: Callable[[], float] | None = None,
     resume: Resume | None = None,
 ) -> History:
-    """Fit `model` in place, for all epochs or until `recall` no longer rises.
+    """Fit `model` in place, for all epochs, until `recall` no longer rises, or as long as the budget has room.
 
     Args:
         model: what is fitted; ends with the parameters of its best epoch
@@ -91,11 +98,15 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate)
     kept = copy.deepcopy(model.state_dict())
     history = _take_up(resume, model, optimizer, kept) if resume else History()
-    with _progress(schedule.epochs, done=len(history.losses)) as tell:
-        while len(history.losses) < schedule.epochs and not _over(history, schedule):
-            losses = [step(optimizer, loss, batch, schedule.clip_norm) for batch in batches()]
+    # A budget that has grown since gives room again.
+    history.budget_reached &= not schedule.budget.has_room(history.seconds)
+    with _progress(schedule, done=len(history.losses)) as tell:
+        while not _over(history, schedule):
+            began = time.monotonic()
+            losses = _epoch(optimizer, batches(), loss, schedule, history)
             history.losses.append(sum(losses) / len(losses))
             history.recalls.extend([parallel.agreed(recall())] if recall else [])
+            history.seconds.append(parallel.agreed(time.monotonic() - began))
             tell(history)
             if recall and history.best == len(history.losses):
                 kept = copy.deepcopy(model.state_dict())
@@ -138,9 +149,35 @@ def step(
     return total.item()
 
 
+def _epoch(
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[BatchT],
+    loss: Callable[[BatchT], Tensor],
+    schedule: Schedule,
+    history: History,
+) -> list[float]:
+    """The loss of each step of an epoch, which ends early where the budget does."""
+    began = time.monotonic()
+    losses = []
+    for batch in batches:
+        losses.append(step(optimizer, loss, batch, schedule.clip_norm))
+        if schedule.budget.seconds is None:
+            continue
+        running = parallel.agreed(time.monotonic() - began)
+        if not schedule.budget.has_room(history.seconds, running):
+            history.budget_reached = True
+            break
+    return losses
+
+
 def _over(history: History, schedule: Schedule) -> bool:
-    """Whether the recall has stopped rising."""
-    return bool(history.recalls) and len(history.losses) - history.best >= schedule.patience
+    """Whether training is at its end: all epochs, no better recall for long, or no time for one more."""
+    done = len(history.losses)
+    if done >= schedule.epochs or (history.recalls and done - history.best >= schedule.patience):
+        return True
+    if not schedule.budget.has_room(history.seconds):
+        history.budget_reached = True
+    return history.budget_reached
 
 
 def _take_up(
@@ -205,11 +242,10 @@ def _within(pairs: Tensor, start: int, n: int) -> Tensor:
 
 
 @contextmanager
-def _progress(n: int, *, done: int) -> Iterator[Callable[[History], None]]:
+def _progress(schedule: Schedule, *, done: int) -> Iterator[Callable[[History], None]]:
     """Tell how far training is: a bar in a terminal, a line per epoch in a log."""
-    began = time.monotonic()
     in_terminal = sys.stderr.isatty()
-    with tqdm(total=n, initial=done, desc="epochs", disable=not in_terminal) as bar:
+    with tqdm(total=schedule.epochs, initial=done, desc="epochs", disable=not in_terminal) as bar:
 
         def tell(history: History) -> None:
             epoch = len(history.losses)
@@ -218,8 +254,21 @@ def _progress(n: int, *, done: int) -> Iterator[Callable[[History], None]]:
             bar.set_postfix(loss=loss, recall=recall)
             bar.update()
             if not in_terminal:
-                left = (time.monotonic() - began) / (epoch - done) * (n - epoch)
-                line = "epoch=%d of=%d loss=%.4f recall=%s seconds_left=%.0f"
-                logger.info(line, epoch, n, loss, recall, left)
+                line = "epoch=%d of=%d loss=%.4f recall=%s seconds_left=%.0f at_most=%.0f"
+                logger.info(line, epoch, schedule.epochs, loss, recall, *_left(history, schedule))
 
         yield tell
+
+
+def _left(history: History, schedule: Schedule) -> tuple[float, float]:
+    """Seconds until the fit ends, its refit included: if no epoch is better than the best so far, and at most."""
+    more = schedule.epochs - len(history.losses)
+    soonest, kept = more, len(history.losses)
+    if history.recalls:
+        soonest = min(more, max(0, schedule.patience - (len(history.losses) - history.best)))
+        kept = history.best
+    left = schedule.budget.seconds_left
+    return (
+        left(history.seconds, more=soonest, kept=kept),
+        left(history.seconds, more=more, kept=schedule.epochs),
+    )

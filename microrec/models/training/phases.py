@@ -2,11 +2,13 @@
 
 A *search* trains a network on the training part alone and keeps the number of epochs after which its quality on the
 validation part was best. A *refit* trains a fresh network for so many epochs on all that the fit may see. Both go
-through the one loop of `loop.py`, take up the state that an interrupted attempt left (`checkpoint.py`) and may start
-from the parameters of the day before (`warm_start.py`). What a family of models does in its own way (its network, its
-batches, its loss) is passed in: `graph/fitting.py`, `sequence/exposures.py`.
+through the one loop of `loop.py`, take up the state that an interrupted attempt left (`checkpoint.py`), share the time
+that the fit may take (`budget.py`) and may start from the parameters of the day before (`warm_start.py`). What a family
+of models does in its own way (its network, its batches, its loss) is passed in: `graph/fitting.py`,
+`sequence/exposures.py`.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -16,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.training.budget import UNLIMITED, Budget
 from microrec.models.training.checkpoint import Checkpoint, fingerprint
 from microrec.models.training.loop import History, Resume, Schedule, train
 from microrec.models.training.runtime import Runtime, Yesterday
 
+logger = logging.getLogger(__name__)
 NetworkT = TypeVar("NetworkT")
 BatchT = TypeVar("BatchT")
 
@@ -47,8 +51,12 @@ class PhasesConfig(Protocol):
     def default_epochs(self) -> int:
         """Epochs of the refit where `epochs` is not set and nothing can be searched."""
 
-    def model_dump_json(self) -> str:
-        """Return all of the configuration as text."""
+    @property
+    def budget_minutes(self) -> float | None:
+        """Minutes that the epochs of a fit may take."""
+
+    def model_dump_json(self, *, exclude: set[str] | None = None) -> str:
+        """Return all of the configuration as text, but for the fields named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,26 +105,40 @@ class Training(Generic[NetworkT, BatchT]):
 
         Returns:
             The networks, and what the model's report says: epochs, loss and, after a search, its best quality, and
-            qualities (`recalls`) and losses by epoch.
+            qualities (`recalls`) and losses by epoch; `budget_reached`, the phases that ended for want of time, if any
+            did.
         """
-        report = self._searched(search, draws[0])
-        schedule = self.schedule(report["epochs"] if len(refit.examples) else 0)
-        fitted = [
-            self.train(f"refit-{member}" if member else "refit", refit, rng, schedule)
-            for member, rng in enumerate(draws[1:])
-        ]
+        report, searched = self._searched(search, draws[0], (len(draws) - 1) * len(refit.examples))
+        spent = sum(searched.seconds)
+        reached = ["search"] if searched.budget_reached else []
+        epochs = report["epochs"] if len(refit.examples) else 0
+        fitted = []
+        for member, rng in enumerate(draws[1:]):
+            name = f"refit-{member}" if member else "refit"
+            budget = self._budget(spent, share=1 / (len(draws) - 1 - member))
+            network, history = self.train(name, refit, rng, self.schedule(epochs, budget=budget))
+            fitted.append((network, history))
+            spent += sum(history.seconds)
+            if history.budget_reached:
+                reached.append(name)
+                report["epochs"] = min(report["epochs"], len(history.losses))
         losses = [history.losses[-1] for _, history in fitted if history.losses]
         report["loss"] = sum(losses) / len(losses) if losses else None
+        if reached:
+            report["budget_reached"] = reached
+            line = "budget_minutes=%s reached in %s: epochs=%d"
+            logger.warning(line, self.config.budget_minutes, ", ".join(reached), report["epochs"])
         return [network for network, _ in fitted], report
 
-    def schedule(self, epochs: int, patience: int = 0) -> Schedule:
+    def schedule(self, epochs: int, patience: int = 0, budget: Budget = UNLIMITED) -> Schedule:
         """Return the schedule of a phase of at most so many epochs.
 
         Args:
             epochs: at most, or exactly where nothing is validated.
             patience: epochs in a row without a better quality after which the phase ends.
+            budget: how much time the phase may take.
         """
-        return Schedule(self.config.learning_rate, epochs, patience, self.clip_norm)
+        return Schedule(self.config.learning_rate, epochs, patience, self.clip_norm, budget)
 
     def train(
         self, name: str, phase: Phase, rng: np.random.Generator, schedule: Schedule
@@ -150,19 +172,29 @@ class Training(Generic[NetworkT, BatchT]):
         )
         return network, history
 
-    def _searched(self, search: Phase | None, rng: np.random.Generator) -> dict[str, Any]:
-        """The report's number of epochs, and where it comes from."""
+    def _searched(
+        self, search: Phase | None, rng: np.random.Generator, to_refit: int
+    ) -> tuple[dict[str, Any], History]:
+        """The report's number of epochs, and the search it comes from; so many examples an epoch are to follow."""
         config = self.config
         if config.epochs is not None or search is None or not len(search.examples):
-            return {"epochs": config.epochs or config.default_epochs}
-        schedule = self.schedule(config.max_epochs, config.patience)
+            return {"epochs": config.epochs or config.default_epochs}, History()
+        budget = self._budget(0, refit_ratio=to_refit / len(search.examples))
+        schedule = self.schedule(config.max_epochs, config.patience, budget)
         _, history = self.train("search", search, rng, schedule)
-        return {
+        report = {
             "epochs": history.best,
             self.measure: max(history.recalls),
             "recalls": history.recalls,
             "losses": history.losses,
         }
+        return report, history
+
+    def _budget(self, spent: float, *, share: float = 1, refit_ratio: float = 0) -> Budget:
+        """A share of what is left of the fit's time."""
+        minutes = self.config.budget_minutes
+        left = None if minutes is None else max(0.0, 60 * minutes - spent) * share
+        return Budget(left, refit_ratio)
 
     def _resume(
         self, name: str, phase: Phase, texts: list[str], generator: torch.Generator
@@ -170,7 +202,9 @@ class Training(Generic[NetworkT, BatchT]):
         """Where a phase leaves its state after each epoch, and takes it up."""
         if self.runtime.checkpoints is None:
             return None
-        texts = [self.model, name, self.config.model_dump_json(), *texts]
+        # Not the time a fit may take: one that it ended goes on where there is more.
+        config = self.config.model_dump_json(exclude={"budget_minutes"})
+        texts = [self.model, name, config, *texts]
         arrays = [phase.graph, phase.examples, phase.judged_by, self.runtime.yesterday.get(name)]
         path = self.runtime.checkpoints / f"{name}.safetensors"
         return Resume(Checkpoint(path, fingerprint(texts, arrays)), generator)
