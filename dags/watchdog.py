@@ -4,7 +4,7 @@ It reads the releases and the names of landing files, and knows nothing of runs 
 and says why, if the latest release is late or expired, if its lists have shrunk or swollen against the releases
 before, if a day of the last week was withdrawn, or was begun and never released, or if a landing file of the last
 night's window was added, rewritten or removed after that night had read its day. The limits are in `[release.watch]`
-of the recipe.
+of the recipe. Where `MICROREC_METRICS_FILE` names a file, it writes figures for Prometheus there, whatever it finds.
 
 **When it is red.** Its last line names the day: read that day's run of `nightly`. It turns green by itself.
 """

@@ -13,7 +13,10 @@ from microrec.core import arguments
 from microrec.runner import job
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from microrec.release.reader import Release
+    from microrec.tables.arrow import Warehouse
 
 app = typer.Typer()
 
@@ -193,6 +196,13 @@ def watch(
             help="Judge as of this instant (ISO 8601); now if left out.",
         ),
     ] = None,
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--metrics-file",
+            help="Write figures for Prometheus here; MICROREC_METRICS_FILE if left out.",
+        ),
+    ] = None,
     landing: options.OptionalLanding = None,
     root: options.WarehouseRoot = None,
     as_json: options.AsJson = False,
@@ -204,43 +214,37 @@ def watch(
     overdue.
 
     With --json it prints one object: `now`, the id of the `latest` release (null if none is in force), and the
-    `findings`, a text each.
+    `findings`, a text each. With a file for Prometheus it writes what `microrec.report.prometheus` lists, whatever it
+    finds.
     """
     from microrec.config import recipe
     from microrec.config.settings import settings
     from microrec.errors import CheckFailed
-    from microrec.pipeline import landing_files, requests
-    from microrec.privacy import erasure
-    from microrec.release import health, reader
+    from microrec.release import reader
+    from microrec.report import prometheus
     from microrec.tables.arrow import Warehouse
 
     hide_table_logs()
     at = now or dt.datetime.now(dt.UTC)
     warehouse = Warehouse.open(root)
-    partitions = warehouse.partitions("users")
     every = reader.every(root)
-    current = recipe.current()
-    night = current.night
-    findings = health.findings(
-        every,
-        {dt.date.fromisoformat(str(partition["day"])) for partition in partitions},
-        now=at,
-        config=current.section("release.watch", health.Config),
-        timezone=night.timezone,
-    )
-    findings += landing_files.unread(
-        warehouse,
-        str(landing or settings().landing),
-        window_days=night.window_days,
-        lateness_days=night.lateness_days,
-    )
-    findings += requests.findings(warehouse)
-    allowed = current.section("privacy.erasure", erasure.Config).proof_days
-    findings += requests.overdue(warehouse, now=at, days_allowed=allowed)
+    findings = _findings(warehouse, every, at, str(landing or settings().landing))
     in_force = [release.id for release in every if release.status == reader.RELEASED]
     latest = in_force[-1] if in_force else None
     if as_json:
         print_json([{"now": at, "latest": latest, "findings": findings}])
+    file = metrics_file or settings().metrics_file
+    if file is not None:
+        night = recipe.current().night
+        figures = prometheus.samples(
+            warehouse,
+            every,
+            findings=len(findings),
+            now=at,
+            sources=night.models,
+            timezone=night.timezone,
+        )
+        prometheus.write(file, figures)
     if findings:
         raise CheckFailed("; ".join(findings))
     if not as_json:
@@ -318,6 +322,32 @@ def vacuum(
     ]
     title = "would be deleted" if dry_run else "deleted"
     print_rows(title, ["table", "deleted"], rows, as_json=as_json)
+
+
+def _findings(
+    warehouse: "Warehouse", every: "Sequence[Release]", now: dt.datetime, landing: str
+) -> list[str]:
+    """What is wrong with the releases, the landing zone's files and people's requests, a text each."""
+    from microrec.config import recipe
+    from microrec.pipeline import landing_files, requests
+    from microrec.privacy import erasure
+    from microrec.release import health
+
+    current = recipe.current()
+    night = current.night
+    findings = health.findings(
+        every,
+        {dt.date.fromisoformat(str(each["day"])) for each in warehouse.partitions("users")},
+        now=now,
+        config=current.section("release.watch", health.Config),
+        timezone=night.timezone,
+    )
+    findings += landing_files.unread(
+        warehouse, landing, window_days=night.window_days, lateness_days=night.lateness_days
+    )
+    findings += requests.findings(warehouse)
+    allowed = current.section("privacy.erasure", erasure.Config).proof_days
+    return findings + requests.overdue(warehouse, now=now, days_allowed=allowed)
 
 
 def _show_release(release: str, root: str | None, *, as_json: bool) -> None:

@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     umask: str = Field(default="077", pattern="^0?[0-7]{3}$")
     """Permissions that the files and folders of jobs and of `microrec` do not have. The default leaves the warehouse to
     the user who runs them; `027` lets the group read it: consumers under another user."""
-
+    metrics_file: Path | None = None
+    """File that `microrec watch` writes its figures to, in the text format of Prometheus (report/prometheus.py); in a
+    folder that node_exporter's textfile collector reads. None are written if left out."""
     export_to: str | None = Field(default=None, repr=False)
     """Store that `microrec export` hands releases to (export/stores.py); it may hold a password."""
     privacy_key: str | None = Field(default=None, repr=False)

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from microrec.errors import MissingDay
 from microrec.release import reader
 from microrec.release.reader import Release
-from microrec.tables import pages
+from microrec.tables import pages, usage
 from microrec.tables.arrow import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def prune(
 
     Returns:
         Number of partitions whose rows went (or would go), by table; `artefacts` for days of models,
-        `reports` for pages of nights.
+        `reports` for pages of nights, `usage` for days of what tasks cost.
     """
     pruned = {REFUSED: _empty_refused(warehouse, config.rejected_rows, today, dry_run=dry_run)}
     reference = min(today, _last_night(warehouse) + dt.timedelta(days=1))
@@ -142,6 +142,7 @@ def prune(
         pruned[table] = _remove(warehouse, table, first, written, dry_run=dry_run)
     if kept:
         pruned["reports"] = len(pages.forget(warehouse, before=first, dry_run=dry_run))
+        pruned["usage"] = len(usage.forget(warehouse, before=first, dry_run=dry_run))
     return pruned
 
 

@@ -109,34 +109,34 @@ def gather(
     release = next((each for each in releases if each.day == day), None)
     earlier = [each.day for each in releases if each.day < day and each.status == reader.RELEASED]
     before = earlier[-1] if earlier else None
-    metrics = _rows(warehouse, "metrics", day)
-    gates = _rows(warehouse, "gate_results", day)
+    metrics = rows_of(warehouse, "metrics", day)
+    gates = rows_of(warehouse, "gate_results", day)
     costs = _costs(warehouse, day)
     shape = [_delta(warehouse, metrics, before, BLEND, name) for name in SHAPE]
-    lists = _fallback(_rows(warehouse, "fallback_recommendations", day))
+    lists = _fallback(rows_of(warehouse, "fallback_recommendations", day))
     return Facts(
         day=day,
         before=before,
         verdict=verdict.verdict(
             release,
             gates,
-            dead=_dead(warehouse, day, sources) if release is not None else [],
+            dead=dead_sources(warehouse, day, sources) if release is not None else [],
             last_table=costs[-1]["table"] if costs else None,
         ),
         release=release,
-        arrivals=_arrivals(metrics),
+        arrivals=arrivals(metrics),
         refused=_refused(metrics),
         arrived=_arrived(warehouse, day),
         quality=_quality(metrics),
         slices=_slices(metrics),
         over_nights=_over_nights(warehouse, [*earlier, day][-NIGHTS:]),
-        blend=_blend(_rows(warehouse, "blend_weights", day)),
+        blend=_blend(rows_of(warehouse, "blend_weights", day)),
         shape=shape,
         sources=_of(metrics, "release", "recommendations", "share"),
-        exits=_exits(_rows(warehouse, "exit_points", day)),
-        trends=_trends(_rows(warehouse, "user_trends", day), least_people),
+        exits=_exits(rows_of(warehouse, "exit_points", day)),
+        trends=_trends(rows_of(warehouse, "user_trends", day), least_people),
         samples=_samples(release, samples, ids=ids),
-        similar=_similar(_rows(warehouse, "similar_videos", day), lists),
+        similar=_similar(rows_of(warehouse, "similar_videos", day), lists),
         fallback=lists[:SHOWN],
         costs=costs,
         changes=_changes(warehouse, metrics, release, releases, before),
@@ -145,8 +145,14 @@ def gather(
     )
 
 
-def _rows(warehouse: Warehouse, table: str, day: dt.date) -> list[Row]:
-    """Rows of a table of a day as committed; none where it has no such day."""
+def rows_of(warehouse: Warehouse, table: str, day: dt.date) -> list[Row]:
+    """Return the rows of a table of a day as committed; none where it has no such day.
+
+    Args:
+        warehouse: has the tables.
+        table: name of the table.
+        day: of the night.
+    """
     if not warehouse.exists(table, day=day):
         return []
     rows: list[Row] = warehouse.read(table, day=day).to_pylist()
@@ -160,14 +166,29 @@ def _of(metrics: Sequence[Row], stage: str, name: str, metric: str) -> list[Row]
     return sorted(rows, key=lambda row: -row["value"])
 
 
-def _value(metrics: Sequence[Row], name: str, metric: str, stage: str = "evaluation") -> Row | None:
-    """The row of a metric over everything."""
+def value_of(
+    metrics: Sequence[Row], name: str, metric: str, stage: str = "evaluation"
+) -> Row | None:
+    """Return the row of a metric over everything, None if there is none.
+
+    Args:
+        metrics: rows of `metrics` of a day.
+        name: what was measured.
+        metric: which figure of it.
+        stage: that measured it.
+    """
     rows = [row for row in _of(metrics, stage, name, metric) if row["slice"] == "all"]
     return rows[0] if rows else None
 
 
-def _dead(warehouse: Warehouse, day: dt.date, sources: Sequence[str]) -> list[str]:
-    """Sources of the recipe without a candidate in the final fit."""
+def dead_sources(warehouse: Warehouse, day: dt.date, sources: Sequence[str]) -> list[str]:
+    """Return the sources of the recipe without a candidate in the final fit.
+
+    Args:
+        warehouse: has the tables.
+        day: of the night.
+        sources: of the recipe.
+    """
     return [
         source
         for source in sources
@@ -176,8 +197,12 @@ def _dead(warehouse: Warehouse, day: dt.date, sources: Sequence[str]) -> list[st
     ]
 
 
-def _arrivals(metrics: Sequence[Row]) -> list[Row]:
-    """Counts of each raw table as the night read it."""
+def arrivals(metrics: Sequence[Row]) -> list[Row]:
+    """Return the counts of each raw table as the night read it: a row a table, by its name.
+
+    Args:
+        metrics: rows of `metrics` of a day.
+    """
     counts: dict[str, dict[str, Any]] = {}
     for row in metrics:
         if row["stage"] == "events" and row["slice"] == "all" and row["name"].startswith("raw_"):
@@ -202,7 +227,7 @@ def _arrived(warehouse: Warehouse, day: dt.date) -> list[Point]:
         on = day - dt.timedelta(days=back)
         if warehouse.exists("metrics", day=on, stage="arrivals"):
             rows = warehouse.read("metrics", day=on, stage="arrivals").to_pylist()
-            row = _value(rows, EVENTS, "rows_in", "arrivals")
+            row = value_of(rows, EVENTS, "rows_in", "arrivals")
             points += [Point(str(on), row["value"])] if row else []
     return points
 
@@ -241,7 +266,7 @@ def _over_nights(warehouse: Warehouse, days: Sequence[dt.date]) -> dict[str, lis
             continue
         rows = warehouse.read("metrics", day=day, stage="evaluation").to_pylist()
         for name, points in series.items():
-            row = _value(rows, name, HEADLINE[0])
+            row = value_of(rows, name, HEADLINE[0])
             if row:
                 points.append(Point(str(day), row["value"], row["low"], row["high"]))
     return {name: points for name, points in series.items() if points}
@@ -263,7 +288,7 @@ def _delta(
     earlier: list[Row] = []
     if before and warehouse.exists("metrics", day=before, stage="evaluation"):
         earlier = warehouse.read("metrics", day=before, stage="evaluation").to_pylist()
-    now, then = _value(metrics, name, metric), _value(earlier, name, metric)
+    now, then = value_of(metrics, name, metric), value_of(earlier, name, metric)
     return Delta(metric, now["value"] if now else None, then["value"] if then else None)
 
 

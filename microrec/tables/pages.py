@@ -27,7 +27,20 @@ def save(warehouse: Warehouse, day: dt.date, text: str) -> str:
     Returns:
         Its path or URI.
     """
-    name = f"{FOLDER}/{PREFIX}{day}{SUFFIX}"
+    return write(warehouse, f"{FOLDER}/{PREFIX}{day}{SUFFIX}", text)
+
+
+def write(warehouse: Warehouse, name: str, text: str) -> str:
+    """Write a file beside the tables over the one before, whole or not at all.
+
+    Args:
+        warehouse: to write beside.
+        name: path of the file within the warehouse.
+        text: what is to be in it.
+
+    Returns:
+        Its path or URI.
+    """
     store, root = filesystem(warehouse.root, warehouse.options)
     if isinstance(store, fs.LocalFileSystem):
         target = Path(root, name)

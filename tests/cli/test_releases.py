@@ -88,6 +88,19 @@ def test_releases_of_an_empty_warehouse_as_json_are_no_line(typed: Callable[...,
     assert (outcome.status, outcome.output) == (ExitStatus.SUCCESS, "")
 
 
+def test_watch_writes_its_figures_whatever_it_finds(
+    warehouse: Warehouse, typed: Callable[..., Any], place: Path
+) -> None:
+    file = place / "microrec.prom"
+    late = f"{DAYS[1] + dt.timedelta(days=9)}T10:00"
+    for now, status in ((NOON, ExitStatus.SUCCESS), (late, ExitStatus.DATA_ERROR)):
+        outcome = typed("watch", "--now", now, "--metrics-file", str(file), "--json")
+        assert outcome.status == status, outcome.errors
+        n_findings = len(outcome.rows[0]["findings"])
+        assert f"\nmicrorec_watch_findings {n_findings}.0\n" in file.read_text()
+    assert n_findings > 0
+
+
 def test_watch_of_good_releases_names_the_latest(
     warehouse: Warehouse, typed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
