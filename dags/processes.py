@@ -61,7 +61,12 @@ def run_in_checkout(
     """
     return (hook or SubprocessHook()).run_command(
         [sys.executable, *arguments],
-        env={**passed_on(os.environ), **(environment or {}), "GX_ANALYTICS_ENABLED": "false"},
+        env={
+            **passed_on(os.environ),
+            **(environment or {}),
+            "GX_ANALYTICS_ENABLED": "false",
+            "MICROREC_PARENT": str(os.getpid()),
+        },
         cwd=str(WORKING_FOLDER),
     )
 

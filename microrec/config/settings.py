@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     """Run that writes, kept in every commit."""
     attempt: int = Field(default=1, ge=1)
     """Place among the tries of the run, greater for later ones; a late earlier one may not commit over a newer one."""
+    parent: int | None = Field(default=None, ge=1)
+    """Process with which a job ends, whatever ended that one (runner/lifeline.py): Airflow's tasks name themselves. A
+    job that is started by hand outlives its terminal if left out."""
     storage_options: dict[str, str] = Field(default={}, repr=False)
     """Credentials and endpoints for an object store, as deltalake takes them."""
     job_environment: list[str] = []

@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from microrec.config.settings import Redacted, settings
 from microrec.core import arguments, messages
 from microrec.errors import BadArgument, MicrorecError
-from microrec.runner import task_usage
+from microrec.runner import lifeline, task_usage
 from microrec.runner.exit_status import status_of
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -73,6 +73,7 @@ def start(main: Callable[..., None]) -> None:
     failed: Exception | None = None
     try:
         restrict_files()
+        lifeline.end_with(settings().parent)
         app(standalone_mode=False)
     except MicrorecError as error:
         failed = error

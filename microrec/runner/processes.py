@@ -30,7 +30,7 @@ from microrec.models import registry
 from microrec.models.inputs.graph_arrays import Graph
 from microrec.models.training import process_group
 from microrec.models.training.runtime import Runtime
-from microrec.runner import job
+from microrec.runner import job, lifeline
 
 ResultT = TypeVar("ResultT")
 
@@ -89,6 +89,7 @@ def run(function: Callable[..., ResultT], *args: Any, processes: int, gpu: bool)
 
 def _in_process(function: Callable[..., ResultT], *args: Any) -> ResultT | None:
     """What a process does: the first one of the group tells of it, and has the result."""
+    lifeline.end_with(os.getppid())
     first = os.environ["RANK"] == "0"
     if first:
         job.configure_logs()

@@ -25,11 +25,12 @@ def test_run_in_checkout_adds_variables_and_returns_the_last_line(
     import processes
 
     monkeypatch.setenv("MICROREC_OF_THE_WORKER", "kept")
-    names = ["MICROREC_OF_THE_WORKER", "MICROREC_RUN_ID", "GX_ANALYTICS_ENABLED"]
+    monkeypatch.setenv("MICROREC_PARENT", "1")
+    names = ["MICROREC_OF_THE_WORKER", "MICROREC_RUN_ID", "GX_ANALYTICS_ENABLED", "MICROREC_PARENT"]
     code = f"import os; print('first'); print(os.getcwd(), *[os.environ[n] for n in {names}])"
     result = processes.run_in_checkout(["-c", code], {"MICROREC_RUN_ID": "night-7"})
     assert result.exit_code == 0
-    assert result.output == f"{HOME} kept night-7 false"
+    assert result.output == f"{HOME} kept night-7 false {os.getpid()}", "it ends with this process"
 
 
 WORKER = {

@@ -3,17 +3,23 @@
 import datetime as dt
 import json
 import logging
+import os
+import signal
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from jobs import train_model
-from microrec.config.settings import settings
+from microrec.cli import airflow_server
+from microrec.config.settings import HOME, settings
 from microrec.core import fitted
 from microrec.errors import MissingDay, RecipeError
 from microrec.models.training.checkpoint import Checkpoint
@@ -268,3 +274,41 @@ def test_train_uses_the_device_of_the_settings(
     with pytest.raises(RuntimeError, match="no_such_device"):
         train(DAY, "trial")
     train_model.main(day=DAY, fit="trial", model="content")
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_train_in_two_processes_ends_at_sigterm_and_resumes(
+    warehouse: arrow.Warehouse,
+    spark: object,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As Airflow ends a task: SIGTERM to the group of the job, of which torchrun's processes are no members."""
+    monkeypatch.setenv("MICROREC_TRAIN_PROCESSES", "2")
+    settings.cache_clear()
+    recipe("epochs = 150\n")
+    checkpoints = warehouse.checkpoint_folder(day=DAY, fit="trial", model="preference_gcn")
+    words = ["-m", "jobs.train_model", "--day", str(DAY), "--fit", "trial"]
+    command = [sys.executable, *words, "--model", "preference_gcn"]
+    job = psutil.Popen(command, cwd=HOME, start_new_session=True)
+    try:
+        while not (checkpoints / "refit.safetensors").exists():
+            assert job.poll() is None, "it ended before it could be interrupted"
+            time.sleep(0.02)
+        family = [job, *job.children(recursive=True)]
+        began = time.monotonic()
+        os.killpg(job.pid, signal.SIGTERM)
+        _, alive = psutil.wait_procs(family, timeout=30)
+        seconds = time.monotonic() - began
+    finally:
+        airflow_server.end([job])
+    assert len(family) >= 6, "the job, its JVM, Spark's wrapper, torchrun and two processes"
+    assert not alive, f"still there after {seconds:.0f} s"
+    assert (checkpoints / "refit.safetensors").exists()
+    caplog.set_level(logging.INFO)
+    train(DAY, "trial")
+    resumed = row_of(warehouse, "trial", "preference_gcn")
+    assert not checkpoints.exists()
+    train(DAY, "trial")
+    assert row_of(warehouse, "trial", "preference_gcn") == resumed
