@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from scipy import stats
+from scipy.special import stdtrit
 
 from microrec.core.array_types import Float64s, Int64s
 from microrec.evaluation.gate import Config, Result
@@ -164,7 +164,7 @@ def gain_kept(
     if tonight is None or len(gains) < LEAST_NIGHTS:
         return []
     mean, n = fmean(gains), len(gains)
-    spread = float(stats.t.ppf(1 - FALSE_ALARMS, n - 1)) * stdev(gains) * (1 + 1 / n) ** 0.5
+    spread = float(stdtrit(n - 1, 1 - FALSE_ALARMS)) * stdev(gains) * (1 + 1 / n) ** 0.5
     least = mean - spread - config.gain_lost * source_value
     detail = (
         f"{DIFFERENCE} of {config.metric}: {tonight.value:.5f}, {mean:.5f} on {n} released nights before, at least"
