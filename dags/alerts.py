@@ -105,10 +105,19 @@ def chat_message(context: Context) -> str:
     Returns:
         The line, with `&`, `<` and `>` as Slack, Mattermost and Teams read them.
     """
-    line = _line(context, QUOTED.sub("'...'", _public(_error(context)))[:WIDTH])
+    line = _line(context, public_error(_error(context)))
     line = re.sub("[&<>]", lambda match: MARKUP[match[0]], line)
     # A space of no width: who is written to by a name preceded by `@` is not.
     return line.replace("@", "@\u200b")
+
+
+def public_error(error: str) -> str:
+    """Return an error as others than the operator may read it: without values it quotes, and what is none of ours.
+
+    Args:
+        error: how a task failed.
+    """
+    return QUOTED.sub("'...'", _public(error))[:WIDTH]
 
 
 def _error(context: Context) -> str:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import lineage
 from airflow.providers.standard.hooks.subprocess import SubprocessHook, SubprocessResult
 from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.bases.sensor import BaseSensorOperator
@@ -129,8 +130,9 @@ class Job(_Process):
         options = {"--day": self.day, "--fit": self.fit, "--model": self.model}
         given = [(option, str(value)) for option, value in options.items() if value]
         arguments = ["-m", f"jobs.{self.job}", *(argument for pair in given for argument in pair)]
-        result = self._run(arguments, run_environment(context))
-        raise_if_failed(self.job, self.day, result)
+        with lineage.of_run(context, self.model) as environment:
+            result = self._run(arguments, run_environment(context) | environment)
+            raise_if_failed(self.job, self.day, result)
 
 
 class ReportLink(BaseOperatorLink):

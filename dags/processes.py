@@ -35,7 +35,7 @@ PASSED = (
 )  # fmt: skip
 """Variables of the Airflow worker that a process of ours gets: those that say where and how it runs, and by which
 credentials it reaches an object store. Airflow's keys, connections and the address of its database stay behind."""
-WITHHELD = ("AIRFLOW*", "_AIRFLOW*", "MICROREC_ALERT_URL")
+WITHHELD = ("AIRFLOW*", "_AIRFLOW*", "MICROREC_ALERT_URL", "MICROREC_LINEAGE")
 """Variables that it never gets, whatever else is said."""
 MORE = "MICROREC_JOB_ENVIRONMENT"
 """Variable that names further ones, as a list in JSON; `*` stands for any characters: `["OUR_PROXY", "VAULT_*"]`."""

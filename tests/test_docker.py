@@ -190,6 +190,7 @@ def test_compose_variables_are_settings_and_reach_the_jobs(compose: dict[str, An
     environment = compose["services"]["scheduler"]["environment"]
     named = {name for name in environment if name.startswith("MICROREC_")} - {
         "MICROREC_ALERT_URL",
+        "MICROREC_LINEAGE",
         "MICROREC_REPORTS_URL",
     }
     assert {name.removeprefix("MICROREC_").lower() for name in named} <= set(Settings.model_fields)
@@ -199,7 +200,7 @@ def test_compose_variables_are_settings_and_reach_the_jobs(compose: dict[str, An
     needed = {"TMPDIR", "NUMBA_CACHE_DIR", "SPARK_CONF_DIR", "SPARK_LOCAL_DIRS", "PYTHONPATH"}
     assert needed <= passed
     withheld = {name for name in environment if name.startswith("AIRFLOW")} | {"PGPASSWORD"}
-    assert not passed & (withheld | {"MICROREC_ALERT_URL"})
+    assert not passed & (withheld | {"MICROREC_ALERT_URL", "MICROREC_LINEAGE"})
     plugins = environment_of_the_image()["AIRFLOW__CORE__PLUGINS_FOLDER"]
     assert (HOME / Path(plugins).relative_to("/opt/microrec")).is_dir()
 

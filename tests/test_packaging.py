@@ -23,6 +23,7 @@ MODULES = {
     "apache-airflow": "airflow",
     "apache-airflow-providers-standard": "airflow.providers.standard",
     "faiss-cpu": "faiss",
+    "openlineage-python": "openlineage",
     "pyyaml": "yaml",
 }
 """Modules of distributions that are named otherwise."""

@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     metrics_file: Path | None = None
     """File that `microrec watch` writes its figures to, in the text format of Prometheus (report/prometheus.py); in a
     folder that node_exporter's textfile collector reads. None are written if left out."""
+    task_record: Path | None = None
+    """File in which a job leaves the tables it read and wrote; the operator that sends OpenLineage events sets it."""
     export_to: str | None = Field(default=None, repr=False)
     """Store that `microrec export` hands releases to (export/stores.py); it may hold a password."""
     privacy_key: str | None = Field(default=None, repr=False)

@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from microrec.config.settings import Redacted, settings
 from microrec.core import arguments, messages
 from microrec.errors import BadArgument, MicrorecError
-from microrec.runner import lifeline, task_usage
+from microrec.runner import lifeline, task_lineage, task_usage
 from microrec.runner.exit_status import status_of
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -86,6 +86,7 @@ def start(main: Callable[..., None]) -> None:
         seconds, peak_mb = time.monotonic() - began, _peak_megabytes()
         logger.info("seconds=%.1f peak_mb=%d", seconds, peak_mb)
         task_usage.note(sys.argv, seconds=seconds, peak_mb=peak_mb, failed=failed is not None)
+        task_lineage.leave()
     if failed is not None:
         message = messages.one_line(in_one_line(failed))
         logger.error("%s: %s", type(failed).__name__, message)

@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from microrec.errors import MissingDay
-from microrec.tables import layout, warehouse
+from microrec.tables import layout, traffic, warehouse
 from microrec.tables.artefacts import Artefacts
 from microrec.tables.commit import Scope, Table, as_scope, show
 from microrec.tables.warehouse import words
@@ -111,7 +111,8 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         wanted = list(columns or schema.names)
         filesystem, _ = opened.filesystem()
         tables = [opened.contract.schema.empty_table().select(wanted)]
-        for values, files in self.snapshot(table, version=version, **partition).parts:
+        snapshot = self.snapshot(table, version=version, **partition)
+        for values, files in snapshot.parts:
             paths = [opened.inside(path) for path in files]
             stored = [name for name in wanted if name not in opened.contract.partition]
             try:
@@ -130,7 +131,9 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
                     value = pa.scalar(values[name], pa.string()).cast(schema.field(name).type)
                     part = part.append_column(schema.field(name), pa.repeat(value, part.num_rows))
             tables.append(part.select(wanted).cast(tables[0].schema))
-        return pa.concat_tables(tables)
+        rows = pa.concat_tables(tables)
+        traffic.note_read(table, opened.uri, snapshot.version, rows.num_rows)
+        return rows
 
     def _schema(self, rows: Rows) -> pa.Schema:
         return rows.schema

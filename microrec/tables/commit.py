@@ -235,12 +235,15 @@ class Table:
         rows = sum(json.loads(add.stats)["numRecords"] for add in adds)
         return Staged(folder, tuple(adds), rows)
 
-    def audit(self, staged: Staged, scopes: Sequence[Scope]) -> None:
+    def audit(self, staged: Staged, scopes: Sequence[Scope]) -> list[checks.Verdict]:
         """Check file schemas, scopes and every rule of the contract on what was staged.
 
         Args:
             staged: result of `collect`.
             scopes: what the files replace.
+
+        Returns:
+            One verdict per rule of the contract, in its order.
 
         Raises:
             ContractViolation: a file's columns are not the contract's, or a row lies outside the scopes.
@@ -255,7 +258,9 @@ class Table:
                 )
             schema = pq.read_schema(filesystem.open_input_file(f"{root}/{unquote(add.path)}"))
             self.contract.check_schema(schema, without=frozenset(self.contract.partition))
-        checks.audit(self.contract, self._dataset(staged), scope=SCOPES.join(map(show, scopes)))
+        return checks.audit(
+            self.contract, self._dataset(staged), scope=SCOPES.join(map(show, scopes))
+        )
 
     def commit(
         self, staged: Staged, scopes: Sequence[Scope], author: Author, made_with: Sequence[str] = ()

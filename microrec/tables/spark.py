@@ -29,7 +29,7 @@ from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from microrec.errors import ContractViolation, MissingDay
 from microrec.spark.session import hadoop, literal
 from microrec.spark.session import session as session
-from microrec.tables import layout, warehouse
+from microrec.tables import layout, traffic, warehouse
 from microrec.tables.commit import Scope, Table
 from microrec.tables.layout import NULL_PARTITION
 from microrec.tables.warehouse import Part, fingerprint, words
@@ -84,6 +84,7 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
             words(partition),
             snapshot.version,
         )
+        traffic.note_read(table, self.table(table).uri, snapshot.version, snapshot.rows)
         return self._scan(table, snapshot.parts)
 
     def _scan(self, table: str, parts: Sequence[Part]) -> DataFrame:
@@ -201,6 +202,7 @@ class Warehouse(warehouse.Warehouse[DataFrame]):
         logger.info(
             "read table=%s first_day=%s last_day=%s parts=%d", table, first, day, len(parts)
         )
+        traffic.note_read(table, self.table(table).uri, self.version(table), None)
         return parts
 
     def _known(self, table: str, day: dt.date, days: int) -> dict[Arrival, Part]:

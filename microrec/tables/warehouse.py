@@ -16,7 +16,7 @@ from microrec.config.settings import settings
 from microrec.core import arguments
 from microrec.core.digests import digest
 from microrec.errors import MissingDay
-from microrec.tables import contract, log
+from microrec.tables import contract, log, traffic
 from microrec.tables.commit import Author, Scope, Staged, Table, as_scope, original, show
 
 logger = logging.getLogger(__name__)
@@ -205,8 +205,9 @@ class Warehouse(ABC, Generic[Frame]):
         folder = opened.attempt_folder(self.author)
         self._stage(opened, folder, rows, constants)
         staged = opened.collect(folder, scopes)
-        opened.audit(staged, scopes)
+        verdicts = opened.audit(staged, scopes)
         version = opened.commit(staged, scopes, self.author, made_with)
+        traffic.note_written(table, opened.uri, version, staged.rows, verdicts)
         seconds = time.monotonic() - began
         logger.info(
             "write table=%s %s rows=%d version=%d seconds=%.1f",

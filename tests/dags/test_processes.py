@@ -41,6 +41,7 @@ WORKER = {
     "AIRFLOW_VAR_X": "word",
     "_AIRFLOW__STARTUP_TOKEN": "word",
     "MICROREC_ALERT_URL": "https://chat/word",
+    "MICROREC_LINEAGE": '{"type": "http", "url": "https://word@host"}',
     "POSTGRES_PASSWORD": "word",
     "VAULT_TOKEN": "word",
     "GITHUB_TOKEN": "word",
