@@ -22,6 +22,8 @@ with DAG(
     start_date=datetime(2022, 1, 1),
     catchup=False,
     max_active_runs=1,
+    # Where DAGs come from a versioned bundle, a run that is cleared would go on with the code of its first try.
+    disable_bundle_versioning=True,
     default_args=DEFAULT_ARGS
     | {"retry_delay": timedelta(minutes=1), "execution_timeout": timedelta(minutes=10)},
     tags=["microrec", "tier-1"],

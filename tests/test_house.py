@@ -64,7 +64,6 @@ TESTED_ELSEWHERE = {
     "pipeline/lists": "test_oracle.py",
     "pipeline/networks": "jobs/test_train_model.py",
     "pipeline/night": "release/test_night_end.py",
-    "pipeline/night_inputs": "test_backfill.py",
     "pipeline/oracle_inputs": "test_oracle.py",
     "pipeline/oracle_similar": "test_oracle.py",
     "pipeline/served_models": "pipeline/test_private.py",

@@ -18,6 +18,7 @@ has other inputs than it would have now; running the days once more, in ascendin
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ from microrec.landing.listing import Change, Listing
 from microrec.pipeline import arrival_plan, blending, landing_files
 from microrec.pipeline.night import Night
 from microrec.release import reader
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 """Inputs of a night that left none."""
@@ -60,6 +63,10 @@ class NightInputs(NamedTuple):
     def row(self) -> pa.Table:
         """Return the row of `nights`, without the day."""
         return pa.Table.from_pylist([{**self._asdict(), "inputs": self.digest}])
+
+
+INPUTS = tuple(name for name in NightInputs._fields if name != "code_parts")
+"""Kinds of inputs that rows depend on."""
 
 
 def current_inputs(night: Night) -> NightInputs:
@@ -144,8 +151,16 @@ def planned_inputs(night: Night) -> str | None:
     """
     if not night.exists("nights"):
         return None
-    planned: str = night.read("nights")["inputs"][0].as_py()
-    return planned if planned == current_inputs(night).digest else None
+    (planned,) = night.read("nights").to_pylist()
+    current = current_inputs(night)
+    if planned["inputs"] == current.digest:
+        return current.digest
+    changed = [name for name in INPUTS if planned[name] != getattr(current, name)]
+    logger.warning(
+        "inputs changed while the night ran (%s): its release claims none, and the next plan of the day makes it again",
+        ", ".join(changed),
+    )
+    return None
 
 
 def _details(night: Night, name: str, before: Mapping[str, Any], current: NightInputs) -> str:
