@@ -1,6 +1,8 @@
 #!/bin/sh
 # First process of every container below tini: lays down what has to be written before the command starts.
 set -eu
+# What Spark on Kubernetes tells an image.
+[ "${1:-}" != executor ] || set -- spark-node "$@"
 # A reader under another user has no scratch folder, and needs none.
 [ -w /srv/scratch ] || exec "$@"
 # What a killed process left: shuffles, generated files. Nothing of this container runs yet, and nobody else mounts it.
