@@ -4,6 +4,7 @@ Data files lie under `<table>/attempt-<run>-<random>/<partition>=<value>/.../*.p
 of them count, so a writer that dies leaves files nobody reads (`vacuum` removes them) and the day as it was.
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -40,8 +42,12 @@ HISTORY_DEPTH = 200
 RUN_LENGTH = 100
 """Characters of a run's id in the name of its folder; names end at 255 bytes, ids of runs do not."""
 SCOPES = " | "
+ATTEMPT = "attempt-"
+"""What the folder of an attempt's files begins with."""
 ERASURE = "erased-"
 """What the folder of an erasure's files begins with. Under it they keep the path of the file they stand in for."""
+OWN = (ATTEMPT, ERASURE)
+"""What the folders of data files begin with."""
 CARRIED = "carried"
 """Metadata of a commit that holds, by scope, what earlier commits said: it outlives their entries of the log."""
 
@@ -154,6 +160,8 @@ class Table:
     def vacuum(self, *, hours: int, keep: Collection[int], dry_run: bool) -> list[str]:
         """Delete files that neither the current version nor one to keep has, files of failed attempts too.
 
+        Folders that have been empty for `hours` go with them.
+
         Args:
             hours: younger files stay.
             keep: versions whose files stay.
@@ -179,7 +187,26 @@ class Table:
             full=True,
             keep_versions=sorted(keep) or None,
         )
+        if not dry_run:
+            self._remove_empty_folders(hours=hours)
         return gone
+
+    def _remove_empty_folders(self, *, hours: int) -> None:
+        """Delete folders of attempts and erasures that have nothing in them; object stores have no folders.
+
+        A folder changes when its last file goes, so it stays as long as a file once more: an attempt in progress may be
+        about to write into one that is young.
+        """
+        store, root = self.filesystem()
+        if not isinstance(store, fs.LocalFileSystem):
+            return
+        before = time.time() - 3600 * hours
+        folders = [path for path in Path(root).rglob("*") if path.is_dir()]
+        ours = [path for path in folders if path.relative_to(root).parts[0].startswith(OWN)]
+        # Looked at before any of them goes, as that changes the folder above it; deepest first.
+        for path in sorted((path for path in ours if path.stat().st_mtime < before), reverse=True):
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
     def tidy_log(self, *, keep: Collection[int], dry_run: bool) -> int:
         """Give the log the properties of new tables, and delete entries older than any version that is kept.
@@ -215,7 +242,7 @@ class Table:
         It has no `=`: readers that take `key=value` folders for columns (Polars) would find one too many.
         """
         run = re.sub(r"[^A-Za-z0-9._-]", "-", author.run_id)[:RUN_LENGTH]
-        return f"attempt-{run}-{uuid.uuid4().hex[:12]}"
+        return f"{ATTEMPT}{run}-{uuid.uuid4().hex[:12]}"
 
     def collect(self, folder: str, scopes: Sequence[Scope]) -> Staged:
         """List the files an attempt staged; a scope without rows gets one empty file that marks it as committed.

@@ -256,3 +256,31 @@ def test_scope_remembers_its_last_inputs(place: Path) -> None:
     warehouse.write("watch_edges", edges(["train"]), day=DAY, replace=parts, made_with=["a", "b"])
     assert warehouse.made_with("watch_edges", day=DAY, split="train") == "a"
     assert warehouse.made_with("watch_edges", day=DAY, split="holdout") == "b"
+
+
+def test_vacuum_deletes_folders_that_have_long_been_empty_and_no_others(place: Path) -> None:
+    """The folders of files that were gone stayed for ever, two or more a commit."""
+    warehouse = Warehouse.open()
+    warehouse.write("users", users(3), day=DAY)
+    root = Path(place, "warehouse", "users")
+    old = root / "attempt-of-a-night-long-past" / "day=2025-01-04"
+    erased = root / "erased-long-past" / "attempt-x"
+    begun = root / "attempt-in-progress" / "day=2026-01-04"
+    foreign = root / "of-somebody-else"
+    for folder in (old, erased, begun, foreign):
+        folder.mkdir(parents=True)
+    # The deeper first: to make one changes the folder above it.
+    for folder in (old, old.parent, erased, erased.parent, foreign):
+        os.utime(folder, (0, 0))
+    (held,) = [path for path in root.glob("attempt-*/*") if any(path.iterdir())]
+    for folder in (held, held.parent):
+        os.utime(folder, (0, 0))
+    table = warehouse.table("users")
+    table.vacuum(hours=24, keep=[], dry_run=True)
+    assert old.exists()
+    table.vacuum(hours=24, keep=[], dry_run=False)
+    assert not old.parent.exists()
+    assert not erased.parent.exists()
+    assert begun.exists(), "an attempt may be about to write into it"
+    assert foreign.exists(), "is none of ours"
+    assert warehouse.read("users", day=DAY).num_rows == 3
