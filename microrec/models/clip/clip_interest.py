@@ -53,6 +53,7 @@ from microrec.models.clip.clip_batches import (
 from microrec.models.clip.clip_counts import N_EVIDENCE, OWN, RATIO
 from microrec.models.inputs.clip_arrays import Clips
 from microrec.models.inputs.graph_arrays import Graph
+from microrec.models.nn.generated import without_source
 from microrec.models.nn.layers import Layers, linear, normal
 from microrec.models.nn.losses import half_squares
 from microrec.models.sequence import exposures as logged
@@ -127,7 +128,7 @@ class ClipInterest(VideoNetwork):
         self.to_people = linear(dim, dim, generator)
         self.to_clips = linear(dim, dim, generator)
         self.content = linear(dim, dim, generator)
-        self.along = SimpleConv(aggr="sum")
+        self.along = without_source(SimpleConv(aggr="sum"))
         sizes = (2 * dim + N_EVIDENCE, *config.hidden, 1)
         self.positive = Layers(sizes, config.dropout, generator)
         self.negative = Layers(sizes, config.dropout, generator)

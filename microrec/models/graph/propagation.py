@@ -28,6 +28,7 @@ from torch_geometric.typing import OptTensor
 
 from microrec.core.array_types import Bools
 from microrec.models.inputs.graph_arrays import Edges, Neighbours
+from microrec.models.nn.generated import without_source
 
 
 def sym(matrix: Any) -> Any:
@@ -83,6 +84,7 @@ class AdjacencyConv(MessagePassing):  # type: ignore[misc]  # PyG ships no types
     def __init__(self) -> None:
         """Messages are added up."""
         super().__init__(aggr="sum")
+        without_source(self)
 
     def forward(self, x: Tensor, graph: Adjacency, plus: Tensor | None = None) -> Tensor:
         """Propagate once; `plus` is b."""
