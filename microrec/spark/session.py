@@ -109,6 +109,11 @@ LOCAL: Options = (
     ("spark.driver.host", "127.0.0.1", "likewise: the address others are told"),
     ("spark.ui.enabled", "false", "a web server nobody opens: a CPU second of every start"),
     ("spark.sql.shuffle.partitions", "4", "each is a task; some more than the cores of a laptop"),
+    (
+        "spark.buffer.pageSize",
+        "2m",
+        "every sort and hash map of a task takes a page at once; of Spark's own 64 MB, few rows fill the whole heap",
+    ),
 )
 
 CLUSTER: Options = (
