@@ -55,6 +55,7 @@ from tests.benchmarks import (
     kuairand,
     kuairand_nights,
     measure,
+    night_peer,
     nights,
     people,
     quality,
@@ -68,6 +69,7 @@ from tests.benchmarks import (
     training,
     trends,
 )
+from tests.benchmarks import night as whole_night
 from tests.benchmarks import ranking as many_users
 from tests.release.readers import publish as publish_row_of_each
 from tests.worlds import chains
@@ -1228,3 +1230,51 @@ def test_readers_are_compared_with_the_release(place: Path) -> None:
     rows = readers.run(str(place / "warehouse"), engines=["polars"], kernel=None)
     compared = [row["value"] for row in rows if row["metric"] == "polars"]
     assert compared == [1.0] * len(RESULTS)
+
+
+FLOOR_TRIAL = {"fit": "trial", "model": FLOOR}
+
+
+def test_night_of_the_smallest_world_measures_tasks_up_to_the_first_that_fails(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        whole_night.nights,
+        "jobs_of",
+        lambda _: [("plan_night", {}), ("select_candidates", FLOOR_TRIAL)],
+    )
+    costs = whole_night.night(20, place)
+    assert [name for name, _ in costs] == ["plan_night", "select_candidates trial popularity"]
+    planned, failed = (cost for _, cost in costs)
+    assert planned.why is None
+    assert "MissingDay" in (failed.why or "")
+    for cost in (planned, failed):
+        assert 0 < cost.start_seconds <= cost.cpu_seconds
+        assert cost.seconds > 0.1
+        assert min(cost.peak_mb, cost.read_mb, cost.written_mb) > 0
+    rows = {(each["name"], each["metric"]): each for each in whole_night.rows_of("20 users", costs)}
+    total = rows["all tasks", "cpu_seconds"]["value"]
+    assert total == pytest.approx(planned.cpu_seconds + failed.cpu_seconds)
+    assert rows["select_candidates trial popularity", "failed"]["unit"] == failed.why
+
+
+def test_night_slope_is_the_power_of_the_users_without_start_up() -> None:
+    def cost(n_users: int) -> whole_night.Cost:
+        return whole_night.Cost(0, 5 + (n_users / 100) ** 1.5, 5, 0, 0, 0)
+
+    sizes = {n_users: [("task", cost(n_users))] for n_users in (400, 10_000, 90_000)}
+    (row,) = whole_night.slopes(sizes)
+    assert row["value"] == pytest.approx(1.5)
+
+
+def test_night_peer_proposes_unseen_videos_of_likeminded_users(place: Path) -> None:
+    pytest.importorskip("implicit")
+    pytest.importorskip("polars")
+    config = whole_night.world_of(60)
+    world = generate(config, np.random.default_rng(2))
+    write.write_world(str(place / "landing"), world.parts, truth={})
+    day = whole_night.last_day(config)
+    lists = night_peer.recommend(str(place / "landing"), threads=1, day=str(day))
+    assert len(lists["user_id"]) == len(lists["video_id"]) > 50 * night_peer.K
+    pairs = set(zip(lists["user_id"], lists["video_id"], strict=True))
+    assert len(pairs) == len(lists["user_id"]), "no video twice"

@@ -21,6 +21,17 @@ def main(day: job.Day) -> None:
 
 job.start(main)
 """
+RANK = """
+import os, time
+from microrec.runner import processes
+
+def train() -> None:
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+os.environ.update(RANK="1", LOCAL_RANK="1")
+processes._in_process(train)
+"""
 TASK = """
 import os, subprocess, sys, time
 if sys.argv[2] == "watched":
@@ -34,12 +45,12 @@ time.sleep(600)
 
 @pytest.fixture
 def family(request: pytest.FixtureRequest) -> Iterator[list[psutil.Process]]:
-    """A task, its job, and a process of the job."""
-    words = [sys.executable, "-c", TASK, JOB, request.param]
+    """A task, what it started, and a process that this one started or itself."""
+    words = [sys.executable, "-c", TASK, *request.param]
     task = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert task.stdout is not None
-    pids = [task.pid, int(task.stdout.readline()), int(task.stdout.readline())]
-    processes = [psutil.Process(pid) for pid in pids]
+    pids = {task.pid, int(task.stdout.readline()), int(task.stdout.readline())}
+    processes = [psutil.Process(pid) for pid in sorted(pids)]
     yield processes
     for process in processes:
         if process.is_running():
@@ -47,15 +58,19 @@ def family(request: pytest.FixtureRequest) -> Iterator[list[psutil.Process]]:
     task.wait()
 
 
-@pytest.mark.parametrize("family", ["watched"], indirect=True)
-def test_job_whose_task_is_killed_ends_with_its_processes(family: list[psutil.Process]) -> None:
+@pytest.mark.parametrize(
+    "family", [(JOB, "watched"), (RANK, "torchrun")], indirect=True, ids=["job", "training"]
+)
+def test_process_whose_parent_is_killed_ends_with_what_it_started(
+    family: list[psutil.Process],
+) -> None:
     task, *ours = family
     os.kill(task.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(ours, timeout=20)
     assert not alive
 
 
-@pytest.mark.parametrize("family", ["unwatched"], indirect=True)
+@pytest.mark.parametrize("family", [(JOB, "unwatched")], indirect=True)
 def test_job_that_was_started_by_hand_outlives_its_shell(family: list[psutil.Process]) -> None:
     task, *ours = family
     os.kill(task.pid, signal.SIGKILL)

@@ -5,6 +5,7 @@ import importlib
 from typing import Any
 
 from microrec.config import recipe
+from microrec.config.recipe import NightConfig
 
 BEFORE_MODELS = (
     "validate_events",
@@ -14,6 +15,13 @@ BEFORE_MODELS = (
     "build_user_graph",
     "count_exposures",
     "build_sequences",
+)
+AFTER_MODELS = (
+    "select_recommendations",
+    "describe_trends",
+    "describe_clips",
+    "check_recommendations",
+    "publish_release",
 )
 ANYWAY = {"count_exposures": "exposure_counts", "build_sequences": "sequences"}
 """Of these, the jobs that write no rows unless a model of the recipe reads the table; with `anyway` they do."""
@@ -36,21 +44,31 @@ def run_night(day: dt.date) -> None:
     run_trial(day)
     call("evaluate_sources", day)
     fit_and_select(day, "final")
-    call("select_recommendations", day)
-    call("describe_trends", day)
-    call("describe_clips", day)
-    call("check_recommendations", day)
-    call("publish_release", day)
+    for job in AFTER_MODELS:
+        call(job, day)
 
 
 def fit_and_select(day: dt.date, fit: str) -> None:
-    night = recipe.current().night
+    for job, options in of_fit(recipe.current().night, fit):
+        call(job, day, **options)
+
+
+def of_fit(night: NightConfig, fit: str) -> list[tuple[str, dict[str, str]]]:
+    """Return the jobs of a fit and their options, in order."""
     jobs = {
         "train_model": night.trained,
         "select_candidates": night.models,
         "rank_candidates": night.rankers,
     }
-    for job, models in jobs.items():
-        for model in models:
-            call(job, day, fit=fit, model=model)
-    call("blend_candidates", day, fit=fit)
+    of_models = [
+        (job, {"fit": fit, "model": model}) for job, models in jobs.items() for model in models
+    ]
+    return [*of_models, ("blend_candidates", {"fit": fit})]
+
+
+def jobs_of(night: NightConfig) -> list[tuple[str, dict[str, str]]]:
+    """Return all jobs of a night and their options, in an order that the DAG allows."""
+    between = [("evaluate_sources", {})]
+    after = [(job, {}) for job in AFTER_MODELS]
+    before = [(job, {}) for job in ("plan_night", *BEFORE_MODELS)]
+    return [*before, *of_fit(night, "trial"), *between, *of_fit(night, "final"), *after]
