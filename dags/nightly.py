@@ -17,15 +17,15 @@ candidates, recommendations, and one row in `releases` that pins the version of 
 | build_watch_graph | events, videos | daily_watches, users, video_nodes, watch_edges, clip_edges, private_users, private_edges, remembered_videos | |
 | build_modality_graph | video_features | modality_edges, metrics | |
 | build_user_graph | watch_edges | user_edges, metrics | |
-| count_exposures | daily_watches | exposure_counts | no rows if no model of the recipe reads them |
-| build_sequences | events, user_edges | exposures, sequences, metrics | no rows if no model of the recipe reads them |
+| count_exposures | daily_watches | exposure_counts | no rows if neither a model of the recipe nor lists of surfaces read them |
+| build_sequences | events, user_edges | exposures, sequences, metrics | no rows if neither a model of the recipe nor lists of surfaces read them |
 | trial.train_model | the graphs without day D | models | |
 | trial.select_candidates | models | candidates | |
 | trial.rank_candidates | candidates, models | candidates | skipped if the recipe has no rankers |
 | trial.blend_candidates | candidates, day D as the truth for the weights, candidates and watches of earlier nights | fusion_weights, models, candidates, blend_weights | with too few earlier nights it writes no candidates, and the closed form blends |
 | evaluate_sources | candidates, day D as the truth | metrics, gate_results | a gate holds the night: the message says which and why |
 | final.train_model, final.select_candidates, final.rank_candidates, final.blend_candidates | the graphs with day D | models, candidates, fusion_weights, blend_weights | as in the trial |
-| select_recommendations | candidates | recommendations, fallback_recommendations, similar_videos, rewatch_recommendations | |
+| select_recommendations | candidates | recommendations, segment_recommendations, fallback_recommendations, similar_videos, rewatch_recommendations | |
 | check_recommendations | recommendations, similar_videos, and all they were made of | gate_results | a list differs from what brute force makes of the stored artefacts: the message names users (by `user_idx`) or videos, and rows; clear final.select_candidates and what follows |
 | describe_trends | models, sequences, videos | user_trends | no rows if the recipe has no multi_trend |
 | describe_clips | models, clip_edges, video_nodes | clip_interest, exit_points, metrics | no rows if the recipe has no clip_interest |

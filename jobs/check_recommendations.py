@@ -1,8 +1,9 @@
 """Compute the lists of some users and videos again by brute force, and hold the night if a published row differs.
 
-Reads: recommendations, similar_videos, users, video_nodes, watch_edges, private_users, private_edges,
-suppressed_users, preferences, gate_results (fit trial), modality_edges, video_features, models and their artefacts,
-candidates (fit final) of the day; also what the models of night.rankers were fitted to.
+Reads: recommendations, segment_recommendations, similar_videos, users, videos, exposure_counts, video_nodes,
+watch_edges, private_users, private_edges, suppressed_users, preferences, gate_results (fit trial), modality_edges,
+video_features, models and their artefacts, candidates (fit final) of the day; also what the models of night.rankers
+were fitted to.
 Writes: gate_results (fit oracle) of the day; then, if a list differs, ends with GateHeld.
 """
 
@@ -10,8 +11,8 @@ import logging
 
 from microrec.candidates.retrieval import exact
 from microrec.evaluation import gate
-from microrec.oracle import compare, inputs, similar
-from microrec.pipeline import oracle_inputs, oracle_similar
+from microrec.oracle import compare, inputs, segments, similar
+from microrec.pipeline import oracle_inputs, oracle_segments, oracle_similar
 from microrec.pipeline.night import Night
 from microrec.runner import job
 
@@ -37,7 +38,13 @@ def main(day: job.Day) -> None:
         beside["video_id"].to_pylist(), config.videos, night.generator("beside")
     )
     nearest = similar.check(oracle_similar.read(night, made_of, videos), beside, videos)
-    results = gate.table([compare.agreement_gate(verdict), nearest, *recall])
+    of_segments = segments.check(
+        oracle_segments.read(night, made_of),
+        verdict.settled,
+        night.read("segment_recommendations"),
+        users,
+    )
+    results = gate.table([compare.agreement_gate(verdict), of_segments, nearest, *recall])
     night.write("gate_results", results, fit="oracle")
     gate.require(results, day=day, fit="oracle")
 

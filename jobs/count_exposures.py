@@ -1,7 +1,7 @@
 """Count how often each user was shown each video on each surface and event day, and how often that was positive.
 
 Reads: daily_watches (the window that ends at the day), users, video_nodes, suppressed_users
-Writes: exposure_counts; no rows if no model of the recipe reads them
+Writes: exposure_counts; no rows if neither a model of the recipe nor lists of surfaces read them
 """
 
 import logging
@@ -24,7 +24,7 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     night = Night.open(day)
     if not anyway and not absence.is_read(night, "exposure_counts"):
         night.write_empty("exposure_counts")
-        logger.info("exposure_counts day=%s rows=0 reason=no_model_of_the_recipe_reads_them", day)
+        logger.info("exposure_counts day=%s rows=0 reason=nothing_of_the_recipe_reads_them", day)
         return
     warehouse = spark.Warehouse.open()
     users = warehouse.read("users", day=day)

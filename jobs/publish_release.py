@@ -1,9 +1,9 @@
 """Check what was written, as written, and make it the day's release.
 
-Reads: recommendations, fallback_recommendations, similar_videos, rewatch_recommendations, user_trends, clip_interest,
-exit_points, blend_weights, gate_results (fits arrivals, trial and oracle), candidates (both fits), nights, users,
-video_nodes, watch_edges, private_users, private_edges of D;
-suppressed_users, preferences as of now; metrics (stage release) of the day before.
+Reads: recommendations, segment_recommendations, fallback_recommendations, similar_videos, rewatch_recommendations,
+user_trends, clip_interest, exit_points, blend_weights, gate_results (fits arrivals, trial and oracle), candidates
+(both fits), nights, users, video_nodes, watch_edges, private_users, private_edges of D; suppressed_users, preferences
+as of now; metrics (stage release) of the day before.
 Writes: gate_results (fit final) and metrics (stage release) of the day; then, only if no gate of
 severity hold failed in any fit that no reason overrules, and Great Expectations agrees, the day's row of
 releases. Else, or if the same rows were withdrawn, it ends with GateHeld, CheckFailed or, if no oracle was

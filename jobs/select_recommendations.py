@@ -1,10 +1,10 @@
-"""Make the list of every user and of who wants no profiling, lists for users nobody knows and beside videos, lanes.
+"""Make the lists of users and of who wants no profiling, of segments, for users nobody knows, beside videos, lanes.
 
-Reads: candidates and models (their artefacts) of fit final, users, videos, video_nodes, watch_edges,
-private_users, private_edges, modality_edges, video_features, suppressed_users, preferences as of now, gate_results of
-fit trial (whether the learned blend is trusted).
-Writes: recommendations, fallback_recommendations, similar_videos and rewatch_recommendations of the day; no
-rows of the last unless the recipe asks for it.
+Reads: candidates and models (their artefacts) of fit final, users, videos, video_nodes, watch_edges, private_users,
+private_edges, exposure_counts, videos, modality_edges, video_features, suppressed_users, preferences as of now,
+gate_results of fit trial (whether the learned blend is trusted).
+Writes: recommendations, segment_recommendations, fallback_recommendations, similar_videos and
+rewatch_recommendations of the day; no rows of the last unless the recipe asks for it.
 """
 
 import datetime as dt
@@ -16,6 +16,7 @@ from microrec.pipeline import fit_tables, similar_videos
 from microrec.pipeline.lists import ListMaker
 from microrec.pipeline.night import Night
 from microrec.pipeline.proposals import Proposals
+from microrec.pipeline.segment_lists import SegmentMaker
 from microrec.runner import job, shards
 
 
@@ -32,8 +33,11 @@ def main(day: job.Day) -> None:
     recommend = partial(maker.recommend, trusted=trusted, valid_until=valid_until)
     shards.write("recommendations", recommend, maker.everyone(users), day=day)
 
+    of_segments = SegmentMaker(maker, trusted)
+    recommend = partial(of_segments.recommend, valid_until=valid_until)
+    shards.write("segment_recommendations", recommend, users, day=day)
     nodes = {"video": tables.videos}
-    rows = fill.with_ids(maker.fallback(), nodes=nodes, valid_until=valid_until)
+    rows = fill.with_ids(of_segments.fallback(), nodes=nodes, valid_until=valid_until)
     night.write("fallback_recommendations", rows)
 
     rows = similar_videos.rows(night, tables, valid_until=valid_until)

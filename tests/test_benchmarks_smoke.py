@@ -61,6 +61,7 @@ from tests.benchmarks import (
     quality,
     readers,
     scale,
+    segments,
     sequences,
     services,
     spaces,
@@ -1108,6 +1109,32 @@ def test_blend_smallest_size_run(tmp_path: Path) -> None:
         if (metric, at) == ("weight", "history=6-20")
     ]
     assert sum(shares) == pytest.approx(1)
+
+
+def test_segments_judged_equals_hand_computed() -> None:
+    """User 3 likes two videos and finds one at rank 2, user 5 finds nothing, user 8 has no list."""
+    rows = pa.table({"user_idx": [3, 3, 5], "rank": [1, 2, 1], "video_idx": [7, 4, 4]})
+    users, videos = np.array([3, 3, 5, 8]), np.array([4, 9, 1, 1])
+    found = segments.judged(rows, users, videos)
+    assert found.user.tolist() == [3, 5, 8]
+    assert found.recall.tolist() == [0.5, 0, 0]
+    at_2 = 1 / np.log2(3)
+    assert found.ndcg.tolist() == pytest.approx([at_2 / (1 + at_2), 0, 0])
+
+
+def test_segments_smallest_size_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of a surface is measured beside the list of everything, whose difference to itself is not told."""
+    data, out = kuairand_files(tmp_path), tmp_path / "out"
+    monkeypatch.setattr(segments, "K", 3)
+    arguments = ["--data", str(data), "--chosen", "2022-05-03", "--confirmed", "2022-05-04"]
+    segments.main([*arguments, "--out", str(out)])
+    rows = json.loads((out / "results.json").read_text())
+    assert {row["split"].rpartition(", ")[2] for row in rows} == {"surface=tab=0"}, (
+        "tab=1 is the main surface"
+    )
+    names = {row["name"] for row in rows}
+    assert names == {"users", "all", "popular there", "list of the surface", "popular there - all",
+                     "list of the surface - all"}  # fmt: skip
 
 
 def test_watch_edges_of_kuairand_equal_hand_computed() -> None:

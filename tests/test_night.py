@@ -78,6 +78,7 @@ TABLES = [
     "recommendations",
     "fallback_recommendations",
     "similar_videos",
+    "segment_recommendations",
     "rewatch_recommendations",
     "user_trends",
     "clip_interest",

@@ -159,6 +159,7 @@ def plant(warehouse: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
             warehouse.write(
                 name, small_tables.complete(name, rows, without={"day", *part}), day=day, **part
             )
+    warehouse.write("exposure_counts", shown(watched, day), day=day)
     gone = {"user_id": ["u0007"], "kind": ["opt_out"], "requested_at": pa.array([end - DAY_LONG])}
     warehouse.write("suppressed_users", pa.table(gone), day=day)
     wish(warehouse, nodes, day)
@@ -175,6 +176,22 @@ def plant(warehouse: arrow.Warehouse, day: dt.date, *, seed: int) -> None:
     reset = {"user_id": [RESET], "first_day": [None], "last_day": [day - dt.timedelta(days=10)]}
     rows = small_tables.complete("withheld_periods", pa.table(reset), without={"day"})
     warehouse.write("withheld_periods", rows, day=day)
+
+
+def shown(edges: pa.Table, day: dt.date) -> pa.Table:
+    """`exposure_counts`: every third video on the surface `search`, some without a surface, the others on `feed`."""
+    edges = edges.to_pandas().drop_duplicates(["user_idx", "video_idx"])
+    user, video = edges["user_idx"].to_numpy(), edges["video_idx"].to_numpy()
+    surface = np.where(video % 3 == 0, "search", np.where((user + video) % 4 == 0, "", "feed"))
+    columns = {
+        "user_idx": pa.array(user, pa.int32()),
+        "video_idx": pa.array(video, pa.int32()),
+        "surface": pa.array(surface, pa.string()),
+        "shown_on": [day - dt.timedelta(days=int(ago)) for ago in (user * video) % 50],
+        "n_shown": pa.array(edges["n_views"], pa.int32()),
+        "n_positive": pa.array(edges["n_positive"], pa.int32()),
+    }
+    return pa.table(columns)
 
 
 def wish(warehouse: arrow.Warehouse, nodes: pa.Table, day: dt.date) -> None:
@@ -199,6 +216,14 @@ def wish(warehouse: arrow.Warehouse, nodes: pa.Table, day: dt.date) -> None:
     )
     since = pa.array([dt.datetime(2026, 1, 1, tzinfo=dt.UTC)] * len(wishes))
     warehouse.write("preferences", pa.table({**columns, "since": since}), day=day)
+
+
+def judged(warehouse: arrow.Warehouse) -> list[dict[str, Any]]:
+    """What the oracle has written of lists, of similar videos and of lists of segments."""
+    rows = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    by_gate = {row["gate"]: row for row in rows}
+    assert by_gate.keys() == {"oracle", "similar_videos", "segment_lists"}
+    return [by_gate[name] for name in ("oracle", "similar_videos", "segment_lists")]
 
 
 def verdict(warehouse: arrow.Warehouse) -> compare.Verdict:
@@ -233,8 +258,9 @@ def test_oracle_learned_varied_and_explored_lists_agree(
     assert len(claims) == 4
     assert published[claims].notna().sum().min() > N_USERS / 4
     call("check_recommendations", DAY)
-    row, beside = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    row, beside, part = judged(warehouse)
     assert (beside["gate"], beside["status"]) == ("similar_videos", "pass")
+    assert (part["gate"], part["status"]) == ("segment_lists", "pass")
     assert (row["gate"], row["severity"], row["status"]) == ("oracle", "hold", "pass")
     assert (row["observed"], row["threshold"]) == (1.0, 1.0)
     assert oracle_inputs.read(Night.open(DAY), [], inputs.Config()).learned is not None
@@ -688,6 +714,16 @@ def test_ranker_shown_one_kind_of_feedback_is_left_out_and_named(
     assert not verdict(warehouse).differences
 
 
+UNDERNEATH = {
+    "shuffled artefact",
+    "shuffled candidates",
+    "shuffled candidates of a ranker",
+    "constant scores",
+    "constant scores, right order",
+}
+"""What spoils that of which the lists of segments are made, too."""
+
+
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_oracle_sabotage_holds_the_night(
     warehouse: arrow.Warehouse, name: str, monkeypatch: pytest.MonkeyPatch
@@ -720,8 +756,9 @@ def test_oracle_sabotage_holds_the_night(
     }.get(name, f"user_idx {user_idx[min(found)]}")
     assert f"{label} rank" in str(held.value)
     assert not [user_id for user_id in found if user_id in str(held.value)], "a chat gets it"
-    row, beside = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
+    row, beside, part = judged(warehouse)
     assert (beside["gate"], beside["status"]) == ("similar_videos", "pass")
+    assert part["status"] == ("fail" if name in UNDERNEATH else "pass")
     assert (row["severity"], row["status"]) == ("hold", "fail")
     assert row["observed"] == pytest.approx(1 - len(found) / said[0].n_users)
 
@@ -751,8 +788,75 @@ def test_oracle_similar_videos_of_something_else_hold_the_night(
     results = warehouse.read("gate_results", day=DAY, fit="oracle").to_pylist()
     assert {row["gate"]: row["status"] for row in results} == {
         "oracle": "pass",
+        "segment_lists": "pass",
         "similar_videos": "fail",
     }
+
+
+def test_oracle_lists_of_segments_are_whole_and_of_their_videos(warehouse: arrow.Warehouse) -> None:
+    rows = warehouse.read("segment_recommendations", day=DAY).to_pandas()
+    number = rows["video_id"].str[1:].astype(int)
+    assert set(rows["segment"]) == {"surface=search", "tag=odd"}, "feed is the main surface"
+    assert (number[rows["segment"] == "surface=search"] % 3 == 0).all()
+    assert (number[rows["segment"] == "tag=odd"] % 2 == 1).all()
+    assert (rows.groupby(["user_id", "segment"]).size() == K).all()
+    own = rows["source"] != "segment"
+    assert {True, False} == set(own)
+    assert rows.loc[own, "source_rank"].notna().all()
+    assert (rows.loc[~own, "reason"] == "popular here").all()
+    users = set(rows["user_id"])
+    assert not users & {*UNPROFILED, "u0007"}, "who wants no profiling, and who has opted out"
+    assert "u0003" not in set(rows.loc[rows["segment"] == "tag=odd", "user_id"]), "has blocked it"
+    fallback = warehouse.read("fallback_recommendations", day=DAY).to_pandas()
+    assert {"surface=search", "tag=odd"} < set(fallback["segment"])
+
+
+def spoilt(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The lists of segments, one of them wrong."""
+    on_search = rows["segment"] == "surface=search"
+    one = rows["user_id"] == rows.loc[on_search, "user_id"].min()
+    first = rows.index[one & on_search][:2]
+    match name:
+        case "swapped":
+            names = ["video_id", "source", "source_rank"]
+            rows.loc[first, names] = rows.loc[first[::-1], names].to_numpy()
+        case "of another source":
+            rows.loc[first[:1], ["source", "source_rank"]] = ["content", 99]
+        case "of another segment":
+            rows = rows.replace({"segment": {"surface=search": "surface=sofa"}})
+        case "another score":
+            rows.loc[first[:1], "score"] *= 1.0001
+        case "missing":
+            rows = rows.drop(index=rows.index[one])
+        case "of a user who is to have none":
+            rows.loc[one, "user_id"] = "u0013"
+    return rows
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "swapped",
+        "of another source",
+        "of another segment",
+        "another score",
+        "missing",
+        "of a user who is to have none",
+    ],
+)
+def test_oracle_lists_of_segments_that_are_wrong_hold_the_night(
+    warehouse: arrow.Warehouse, name: str
+) -> None:
+    rows = spoilt(warehouse.read("segment_recommendations", day=DAY).to_pandas(), name)
+    schema = warehouse.table("segment_recommendations").contract.schema
+    whole = pa.Table.from_pandas(rows.drop(columns="day"), preserve_index=False)
+    whole = whole.cast(pa.schema([schema.field(column) for column in whole.column_names]))
+    warehouse.write("segment_recommendations", whole, day=DAY)
+    with pytest.raises(GateHeld, match=r"segment_lists \(.*published") as held:
+        call("check_recommendations", DAY)
+    assert not [user_id for user_id in set(rows["user_id"]) if user_id in str(held.value)]
+    _, beside, part = judged(warehouse)
+    assert (beside["status"], part["status"], part["severity"]) == ("pass", "fail", "hold")
 
 
 def test_publish_release_without_or_held_by_the_oracle_is_refused(

@@ -17,6 +17,7 @@ import of torch.
     lists/exploration          new videos in some places, drawn with a known chance
     lists/fill                 filter and fill: exactly min(K, allowed videos) rows for every user
     lists/unprofiled           the list of who wants no profiling: that of everybody, without what they have blocked
+    lists/segments             lists of one surface or one tag, for each user and for everybody
     lists/rewatch              videos a user liked and may want to see again: a lane beside the list
     lists/evidence             the strongest evidence for each row
 

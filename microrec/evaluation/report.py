@@ -48,9 +48,10 @@ RELEASE = """
     UNION ALL SELECT 'recommendations', 'share', 'source=' || source,
         count(*) / (SELECT count(*) FROM lists) FROM lists GROUP BY source
     UNION ALL SELECT 'fallback_recommendations', 'rows', 'segment=' || segment,
-        count(*) FROM fallback WHERE NOT starts_with(segment, 'tag=') GROUP BY segment
-    UNION ALL SELECT 'fallback_recommendations', 'tags', 'all',
-        count(DISTINCT segment) FROM fallback WHERE starts_with(segment, 'tag=')
+        count(*) FROM fallback WHERE starts_with(segment, '__') GROUP BY segment
+    UNION ALL SELECT 'fallback_recommendations', 'segments', kind,
+        count(DISTINCT segment) FROM fallback
+        JOIN (SELECT unnest(['surface', 'tag']) AS kind) ON starts_with(segment, kind || '=') GROUP BY kind
     ORDER BY ALL
 """
 """One row per figure of a finished release."""

@@ -65,6 +65,16 @@ BESIDE = """
 """
 """A list of each video and kind; no id has a line break."""
 
+OF_SEGMENTS = """
+    SELECT user_id || chr(10) || segment AS "user", rank, video_id AS video, score, user_id FROM rows
+"""
+"""A list of each user and segment; no id has a line break."""
+
+EACH_SEGMENT = """
+    SELECT DISTINCT keyed."user", other.* EXCLUDE ("user") FROM keyed JOIN other ON other."user" = keyed.user_id
+"""
+"""What is so of a user, for each of the user's lists."""
+
 SHOWN = """
     SELECT video_id AS video FROM videos WHERE eligible AND coalesce(published_at < $until, true)
 """
@@ -201,6 +211,36 @@ def beside_videos(lists: pa.Table, *, videos: pa.Table, k: int, until: dt.dateti
         suppressed=shown.slice(0, 0).rename_columns(["user"]),
         k=k,
     )
+
+
+def of_segments(lists: pa.Table, *, night: Lists) -> Lists:
+    """Return the users' lists of segments and what they must obey; each list of a user stands for a user.
+
+    Nobody is expected to have one, and who has one has K videos.
+
+    Args:
+        lists: `segment_recommendations` rows.
+        night: the users' lists of everything, and what those must obey, by id.
+
+    Returns:
+        What `gate.check` reads.
+    """
+    with duckdb.connect() as session:
+        session.register("rows", lists)
+        session.execute(f"CREATE TEMP TABLE keyed AS {OF_SEGMENTS}")
+
+        def each(other: pa.Table) -> pa.Table:
+            session.register("other", other)
+            return session.sql(EACH_SEGMENT).to_arrow_table()
+
+        return Lists(
+            lists=session.sql("SELECT * EXCLUDE (user_id) FROM keyed").to_arrow_table(),
+            users=session.sql('SELECT DISTINCT "user" FROM keyed').to_arrow_table(),
+            seen=each(night.seen),
+            eligible=night.eligible,
+            suppressed=each(night.suppressed),
+            k=night.k,
+        )
 
 
 def by_idx(

@@ -48,6 +48,8 @@ class Verdict:
     """By source: users whose stored list is not what the artefact says."""
     recall: Mapping[str, Float64s] = field(default_factory=dict)
     """By source that searches an index: share of the exact list that each user's stored list holds."""
+    settled: Mapping[int, lists.Lists] = field(default_factory=dict)
+    """The sources' lists by user_idx, recomputed."""
 
 
 def draw_users(user_ids: Iterable[str], n: int, rng: np.random.Generator) -> list[str]:
@@ -98,7 +100,7 @@ def check(night: ListInputs, published: pa.Table, user_ids: Sequence[str]) -> Ve
             text = first_evidence(rows[user_id])
         if text is not None:
             differences[user_id] = f"{_label(night, user_id)} {text}"
-    return Verdict(differences, len(user_ids), unlike, recall)
+    return Verdict(differences, len(user_ids), unlike, recall, settled)
 
 
 def settle(

@@ -251,6 +251,28 @@ def standard(scores: list[float]) -> list[float]:
     return [(s - mean) / (spread or 1.0) for s in scores]
 
 
+def personal(lists: Lists, night: ListInputs, user: int) -> list[Row]:
+    """Return what the sources propose to a user and may be shown, in order.
+
+    Args:
+        lists: of the user.
+        night: what is known.
+        user: user_idx.
+
+    Returns:
+        Rows, best first.
+    """
+    proposals = fuse(lists, len(night.facts.liked.of(user)), night.rules)
+    points = {video: proposal.points for video, proposal in proposals.items()}
+    if night.learned is not None:
+        points = chances(lists, night, user)
+    allowed = unseen(night.facts, user)
+    order = sorted((-p, video) for video, p in points.items() if p > 0 and allowed[video])
+    return [
+        Row(video, -less, proposals[video].source, proposals[video].rank) for less, video in order
+    ]
+
+
 def fill(lists: Lists, night: ListInputs, user: int, rungs: Mapping[int, str], n: int) -> list[Row]:
     """Return the n best videos of a user: what the sources propose, then the ladder.
 
@@ -264,17 +286,9 @@ def fill(lists: Lists, night: ListInputs, user: int, rungs: Mapping[int, str], n
     Returns:
         Rows in the order of their ranks.
     """
-    proposals = fuse(lists, len(night.facts.liked.of(user)), night.rules)
-    points = {video: proposal.points for video, proposal in proposals.items()}
-    if night.learned is not None:
-        points = chances(lists, night, user)
     allowed = unseen(night.facts, user)
-    personal = sorted((-p, video) for video, p in points.items() if p > 0 and allowed[video])
-    rows = [
-        Row(video, -less, proposals[video].source, proposals[video].rank)
-        for less, video in personal
-    ]
-    listed = {video for _, video in personal}
+    rows = personal(lists, night, user)
+    listed = {row.video for row in rows}
     for position, (video, rung) in enumerate(rungs.items(), start=1):
         if len(rows) >= n:
             break

@@ -11,6 +11,7 @@ fault, and the gate judges their source.
 import datetime as dt
 from collections.abc import Mapping
 
+from microrec.candidates.lists.segments import Config as Segments
 from microrec.config.recipe import ranked_by
 from microrec.models import registry
 from microrec.pipeline import networks
@@ -21,12 +22,17 @@ RAW = {"video_features": "raw_video_features", "clip_features": "raw_clip_featur
 
 
 def is_read(night: Night, table: str) -> bool:
-    """Return whether a model that the recipe has trained reads a table.
+    """Return whether a model that the recipe has trained, or lists of surfaces, read a table.
 
     Args:
         night: for the recipe.
         table: name of the table.
     """
+    if (
+        table == "exposure_counts"
+        and night.recipe.section("candidates.segments", Segments).surfaces
+    ):
+        return True
     return any(table in registry.card(model).reads for model in night.config.trained)
 
 

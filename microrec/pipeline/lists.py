@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy import sparse
 
 from microrec.candidates.lists import diversity, evidence, exploration, fill, ladder, unprofiled
@@ -66,7 +65,7 @@ class ListMaker:
         for_all = unprofiled.select(
             users[users >= n_users] - n_users,
             everyone=self._unprofiled,
-            rungs=self._rungs,
+            rungs=self.rungs,
             k=self.night.config.k,
         )
         nodes = {"video": self._videos}
@@ -135,9 +134,7 @@ class ListMaker:
             known=self.tables.knowledge,
             ladder=self._ladder,
             k=self.night.config.k,
-            shaping=replace(
-                self._shaping, learned=learned, weights=weights or self._shaping.weights
-            ),
+            shaping=replace(self.shaping, learned=learned, weights=weights or self.shaping.weights),
         )
 
     def contestants(
@@ -166,31 +163,16 @@ class ListMaker:
             contestants[LEARNED] = self.select(lists, users=users, learned=learned)
         return contestants
 
-    def fallback(self) -> pa.Table:
-        """Return the lists for users nobody knows, one row per (segment, rank), see `ladder.fallback` and `of_tags`."""
-        k, most = self.night.config.k, self._ladder_config.tag_lists
-        rows = self.night.read("videos", columns=["video_id", "tags"])
-        ids = self._videos["video_id"].combine_chunks()
-        index = pc.index_in(rows["video_id"], value_set=ids)
-        tagged = pa.table({"video_idx": index, "tags": rows["tags"]}).filter(pc.is_valid(index))
-        likers = self.tables.knowledge.likers
-        tags = ladder.of_tags(self._rungs, tagged, likers=likers, k=k, most=most)
-        return pa.concat_tables([ladder.fallback(self._rungs, k), tags])
-
-    @property
-    def _ladder_config(self) -> ladder.Config:
-        return self.night.recipe.section("candidates.ladder", ladder.Config)
-
     @cached_property
-    def _rungs(self) -> dict[str, Int64s]:
-        """Eligible videos of each rung, in order."""
+    def rungs(self) -> dict[str, Int64s]:
+        """Eligible videos of each rung of the ladder, in order."""
         return ladder.rungs(
             self.tables.edges,
             self.tables.videos,
             known=self.tables.knowledge,
             fit=self.night.fit,
             until=self.night.horizon,
-            config=self._ladder_config,
+            config=self.night.recipe.section("candidates.ladder", ladder.Config),
         )
 
     @cached_property
@@ -199,10 +181,10 @@ class ListMaker:
 
     @cached_property
     def _ladder(self) -> ladder.Ladder:
-        return ladder.climb(self._rungs)
+        return ladder.climb(self.rungs)
 
     @cached_property
-    def _shaping(self) -> fill.Shaping:
+    def shaping(self) -> fill.Shaping:
         """The fit's weights, the recipe's variety and exploration."""
         section = self.night.recipe.section
         reasons = {name: card.reason for name, card in registry.cards().items() if card.reason}

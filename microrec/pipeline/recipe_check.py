@@ -43,6 +43,7 @@ CONFIGS: Mapping[str, str] = {
     "candidates.diversity": "microrec.candidates.lists.diversity:Config",
     "candidates.exploration": "microrec.candidates.lists.exploration:Config",
     "candidates.similar": "microrec.candidates.lists.similar:Config",
+    "candidates.segments": "microrec.candidates.lists.segments:Config",
     "candidates.rewatch": "microrec.candidates.lists.rewatch:Config",
     "candidates.trends": "microrec.insights.trends:Config",
     "candidates.clips": "microrec.insights.clips:Config",

@@ -7,7 +7,7 @@ import pyarrow as pa
 from microrec.evaluation import gate, report, subjects
 from microrec.evaluation.gate import Result
 from microrec.evaluation.report import Figure
-from microrec.pipeline import private, similar_videos, wishes
+from microrec.pipeline import private, segment_lists, similar_videos, wishes
 from microrec.pipeline.night import Night
 
 
@@ -43,6 +43,7 @@ def judge(night: Night, personal: pa.Table, fallback: pa.Table) -> Judged:
         results += gate.check(same_for_all, config=asks, checks=gate.LAWS, prefix="unprofiled_")
     anyones = subjects.fallback(fallback, videos=tables["video_nodes"], k=k)
     results += gate.check(anyones, config=asks, checks=gate.LAWS, prefix="fallback_")
+    results += segment_lists.judge(night, everyones, config=asks)
     results += similar_videos.judge(night, tables["video_nodes"], config=asks)
     figures = report.release(
         personal,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RESULTS = (
     "recommendations",
+    "segment_recommendations",
     "fallback_recommendations",
     "similar_videos",
     "rewatch_recommendations",

@@ -145,7 +145,17 @@ def _graph_tables(rng: np.random.Generator, sizes: Sizes) -> dict[str, dict[str,
             "eligible": rng.random(len(videos)) < 0.95,
             "published_at": pa.array(published, pa.timestamp("us", "UTC")),
         },
-        "videos": {"video_id": [f"v{video:06d}" for video in videos]},
+        "videos": {
+            "video_id": [f"v{video:06d}" for video in videos],
+            "tags": pa.array([[f"tag{video % 40}"] for video in videos]),
+        },
+        "exposure_counts": {
+            "user_idx": np.repeat(users, WATCHED),
+            "video_idx": watched.ravel(),
+            "surface": np.where(watched.ravel() % 10 < 7, "feed", "search"),
+            "shown_on": [DAY] * watched.size,
+            "n_positive": np.ones(watched.size, dtype=np.int64),
+        },
         "watch_edges": {
             "user_idx": np.repeat(users, WATCHED),
             "video_idx": watched.ravel(),

@@ -88,7 +88,8 @@ def plant(warehouse: arrow.Warehouse, *, with_private: bool) -> None:
     tagged = nodes.select(["video_id"]).append_column("tags", pa.array([["t"]] * nodes.num_rows))
     videos = small_tables.complete("videos", tagged, without={"day"})
     warehouse.write("videos", videos, day=DAY)
-    warehouse.write_empty("suppressed_users", day=DAY)
+    for empty in ("suppressed_users", "exposure_counts"):
+        warehouse.write_empty(empty, day=DAY)
     if not with_private:
         return
     users = pa.table({"user_idx": [N_USERS, N_USERS + 1], "user_id": list(COPIED)})
@@ -126,7 +127,7 @@ def test_models_and_lists_of_others_are_the_same_to_the_byte(nights: Mapping[boo
         n_rows += with_private.num_rows - others.num_rows
         assert fit == "final" or with_private.num_rows == others.num_rows
     assert n_rows
-    for table in ("recommendations", "rewatch_recommendations"):
+    for table in ("recommendations", "segment_recommendations", "rewatch_recommendations"):
         without, with_private = (nights[which].read(table) for which in nights)
         theirs = pc.is_in(with_private["user_id"], value_set=pa.array(list(COPIED)))
         assert without.equals(with_private.filter(pc.invert(theirs))), table
@@ -171,7 +172,7 @@ def test_lists_are_personal_whole_and_right(nights: Mapping[bool, Night]) -> Non
         watched = {row["video_idx"] for row in seen if row["user_idx"] == N_USERS + number}
         assert watched
         assert not watched & {names[row["video_id"]] for row in mine}
-    (agreement, _) = night.read("gate_results", fit="oracle").to_pylist()
+    agreement, *_ = night.read("gate_results", fit="oracle").to_pylist()
     assert (agreement["gate"], agreement["status"]) == ("oracle", "pass")
     judged = release_gates.judge(night, rows, night.read("fallback_recommendations"))
     assert not [

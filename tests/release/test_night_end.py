@@ -63,8 +63,8 @@ weights = {content = {warm = 1.0, cold = 1.0}, popularity = {warm = 0.1, cold = 
 fresh_length = 3
 """
 
-SEGMENTS = {"__global__", "__fresh__", "tag=even", "tag=odd"}
-"""Of the lists for everybody; the tag of one video alone has none."""
+SEGMENTS = {"__global__", "__fresh__", "surface=search", "tag=even", "tag=odd"}
+"""Of the lists for everybody; the main surface has none, nor the tag of one video alone."""
 
 
 @pytest.fixture
@@ -97,6 +97,7 @@ def plant(warehouse: arrow.Warehouse, day: dt.date) -> None:
     warehouse.write("suppressed_users", pa.table(suppressed), day=day)
     for table in ("modality_edges", "video_features"):
         warehouse.write_empty(table, day=day)
+    warehouse.write("exposure_counts", shown(day), day=day)
     parity = np.eye(2, dtype=np.float32)
     number = np.arange(1, N_VIDEOS + 1, dtype=np.float32)[:, None]
     for fit in ("trial", "final"):
@@ -160,6 +161,23 @@ def watches() -> pa.Table:
     return pa.table(columns)
 
 
+def shown(day: dt.date) -> pa.Table:
+    """Ten videos on the surface `search`, each liked by user 0 or 1 on the day; somewhat more is liked on `feed`."""
+    rows = [(user, video, "search") for user in (0, 1) for video in range(user, 10, 2)]
+    rows += [(user, user % 2, "feed") for user in range(N_USERS)]
+    counts = dict.fromkeys(rows, 1)
+    user, video, surface = zip(*counts, strict=True)
+    columns = {
+        "user_idx": pa.array(user, pa.int32()),
+        "video_idx": pa.array(video, pa.int32()),
+        "surface": surface,
+        "shown_on": [day] * len(counts),
+        "n_shown": pa.array([1] * len(counts), pa.int32()),
+        "n_positive": pa.array([1] * len(counts), pa.int32()),
+    }
+    return pa.table(columns)
+
+
 def train(
     warehouse: arrow.Warehouse,
     day: dt.date,
@@ -217,6 +235,7 @@ def test_night_end_publishes_a_release(warehouse: arrow.Warehouse) -> None:
     assert release.day == DAY
     assert set(release.tables) == {
         "recommendations",
+        "segment_recommendations",
         "fallback_recommendations",
         "similar_videos",
         "rewatch_recommendations",
@@ -270,11 +289,32 @@ def test_list_of_a_tag_is_whole_and_has_no_video_without_it(warehouse: arrow.War
     assert {int(row["video_id"][1:]) % 2 for row in of_tag} == {1}
     metrics = release.read("metrics").to_pylist()
     figures = {
-        row["metric"]: row["value"]
+        row["slice"]: row["value"]
         for row in metrics
-        if row["name"] == "fallback_recommendations" and row["slice"] == "all"
+        if row["name"] == "fallback_recommendations" and row["metric"] == "segments"
     }
-    assert figures == {"tags": 2.0}
+    assert figures == {"surface": 1.0, "tag": 2.0}
+
+
+def test_list_of_a_segment_that_breaks_a_law_holds_the_night(warehouse: arrow.Warehouse) -> None:
+    night()
+    rows = warehouse.read("segment_recommendations", day=DAY).to_pandas().drop(columns="day")
+    assert set(rows["segment"]) == {"surface=search", "tag=even", "tag=odd"}
+    seen = rows.index[rows["user_id"] == "u00"][0]
+    for changes, gate in (
+        ({"video_id": "v00"}, "segment_seen"),
+        ({"video_id": "v29"}, "segment_ineligible"),
+        ({"user_id": "u03"}, "segment_suppressed"),
+        ({"rank": 9}, "segment_ranks_contiguous"),
+    ):
+        wrong = rows.copy()
+        wrong.loc[seen, list(changes)] = list(changes.values())
+        table = pa.Table.from_pandas(wrong, preserve_index=False)
+        schema = warehouse.table("segment_recommendations").contract.schema
+        fields = [schema.field(name) for name in table.column_names]
+        warehouse.write("segment_recommendations", table.cast(pa.schema(fields)), day=DAY)
+        with pytest.raises(GateHeld, match=gate):
+            publish_release.main(day=DAY)
 
 
 def test_fusion_weights_final_fit_has_the_trials_for_everybody(

@@ -9,7 +9,7 @@ picks K of a longer top and keeps all of that; explored videos then take some pl
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -106,6 +106,55 @@ class _Lists:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Order:
+    """In which order what is proposed to a user comes: by learned chances, or by the points of the closed form."""
+
+    sources: Mapping[str, Ranked]
+    """Candidates by source."""
+    learned: Ranked | None
+    weights: closed_form.Weights
+    reasons: Mapping[str, str]
+    """Why a video of a source is in a list, by source, in the order of their names."""
+
+    @classmethod
+    def of(cls, candidates: Mapping[str, pa.Table], shaping: Shaping) -> Self:
+        """Arrange candidates.
+
+        Args:
+            candidates: `candidates` rows by source, in any order.
+            shaping: weights or learned order, and reasons.
+        """
+        sources = {name: closed_form.ranked(rows) for name, rows in candidates.items()}
+        learned = None if shaping.learned is None else closed_form.ranked(shaping.learned)
+        reasons = {name: shaping.reasons.get(name, OTHER_REASON) for name in sorted(sources)}
+        return cls(sources, learned, shaping.weights, reasons)
+
+    def points(self, users: Indices, known: Knowledge) -> tuple[Float64s, Fused]:
+        """Return what each video is worth to some users, and which source says so.
+
+        Args:
+            users: user_idx, ascending. [n_block]
+            known: what the fit has seen; seen and ineligible videos have points too.
+
+        Returns:
+            Points, 0 where a video has no place in the order [n_block, n_videos]; what the sources say.
+
+        Raises:
+            MicrorecError: the learned order has a video that no source proposes to the user.
+        """
+        fused = closed_form.fuse(
+            self.sources,
+            users=users,
+            history=known.history[users],
+            n_videos=known.n_videos,
+            config=self.weights,
+        )
+        if self.learned is None:
+            return fused.points, fused
+        return _chances(self.learned, users, fused), fused
+
+
 def select(
     candidates: Mapping[str, pa.Table],
     *,
@@ -135,26 +184,18 @@ def select(
         MicrorecError: the learned order has a video that no source proposes to the user: it was made of other
             candidates.
     """
-    sources = {name: closed_form.ranked(rows) for name, rows in candidates.items()}
-    learned = None if shaping.learned is None else closed_form.ranked(shaping.learned)
-    reasons = {name: shaping.reasons.get(name, OTHER_REASON) for name in sorted(sources)}
-    reasons = {**reasons, **{rung: REASONS[rung] for rung in RUNGS}, EXPLORED: EXPLORED_REASON}
+    order = Order.of(candidates, shaping)
+    rungs_of = {**order.reasons, **{rung: REASONS[rung] for rung in RUNGS}}
+    reasons = {**rungs_of, EXPLORED: EXPLORED_REASON}
     places = -ladder.positions(known.n_videos).astype(np.float64)  # [n_videos]
-    rungs = len(sources) + ladder.rungs(known.n_videos)  # [n_videos]
+    rungs = len(order.reasons) + ladder.rungs(known.n_videos)  # [n_videos]
     k = min(k, known.n_videos)  # a rectangle of lists would be wide and empty beyond the catalogue
     depth = min(shaping.variety.diversity.pool * k, known.n_videos) if shaping.variety else k
     parts = [_rows(np.empty(0, dtype=np.int64), _nothing(), reasons)]
     for block in blocks(
         np.unique(users), n_videos=known.n_videos, block_cells=shaping.weights.block_cells
     ):
-        fused = closed_form.fuse(
-            sources,
-            users=block,
-            history=known.history[block],
-            n_videos=known.n_videos,
-            config=shaping.weights,
-        )
-        points = fused.points if learned is None else _chances(learned, block, fused)
+        points, fused = order.points(block, known)
         personal = points > 0
         scores = np.where(personal, points, places)
         known.mask(scores, block)

@@ -29,8 +29,6 @@ SEGMENTS = {
     "__global__": ("trend", "popular", "fresh", "catalogue"),
 }
 """Order of the rungs in each fallback list."""
-TAG = "tag="
-"""Begins the segment of a list that is made of the videos of one tag."""
 
 REASONS = {
     "trend": "trending right now",
@@ -50,9 +48,6 @@ class Config(BaseModel):
     """Videos on the trend rung: more would leave no place for the rungs below it."""
     fresh_length: NonNegativeInt = 10
     """Videos on the fresh rung."""
-    tag_lists: NonNegativeInt = 20
-    """Tags that have a fallback list of their own: of those with K eligible videos the ones whose videos have the most
-    positive viewers."""
 
 
 @dataclass(frozen=True)
@@ -145,44 +140,6 @@ def fallback(lists: Mapping[str, Indices], k: int) -> pa.Table:
     """
     ladders = {segment: climb(lists, order) for segment, order in SEGMENTS.items()}
     return pa.concat_tables([_rows(segment, each, k) for segment, each in ladders.items()])
-
-
-def of_tags(
-    lists: Mapping[str, Indices], tagged: pa.Table, *, likers: Indices, k: int, most: int
-) -> pa.Table:
-    """Return the list of everybody among the videos of a tag, for some tags.
-
-    Args:
-        lists: video_idx by rung, as of `rungs`.
-        tagged: video_idx and tags of the videos, in any order; a tag named twice counts once.
-        likers: positive viewers of each video. [n_videos]
-        k: length of a list; a tag with fewer eligible videos has none.
-        most: tags that have a list at most, those whose videos have the most positive viewers; ties by tag.
-
-    Returns:
-        Rows as of `fallback`, segment `tag=<tag>`, by segment.
-    """
-    everyones = climb(lists, SEGMENTS["__global__"])
-    position = everyones.positions(len(likers)) - 1
-    by_tag: dict[str, list[int]] = {}
-    for video, tags in zip(
-        tagged["video_idx"].to_pylist(), tagged["tags"].to_pylist(), strict=True
-    ):
-        if position[video] < len(everyones.video):
-            for tag in set(tags or ()):
-                by_tag.setdefault(tag, []).append(int(position[video]))
-    weight = {
-        tag: int(likers[everyones.video[places]].sum())
-        for tag, places in by_tag.items()
-        if len(places) >= k
-    }
-    chosen = sorted(weight, key=lambda tag: (-weight[tag], tag))[:most]
-    parts = [_rows("", everyones, 0)]
-    for tag in sorted(chosen):
-        places = np.sort(by_tag[tag])
-        part = Ladder(everyones.video[places], everyones.rung[places])
-        parts.append(_rows(f"{TAG}{tag}", part, k))
-    return pa.concat_tables(parts)
 
 
 def _rows(segment: str, ladder: Ladder, k: int) -> pa.Table:

@@ -3,9 +3,6 @@
 import datetime as dt
 
 import numpy as np
-import pyarrow as pa
-from hypothesis import given
-from hypothesis import strategies as st
 
 from microrec.candidates.lists import ladder
 from microrec.core import knowledge
@@ -98,60 +95,3 @@ def test_fallback_lists_equal_expected() -> None:
     assert found["rank"] == [1, 2, 3, 1, 2, 3]
     assert found["source"] == ["fresh", "trend", "popular", "trend", "popular", "fresh"]
     assert found["score"] == [-1, -2, -3, -1, -2, -3]
-
-
-def test_lists_of_tags_are_the_list_of_everybody_among_their_videos() -> None:
-    lists = {
-        "trend": np.array([3]),
-        "fresh": np.array([1]),
-        "popular": np.array([0, 3, 5]),
-        "catalogue": np.array([0, 1, 3, 4, 5]),
-    }
-    tags = [["a", "b"], ["a"], ["a", "a"], ["b", "a"], None, ["b", "c"]]
-    tagged = pa.table({"video_idx": range(6), "tags": pa.array(tags, pa.list_(pa.string()))})
-    likers = np.array([9, 0, 99, 7, 0, 5])
-    found = ladder.of_tags(lists, tagged, likers=likers, k=3, most=9).to_pydict()
-    # Everybody's order is 3, 0, 5, 1, 4. Video 2 may not be shown, and "c" has one video alone.
-    assert found["segment"] == ["tag=a"] * 3 + ["tag=b"] * 3
-    assert found["video_idx"] == [3, 0, 1, 3, 0, 5]
-    assert found["rank"] == [1, 2, 3] * 2
-    assert found["source"] == ["trend", "popular", "fresh", "trend", "popular", "popular"]
-    assert found["score"] == [-1, -2, -3] * 2
-    # The videos of "b" have 21 positive viewers, those of "a" 16.
-    (segment,) = set(
-        ladder.of_tags(lists, tagged, likers=likers, k=3, most=1)["segment"].to_pylist()
-    )
-    assert segment == "tag=b"
-    assert ladder.of_tags(lists, tagged, likers=likers, k=4, most=9).num_rows == 0
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_lists_of_tags_any_row_order_is_whole_and_of_the_tag(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    n_videos, k = 12, int(generator.integers(1, 5))
-    eligible = np.flatnonzero(generator.random(n_videos) < 0.8)
-    lists = {
-        "trend": generator.permutation(eligible)[:3],
-        "fresh": generator.permutation(eligible)[:2],
-        "popular": generator.permutation(eligible)[:6],
-        "catalogue": eligible,
-    }
-    tags = [
-        generator.choice(["x", "y", "z"], generator.integers(3)).tolist() for _ in range(n_videos)
-    ]
-    tagged = pa.table({"video_idx": range(n_videos), "tags": pa.array(tags, pa.list_(pa.string()))})
-    likers = generator.integers(0, 9, n_videos)
-    found = ladder.of_tags(lists, tagged, likers=likers, k=k, most=9)
-    assert found.equals(
-        ladder.of_tags(
-            lists, tagged.take(generator.permutation(n_videos)), likers=likers, k=k, most=9
-        )
-    )
-    everyones = ladder.climb(lists, ladder.SEGMENTS["__global__"]).video.tolist()
-    right = {
-        f"tag={tag}": [video for video in everyones if tag in tags[video]][:k] for tag in "xyz"
-    }
-    mine: dict[str, list[int]] = {}
-    for row in found.to_pylist():
-        mine.setdefault(row["segment"], []).append(row["video_idx"])
-    assert mine == {segment: videos for segment, videos in right.items() if len(videos) == k}
