@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 export GX_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help lint-contracts pins minimum pages night test test-fast test-long test-cluster test-faults test-ui test-stores test-docker browser check format ui java clean
+.PHONY: help lint-contracts pins minimum pages night test test-fast test-long test-cluster test-faults test-ui test-stores test-docker soak browser check format ui java clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -87,6 +87,11 @@ test-docker: java .venv/.warm ## the team's stack in containers: a night, a lost
 	@command -v docker >/dev/null && docker compose version >/dev/null 2>&1 || \
 	  { echo "make test-docker needs Docker and compose 2: apt install docker.io, then docker-compose (Debian 13) or docker-compose-v2 (Ubuntu)" >&2; exit 1; }
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m docker tests/docker
+
+soak: java browser .venv/.warm .venv/.ui ## thirty nights with faults through the scheduler: does anything grow? two hours
+	@command -v faketime >/dev/null || { echo "make soak needs faketime: apt install faketime" >&2; exit 1; }
+	rm -rf var/soak
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.benchmarks.soak --nights 30 --out var/soak
 
 check: .venv/.ready
 	.venv/bin/ruff check .
