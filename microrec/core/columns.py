@@ -10,6 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 from microrec.core.array_types import Indices, Instants, Int32s, Int64s
 from microrec.errors import ContractViolation
 
+SLICED = 256
+"""Rows of a run, on average, from which on a slice of them is cheaper than a copy."""
+
 
 def column(table: pa.Table, name: str) -> NDArray[Any]:
     """Return one column of a table, in the type numpy gives it.
@@ -56,6 +59,24 @@ def floored(counts: Indices, least: int) -> pa.Array:
         [n_rows]
     """
     return pa.array(counts, mask=(counts > 0) & (counts < least))
+
+
+def rows_where(table: pa.Table, kept: pa.ChunkedArray | pa.Array) -> pa.Table:
+    """Return the rows of a table for which a mask is true, in their order.
+
+    Rows that stay one after the other are a slice of the table, which copies nothing: of a table that is sorted by user
+    a few users are left out at next to no cost. Where such runs are short, rows are copied.
+
+    Args:
+        table: [n_rows]
+        kept: without nulls [n_rows]
+    """
+    mask = np.concatenate([[False], np.asarray(kept, dtype=bool), [False]])
+    starts, ends = np.flatnonzero(mask[1:] != mask[:-1]).reshape(-1, 2).T
+    if len(starts) * SLICED > table.num_rows:
+        return table.filter(kept)
+    runs = [table.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
+    return pa.concat_tables(runs) if runs else table.slice(0, 0)
 
 
 def copied(values: pa.Array | pa.ChunkedArray, dtype: DTypeLike) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from microrec.core import columns as columns_of
 from microrec.core import messages
 from microrec.core.request_kinds import NO_PROFILING
 from microrec.errors import CheckFailed, MissingDay
@@ -124,7 +125,7 @@ class Release:
         )
         asked = pc.is_in(rows["user_id"], value_set=unprofiled)
         kept = pc.or_(pc.invert(asked), pc.equal(rows["source"], NO_PROFILING))
-        return rows.filter(kept).select(wanted)
+        return columns_of.rows_where(rows, kept).select(wanted)
 
     def to_pandas(self, table: str, *, user_id: str | None = None) -> "pd.DataFrame":
         """Return `read` as a pandas frame: rows of `table` of the day.

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from microrec.core.columns import rows_where
 from microrec.errors import MissingDay
 from microrec.tables import layout, traffic, warehouse
 from microrec.tables.artefacts import Artefacts
@@ -62,10 +63,13 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         began = time.monotonic()
         opened = self.table(table)
         kept = _equal(where or {}, opened.contract.file_schema)
+        wanted = list(columns or opened.contract.schema.names)
+        read = list(dict.fromkeys([*wanted, *(without or {})]))
+        rows = self._rows(table, version=version, columns=read, kept=kept, **partition)
         for name, values in (without or {}).items():
-            others = ~pc.field(name).isin(values)
-            kept = others if kept is None else kept & others
-        rows = self._rows(table, version=version, columns=columns, kept=kept, **partition)
+            if len(values):
+                rows = rows_where(rows, pc.invert(pc.is_in(rows[name], value_set=values)))
+        rows = rows.select(wanted)
         seconds = time.monotonic() - began
         logger.info(
             "read table=%s %s rows=%d seconds=%.1f", table, words(partition), rows.num_rows, seconds

@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from microrec.core import columns
 
@@ -27,6 +28,26 @@ def test_instants_any_unit_and_zone_are_microseconds_since_1970() -> None:
     for kind in (pa.timestamp("ms", "UTC"), pa.timestamp("us", "Europe/Berlin")):
         later = pa.array([at + dt.timedelta(milliseconds=5)], kind)
         assert columns.instants(later).tolist() == [5_000]
+
+
+@pytest.mark.parametrize("run", [1, 3, 300, 5_000])
+def test_rows_where_equals_a_filter_and_copies_no_long_runs(run: int) -> None:
+    rng = np.random.default_rng(run)
+    chunks = [rng.integers(0, 9, n) for n in (3_000, 0, 7_000)]
+    table = pa.table({"n": pa.chunked_array(chunks), "text": ["a", "b"] * 5_000})
+    kept = np.repeat(rng.random(10_000 // run + 1) < 0.7, run)[:10_000]
+    before = pa.total_allocated_bytes()
+    rows = columns.rows_where(table, pa.chunked_array([kept[:100], kept[100:]]))
+    copied = pa.total_allocated_bytes() - before
+    assert rows.equals(table.filter(pa.array(kept)))
+    assert (copied < 1_000) == (run >= columns.SLICED)
+
+
+def test_rows_where_of_all_or_no_rows() -> None:
+    table = pa.table({"n": [1, 2]})
+    for kept in ([True, True], [False, False]):
+        assert columns.rows_where(table, pa.array(kept)).equals(table.filter(pa.array(kept)))
+    assert columns.rows_where(table.slice(0, 0), pa.array([], pa.bool_())).num_rows == 0
 
 
 def test_codes_number_texts_in_their_order() -> None:
