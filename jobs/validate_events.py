@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from microrec.config.settings import settings
 from microrec.events import catalogue, counts, rejected, signals
 from microrec.events.config import Config
-from microrec.landing import readers
+from microrec.landing import readers, verify
 from microrec.landing.listing import Listing
 from microrec.pipeline import (
     arrival_figures,
@@ -41,12 +41,17 @@ def main(day: job.Day) -> None:
     listing = Listing.take(landing, last=day)
     plan = arrival_plan.current_plan(night, listing)
     days = plan.validated
-    named = readers.named_faults(session, landing, listing, interactions=plan.read)
+    limits = verify.limits_of(night.recipe)
     withheld = Withheld.as_of_now(night, warehouse)
-    with ExitStack() as kept, named:
+    with (
+        ExitStack() as kept,
+        readers.named_faults(session, landing, listing, interactions=plan.read, limits=limits),
+    ):
         raw = arrival_lines.judged(session, listing, night=night, kept=kept)
         states = catalogue.states(raw["raw_videos"].judged)
-        read = readers.read_days(session, landing, counts.LINES, plan.read, listing=listing)
+        read = readers.read_days(
+            session, landing, counts.LINES, plan.read, limits=limits, listing=listing
+        )
         raw[counts.LINES] = arrival_lines.interactions(
             read, states, night=night, days=days, withheld=withheld, kept=kept
         )

@@ -127,16 +127,15 @@ def inspect(landing: options.Landing, day: job.Day, as_json: options.AsJson = Fa
     """
     from microrec.config import recipe
     from microrec.events.config import Config
-    from microrec.landing import inspection
+    from microrec.landing import inspection, verify
     from microrec.landing.verdicts import Thresholds
-    from microrec.landing.verify import Limits
 
     night = recipe.current()
     labels = night.section("events", Config).model_dump(include=set(Thresholds.__annotations__))
     thresholds = Thresholds(
         lateness_days=night.night.lateness_days, timezone=night.night.timezone, **labels
     )
-    limits = night.section("landing", Limits)
+    limits = verify.limits_of(night)
     report = inspection.inspect(str(landing), day, thresholds=thresholds, limits=limits)
     if as_json:
         print_json([report])

@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from microrec.config.settings import settings
 from microrec.errors import LandingError
-from microrec.landing import parquet, records, zone
+from microrec.landing import parquet, records, verify, zone
 from microrec.landing.verify import Findings, Limits
+from microrec.tables import contract
 from microrec.tables.contract import Contract
 
 BATCH = 20_000
@@ -51,6 +53,39 @@ _BY_THE_WAY = pa.schema(
         ("lost", pa.list_(pa.string())),
     ]
 )
+
+
+def judged(
+    table: str, paths: Iterable[Path], limits: Limits, *, sql: Iterable[str], columns: Sequence[str]
+) -> pa.Table:
+    """Read files of a raw table and judge their lines.
+
+    Args:
+        table: name of the raw table, raw_NAME.
+        paths: its files.
+        limits: what a file may hold.
+        sql: statements (`verdicts`) that make `judged_NAME` of the table of lines.
+        columns: of `judged_NAME`, which are returned.
+
+    Returns:
+        One row per delivered line, by day, file and number.
+
+    Raises:
+        LandingError: a file cannot be read, or lacks a column.
+    """
+    promised = contract.load(settings().schemas, table)
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        create(connection, promised)
+        for path in paths:
+            verify.verify_file(path, limits)
+            load(connection, promised, path, limits)
+        for statement in sql:
+            connection.execute(statement)
+        rows = connection.sql(
+            f"SELECT {', '.join(columns)} FROM judged_{table.removeprefix('raw_')} ORDER BY day, file, number"
+        )
+        return rows.to_arrow_table()
 
 
 def create(connection: duckdb.DuckDBPyConnection, promised: Contract) -> None:

@@ -12,13 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
-from microrec.config.settings import settings
 from microrec.core.digests import digest
-from microrec.landing import lines, verdicts, verify, zone
+from microrec.landing import lines, verdicts, zone
 from microrec.landing.verify import Limits
-from microrec.tables import contract
 
 TABLE = zone.MEDIA
 
@@ -70,22 +66,13 @@ def _rows(
     paths: Iterable[Path], limits: Limits, timezone: str
 ) -> list[tuple[str, str, str | None]]:
     """Video, kind and path of the rows that stand, in the order of their arrival."""
-    promised = contract.load(settings().schemas, TABLE)
-    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(verdicts.macros(timezone))
-        lines.create(connection, promised)
-        for path in paths:
-            verify.verify_file(path, limits)
-            lines.load(connection, promised, path, limits)
-        connection.execute(verdicts.media())
-        rows = connection.execute(
-            "SELECT video_id, kind, path, rule FROM judged_media ORDER BY day, file, number"
-        ).fetchall()
-    refused = Counter(rule for *_, rule in rows if rule)
+    sql = [verdicts.macros(timezone), verdicts.media()]
+    columns = ["video_id", "kind", "path", "rule"]
+    judged = lines.judged(TABLE, paths, limits, sql=sql, columns=columns).to_pylist()
+    refused = Counter(row["rule"] for row in judged if row["rule"])
     if refused:
         logger.warning("table=%s refused=%s", TABLE, json.dumps(refused, sort_keys=True))
-    return [(video, kind, path) for video, kind, path, rule in rows if not rule]
+    return [(row["video_id"], row["kind"], row["path"]) for row in judged if not row["rule"]]
 
 
 def _file(root: Path, named: str) -> MediaFile | None:

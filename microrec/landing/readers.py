@@ -35,7 +35,6 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, from_arrow_type
 
-from microrec.config import recipe
 from microrec.config.settings import settings
 from microrec.core import messages
 from microrec.errors import LandingError, MicrorecError
@@ -93,21 +92,31 @@ class Values:
     """Columns that have the type of the contract already."""
 
 
-def require(landing_root: str, table: str, day: dt.date) -> None:
+def require(
+    landing_root: str, table: str, day: dt.date, *, limits: Limits = verify.DEFAULT
+) -> None:
     """Refuse a day that is not ready: no file, or a file that cannot be read to its end.
 
     Args:
         landing_root: root of the landing zone.
         table: landing table.
         day: UTC day of arrival.
+        limits: what a file may hold.
 
     Raises:
         LandingError: naming table and day, and the file where there is one.
     """
-    _verified_files(landing_root, table, day)
+    _verified_files(landing_root, table, day, limits)
 
 
-def read(session: SparkSession, landing_root: str, table: str, day: dt.date) -> DataFrame:
+def read(
+    session: SparkSession,
+    landing_root: str,
+    table: str,
+    day: dt.date,
+    *,
+    limits: Limits = verify.DEFAULT,
+) -> DataFrame:
     """Read the lines that arrived on one day.
 
     Args:
@@ -115,6 +124,7 @@ def read(session: SparkSession, landing_root: str, table: str, day: dt.date) -> 
         landing_root: root of the landing zone.
         table: landing table.
         day: UTC day of arrival.
+        limits: what a file may hold.
 
     Returns:
         One row per delivered line or record. Columns: the contract's without `day` (array columns typed, all others
@@ -126,7 +136,7 @@ def read(session: SparkSession, landing_root: str, table: str, day: dt.date) -> 
     Raises:
         LandingError: the day has no file, or a file is truncated or has the wrong columns.
     """
-    return read_days(session, landing_root, table, [day]).drop("day")
+    return read_days(session, landing_root, table, [day], limits=limits).drop("day")
 
 
 def read_through(
@@ -135,6 +145,7 @@ def read_through(
     table: str,
     day: dt.date,
     *,
+    limits: Limits,
     listing: Listing | None = None,
 ) -> DataFrame:
     """Read the lines that arrived on any day up to `day`.
@@ -144,6 +155,7 @@ def read_through(
         landing_root: root of the landing zone.
         table: landing table.
         day: last UTC day of arrival.
+        limits: what a file may hold.
         listing: the files to read; those there are now if left out.
 
     Returns:
@@ -156,7 +168,7 @@ def read_through(
     days = [arrived for arrived in landed if arrived <= day]
     if not days and table not in OPTIONAL:
         raise LandingError(f"{table}[{day}]: nothing arrived up to this day in {landing_root}")
-    return read_days(session, landing_root, table, days, listing=listing)
+    return read_days(session, landing_root, table, days, limits=limits, listing=listing)
 
 
 def read_days(
@@ -165,6 +177,7 @@ def read_days(
     table: str,
     days: Sequence[dt.date],
     *,
+    limits: Limits,
     listing: Listing | None = None,
 ) -> DataFrame:
     """Read the lines that arrived on the given days, in one scan per format.
@@ -174,6 +187,7 @@ def read_days(
         landing_root: root of the landing zone.
         table: landing table.
         days: UTC days of arrival.
+        limits: what a file may hold.
         listing: the files to read; those there are now if left out.
 
     Returns:
@@ -183,13 +197,20 @@ def read_days(
         LandingError: a day has no file, or a file is truncated or has the wrong columns.
     """
     promised = contract.load(settings().schemas, table)
-    files = [file for day in days for file in _verified_files(landing_root, table, day, listing)]
-    return _frame(session, promised, files)
+    files = [
+        file for day in days for file in _verified_files(landing_root, table, day, limits, listing)
+    ]
+    return _frame(session, promised, files, limits)
 
 
 @contextlib.contextmanager
 def named_faults(
-    session: SparkSession, landing_root: str, listing: Listing, *, interactions: Sequence[dt.date]
+    session: SparkSession,
+    landing_root: str,
+    listing: Listing,
+    *,
+    interactions: Sequence[dt.date],
+    limits: Limits,
 ) -> Iterator[None]:
     """Turn what Spark raises about a landing file, at whatever statement, into a `LandingError` that names it.
 
@@ -200,6 +221,7 @@ def named_faults(
         landing_root: root of the landing zone.
         listing: the files that are read; of the interactions only those of some days.
         interactions: days of arrival of these.
+        limits: what a file may hold.
 
     Raises:
         LandingError: Spark cannot read a file.
@@ -211,33 +233,39 @@ def named_faults(
     except Exception as error:
         fault = faults.of_spark(error)
         if fault is None and not faults.may_pass(error):
-            fault = _unreadable_file(session, landing_root, listing, interactions)
+            fault = _unreadable_file(session, landing_root, listing, interactions, limits)
         if fault is None:
             raise
         raise fault from error
 
 
 def _unreadable_file(
-    session: SparkSession, landing_root: str, listing: Listing, interactions: Sequence[dt.date]
+    session: SparkSession,
+    landing_root: str,
+    listing: Listing,
+    interactions: Sequence[dt.date],
+    limits: Limits,
 ) -> LandingError | None:
     """Read each file alone; return the fault of the first that Spark cannot read."""
     for table in zone.TABLES:
         promised = contract.load(settings().schemas, table)
         for day in interactions if table == "raw_interactions" else listing.days(table):
-            for file in _verified_files(landing_root, table, day, listing):
+            for file in _verified_files(landing_root, table, day, limits, listing):
                 try:
-                    rows = _frame(session, promised, [file])
+                    rows = _frame(session, promised, [file], limits)
                     rows.write.format("noop").mode("overwrite").save()
                 except Exception as error:
                     return faults.unreadable(table, day, file.path.name, error)
     return None
 
 
-def _frame(session: SparkSession, promised: Contract, files: list[File]) -> DataFrame:
+def _frame(
+    session: SparkSession, promised: Contract, files: list[File], limits: Limits
+) -> DataFrame:
     frames = [
-        *_json_frames(session, promised, _of_kind(files, "jsonl")),
-        *_csv_frames(session, promised, _of_kind(files, "csv")),
-        *_parquet_frames(session, promised, _of_kind(files, "parquet")),
+        *_json_frames(session, promised, _of_kind(files, "jsonl"), limits),
+        *_csv_frames(session, promised, _of_kind(files, "csv"), limits),
+        *_parquet_frames(session, promised, _of_kind(files, "parquet"), limits),
     ]
     if not frames:
         empty = [F.lit("").alias("line"), F.lit("").alias("path"), F.lit(False).alias("too_long")]
@@ -247,13 +275,12 @@ def _frame(session: SparkSession, promised: Contract, files: list[File]) -> Data
 
 
 def _verified_files(
-    landing_root: str, table: str, day: dt.date, listing: Listing | None = None
+    landing_root: str, table: str, day: dt.date, limits: Limits, listing: Listing | None = None
 ) -> list[File]:
     landed = zone.files(landing_root, table, day)
     paths = landed if listing is None else listing.paths(landing_root, table, day)
     if not paths:
         raise LandingError(f"{table}[{day}]: no file arrived in {landing_root}")
-    limits = _limits()
     all_keys = table in limits.refuse_unknown_columns
     files = []
     for path in paths:
@@ -266,23 +293,22 @@ def _verified_files(
     return files
 
 
-def _limits() -> Limits:
-    return recipe.current().section("landing", Limits)
-
-
 def _of_kind(files: Iterable[File], kind: str) -> list[File]:
     return [file for file in files if zone.kind_of(file.path).removesuffix(".gz") == kind]
 
 
-def _json_frames(session: SparkSession, promised: Contract, files: list[File]) -> list[DataFrame]:
-    _check_columns(promised, [(file.path, file.findings.columns) for file in files], required=False)
+def _json_frames(
+    session: SparkSession, promised: Contract, files: list[File], limits: Limits
+) -> list[DataFrame]:
+    names = [(file.path, file.findings.columns) for file in files]
+    _check_columns(promised, names, limits, required=False)
     by_line = [file.path for file in files if not file.findings.by_record]
     by_record = [file.path for file in files if file.findings.by_record]
     frames = []
     if by_line:
-        frames.append(_json_frame(promised, _text_lines(session, by_line)))
+        frames.append(_json_frame(promised, _text_lines(session, by_line, limits)))
     if by_record:
-        delivered = _records(session, by_record, is_csv=False)
+        delivered = _records(session, by_record, limits, is_csv=False)
         frames.append(_json_frame(promised, delivered.drop("fields")))
     return frames
 
@@ -350,8 +376,11 @@ def _json_id(name: str, text: Column) -> tuple[Column, Column]:
     return value, text.isNotNull() & value.isNull()
 
 
-def _csv_frames(session: SparkSession, promised: Contract, files: list[File]) -> list[DataFrame]:
-    _check_columns(promised, [(file.path, file.findings.columns) for file in files], required=True)
+def _csv_frames(
+    session: SparkSession, promised: Contract, files: list[File], limits: Limits
+) -> list[DataFrame]:
+    columns = [(file.path, file.findings.columns) for file in files]
+    _check_columns(promised, columns, limits, required=True)
     by_line: dict[tuple[str, ...], list[Path]] = {}
     by_record: dict[tuple[str, ...], list[Path]] = {}
     for path, findings in files:
@@ -360,11 +389,13 @@ def _csv_frames(session: SparkSession, promised: Contract, files: list[File]) ->
         same.setdefault(key, []).append(path)
     return [
         *[
-            _csv_line_frame(promised, list(names), _text_lines(session, paths), header=header)
+            _csv_line_frame(
+                promised, list(names), _text_lines(session, paths, limits), header=header
+            )
             for (header, *names), paths in by_line.items()
         ],
         *[
-            _csv_record_frame(promised, names, _records(session, paths, is_csv=True))
+            _csv_record_frame(promised, names, _records(session, paths, limits, is_csv=True))
             for names, paths in by_record.items()
         ],
     ]
@@ -400,7 +431,7 @@ def _csv_record_frame(promised: Contract, names: Sequence[str], rows: DataFrame)
 
 
 def _parquet_frames(
-    session: SparkSession, promised: Contract, files: list[File]
+    session: SparkSession, promised: Contract, files: list[File], limits: Limits
 ) -> list[DataFrame]:
     by_schema: dict[tuple[bool, tuple[tuple[str, parquet.Column], ...]], list[Path]] = {}
     columns: list[tuple[Path, Sequence[str]]] = []
@@ -410,21 +441,26 @@ def _parquet_frames(
             key = (parquet.spark_reads(opened), tuple(parquet.columns(opened).items()))
         columns.append((path, names))
         by_schema.setdefault(key, []).append(path)
-    _check_columns(promised, columns, required=True)
-    return [
-        _parquet_frame(session, promised, dict(stored), paths, spark_reads=spark_reads)
-        for (spark_reads, stored), paths in by_schema.items()
-    ]
+    _check_columns(promised, columns, limits, required=True)
+    frames = []
+    for (spark_reads, stored), paths in by_schema.items():
+        rows, values = _parquet_values(
+            session, promised, dict(stored), paths, spark_reads=spark_reads
+        )
+        cut = _cut(rows, F.col("line"), limits)
+        frames.append(_shaped(cut, promised, values, malformed=F.col("too_long")))
+    return frames
 
 
-def _parquet_frame(
+def _parquet_values(
     session: SparkSession,
     promised: Contract,
     stored: dict[str, parquet.Column],
     paths: list[Path],
     *,
     spark_reads: bool,
-) -> DataFrame:
+) -> tuple[DataFrame, Values]:
+    """Rows of files of one schema with `line` and path, and their columns as the text formats would hold them."""
     declared = {column.name: column.type for column in promised.columns}
     names = [name for name in _delivered(promised) if name in stored]
     values = Values({}, typed=frozenset(name for name in names if _is_list(stored[name].stored)))
@@ -453,7 +489,7 @@ def _parquet_frame(
         {name: F.col(f"unread_{name}") for name in names},
         values.typed,
     )
-    return _shaped(_cut(rows, F.col("line")), promised, read, malformed=F.col("too_long"))
+    return rows, read
 
 
 def _parquet_rows(
@@ -540,7 +576,11 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _check_columns(
-    promised: Contract, files: list[tuple[Path, Sequence[str]]], *, required: bool
+    promised: Contract,
+    files: Sequence[tuple[Path, Sequence[str]]],
+    limits: Limits,
+    *,
+    required: bool,
 ) -> None:
     """Refuse a file without a required column or with one twice; tell of unknown ones, once for files alike."""
     declared = set(promised.schema.names) - {"day"}
@@ -559,7 +599,7 @@ def _check_columns(
             unknown.setdefault(strange, []).append(path)
     for strange, paths in unknown.items():
         shown = _named([messages.shown(name) for name in strange], separator=", ")
-        if promised.table in _limits().refuse_unknown_columns:
+        if promised.table in limits.refuse_unknown_columns:
             raise LandingError(
                 f"{_where(promised, paths[0])}: unknown column(s) {shown}, which refuse_unknown_columns in [landing]"
                 " of the recipe refuses"
@@ -586,12 +626,12 @@ def _where(promised: Contract, path: Path) -> str:
     return f"{promised.table}[{path.parent.name.removeprefix('day=')}]: file {path.name}"
 
 
-def _text_lines(session: SparkSession, paths: list[Path]) -> DataFrame:
+def _text_lines(session: SparkSession, paths: list[Path], limits: Limits) -> DataFrame:
     """Columns line, garbled (the bytes are not UTF-8), too_long and path."""
     lines = session.read.text([literal(str(path)) for path in paths]).select(
         F.col("value").alias("line"), F.col("_metadata.file_path").alias("path")
     )
-    return _cut(lines, F.col("line")).select(
+    return _cut(lines, F.col("line"), limits).select(
         F.make_valid_utf8("line").alias("line"),
         (~F.is_valid_utf8("line")).alias("garbled"),
         "too_long",
@@ -599,13 +639,15 @@ def _text_lines(session: SparkSession, paths: list[Path]) -> DataFrame:
     )
 
 
-def _records(session: SparkSession, paths: list[Path], *, is_csv: bool) -> DataFrame:
+def _records(
+    session: SparkSession, paths: list[Path], limits: Limits, *, is_csv: bool
+) -> DataFrame:
     """Records of text files, without the header: line, fields, garbled (of no format), too_long and path."""
     read = functools.partial(
         _record_batches,
         [str(path) for path in paths],
         records.csv_records if is_csv else records.json_records,
-        _limits().sizes,
+        limits.sizes,
     )
     return _numbers(session, len(paths)).mapInArrow(read, _RECORDS)
 
@@ -652,9 +694,9 @@ def _in_batches(delivered: Iterable[records.Record]) -> Iterator[list[records.Re
         yield batch
 
 
-def _cut(rows: DataFrame, line: Column) -> DataFrame:
+def _cut(rows: DataFrame, line: Column, limits: Limits) -> DataFrame:
     """Rows with `too_long`, and of such a line only the beginning, so that nobody parses or keeps it."""
-    too_long = F.octet_length(line) > _limits().line_bytes
+    too_long = F.octet_length(line) > limits.line_bytes
     shorter = F.when(too_long, F.substring(line, 1, KEPT)).otherwise(line)
     return rows.withColumn("too_long", too_long).withColumn("line", shorter)
 

@@ -3,13 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
-from microrec.config.settings import settings
-from microrec.landing import lines, verdicts, verify, zone
+from microrec.landing import lines, verdicts, zone
 from microrec.landing.verify import Limits
-from microrec.tables import contract
 
 TABLE = "raw_privacy_requests"
 SCHEMA = pa.schema(
@@ -73,19 +70,8 @@ def read_preferences(paths: Iterable[Path], limits: Limits, *, timezone: str) ->
 def _judged(table: str, paths: Iterable[Path], limits: Limits, *, timezone: str) -> pa.Table:
     """Lines of files with their verdict."""
     judge, schema = _JUDGES[table]
-    promised = contract.load(settings().schemas, table)
-    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(verdicts.macros(timezone))
-        lines.create(connection, promised)
-        for path in paths:
-            verify.verify_file(path, limits)
-            lines.load(connection, promised, path, limits)
-        connection.execute(judge())
-        judged = connection.sql(
-            f"SELECT {', '.join(schema.names)} FROM judged_{table.removeprefix('raw_')} ORDER BY day, file, number"
-        )
-        return judged.to_arrow_table().cast(schema)
+    sql = [verdicts.macros(timezone), judge()]
+    return lines.judged(table, paths, limits, sql=sql, columns=schema.names).cast(schema)
 
 
 _JUDGES = {

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from microrec.config.recipe import Recipe
 from microrec.core import messages
 from microrec.errors import LandingError
 from microrec.landing import parquet, records
@@ -82,6 +83,15 @@ class Limits(BaseModel):
 
 
 DEFAULT = Limits()
+
+
+def limits_of(recipe: Recipe) -> Limits:
+    """Return the limits that a recipe sets.
+
+    Raises:
+        RecipeError: its section is refused.
+    """
+    return recipe.section("landing", Limits)
 
 
 class Findings(NamedTuple):

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from microrec.config.settings import settings
 from microrec.events import catalogue, consent, parse, rules
 from microrec.events.config import Config
-from microrec.landing import readers, zone
+from microrec.landing import readers, verify, zone
 from microrec.landing.listing import Listing
 from microrec.pipeline import landing_files
 from microrec.pipeline.arrival_gate import Lines
@@ -36,9 +36,12 @@ def judged(
         LandingError: there is no catalogue, or a file is at fault.
     """
     lines = {}
-    landing = settings().landing
+    landing, day = settings().landing, night.day
+    limits = verify.limits_of(night.recipe)
     for name, judge in _judges(night.config.timezone).items():
-        delivered = readers.read_through(session, landing, name, night.day, listing=listing)
+        delivered = readers.read_through(
+            session, landing, name, day, limits=limits, listing=listing
+        )
         lines[name] = Lines(delivered, judge(delivered).persist())
         kept.callback(lines[name].judged.unpersist)
     return lines

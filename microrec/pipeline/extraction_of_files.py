@@ -13,9 +13,8 @@ from microrec.core.digests import digest
 from microrec.errors import BadArgument
 from microrec.features import files
 from microrec.features.files import CLIPS, MODALITIES, Config
-from microrec.landing import media
+from microrec.landing import media, verify
 from microrec.landing.media import MediaFile
-from microrec.landing.verify import Limits
 from microrec.pipeline.extraction import Made, before, delivered
 from microrec.pipeline.night import Night
 from microrec.runner import decoders
@@ -66,7 +65,8 @@ def make(night: Night, landing: str) -> list[Made]:
     config = night.recipe.section("features.files", Config)
     if not config.made:
         return []
-    limits, timezone = night.recipe.section("landing", Limits), night.config.timezone
+    limits = verify.limits_of(night.recipe)
+    timezone = night.config.timezone
     named = media.files(landing, last=night.day, limits=limits, timezone=timezone)
     modalities = [name for name in MODALITIES if named and not delivered(night, name)]
     if not modalities:

@@ -16,9 +16,8 @@ from microrec.core import days
 from microrec.core.digests import digest
 from microrec.core.request_kinds import RESET
 from microrec.errors import BadArgument
-from microrec.landing import requests
+from microrec.landing import requests, verify
 from microrec.landing.listing import LandingFile, Listing
-from microrec.landing.verify import Limits
 from microrec.landing.zone import PREFERENCES as PREFERENCE_FILES
 from microrec.landing.zone import folder_of
 from microrec.pipeline.night import Night
@@ -194,8 +193,7 @@ def _judged(
     if not new:
         return None, {}
     paths = [path for _, path in new.values()]
-    limits = night.recipe.section("landing", Limits)
-    lines = read(paths, limits, timezone=night.config.timezone)
+    lines = read(paths, verify.limits_of(night.recipe), timezone=night.config.timezone)
     listing.require_same(landing)
     return lines, {name: stamp for name, (stamp, _) in new.items()}
 

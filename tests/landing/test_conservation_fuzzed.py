@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -55,14 +55,13 @@ OF_COLUMNS = ("column missing", "column twice", "semicolons", "binary column")
 """Damage that is refused when the columns are looked at, after the files."""
 
 
+LIMITS = Limits(line_bytes=fuzzed_files.LONG)
+
+
 @pytest.fixture
-def landing(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty landing zone whose lines may have `fuzzed_files.LONG` bytes."""
-    (place / "recipe.toml").write_text(f"[landing]\nline_bytes = {fuzzed_files.LONG}\n")
-    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
-    settings.cache_clear()
-    yield str(place / "landing")
-    settings.cache_clear()
+def landing(place: Path) -> str:
+    """An empty landing zone."""
+    return str(place / "landing")
 
 
 @dataclass
@@ -136,11 +135,10 @@ def test_inspection_reads_of_fuzzed_files_what_was_written(tmp_path: Path) -> No
 
 def inspected(connection: duckdb.DuckDBPyConnection, table: str, path: Path) -> list[Row]:
     """Rows as `lines` reads them, in the columns of `readers`; a null may be a value that could not be read."""
-    limits = Limits(line_bytes=fuzzed_files.LONG)
     promised = contract.load(settings().schemas, table)
-    verify.verify_file(path, limits)
+    verify.verify_file(path, LIMITS)
     lines.create(connection, promised)
-    lines.load(connection, promised, path, limits)
+    lines.load(connection, promised, path, LIMITS)
     query = f"SELECT * FROM {table} ORDER BY number"
     return [
         Row(
@@ -164,7 +162,7 @@ def land(landing: str, file: FuzzedFile, number: int, findings: Findings) -> str
         each.parent.mkdir(parents=True, exist_ok=True)
     first.write_bytes(file.content)
     try:
-        readers.require(f"{landing}-{number}", file.table, MONDAY)
+        readers.require(f"{landing}-{number}", file.table, MONDAY, limits=LIMITS)
     except LandingError as error:
         findings.note_refusal(path.name, file, error)
         return None
@@ -181,8 +179,10 @@ def read(
     while files:
         listing = Listing.take(landing, last=MONDAY)
         try:
-            with readers.named_faults(spark, landing, listing, interactions=[MONDAY]):
-                raw = readers.read_days(spark, landing, table, [MONDAY]).persist()
+            with readers.named_faults(
+                spark, landing, listing, interactions=[MONDAY], limits=LIMITS
+            ):
+                raw = readers.read_days(spark, landing, table, [MONDAY], limits=LIMITS).persist()
                 rows = by_file(raw)
                 judged = by_file(verdicts_on(spark, table, raw))
                 raw.unpersist()

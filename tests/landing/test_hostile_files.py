@@ -16,6 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs import validate_events
+from microrec.config import recipe
 from microrec.config.settings import settings
 from microrec.errors import LandingError, RecipeError
 from microrec.landing import readers, verify, write, zone
@@ -148,18 +149,39 @@ def test_decompression_bomb_is_refused_before_held(tmp_path: Path) -> None:
 def test_limits_come_from_the_recipe(tmp_path: Path, place: Path, spark: SparkSession) -> None:
     landing_root = place / "landing"
     lay(landing_root, "a.jsonl", b"{}\n" * 2**20)
-    recipe = tmp_path / "recipe.toml"
+    recipe_file = tmp_path / "recipe.toml"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MICROREC_RECIPE", str(recipe))
+        patch.setenv("MICROREC_RECIPE", str(recipe_file))
         settings.cache_clear()
-        recipe.write_text("[landing]\nfile_bytes = 1000\n")
+        recipe_file.write_text("[landing]\nfile_bytes = 1000\n")
+        limits = verify.limits_of(recipe.current())
         with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-05\].*beyond 1000"):
-            readers.require(str(landing_root), TABLE, DAY)
-        recipe.write_text("[landing]\nfile_byte = 1000\n")
+            readers.require(str(landing_root), TABLE, DAY, limits=limits)
+        recipe_file.write_text("[landing]\nfile_byte = 1000\n")
         with pytest.raises(RecipeError, match="file_byte"):
-            readers.require(str(landing_root), TABLE, DAY)
+            verify.limits_of(recipe.current())
     settings.cache_clear()
     readers.require(str(landing_root), TABLE, DAY)
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"user_id,video_id,started_at,watch_ms,mood\nu1,v1,2026-01-05T10:00:00Z,1,2\n"),
+        ("a.jsonl", b'{"user_id": "u1", "mood": 2}\n'),
+    ],
+)
+def test_unknown_column_is_refused_where_the_limits_say_so_and_else_passed_over(
+    name: str, content: bytes, place: Path, spark: SparkSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    lay(place, name, content)
+    others = Limits(refuse_unknown_columns=("raw_videos",))
+    assert readers.read(spark, str(place), TABLE, DAY, limits=others).count() == 1
+    assert "columns='mood': passed over" in caplog.text
+    limits = Limits(refuse_unknown_columns=(TABLE,))
+    with pytest.raises(LandingError, match=rf"file {name}: unknown column\(s\) 'mood'"):
+        readers.read(spark, str(place), TABLE, DAY, limits=limits)
 
 
 PATTERNS = (

@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from microrec.errors import LandingError
-from microrec.landing import readers, write, zone
+from microrec.landing import readers, verify, write, zone
 
 pytestmark = pytest.mark.spark
 
@@ -226,13 +226,16 @@ def test_readers_days_keep_their_folder(spark: SparkSession, place: Path) -> Non
     for day, kind in [(MONDAY, "csv"), (TUESDAY, "jsonl.gz"), (dt.date(2026, 1, 7), "csv")]:
         write.write_rows(landing_root, TABLE, day, VIEWINGS, kind=kind)
     counted = (
-        readers.read_days(spark, landing_root, TABLE, [MONDAY, TUESDAY])
+        readers.read_days(spark, landing_root, TABLE, [MONDAY, TUESDAY], limits=verify.DEFAULT)
         .groupBy("day")
         .count()
         .collect()
     )
     assert {row.day: row["count"] for row in counted} == {MONDAY: 4, TUESDAY: 4}
-    assert readers.read_through(spark, landing_root, TABLE, TUESDAY).count() == 8
+    assert (
+        readers.read_through(spark, landing_root, TABLE, TUESDAY, limits=verify.DEFAULT).count()
+        == 8
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,7 +283,9 @@ def test_readers_day_without_files_is_refused(spark: SparkSession, place: Path) 
     for refuse in (
         lambda: readers.require(landing_root, TABLE, TUESDAY),
         lambda: readers.read(spark, landing_root, TABLE, TUESDAY),
-        lambda: readers.read_days(spark, landing_root, TABLE, [MONDAY, TUESDAY]),
+        lambda: readers.read_days(
+            spark, landing_root, TABLE, [MONDAY, TUESDAY], limits=verify.DEFAULT
+        ),
     ):
         with pytest.raises(LandingError, match=r"raw_interactions\[2026-01-06\]: no file"):
             refuse()
@@ -298,10 +303,14 @@ def test_readers_truncated_file_is_refused(spark: SparkSession, place: Path) -> 
 
 
 def test_readers_optional_table_may_be_absent(spark: SparkSession, place: Path) -> None:
-    nothing = readers.read_through(spark, str(place), "raw_video_features", MONDAY)
+    nothing = readers.read_through(
+        spark, str(place), "raw_video_features", MONDAY, limits=verify.DEFAULT
+    )
     write.write_rows(str(place), "raw_video_features", MONDAY, VECTORS, kind="csv")
-    there = readers.read_through(spark, str(place), "raw_video_features", MONDAY)
+    there = readers.read_through(
+        spark, str(place), "raw_video_features", MONDAY, limits=verify.DEFAULT
+    )
     assert nothing.collect() == []
     assert nothing.dtypes == there.dtypes
     with pytest.raises(LandingError, match=r"raw_videos\[2026-01-05\]: nothing arrived"):
-        readers.read_through(spark, str(place), "raw_videos", MONDAY)
+        readers.read_through(spark, str(place), "raw_videos", MONDAY, limits=verify.DEFAULT)

@@ -30,7 +30,7 @@ def lay(place: Path, table: str, kind: str, content: bytes = b"", *, day: dt.dat
 
 def viewings(spark: SparkSession, place: Path) -> list[tuple[str | None, str | None]]:
     """User and reading fault of each delivered viewing, sorted."""
-    lines = readers.read_days(spark, str(place), "raw_interactions", [DAY])
+    lines = readers.read_days(spark, str(place), "raw_interactions", [DAY], limits=verify.DEFAULT)
     rows = parse.interactions(lines).select("user_id", "unread_by").collect()
     return sorted(((row.user_id, row.unread_by) for row in rows), key=str)
 
@@ -41,7 +41,7 @@ def test_caption_with_line_breaks_withdraws_no_other_video(
     caption = "hello\nv2,9000,1,0\nworld"
     text = f'video_id,caption,duration_ms,eligible\nv1,"{caption}",9000,1\nv2,fine,9000,1\nv3,x,9000,1\n'
     lay(place, "raw_videos", "csv", text.encode())
-    delivered = readers.read_through(spark, str(place), "raw_videos", DAY)
+    delivered = readers.read_through(spark, str(place), "raw_videos", DAY, limits=verify.DEFAULT)
     videos = catalogue.videos(catalogue.judge_videos(delivered)).collect()
     assert {row.video_id: (row.caption, row.eligible) for row in videos} == {
         "v1": (caption, True),
@@ -55,7 +55,7 @@ def json_lines(*rows: dict[str, object]) -> bytes:
 
 
 def eligible(spark: SparkSession, place: Path) -> dict[str, bool]:
-    delivered = readers.read_through(spark, str(place), "raw_videos", DAY)
+    delivered = readers.read_through(spark, str(place), "raw_videos", DAY, limits=verify.DEFAULT)
     videos = catalogue.videos(catalogue.judge_videos(delivered)).collect()
     return {row.video_id: row.eligible for row in videos}
 
@@ -87,7 +87,7 @@ def test_takedown_with_another_fault_still_withdraws_and_no_other_video(
         "v8",
         "v10",
     }
-    delivered = readers.read_through(spark, str(place), "raw_videos", DAY)
+    delivered = readers.read_through(spark, str(place), "raw_videos", DAY, limits=verify.DEFAULT)
     lengths = catalogue.states(catalogue.judge_videos(delivered)).where("until IS NULL")
     assert {row.duration_ms for row in lengths.collect()} == {9000}
 
@@ -112,7 +112,9 @@ def test_optional_values_of_a_video_take_no_row_along(spark: SparkSession, place
         for n, (name, value) in enumerate(broken.items())
     ]
     lay(place, "raw_videos", "jsonl", json_lines(*rows))
-    judged = catalogue.judge_videos(readers.read_through(spark, str(place), "raw_videos", DAY))
+    judged = catalogue.judge_videos(
+        readers.read_through(spark, str(place), "raw_videos", DAY, limits=verify.DEFAULT)
+    )
     videos = {row.video_id: row for row in catalogue.videos(judged).collect()}
     for n, name in enumerate(broken):
         absent = {column for column in (*whole, "caption") if videos[f"v{n}"][column] is None}
@@ -139,7 +141,9 @@ def test_misspelt_privacy_requests_count_for_the_user(spark: SparkSession, place
         '{"user_id": "u10", "kind": "erase", "requ\n'
     )
     lay(place, "raw_privacy_requests", "jsonl", text.encode())
-    delivered = readers.read_through(spark, str(place), "raw_privacy_requests", DAY)
+    delivered = readers.read_through(
+        spark, str(place), "raw_privacy_requests", DAY, limits=verify.DEFAULT
+    )
     judged = consent.judge_requests(delivered).collect()
     (path,) = place.glob("raw_privacy_requests/*/*")
     read = requests.read([path], verify.DEFAULT, timezone="UTC").to_pylist()
@@ -210,7 +214,7 @@ def test_parquet_as_other_writers_leave_it_is_read(
     path = lay(place, "raw_interactions", "parquet")
     pq.write_table(columns(pa.array(["u1", "u2"])), path, **options)
     assert viewings(spark, place) == [("u1", None), ("u2", None)]
-    lines = readers.read_days(spark, str(place), "raw_interactions", [DAY])
+    lines = readers.read_days(spark, str(place), "raw_interactions", [DAY], limits=verify.DEFAULT)
     assert {row.started_at for row in parse.interactions(lines).collect()} == {
         dt.datetime(2026, 1, 5, 10)
     }
