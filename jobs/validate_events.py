@@ -14,8 +14,7 @@ it, gate_results alone is written.
 from contextlib import ExitStack
 
 from microrec.config.settings import settings
-from microrec.events import catalogue, counts, rejected, signals
-from microrec.events.config import Config
+from microrec.events import catalogue, counts, rejected
 from microrec.landing import readers, verify
 from microrec.landing.listing import Listing
 from microrec.pipeline import (
@@ -60,7 +59,7 @@ def main(day: job.Day) -> None:
         suppressed = warehouse.read("suppressed_users", day=last_consent(warehouse))
         tallies = counts.tally(delivered, judged, suppressed).collect()
         listing.require_same(landing)
-        viewings = signals.viewings(judged[counts.LINES], night.recipe.section("events", Config))
+        viewings = arrival_lines.viewings(judged[counts.LINES], night, warehouse)
         figures = arrival_gate.require(night, warehouse, Delivery(raw, tallies, days), viewings)
         arrived = [{"arrived_on": each} for each in days]
         warehouse.write(

@@ -10,7 +10,7 @@ from microrec.events.config import Config
 from microrec.events.parse import FLAGS
 
 
-def viewings(judged: DataFrame, config: Config) -> DataFrame:
+def viewings(judged: DataFrame, config: Config, apart: DataFrame | None = None) -> DataFrame:
     """Return the rows of `events`: one row per accepted line, `day` the day it began.
 
     feedback: a dislike is negative whatever else happened; then like, share, follow, comment,
@@ -22,8 +22,14 @@ def viewings(judged: DataFrame, config: Config) -> DataFrame:
     Args:
         judged: `rules.judge`, one row per line.
         config: thresholds of skip, completion and long watch, and the duration buckets.
+        apart: user_id of those who teach nobody: their viewings have a strength among those of others, and change none.
     """
     accepted = judged.where(F.col("rule").isNull())
+    teaches = F.lit(1)
+    if apart is not None:
+        marked = apart.select("user_id").distinct().withColumn("_apart", F.lit(1))
+        accepted = accepted.join(F.broadcast(marked), on="user_id", how="left")
+        teaches = F.when(F.col("_apart").isNull(), 1).otherwise(0)
     ratio = F.col("watch_ms") / F.col("duration_ms")
     measured = accepted.withColumn("watch_ratio", ratio).withColumn("skipped", _skipped(config))
     return measured.select(
@@ -43,7 +49,7 @@ def viewings(judged: DataFrame, config: Config) -> DataFrame:
         "session_id",
         "surface",
         _feedback(config).alias("feedback"),
-        _strength(config).alias("strength"),
+        _strength(config, teaches).alias("strength"),
     )
 
 
@@ -83,11 +89,16 @@ def _feedback(config: Config) -> Column:
     )
 
 
-def _strength(config: Config) -> Column:
+def _strength(config: Config, teaches: Column) -> Column:
     """Mid-rank quantile, (less + equal / 2) / all, of `watch_ms` in its duration bucket that day.
 
-    Ties share the middle of their ranks, so a bucket's mean is 1/2 whatever the ties. Viewings of unknown length are
-    a bucket; one that never played or without a watch time is compared with itself alone, which gives 1/2.
+    Counted are the viewings of those who teach. Ties share the middle of their ranks, so a bucket's mean is 1/2,
+    whatever the ties. Viewings of unknown length are a bucket; one that never played or without a watch time is
+    compared with itself alone, which gives 1/2, as does a bucket in which nobody teaches.
+
+    Args:
+        config: has the duration buckets.
+        teaches: 1 where the viewing counts for others, else 0.
     """
     edges = [
         F.when(F.col("duration_ms") >= edge, 1).otherwise(0) for edge in config.duration_edges_ms
@@ -98,5 +109,11 @@ def _strength(config: Config) -> Column:
     alone = F.when(~played, F.xxhash64("event_id"))
     everyone = Window.partitionBy("arrived_on", bucket, alone)
     peers = everyone.orderBy("watch_ms")
-    less = (F.rank().over(peers) - 1) / F.count(F.lit(1)).over(everyone)
-    return (less + F.cume_dist().over(peers)) / 2
+    shorter = peers.rangeBetween(Window.unboundedPreceding, -1)
+    n_viewings = F.sum(teaches).over(everyone)
+    # A frame that ends before null is that of null itself.
+    measured = F.col("watch_ms").isNotNull()
+    n_shorter = F.when(measured, F.sum(teaches).over(shorter))
+    less = F.coalesce(n_shorter, F.lit(0)) / n_viewings
+    up_to = F.sum(teaches).over(peers) / n_viewings
+    return F.when(n_viewings > 0, (less + up_to) / 2).otherwise(0.5)

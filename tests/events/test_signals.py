@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -42,7 +43,12 @@ CASES: list[tuple[dict[str, str], str, bool, int]] = [
 ]
 
 
-def viewings(spark: SparkSession, *changes: dict[str, Any], config: Config = DEFAULTS) -> list[Any]:
+def viewings(
+    spark: SparkSession,
+    *changes: dict[str, Any],
+    config: Config = DEFAULTS,
+    apart: Sequence[str] = (),
+) -> list[Any]:
     distinct = [change | {"user_id": f"u{n:04}"} for n, change in enumerate(changes)]
     judged = rules.judge(
         parse.interactions(lines(spark, *distinct)),
@@ -51,7 +57,9 @@ def viewings(spark: SparkSession, *changes: dict[str, Any], config: Config = DEF
         config=config,
         lateness_days=2,
     )
-    return sorted(signals.viewings(judged, config).collect(), key=lambda row: row.user_id)
+    named = spark.createDataFrame([(user,) for user in apart], "user_id string") if apart else None
+    rows = signals.viewings(judged, config, apart=named).collect()
+    return sorted(rows, key=lambda row: row.user_id)
 
 
 def test_signals_cases_equal_expected(spark: SparkSession) -> None:
@@ -149,6 +157,26 @@ def test_strength_is_the_mid_rank_of_viewings_of_like_length(
         less = sum(watch < row.watch_ms for watch in group)
         equal = sum(watch == row.watch_ms for watch in group)
         assert row.strength == pytest.approx((less + equal / 2) / len(group))
+
+
+def test_strength_of_who_teaches_nobody_is_among_others_and_changes_none(
+    spark: SparkSession,
+) -> None:
+    """Named twice, as somebody who has two wishes; of a length that nobody else watched there is no rank."""
+    pick = random.Random(6)
+    watches = [{"watch_ms": str(pick.randint(1, 9) * 1000)} for _ in range(40)]
+    extreme = [{"watch_ms": str(watch)} for watch in (1, 9_999, 5_000, 5_000)]
+    alone = {"watch_ms": "5000", "duration_ms": "400000"}
+    apart = [f"u{number:04}" for number in range(40, 45)]
+    found = viewings(spark, *watches, *extreme, alone, apart=[*apart, *apart])
+    others = viewings(spark, *watches)
+    assert [row.strength for row in found[:40]] == [row.strength for row in others]
+    times = [row.watch_ms for row in others]
+    for row in found[40:44]:
+        less = sum(watch < row.watch_ms for watch in times)
+        equal = sum(watch == row.watch_ms for watch in times)
+        assert row.strength == pytest.approx((less + equal / 2) / len(times))
+    assert found[44].strength == 0.5
 
 
 def bucket(row: Any) -> tuple[Any, int]:

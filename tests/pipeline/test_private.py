@@ -1,6 +1,11 @@
-"""Who wants to teach nobody has lists of their own, and the lists of others are as if they were not there."""
+"""Who wants to teach nobody, or no profiling, is in nothing that others' lists come from: these are the same without.
+
+From the log to the tables of a night with Spark, and from the tables to the lists without it.
+"""
 
 import datetime as dt
+import json
+import random
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from microrec.config.settings import settings
+from microrec.landing import write
 from microrec.pipeline import fit_tables, private, release_gates
 from microrec.pipeline.night import Night
 from microrec.privacy import erasure, export, receipts
@@ -27,6 +33,8 @@ DAY = logs.NIGHT
 N_USERS, K = 60, 10
 COPIED = {"p0": 0, "p7": 7}
 """Users who teach nobody, by the user whose history they have."""
+UNPROFILED = "shy"
+"""A user who wants no profiling."""
 FITTED_TO_USERS = "user_neighbours"
 """The model of the recipe that has nothing for whom it was not fitted to."""
 RECIPE = f"""
@@ -95,6 +103,10 @@ def plant(warehouse: arrow.Warehouse, *, with_private: bool) -> None:
     users = pa.table({"user_idx": [N_USERS, N_USERS + 1], "user_id": list(COPIED)})
     rows = small_tables.complete("private_users", users, without={"day"})
     warehouse.write("private_users", rows, day=DAY)
+    wishes = [(UNPROFILED, "no_profiling"), *((user, "no_teaching") for user in COPIED)]
+    wished = {"user_id": [user for user, _ in wishes], "kind": [kind for _, kind in wishes]}
+    rows = small_tables.complete("preferences", pa.table(wished), without={"day"})
+    warehouse.write("preferences", rows, day=DAY)
     copies = []
     for number, user in enumerate(COPIED.values()):
         theirs = edges.filter(pc.equal(edges["user_idx"], user)).drop_columns(["user_idx"])
@@ -129,9 +141,13 @@ def test_models_and_lists_of_others_are_the_same_to_the_byte(nights: Mapping[boo
     assert n_rows
     for table in ("recommendations", "segment_recommendations", "rewatch_recommendations"):
         without, with_private = (nights[which].read(table) for which in nights)
-        theirs = pc.is_in(with_private["user_id"], value_set=pa.array(list(COPIED)))
+        theirs = pc.is_in(with_private["user_id"], value_set=pa.array([*COPIED, UNPROFILED]))
         assert without.equals(with_private.filter(pc.invert(theirs))), table
         assert pc.any(theirs).as_py(), table
+    lists = nights[True].read("recommendations").to_pylist()
+    shown = [row for row in lists if row["user_id"] == UNPROFILED]
+    assert len(shown) == K
+    assert {row["source"] for row in shown} == {"no_profiling"}
 
 
 def sources(night: Night) -> tuple[str, ...]:
@@ -227,6 +243,84 @@ def test_export_and_erasure_find_them_by_their_own_table_of_users(
     tables = fit_tables.read(replace(nights[True], warehouse=warehouse))
     assert tables.users.num_rows == N_USERS + len(COPIED)
     assert fit_tables.served_users(nights[True], tables)[-1] == N_USERS + 1
+
+
+TABLES = (
+    *("users", "video_nodes", "watch_edges", "clip_edges", "user_edges"),
+    *("exposure_counts", "exposures", "sequences"),
+)
+"""Of a night, all that models are fitted to and that is made of viewings."""
+SILENT = {"shy": "no_profiling", "quiet": "no_teaching", "both": "no_teaching"}
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_tables_that_teach_are_the_same_with_and_without_who_teaches_nobody(
+    place: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strengths of others too, which are quantiles of all that was watched on a day."""
+    recipe = "[night]\nwindow_days = 3\n[graphs.user_edges]\nmin_common = 1\n"
+    (place / "recipe.toml").write_text(recipe)
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    made = {}
+    for with_silent in (False, True):
+        for name in ("WAREHOUSE", "LANDING"):
+            monkeypatch.setenv(f"MICROREC_{name}", str(place / f"{name}-{with_silent}"))
+        settings.cache_clear()
+        deliver(place / f"LANDING-{with_silent}", with_silent=with_silent)
+        for job in ("validate_events", "build_watch_graph", "build_user_graph"):
+            call(job, DAY)
+        for job in ("count_exposures", "build_sequences"):
+            call(job, DAY, anyway=True)
+        made[with_silent] = arrow.Warehouse.open()
+    for table in TABLES:
+        assert made[False].read(table, day=DAY).num_rows, table
+        digests = {warehouse.digest(table, day=DAY) for warehouse in made.values()}
+        assert len(digests) == 1, table
+    for table in ("events", "daily_watches"):
+        without, with_silent = (warehouse.read(table) for warehouse in made.values())
+        theirs = pc.is_in(with_silent["user_id"], value_set=pa.array(list(SILENT)))
+        assert pc.any(theirs).as_py(), table
+        others = with_silent.filter(pc.invert(theirs))
+        assert sorted(map(str, others.to_pylist())) == sorted(map(str, without.to_pylist())), table
+
+
+def deliver(landing: Path, *, with_silent: bool) -> None:
+    """Three days of thirty users, and of a few whose watch times are shorter or longer than all others'."""
+    pick = random.Random(8)
+    videos = [
+        json.dumps({"video_id": f"v{n}", "duration_ms": 30_000, "eligible": 1}) for n in range(12)
+    ]
+    first = DAY - dt.timedelta(days=2)
+    write.write_lines(str(landing), "raw_videos", first, videos, kind="jsonl")
+    for day in (first, DAY - dt.timedelta(days=1), DAY):
+        viewings = [
+            (f"u{pick.randrange(30)}", f"v{pick.randrange(12)}", pick.randrange(1_000, 30_000))
+            for _ in range(120)
+        ]
+        if with_silent:
+            viewings += [
+                (user, f"v{number}", watch_ms)
+                for user in SILENT for number, watch_ms in enumerate((1, 15_000, 29_999))
+            ]  # fmt: skip
+        lines = [
+            json.dumps(
+                {
+                    "user_id": user, "video_id": video, "watch_ms": watch_ms,
+                    "started_at": f"{day}T10:{number % 60:02}:{number // 60:02}Z",
+                }
+            )
+            for number, (user, video, watch_ms) in enumerate(viewings)
+        ]  # fmt: skip
+        write.write_lines(str(landing), "raw_interactions", day, lines, kind="jsonl")
+    if with_silent:
+        wishes = [*SILENT.items(), ("both", "no_profiling")]
+        at = f"{DAY}T12:00:00Z"
+        lines = [
+            json.dumps({"user_id": user, "kind": kind, "value": "", "requested_at": at})
+            for user, kind in wishes
+        ]
+        write.write_lines(str(landing), "raw_preferences", DAY, lines, kind="jsonl")
 
 
 @pytest.mark.spark
