@@ -11,7 +11,7 @@ import typer
 from microrec.cli import options
 from microrec.cli.printing import hide_table_logs, print_line, print_rows
 from microrec.core import arguments
-from microrec.errors import BadArgument, CheckFailed, MicrorecError
+from microrec.errors import BadArgument, CheckFailed
 from microrec.runner import job
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def prove_erasure(
     """Search everything that is kept for people whose ids stand on standard input, one a line.
 
     It decodes Parquet, the Delta log, models, JSON, logs and SQLite under the warehouse and the state folders, but not
-    the landing zone, which is the producers'. Hits are printed by place, never an id; any hit ends it with exit status
+    the landing zone, which is the producers'. Objects of a store are copied here one at a time, and of a versioned
+    bucket only the current ones are seen. Hits are printed by place, never an id; any hit ends it with exit status
     65. If there is none, the receipts of the people say so (`proved_at`).
     """
     from microrec.privacy import receipts
@@ -171,16 +172,19 @@ def _scanned(
     from microrec.config import recipe
     from microrec.config.settings import STATE, settings
     from microrec.privacy.proof import Scan, namesakes
+    from microrec.tables.commit import filesystem
 
-    if "://" in warehouse.root:
-        raise MicrorecError(
-            f"prove-erasure: {warehouse.root} is no folder; copy it, and name the copy"
-        )
     authors = recipe.current().night.authors_are_users
     others = namesakes(warehouse, ids, authors_are_users=authors)
     scan = Scan(ids, warehouse.schemas, namesakes=others, authors_are_users=authors)
     searched = [Path(landing or settings().landing)]
-    for folder in (Path(warehouse.root), *(state or [local_airflow.airflow_home(), STATE])):
+    kept = [*(state or [local_airflow.airflow_home(), STATE])]
+    if "://" in warehouse.root:
+        name = warehouse.root.rstrip("/").rsplit("/", 1)[-1]
+        scan.store(*filesystem(warehouse.root, warehouse.options), name)
+    else:
+        kept.insert(0, Path(warehouse.root))
+    for folder in kept:
         scan.folder(folder, without=searched)
         searched.append(folder)
     return scan

@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -22,6 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as fs
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
@@ -72,6 +74,31 @@ class Scan:
             if barred.isdisjoint(path.resolve().parents):
                 self.n_files += 1
                 self._file(path, str(path.relative_to(root.parent)))
+
+    def store(self, store: fs.FileSystem, root: str, name: str) -> None:
+        """Search all that is in a folder of an object store, one object at a time.
+
+        Each is copied into a folder of this machine that only its owner may read, and the copy is deleted when it has
+        been searched. What the store keeps of objects that were replaced or deleted (a versioned bucket) is not seen.
+
+        Args:
+            store: the store's file system.
+            root: the folder in it.
+            name: of the folder, for the places of hits.
+
+        Raises:
+            MicrorecError: an object cannot be read.
+        """
+        listed = store.get_file_info(fs.FileSelector(root, recursive=True))
+        paths = sorted(info.path for info in listed if info.type == fs.FileType.File)
+        with tempfile.TemporaryDirectory(prefix="microrec-proof-") as folder:
+            for path in paths:
+                copy = Path(folder, name, path.removeprefix(root).lstrip("/"))
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                fs.copy_files(path, str(copy), store, fs.LocalFileSystem())
+                self.n_files += 1
+                self._file(copy, str(copy.relative_to(folder)))
+                copy.unlink()
 
     def _file(self, path: Path, name: str) -> None:
         with path.open("rb") as file:

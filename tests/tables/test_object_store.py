@@ -5,10 +5,12 @@ code path names the right places is tested with its own file system in the place
 """
 
 import datetime as dt
+import io
 import json
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -30,6 +32,7 @@ from microrec.pipeline import erasing
 from microrec.pipeline.night import Night
 from microrec.privacy import erasure
 from microrec.release import reader, retention
+from microrec.runner.exit_status import ExitStatus
 from microrec.spark import session
 from microrec.tables import artefacts, commit, pages, spark, store_lock
 from microrec.tables.arrow import Warehouse
@@ -159,6 +162,38 @@ def test_store_erasures_of_two_machines_take_turns(
     store_lock.take(uri, warehouse.options, "anybody", stale_before=now)
 
 
+def test_store_is_searched_like_a_folder_and_holds_nobody_after_the_erasure(
+    bucket: Any, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before it the same places have the same hits as in a folder, and no copy of an object stays here."""
+    monkeypatch.setenv("MICROREC_PRIVACY_KEY", "a key of the object store")
+    monkeypatch.setenv("TMPDIR", str(place / "scratch"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (place / "scratch").mkdir()
+    monkeypatch.setattr(erasing, "STATE", place / "state")
+    settings.cache_clear()
+    warehouse = people.erasable(place, monkeypatch)
+    beside = Warehouse(str(place / "house"), warehouse.schemas, warehouse.author, {})
+    people.make(beside)
+
+    def prove(*words: str, code: int) -> dict[str, int]:
+        """Hits of columns: names of files have a random part."""
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{each}\n" for each in people.GONE)))
+        options = ("--state", str(place / "nothing"), "--json", *words)
+        printed = typed(capsys, "prove-erasure", *options, code=code)
+        rows = map(json.loads, printed.splitlines())
+        return {row["place"]: row["hits"] for row in rows if "/" not in row["place"]}
+
+    refused = ExitStatus.DATA_ERROR
+    before = prove(code=refused)
+    assert {"users.user_id", "rejected_rows.line", "videos.caption"} <= set(before)
+    assert before == prove("--warehouse", str(beside.root), code=refused)
+    assert erasing.erase_due(Night.open(people.DAYS[-1]), str(place / "landing"))
+    assert prove(code=0) == {}
+    assert all(row["proved_at"] for row in warehouse.read("erasures").to_pylist())
+    assert list((place / "scratch").iterdir()) == []
+
+
 def test_store_days_are_written_replaced_read_and_missed_as_in_a_folder(bucket: Any) -> None:
     warehouse = Warehouse.open()
     assert warehouse.partitions("users") == []
@@ -285,13 +320,13 @@ def test_store_artefacts_are_copied_both_ways(bucket: Any, place: Path) -> None:
     assert keys(bucket) == []
 
 
-def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def typed(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["microrec", *words])
         with pytest.raises(SystemExit) as ended:
             app.main()
     said = capsys.readouterr()
-    assert ended.value.code == 0, said
+    assert ended.value.code == code, said
     return said.out
 
 
