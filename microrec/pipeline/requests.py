@@ -3,7 +3,7 @@
 import datetime as dt
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from microrec.privacy.subjects import Subjects
 from microrec.tables.arrow import Warehouse
 
 logger = logging.getLogger(__name__)
+
+NAMED = 3
+"""Refused lines that a message names."""
 
 TABLES = ("privacy_ledger", "suppressed_users", "withheld_periods", "preferences")
 LEDGER, SUPPRESSED, WITHHELD, PREFERENCES = TABLES
@@ -108,15 +111,15 @@ def findings(warehouse: Warehouse) -> list[str]:
     last = warehouse.last_day(SUPPRESSED)
     if last is None or not warehouse.partitions(LEDGER):
         return []
-    rows = warehouse.read(LEDGER, columns=["day", "verdict"]).to_pylist()
-    refused = Counter(
-        row["verdict"] for row in rows if row["day"] >= last and row["verdict"] not in ledger.GOOD
+    rows = warehouse.read(LEDGER, columns=["day", "verdict", "file", "number"]).to_pylist()
+    refused = _refused([row for row in rows if row["day"] >= last])
+    counts = Counter(row["verdict"] for row in refused)
+    words = ", ".join(f"{rule} {n}" for rule, n in sorted(counts.items()))
+    unread = (
+        f"raw_privacy_requests, raw_preferences[{last}]: {len(refused)} lines could not be read ({words}),"
+        f" such as {_places(refused)}: ask their producer what was meant"
     )
-    words = ", ".join(f"{rule} {n}" for rule, n in sorted(refused.items()))
-    unread = f"raw_privacy_requests, raw_preferences[{last}]: {refused.total()} lines could not be read ({words})"
-    return [f"{unread}: ask their producer what was meant"] * bool(refused) + _unmet(
-        warehouse, last
-    )
+    return [unread] * bool(refused) + _unmet(warehouse, last)
 
 
 def overdue(warehouse: Warehouse, *, now: dt.datetime, days_allowed: int) -> list[str]:
@@ -281,9 +284,25 @@ def _is_gone(
 def _log(rows: Sequence[Mapping[str, Any]], n_files: int) -> None:
     verdicts = Counter(row["verdict"] for row in rows)
     words = " ".join(f"{verdict}={n}" for verdict, n in sorted(verdicts.items()))
-    refused = sum(verdicts.values()) - sum(verdicts[good] for good in ledger.GOOD)
-    level = logging.WARNING if refused else logging.INFO
-    logger.log(level, "privacy_ledger files=%d %s", n_files, words)
+    refused = _refused(rows)
+    if refused:
+        where = _places(refused)
+        logger.warning("privacy_ledger files=%d %s refused=%s", n_files, words, where)
+    else:
+        logger.info("privacy_ledger files=%d %s", n_files, words)
+
+
+def _refused(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of the ledger of lines that were refused; of one that names several people the first."""
+    of_line = {
+        (row["file"], row["number"]): row for row in rows if row["verdict"] not in ledger.GOOD
+    }
+    return [of_line[line] for line in sorted(of_line)]
+
+
+def _places(refused: Sequence[Mapping[str, Any]]) -> str:
+    """Where the first refused lines are."""
+    return ", ".join(f"{row['file']} line {row['number']}" for row in refused[:NAMED])
 
 
 def _append(night: Night, before: pa.Table, added: Sequence[Mapping[str, Any]]) -> None:

@@ -150,7 +150,8 @@ def test_fold_warns_of_requests_that_cannot_be_read(
 ) -> None:
     ask(place, 5, ("out", OUT), ("unclear", "hide"))
     requests.fold(night(5))
-    assert "privacy_ledger files=1 counted=1 unknown_kind=1" in caplog.text
+    where = "raw_privacy_requests/day=2026-01-05/part-0.jsonl line 2"
+    assert f"privacy_ledger files=1 counted=1 unknown_kind=1 refused={where}\n" in caplog.text
     assert "unclear" not in caplog.text
     assert suppressed(5) == {"out": OUT, "unclear": OUT}
 
@@ -171,7 +172,11 @@ def test_findings_name_requests_that_could_not_be_followed(place: Path) -> None:
     scope = {"day": day(5), "stage": "arrivals"}
     warehouse.write("metrics", pa.Table.from_pylist(filled, schema=schema), replace=[scope])
     unread, unmet = requests.findings(warehouse)
-    assert "[2026-01-05]: 2 lines could not be read (unknown_kind 2)" in unread
+    where = "raw_privacy_requests/day=2026-01-05/part-0.jsonl"
+    assert (
+        "[2026-01-05]: 2 lines could not be read (unknown_kind 2), such as"
+        f" {where} line 2, {where} line 3: ask"
+    ) in unread
     assert unmet.startswith("raw_privacy_requests[2026-01-05]: users of 2 of 3 requests are in no")
     requests.fold(night(6))
     assert requests.findings(warehouse) == []
