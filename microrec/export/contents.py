@@ -1,6 +1,6 @@
 """What of a release a store serves: lists by id, in batches, and vectors by model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -48,8 +48,22 @@ class Batch(NamedTuple):
     """[n] lists of `ITEM`, best first."""
 
 
+class Overview(NamedTuple):
+    """What one look at all rows of a kind of list tells."""
+
+    ids: pa.Array
+    """Ids that have a list, string [n], ascending."""
+    unprofiled: pa.Array
+    """Those whose list was made without profiling, string [m]."""
+    in_order: bool
+    """Whether the rows of each id stand together, by rank."""
+
+
 class Contents:
     """What a release has to serve, as of now: people who have withdrawn are not in it.
+
+    Rows are read a share at a time, as the files have them: of all users no more than their ids is held. A table whose
+    files have another order is read whole, and sorted.
 
     Args:
         release: the release.
@@ -64,13 +78,13 @@ class Contents:
     @cached_property
     def users(self) -> pa.Array:
         """Ids of the users who have a list, string [n], ascending."""
-        return pc.unique(self._rows("user")["id"]).sort()
+        return self._users.ids
 
     @cached_property
     def profiled(self) -> pa.Array:
         """Ids of the users with a list who did not ask for one without profiling, string [n], ascending."""
-        rows = self._rows("user")
-        return pc.unique(rows.filter(pc.not_equal(rows["source"], NO_PROFILING))["id"]).sort()
+        without = pc.is_in(self.users, value_set=self._users.unprofiled)
+        return self.users.filter(pc.invert(without))
 
     @cached_property
     def digest(self) -> str:
@@ -87,7 +101,9 @@ class Contents:
         """
         for kind, (table, _) in LISTED.items():
             if table in self.release.tables:
-                yield from _batches(kind, self._rows(kind), size)
+                overview = self._users if kind == "user" else _overview(self._parts(kind))
+                parts = self._parts(kind) if overview.in_order else self._sorted(kind)
+                yield from _batches(kind, parts, size)
 
     def vectors(self, model: str) -> pa.Table:
         """Return `Release.vectors` of a model: kind, id, part, model, space, norm, vector [dim].
@@ -97,33 +113,31 @@ class Contents:
         """
         return self.release.vectors(model)
 
-    def _rows(self, kind: str) -> pa.Table:
-        """Rows of a kind of list, by id and rank: id, rank and the columns of `ITEM` that the table has."""
-        if kind == "user":
-            return self._users
-        return self._read(kind)
-
     @cached_property
-    def _users(self) -> pa.Table:
-        return self._read("user")
+    def _users(self) -> Overview:
+        return _overview(self._parts("user", ["rank", "source"]))
 
-    def _read(self, kind: str) -> pa.Table:
+    def _parts(
+        self, kind: str, columns: Sequence[str] = ("rank", *ITEM.names)
+    ) -> Iterator[pa.Table]:
+        """Rows of a kind of list, share by share: id and those of the columns that the table has."""
         table, id_column = LISTED[kind]
         if kind == "video":
-            rows = self.release.read(table)
-            rows = rows.filter(pc.equal(rows["kind"], FUSED))
-            columns = ["video_id", "rank", "similar_video_id", "similarity", "source"]
-            rows = rows.select(columns).rename_columns(
-                ["id", "rank", "video_id", "score", "source"]
-            )
-        else:
-            names = self.release.warehouse.table(table).contract.schema.names
-            columns = [id_column, "rank", *(name for name in ITEM.names if name in names)]
-            rows = self.release.read(table, columns=columns)
-            rows = rows.rename_columns(["id", *columns[1:]])
-        return (
-            rows if _in_order(rows) else rows.sort_by([("id", "ascending"), ("rank", "ascending")])
-        )
+            similar = ["video_id", "rank", "similar_video_id", "similarity", "source", "kind"]
+            names = ["id", "rank", "video_id", "score", "source"]
+            for rows in self.release.batches(table, columns=similar):
+                fused = rows.filter(pc.equal(rows["kind"], FUSED)).drop_columns("kind")
+                yield fused.rename_columns(names)
+            return
+        there = self.release.warehouse.table(table).contract.schema.names
+        names = [name for name in columns if name in there]
+        for rows in self.release.batches(table, columns=[id_column, *names]):
+            yield rows.rename_columns(["id", *names])
+
+    def _sorted(self, kind: str) -> Iterator[pa.Table]:
+        """Rows of a kind of list, all at once, by id and rank."""
+        rows = pa.concat_tables(self._parts(kind))
+        yield rows.sort_by([("id", "ascending"), ("rank", "ascending")])
 
 
 def json_texts(items: pa.ListArray) -> list[list[str]]:
@@ -152,22 +166,51 @@ def _starts(ids: pa.ChunkedArray) -> Indices:
     return np.concatenate([[0], np.flatnonzero(changes.to_numpy()) + 1])
 
 
-def _in_order(rows: pa.Table) -> bool:
-    """Whether rows of an id stand together, by rank."""
-    starts = _starts(rows["id"])
-    ranks = rows["rank"].to_numpy()
-    rises = np.diff(ranks) > 0
-    rises[starts[1:] - 1] = True
-    first = rows["id"].take(pa.array(starts))
-    return bool(rises.all()) and len(pc.unique(first)) == len(first)
+def _overview(parts: Iterable[pa.Table]) -> Overview:
+    """Look at all rows of a kind of list: id, rank and source, if there is one."""
+    ids, unprofiled = [], []
+    in_order = True
+    before: pa.Table | None = None
+    for part in parts:
+        if not part.num_rows:
+            continue
+        rows = part.select(["id", "rank"])
+        joined = rows if before is None else pa.concat_tables([before, rows])
+        starts = _starts(joined["id"])
+        rises = np.diff(joined["rank"].to_numpy()) > 0
+        rises[starts[1:] - 1] = True
+        in_order = in_order and bool(rises.all())
+        ids.append(joined["id"].take(pa.array(starts[before is not None :])).combine_chunks())
+        if "source" in part.column_names:
+            of_all = part.filter(pc.equal(part["source"], NO_PROFILING))["id"]
+            unprofiled.append(pc.unique(of_all))
+        before = rows.slice(rows.num_rows - 1)
+    every = pa.chunked_array(ids, pa.string())
+    distinct = pc.unique(every).sort()
+    without = pc.unique(pa.chunked_array(unprofiled, pa.string()))
+    return Overview(distinct, without, in_order and len(distinct) == len(every))
 
 
-def _batches(kind: str, rows: pa.Table, size: int) -> Iterator[Batch]:
-    starts = np.append(_starts(rows["id"]), rows.num_rows)
-    for first in range(0, len(starts) - 1, size):
-        bounds = starts[first : first + size + 1]
-        part = rows.slice(bounds[0], bounds[-1] - bounds[0]).combine_chunks()
-        offsets = pa.array(bounds - bounds[0], pa.int32())
+def _batches(kind: str, parts: Iterable[pa.Table], size: int) -> Iterator[Batch]:
+    """Batches of whole lists; the rows of the last list of a share wait for those of the next."""
+    waiting: list[pa.Table] = []
+    for part in parts:
+        rows = pa.concat_tables([*waiting, part])
+        starts = _starts(rows["id"])
+        n_whole = max(len(starts) - 1, 0) // size * size
+        yield from _lists(kind, rows, starts[: n_whole + 1], size)
+        waiting = [rows.slice(starts[n_whole])] if len(starts) else []
+    if waiting:
+        (rows,) = waiting
+        yield from _lists(kind, rows, np.append(_starts(rows["id"]), rows.num_rows), size)
+
+
+def _lists(kind: str, rows: pa.Table, bounds: Indices, size: int) -> Iterator[Batch]:
+    """Batches of the lists whose rows begin and end at some bounds."""
+    for first in range(0, len(bounds) - 1, size):
+        places = bounds[first : first + size + 1]
+        part = rows.slice(places[0], places[-1] - places[0]).combine_chunks()
+        offsets = pa.array(places - places[0], pa.int32())
         ids = part["id"].take(offsets[:-1]).combine_chunks()
         yield Batch(kind, ids, pa.ListArray.from_arrays(offsets, _items(part)))
 

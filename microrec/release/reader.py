@@ -4,7 +4,7 @@
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -103,6 +103,34 @@ class Release:
             MissingDay: The release does not pin the table.
             CheckFailed: The table does not have the rows it was published with.
         """
+        at = self._whole(table)
+        where = None if user_id is None else {"user_id": user_id}
+        wanted, read = self._columns(table, columns)
+        rows = self.warehouse.read(table, columns=read, where=where, **at)
+        return _left(rows, _suppressed(self.warehouse), _unprofiled(self.warehouse)).select(wanted)
+
+    def batches(self, table: str, *, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield what `read` returns a share at a time, in the order of the files; the whole is never held.
+
+        Args:
+            table: Name of a table the release pins.
+            columns: Only these columns.
+
+        Yields:
+            Rows of `table` of the day, at the grain of its contract.
+
+        Raises:
+            MissingDay: The release does not pin the table.
+            CheckFailed: The table does not have the rows it was published with.
+        """
+        at = self._whole(table)
+        wanted, read = self._columns(table, columns)
+        gone, unprofiled = _suppressed(self.warehouse), _unprofiled(self.warehouse)
+        for rows in self.warehouse.batches(table, columns=read, **at):
+            yield _left(rows, gone, unprofiled).select(wanted)
+
+    def _whole(self, table: str) -> dict[str, Any]:
+        """Where the rows of a table are, once it is seen that all are there."""
         pin = self._pin(table)
         at: dict[str, Any] = {"day": self.day, "version": pin.version}
         n_rows = self.warehouse.count(table, **at)
@@ -110,22 +138,14 @@ class Release:
             raise CheckFailed(
                 f"{table}[day={self.day}]: {n_rows} rows at version {pin.version}, the release has {pin.rows}"
             )
+        return at
+
+    def _columns(self, table: str, columns: Sequence[str] | None) -> tuple[list[str], list[str]]:
+        """The columns that are wanted of a table, and those that are read: people are told by two of them."""
         names = self.warehouse.table(table).contract.schema.names
-        where = None if user_id is None else {"user_id": user_id}
-        if "user_id" not in names:
-            return self.warehouse.read(table, columns=columns, where=where, **at)
-        gone, unprofiled = _suppressed(self.warehouse), _unprofiled(self.warehouse)
-        if not len(unprofiled) or "source" not in names:
-            without = {"user_id": pa.concat_arrays([gone, unprofiled])}
-            return self.warehouse.read(table, columns=columns, where=where, without=without, **at)
         wanted = list(columns or names)
-        read = list(dict.fromkeys([*wanted, "user_id", "source"]))
-        rows = self.warehouse.read(
-            table, columns=read, where=where, without={"user_id": gone}, **at
-        )
-        asked = pc.is_in(rows["user_id"], value_set=unprofiled)
-        kept = pc.or_(pc.invert(asked), pc.equal(rows["source"], NO_PROFILING))
-        return columns_of.rows_where(rows, kept).select(wanted)
+        people = ["user_id", "source"] if "user_id" in names else []
+        return wanted, list(dict.fromkeys([*wanted, *(n for n in people if n in names)]))
 
     def to_pandas(self, table: str, *, user_id: str | None = None) -> "pd.DataFrame":
         """Return `read` as a pandas frame: rows of `table` of the day.
@@ -328,6 +348,19 @@ def _rows_of_user(
     if not len(users) or "user_idx" not in names:
         raise MissingDay(f"{table}[day={day}]: no rows of user {messages.shown(user_id)}")
     return {"user_idx": users["user_idx"][0].as_py()}
+
+
+def _left(rows: pa.Table, gone: pa.Array, unprofiled: pa.Array) -> pa.Table:
+    """Rows without those of who has withdrawn, and of who wants no profiling those that were made without it."""
+    if "user_id" not in rows.column_names or not len(gone) + len(unprofiled):
+        return rows
+    kept = pc.invert(pc.is_in(rows["user_id"], value_set=gone))
+    if len(unprofiled):
+        profiled = pc.invert(pc.is_in(rows["user_id"], value_set=unprofiled))
+        if "source" in rows.column_names:
+            profiled = pc.or_(profiled, pc.equal(rows["source"], NO_PROFILING))
+        kept = pc.and_(kept, profiled)
+    return columns_of.rows_where(rows, kept)
 
 
 def _suppressed(warehouse: Warehouse) -> pa.Array:

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import operator
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from microrec.core.columns import rows_where
 from microrec.errors import MissingDay
 from microrec.tables import layout, traffic, warehouse
 from microrec.tables.artefacts import Artefacts
@@ -25,6 +24,8 @@ from microrec.tables.warehouse import words
 logger = logging.getLogger(__name__)
 
 
+BATCH_ROWS = 65_536
+"""Rows that `Warehouse.batches` holds at a time."""
 Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 """What is written. Of a reader one batch after the other is sorted and staged, and then forgotten."""
 
@@ -40,7 +41,6 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         version: int | None = None,
         columns: Sequence[str] | None = None,
         where: Mapping[str, object] | None = None,
-        without: Mapping[str, pa.Array] | None = None,
         **partition: object,
     ) -> pa.Table:
         """Read rows of a partition (of the whole table, if none is named), columns and types as declared.
@@ -51,7 +51,6 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
             columns: only these columns.
             where: only rows with these values, or with a whole number in a `range` of step 1, in columns that are
                 no partition columns; of a table sorted by them only the row groups that may hold one are read.
-            without: rows with one of these values in such a column are left out.
             **partition: partition values.
 
         Returns:
@@ -63,18 +62,50 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         began = time.monotonic()
         opened = self.table(table)
         kept = _equal(where or {}, opened.contract.file_schema)
-        wanted = list(columns or opened.contract.schema.names)
-        read = list(dict.fromkeys([*wanted, *(without or {})]))
-        rows = self._rows(table, version=version, columns=read, kept=kept, **partition)
-        for name, values in (without or {}).items():
-            if len(values):
-                rows = rows_where(rows, pc.invert(pc.is_in(rows[name], value_set=values)))
-        rows = rows.select(wanted)
+        rows = self._rows(table, version=version, columns=columns, kept=kept, **partition)
         seconds = time.monotonic() - began
         logger.info(
             "read table=%s %s rows=%d seconds=%.1f", table, words(partition), rows.num_rows, seconds
         )
         return rows
+
+    def batches(
+        self,
+        table: str,
+        *,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+        **partition: object,
+    ) -> Iterator[pa.Table]:
+        """Yield the rows of a partition a share at a time, in the order of its files; never is more than one held.
+
+        Args:
+            table: name of the table.
+            version: version of the table; the last one if left out.
+            columns: only these columns.
+            **partition: partition values.
+
+        Yields:
+            Rows of `table`, as `read` has them. [n_rows], n_rows at most `BATCH_ROWS`
+
+        Raises:
+            MissingDay: nobody committed the partition, or a file of it is gone.
+        """
+        opened = self.table(table)
+        wanted = list(columns or opened.contract.schema.names)
+        filesystem, _ = opened.filesystem()
+        snapshot = self.snapshot(table, version=version, **partition)
+        traffic.note_read(table, opened.uri, snapshot.version, snapshot.rows)
+        for values, files in snapshot.parts:
+            for path in files:
+                try:
+                    file = pq.ParquetFile(filesystem.open_input_file(opened.inside(path)))
+                except FileNotFoundError as error:
+                    raise self._gone(table, version, partition) from error
+                with file:
+                    stored = [name for name in wanted if name in file.schema_arrow.names]
+                    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=stored):
+                        yield _complete(pa.table(batch), wanted, opened.contract.schema, values)
 
     def write_empty(self, table: str, **partition: object) -> None:
         """Commit a partition without rows: what it held is gone, and readers find it there and empty."""
@@ -125,19 +156,18 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
                 )
                 part = dataset.to_table(stored, filter=kept)
             except FileNotFoundError as error:
-                raise MissingDay(
-                    f"{table}[{show(as_scope(partition))}]: a file of version"
-                    f" {'now' if version is None else version} is gone from {self.root}: restore it from a copy, or"
-                    " run the night again with `force`"
-                ) from error
-            for name in wanted:
-                if name in opened.contract.partition:
-                    value = pa.scalar(values[name], pa.string()).cast(schema.field(name).type)
-                    part = part.append_column(schema.field(name), pa.repeat(value, part.num_rows))
-            tables.append(part.select(wanted).cast(tables[0].schema))
+                raise self._gone(table, version, partition) from error
+            tables.append(_complete(part, wanted, schema, values))
         rows = pa.concat_tables(tables)
         traffic.note_read(table, opened.uri, snapshot.version, rows.num_rows)
         return rows
+
+    def _gone(self, table: str, version: int | None, partition: Mapping[str, object]) -> MissingDay:
+        return MissingDay(
+            f"{table}[{show(as_scope(partition))}]: a file of version"
+            f" {'now' if version is None else version} is gone from {self.root}: restore it from a copy, or"
+            " run the night again with `force`"
+        )
 
     def _schema(self, rows: Rows) -> pa.Schema:
         return rows.schema
@@ -149,6 +179,17 @@ class Warehouse(warehouse.Warehouse[Rows], Artefacts):
         for number, batch in enumerate(rows):
             part = pa.Table.from_batches([batch])
             _write_parts(opened, folder, part, constants, name=f"part-{number}")
+
+
+def _complete(
+    rows: pa.Table, wanted: Sequence[str], schema: pa.Schema, values: Mapping[str, str | None]
+) -> pa.Table:
+    """Rows of a file with the wanted columns, those of the partition too; one that is younger than the file is null."""
+    for name in wanted:
+        if name not in rows.column_names:
+            value = pa.scalar(values.get(name), pa.string()).cast(schema.field(name).type)
+            rows = rows.append_column(schema.field(name), pa.repeat(value, rows.num_rows))
+    return rows.select(wanted).cast(pa.schema([schema.field(name) for name in wanted]))
 
 
 def _write_parts(

@@ -2,13 +2,19 @@
 
 import datetime as dt
 import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from microrec.core.digests import digest
 from microrec.export.contents import ITEM, Contents, json_texts
 from microrec.release import reader
+from microrec.tables import arrow
 from microrec.tables.arrow import Warehouse
 from tests.worlds.releases import filled, publish
 
@@ -37,6 +43,50 @@ def test_batches_have_every_list_in_order_of_rank(release: reader.Release, size:
     assert lists == {**{("user", user): LISTS[user] for user in LISTS}, ("segment", "x"): ["x"]}
 
 
+@pytest.mark.parametrize("size", [1, 3, 7, 10_000])
+@pytest.mark.parametrize("share", [1, 2, 5, 64])
+def test_batches_of_many_shares_are_those_of_the_whole(
+    size: int, share: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists that lie in two shares, or in many, are whole; all batches but the last are full."""
+    rng = np.random.default_rng(size * share)
+    lengths = rng.integers(1, 9, 40)
+    users = [f"u{user:02}" for user in rng.permutation(40) for _ in range(lengths[user])]
+    ranks = [rank for _, of_user in groupby(users) for rank, _ in enumerate(of_user, 1)]
+    videos = [f"v{row}" for row in range(len(users))]
+    warehouse = Warehouse.open()
+    publish(warehouse, DAY, len(users), user_id=users, rank=ranks, video_id=videos)
+    monkeypatch.setattr(arrow, "BATCH_ROWS", share)
+    batches = [batch for batch in Contents(reader.of(DAY)).batches(size) if batch.kind == "user"]
+    assert all(len(batch.ids) == size for batch in batches[:-1])
+    served = {
+        user: [place["video_id"] for place in places]
+        for batch in batches
+        for user, places in zip(batch.ids.to_pylist(), batch.items.to_pylist(), strict=True)
+    }
+    expected: dict[str, list[str]] = defaultdict(list)
+    for user, video in zip(users, videos, strict=True):
+        expected[user].append(video)
+    assert served == expected
+    assert sum(len(batch.ids) for batch in batches) == len(expected)
+
+
+def test_batches_are_made_without_reading_a_table_whole(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the rows of a release no more than a share is held, and of the users their ids."""
+    publish(Warehouse.open(), DAY, 9, rank=[1] * 9)
+    release = reader.of(DAY)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("read whole")
+
+    monkeypatch.setattr(reader.Release, "read", refuse)
+    contents = Contents(release)
+    assert len(contents.digest) == len(digest(["x"]))
+    assert sum(len(batch.ids) for batch in contents.batches()) == 9 + 1
+
+
 def test_batches_serve_the_fused_similar_videos_alone(
     release: reader.Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,12 +94,17 @@ def test_batches_serve_the_fused_similar_videos_alone(
         release.warehouse, "similar_videos", 3, video_id=["v1"] * 3, rank=[1, 1, 2],
         kind=["visual", "fused", "fused"], similar_video_id=["v7", "v8", "v9"],
     )  # fmt: skip
-    read = reader.Release.read
+    batches = reader.Release.batches
 
-    def with_similar(self: reader.Release, table: str, **words: object) -> pa.Table:
-        return rows if table == "similar_videos" else read(self, table, **words)  # type: ignore[arg-type]
+    def with_similar(
+        self: reader.Release, table: str, *, columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        if table == "similar_videos":
+            yield rows.select(columns)
+        else:
+            yield from batches(self, table, columns=columns)
 
-    monkeypatch.setattr(reader.Release, "read", with_similar)
+    monkeypatch.setattr(reader.Release, "batches", with_similar)
     (batch,) = [batch for batch in Contents(release).batches() if batch.kind == "video"]
     assert batch.ids.to_pylist() == ["v1"]
     (places,) = batch.items.to_pylist()
