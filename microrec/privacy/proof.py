@@ -34,10 +34,8 @@ from microrec.tables.arrow import Warehouse
 
 logger = logging.getLogger(__name__)
 
-PERSONS = ("user_id", "author_id", "text")
-"""Subjects of columns that hold ids of people, or quote them."""
 KEYS = ("user_id", "author_id")
-"""Names under which JSON holds ids of people."""
+"""Subjects of columns that hold ids of people, and names under which JSON holds them."""
 
 
 @dataclass
@@ -154,7 +152,8 @@ class Scan:
             return
         counts = pc.value_counts(texts.drop_null())
         subject = subjects.get(column)
-        plain = self.ids if subject in PERSONS else self._unmistakable
+        # A text that is digits alone, such as a tag, is nobody's id: what quotes somebody is found as a quote.
+        plain = self.ids if subject in KEYS else self._unmistakable
         values = counts.field("values")
         equal = plain.equal(values).to_pylist()
         quoted = (self.ids if subject == "text" else self._unmistakable).quoted(

@@ -51,6 +51,10 @@ def test_numbers_and_namesakes_count_where_they_are_people(tmp_path: Path) -> No
     folder.mkdir(parents=True)
     rows = pa.table({"user_id": ["17", "v1"], "video_id": ["17", "v1"], "watch_ms": [17, 17]})
     pq.write_table(rows, folder / "part-0.parquet")
+    videos = tmp_path / "warehouse" / "videos" / "attempt-1" / "day=2026-01-04"
+    videos.mkdir(parents=True)
+    said = pa.table({"video_id": ["17"], "tags": [["17", "18"]], "caption": ["17"]})
+    pq.write_table(said, videos / "part-0.parquet")
     (tmp_path / "warehouse" / "a.log").write_text("17 rows, version=17, user_id=17\n")
     (tmp_path / "warehouse" / "b.json").write_text('{"rows": 17, "user_id": 17, "video_id": "17"}')
     assert hits(tmp_path / "warehouse", "17") == {

@@ -6,7 +6,7 @@ well. The release of the second day pins rows of `recommendations` that the day 
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,14 @@ def erasable(place: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     return warehouse
 
 
-def make(warehouse: Warehouse) -> None:
-    """Write three days and their releases.
+def make(warehouse: Warehouse, days: Sequence[dt.date] = DAYS) -> None:
+    """Write some days and their releases.
 
     Args:
         warehouse: empty.
+        days: of the releases.
     """
-    for number, day in enumerate(DAYS):
+    for number, day in enumerate(days):
         _events(warehouse, day)
         _graph(warehouse, day)
         _models(warehouse, day, seed=number)
@@ -78,7 +79,7 @@ def make(warehouse: Warehouse) -> None:
         kind=[*kinds.values()],
         requested_at=[UNTIL] * 3,
     )
-    warehouse.write("suppressed_users", asking, day=DAYS[-1])
+    warehouse.write("suppressed_users", asking, day=days[-1])
 
 
 def _rows(warehouse: Warehouse, table: str, **columns: Any) -> pa.Table:
@@ -108,7 +109,7 @@ def _events(warehouse: Warehouse, day: dt.date) -> None:
     warehouse.write("rejected_rows", refused, day=day, raw_table="raw_interactions")
     catalogue = _rows(
         warehouse, "videos", video_id=VIDEOS, author_id=["u1", "u12", None], eligible=[True] * 3,
-        caption=["mine", CAPTION, None], tags=[["a", "u1"], ["u1", "b"], None],
+        caption=["mine", CAPTION, None], tags=[["a", "u1"], ["u1", "b", "17"], None],
     )  # fmt: skip
     warehouse.write("videos", catalogue, day=day)
 
