@@ -36,27 +36,26 @@ def main(day: job.Day) -> None:
     night = Night.open(day)
     landing = settings().landing
     warehouse = Warehouse.open()
-    session = warehouse.session
     listing = Listing.take(landing, last=day)
     plan = arrival_plan.current_plan(night, listing)
     days = plan.validated
     limits = verify.limits_of(night.recipe)
     withheld = Withheld.as_of_now(night, warehouse)
-    with (
-        ExitStack() as kept,
-        readers.named_faults(session, landing, listing, interactions=plan.read, limits=limits),
-    ):
-        raw = arrival_lines.judged(session, listing, night=night, kept=kept)
+    named = readers.named_faults(
+        warehouse.session, landing, listing, interactions=plan.read, limits=limits
+    )
+    with ExitStack() as kept, named:
+        raw = arrival_lines.judged(warehouse.session, listing, night=night, kept=kept)
         states = catalogue.states(raw["raw_videos"].judged)
         read = readers.read_days(
-            session, landing, counts.LINES, plan.read, limits=limits, listing=listing
+            warehouse.session, landing, counts.LINES, plan.read, limits=limits, listing=listing
         )
         raw[counts.LINES] = arrival_lines.interactions(
             read, states, night=night, days=days, withheld=withheld, kept=kept
         )
         judged = {name: lines.judged for name, lines in raw.items()}
-        delivered = {name: lines.delivered for name, lines in raw.items()}
         suppressed = warehouse.read("suppressed_users", day=last_consent(warehouse))
+        delivered = {name: lines.delivered for name, lines in raw.items()}
         tallies = counts.tally(delivered, judged, suppressed).collect()
         listing.require_same(landing)
         viewings = arrival_lines.viewings(judged[counts.LINES], night, warehouse)
@@ -66,8 +65,8 @@ def main(day: job.Day) -> None:
             "events", viewings, replace=arrived, made_with=arrival_plan.words(night, listing, days)
         )
         marked = arrival_lines.kept_scopes(night, listing, days)
-        refused = rejected.rejected_rows(judged, marked)
-        warehouse.write("rejected_rows", withheld.without_erased(refused), replace=marked)
+        refused = withheld.without_erased(rejected.rejected_rows(judged, marked))
+        warehouse.write("rejected_rows", refused, replace=marked)
         for table, rows_of in catalogue.AS_OF_DAY.items():
             warehouse.write(
                 table, withheld.without_authors(rows_of(judged[f"raw_{table}"])), day=day
