@@ -60,6 +60,7 @@ from tests.benchmarks import (
     people,
     quality,
     readers,
+    retention,
     scale,
     segments,
     sequences,
@@ -774,6 +775,47 @@ def test_clip_viewers_smallest_size_run(tmp_path: Path) -> None:
     np.testing.assert_allclose(told.above, slow)
     assert (told.who == reached.user_idx[~through]).all()
     assert (clip_viewers.told(np.zeros(300), reached).above == 0.5).all()
+
+
+def test_retention_smallest_size_run(tmp_path: Path) -> None:
+    """What is told of the files lies in its interval; a curve's hazards are brought to the level of what left."""
+    data, out = kuairand_files(tmp_path), tmp_path / "out"
+    command = ["--data", str(data), "--through", str(KUAIRAND_DAY), "--nights", "1", "--seeds", "1"]
+    retention.main([*command, "--out", str(out)])
+    rows = json.loads((out / "results.json").read_text())
+    whole = {(one["name"], one["metric"]): one for one in rows if one["split"].startswith("all (")}
+    for name in (retention.PLACE, retention.COUNTS, retention.SUBJECT, retention.VIEWERS):
+        one = whole[name, "bias"]
+        assert one["low"] <= one["value"] <= one["high"]
+        assert whole[name, "ece"]["value"] >= abs(one["value"])
+    world = kuairand.read(data)
+    layout, edges = clip_viewers.edges_of(world)
+    level = retention.right_level(np.full(layout.n_clips, 0.5), layout, edges)
+    hazard = 1 - level / layout.before(level, first=1.0)
+    assert hazard[edges.clip].sum() == pytest.approx((~edges.through).sum())
+
+
+@pytest.mark.parametrize("off", [0.0, 0.1])
+def test_retention_distance_is_that_of_the_curve_without_the_noise(off: float) -> None:
+    rng = np.random.default_rng(0)
+    clip = np.repeat(np.arange(400), 20)
+    right = rng.uniform(0.2, 0.8, size=400)[clip]
+    stayed = rng.random(len(clip)) < right
+    told = retention.Viewings(
+        clip % 50, clip, clip * 0, clip * 0, stayed, {"curve": right + off, "mean": right * 0 + 0.5}
+    )
+    figures = retention.figures_of(told, "curve", clip >= 0)
+    assert figures["distance"][0] == pytest.approx(off, abs=0.02)
+    assert figures["bias"][0] == pytest.approx(off, abs=0.015)
+    order = np.argsort(right, kind="stable")
+    slow = [
+        abs(float(np.mean(right[some] + off - stayed[some])))
+        for some in np.array_split(order, retention.N_BINS)
+    ]
+    assert figures["ece"][0] == pytest.approx(np.mean(slow))
+    assert retention.distance(clip, np.full(len(clip), 0.5), stayed.astype(float)) == pytest.approx(
+        float(right.std()), abs=0.02
+    )
 
 
 def test_exposures_smallest_size_run(tmp_path: Path) -> None:

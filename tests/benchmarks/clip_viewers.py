@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from microrec.config import recipe
@@ -63,33 +64,50 @@ class Told:
     loss: Doubles | None
 
 
-def edges_of(world: World) -> tuple[ClipLayout, ClipEdges]:
-    """Return how the videos are cut, and the clips that the latest viewing of a pair and day reached."""
+def layout_of(world: World) -> ClipLayout:
+    """Return how the videos are cut."""
     config = Cut()
     length = world.videos["duration_ms"].to_numpy()
     n_clips = np.clip(-(-length // config.clip_ms), 0, config.max_clips)
-    first = starts(n_clips)
     video, place = positions(n_clips)
     end_ms = np.where(place == n_clips[video] - 1, length[video], (place + 1) * config.clip_ms)
+    return ClipLayout(first=starts(n_clips), end_ms=end_ms)
+
+
+def viewings_of(world: World, layout: ClipLayout) -> pd.DataFrame:
+    """Return the latest started viewing of each pair and day: lines of the log with `day`, `n_clips`, `n_through`.
+
+    Args:
+        world: the files.
+        layout: how the videos are cut; `n_through` of a video's `n_clips` clips were watched through.
+    """
+    config = Cut()
     log = world.log[world.log["play_time_ms"] > 0]
     log = log.assign(day=log["time_ms"] * 1000 // DAY_US)
     log = log.drop_duplicates(["user_idx", "video_idx", "day"], keep="last")
-    watched, of = log["play_time_ms"].to_numpy(), log["video_idx"].to_numpy()
-    n = n_clips[of]
+    watched = log["play_time_ms"].to_numpy()
+    n = np.diff(layout.first)[log["video_idx"].to_numpy()]
     complete = watched >= config.completed_ratio * log["duration_ms"].to_numpy()
     n_through = np.where(complete, n, np.minimum(watched // config.clip_ms, n - 1))
-    viewing, clip_no = positions(np.where(complete, n, n_through + 1))
+    return log.assign(n_clips=n, n_through=n_through)
+
+
+def edges_of(world: World) -> tuple[ClipLayout, ClipEdges]:
+    """Return how the videos are cut, and the clips that the latest viewing of a pair and day reached."""
+    layout = layout_of(world)
+    log = viewings_of(world, layout)
+    n_through, n = log["n_through"].to_numpy(), log["n_clips"].to_numpy()
+    viewing, clip_no = positions(np.minimum(n_through + 1, n))
     through = clip_no < n_through[viewing]
-    left = np.where(watched[viewing] < config.early_ms, 1.0, 0.5)
+    early = log["play_time_ms"].to_numpy()[viewing] < Cut().early_ms
     edges = ClipEdges(
         user_idx=log["user_idx"].to_numpy(np.int64)[viewing],
-        clip=first[of[viewing]] + clip_no,
+        clip=layout.first[log["video_idx"].to_numpy()[viewing]] + clip_no,
         day=log["day"].to_numpy(np.int64)[viewing],
         through=through,
-        weight=np.where(through, 1.0 / np.maximum(n[viewing], 1), left),
+        weight=np.where(through, 1.0 / np.maximum(n[viewing], 1), np.where(early, 1.0, 0.5)),
     )
-    ordered = edges.taken(np.lexsort((edges.clip, edges.user_idx, edges.day)))
-    return ClipLayout(first=first, end_ms=end_ms), ordered
+    return layout, edges.taken(np.lexsort((edges.clip, edges.user_idx, edges.day)))
 
 
 def night(
@@ -109,10 +127,14 @@ def night(
     return replace(graph, clips=clips), edges.taken(edges.day == today)
 
 
+def released() -> clip_interest.Config:
+    """Return the configuration of the recipe."""
+    return recipe.current().section(f"models.{SUBJECT}", clip_interest.Config)
+
+
 def stays_of(graph: Graph, changed: Mapping[str, object], reached: ClipEdges, seed: int) -> Doubles:
     """Return the logits of staying of a fitted model. [n_reached]."""
-    given = recipe.current().section(f"models.{SUBJECT}", clip_interest.Config).model_dump()
-    config = clip_interest.Config.model_validate({**given, **changed})
+    config = clip_interest.Config.model_validate({**released().model_dump(), **changed})
     trained = clip_interest.fit(graph, config, np.random.default_rng([seed, *SUBJECT.encode()]))
     network = clip_interest.restore(graph, config, trained.parameters)
     said = clip_interest.logits(network, graph, reached.user_idx, reached.clip)
