@@ -45,6 +45,7 @@ from tests.benchmarks import (
     clip_viewers,
     clips,
     delta_log,
+    erasure,
     exports,
     exposures,
     factorization,
@@ -60,6 +61,7 @@ from tests.benchmarks import (
     people,
     quality,
     readers,
+    remembered,
     retention,
     scale,
     segments,
@@ -74,8 +76,9 @@ from tests.benchmarks import (
 from tests.benchmarks import night as whole_night
 from tests.benchmarks import ranking as many_users
 from tests.release.readers import publish as publish_row_of_each
-from tests.worlds import chains
+from tests.worlds import chains, small_tables
 from tests.worlds import clips as clip_worlds
+from tests.worlds import people as people_worlds
 from tests.worlds import trends as trend_worlds
 
 
@@ -1282,6 +1285,39 @@ def test_people_are_left_out_folded_and_erased(place: Path) -> None:
     assert night.suppressed().num_rows == 40
     listed = night.warehouse.read("recommendations", day=people.FIRST)["user_id"].to_pylist()
     assert len(set(listed)) == 40 - 4
+
+
+def test_erasures_from_copies_of_a_night_leave_nobody_and_whole_releases(place: Path) -> None:
+    """Each night has files of its own, and each release its own version."""
+    people_worlds.make(Warehouse.open(str(place / "night")), people_worlds.DAYS[:1])
+    rows = erasure.run(place / "night", place / "lab", nights=3, many=2)
+    value = {(row["name"], row["metric"], row["split"]): row["value"] for row in rows}
+    assert value["prove", "hits", "all"] == 0
+    assert value["prove", "releases", "all"] == 3
+    assert value["erase 1", "files", "users"] == value["erase 2", "files", "users"] == 3
+    assert value["erase 2", "rows", "recommendations"] == 2 * 2 * 3
+    assert value["erase 2", "rewritten", "all"] > 0
+    warehouse = Warehouse.open(str(place / "lab" / "warehouse"))
+    days = {str(part["day"]) for part in warehouse.partitions("events")}
+    assert len(days) == 3
+    assert len(set(warehouse.read("recommendations")["user_id"].to_pylist())) == 6 - 3
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+@pytest.mark.long
+def test_remembered_videos_grow_to_their_bound(place: Path) -> None:
+    night = Warehouse.open(str(place / "night"))
+    days = [dt.date(2026, 1, 4) + dt.timedelta(days=number) for number in range(2)]
+    watched = [(user, video, day) for day in days for user in ("a", "b") for video in ("v", "w")]
+    users, videos, on = (list(column) for column in zip(*watched, strict=True))
+    rows = pa.table({"user_id": users, "video_id": videos, "day": on})
+    rows = small_tables.complete("daily_watches", rows, without={"arrived_on"})
+    rows = rows.append_column("arrived_on", pa.array(on, pa.date32()))
+    night.write("daily_watches", rows, replace=[{"arrived_on": day} for day in days])
+    results = remembered.run(str(place / "night"), str(place / "lab"), rounds=(2, 120))
+    most = [row["value"] for row in results if row["metric"] == "rows of a user, most"]
+    assert most == [2, 2, 4, 200]
 
 
 def test_exports_are_timed_step_by_step(place: Path) -> None:
