@@ -1,12 +1,18 @@
 """Trends in words: what each of a user's trends is about, where it is heading, how long it will hold.
 
 A trend is the viewings it holds, each with a mass (`models/sequence/multi_trend.py`: what the user watched, and what
-similar users watched next). With p_k the trend's share of the user's mass:
+similar users watched next, which says what a trend is about and nothing else). With p_k the trend's share of the mass
+of what the user watched:
 
     weight     p_k
     change     p_k among the newer half of the user's mass - p_k among the older half
-    half-life  ln 2 x mean age of the viewings: the maximum-likelihood rate of an interest that fades
+    direction  rising or fading where the change is greater than `change` and than `certainty` standard errors of the
+               difference of two such shares, sqrt(p_k (1 - p_k) (1 / n_newer + 1 / n_older)); otherwise steady
+    half-life  ln 2 x mean age of the user's viewings: the maximum-likelihood rate of an interest that fades
                exponentially is 1 / mean age
+
+A trend that only what others watched next is in has weight and change 0, and their age. A user without viewings (who
+came to dislike them all) has weights and changes by what others watched next.
 """
 
 import datetime as dt
@@ -17,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from microrec.core.array_types import Bools, Float64s, Floats, Indices
 from microrec.core.columns import codes, column
@@ -39,6 +45,8 @@ class Config(BaseModel):
     """Videos of a trend, those with most mass."""
     change: float = Field(default=0.1, ge=0, le=1)
     """Change beyond which a trend rises or fades."""
+    certainty: NonNegativeFloat = 2.0
+    """Standard errors that a change must be beyond, too: halves of three viewings differ by much, and mean nothing."""
     min_half_life_hours: PositiveFloat = 6.0
     """A trend is not taken to be over sooner than this."""
     max_half_life_hours: PositiveFloat = 336.0
@@ -82,7 +90,7 @@ def describe(
     """Describe the trends of all users.
 
     Args:
-        members: one row per viewing that a trend holds: user_idx, trend, video_idx, mass, at.
+        members: one row per viewing that a trend holds: user_idx, trend, video_idx, mass, own, at.
         users: `users` of the day.
         served: user_idx of everyone who may get a row. [n_served]
         catalogue: videos and their tags.
@@ -95,6 +103,7 @@ def describe(
     members = members.filter(pc.is_in(members["user_idx"], value_set=pa.array(served, pa.int32())))
     video = column(members, "video_idx")
     mass = column(members, "mass")
+    own = column(members, "own")
     user = column(members, "user_idx")
     trend = column(members, "trend")
     pair, of = np.unique(pack(user, trend), return_inverse=True)
@@ -102,12 +111,15 @@ def describe(
     end = int(until.timestamp()) * 1_000_000
     numbers, user_number = np.unique(pair >> 32, return_inverse=True)
     at = column(members.select(["at"]).cast(pa.schema([("at", pa.int64())])), "at")
-    weight, change = _course(of, user_number, at, video, mass)
-    half_life = np.log(2) * _sum(of, mass * ((end - at) / HOUR), n) / _sum(of, mass, n)
-    half_life = np.clip(half_life, config.min_half_life_hours, config.max_half_life_hours)
-    latest = np.full(n, np.iinfo(np.int64).min)
-    np.maximum.at(latest, of, at)
-    direction = 1 + (change > config.change).astype(int) - (change < -config.change)
+    n_own = np.bincount(of[own], minlength=n)
+    counted = own | (np.bincount(user_number, n_own) == 0)[user_number[of]]
+    weight, change, error = _course(
+        of[counted], user_number, at[counted], video[counted], mass[counted]
+    )
+    timed = own | (n_own == 0)[of]
+    half_life = _half_life(of[timed], (end - at[timed]) / HOUR, mass[timed], n=n, config=config)
+    latest = _latest(of[timed], at[timed], n)
+    direction = _direction(change, np.maximum(config.change, config.certainty * error))
     shown = column(catalogue.videos, "eligible")[video]
     videos = _most(of[shown], video[shown], mass[shown], n=n, first=config.n_videos)
     names, tagged, label = _tags(catalogue.tags, video)
@@ -118,25 +130,28 @@ def describe(
         "user_id": ids.take(pa.array(numbers[user_number])),
         "trend": (pair & 0xFFFFFFFF).astype(np.int32),
         "weight": weight,
-        "direction": pa.array(np.array(DIRECTIONS)[direction], pa.string()),
+        "direction": direction,
         "change": change,
-        "n_viewings": np.bincount(of, minlength=n).astype(np.int32),
+        "n_viewings": n_own.astype(np.int32),
         "tags": _named(tags, names),
         "videos": _named(videos, catalogue.videos["video_id"].combine_chunks()),
         "latest_at": pa.array(latest, instant),
         "half_life_hours": half_life,
         "valid_until": pa.array(end + (half_life * HOUR).astype(np.int64), instant),
     }
-    order = np.lexsort((pair, -weight, user_number))
-    rank = np.arange(n) - np.searchsorted(user_number[order], user_number[order]) + 1
-    rows = pa.table(columns).take(pa.array(order))
-    return rows.add_column(1, "rank", pa.array(rank.astype(np.int32)))
+    return _by_rank(pa.table(columns), user_number, np.lexsort((pair, -weight, user_number)))
+
+
+def _by_rank(rows: pa.Table, user_number: Indices, order: Indices) -> pa.Table:
+    """The rows in an order in which those of a user follow one another, with their ranks."""
+    rank = np.arange(len(order)) - np.searchsorted(user_number[order], user_number[order]) + 1
+    return rows.take(pa.array(order)).add_column(1, "rank", pa.array(rank.astype(np.int32)))
 
 
 def _course(
     of: Indices, user_number: Indices, at: Indices, video: Indices, mass: Floats
-) -> tuple[Float64s, Float64s]:
-    """Weight and change of each trend.
+) -> tuple[Float64s, Float64s, Float64s]:
+    """Weight, change and standard error of the change of each trend, [n_trends] each.
 
     Args:
         of: trend of each viewing [n_viewings].
@@ -153,12 +168,36 @@ def _course(
         part = _sum(of, counted, len(user_number))
         return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
+    weight = share(mass)
     newer = _newer(user, at, video, mass)
     change = share(mass * newer) - share(mass * ~newer)
-    n_newer = np.bincount(user, newer, n)
-    n_all = np.bincount(user, minlength=n)
-    change[((n_newer == 0) | (n_newer == n_all))[user_number]] = 0.0
-    return share(mass), change
+    n_newer = np.bincount(user[newer], minlength=n)
+    n_older = np.bincount(user[~newer], minlength=n)
+    change[((n_newer == 0) | (n_older == 0))[user_number]] = 0.0
+    per_viewing = (1 / np.maximum(n_newer, 1) + 1 / np.maximum(n_older, 1))[user_number]
+    return weight, change, np.sqrt(weight * (1 - weight) * per_viewing)
+
+
+def _direction(change: Float64s, least: Float64s) -> pa.Array:
+    """What a change greater than the least one is called. [n_trends]."""
+    sign = (change > least).astype(int) - (change < -least)
+    return pa.array(np.array(DIRECTIONS)[1 + sign], pa.string())
+
+
+def _half_life(group: Indices, hours: Floats, mass: Floats, *, n: int, config: Config) -> Float64s:
+    """Mean age times ln 2, within the bounds. [n]."""
+    mean = _sum(group, mass * hours, n) / _sum(group, mass, n)
+    half_life: Float64s = np.clip(
+        np.log(2) * mean, config.min_half_life_hours, config.max_half_life_hours
+    )
+    return half_life
+
+
+def _latest(group: Indices, at: Indices, n: int) -> Indices:
+    """Latest instants by group. [n]."""
+    latest = np.full(n, np.iinfo(np.int64).min)
+    np.maximum.at(latest, group, at)
+    return latest
 
 
 def _sum(group: Indices, values: Floats, n: int) -> Float64s:

@@ -13,8 +13,9 @@ Joint routing, x the videos' rows, one shared S, K trends, three rounds:
 m_j is 1 in H; in F the weights of the fragments, so scaled that their mean is 1/2. b starts from
 N(0, 1), fixed by user and video: from zeros a shared S would leave all trends alike. Unit length and
 c = 8 are ours: rows are short, and what they agree on would drown in that start (planted tastes:
-adjusted Rand index .18 without, .88 with). The trends are shared by both halves: H_k and F_k are the
-weighted means of xh over the halves.
+adjusted Rand index .18 without, .88 with). A user has as many of the K trends as `viewings_per_trend`
+allows, so that six viewings are no four trends; b of the others is -1e9. The trends are shared by
+both halves: H_k and F_k are the weighted means of xh over the halves.
 
 Time-aware attention, for a candidate c. Within a trend, item j weighs
 a_jk m_j exp(<W_q x_c, W_k x_j> / sqrt(d) + phi(age_j)); over the trends, h weighs its parts by
@@ -61,6 +62,8 @@ class Config(ExposureConfig):
 
     n_trends: PositiveInt = 4
     """K."""
+    viewings_per_trend: PositiveInt = 3
+    """Own viewings that a trend takes: a user of six has two trends at most, one of fewer than six a single one."""
     n_rounds: PositiveInt = 3
     """Of the routing; gradients flow through the last."""
     agreement: PositiveFloat = 8.0
@@ -191,6 +194,11 @@ class MultiTrend(VideoNetwork):
         x = functional.embedding(viewed.video, mapped)
         key = batch.user.unsqueeze(1) * 1_000_003 + batch.videos[viewed.video] * 7_919
         start = self.noise_table[key % N_NOISE]
+        n_own = batch.history.present.sum(1)
+        n_trends = (n_own // self.config.viewings_per_trend).clamp(min=1)
+        number = torch.arange(self.config.n_trends, device=start.device)
+        too_many = number >= n_trends.unsqueeze(1)  # [n_rows, K]
+        start = start.masked_fill(too_many.unsqueeze(1), -1e9)
         m = viewed.weight * viewed.present
         return Half(x, m, viewed.present, viewed.age, start, torch.zeros_like(start), x[:, :0])
 
@@ -262,7 +270,9 @@ class MultiTrend(VideoNetwork):
     def _retrieval(self, batch: Batch, rows: Tensor, halves: tuple[Half, Half]) -> Tensor:
         """Softmax of the positives over a sample of the shown videos."""
         positive = batch.label > 0
-        trends = (halves[0].trends + halves[1].trends).index_select(0, batch.of[positive])
+        trends = halves[0].trends + halves[1].trends
+        has_mass = (halves[0].mass + halves[1].mass > 0).unsqueeze(2)
+        trends = torch.where(has_mass, trends, trends[:, :1]).index_select(0, batch.of[positive])
         if not len(trends) or not len(self.warm):
             return 0.0 * trends.sum()
         n = min(self.config.retrieval_videos, len(self.warm))
@@ -354,7 +364,8 @@ def members(network: MultiTrend, graph: Graph) -> pa.Table:
 
     Returns:
         One row per viewing in a history or a future: user_idx, trend (0..K-1: the one that has most
-        of it), video_idx, mass (1 in a history), at; sorted by user_idx, then time within a half.
+        of it), video_idx, mass (1 in a history), own (whether in a history), at; sorted by user_idx, then time
+        within a half.
     """
     network.eval()
     sequences = sequences_of(graph)
@@ -362,7 +373,7 @@ def members(network: MultiTrend, graph: Graph) -> pa.Table:
     for users in _everyone(network, graph):
         cut_at = sequences.cut_at[sequences.serving[users.user.cpu().numpy()]]
         halves = zip((users.history, users.future), network.members(users), strict=True)
-        for viewed, (mass, trend) in halves:
+        for own, (viewed, (mass, trend)) in zip((True, False), halves, strict=True):
             row, step = torch.nonzero(mass > 0, as_tuple=True)
             ago = (viewed.age[row, step].double() * 1e6).long().cpu().numpy()
             parts.append(
@@ -371,6 +382,7 @@ def members(network: MultiTrend, graph: Graph) -> pa.Table:
                     "trend": trend[row, step].int().cpu().numpy(),
                     "video_idx": users.videos[viewed.video[row, step]].int().cpu().numpy(),
                     "mass": mass[row, step].double().cpu().numpy(),
+                    "own": np.full(len(row), own),
                     "at": pa.array(cut_at[row.cpu().numpy()] - ago, pa.timestamp("us", "UTC")),
                 }
             )

@@ -177,6 +177,24 @@ def test_routing_shares_of_a_step_sum_to_one_or_zero(graph: Graph) -> None:
             torch.testing.assert_close(routed.share.sum(2), viewed.present.float())
 
 
+def test_user_has_a_trend_for_every_few_viewings(graph: Graph) -> None:
+    one = network(graph, viewings_per_trend=5)
+    user_sequences = sequences(graph)
+    batch = some(graph, list(range(0, 2500, 50)), one.config)
+    n_own = batch.history.present.sum(1)
+    with torch.no_grad():
+        halves = one._halves(batch, one.videos(batch.videos, one.noise))
+        n_trends = (halves[0].mass + halves[1].mass > 0).sum(1)
+        loss = one.loss(batch)
+    expected = (n_own // 5).clamp(1, 4)
+    assert len(expected.unique()) > 2
+    assert torch.equal(n_trends, torch.where(n_own > 0, expected, n_trends))
+    assert torch.isfinite(loss)
+    trends = multi_trend.retrieval(one, graph)
+    served = np.diff(user_sequences.history.indptr)[user_sequences.serving]
+    assert (trends.trend_known.sum(axis=1) == np.clip(served // 5, 1, 4)).all()
+
+
 def recall(trained: fitted.Trained) -> float:
     """Share of what followers watch next that is their best three among the new videos of the day."""
     trends, fresh = trained.fitted, np.flatnonzero(WORLD.born == trend_worlds.N_DAYS - 2)
@@ -262,7 +280,7 @@ def test_multi_trend_viewing_belongs_to_its_strongest_trend(graph: Graph) -> Non
     """`members` against the routing itself, a user at a time."""
     one = network(graph)
     rows = multi_trend.members(one, graph)
-    assert rows.column_names == ["user_idx", "trend", "video_idx", "mass", "at"]
+    assert rows.column_names == ["user_idx", "trend", "video_idx", "mass", "own", "at"]
     user_sequences = sequences(graph)
     n_steps = [
         np.diff(half.indptr)[user_sequences.serving].sum()
