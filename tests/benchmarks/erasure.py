@@ -268,9 +268,9 @@ def run(night: Path, place: Path, *, nights: int, many: int) -> list[report.Row]
         for name, size in sizes.items()
     ]
     rows += people.reads(warehouse, last.day, users)
-    people.suppress(warehouse, last.day, [])
     drawn = np.random.default_rng(SEED).permutation(len(users))[: many + 1]
     asking = [users[user] for user in drawn]
+    people.suppress(warehouse, last.day, asking, kind="erase")
     rows += erase(warehouse, asking[:1])
     logger.info("one erased: %s", rows[-1])
     rows += erase(warehouse, asking[1:])

@@ -69,12 +69,14 @@ def make(warehouse: Warehouse, *, n_users: int, nights: int) -> None:
         publish(warehouse, day, n_users * K, **lists)
 
 
-def suppress(warehouse: Warehouse, day: dt.date, ids: Sequence[str]) -> None:
+def suppress(
+    warehouse: Warehouse, day: dt.date, ids: Sequence[str], kind: str = "opt_out"
+) -> None:
     """Leave out some users as of a day."""
     table = pa.table(
         {
             "user_id": pa.array(ids, pa.string()),
-            "kind": pa.array(["opt_out"] * len(ids), pa.string()),
+            "kind": pa.array([kind] * len(ids), pa.string()),
             "requested_at": pa.array([UNTIL] * len(ids), pa.timestamp("us", "UTC")),
         }
     )
