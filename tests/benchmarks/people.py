@@ -69,9 +69,7 @@ def make(warehouse: Warehouse, *, n_users: int, nights: int) -> None:
         publish(warehouse, day, n_users * K, **lists)
 
 
-def suppress(
-    warehouse: Warehouse, day: dt.date, ids: Sequence[str], kind: str = "opt_out"
-) -> None:
+def suppress(warehouse: Warehouse, day: dt.date, ids: Sequence[str], kind: str = "opt_out") -> None:
     """Leave out some users as of a day."""
     table = pa.table(
         {
