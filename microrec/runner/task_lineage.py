@@ -3,10 +3,12 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from microrec.config.settings import settings
-from microrec.tables import contract, traffic
+
+if TYPE_CHECKING:
+    from microrec.tables.traffic import Access
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,8 @@ def leave() -> None:
     try:
         path = settings().task_record
         if path is not None:
+            from microrec.tables import traffic  # no command that prints its help needs tables
+
             record = {"reads": traffic.reads(), "writes": traffic.writes()}
             described = {
                 kind: [_described(each) for each in accesses] for kind, accesses in record.items()
@@ -28,8 +32,10 @@ def leave() -> None:
         logger.warning("lineage was not left: %s", type(error).__name__)
 
 
-def _described(access: traffic.Access) -> dict[str, Any]:
+def _described(access: "Access") -> dict[str, Any]:
     """A table with the columns of its contract and what its rules found: names and counts, no value of a row."""
+    from microrec.tables import contract
+
     columns = contract.load(settings().schemas, access.table).columns
     return {
         "table": access.table,
