@@ -37,7 +37,8 @@ def night(place: Path, monkeypatch: pytest.MonkeyPatch) -> Night:
     small(night, "video_nodes", video_idx=[0, 1, 2], video_id=["w", "x", "y"], **authors)
     small(night, "watch_edges", user_idx=[0, 1], video_idx=[1, 0])
     small(night, "suppressed_users", user_id=["gone"], kind=["opt_out"])
-    night.write_empty("similar_videos")
+    for empty in ("similar_videos", "segment_recommendations"):
+        night.write_empty(empty)
     wishes = [("shy", "no_profiling"), ("stranger", "no_profiling"), ("gone", "no_profiling")]
     user_id, kind = (list(values) for values in zip(*wishes, strict=True))
     small(night, "preferences", user_id=user_id, kind=kind, value=[""] * 3)

@@ -1,11 +1,13 @@
 """Counts of exposures add up, are the same however Spark lays the rows out, and read no day before the window."""
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs import count_exposures
+from microrec.config.settings import settings
 from microrec.graphs.watch.exposure_counts import exposure_counts
 from microrec.tables import spark
 from microrec.tables.arrow import Warehouse
@@ -40,10 +42,11 @@ def test_counts_are_by_surface_and_day(rows: Rows) -> None:
         assert sorted_rows(exposure_counts(watches.repartition(n)), *COLUMNS) == expected
 
 
-def test_night_without_a_reader_has_no_counts(
-    place: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No Spark session is opened for it."""
+def test_night_without_a_reader_has_no_counts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Spark session is opened for it; lists of surfaces would read them."""
+    (place / "recipe.toml").write_text("[candidates.segments]\nsurfaces = 0\n")
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
     monkeypatch.setattr(spark.Warehouse, "open", lambda: pytest.fail("Spark was started"))
     count_exposures.main(day=DAY)
     warehouse = Warehouse.open()
