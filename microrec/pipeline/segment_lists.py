@@ -126,11 +126,10 @@ def judge(night: Night, personal: subjects.Lists, *, config: gate.Config) -> lis
         config: thresholds.
 
     Returns:
-        One result per law, prefix `segment_`.
+        One result per law, prefix `segment_`; none where nobody has such a list, as of a log without surfaces and tags.
     """
     rows = night.read("segment_recommendations")
-    checks = [
-        law for law in gate.LAWS if law.name != "rows"
-    ]  # a log may have no surface and no tag
+    if not rows.num_rows:
+        return []
     lists = subjects.of_segments(rows, night=personal)
-    return gate.check(lists, config=config, checks=checks, prefix="segment_")
+    return gate.check(lists, config=config, checks=gate.LAWS, prefix="segment_")
