@@ -278,6 +278,7 @@ def test_train_uses_the_device_of_the_settings(
 
 @pytest.mark.spark
 @pytest.mark.slow
+@pytest.mark.long
 def test_train_in_two_processes_ends_at_sigterm_and_resumes(
     warehouse: arrow.Warehouse,
     spark: object,
