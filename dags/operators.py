@@ -150,6 +150,18 @@ class Report(Job):
 
     operator_extra_links = (ReportLink(),)
 
+    def execute(self, context: Context) -> None:
+        """Run the job to its end, whatever became of the night.
+
+        Raises:
+            AirflowSkipException: the run has no day, which its first task says.
+            AirflowFailException: the data or the recipe is at fault (exit status 65 or 78); not tried again.
+            AirflowException: any other failure.
+        """
+        if not self.day:
+            raise AirflowSkipException("the run has no day")
+        super().execute(context)
+
 
 def _skip_unless_wanted(model: str, context: Context) -> None:
     """Skip a mapped task that the plan or the parameter `models` leaves out: both are known only once the run is."""

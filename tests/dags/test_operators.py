@@ -163,3 +163,19 @@ def test_after_grace_holds_back_scheduled_runs_only(
     run = SimpleNamespace(run_type=SimpleNamespace(value=kind), data_interval_end=ended)
     assert wait.hours == 2.0
     assert wait.poke({"dag_run": run}) is expected
+
+
+def test_report_of_a_run_without_a_day_is_skipped(
+    processes: SimpleNamespace, task_instance: Callable[[], Any]
+) -> None:
+    """Its first task has failed and says why: a second red task would only hide it."""
+    import operators
+
+    context = {"run_id": "manual-1", "ti": task_instance(), "params": {}}
+    report = operators.Report(task_id="report_night", job="report_night", day=None)
+    with pytest.raises(Exception, match="the run has no day") as raised:
+        report.execute(context)
+    assert type(raised.value).__name__ == "AirflowSkipException"
+    assert not processes.started
+    operators.Report(task_id="again", job="report_night", day="2026-01-04").execute(context)
+    assert processes.started[0]["command"] == ["-m", "jobs.report_night", "--day", "2026-01-04"]
