@@ -123,7 +123,7 @@ def recompute(made_of: SegmentInputs, settled: Lists, user: int) -> list[Publish
     """
     night = made_of.night
     own = lists.personal(settled, night, user)
-    place = {row.video: number for number, row in enumerate(own, start=1)}
+    place_of = {row.video: number for number, row in enumerate(own, start=1)}
     proposed = lists.fuse(settled, len(night.facts.liked.of(user)), night.rules)
     allowed = unseen(night.facts, user)
     everyones = list(lists.ladder(night, EVERYBODYS))
@@ -133,10 +133,12 @@ def recompute(made_of: SegmentInputs, settled: Lists, user: int) -> list[Publish
         for video in sorted(everyones, key=lambda video: -made_of.weights[name].get(video, 0.0)):
             if video in made_of.weights[name] and allowed[video]:
                 score = made_of.weights[name][video] / (
-                    made_of.config.offset + place.get(video, len(own) + 1)
+                    made_of.config.offset + place_of.get(video, len(own) + 1)
                 )
-                said = proposed.get(video)
-                source, rank = (POPULAR, None) if said is None else (said.source, said.rank)
+                proposal = proposed.get(video)
+                source, rank = (
+                    (POPULAR, None) if proposal is None else (proposal.source, proposal.rank)
+                )
                 pool.append(Row(video, score, source, rank))
         pool.sort(key=lambda row: -row.score)  # equal scores stay in the segment's order
         if night.rules.diversity.active:
