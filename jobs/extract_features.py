@@ -1,8 +1,9 @@
 """Make the vectors that nobody delivers: of each video's caption and tags, of its film, cover and sound.
 
-Reads:  videos, video_features, clip_features, landing raw_media; of the day before extractions, text_encoders,
-        video_features and clip_features
-Writes: video_features and clip_features (modalities without delivered vectors), extractions, text_encoders
+Reads:  videos, events, preferences, video_features, clip_features, landing raw_media; of the day before extractions,
+        text_encoders, video_features and clip_features
+Writes: video_features and clip_features (modalities without delivered vectors), extractions, text_encoders,
+        rejected_rows (of raw_media)
 
 Where the catalogue has no captions and raw_media no files, or vectors are delivered, the two tables of the stage have
 no rows and the others stay as they are.

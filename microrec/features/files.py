@@ -58,7 +58,7 @@ class Config(BaseModel):
     seconds_a_file: PositiveFloat = 60.0
     """After which a decoder is ended and its file has no vector."""
     seconds_a_night: PositiveFloat = 3_600.0
-    """After which no further file is begun; the newest videos come first, the others the night after."""
+    """After which no further file is begun; the newest and most shown videos come first, the others the night after."""
     megabytes: PositiveInt = 2_048
     """Of memory that a decoder may have."""
 

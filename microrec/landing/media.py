@@ -8,15 +8,18 @@ import datetime as dt
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from microrec.core.digests import digest
 from microrec.landing import lines, verdicts, zone
 from microrec.landing.verify import Limits
 
 TABLE = zone.MEDIA
+COLUMNS = ("day", "file", "number", "line", "video_id", "kind", "path", "rule")
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +33,8 @@ class MediaFile(NamedTuple):
     """Digest of its path, size and time: equal stamps are not read again."""
 
 
-def files(
-    landing: str, *, last: dt.date, limits: Limits, timezone: str
-) -> dict[str, dict[str, MediaFile | None]]:
-    """Return the files of each video as of a day: of each kind the one that was named last.
+def read(landing: str, *, last: dt.date, limits: Limits, timezone: str) -> pa.Table:
+    """Read and judge the rows that arrived up to a day.
 
     Args:
         landing: root of the landing zone.
@@ -42,37 +43,42 @@ def files(
         timezone: of the recipe.
 
     Returns:
-        By video and kind (video, cover, sound) the file, None if there is none at the path; of a path that is empty, no
-        entry.
+        One row per delivered line, in the order of arrival: columns `COLUMNS`; `line` is its beginning, `rule` null
+        where it stands.
 
     Raises:
         LandingError: a file of rows cannot be read, or lacks a column.
     """
     arrivals = zone.arrivals(landing, TABLE, last=last)
-    if not arrivals:
-        return {}
+    paths = [path for several in arrivals.values() for path in several]
+    sql = [verdicts.macros(timezone), verdicts.media()]
+    rows = lines.judged(TABLE, paths, limits, sql=sql, columns=COLUMNS)
+    refused = Counter(rule for rule in rows["rule"].to_pylist() if rule)
+    if refused:
+        logger.warning("table=%s refused=%s", TABLE, json.dumps(refused, sort_keys=True))
+    return rows
+
+
+def files(landing: str, rows: pa.Table) -> dict[str, dict[str, MediaFile | None]]:
+    """Return the files of each video: of each kind the one that was named last.
+
+    Args:
+        landing: root of the landing zone.
+        rows: as `read` returns them.
+
+    Returns:
+        By video and kind (video, cover, sound) the file, None if there is none at the path; of a path that is empty, no
+        entry.
+    """
+    stands = rows.filter(pc.is_null(rows["rule"]))
     named: dict[str, dict[str, str | None]] = {}
-    paths = (path for paths in arrivals.values() for path in paths)
-    for video, kind, path in _rows(paths, limits, timezone):
-        named.setdefault(video, {})[kind] = path
+    for row in stands.select(["video_id", "kind", "path"]).to_pylist():
+        named.setdefault(row["video_id"], {})[row["kind"]] = row["path"]
     root = Path(landing).resolve()
     return {
         video: {kind: _file(root, path) for kind, path in kinds.items() if path}
         for video, kinds in named.items()
     }
-
-
-def _rows(
-    paths: Iterable[Path], limits: Limits, timezone: str
-) -> list[tuple[str, str, str | None]]:
-    """Video, kind and path of the rows that stand, in the order of their arrival."""
-    sql = [verdicts.macros(timezone), verdicts.media()]
-    columns = ["video_id", "kind", "path", "rule"]
-    judged = lines.judged(TABLE, paths, limits, sql=sql, columns=columns).to_pylist()
-    refused = Counter(row["rule"] for row in judged if row["rule"])
-    if refused:
-        logger.warning("table=%s refused=%s", TABLE, json.dumps(refused, sort_keys=True))
-    return [(row["video_id"], row["kind"], row["path"]) for row in judged if not row["rule"]]
 
 
 def _file(root: Path, named: str) -> MediaFile | None:

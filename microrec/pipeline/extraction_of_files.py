@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from microrec.core.array_types import Int64s
 from microrec.core.digests import digest
 from microrec.errors import BadArgument
 from microrec.features import files
 from microrec.features.files import CLIPS, MODALITIES, Config
 from microrec.landing import media, verify
 from microrec.landing.media import MediaFile
+from microrec.pipeline import refused_media
 from microrec.pipeline.extraction import Made, before, delivered
 from microrec.pipeline.night import Night
 from microrec.runner import decoders
@@ -48,7 +51,7 @@ Answers = dict[str, dict[str, Any]]
 
 
 def make(night: Night, landing: str) -> list[Made]:
-    """Make the vectors of files.
+    """Make the vectors of files; keep the rows of `raw_media` that are refused.
 
     Args:
         night: its day is validated.
@@ -67,7 +70,9 @@ def make(night: Night, landing: str) -> list[Made]:
         return []
     limits = verify.limits_of(night.recipe)
     timezone = night.config.timezone
-    named = media.files(landing, last=night.day, limits=limits, timezone=timezone)
+    rows = media.read(landing, last=night.day, limits=limits, timezone=timezone)
+    refused_media.write(night, landing, rows)
+    named = media.files(landing, rows)
     modalities = [name for name in MODALITIES if named and not delivered(night, name)]
     if not modalities:
         return []
@@ -89,15 +94,50 @@ def make(night: Night, landing: str) -> list[Made]:
 def _videos(
     night: Night, named: Mapping[str, Mapping[str, MediaFile | None]], modalities: list[str]
 ) -> list[Video]:
-    """Eligible videos with files, the newest first: a film that was taken down is not opened."""
+    """Eligible videos with files, the newest and most shown first: a film that was taken down is not opened."""
     columns = ["video_id", "published_at", "duration_ms", "eligible"]
     rows = night.read("videos", columns=columns)
     rows = rows.filter(pc.and_(rows["eligible"], pc.is_in(rows["video_id"], pa.array([*named]))))
-    order = [("published_at", "descending"), ("video_id", "ascending")]
     return [
         _video(row["video_id"], row["duration_ms"], named[row["video_id"]], modalities)
-        for row in rows.sort_by(order).to_pylist()
+        for row in in_turn(rows, _n_shown(night, rows["video_id"])).to_pylist()
     ]
+
+
+def in_turn(videos: pa.Table, n_shown: Int64s) -> pa.Table:
+    """Return videos in the order in which their files are read: the newest and the most shown take turns.
+
+    What a budget does not reach is then neither new nor much watched. A video stands where the better of its two ranks
+    puts it; of equals the newer comes first.
+
+    Args:
+        videos: with published_at and video_id.
+        n_shown: how often each was shown of late. [n_videos]
+    """
+    by_age = [("published_at", "descending"), ("video_id", "ascending")]
+    at = pc.sort_indices(videos, sort_keys=by_age).to_numpy().astype(np.int64)
+    newest = videos.take(at)
+    n_shown = n_shown[at]
+    rank = np.arange(len(newest))
+    by_views = np.argsort(-n_shown, kind="stable")
+    # Who was shown to nobody has no place among the most shown.
+    place = np.full(len(newest), len(newest))
+    place[by_views] = np.where(n_shown[by_views] > 0, rank, len(newest))
+    return newest.take(np.lexsort((rank, np.minimum(rank, place))))
+
+
+def _n_shown(night: Night, videos: pa.ChunkedArray) -> Int64s:
+    """How often each video was shown on the day, to people who may teach. [n_videos]."""
+    ids = videos.combine_chunks()
+    n_shown = np.zeros(len(ids), np.int64)
+    if not (len(ids) and night.exists("events")):
+        return n_shown
+    private = night.private()
+    for rows in night.warehouse.batches("events", day=night.day, columns=["video_id", "user_id"]):
+        taught = rows.filter(pc.invert(pc.is_in(rows["user_id"], value_set=private)))
+        at = pc.index_in(taught["video_id"], value_set=ids).drop_null().to_numpy()
+        n_shown += np.bincount(at, minlength=len(ids))
+    return n_shown
 
 
 def _video(

@@ -30,7 +30,8 @@ def deliver(root: Path, *rows: dict[str, Any] | str, day: dt.date = DAY) -> None
 
 
 def files(root: Path, last: dt.date = DAY) -> dict[str, dict[str, Any]]:
-    return media.files(str(root), last=last, limits=verify.DEFAULT, timezone="UTC")
+    rows = media.read(str(root), last=last, limits=verify.DEFAULT, timezone="UTC")
+    return media.files(str(root), rows)
 
 
 def row(video: str, path: str | None, kind: str = "video") -> dict[str, Any]:

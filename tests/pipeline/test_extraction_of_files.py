@@ -20,6 +20,7 @@ from microrec.runner import decoders
 from microrec.synth import media
 from microrec.synth.media import Film
 from microrec.tables import arrow
+from tests.worlds.releases import filled
 
 pytest.importorskip("av")
 
@@ -178,6 +179,49 @@ def test_newest_videos_are_decoded_first(
 ) -> None:
     extract_features.main(day=DAY)
     assert [*decoded[0]] == ["cover", "broken", "second", "film"]
+
+
+def test_newest_and_most_shown_videos_take_turns() -> None:
+    published = [dt.datetime(2026, 1, 1, hour, tzinfo=dt.UTC) for hour in range(6)]
+    videos = pa.table(
+        {"video_id": list("abcdef"), "published_at": pa.array(published, pa.timestamp("us", "UTC"))}
+    )
+    shown = np.array([7, 0, 9, 1, 0, 3])
+    order = extraction_of_files.in_turn(videos, shown)["video_id"].to_pylist()
+    # By age f e d c b a; by viewings c a f d.
+    assert order == ["f", "c", "e", "a", "d", "b"]
+    unseen = extraction_of_files.in_turn(videos, np.zeros(6, np.int64))
+    assert unseen["video_id"].to_pylist() == list("fedcba")
+
+
+def test_old_video_that_is_shown_today_is_decoded_before_newer_ones(
+    warehouse: arrow.Warehouse, decoded: list[dict[str, list[str]]]
+) -> None:
+    show(warehouse, ["film"] * 3 + ["elsewhere"] * 5)
+    extract_features.main(day=DAY)
+    assert [*decoded[0]] == ["cover", "film", "broken", "second"]
+
+
+def test_viewings_of_people_who_teach_nobody_change_no_order(
+    warehouse: arrow.Warehouse, decoded: list[dict[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(warehouse, ["film"])
+    monkeypatch.setattr(Night, "private", lambda night: pa.array(["u0"]))
+    extract_features.main(day=DAY)
+    assert [*decoded[0]] == ["cover", "broken", "second", "film"]
+
+
+def show(warehouse: arrow.Warehouse, videos: list[str]) -> None:
+    """Each of some videos to a user of its own, u0 and so on."""
+    n = len(videos)
+    rows = {
+        "user_id": [f"u{number}" for number in range(n)],
+        "video_id": videos,
+        "event_id": [f"e{number}" for number in range(n)],
+        "feedback": ["positive"] * n,
+    }
+    viewings = filled(warehouse, "events", n, **rows).drop_columns(["arrived_on"])
+    warehouse.write("events", viewings, day=DAY, arrived_on=DAY)
 
 
 def test_delivered_modalities_stand_and_are_not_decoded(
