@@ -44,7 +44,7 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     wanted = sequences.wanted_rows(warehouse.read("exposures", day=day), users, cuts=at).cache()
     watches = event_window.read_daily_watches(warehouse, day=day, days=night.config.window_days)
     pairs = cuts.pairs(watches, users, video_nodes, cuts=at[:-2], config=decay, timezone=zone)
-    earlier = cuts.networks(pairs.cache(), wanted, n_users=night.n_users, config=correlation)
+    earlier = cuts.networks(pairs, wanted, n_users=night.n_users, config=correlation)
     serving = cuts.serving_networks(warehouse.read("user_edges", day=day), day=day, timezone=zone)
     network = earlier.unionByName(serving)
     positive = sequences.positive_viewings(viewings, config=config).cache()

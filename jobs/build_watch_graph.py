@@ -8,7 +8,7 @@ Writes: daily_watches, users, video_nodes, watch_edges, clip_edges, private_user
 import datetime as dt
 import logging
 
-from microrec.graphs.watch import clip_edges, daily, nodes, watch_edges
+from microrec.graphs.watch import clip_edges, daily, nodes, strength, watch_edges
 from microrec.pipeline import event_window, memory, private
 from microrec.pipeline.night import Night
 from microrec.runner import job
@@ -32,7 +32,8 @@ def main(day: job.Day) -> None:
     aggregate(warehouse, day, days=days, config=clips_config)
 
     watches = event_window.read_daily_watches(warehouse, day=day, days=days)
-    parts = watch_edges.parts(watches, day=day, config=watch_config).persist()
+    viewings = strength.of_viewings(watches, edges_ms=watch_config.duration_edges_ms)
+    parts = watch_edges.parts(viewings, day=day, config=watch_config).persist()
     warehouse.write("users", nodes.users(parts), day=day)
     videos = warehouse.read("videos", day=day)
     numbered = nodes.video_nodes(videos, parts, until=night.horizon, config=clips_config)

@@ -14,7 +14,8 @@ it, gate_results alone is written.
 from contextlib import ExitStack
 
 from microrec.config.settings import settings
-from microrec.events import catalogue, counts, rejected
+from microrec.events import catalogue, counts, rejected, signals
+from microrec.events.config import Config
 from microrec.landing import readers, verify
 from microrec.landing.listing import Listing
 from microrec.pipeline import (
@@ -58,7 +59,7 @@ def main(day: job.Day) -> None:
         delivered = {name: lines.delivered for name, lines in raw.items()}
         tallies = counts.tally(delivered, judged, suppressed).collect()
         listing.require_same(landing)
-        viewings = arrival_lines.viewings(judged[counts.LINES], night, warehouse)
+        viewings = signals.viewings(judged[counts.LINES], night.recipe.section("events", Config))
         figures = arrival_gate.require(night, warehouse, Delivery(raw, tallies, days), viewings)
         arrived = [{"arrived_on": each} for each in days]
         warehouse.write(

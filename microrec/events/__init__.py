@@ -24,8 +24,8 @@ Decided:
   duplicate also after a correction, so a file that is delivered again undoes nothing.
 - A video is known on arrival day A if the catalogue delivered it on or before A. The length is the
   line's, else the catalogue's as of A.
-- `strength` compares a viewing with the viewings of videos about as long (fixed edges, so that a
-  bucket means the same every day) that arrived on the same day; long videos are not punished.
+- No column of `events` depends on what others watched: a rank among viewings would keep a share of those who withdraw
+  later. Who needs ranks makes them of the people of the night (`graphs.watch.strength`).
 - What was watched after an opt-out, or by somebody who is to be erased, is counted and not stored (`consent.withhold`).
   What was watched before stays in `events`; `in_force` leaves it out while its user is out, and brings it back with
   the user. Days that the time between opt-out and opt-in touches stay out: aggregates know days alone.

@@ -2,11 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
-
-from microrec.core.rates import DURATION_EDGES_MS
-
-Milliseconds = Annotated[int, Field(ge=1)]
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
 class Config(BaseModel):
@@ -27,12 +23,3 @@ class Config(BaseModel):
     """Watch time that is positive whatever the length of the video."""
     skip_ms: PositiveInt = 3_000
     """A viewing shorter than this, and not completed, was skipped."""
-    duration_edges_ms: tuple[Milliseconds, ...] = DURATION_EDGES_MS
-    """Lower edges of the duration buckets in which `strength` compares viewings; ascending."""
-
-    @field_validator("duration_edges_ms")
-    @classmethod
-    def _ascend(cls, edges: tuple[int, ...]) -> tuple[int, ...]:
-        if list(edges) != sorted(set(edges)):
-            raise ValueError("duration_edges_ms must ascend")
-        return edges

@@ -1,16 +1,13 @@
-"""What a viewing says: ratio, replays, skip, the implicit label, and a strength fair to long videos."""
+"""What a viewing says: ratio, replays, skip and the implicit label."""
 
-import functools
-import operator
-
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from microrec.events.config import Config
 from microrec.events.parse import FLAGS
 
 
-def viewings(judged: DataFrame, config: Config, apart: DataFrame | None = None) -> DataFrame:
+def viewings(judged: DataFrame, config: Config) -> DataFrame:
     """Return the rows of `events`: one row per accepted line, `day` the day it began.
 
     feedback: a dislike is negative whatever else happened; then like, share, follow, comment,
@@ -21,15 +18,9 @@ def viewings(judged: DataFrame, config: Config, apart: DataFrame | None = None) 
 
     Args:
         judged: `rules.judge`, one row per line.
-        config: thresholds of skip, completion and long watch, and the duration buckets.
-        apart: user_id of those who teach nobody: their viewings have a strength among those of others, and change none.
+        config: thresholds of skip, completion and long watch.
     """
     accepted = judged.where(F.col("rule").isNull())
-    teaches = F.lit(1)
-    if apart is not None:
-        marked = apart.select("user_id").distinct().withColumn("_apart", F.lit(1))
-        accepted = accepted.join(F.broadcast(marked), on="user_id", how="left")
-        teaches = F.when(F.col("_apart").isNull(), 1).otherwise(0)
     ratio = F.col("watch_ms") / F.col("duration_ms")
     measured = accepted.withColumn("watch_ratio", ratio).withColumn("skipped", _skipped(config))
     return measured.select(
@@ -49,7 +40,6 @@ def viewings(judged: DataFrame, config: Config, apart: DataFrame | None = None) 
         "session_id",
         "surface",
         _feedback(config).alias("feedback"),
-        _strength(config, teaches).alias("strength"),
     )
 
 
@@ -87,33 +77,3 @@ def _feedback(config: Config) -> Column:
         .when(F.col("skipped"), F.lit("negative"))
         .otherwise(F.lit("neutral"))
     )
-
-
-def _strength(config: Config, teaches: Column) -> Column:
-    """Mid-rank quantile, (less + equal / 2) / all, of `watch_ms` in its duration bucket that day.
-
-    Counted are the viewings of those who teach. Ties share the middle of their ranks, so a bucket's mean is 1/2,
-    whatever the ties. Viewings of unknown length are a bucket; one that never played or without a watch time is
-    compared with itself alone, which gives 1/2, as does a bucket in which nobody teaches.
-
-    Args:
-        config: has the duration buckets.
-        teaches: 1 where the viewing counts for others, else 0.
-    """
-    edges = [
-        F.when(F.col("duration_ms") >= edge, 1).otherwise(0) for edge in config.duration_edges_ms
-    ]
-    length = functools.reduce(operator.add, edges, F.lit(0))
-    bucket = F.when(F.col("duration_ms").isNotNull(), length)
-    played = F.coalesce(F.col("watch_ms") > 0, F.lit(False))
-    alone = F.when(~played, F.xxhash64("event_id"))
-    everyone = Window.partitionBy("arrived_on", bucket, alone)
-    peers = everyone.orderBy("watch_ms")
-    shorter = peers.rangeBetween(Window.unboundedPreceding, -1)
-    n_viewings = F.sum(teaches).over(everyone)
-    # A frame that ends before null is that of null itself.
-    measured = F.col("watch_ms").isNotNull()
-    n_shorter = F.when(measured, F.sum(teaches).over(shorter))
-    less = F.coalesce(n_shorter, F.lit(0)) / n_viewings
-    up_to = F.sum(teaches).over(peers) / n_viewings
-    return F.when(n_viewings > 0, (less + up_to) / 2).otherwise(0.5)

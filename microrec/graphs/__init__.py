@@ -21,6 +21,8 @@ Decided here:
   left out, give the same rows. What a partition was made of (files of events, clip cutting, `daily.FORMAT`) is
   stamped on its commit; a night builds those whose stamp would differ.
 - Decay is by whole days, so that aggregates know neither D nor the half-life.
+- A rank is of the night. `daily_watches` keeps watch times; how strong a viewing is among those of its day follows from
+  them every night (`watch/strength.py`), so that whoever withdraws is in nobody's weight from the next night on.
 - Clips are cut by the length a viewing had, into 5 s each (`watch/clip_edges.py`). `clip_edges` are per event day
   and do not fade: readers apply decay, by the day of what they explain.
 - A dislike undoes. It takes weight and positives of the pair's earlier viewings; views,

@@ -8,15 +8,14 @@ from functools import partial
 from pyspark.sql import DataFrame, SparkSession
 
 from microrec.config.settings import settings
-from microrec.events import catalogue, consent, parse, rules, signals
+from microrec.events import catalogue, consent, parse, rules
 from microrec.events.config import Config
 from microrec.landing import readers, verify, zone
 from microrec.landing.listing import Listing
-from microrec.pipeline import event_window, landing_files
+from microrec.pipeline import landing_files
 from microrec.pipeline.arrival_gate import Lines
 from microrec.pipeline.night import Night
 from microrec.pipeline.withheld import Withheld
-from microrec.tables.spark import Warehouse
 
 
 def judged(
@@ -119,15 +118,3 @@ def kept_scopes(
             landed = {(table, day) for day in listing.days(table) if day <= night.day}
             scopes |= landed & ((landed - kept) | late)
     return [{"day": day, "raw_table": table} for table, day in sorted(scopes)]
-
-
-def viewings(judged: DataFrame, night: Night, warehouse: Warehouse) -> DataFrame:
-    """Return the rows of `events`; what people watched who teach nobody as of now changes none but their own.
-
-    Args:
-        judged: viewings with their verdicts, of `interactions`.
-        night: for the recipe.
-        warehouse: Spark's view of its warehouse.
-    """
-    apart = event_window.teaching_nobody(warehouse)
-    return signals.viewings(judged, night.recipe.section("events", Config), apart=apart)

@@ -96,20 +96,6 @@ def without_withdrawn(warehouse: Warehouse, rows: DataFrame) -> DataFrame:
     return in_force.without_withheld(kept, warehouse.read("withheld_periods", day=last))
 
 
-def teaching_nobody(warehouse: Warehouse) -> DataFrame | None:
-    """Read who teaches nobody as of now: who wants that, or no profiling.
-
-    Args:
-        warehouse: tables of the night.
-
-    Returns:
-        user_id, which may come twice; None if nobody has ever wished for anything.
-    """
-    wishes = [_wishing(warehouse, kind) for kind in (NO_PROFILING, NO_TEACHING)]
-    named = [each.select("user_id") for each in wishes if each is not None]
-    return functools.reduce(DataFrame.union, named) if named else None
-
-
 def _teaching(warehouse: Warehouse, rows: DataFrame) -> DataFrame:
     """The rows of all but those who want to teach nobody, as of now."""
     wishing = _wishing(warehouse, NO_TEACHING)

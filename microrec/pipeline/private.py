@@ -26,7 +26,7 @@ def write(night: Night, warehouse: "Warehouse") -> None:
     Raises:
         MissingDay: the night has no nodes, or no night has read privacy requests.
     """
-    from microrec.graphs.watch import nodes, watch_edges
+    from microrec.graphs.watch import nodes, strength, watch_edges
     from microrec.pipeline import event_window
 
     if not len(night.private()):
@@ -36,7 +36,9 @@ def write(night: Night, warehouse: "Warehouse") -> None:
     config = night.recipe.section("graphs.watch", watch_edges.Config)
     days = night.config.window_days
     watches = event_window.read_private_watches(warehouse, day=night.day, days=days)
-    parts = watch_edges.parts(watches, day=night.day, config=config)
+    peers = event_window.read_daily_watches(warehouse, day=night.day, days=days)
+    viewings = strength.of_viewings(watches, edges_ms=config.duration_edges_ms, peers=peers)
+    parts = watch_edges.parts(viewings, day=night.day, config=config)
     warehouse.write(USERS, nodes.users(parts, first=night.n_users), day=night.day)
     numbered = (warehouse.read(name, day=night.day) for name in (USERS, "video_nodes"))
     edges = watch_edges.watch_edges(nodes.indexed(parts, *numbered))

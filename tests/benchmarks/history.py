@@ -179,7 +179,6 @@ def day_of(day: dt.date, n: int) -> tuple[pa.Table, pa.Table]:
         generator.integers(86_400_000_000, size=n) + (day.toordinal() - 719_163) * 86_400_000_000
     )
     at = pa.array(micros, pa.timestamp("us", "UTC"))
-    strength = generator.integers(1, 1024, n) / 1024  # exact in sums of any order
     pair = {
         "user_id": names("u", N_USERS).take(codes // N_VIDEOS),
         "video_id": names("v", N_VIDEOS).take(codes % N_VIDEOS),
@@ -198,18 +197,17 @@ def day_of(day: dt.date, n: int) -> tuple[pa.Table, pa.Table]:
         "session_id": pa.nulls(n, pa.string()),
         "surface": pa.nulls(n, pa.string()),
         "feedback": feedback,
-        "strength": strength,
     }
     pairs = pair | {
         "n_views": np.ones(n, np.int32),
         "n_positive": (feedback == "positive").astype(np.int32),
         "n_negative": (feedback == "negative").astype(np.int32),
-        "strength": np.where(feedback == "negative", 0.0, strength),
         "undone": disliked,
         "first_at": at,
         "last_at": at,
         "clip_exits": _exits(watch, duration),
         "started": _started(feedback),
+        "viewings": _viewings(watch, duration, counts=feedback != "negative"),
     }
     return pa.table(events), pa.table(pairs)
 
@@ -228,6 +226,13 @@ def _started(feedback: np.ndarray) -> pa.Array:
         [pa.repeat(pa.scalar(""), n), pa.array(feedback == "positive")], ["surface", "positive"]
     )
     return pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32), shown)
+
+
+def _viewings(watch: np.ndarray, duration: np.ndarray, *, counts: np.ndarray) -> pa.Array:
+    """Length and watch time of each viewing and whether it counts, as lists of one."""
+    columns = [pa.array(each) for each in (duration, watch, counts)]
+    viewings = pa.StructArray.from_arrays(columns, ["duration_ms", "watch_ms", "counts"])
+    return pa.ListArray.from_arrays(np.arange(len(watch) + 1, dtype=np.int32), viewings)
 
 
 def _exits(watch: np.ndarray, duration: np.ndarray) -> pa.Array:

@@ -9,8 +9,6 @@ from microrec.events.config import Config
 @pytest.mark.parametrize(
     "values",
     [
-        {"duration_edges_ms": [7000, 7000]},
-        {"duration_edges_ms": [9000, 7000]},
         {"max_watch_ms": 86_400_001},
         {"completed_ratio": 0},
         {"skip": 1},

@@ -19,11 +19,12 @@ NOON = dt.datetime(2026, 1, 4, 12, tzinfo=dt.UTC)
 EVENT = {
     "user_id": "u", "video_id": "v", "started_at": NOON, "watch_ms": 5000, "duration_ms": 10000,
     "watch_ratio": 0.5, "n_replays": 0, "skipped": False, "liked": False, "shared": False,
-    "followed": False, "commented": False, "disliked": False, "feedback": "neutral", "strength": 0.5,
+    "followed": False, "commented": False, "disliked": False, "feedback": "neutral",
 }  # fmt: skip
 PAIR = {
-    "user_id": "u", "video_id": "v", "n_views": 1, "n_positive": 0, "n_negative": 0, "strength": 0.5,
+    "user_id": "u", "video_id": "v", "n_views": 1, "n_positive": 0, "n_negative": 0,
     "undone": False, "first_at": NOON, "last_at": NOON, "clip_exits": [], "started": [],
+    "viewings": [{"duration_ms": 10_000, "watch_ms": 5_000, "counts": True}],
 }  # fmt: skip
 
 

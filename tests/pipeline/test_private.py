@@ -251,6 +251,7 @@ TABLES = (
 )
 """Of a night, all that models are fitted to and that is made of viewings."""
 SILENT = {"shy": "no_profiling", "quiet": "no_teaching", "both": "no_teaching"}
+WITHDRAWN = {"out": "opt_out", "erased": "erase"}
 
 
 @pytest.mark.spark
@@ -258,7 +259,7 @@ SILENT = {"shy": "no_profiling", "quiet": "no_teaching", "both": "no_teaching"}
 def test_tables_that_teach_are_the_same_with_and_without_who_teaches_nobody(
     place: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Strengths of others too, which are quantiles of all that was watched on a day."""
+    """Weights of others too, which rank all that was watched on a day; the night before knew of no wish yet."""
     recipe = "[night]\nwindow_days = 3\n[graphs.user_edges]\nmin_common = 1\n"
     (place / "recipe.toml").write_text(recipe)
     monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
@@ -268,6 +269,10 @@ def test_tables_that_teach_are_the_same_with_and_without_who_teaches_nobody(
             monkeypatch.setenv(f"MICROREC_{name}", str(place / f"{name}-{with_silent}"))
         settings.cache_clear()
         deliver(place / f"LANDING-{with_silent}", with_silent=with_silent)
+        for job in ("validate_events", "build_watch_graph"):
+            call(job, DAY - dt.timedelta(days=1))
+        if with_silent:
+            wish(place / f"LANDING-{with_silent}")
         for job in ("validate_events", "build_watch_graph", "build_user_graph"):
             call(job, DAY)
         for job in ("count_exposures", "build_sequences"):
@@ -279,7 +284,7 @@ def test_tables_that_teach_are_the_same_with_and_without_who_teaches_nobody(
         assert len(digests) == 1, table
     for table in ("events", "daily_watches"):
         without, with_silent = (warehouse.read(table) for warehouse in made.values())
-        theirs = pc.is_in(with_silent["user_id"], value_set=pa.array(list(SILENT)))
+        theirs = pc.is_in(with_silent["user_id"], value_set=pa.array([*SILENT, *WITHDRAWN]))
         assert pc.any(theirs).as_py(), table
         others = with_silent.filter(pc.invert(theirs))
         assert sorted(map(str, others.to_pylist())) == sorted(map(str, without.to_pylist())), table
@@ -301,7 +306,7 @@ def deliver(landing: Path, *, with_silent: bool) -> None:
         if with_silent:
             viewings += [
                 (user, f"v{number}", watch_ms)
-                for user in SILENT for number, watch_ms in enumerate((1, 15_000, 29_999))
+                for user in (*SILENT, *WITHDRAWN) for number, watch_ms in enumerate((1, 15_000, 29_999))
             ]  # fmt: skip
         lines = [
             json.dumps(
@@ -313,14 +318,23 @@ def deliver(landing: Path, *, with_silent: bool) -> None:
             for number, (user, video, watch_ms) in enumerate(viewings)
         ]  # fmt: skip
         write.write_lines(str(landing), "raw_interactions", day, lines, kind="jsonl")
-    if with_silent:
-        wishes = [*SILENT.items(), ("both", "no_profiling")]
-        at = f"{DAY}T12:00:00Z"
-        lines = [
-            json.dumps({"user_id": user, "kind": kind, "value": "", "requested_at": at})
-            for user, kind in wishes
+
+
+def wish(landing: Path) -> None:
+    """What the few ask for on the last of the days."""
+    wishes = {
+        "raw_preferences": [*SILENT.items(), ("both", "no_profiling")],
+        "raw_privacy_requests": list(WITHDRAWN.items()),
+    }
+    for table, kinds in wishes.items():
+        requests = [
+            {"user_id": user, "kind": kind, "requested_at": f"{DAY}T12:00:00Z"}
+            for user, kind in kinds
         ]
-        write.write_lines(str(landing), "raw_preferences", DAY, lines, kind="jsonl")
+        if table == "raw_preferences":
+            requests = [request | {"value": ""} for request in requests]
+        lines = [json.dumps(request) for request in requests]
+        write.write_lines(str(landing), table, DAY, lines, kind="jsonl")
 
 
 @pytest.mark.spark
@@ -338,7 +352,10 @@ def test_write_numbers_users_after_those_who_teach(place: Path, spark: SparkSess
     watched = [("a", "v0", 0), ("b", "v1", 0), ("c", "v0", 1), ("c", "v1", 2)]
     user_id, video_id, ago = (list(values) for values in zip(*watched, strict=True))
     days = [DAY - dt.timedelta(days=days_ago) for days_ago in ago]
-    columns = pa.table({"user_id": user_id, "video_id": video_id, "day": days})
+    viewings = [[{"duration_ms": 9_000, "watch_ms": 5_000, "counts": True}]] * len(days)
+    columns = pa.table(
+        {"user_id": user_id, "video_id": video_id, "day": days, "viewings": viewings}
+    )
     rows = small_tables.complete("daily_watches", columns, without={"arrived_on"})
     rows = rows.append_column("arrived_on", pa.array([DAY] * len(days), pa.date32()))
     night.warehouse.write("daily_watches", rows, replace=[{"arrived_on": DAY}])

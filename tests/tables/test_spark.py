@@ -82,7 +82,6 @@ def event(user: str, day: dt.date, arrived: dt.date) -> dict[str, Any]:
         "started_at": dt.datetime.combine(day, dt.time(12), tzinfo=dt.UTC), "watch_ms": 5000, "duration_ms": 10000,
         "watch_ratio": 0.5, "n_replays": 0, "skipped": False, "liked": False, "shared": False, "followed": False,
         "commented": False, "disliked": False, "session_id": None, "surface": None, "feedback": "neutral",
-        "strength": 0.5,
     }  # fmt: skip
 
 

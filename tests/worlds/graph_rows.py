@@ -13,6 +13,7 @@ from microrec.graphs.watch import clip_edges
 DAY = dt.date(2026, 1, 5)
 AT = pa.timestamp("us", tz="UTC")
 STARTED = pa.struct({"surface": pa.string(), "positive": pa.bool_()})
+VIEWING = pa.struct({"duration_ms": pa.int64(), "watch_ms": pa.int64(), "counts": pa.bool_()})
 EXIT = pa.struct({"n_through": pa.int32(), "n_clips": pa.int32(), "early": pa.bool_()})
 
 SCHEMAS = {
@@ -20,13 +21,17 @@ SCHEMAS = {
         "day": pa.date32(), "arrived_on": pa.date32(), "event_id": pa.string(), "user_id": pa.string(),
         "video_id": pa.string(), "user_idx": pa.int32(), "video_idx": pa.int32(), "started_at": AT,
         "watch_ms": pa.int64(), "duration_ms": pa.int64(), "feedback": pa.string(),
-        "disliked": pa.bool_(), "strength": pa.float64(), "surface": pa.string(),
+        "disliked": pa.bool_(), "surface": pa.string(),
     },
     "daily_watches": {
         "day": pa.date32(), "user_id": pa.string(), "video_id": pa.string(), "n_views": pa.int32(),
-        "n_positive": pa.int32(), "n_negative": pa.int32(), "strength": pa.float64(),
-        "undone": pa.bool_(), "first_at": AT, "last_at": AT, "clip_exits": pa.list_(EXIT),
-        "started": pa.list_(STARTED),
+        "n_positive": pa.int32(), "n_negative": pa.int32(), "undone": pa.bool_(), "first_at": AT, "last_at": AT,
+        "clip_exits": pa.list_(EXIT), "started": pa.list_(STARTED), "viewings": pa.list_(VIEWING),
+    },
+    "viewings": {
+        "day": pa.date32(), "user_id": pa.string(), "video_id": pa.string(), "strength": pa.float64(),
+        "n_views": pa.int32(), "n_positive": pa.int32(), "n_negative": pa.int32(), "undone": pa.bool_(),
+        "first_at": AT, "last_at": AT,
     },
     "pair_days": {
         "day": pa.date32(), "user_idx": pa.int32(), "video_idx": pa.int32(), "clip_exits": pa.list_(EXIT),
@@ -64,13 +69,19 @@ SCHEMAS = {
 DEFAULTS: dict[str, dict[str, Any]] = {
     "events": {
         "user_id": "u1", "video_id": "v1", "user_idx": 0, "video_idx": 0, "watch_ms": 10_000,
-        "duration_ms": 10_000, "feedback": "positive", "disliked": False, "strength": 0.8,
+        "duration_ms": 10_000, "feedback": "positive", "disliked": False,
         "started_at": dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC),
     },
     "daily_watches": {
         "user_id": "u1", "video_id": "v1", "n_views": 1, "n_positive": 1, "n_negative": 0,
-        "strength": 0.8, "undone": False, "first_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        "undone": False, "first_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
         "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "clip_exits": [], "started": [],
+        "viewings": [{"duration_ms": 10_000, "watch_ms": 10_000, "counts": True}],
+    },
+    "viewings": {
+        "user_id": "u1", "video_id": "v1", "n_views": 1, "n_positive": 1, "n_negative": 0, "strength": 0.8,
+        "undone": False, "first_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        "last_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
     },
     "pair_days": {"day": dt.date(2026, 1, 2), "user_idx": 0, "video_idx": 0},
     "parts": {

@@ -44,7 +44,6 @@ EXPOSURES = pa.schema(
         ("video_idx", pa.int32()),
         ("started_at", INSTANT),
         ("feedback", pa.string()),
-        ("strength", pa.float64()),
         ("watch_ms", pa.int64()),
         ("duration_ms", pa.int64()),
     ]
@@ -198,7 +197,6 @@ def _exposure(event: Event, duration_ms: int) -> dict[str, Any]:
         "video_idx": video,
         "started_at": at,
         "feedback": "positive" if liked else ("neutral" if video % 8 < 2 else "negative"),
-        "strength": watch_ms / duration_ms,
         "watch_ms": watch_ms,
         "duration_ms": duration_ms,
     }

@@ -21,7 +21,7 @@ from microrec.graphs.similarity import pearson, user_edges
 from microrec.graphs.similarity.blocks import WANTED, nearest
 from microrec.graphs.similarity.running_topk import Edges, Lists
 from microrec.graphs.similarity.user_edges import Correlation
-from microrec.graphs.watch import nodes, watch_edges
+from microrec.graphs.watch import nodes, strength, watch_edges
 from microrec.graphs.watch.split import cut_off
 
 EDGE = ["cut_at", "user_idx", "neighbour_idx", "pearson"]
@@ -112,13 +112,14 @@ def pairs(
         users: user_id and user_idx of D.
         video_nodes: video_id and video_idx of D.
         cuts: the cuts.
-        config: the half-life.
+        config: duration buckets and half-life.
         timezone: whose days they are.
 
     Returns:
         One row per (cut_at, split, user_idx, video_idx).
     """
-    copies = as_of(watches, cuts, at=day_start(F.col("day"), timezone))
+    viewings = strength.of_viewings(watches, edges_ms=config.duration_edges_ms)
+    copies = as_of(viewings, cuts, at=day_start(F.col("day"), timezone))
     day = day_of(F.col("cut_at"), timezone)
     parts = watch_edges.parts(copies, day=day, config=config, within=["cut_at"])
     return nodes.indexed(parts, users, video_nodes).drop("first_at")
@@ -138,6 +139,9 @@ def networks(
     Returns:
         One row per (cut_at, user_idx, neighbour_idx): pearson > 0.
     """
+    if config.signal != "weight":
+        pairs = pairs.drop("weight")  # Nobody reads it, and ranks cost a sort of all viewings.
+    pairs = pairs.cache()  # Vectors and counts both start from it.
     rows = user_edges.vectors(pairs, fit="trial", config=config, within=["cut_at"])
     liked = pairs.where(F.col("n_positive") > 0).groupBy("cut_at")
     n_videos = liked.agg(F.count_distinct("video_idx").cast("int").alias("n_videos"))

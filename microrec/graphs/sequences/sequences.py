@@ -72,7 +72,6 @@ def exposures(
         "started_at",
         "surface",
         "feedback",
-        "strength",
         "watch_ms",
         "duration_ms",
     )

@@ -17,12 +17,11 @@ from microrec.core.digests import digest
 from microrec.graphs.similarity.provenance import rule as rule_of
 from microrec.graphs.watch import clip_edges
 from microrec.graphs.watch.split import with_undone
-from microrec.graphs.watch.sums import exact_sum
 
 Arrival = tuple[dt.date, dt.date]
 """An event day, and a day on which rows of it arrived."""
 
-FORMAT = 4
+FORMAT = 5
 """Counts up with every change of this code that gives other rows from the same events."""
 
 PAIR_DAY = ["day", "as_of", "user_id", "video_id"]
@@ -102,8 +101,8 @@ def daily_watches(
     A partition has the pairs that are touched by what arrived on its day: a late viewing, or a
     correction of one. Their whole day is aggregated again, from every event id's last row.
 
-    Only viewings after the day's last dislike count towards positives and strength. One that never started counts
-    as a viewing, so that its video is known as shown, and says nothing else.
+    Only viewings after the day's last dislike count towards positives and weights. One that never started is a viewing,
+    so that its video is known as shown, and says nothing else.
 
     Args:
         fresh: rows of `events` to aggregate that arrived on their own event day.
@@ -112,27 +111,29 @@ def daily_watches(
         config: how videos are cut.
 
     Returns:
-        One row per (day, arrived_on, user_id, video_id); `clip_exits` has where each measured
-        viewing that played left, `started` on which surface each viewing that started was shown and
-        whether it was positive; both sorted, [at most n_views].
+        One row per (day, arrived_on, user_id, video_id); `clip_exits` has where each measured viewing that played left,
+        `started` on which surface each viewing that started was shown and whether it was positive, both
+        [at most n_views]; `viewings` has lengths and watch times, in milliseconds, and whether the viewing counts,
+        [n_views]. All are sorted. No column depends on what others watched.
     """
     as_of = F.col("arrived_on").alias("as_of")
     viewings = fresh.select("*", as_of).unionByName(_last_known(late.select("*", as_of), earlier))
     counts = F.col("undone_at").isNull() | (F.col("started_at") > F.col("undone_at"))
     positive, negative = (F.col("feedback") == name for name in ("positive", "negative"))
     watched = F.col("feedback").isin("positive", "neutral")
+    viewing = F.struct("duration_ms", "watch_ms", (counts & watched).alias("counts"))
     left = clip_edges.exit_of(F.col("watch_ms"), F.col("duration_ms"), config=config)
     days = with_undone(viewings, "disliked", "started_at", within=PAIR_DAY).groupBy(*PAIR_DAY)
     return days.agg(
         F.count("*").cast("int").alias("n_views"),
         F.count_if(positive & counts).cast("int").alias("n_positive"),
         F.count_if(negative).cast("int").alias("n_negative"),
-        exact_sum(F.when(counts & watched, F.col("strength")).otherwise(0.0)).alias("strength"),
         F.bool_or("disliked").alias("undone"),
         F.min("started_at").alias("first_at"),
         F.max("started_at").alias("last_at"),
         F.array_sort(F.collect_list(left)).alias("clip_exits"),
         F.sort_array(F.collect_list(_started())).alias("started"),
+        F.sort_array(F.collect_list(viewing)).alias("viewings"),
     ).withColumnRenamed("as_of", "arrived_on")
 
 

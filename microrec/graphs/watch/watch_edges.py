@@ -3,10 +3,11 @@
 import datetime as dt
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, field_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from microrec.core.rates import DURATION_EDGES_MS
 from microrec.graphs.watch.split import part, with_undone
 from microrec.graphs.watch.sums import exact_sum
 
@@ -14,12 +15,21 @@ PAIR = ["split", "user_id", "video_id"]
 
 
 class Config(BaseModel):
-    """How fast a viewing fades."""
+    """How a viewing is compared with others, and how fast it fades."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     half_life_days: PositiveFloat = 7.0
     """A viewing this many days before the night's day counts half."""
+    duration_edges_ms: tuple[PositiveInt, ...] = DURATION_EDGES_MS
+    """Lower edges of the duration buckets in which `strength` compares viewings; ascending."""
+
+    @field_validator("duration_edges_ms")
+    @classmethod
+    def _ascend(cls, edges: tuple[int, ...]) -> tuple[int, ...]:
+        if list(edges) != sorted(set(edges)):
+            raise ValueError("duration_edges_ms must ascend")
+        return edges
 
 
 def parts(
@@ -31,12 +41,12 @@ def parts(
 ) -> DataFrame:
     """Add up the days of a pair, each part of the window separately.
 
-    A part's weight is the sum over its days of strength * decay; strength is already fair to long
+    A part's weight is the sum over its viewings of strength * decay; strength is already fair to long
     videos. The decay of every part counts from D, so weights, views and counts of the parts add up.
     A day with a dislike voids weight and positives of the part's days before it.
 
     Args:
-        watches: `daily_watches` of the window, one row per day and pair.
+        watches: result of `strength.of_viewings` for the window.
         day: D, the night's day.
         config: the half-life.
         within: columns that name the night, if rows belong to several.

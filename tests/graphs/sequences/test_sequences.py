@@ -18,7 +18,7 @@ from microrec.errors import MissingDay
 from microrec.graphs.sequences import cuts, sequences
 from microrec.graphs.sequences.sequences import Config
 from microrec.graphs.similarity import pearson, user_edges
-from microrec.graphs.watch import watch_edges
+from microrec.graphs.watch import strength, watch_edges
 from microrec.tables import arrow
 from tests.worlds.graph_rows import DAY, Rows, instant
 
@@ -307,6 +307,9 @@ def daily(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "n_positive": sum(one["feedback"] == "positive" for one in some),
             "undone": (user + video + day.day) % 7 == 0,
             "last_at": max(one["started_at"] for one in some),
+            "viewings": [
+                {"duration_ms": 10_000, "watch_ms": 1 + (user * 7 + video * 3) % 11, "counts": True}
+            ] * len(some),
         }
         for (day, user, video), some in by.items()
     ]  # fmt: skip
@@ -329,9 +332,10 @@ def test_network_as_of_a_cut_equals_the_days_trial(rows: Rows, options: dict[str
     asked = {(one["cut_at"], one["user_idx"]) for one in wanted.toArrow().to_pylist()}
     for cut in CUTS[:-1]:
         night = [one for one in daily(events) if one["day"] <= cut.date()]
-        parts = watch_edges.parts(
-            rows("daily_watches", *night), day=cut.date(), config=watch_edges.Config()
+        viewings = strength.of_viewings(
+            rows("daily_watches", *night), edges_ms=watch_edges.Config().duration_edges_ms
         )
+        parts = watch_edges.parts(viewings, day=cut.date(), config=watch_edges.Config())
         edges = watch_edges.watch_edges(parts.join(users, "user_id").join(videos, "video_id"))
         n_videos = user_edges.count_videos(edges, fit="trial", config=config)
         trial = user_edges.user_edges(

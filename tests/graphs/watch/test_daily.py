@@ -13,10 +13,12 @@ import pytest
 import tomli_w
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from pyspark.sql import functions as F
 
 from jobs import build_watch_graph, count_exposures
 from microrec.config import settings as house_settings
 from microrec.graphs.watch import clip_edges, daily
+from microrec.graphs.watch.sums import UNIT
 from microrec.tables.arrow import Warehouse
 from tests.worlds.graph_rows import Rows, exit_row, instant, sorted_rows
 
@@ -134,27 +136,30 @@ def test_daily_reused_partitions_were_made_of_the_same_events(
 
 # --- The aggregates -----------------------------------------------------------------------------------
 
-COLUMNS = ("arrived_on", "user_id", "n_views", "n_positive", "n_negative", "strength", "undone")
+COLUMNS = ("arrived_on", "user_id", "n_views", "n_positive", "n_negative", "counted_ms", "undone")
 
 
 def aggregated(fresh: Any, late: Any, earlier: Any) -> Any:
-    return daily.daily_watches(fresh, late, earlier, config=CONFIG)
+    """Aggregates, and of each the watch times of the viewings that count."""
+    days = daily.daily_watches(fresh, late, earlier, config=CONFIG)
+    counting = F.transform(F.filter("viewings", lambda of: of["counts"]), lambda of: of["watch_ms"])
+    return days.withColumn("counted_ms", counting)
 
 
 @pytest.mark.spark
 def test_daily_viewings_of_a_day_sum(rows: Rows) -> None:
     events = rows(
         "events",
-        {"started_at": instant(5, 9), "strength": 0.5, "watch_ms": 6_000},
-        {"started_at": instant(5, 10), "strength": 0.25, "feedback": "neutral"},
-        {"started_at": instant(5, 11), "strength": 1.0, "feedback": "negative", "watch_ms": 100},
-        {"started_at": instant(5, 12), "strength": 0.5, "feedback": "not_started", "watch_ms": 0},
+        {"started_at": instant(5, 9), "watch_ms": 6_000},
+        {"started_at": instant(5, 10), "feedback": "neutral"},
+        {"started_at": instant(5, 11), "feedback": "negative", "watch_ms": 100},
+        {"started_at": instant(5, 12), "feedback": "not_started", "watch_ms": 0},
         {"started_at": instant(4, 11), "user_id": "u2"},
     )
     found_rows = sorted_rows(aggregated(events, events.limit(0), events.limit(0)), *COLUMNS)
     assert found_rows == [
-        (on(4), "u2", 1, 1, 0, pytest.approx(0.8), False),
-        (on(5), "u1", 4, 1, 1, 0.75, False),
+        (on(4), "u2", 1, 1, 0, [10_000], False),
+        (on(5), "u1", 4, 1, 1, [6_000, 10_000], False),
     ]
     (day,) = sorted_rows(
         aggregated(events.where("user_id = 'u1'"), events.limit(0), events.limit(0)),
@@ -195,52 +200,52 @@ def test_daily_unmeasured_viewings_count_but_left_nowhere(rows: Rows) -> None:
 
 @pytest.mark.spark
 def test_daily_dislike_voids_earlier_and_simultaneous_views(rows: Rows) -> None:
-    dislike = {"feedback": "negative", "disliked": True, "strength": 1.0}
+    dislike = {"feedback": "negative", "disliked": True, "watch_ms": 1}
     events = rows(
         "events",
-        {"started_at": instant(5, 9), "strength": 0.5},
-        {"started_at": instant(5, 10), "strength": 0.25},
+        {"started_at": instant(5, 9), "watch_ms": 2_000},
+        {"started_at": instant(5, 10), "watch_ms": 3_000},
         {"started_at": instant(5, 10), **dislike},
         {"started_at": instant(5, 8), **dislike},
-        {"started_at": instant(5, 11), "strength": 0.125},
+        {"started_at": instant(5, 11), "watch_ms": 4_000},
         {"started_at": instant(5, 12), "user_id": "u2"},
     )
     assert sorted_rows(aggregated(events, events.limit(0), events.limit(0)), *COLUMNS) == [
-        (on(5), "u1", 5, 1, 2, 0.125, True),
-        (on(5), "u2", 1, 1, 0, pytest.approx(0.8), False),
+        (on(5), "u1", 5, 1, 2, [4_000], True),
+        (on(5), "u2", 1, 1, 0, [10_000], False),
     ]
 
 
 @pytest.mark.spark
 def test_daily_late_partition_recomputes_only_touched_pairs(rows: Rows) -> None:
-    first = {"started_at": instant(5, 9), "strength": 0.5}
+    first = {"started_at": instant(5, 9), "watch_ms": 5_000}
     own = rows("events", {**first, "event_id": "a"}, {**first, "user_id": "u2"})
-    second = {**first, "arrived_on": on(6), "strength": 0.25, "event_id": "b"}
-    third = {"arrived_on": on(7), "strength": 1.0, "event_id": "c"}
+    second = {**first, "arrived_on": on(6), "watch_ms": 2_500, "event_id": "b"}
+    third = {"arrived_on": on(7), "event_id": "c"}
     late = rows("events", second, {**third, "started_at": instant(5, 8)})
     told = sorted_rows(aggregated(own, late, own.unionByName(late)), *COLUMNS)
     assert told == [
-        (on(5), "u1", 1, 1, 0, 0.5, False),
-        (on(5), "u2", 1, 1, 0, 0.5, False),
-        (on(6), "u1", 2, 2, 0, 0.75, False),
-        (on(7), "u1", 3, 3, 0, 1.75, False),
+        (on(5), "u1", 1, 1, 0, [5_000], False),
+        (on(5), "u2", 1, 1, 0, [5_000], False),
+        (on(6), "u1", 2, 2, 0, [2_500, 5_000], False),
+        (on(7), "u1", 3, 3, 0, [2_500, 5_000, 10_000], False),
     ]
     assert sorted_rows(aggregated(own.limit(0), late.where("event_id = 'c'"), own), *COLUMNS) == [
-        (on(7), "u1", 2, 2, 0, 1.5, False)
+        (on(7), "u1", 2, 2, 0, [5_000, 10_000], False)
     ]
 
 
 @pytest.mark.spark
 def test_daily_correction_replaces_its_original(rows: Rows) -> None:
-    liked = {"event_id": "a", "started_at": instant(5, 9), "strength": 0.5}
-    own = rows("events", liked, {**liked, "event_id": "b", "strength": 0.25})
+    liked = {"event_id": "a", "started_at": instant(5, 9), "watch_ms": 5_000}
+    own = rows("events", liked, {**liked, "event_id": "b", "watch_ms": 2_500})
     unliked = {**liked, "arrived_on": on(6), "feedback": "negative", "watch_ms": 1}
-    again = {**liked, "arrived_on": on(7), "feedback": "neutral", "strength": 1.0}
+    again = {**liked, "arrived_on": on(7), "feedback": "neutral", "watch_ms": 9_000}
     late = rows("events", unliked, again)
     assert sorted_rows(aggregated(own, late, own.unionByName(late)), *COLUMNS) == [
-        (on(5), "u1", 2, 2, 0, 0.75, False),
-        (on(6), "u1", 2, 1, 1, 0.25, False),
-        (on(7), "u1", 2, 1, 0, 1.25, False),
+        (on(5), "u1", 2, 2, 0, [2_500, 5_000], False),
+        (on(6), "u1", 2, 1, 1, [2_500], False),
+        (on(7), "u1", 2, 1, 0, [2_500, 9_000], False),
     ]
 
 
@@ -289,7 +294,6 @@ def _content(pick: random.Random, day: dt.date) -> dict[str, Any]:
         "duration_ms": pick.choice([8_000, 8_000, 17_000]),
         "feedback": FEEDBACK[kind],
         "disliked": kind == "dislike",
-        "strength": pick.randint(0, 8) / 8,
         "surface": pick.choice([None, "feed", "search"]),
     }
 
@@ -336,6 +340,7 @@ def expected(rows: list[dict[str, Any]], night: dt.date) -> dict[str, list[Any]]
         for row in known(rows, night)
         if 0 <= (night - row["day"]).days < WINDOW and row["user_id"] not in SUPPRESSED[NOW]
     ]
+    seen = [row | {"strength": _strength(row, seen)} for row in seen]
     users = sorted({row["user_id"] for row in seen})
     pairs = defaultdict(list)
     for row in seen:
@@ -354,6 +359,16 @@ def expected(rows: list[dict[str, Any]], night: dt.date) -> dict[str, list[Any]]
             of_day = [row for row in viewings if row["day"] == day]
             expected["clip_edges"] += [(*key, day, *edge) for edge in clip_rows(of_day)]
     return {table: sorted(values) for table, values in expected.items()}
+
+
+def _strength(row: dict[str, Any], seen: list[dict[str, Any]]) -> float:
+    """The mid-rank of a viewing among those of its day and of like length that played: of people of the night alone."""
+    if row["watch_ms"] == 0:
+        return 0.5
+    alike = (row["day"], row["duration_ms"])  # The lengths of the world are a bucket each.
+    peers = [p["watch_ms"] for p in seen if (p["day"], p["duration_ms"]) == alike and p["watch_ms"]]
+    less = sum(watch_ms < row["watch_ms"] for watch_ms in peers)
+    return (less + peers.count(row["watch_ms"]) / 2) / len(peers)
 
 
 def counted(users: list[str], seen: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -380,11 +395,12 @@ def _weighed(viewings: list[dict[str, Any]], night: dt.date) -> tuple[Any, ...]:
         for row in viewings
         if not any(o["disliked"] and o["started_at"] >= row["started_at"] for o in viewings)
     ]
-    weight = sum(
+    terms = [
         row["strength"] * 0.5 ** ((night - row["day"]).days / HALF_LIFE)
         for row in standing
         if row["feedback"] in ("positive", "neutral")
-    )
+    ]
+    weight = sum(round(term * UNIT) for term in terms) / UNIT
     return (
         weight,
         len(viewings),

@@ -77,7 +77,7 @@ def test_undone_within_splits_then_standing_equals_one_rule_over_the_window(rows
         for video in range(60)
         for back in generator.choice(5, size=3, replace=False)
     ]
-    watches = rows("daily_watches", *watched_days)
+    watches = rows("viewings", *watched_days)
 
     edges = watch_edges.parts(watches, day=DAY, config=watch_edges.Config()).toArrow()
     number = pa.array([int(name[1:]) for name in edges["video_id"].to_pylist()], pa.int32())
