@@ -156,12 +156,14 @@ def deliver(world: World, arrived_on: dt.date) -> None:
     warehouse.write("events", pa.concat_tables(parts), replace=[{"arrived_on": arrived_on}])
 
 
-def commit(table: str, rows: Sequence[Mapping[str, Any]], *, day: dt.date) -> None:
-    """Commit a day of a small table."""
+def commit(
+    table: str, rows: Sequence[Mapping[str, Any]], *, day: dt.date, **partition: str
+) -> None:
+    """Commit a day of a small table, or a part of it."""
     warehouse = arrow.Warehouse.open()
     schema = warehouse.table(table).contract.file_schema
     filled = [{name: row.get(name) for name in schema.names} for row in rows]
-    warehouse.write(table, pa.Table.from_pylist(filled, schema=schema), day=day)
+    warehouse.write(table, pa.Table.from_pylist(filled, schema=schema), day=day, **partition)
 
 
 @functools.lru_cache(maxsize=4)
