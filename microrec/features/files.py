@@ -93,11 +93,17 @@ def job(
         files=paths,
         modalities=modalities,
         duration_ms=duration_ms,
-        limits=config.limits.model_dump(),
-        cuts=config.cuts.model_dump(),
+        limits=_dumped(config.limits),
+        cuts=_dumped(config.cuts),
         looks=config.looks,
         weights=None if config.weights is None else str(config.weights),
     )
+
+
+@lru_cache(maxsize=8)
+def _dumped(settings: Limits | Cuts) -> dict[str, Any]:
+    """The values of some settings; a night's jobs share them."""
+    return settings.model_dump()
 
 
 def versions(config: Config) -> dict[str, str]:

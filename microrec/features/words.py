@@ -187,8 +187,6 @@ def fit(
     Returns:
         The encoder; None if no two videos share an n-gram.
     """
-    from scipy.sparse import diags_array
-
     drawn = sample(videos, config.fit_videos).to_pydict()
     counts = _counts(drawn["caption"], drawn["tags"])
     numbers, frequency = np.unique(counts.indices, return_counts=True)
@@ -198,12 +196,14 @@ def fit(
     if len(bucket) < 2 or counts.shape[0] < 2:
         return None
     matrix = _columns(counts, bucket)
+    del counts
     df = np.bincount(matrix.indices, minlength=len(bucket))
     idf = np.log((1 + matrix.shape[0]) / (1 + df)) + 1.0
-    weighted = matrix @ diags_array(idf)
-    lengths = np.sqrt((weighted**2).sum(axis=1))
-    unit = diags_array(1.0 / np.where(lengths > 0, lengths, 1.0)) @ weighted
-    direction = _directions(unit, min(config.dim, *unit.shape), rng) * idf[:, None]
+    # In place: four copies of the catalogue's n-grams would be the job's peak.
+    matrix.data *= idf[matrix.indices]
+    lengths = np.sqrt(matrix.power(2).sum(axis=1))
+    matrix.data *= np.repeat(1.0 / np.where(lengths > 0, lengths, 1.0), np.diff(matrix.indptr))
+    direction = _directions(matrix, min(config.dim, *matrix.shape), rng) * idf[:, None]
     return Encoder(bucket, direction.astype(np.float32), settings_digest(config), day, n_videos)
 
 
@@ -225,15 +225,16 @@ def _counts(captions: Sequence[str | None], tags: Sequence[list[str] | None]) ->
     from scipy.sparse import csr_array
 
     starts = np.zeros(len(captions) + 1, np.int64)
-    numbers, values = array("q"), array("d")
+    # The n-grams of a catalogue are many: four bytes each, and no copy.
+    numbers, values = array("i"), array("i")
     for row, (caption, of_video) in enumerate(zip(captions, tags, strict=True)):
         counted = tokens.buckets(caption, of_video)
         numbers.extend(counted.keys())
         values.extend(counted.values())
         starts[row + 1] = len(numbers)
-    weights = 1.0 + np.log(np.array(values, dtype=np.float64))
+    weights = 1.0 + np.log(np.frombuffer(values, np.intc))
     shape = (len(captions), tokens.N_BUCKETS)
-    matrix = csr_array((weights, np.array(numbers, dtype=np.int64), starts), shape=shape)
+    matrix = csr_array((weights, np.frombuffer(numbers, np.intc).copy(), starts), shape=shape)
     matrix.sort_indices()
     return matrix
 

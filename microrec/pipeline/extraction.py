@@ -1,7 +1,8 @@
 """What a night makes of words and files: which modalities nobody delivers, and the rows that are written."""
 
+import itertools
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +26,8 @@ class Made(NamedTuple):
     """Rows of one modality of a night."""
 
     modality: str
-    features: pa.Table
-    """Of `video_features` or `clip_features`, without day and modality."""
+    features: pa.RecordBatchReader
+    """Of `video_features` or `clip_features`, without day and modality; a share at a time, as it is written."""
     extractions: pa.Table
     """Without the day."""
     encoder: pa.Table | None = None
@@ -83,6 +84,21 @@ def write(night: Night, made: Sequence[Made]) -> None:
             night.write(table, pa.concat_tables([each.select(columns) for each in rows]))
         else:
             night.write_empty(table)
+
+
+def in_shares(first: pa.Table, others: Iterator[pa.Table]) -> pa.RecordBatchReader:
+    """Return tables as they are written: one after the other is made, written and forgotten.
+
+    Args:
+        first: the first table; it may have no rows.
+        others: the others, with the same columns.
+    """
+    batches = (
+        batch
+        for table in itertools.chain([first], others)
+        for batch in table.combine_chunks().to_batches()
+    )
+    return pa.RecordBatchReader.from_batches(first.schema, batches)
 
 
 def lists(vectors: Float32s) -> pa.Array:

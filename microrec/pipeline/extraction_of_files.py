@@ -3,14 +3,14 @@
 import importlib.util
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from microrec.core.array_types import Int64s
+from microrec.core.array_types import Float32s, Int64s
 from microrec.core.digests import digest
 from microrec.errors import BadArgument
 from microrec.features import files
@@ -18,12 +18,14 @@ from microrec.features.files import CLIPS, MODALITIES, Config
 from microrec.landing import media, verify
 from microrec.landing.media import MediaFile
 from microrec.pipeline import refused_media
-from microrec.pipeline.extraction import Made, before, delivered
+from microrec.pipeline.extraction import Made, before, delivered, in_shares
 from microrec.pipeline.night import Night
 from microrec.runner import decoders
 
 NO_FILE = "no_file"
 VECTOR = pa.list_(pa.float32())
+AT_ONCE = 4_096
+"""Videos whose rows are made at once."""
 PASSING = (
     *(files.OUT_OF_MEMORY, files.FAILED),
     *(decoders.TIMED_OUT, decoders.DIED, decoders.OVER_BUDGET),
@@ -165,32 +167,71 @@ def _take_over(
 ) -> None:
     """Answer for the videos whose input and encoder are those of the day before, with what it had."""
     extractions = before(night, "extractions", modality=modality)
-    was = {
-        row["video_id"]: row
-        for row in extractions.filter(pc.equal(extractions["encoder_version"], version)).to_pylist()
+    extractions = extractions.filter(pc.equal(extractions["encoder_version"], version))
+    columns = (extractions[name].to_pylist() for name in ("video_id", "input_digest", "reason"))
+    was = {video: (digest, reason) for video, digest, reason in zip(*columns, strict=True)}
+    wanted = {
+        video.video_id: reason
+        for video in videos
+        if modality in video.inputs and video.video_id in was
+        for digest, reason in [was[video.video_id]]
+        if digest == video.inputs[modality] and reason not in PASSING
     }
-    vectors = _vectors_before(night, modality) if was else {}
-    for video in videos:
-        row = was.get(video.video_id)
-        if modality not in video.inputs or row is None:
-            continue
-        if row["input_digest"] != video.inputs[modality] or row["reason"] in PASSING:
-            continue
-        answer = row["reason"] or vectors.get(video.video_id)
-        if answer is not None:
-            answers[video.video_id].setdefault(modality, answer)
+    for video_id, reason in wanted.items():
+        if reason:
+            answers[video_id].setdefault(modality, reason)
+    made = pa.array([video for video, reason in wanted.items() if not reason], pa.string())
+    vectors = _clips_before if modality == CLIPS else _vectors_before
+    for video_id, vector in vectors(night, modality, made) if len(made) else ():
+        answers[video_id].setdefault(modality, vector)
 
 
-def _vectors_before(night: Night, modality: str) -> dict[str, Any]:
-    """Vector of each video on the day before, or its clips."""
-    if modality != CLIPS:
-        rows = before(night, "video_features", modality=modality)
-        return dict(zip(rows["video_id"].to_pylist(), rows["vector"].to_pylist(), strict=True))
-    clips: dict[str, Any] = {}
-    for row in before(night, "clip_features").sort_by("clip_no").to_pylist():
-        clip = (row["start_ms"], row["end_ms"], row["vector"])
-        clips.setdefault(row["video_id"], []).append(clip)
-    return clips
+def _vectors_before(
+    night: Night, modality: str, wanted: pa.Array
+) -> Iterator[tuple[str, Float32s]]:
+    """Some videos with their vectors of the day before."""
+    for rows in _rows_before(night, "video_features", wanted, modality=modality):
+        yield from zip(rows["video_id"].to_pylist(), _matrix(rows["vector"]), strict=True)
+
+
+def _clips_before(
+    night: Night, modality: str, wanted: pa.Array
+) -> Iterator[tuple[str, decoders.Clips]]:
+    """Some videos with their clips of the day before."""
+    # In the order of their key within a file; a film's clips may lie in two of them.
+    parts: dict[str, list[tuple[Int64s, Float32s]]] = {}
+    for rows in _rows_before(night, "clip_features", wanted):
+        rows = rows.sort_by([("video_id", "ascending"), ("clip_no", "ascending")])
+        bounds = np.stack([rows[name].to_numpy() for name in ("clip_no", "start_ms", "end_ms")], 1)
+        vectors = _matrix(rows["vector"])
+        counts = rows["video_id"].value_counts()
+        ends = np.cumsum(counts.field("counts").to_numpy())
+        start = 0
+        for video, end in zip(counts.field("values").to_pylist(), ends.tolist(), strict=True):
+            parts.setdefault(video, []).append((bounds[start:end], vectors[start:end]))
+            start = end
+    for video, several in parts.items():
+        bounds, vectors = (np.concatenate(arrays) for arrays in zip(*several, strict=True))
+        order = np.argsort(bounds[:, 0])
+        yield video, decoders.Clips(bounds[order, 1:], vectors[order])
+
+
+def _rows_before(
+    night: Night, table: str, wanted: pa.Array, **partition: Any
+) -> Iterator[pa.Table]:
+    """Rows of some videos of the day before, a share at a time."""
+    if night.warehouse.exists(table, day=night.previous_day, **partition):
+        for rows in night.warehouse.batches(table, day=night.previous_day, **partition):
+            kept = rows.filter(pc.is_in(rows["video_id"], value_set=wanted))
+            if len(kept):
+                yield kept
+
+
+def _matrix(vectors: pa.ChunkedArray) -> Float32s:
+    """A column of vectors as an array of its own, [n_rows, dim]."""
+    flat = vectors.combine_chunks().flatten().to_numpy()
+    matrix: Float32s = flat.reshape(len(vectors), -1).copy()
+    return matrix
 
 
 def _make_anew(videos: list[Video], answers: Answers, config: Config) -> None:
@@ -248,30 +289,38 @@ def _rows(videos: list[Video], answers: Answers, modality: str, version: str) ->
     return Made(modality, features, pa.table(extractions))
 
 
-def _of_videos(vectors: Mapping[str, list[float]], version: str) -> pa.Table:
+def _of_videos(vectors: Mapping[str, Float32s], version: str) -> pa.RecordBatchReader:
     """Rows of `video_features`."""
-    return pa.table(
-        {
-            "video_id": pa.array([*vectors], pa.string()),
-            "encoder_version": pa.array([version] * len(vectors), pa.string()),
-            "vector": pa.array([*vectors.values()], VECTOR),
-        }
-    )
+
+    def share(ids: Sequence[str]) -> pa.Table:
+        kinds = {"video_id": pa.string(), "encoder_version": pa.string(), "vector": VECTOR}
+        columns = ([*ids], [version] * len(ids), [vectors[video] for video in ids])
+        arrays = map(pa.array, columns, kinds.values())
+        return pa.table(dict(zip(kinds, arrays, strict=True)))
+
+    return _in_shares([*vectors], share)
 
 
-def _of_clips(clips: Mapping[str, list[tuple[int, int, list[float]]]]) -> pa.Table:
+def _of_clips(clips: Mapping[str, decoders.Clips]) -> pa.RecordBatchReader:
     """Rows of `clip_features`."""
-    rows = [
-        (video, number, start, end, vector)
-        for video, several in clips.items()
-        for number, (start, end, vector) in enumerate(several)
-    ]
-    return pa.table(
-        {
-            "video_id": pa.array([row[0] for row in rows], pa.string()),
-            "clip_no": pa.array([row[1] for row in rows], pa.int32()),
-            "start_ms": pa.array([row[2] for row in rows], pa.int64()),
-            "end_ms": pa.array([row[3] for row in rows], pa.int64()),
-            "vector": pa.array([row[4] for row in rows], VECTOR),
+
+    def share(ids: Sequence[str]) -> pa.Table:
+        n_clips = [len(clips[video].vector) for video in ids]
+        bounds = np.concatenate([np.zeros((0, 2), np.int64), *(clips[v].bounds_ms for v in ids)])
+        columns = {
+            "video_id": pa.array(np.repeat([*ids], n_clips) if ids else [], pa.string()),
+            "clip_no": pa.array(np.concatenate([[], *map(np.arange, n_clips)]), pa.int32()),
+            "start_ms": pa.array(bounds[:, 0], pa.int64()),
+            "end_ms": pa.array(bounds[:, 1], pa.int64()),
+            "vector": pa.array([vector for v in ids for vector in clips[v].vector], VECTOR),
         }
-    )
+        return pa.table(columns)
+
+    return _in_shares([*clips], share)
+
+
+def _in_shares(
+    ids: Sequence[str], share: Callable[[Sequence[str]], pa.Table]
+) -> pa.RecordBatchReader:
+    starts = range(AT_ONCE, len(ids), AT_ONCE)
+    return in_shares(share(ids[:AT_ONCE]), (share(ids[at : at + AT_ONCE]) for at in starts))

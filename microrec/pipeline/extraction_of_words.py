@@ -1,15 +1,16 @@
 """The vectors of words of a night: which it takes over from the night before, which it makes anew, by what encoder."""
 
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from microrec.core.array_types import Bools, Float32s
+from microrec.core.array_types import Bools, Float32s, Int64s
 from microrec.features import words
 from microrec.features.words import Config, Encoder
-from microrec.pipeline.extraction import Made, before, delivered, lists
+from microrec.pipeline.extraction import Made, before, delivered, in_shares, lists
 from microrec.pipeline.night import Night
 
 TEXTUAL = words.MODALITY
@@ -58,10 +59,20 @@ def _catalogue(night: Night, config: Config) -> pa.Table | None:
     has_caption = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(videos["caption"])), 0)
     if (pc.sum(has_caption).as_py() or 0) < config.least_captions:
         return None
-    texts = list(zip(videos["caption"].to_pylist(), videos["tags"].to_pylist(), strict=True))
-    digests = pa.array([words.input_digest(*text) for text in texts], pa.string())
-    has_words = pa.array([words.has_words(*text) for text in texts], pa.bool_())
-    return videos.append_column("input_digest", digests).append_column("has_words", has_words)
+    digests: list[str] = []
+    has_words: list[bool] = []
+    for share in _shares(videos):
+        for text in zip(share["caption"].to_pylist(), share["tags"].to_pylist(), strict=True):
+            digests.append(words.input_digest(*text))
+            has_words.append(words.has_words(*text))
+    videos = videos.append_column("input_digest", pa.array(digests, pa.string()))
+    return videos.append_column("has_words", pa.array(has_words, pa.bool_()))
+
+
+def _shares(rows: pa.Table) -> Iterator[pa.Table]:
+    """Rows a share at a time: texts as Python has them take ten times the memory of the table."""
+    for start in range(0, len(rows), words.AT_ONCE):
+        yield rows.slice(start, words.AT_ONCE)
 
 
 def _encoder(night: Night, videos: pa.Table, config: Config) -> tuple[Encoder | None, str | None]:
@@ -84,18 +95,19 @@ def _rows(night: Night, videos: pa.Table, encoder: Encoder) -> Made:
     vectors = np.full((len(videos), encoder.direction.shape[1]), np.nan, np.float32)
     stands = _taken_over(night, videos, encoder, vectors)
     has_words = videos["has_words"].to_numpy()
-    anew = videos.filter(pa.array(has_words & ~stands)).to_pydict()
-    vectors[has_words & ~stands] = encoder.encode(anew["caption"], anew["tags"])
+    due = np.flatnonzero(has_words & ~stands)
+    for start in range(0, len(due), words.AT_ONCE):
+        at = due[start : start + words.AT_ONCE]
+        texts = videos.take(at)
+        vectors[at] = encoder.encode(texts["caption"].to_pylist(), texts["tags"].to_pylist())
     known = ~np.isnan(vectors[:, 0])
     missing = np.where(has_words, words.NO_KNOWN_WORDS, words.NO_WORDS)
     logger.info(
         "extract modality=%s encoder=%s videos=%d taken_over=%d made=%d without_vector=%d",
-        TEXTUAL, encoder.version, len(videos), int(stands.sum()), len(anew["video_id"]), int((~known).sum()),
+        TEXTUAL, encoder.version, len(videos), int(stands.sum()), len(due), int((~known).sum()),
     )  # fmt: skip
-    ids = videos["video_id"]
-    features = {"video_id": ids.filter(pa.array(known)), "vector": lists(vectors[known])}
     extractions = {
-        "video_id": ids,
+        "video_id": videos["video_id"],
         "modality": pa.repeat(TEXTUAL, len(videos)),
         "input_digest": videos["input_digest"],
         "reason": pa.array(missing.tolist(), pa.string(), mask=known),
@@ -103,10 +115,29 @@ def _rows(night: Night, videos: pa.Table, encoder: Encoder) -> Made:
     version = encoder.version
     return Made(
         TEXTUAL,
-        pa.table({**features, "encoder_version": pa.repeat(version, int(known.sum()))}),
+        _features(videos["video_id"], vectors, known, version),
         pa.table({**extractions, "encoder_version": pa.repeat(version, len(videos))}),
         encoder.to_table(),
     )
+
+
+def _features(
+    ids: pa.ChunkedArray, vectors: Float32s, known: Bools, version: str
+) -> pa.RecordBatchReader:
+    """Rows of `video_features` of the videos that have a vector."""
+
+    def share(start: int) -> pa.Table:
+        block = slice(start, start + words.AT_ONCE)
+        has_vector = known[block]
+        columns = {
+            "video_id": ids[block].filter(pa.array(has_vector)),
+            "vector": lists(vectors[block][has_vector]),
+            "encoder_version": pa.repeat(version, int(has_vector.sum())),
+        }
+        return pa.table(columns)
+
+    starts = range(words.AT_ONCE, len(ids), words.AT_ONCE)
+    return in_shares(share(0), map(share, starts))
 
 
 def _taken_over(night: Night, videos: pa.Table, encoder: Encoder, vectors: Float32s) -> Bools:
@@ -118,14 +149,27 @@ def _taken_over(night: Night, videos: pa.Table, encoder: Encoder, vectors: Float
     unchanged = pc.equal(extractions["input_digest"].take(at), videos["input_digest"])
     stands: Bools = pc.fill_null(unchanged, False).to_numpy(zero_copy_only=False).copy()
     failed = pc.fill_null(pc.is_valid(extractions["reason"].take(at)), False)
-    features = before(night, "video_features", modality=TEXTUAL)
-    features = features.filter(pc.equal(features["encoder_version"], encoder.version))
-    at_vector = pc.index_in(videos["video_id"], value_set=features["video_id"].combine_chunks())
-    has_vector = at_vector.is_valid().to_numpy(zero_copy_only=False)
+    has_vector = np.zeros(len(videos), dtype=np.bool_)
+    for place, old in _vectors_before(night, videos["video_id"], encoder.version):
+        vectors[place] = old
+        has_vector[place] = True
+    vectors[has_vector & ~stands] = np.nan
     stands &= has_vector | failed.to_numpy(zero_copy_only=False)
-    if stands.any() and len(features):
-        flat = features["vector"].combine_chunks().flatten().to_numpy()
-        old = flat.reshape(len(features), -1)
-        copied = stands & has_vector
-        vectors[copied] = old[at_vector.filter(pa.array(copied)).to_numpy()]
     return stands
+
+
+def _vectors_before(
+    night: Night, ids: pa.ChunkedArray, version: str
+) -> Iterator[tuple[Int64s, Float32s]]:
+    """Vectors of an encoder on the day before, with the places of their videos; a share at a time."""
+    day = night.previous_day
+    if not night.warehouse.exists("video_features", day=day, modality=TEXTUAL):
+        return
+    value_set = ids.combine_chunks()
+    for rows in night.warehouse.batches("video_features", day=day, modality=TEXTUAL):
+        rows = rows.filter(pc.equal(rows["encoder_version"], version))
+        place = pc.index_in(rows["video_id"], value_set=value_set)
+        rows = rows.filter(place.is_valid())
+        if len(rows):
+            flat = rows["vector"].combine_chunks().flatten().to_numpy()
+            yield place.drop_null().to_numpy(), flat.reshape(len(rows), -1)

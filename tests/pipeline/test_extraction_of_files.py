@@ -139,6 +139,12 @@ def test_next_night_decodes_only_files_that_changed(
         assert before.keys() == after.keys()
         assert {v for v in before if before[v] != after[v]} == {"second"}
     assert reasons(warehouse, NEXT, "visual") == reasons(warehouse, DAY, "visual")
+    of_film = {
+        day: [row for row in warehouse.read("clip_features", day=day).drop_columns(["day"]).to_pylist()
+              if row["video_id"] == "film"]
+        for day in (DAY, NEXT)
+    }  # fmt: skip
+    assert of_film[DAY] == of_film[NEXT] != []
 
 
 def test_other_settings_make_all_anew(
@@ -155,6 +161,29 @@ def test_other_settings_make_all_anew(
     # What is heard does not depend on the cuts.
     assert decoded[1]["film"] == ["visual", "clips"]
     assert warehouse.count("clip_features", day=NEXT) == 4
+
+
+def test_shares_of_one_video_give_the_rows_of_one_share(
+    warehouse: arrow.Warehouse, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "recipe.toml").write_text("[features.files.cuts]\nclip_ms = 500\n")
+    monkeypatch.setenv("MICROREC_RECIPE", str(place / "recipe.toml"))
+    settings.cache_clear()
+    tables = ("video_features", "clip_features", "extractions")
+    extract_features.main(day=DAY)
+    whole = [warehouse.digest(table, day=DAY) for table in tables]
+    monkeypatch.setattr(extraction_of_files, "AT_ONCE", 1)
+    monkeypatch.setattr(arrow, "BATCH_ROWS", 3)
+    extract_features.main(day=DAY)
+    assert [warehouse.digest(table, day=DAY) for table in tables] == whole
+    # The night after takes over, from files of a row each and clips in several shares.
+    extract_features.main(day=NEXT)
+    rows = [warehouse.read(table, day=NEXT).drop_columns(["day"]) for table in tables]
+    before = [warehouse.read(table, day=DAY).drop_columns(["day"]) for table in tables]
+    keys = [("video_id", "modality"), ("video_id", "clip_no"), ("video_id", "modality")]
+    for after, first, names in zip(rows, before, keys, strict=True):
+        order = [(name, "ascending") for name in names]
+        assert after.sort_by(order).equals(first.sort_by(order))
 
 
 def test_passing_failures_are_tried_again_the_next_night(
