@@ -1,6 +1,6 @@
 """Resolve all extras anew and write constraints.txt: `make pins`. It installs nothing.
 
-pip resolves `.[bench,dev,stores,team,ui]` in an empty environment of this interpreter; torch stays with the version
+pip resolves `.[bench,dev,sentences,stores,team,ui]` in an empty environment of this interpreter; torch stays with the version
 that pyproject.toml names, and no host or path is written.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = "bench,dev,stores,team,ui"
+EXTRAS = "bench,dev,sentences,stores,team,ui"
 
 
 def pins(report: dict[str, Any]) -> str:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from microrec.core.array_types import Float32s, Float64s, Int64s
 from microrec.core.digests import digest
-from microrec.features import tokens
+from microrec.features import sentences, tokens
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -50,6 +51,10 @@ class Config(BaseModel):
 
     made: bool = True
     """Make `textual` vectors where the catalogue has captions and nobody delivers such vectors."""
+    encoder: Literal["ngrams"] | sentences.Name = "ngrams"
+    """What makes vectors of words: n-grams of the day's catalogue, or a network by name (`microrec[sentences]`)."""
+    weights: Path | None = None
+    """Folder of the network, in the format of sentence-transformers, with `encoder = "folder"`."""
     least_captions: PositiveInt = 20
     """Videos with a caption that a catalogue has at least; of fewer nothing is made, whatever their tags."""
     dim: int = Field(default=128, ge=2, le=4_096)
@@ -83,6 +88,11 @@ class Encoder:
     settings: str
     fitted_on: dt.date
     fitted_videos: int
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        return int(self.direction.shape[1])
 
     @cached_property
     def version(self) -> str:

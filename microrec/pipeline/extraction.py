@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from microrec.core.array_types import Float32s
-from microrec.features import files, looks, networks, sounds, words
+from microrec.features import files, looks, networks, sentences, sounds, words
 from microrec.pipeline.night import Night
 
 OF_VIDEOS = (words.MODALITY, files.VISUAL, files.ACOUSTIC)
-FORMATS = (words.PREFIX, *(f"{each.FORMAT}-" for each in (looks, networks, sounds)))
+FORMATS = (words.PREFIX, *(f"{each.FORMAT}-" for each in (looks, networks, sentences, sounds)))
 """How the versions of the encoders of this package begin, and of no other."""
 STAMP = "extract_features"
 """What a commit of `clip_features` was made with, whose rows name no encoder."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from microrec.core.array_types import Bools, Float32s, Int64s
-from microrec.features import words
+from microrec.features import sentences, words
 from microrec.features.words import Config, Encoder
 from microrec.pipeline.extraction import Made, before, delivered, in_shares, lists
 from microrec.pipeline.night import Night
@@ -29,6 +29,7 @@ def make(night: Night) -> Made | None:
         Rows of its tables, by video; None if the recipe wants none, vectors are delivered, or there are no captions.
 
     Raises:
+        BadArgument: the recipe names a network, and its package or folder is not there.
         MissingDay: the day's catalogue was not validated.
     """
     config = night.recipe.section("features.words", Config)
@@ -37,7 +38,7 @@ def make(night: Night) -> Made | None:
     if videos is None:
         logger.info("extract modality=%s rows=0 reason=%s", TEXTUAL, obstacle or "few_captions")
         return None
-    encoder, news = _encoder(night, videos, config)
+    encoder, news = _trained(config) or _encoder(night, videos, config)
     if encoder is None:
         logger.info("extract modality=%s rows=0 reason=no_shared_words", TEXTUAL)
         return None
@@ -75,6 +76,13 @@ def _shares(rows: pa.Table) -> Iterator[pa.Table]:
         yield rows.slice(start, words.AT_ONCE)
 
 
+def _trained(config: Config) -> tuple[sentences.Encoder, None] | None:
+    """The network of the recipe, None if it names none: then an encoder is fitted."""
+    if config.encoder == "ngrams":
+        return None
+    return sentences.Encoder(config.encoder, config.weights), None
+
+
 def _encoder(night: Night, videos: pa.Table, config: Config) -> tuple[Encoder | None, str | None]:
     """The encoder of the night before, or a new one and why."""
     n_videos = pc.sum(videos["has_words"]).as_py()
@@ -90,10 +98,10 @@ def _encoder(night: Night, videos: pa.Table, config: Config) -> tuple[Encoder | 
     return fitted, news
 
 
-def _rows(night: Night, videos: pa.Table, encoder: Encoder) -> Made:
+def _rows(night: Night, videos: pa.Table, encoder: Encoder | sentences.Encoder) -> Made:
     """Vectors that stand, and those made anew, of each video with words."""
-    vectors = np.full((len(videos), encoder.direction.shape[1]), np.nan, np.float32)
-    stands = _taken_over(night, videos, encoder, vectors)
+    vectors = np.full((len(videos), encoder.dim), np.nan, np.float32)
+    stands = _taken_over(night, videos, encoder.version, vectors)
     has_words = videos["has_words"].to_numpy()
     due = np.flatnonzero(has_words & ~stands)
     for start in range(0, len(due), words.AT_ONCE):
@@ -117,7 +125,7 @@ def _rows(night: Night, videos: pa.Table, encoder: Encoder) -> Made:
         TEXTUAL,
         _features(videos["video_id"], vectors, known, version),
         pa.table({**extractions, "encoder_version": pa.repeat(version, len(videos))}),
-        encoder.to_table(),
+        encoder.to_table() if isinstance(encoder, Encoder) else None,
     )
 
 
@@ -140,17 +148,17 @@ def _features(
     return in_shares(share(0), map(share, starts))
 
 
-def _taken_over(night: Night, videos: pa.Table, encoder: Encoder, vectors: Float32s) -> Bools:
+def _taken_over(night: Night, videos: pa.Table, version: str, vectors: Float32s) -> Bools:
     """Fill in the vectors of the night before that stand; return of which videos nothing is to be made, [n_videos]."""
     extractions = before(night, "extractions", modality=TEXTUAL)
-    same = pc.equal(extractions["encoder_version"], encoder.version)
+    same = pc.equal(extractions["encoder_version"], version)
     extractions = extractions.filter(same)
     at = pc.index_in(videos["video_id"], value_set=extractions["video_id"].combine_chunks())
     unchanged = pc.equal(extractions["input_digest"].take(at), videos["input_digest"])
     stands: Bools = pc.fill_null(unchanged, False).to_numpy(zero_copy_only=False).copy()
     failed = pc.fill_null(pc.is_valid(extractions["reason"].take(at)), False)
     has_vector = np.zeros(len(videos), dtype=np.bool_)
-    for place, old in _vectors_before(night, videos["video_id"], encoder.version):
+    for place, old in _vectors_before(night, videos["video_id"], version):
         vectors[place] = old
         has_vector[place] = True
     vectors[has_vector & ~stands] = np.nan

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from jobs import build_modality_graph, extract_features
 from microrec.config.settings import settings
-from microrec.features import words
+from microrec.features import sentences, words
 from microrec.pipeline import absence, extraction_of_words
 from microrec.pipeline.night import Night
 from microrec.tables import arrow
@@ -96,6 +96,49 @@ def test_next_night_makes_only_what_changed(
     }
     assert before["v000"] != after["v000"]
     assert warehouse.digest("text_encoders", day=NEXT)
+
+
+class StandIn:
+    """A network that knows a text's length and first letter."""
+
+    def get_embedding_dimension(self) -> int:
+        return 2
+
+    def encode(self, texts: list[str], **options: Any) -> np.ndarray:
+        vectors = np.array([[len(text), ord(text[0])] for text in texts], dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_trained_encoder_by_name_makes_words_once_and_anew_with_other_weights(
+    warehouse: arrow.Warehouse,
+    place: Path,
+    use_recipe: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    true_encode = sentences.Encoder.encode
+
+    def counting(self: sentences.Encoder, texts: Any, tags: Any) -> Any:
+        calls.append(len(texts))
+        return true_encode(self, texts, tags)
+
+    monkeypatch.setattr(sentences.Encoder, "encode", counting)
+    monkeypatch.setattr(sentences.Encoder, "_model", StandIn())
+    use_recipe(f'[features.words]\nencoder = "folder"\nweights = "{place}"\n')
+    for weights, days in ((b"first", (DAY, NEXT)), (b"second", (NEXT,))):
+        (place / sentences.WEIGHTS).write_bytes(weights)
+        for day in days:
+            lay(warehouse, day, [*captions(), " 12 "])
+            extract_features.main(day=day)
+    # A text without a word is no word to any encoder; the last one has a tag.
+    assert calls == [len(vectors(warehouse, NEXT)), calls[0]]
+    assert version(warehouse, DAY) != version(warehouse, NEXT)
+    assert version(warehouse, NEXT).startswith("sentences-1-folder-")
+    assert vectors(warehouse, DAY) == vectors(warehouse, NEXT)
+    assert warehouse.count("text_encoders", day=NEXT) == 0
+    use_recipe("")
+    extract_features.main(day=NEXT)
+    assert version(warehouse, NEXT).startswith(words.PREFIX)
 
 
 def test_rerun_of_a_night_gives_the_same_rows(warehouse: arrow.Warehouse) -> None:
