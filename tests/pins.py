@@ -1,7 +1,7 @@
 """Resolve all extras anew and write constraints.txt: `make pins`. It installs nothing.
 
-pip resolves `.[bench,dev,sentences,stores,team,ui]` in an empty environment of this interpreter; torch stays with the version
-that pyproject.toml names, and no host or path is written.
+pip resolves `.[bench,dev,sentences,stores,team,ui]` in an empty environment of this interpreter; torch stays with the
+version that pyproject.toml names, and no host or path is written.
 """
 
 import json

@@ -18,12 +18,12 @@ Decided here:
 - An encoder of words is fitted to one day's catalogue and handed on from night to night (`text_encoders` of each
   day), so that yesterday's vectors and today's lie in one space. It is replaced, and all vectors with it, when its
   settings change, the catalogue has grown by half, or after 90 days.
-- By default words need no package beyond those of the night: n-grams are numbered by crc32, decomposed by numpy. scikit-learn
-  has the same steps, at 40 MB and with a hash of its own. A trained encoder by name (`sentences.py`) is the same for
-  every catalogue: nothing is fitted, and no day depends on another.
-- So a night depends on the night before, as its encoder does: days that are made in another order, or for the first
-  time after the encoder has changed, have vectors of another space. A day that is made again after the same day
-  before has the same rows.
+- By default words need no package beyond those of the night: n-grams are numbered by crc32, decomposed by numpy.
+  scikit-learn has the same steps, at 40 MB and with a hash of its own. A trained encoder by name (`sentences.py`) is
+  the same for every catalogue: nothing is fitted.
+- By default a night depends on the night before, as its encoder of words does: days that are made in another order, or
+  for the first time after the encoder has changed, have vectors of another space. A day that is made again after the
+  same day before has the same rows.
 - Files are decoded in processes of their own, with bounds of bytes, pixels, frames, seconds and memory (`films.py`,
   `runner/decoders.py`). Whoever uploads a film is not trusted. A film that was taken down is not opened.
 - Of pictures and sound the default counts colours, edges, motion and bands (`looks.py`, `sounds.py`): no weights to
