@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     rank_tasks: int = Field(default=1, ge=1)
     """Spark tasks that share the ranking of all users (runner/shards.py); 1 = this process, without Spark. More pay
     on a cluster, or where users are millions."""
+    decode_tasks: int = Field(default=1, ge=1)
+    """Spark tasks that share the decoding of films, covers and sound (runner/decoders.py); 1 = processes of this
+    machine, without Spark. More pay on a cluster alone."""
     models: list[str] = []
     """Of the recipe's models, those this run makes do with (JSON), `popularity` always among them; all if left out."""
     promote: str | None = None

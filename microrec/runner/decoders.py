@@ -2,11 +2,16 @@
 
 A process that hangs or dies takes its file along and no other: another one is started for the next file. They are
 started by `subprocess`, not forked: a child has no lock, no JVM and no file of its parent.
+
+With one task (`MICROREC_DECODE_TASKS`) the processes are here. With more, Spark deals the files among so many tasks,
+each of which has a process of its own, here or on a cluster, by the master of the settings; the files must lie where
+all nodes see them. On one machine that brings nothing but the start of Spark: what decodes is the same process.
 """
 
 import json
 import logging
 import os
+import pickle
 import queue
 import selectors
 import subprocess
@@ -14,10 +19,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
+from microrec.config.settings import settings
 from microrec.core.array_types import Float32s, Int64s
 from microrec.features.files import CLIPS, Job
 
@@ -131,15 +139,52 @@ def unpacked(answer: dict[str, Any]) -> dict[str, Any]:
 def make_all(
     jobs: Sequence[Job], *, processes: int, seconds: float, megabytes: int, budget: float
 ) -> Iterator[dict[str, Any]]:
-    """Yield what was made of each job, in their order.
+    """Yield what was made of each job, in their order; by Spark's tasks where the settings ask for several.
 
     Args:
         jobs: in the order in which they are begun.
-        processes: that decode at the same time.
+        processes: that decode at the same time, where Spark does not.
         seconds: a job may take.
         megabytes: of memory each process may have.
         budget: seconds after which no job is begun.
     """
+    tasks = settings().decode_tasks
+    limits: dict[str, Any] = {"seconds": seconds, "megabytes": megabytes, "budget": budget}
+    if tasks == 1 or not jobs:
+        yield from _made_here(jobs, processes=processes, **limits)
+    else:
+        yield from _made_by_spark(jobs, tasks=tasks, **limits)
+
+
+def _made_by_spark(jobs: Sequence[Job], *, tasks: int, **limits: Any) -> Iterator[dict[str, Any]]:
+    """As `make_all`: every task takes each of so many jobs, so that all begin with the first ones."""
+    from pyspark.sql import functions as F
+
+    from microrec.spark.session import session  # seconds, that one task does not need
+
+    numbers = session().range(len(jobs)).select(F.col("id").cast("int").alias("number"))
+    dealt = numbers.repartitionById(tasks, F.col("number") % tasks)
+    schema = "number int, answer binary"
+    rows = dealt.mapInArrow(partial(_in_task, jobs, limits), schema).toLocalIterator()
+    made = {row["number"]: pickle.loads(row["answer"]) for row in rows}
+    yield from (made[number] for number in range(len(jobs)))
+
+
+def _in_task(
+    jobs: Sequence[Job], limits: dict[str, Any], numbers: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """In a task of Spark: what was made of the jobs whose numbers come in."""
+    mine = sorted(number for batch in numbers for number in batch.column(0).to_pylist())
+    made = _made_here([jobs[number] for number in mine], processes=1, **limits)
+    for number, answer in zip(mine, made, strict=True):
+        columns = [pa.array([number], pa.int32()), pa.array([pickle.dumps(answer)], pa.binary())]
+        yield pa.RecordBatch.from_arrays(columns, ["number", "answer"])
+
+
+def _made_here(
+    jobs: Sequence[Job], *, processes: int, seconds: float, megabytes: int, budget: float
+) -> Iterator[dict[str, Any]]:
+    """As `make_all`, by processes of this machine."""
     until = time.monotonic() + budget
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(jobs)):

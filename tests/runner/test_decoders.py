@@ -1,14 +1,18 @@
 """A file that hangs or kills its decoder takes no other along, and the night does not wait for it."""
 
+import pickle
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from microrec.config.settings import settings
 from microrec.features import files
 from microrec.features.files import Job
 from microrec.runner import decoders
+from microrec.synth import media
+from microrec.synth.media import Film
 
 STAND_IN = """
 import json, os, sys, time
@@ -85,6 +89,37 @@ def test_real_decoder_answers_with_reasons(tmp_path: Path) -> None:
     assert made == {"visual": "unreadable"}
     (made,) = decoders.make_all([job], processes=2, seconds=60, megabytes=30, budget=60)
     assert made == {"visual": "failed"}
+
+
+@pytest.mark.spark
+def test_tasks_of_spark_make_what_processes_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("av")
+    some = []
+    for number in range(5):
+        path = tmp_path / f"{number}.mp4"
+        film = media.render(Film(number, 1, 1.0), np.random.default_rng(number))
+        path.write_bytes(film if number != 2 else b"no film")
+        some.append(
+            files.job(
+                files.Config(),
+                paths={"video": str(path)},
+                modalities=[*files.MODALITIES],
+                duration_ms=None,
+            )
+        )
+    limits = {"processes": 2, "seconds": 60.0, "megabytes": 2_048, "budget": 60.0}
+    here = [*decoders.make_all(some, **limits)]
+    monkeypatch.setenv("MICROREC_DECODE_TASKS", "3")
+    settings.cache_clear()
+    calls = []
+    monkeypatch.setattr(decoders, "_made_here", lambda *args, **rest: calls.append(args))
+    spread = [*decoders.make_all(some, **limits)]
+    settings.cache_clear()
+    assert calls == []
+    assert here[2] == spread[2] == dict.fromkeys(files.MODALITIES, "unreadable")
+    assert [pickle.dumps(made) for made in spread] == [pickle.dumps(made) for made in here]
 
 
 def test_no_jobs_start_no_process() -> None:
