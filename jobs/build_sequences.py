@@ -48,9 +48,9 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     serving = cuts.serving_networks(warehouse.read("user_edges", day=day), day=day, timezone=zone)
     network = earlier.unionByName(serving)
     positive = sequences.positive_viewings(viewings, config=config).cache()
-    touches = sequences.touches(positive, cuts=at).cache()
-    near = sequences.from_neighbours(touches, network, wanted, config=config).cache()
-    futures = near.unionByName(sequences.from_successors(touches, near, wanted, config=config))
+    futures = sequences.futures(
+        positive, network, wanted, cuts=at, n_users=night.n_users, config=config
+    )
     rows = sequences.sequences(wanted, sequences.histories(positive, wanted, cuts=at), futures)
     rows = memory.without_unwanted(night, warehouse, rows, sequences.dislikes(viewings, cuts=at))
     warehouse.write("sequences", rows, day=day)

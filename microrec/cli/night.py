@@ -38,6 +38,7 @@ HEADLINE = ("recall@20", "ndcg@20")
 def warm() -> None:
     """Prepare an installation, once: archive the classes that Spark's JVM loads, compile the kernels."""
     from microrec.candidates.retrieval import tiled
+    from microrec.graphs.sequences import futures
     from microrec.graphs.similarity import kernels
     from microrec.spark import class_archive
 
@@ -47,6 +48,7 @@ def warm() -> None:
         f"class archive {archive}" if archive else "no class archive: starts stay slow, see above"
     )
     kernels.compile_kernels()
+    futures.compile_kernels()
     tiled.compile_kernel()
     print_line("kernels compiled")
 

@@ -6,48 +6,38 @@ viewings of a day from the rows as of its start cannot see what it predicts.
 """
 
 import datetime as dt
+import functools
 from collections.abc import Sequence
+from functools import partial
+from typing import cast
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
 from microrec.core.days import UTC
+from microrec.graphs.sequences import futures as futures_
 from microrec.graphs.sequences.cuts import as_of, day_start
 from microrec.graphs.similarity.measures import Measure, share
-from microrec.graphs.watch.sums import exact_sum
 
 HISTORY = "array<struct<video_idx:int,at:timestamp>>"
 ROW = ["user_idx", "cut_at"]
 """The key of a row. Sorts compare the first column fastest, and there are few cuts."""
 FUTURE = "array<struct<video_idx:int,at:timestamp,weight:double>>"
-NEIGHBOURS, SUCCESSORS, NONE = SOURCES = ("neighbours", "successors", "none")
-"""Where a future comes from."""
+KEY = "cut_at timestamp, user_idx int"
+USERS_AT_ONCE = 250_000
+"""Users whose futures a task looks up; more of them at a cut are several tasks."""
 
 
-class Config(BaseModel):
+class Config(futures_.Config):
     """Days that are learned from, lengths of the lists, and how fast a fragment fades."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     example_days: PositiveInt = 7
     """Target days: D and those before it, whose viewings are examples."""
     history_length: PositiveInt = 100
     """Latest positive viewings kept per user."""
-    n_anchors: PositiveInt = 5
-    """The user's latest distinct videos that are looked up in the neighbours' sequences."""
-    fragment_length: PositiveInt = 5
-    """Positive viewings of the neighbour taken after an anchor."""
-    future_length: PositiveInt = 50
-    """Videos kept per user, by weight."""
-    tau_days: PositiveFloat = 7.0
-    """A neighbour's viewing weighs pearson * exp(-age / tau)."""
-    activity_quantile: float = Field(default=0.995, gt=0, le=1)
-    """Users with more positive viewings than this share of the users (bots) are nobody's neighbours."""
-    touch_cap: PositiveInt = 500
-    """Latest viewers of an anchor whose fragments are looked up."""
-    n_successors: PositiveInt = 10
-    """Videos taken per anchor where no neighbour has a fragment."""
 
 
 def exposures(
@@ -97,19 +87,18 @@ def wanted_rows(
 
 
 def positive_viewings(viewings: DataFrame, *, config: Config) -> DataFrame:
-    """Number each user's positive viewings in time and add what followed each.
+    """Number each user's positive viewings in time.
 
     Viewings of the same instant are ordered by video_idx. As time only adds to the end, the state as of
     any cut follows from the whole: see `as_of`.
 
     Args:
         viewings: `events` with user_idx and video_idx.
-        config: lengths of histories and fragments.
+        config: length of histories.
 
     Returns:
-        One row per positive viewing (user_idx, video_idx, at). place: 1 = the user's first; next: the
-        `fragment_length` viewings that follow; again_at: when the user viewed the video again; pushed_at:
-        when enough had followed that it leaves the history.
+        One row per positive viewing (user_idx, video_idx, at). place: 1 = the user's first; pushed_at: when enough had
+        followed that it leaves the history.
     """
     # One user, video and instant is one viewing: of two rows either could be the last one.
     distinct = (
@@ -118,15 +107,11 @@ def positive_viewings(viewings: DataFrame, *, config: Config) -> DataFrame:
         .distinct()
     )
     in_time = Window.partitionBy("user_idx").orderBy("at", "video_idx")
-    following = in_time.rowsBetween(1, config.fragment_length)
-    of_video = Window.partitionBy("user_idx", "video_idx").orderBy("at")
     return distinct.select(
         "user_idx",
         "video_idx",
         "at",
         F.row_number().over(in_time).alias("place"),
-        F.collect_list(F.struct("at", "video_idx")).over(following).alias("next"),
-        F.lead("at").over(of_video).alias("again_at"),
         F.lead("at", config.history_length).over(in_time).alias("pushed_at"),
     )
 
@@ -137,7 +122,7 @@ def sequences(wanted: DataFrame, histories: DataFrame, futures: DataFrame) -> Da
     Args:
         wanted: cut_at, user_idx.
         histories: result of `histories`.
-        futures: futures of both sources, one row per (cut_at, user_idx) at most.
+        futures: result of `futures`.
 
     Returns:
         One row per (cut_at, user_idx).
@@ -149,7 +134,7 @@ def sequences(wanted: DataFrame, histories: DataFrame, futures: DataFrame) -> Da
             *ROW,
             F.coalesce("history", F.array().cast(HISTORY)).alias("history"),
             F.coalesce("future", F.array().cast(FUTURE)).alias("future"),
-            F.coalesce("future_from", F.lit(NONE)).alias("future_from"),
+            F.coalesce("future_from", F.lit(futures_.NONE)).alias("future_from"),
             F.greatest(F.array_max("history.at"), F.array_max("future.at")).alias("last_at"),
         )
     )
@@ -169,7 +154,9 @@ def histories(positive: DataFrame, wanted: DataFrame, *, cuts: Sequence[dt.datet
     kept = as_of(positive, cuts, at=F.col("at"), until=F.col("pushed_at")).join(
         wanted, on=ROW, how="left_semi"
     )
-    lists = kept.groupBy(*ROW).agg(_by_time("at", "video_idx").alias("list"))
+    # Not `array_sort`: it compares by a function that is interpreted.
+    in_time = F.sort_array(F.collect_list(F.struct("at", "video_idx")))
+    lists = kept.groupBy(*ROW).agg(in_time.alias("list"))
     history = F.transform(
         "list",
         lambda viewing: F.struct(
@@ -179,128 +166,74 @@ def histories(positive: DataFrame, wanted: DataFrame, *, cuts: Sequence[dt.datet
     return lists.select(*ROW, history.alias("history"))
 
 
-def touches(positive: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
-    """Find each user's last positive viewing of each video as of each cut, and what came next.
+def futures(
+    positive: DataFrame,
+    network: DataFrame,
+    wanted: DataFrame,
+    *,
+    cuts: Sequence[dt.datetime],
+    n_users: int,
+    config: Config,
+) -> DataFrame:
+    """Look up what others watched after the latest videos of each user; see the module `futures`.
 
-    Only the last viewing of a video counts, so one pair of users and one anchor give one fragment, and
-    it never contains its own anchor. Of the viewings that follow, one at the very same instant takes a
-    place but is no successor and is dropped.
+    Dealt by cut, and by `USERS_AT_ONCE` users: everybody's positive viewings before the cut go to each of its tasks.
 
     Args:
         positive: result of `positive_viewings`.
-        cuts: cuts of the night.
-
-    Returns:
-        One row per (cut_at, user_idx, video_idx). next: up to `fragment_length` later viewings; recency:
-        1 for the user's latest video; n_positive: number of the user's viewings.
-    """
-    of_user = Window.partitionBy(*ROW)
-    later = F.filter(
-        "next", lambda viewing: (viewing["at"] > F.col("at")) & (viewing["at"] < F.col("cut_at"))
-    )
-    return as_of(positive, cuts, at=F.col("at"), until=F.col("again_at")).select(
-        "cut_at",
-        "user_idx",
-        "video_idx",
-        "at",
-        later.alias("next"),
-        F.row_number().over(of_user.orderBy(F.col("place").desc())).alias("recency"),
-        F.max("place").over(of_user).alias("n_positive"),
-    )
-
-
-def from_neighbours(
-    touches: DataFrame, network: DataFrame, wanted: DataFrame, *, config: Config
-) -> DataFrame:
-    """Build the futures from what correlated users watched next.
-
-    For each anchor and each neighbour who touched it: the neighbour's fragment, each viewing with
-    weight pearson * exp(-(T - t) / tau). At most neighbours * anchors * fragment_length rows arise
-    per user.
-
-    Args:
-        touches: result of `touches`.
         network: one row per (cut_at, user_idx, neighbour_idx): pearson, of viewings before the cut.
         wanted: cut_at, user_idx.
-        config: lengths and decay.
+        cuts: cuts of the night.
+        n_users: users of D, indexed from 0.
+        config: lengths, cap and decay.
 
     Returns:
         One row per (cut_at, user_idx) with a future: future_from, future [<= future_length].
     """
-    touch = ["neighbour_idx", "video_idx", "cut_at"]
-    followed = fragments(touches, config=config).withColumnRenamed("user_idx", "neighbour_idx")
-    watched_next = (
-        network.join(_anchors(touches, wanted, config), on=ROW, how="inner")  # several per edge
-        # Nine of ten have no fragment. The keys alone may be few enough to be broadcast.
-        .join(followed.select(*touch), on=touch, how="left_semi")
-        .join(followed, on=touch, how="inner")
-        .select(*ROW, "pearson", F.explode("next").alias("next"))
-        .select(*ROW, "pearson", "next.video_idx", "next.at")
+    n_blocks = -(-n_users // USERS_AT_ONCE)
+    block = F.floor(F.col("user_idx") / USERS_AT_ONCE).cast("int")
+    every_block = F.explode(F.sequence(F.lit(0), F.lit(n_blocks - 1)))
+    viewings = as_of(positive.select("user_idx", "video_idx", "at"), cuts, at=F.col("at"))
+    rows = [
+        _of_kind(
+            viewings, futures_.VIEWING, every_block, other="video_idx", at=F.unix_micros("at")
+        ),
+        _of_kind(network, futures_.EDGE, block, other="neighbour_idx", pearson=F.col("pearson")),
+        _of_kind(wanted, futures_.WANTED, block),
+    ]
+    cut_no = F.array_position(F.array(*map(F.lit, cuts)).cast("array<timestamp>"), F.col("cut_at"))
+    task = ((cut_no - 1) * n_blocks + F.col("block")).cast("int")
+    together = functools.reduce(DataFrame.unionByName, rows).withColumn("task", task)
+    dealt = together.repartitionById(len(cuts) * n_blocks, "task").select(
+        F.unix_micros("cut_at").alias("cut_at"), "kind", "user_idx", "other_idx", "at", "pearson"
     )
-    weight = F.col("pearson") * _freshness(config)
-    return _futures(watched_next.withColumn("weight", weight), touches, NEIGHBOURS, config)
+    schema = cast(StructType, StructType.fromDDL(f"{KEY}, future_from string, future {FUTURE}"))
+    look_up = partial(
+        futures_.of_tasks, config=config, n_users=n_users, schema=to_arrow_schema(schema)
+    )
+    return dealt.mapInArrow(look_up, schema)
 
 
-def from_successors(
-    touches: DataFrame, neighbours: DataFrame, wanted: DataFrame, *, config: Config
+def _of_kind(
+    rows: DataFrame,
+    kind: int,
+    block: Column,
+    *,
+    other: str | None = None,
+    at: Column | None = None,
+    pearson: Column | None = None,
 ) -> DataFrame:
-    """Build the futures of users without one from neighbours, from what any user watched next.
-
-    Of each anchor the `n_successors` videos with the greatest sum of exp(-(T - t) / tau) over its
-    fragments (ties by video_idx).
-
-    Args:
-        touches: result of `touches`.
-        neighbours: result of `from_neighbours`.
-        wanted: cut_at, user_idx.
-        config: lengths and decay.
-
-    Returns:
-        One row per (cut_at, user_idx) with a future: future_from, future [<= future_length].
-    """
-    followed = (
-        fragments(touches, config=config)
-        .select("cut_at", F.col("video_idx").alias("anchor"), F.explode("next").alias("next"))
-        .select("cut_at", "anchor", "next.video_idx", "next.at")
+    """Rows that a task of `futures` gets, by kind."""
+    nothing = F.lit(None)
+    return rows.select(
+        "cut_at",
+        F.lit(kind).cast("tinyint").alias("kind"),
+        "user_idx",
+        (nothing if other is None else F.col(other)).cast("int").alias("other_idx"),
+        (nothing if at is None else at).cast("bigint").alias("at"),
+        (nothing if pearson is None else pearson).cast("double").alias("pearson"),
+        block.alias("block"),
     )
-    successors = followed.groupBy("anchor", "cut_at", "video_idx").agg(
-        exact_sum(_freshness(config)).alias("weight"), F.max("at").alias("at")
-    )
-    heaviest = Window.partitionBy("anchor", "cut_at").orderBy(F.col("weight").desc(), "video_idx")
-    kept = successors.withColumn("place", F.row_number().over(heaviest)).where(
-        F.col("place") <= config.n_successors
-    )
-    without = wanted.join(neighbours, on=ROW, how="left_anti")
-    anchors = _anchors(touches, without, config).withColumnRenamed("video_idx", "anchor")
-    candidates = anchors.join(kept, on=["anchor", "cut_at"], how="inner")  # n_successors per anchor
-    return _futures(candidates, touches, SUCCESSORS, config)
-
-
-def fragments(touches: DataFrame, *, config: Config) -> DataFrame:
-    """Select the touches whose continuations are looked up.
-
-    Those that something followed, without the ones of bots, and of each video the latest `touch_cap`
-    (ties by user_idx). With few users nobody is a bot: the quantile is the count of an existing user.
-
-    Args:
-        touches: result of `touches`.
-        config: activity quantile and touch cap.
-
-    Returns:
-        One row per (cut_at, user_idx, video_idx) that is kept: next.
-    """
-    quantile = F.expr(
-        f"percentile_disc({config.activity_quantile}) WITHIN GROUP (ORDER BY n_positive)"
-    )
-    most = touches.where(F.col("recency") == 1).groupBy("cut_at").agg(quantile.alias("most"))
-    followed = touches.join(most, on="cut_at", how="inner").where(
-        (F.col("n_positive") <= F.col("most")) & (F.size("next") > 0)
-    )
-    latest = Window.partitionBy("video_idx", "cut_at").orderBy(F.col("at").desc(), "user_idx")
-    kept = followed.withColumn("place", F.row_number().over(latest)).where(
-        F.col("place") <= config.touch_cap
-    )
-    return kept.select(*ROW, "video_idx", "next")
 
 
 def dislikes(viewings: DataFrame, *, cuts: Sequence[dt.datetime]) -> DataFrame:
@@ -351,7 +284,7 @@ def without_unwanted(rows: DataFrame, dislikes: DataFrame, remembered: DataFrame
         *ROW,
         "history",
         "future",
-        F.when(F.size("future") == 0, F.lit(NONE))
+        F.when(F.size("future") == 0, F.lit(futures_.NONE))
         .otherwise(F.col("future_from"))
         .alias("future_from"),
         F.greatest(F.array_max("history.at"), F.array_max("future.at")).alias("last_at"),
@@ -364,7 +297,7 @@ def measure(sequences: DataFrame) -> list[Measure]:
     Args:
         sequences: rows of `sequences`, as they were written.
     """
-    of_source = [F.count_if(F.col("future_from") == name).alias(name) for name in SOURCES]
+    of_source = [F.count_if(F.col("future_from") == name).alias(name) for name in futures_.SOURCES]
     cut = F.date_format("cut_at", "'cut='yyyy-MM-dd").alias("cut")
     counted = sequences.groupBy(cut).agg(F.count("*").alias("n"), *of_source)
     return [
@@ -372,45 +305,5 @@ def measure(sequences: DataFrame) -> list[Measure]:
             slice=row["cut"]
         )
         for row in counted.orderBy("cut").collect()
-        for name in SOURCES
+        for name in futures_.SOURCES
     ]
-
-
-def _anchors(touches: DataFrame, wanted: DataFrame, config: Config) -> DataFrame:
-    latest = touches.where(F.col("recency") <= config.n_anchors)
-    return latest.join(wanted, on=ROW, how="left_semi").select(*ROW, "video_idx")
-
-
-def _freshness(config: Config) -> Column:
-    age_days = (F.unix_micros("cut_at") - F.unix_micros("at")) / F.lit(86_400e6)
-    return F.exp(-age_days / F.lit(config.tau_days))
-
-
-def _futures(candidates: DataFrame, touches: DataFrame, source: str, config: Config) -> DataFrame:
-    """Add up the weights of a video; of those new to the user keep the heaviest, ordered by time.
-
-    `at` is the latest of those that add to a video's weight.
-    """
-    videos = candidates.groupBy(*ROW, "video_idx").agg(
-        exact_sum(F.col("weight")).alias("weight"), F.max("at").alias("at")
-    )
-    new = videos.join(touches, on=[*ROW, "video_idx"], how="left_anti")
-    heaviest = Window.partitionBy(*ROW).orderBy(F.col("weight").desc(), "video_idx")
-    kept = new.withColumn("place", F.row_number().over(heaviest)).where(
-        F.col("place") <= config.future_length
-    )
-    lists = kept.groupBy(*ROW).agg(_by_time("at", "video_idx", "weight").alias("list"))
-    future = F.transform(
-        "list",
-        lambda video: F.struct(
-            video["video_idx"].alias("video_idx"),
-            video["at"].alias("at"),
-            video["weight"].alias("weight"),
-        ),
-    )
-    return lists.select(*ROW, F.lit(source).alias("future_from"), future.alias("future"))
-
-
-def _by_time(*columns: str) -> Column:
-    # Not `array_sort`: it compares by a function that is interpreted.
-    return F.sort_array(F.collect_list(F.struct(*columns)))

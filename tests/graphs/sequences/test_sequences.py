@@ -15,7 +15,7 @@ from jobs import build_sequences
 from microrec.config.settings import settings
 from microrec.core import days
 from microrec.errors import MissingDay
-from microrec.graphs.sequences import cuts, sequences
+from microrec.graphs.sequences import cuts, futures, sequences
 from microrec.graphs.sequences.sequences import Config
 from microrec.graphs.similarity import pearson, user_edges
 from microrec.graphs.watch import strength, watch_edges
@@ -51,11 +51,11 @@ def lists(
     shown = sequences.exposures(viewings, cuts=at)
     wanted = sequences.wanted_rows(shown, users, cuts=at)
     positive = sequences.positive_viewings(viewings, config=config)
-    touches = sequences.touches(positive, cuts=at)
-    near = sequences.from_neighbours(touches, network, wanted, config=config).cache()
-    others = sequences.from_successors(touches, near, wanted, config=config)
+    looked_up = sequences.futures(
+        positive, network, wanted, cuts=at, n_users=N_USERS, config=config
+    )
     histories = sequences.histories(positive, wanted, cuts=at)
-    result = sequences.sequences(wanted, histories, near.unionByName(others))
+    result = sequences.sequences(wanted, histories, looked_up)
     if remembered:
         seen = viewings.sparkSession.createDataFrame(
             [*remembered.items()], "user_idx int, remembered array<int>"
@@ -174,8 +174,11 @@ def network_frame(viewings: DataFrame, edges: list[dict[str, Any]]) -> DataFrame
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("interpreted")
-@pytest.mark.parametrize("seed", [1, 2])
-def test_sequences_random_world_equals_brute_force_at_every_cut(rows: Rows, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "at_once"), [(1, 250_000), (2, 4)], ids=["whole", "in blocks"])
+def test_sequences_random_world_equals_brute_force_at_every_cut(
+    rows: Rows, seed: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequences, "USERS_AT_ONCE", at_once)
     events = random_events(seed)
     edges = random_network(seed)
     users = rows("users", *[{"user_idx": u, "user_id": f"u{u}"} for u in range(N_USERS)])
@@ -201,7 +204,7 @@ def test_sequences_random_world_equals_brute_force_at_every_cut(rows: Rows, seed
         assert row["last_at"] == max(times, default=None)
         assert all(at < cut for at in times)
         sources[source] += 1
-    assert min(sources[name] for name in sequences.SOURCES) > 0
+    assert min(sources[name] for name in futures.SOURCES) > 0
 
 
 @pytest.mark.spark
@@ -469,7 +472,7 @@ def test_sources_are_measured_per_cut(rows: Rows) -> None:
     )
     found = {(one.metric, one.slice): one.value for one in sequences.measure(table)}
     for cut in ("2026-01-03", "2026-01-04"):
-        values = [found[f"future_from_{name}", f"cut={cut}"] for name in sequences.SOURCES]
+        values = [found[f"future_from_{name}", f"cut={cut}"] for name in futures.SOURCES]
         assert values == [0.25, 0.25, 0.5]
 
 
