@@ -210,10 +210,14 @@ def _clips_before(
         for video, end in zip(counts.field("values").to_pylist(), ends.tolist(), strict=True):
             parts.setdefault(video, []).append((bounds[start:end], vectors[start:end]))
             start = end
-    for video, several in parts.items():
-        bounds, vectors = (np.concatenate(arrays) for arrays in zip(*several, strict=True))
-        order = np.argsort(bounds[:, 0])
-        yield video, decoders.Clips(bounds[order, 1:], vectors[order])
+    while parts:
+        video, several = parts.popitem()
+        bounds, vectors = several[0]
+        if len(several) > 1:
+            bounds, vectors = (np.concatenate(arrays) for arrays in zip(*several, strict=True))
+            order = np.argsort(bounds[:, 0])
+            bounds, vectors = bounds[order], vectors[order]
+        yield video, decoders.Clips(bounds[:, 1:], vectors)
 
 
 def _rows_before(
