@@ -7,7 +7,7 @@ Writes: exposures, sequences, metrics (stage sequences); no rows if no model of 
 
 import logging
 
-from microrec.graphs.sequences import cuts, sequences
+from microrec.graphs.sequences import cuts, sequences, worth
 from microrec.graphs.similarity import measures, pearson
 from microrec.graphs.watch import nodes, watch_edges
 from microrec.pipeline import absence, event_window, memory
@@ -54,7 +54,11 @@ def main(day: job.Day, anyway: job.Anyway = False) -> None:
     rows = sequences.sequences(wanted, sequences.histories(positive, wanted, cuts=at), futures)
     rows = memory.without_unwanted(night, warehouse, rows, sequences.dislikes(viewings, cuts=at))
     warehouse.write("sequences", rows, day=day)
-    measured = sequences.measure(warehouse.read("sequences", day=day))
+    written = warehouse.read("sequences", day=day)
+    measured = [
+        *sequences.measure(written),
+        *worth.measure(written, positive, cut=at[-2], end=at[-1]),
+    ]
     warehouse.write(
         "metrics", measures.table(warehouse.session, measured), day=day, stage="sequences"
     )
