@@ -4,7 +4,9 @@
 
 Copy it into your service; it needs the store's client (redis or psycopg), and nothing of microrec. All lists of an
 answer are of one release, also while the next one is switched to. A user whom the release does not know gets the list
-of the segment `__global__`; once the release has expired, there is no list at all.
+of the segment `__global__`; once the release has expired, there is no list at all. `of(users, segment="surface=feed")`
+asks for lists of one surface or tag: the user's own, else the one that everybody gets there, else their list of
+everything.
 """
 
 import json
@@ -33,8 +35,13 @@ class Lists(ABC):
     """A store of lists."""
 
     @abstractmethod
-    def of(self, users: Sequence[str]) -> Answer:
-        """Return the lists of some users, all of one release."""
+    def of(self, users: Sequence[str], segment: str | None = None) -> Answer:
+        """Return the lists of some users, all of one release.
+
+        Args:
+            users: user_id.
+            segment: surface=<surface> or tag=<tag>; None for the lists of everything.
+        """
 
 
 class RedisLists(Lists):
@@ -53,23 +60,22 @@ class RedisLists(Lists):
         self._name = name
         self._generation: str | None = None
 
-    def of(self, users: Sequence[str]) -> Answer:
+    def of(self, users: Sequence[str], segment: str | None = None) -> Answer:
         """Return the lists of some users, all of one release: pointer and lists are read in one transaction."""
         for _ in range(TRIES):
             keys = f"{self._name}:{self._generation}"
             pipeline = self._client.pipeline()
             pipeline.hmget(f"{self._name}:served", "generation", "release")
-            pipeline.lrange(f"{keys}:segment:{SEGMENT}", 0, -1)
-            for user in users:
-                pipeline.lrange(f"{keys}:user:{user}", 0, -1)
-            (generation, release), fallback, *lists = pipeline.execute()
+            wanted = [("segment", SEGMENT), *_wanted(users, segment)]
+            for kind, each in wanted:
+                pipeline.lrange(f"{keys}:{kind}:{each}", 0, -1)
+            (generation, release), *texts = pipeline.execute()
             if generation is None:
                 return Answer(None, {})
             if generation == self._generation:
-                texts = zip(users, (each or fallback for each in lists), strict=True)
-                return Answer(
-                    release, {user: [json.loads(text) for text in each] for user, each in texts}
-                )
+                items = ([json.loads(text) for text in each] for each in texts)
+                lists = dict(zip(wanted, items, strict=True))
+                return Answer(release, {user: _chosen(lists, user, segment) for user in users})
             self._generation = generation
         raise TimeoutError(f"{TRIES} releases were switched to meanwhile")
 
@@ -89,17 +95,33 @@ class PostgresLists(Lists):
         self._connection: Any = psycopg.connect(url, autocommit=True)
         self._query = (
             f"SELECT kind, id, items, release FROM {schema}.lists"
-            f" WHERE (kind = 'user' AND id = ANY(%s)) OR (kind = 'segment' AND id = '{SEGMENT}')"
+            " WHERE (kind, id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
         )
 
-    def of(self, users: Sequence[str]) -> Answer:
+    def of(self, users: Sequence[str], segment: str | None = None) -> Answer:
         """Return the lists of some users, all of one release: they are read in one statement."""
-        rows = self._connection.execute(self._query, [list(users)]).fetchall()
+        kinds, ids = zip(("segment", SEGMENT), *_wanted(users, segment), strict=True)
+        rows = self._connection.execute(self._query, [list(kinds), list(ids)]).fetchall()
         if not rows:
             return Answer(None, {})
         lists = {(kind, each): items for kind, each, items, _ in rows}
-        fallback = lists.get(("segment", SEGMENT), [])
-        return Answer(rows[0][3], {user: lists.get(("user", user), fallback) for user in users})
+        return Answer(rows[0][3], {user: _chosen(lists, user, segment) for user in users})
+
+
+def _wanted(users: Sequence[str], segment: str | None) -> list[tuple[str, str]]:
+    """Kinds and ids of the lists to read."""
+    wanted = [("user", user) for user in users]
+    if segment is not None:
+        wanted += [("user_segments", user) for user in users]
+        wanted.append(("segment", segment))
+    return wanted
+
+
+def _chosen(lists: Mapping[tuple[str, str], Items], user: str, segment: str | None) -> Items:
+    """The list to show to a user."""
+    own = [each for each in lists.get(("user_segments", user), []) if each["segment"] == segment]
+    of_everybody = [] if segment is None else lists.get(("segment", segment), [])
+    return own or of_everybody or lists.get(("user", user)) or lists.get(("segment", SEGMENT), [])
 
 
 def open_lists(url: str) -> Lists:

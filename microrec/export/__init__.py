@@ -7,7 +7,7 @@ a request in a millisecond, and one pointer there that says which release is ser
     target     what every store can do, and what it says of the release it serves
     handoff    the order of steps, the same for every store
     files      Parquet or JSON lines in a folder; the pointer is a symbolic link
-    redis      a list for each user, segment and video; the pointer is a hash
+    redis      lists of each user, segment and video; the pointer is a hash
     postgres   tables, with vectors where pgvector is installed; the pointer is the views over them
     dbt        the result tables as sources of dbt
     stores     opens the store that an address names

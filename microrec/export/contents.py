@@ -24,11 +24,15 @@ ITEM = pa.schema(
         ("score", pa.float32()),
         ("source", pa.string()),
         ("reason", pa.string()),
+        ("segment", pa.string()),
     ]
 )
-"""One place of a list; `reason` is null where the table has none."""
+"""One place of a list; `reason` and `segment` are null where the table has none."""
+USER_SEGMENTS = "user_segments"
+"""A user's lists of single surfaces and tags, one after the other; `segment` of each place says of which list it is."""
 LISTED = {
     "user": ("recommendations", "user_id"),
+    USER_SEGMENTS: ("segment_recommendations", "user_id"),
     "segment": ("fallback_recommendations", "segment"),
     "video": ("similar_videos", "video_id"),
 }
@@ -41,11 +45,11 @@ class Batch(NamedTuple):
     """Lists of one kind."""
 
     kind: str
-    """user, segment or video."""
+    """user, user_segments, segment or video."""
     ids: pa.Array
     """string [n]: user_id, segment or video_id."""
     items: pa.ListArray
-    """[n] lists of `ITEM`, best first."""
+    """[n] lists of `ITEM`, best first; those of a user's segments by segment, each best first."""
 
 
 class Overview(NamedTuple):
@@ -56,7 +60,7 @@ class Overview(NamedTuple):
     unprofiled: pa.Array
     """Those whose list was made without profiling, string [m]."""
     in_order: bool
-    """Whether the rows of each id stand together, by rank."""
+    """Whether the rows of each id stand together, by rank; those of several segments in any order."""
 
 
 class Contents:
@@ -130,7 +134,7 @@ class Contents:
                 yield fused.rename_columns(names)
             return
         there = self.release.warehouse.table(table).contract.schema.names
-        names = [name for name in columns if name in there]
+        names = [name for name in columns if name in there and name != id_column]
         for rows in self.release.batches(table, columns=[id_column, *names]):
             yield rows.rename_columns(["id", *names])
 
@@ -148,10 +152,14 @@ def json_texts(items: pa.ListArray) -> list[list[str]]:
     """
     values = items.flatten()
     places = pa.table(dict(zip(ITEM.names, values.flatten(), strict=True)))  # noqa: F841 - read by the query
-    with_reason = "{video_id: video_id, score: score, source: source, reason: reason}"
-    without = "{video_id: video_id, score: score, source: source}"
+    bare = "video_id: video_id, score: score, source: source"
     query = f"""
-        SELECT CASE WHEN reason IS NULL THEN to_json({without}) ELSE to_json({with_reason}) END AS text FROM places
+        SELECT CASE
+            WHEN reason IS NULL AND segment IS NULL THEN to_json({{{bare}}})
+            WHEN segment IS NULL THEN to_json({{{bare}, reason: reason}})
+            WHEN reason IS NULL THEN to_json({{{bare}, segment: segment}})
+            ELSE to_json({{{bare}, reason: reason, segment: segment}})
+        END AS text FROM places
     """
     texts = duckdb.sql(query).fetchall()
     bounds = items.offsets.to_numpy() - items.offsets[0].as_py()
@@ -179,7 +187,7 @@ def _overview(parts: Iterable[pa.Table]) -> Overview:
         starts = _starts(joined["id"])
         rises = np.diff(joined["rank"].to_numpy()) > 0
         rises[starts[1:] - 1] = True
-        in_order = in_order and bool(rises.all())
+        in_order = in_order and ("segment" in part.column_names or bool(rises.all()))
         ids.append(joined["id"].take(pa.array(starts[before is not None :])).combine_chunks())
         if "source" in part.column_names:
             of_all = part.filter(pc.equal(part["source"], NO_PROFILING))["id"]
@@ -209,8 +217,13 @@ def _lists(kind: str, rows: pa.Table, bounds: Indices, size: int) -> Iterator[Ba
     """Batches of the lists whose rows begin and end at some bounds."""
     for first in range(0, len(bounds) - 1, size):
         places = bounds[first : first + size + 1]
-        part = rows.slice(places[0], places[-1] - places[0]).combine_chunks()
-        offsets = pa.array(places - places[0], pa.int32())
+        part = rows.slice(places[0], places[-1] - places[0])
+        bounds_of_part = places - places[0]
+        if "segment" in part.column_names:
+            part = part.sort_by([(name, "ascending") for name in ("id", "segment", "rank")])
+            bounds_of_part = np.append(_starts(part["id"]), part.num_rows)
+        part = part.combine_chunks()
+        offsets = pa.array(bounds_of_part, pa.int32())
         ids = part["id"].take(offsets[:-1]).combine_chunks()
         yield Batch(kind, ids, pa.ListArray.from_arrays(offsets, _items(part)))
 

@@ -10,7 +10,8 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from microrec.export.contents import ITEM, Contents
+from microrec.export.contents import ITEM, USER_SEGMENTS, Contents
 from microrec.export.target import Served, Target
 
 logger = logging.getLogger(__name__)
@@ -94,14 +95,15 @@ class Files(Target):
         before = self._generation(served)
         after = served._replace(generation=secrets.token_hex(6), content="")
         self._generation(after).mkdir()
-        removed = 0
+        removed: Counter[str] = Counter()
         for path in sorted(before.glob(f"*.{self.form}")):
             is_lists = path.stem == "lists"
-            gone = _copy(path, self._generation(after) / path.name, users if is_lists else profiled)
-            removed += gone if is_lists else 0
-        self.switch(after._replace(lists=served.lists - removed))
+            allowed = {"user": users if is_lists else profiled, USER_SEGMENTS: profiled}
+            gone = _copy(path, self._generation(after) / path.name, allowed)
+            removed += gone if is_lists else Counter()
+        self.switch(after._replace(lists=served.lists - removed.total()))
         self.sweep()
-        return removed
+        return removed["user"]
 
     def sweep(self) -> None:
         """Delete all folders but the served one."""
@@ -140,30 +142,35 @@ class _Writer:
         self._file.close()
 
 
-def _copy(path: Path, copy: Path, users: pa.Array) -> int:
-    """Copy a file without the users that are not among some; return how many rows were left out."""
+def _copy(path: Path, copy: Path, allowed: Mapping[str, pa.Array]) -> Counter[str]:
+    """Copy a file, of the kinds of `allowed` only those ids; return how many rows were left out, by kind."""
     if path.suffix == f".{JSON_LINES}":
-        return _copy_lines(path, copy, set(users.to_pylist()))
-    removed = 0
+        return _copy_lines(
+            path, copy, {kind: set(ids.to_pylist()) for kind, ids in allowed.items()}
+        )
+    removed: Counter[str] = Counter()
     with pq.ParquetFile(path) as read, _Writer(copy, read.schema_arrow) as writer:
         for batch in read.iter_batches():
             rows = pa.table(batch)
-            is_listed = pc.is_in(rows["id"], value_set=users)
-            kept = rows.filter(pc.or_(pc.not_equal(rows["kind"], "user"), is_listed))
-            removed += rows.num_rows - kept.num_rows
-            writer.write(kept)
+            for kind, ids in allowed.items():
+                is_listed = pc.is_in(rows["id"], value_set=ids)
+                kept = rows.filter(pc.or_(pc.not_equal(rows["kind"], kind), is_listed))
+                removed[kind] += rows.num_rows - kept.num_rows
+                rows = kept
+            writer.write(rows)
     return removed
 
 
-def _copy_lines(path: Path, copy: Path, users: set[str]) -> int:
-    removed = 0
+def _copy_lines(path: Path, copy: Path, allowed: Mapping[str, set[str]]) -> Counter[str]:
+    removed: Counter[str] = Counter()
     with path.open("rb") as lines, copy.open("wb") as kept:
         for line in lines:
             row = json.loads(line)
-            if row["kind"] != "user" or row["id"] in users:
+            kind = row["kind"]
+            if kind not in allowed or row["id"] in allowed[kind]:
                 kept.write(line)
             else:
-                removed += 1
+                removed[kind] += 1
         kept.flush()
         os.fsync(kept.fileno())
     return removed

@@ -1,6 +1,6 @@
 """Postgres: lists as JSON and vectors, in tables of their own for each export; consumers read views over them.
 
-    <schema>.lists            view: kind (user, segment, video), id, items jsonb, release, valid_until
+    <schema>.lists            view: kind (user, user_segments, segment, video), id, items jsonb, release, valid_until
     <schema>.vectors_<model>  view: kind (user, video), id, part, space, norm, vector, release, valid_until
     <schema>.served           one row: release, day, valid_until, generation, content, lists
 
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from microrec.errors import MicrorecError
-from microrec.export.contents import Contents, json_texts
+from microrec.export.contents import USER_SEGMENTS, Contents, json_texts
 from microrec.export.target import Served, Target
 
 if TYPE_CHECKING:
@@ -130,18 +130,20 @@ class Postgres(Target):
         served = self.served()
         if served is None:
             return 0
-        removed = 0
+        n_users = removed = 0
         with self._connection.transaction():
             for table in self._tables(served):
-                is_lists = table.startswith("lists_")
-                gone = self._keep_in(table, users if is_lists else profiled)
-                removed += gone if is_lists else 0
+                if not table.startswith("lists_"):
+                    self._keep_in(table, "user", profiled)
+                    continue
+                n_users = self._keep_in(table, "user", users)
+                removed = n_users + self._keep_in(table, USER_SEGMENTS, profiled)
             if removed:
                 query = "UPDATE {schema}.served SET content = '', lists = lists - %s"
                 self._run(query, [removed])
         for table in self._tables(served):
             self._run("VACUUM {table}", table=table)
-        return removed
+        return n_users
 
     def sweep(self) -> None:
         """Drop all tables but those of the served generation; one that somebody reads is left to the next export."""
@@ -238,14 +240,15 @@ class Postgres(Target):
             if view.startswith("vectors_") and view not in names:
                 self._run("DROP VIEW {table}", table=view)
 
-    def _keep_in(self, table: str, users: pa.Array) -> int:
-        """Delete users of a table that are not among some."""
+    def _keep_in(self, table: str, kind: str, users: pa.Array) -> int:
+        """Delete rows of a kind of users that are not among some."""
         self._run("CREATE TEMP TABLE kept (id text PRIMARY KEY) ON COMMIT DROP")
         with self._copy("COPY kept FROM STDIN", table=table) as copy:
             for user_id in users.to_pylist():
                 copy.write_row((user_id,))
         deleted = self._run(
-            "DELETE FROM {table} AS t WHERE kind = 'user' AND NOT EXISTS (SELECT FROM kept WHERE kept.id = t.id)",
+            "DELETE FROM {table} AS t WHERE kind = %s AND NOT EXISTS (SELECT FROM kept WHERE kept.id = t.id)",
+            [kind],
             table=table,
         ).rowcount
         self._run("DROP TABLE kept")

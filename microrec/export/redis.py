@@ -1,7 +1,8 @@
-"""Redis: a list for each user, segment and video; the pointer is a hash that expires when the release does.
+"""Redis: lists of each user, segment and video; the pointer is a hash that expires when the release does.
 
     <name>:served                        hash: release, day, valid_until, generation, content, lists
     <name>:<generation>:user:<user_id>   list of JSON objects, best first; segment:<segment>, video:<video_id> alike
+    <name>:<generation>:user_segments:<user_id>   the user's lists of surfaces and tags, each place with its `segment`
 
 A consumer reads the pointer and the lists in one transaction (MULTI), so that both are of one moment: see
 dags/examples/serve_lists.py. One Redis is meant, with or without replicas, and no cluster: a transaction there has one
@@ -18,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from microrec.errors import CommitConflict, MicrorecError
-from microrec.export.contents import Contents, json_texts
+from microrec.export.contents import USER_SEGMENTS, Contents, json_texts
 from microrec.export.target import Served, Target
 
 logger = logging.getLogger(__name__)
@@ -127,16 +128,12 @@ class Redis(Target):
         served = self.served()
         if served is None:
             return 0
-        allowed = set(users.to_pylist())
-        start = f"{self._keys(served)}:user:"
-        removed = 0
-        for keys in self._scan(f"{_escaped(start)}*"):
-            gone = [key for key in keys if key.removeprefix(start) not in allowed]
-            removed += self._delete(gone)
+        n_users = self._keep_in(f"{self._keys(served)}:user:", users)
+        removed = n_users + self._keep_in(f"{self._keys(served)}:{USER_SEGMENTS}:", profiled)
         if removed:
             changed: Any = {"content": "", "lists": served.lists - removed}
             self._client.hset(self._pointer, mapping=changed)
-        return removed
+        return n_users
 
     def sweep(self) -> None:
         """Delete the lists of all generations but the served one."""
@@ -156,6 +153,14 @@ class Redis(Target):
     def _keys(self, served: Served) -> str:
         """What the keys of a generation begin with."""
         return f"{self.name}:{served.generation}"
+
+    def _keep_in(self, start: str, users: pa.Array) -> int:
+        """Delete the keys that begin with `start` and go on with none of some users."""
+        allowed = set(users.to_pylist())
+        return sum(
+            self._delete([key for key in keys if key.removeprefix(start) not in allowed])
+            for keys in self._scan(f"{_escaped(start)}*")
+        )
 
     def _hold(self) -> None:
         """Go on holding the lock."""

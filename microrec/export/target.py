@@ -90,7 +90,7 @@ class Target(ABC):
 
         Args:
             users: who may have a list, string [n].
-            profiled: who may have vectors, string [m].
+            profiled: who may have lists of segments and vectors, string [m].
 
         Returns:
             Number of users whose list was taken out.

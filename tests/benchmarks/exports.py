@@ -10,12 +10,14 @@ import argparse
 import contextlib
 import datetime as dt
 import logging
+import multiprocessing
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -138,7 +140,32 @@ def measure(warehouse: Warehouse, store: str, address: str, n_users: int) -> lis
     if store in ("redis", "postgres"):
         rows += asked(store, address, n_users, n_people)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return [*rows, report.row("exports", store, "peak so far", scale, peak, unit="MB")]
+    sizes = {"peak of the exporting process": peak, "size of the store": size(store, address)}
+    return rows + [
+        report.row("exports", store, what, scale, mb, unit="MB") for what, mb in sizes.items()
+    ]
+
+
+def size(store: str, address: str) -> float:
+    """MB that the store takes, of one release.
+
+    Args:
+        store: its name, one of `STORES`.
+        address: of the store.
+    """
+    if store == "redis":
+        import redis
+
+        about: Any = redis.Redis.from_url(address).info("memory")
+        return float(about["used_memory"]) / 2**20
+    if store in ("postgres", "pgvector"):
+        import psycopg
+
+        with psycopg.connect(address) as connection:
+            ((taken,),) = connection.execute("SELECT pg_database_size(current_database())")
+        return float(taken) / 2**20
+    folder = Path(address.partition(":")[2])
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
 
 
 def asked(store: str, address: str, n_users: int, n_people: int) -> list[report.Row]:
@@ -166,6 +193,23 @@ def asked(store: str, address: str, n_users: int, n_people: int) -> list[report.
     ]
 
 
+def apart(call: Callable[..., Any], *words: Any) -> Any:
+    """Return what a call in a process of its own does, so that its peak is of nothing else."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(call, words)
+
+
+def make_in(root: str, n_users: int) -> None:
+    """Do `make` in the warehouse at a root."""
+    make(Warehouse.open(root), n_users=n_users)
+
+
+def measure_in(root: str, store: str, address: str, n_users: int) -> list[report.Row]:
+    """Return `measure` of the warehouse at a root."""
+    logging.basicConfig(level=logging.WARNING)
+    return measure(Warehouse.open(root), store, address, n_users)
+
+
 def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -176,11 +220,11 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     rows = []
     with tempfile.TemporaryDirectory(prefix="microrec-exports-") as place:
-        warehouse = Warehouse.open(str(Path(place) / "warehouse"))
-        make(warehouse, n_users=arguments.users)
+        root = str(Path(place) / "warehouse")
+        apart(make_in, root, arguments.users)
         for store in arguments.stores:
             with address_of(store, Path(place)) as address:
-                rows += measure(warehouse, store, address, arguments.users)
+                rows += apart(measure_in, root, store, address, arguments.users)
     report.write(rows, arguments.out)
 
 

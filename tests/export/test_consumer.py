@@ -5,7 +5,6 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from microrec.release import reader
 from microrec.tables.arrow import Warehouse
 from tests.export.stores import PostgresStore, RedisStore, Store
 from tests.export.test_handoff import DAY, NEXT, NOW, UNTIL
-from tests.worlds.releases import filled, publish
+from tests.worlds.releases import filled, publish, publish_tables
 
 pytestmark = [pytest.mark.stores, pytest.mark.heavy]
 
@@ -46,21 +45,20 @@ def release(day: dt.date, users: list[str], prefix: str) -> None:
         "rank": [place for _ in users for place in places],
         "video_id": [f"{prefix}-{user}-{place}" for user in users for place in places],
     }
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as patch:
-        patch.setattr("tests.worlds.releases.filled", with_global(prefix))
-        publish(warehouse, day, K * len(users), until=UNTIL, **columns)
-
-
-def with_global(prefix: str) -> Any:
-    """`filled`, whose list for everybody is that of the segment __global__ and has a video of the release."""
-
-    def rows(warehouse: Warehouse, table: str, n_rows: int, **columns: Any) -> Any:
-        if table == "fallback_recommendations":
-            columns = {"segment": ["__global__"], "video_id": [f"{prefix}-everybody"]}
-        return filled(warehouse, table, n_rows, **columns)
-
-    return rows
+    everyones = {"segment": ["__global__"], "video_id": [f"{prefix}-everybody"]}
+    of_segments = {
+        "user_id": users,
+        "segment": ["tag=x"] * len(users),
+        "video_id": [f"{prefix}-{user}-tag" for user in users],
+    }
+    rows = {
+        "recommendations": filled(warehouse, "recommendations", K * len(users), **columns),
+        "segment_recommendations": filled(
+            warehouse, "segment_recommendations", len(users), **of_segments
+        ),
+        "fallback_recommendations": filled(warehouse, "fallback_recommendations", 1, **everyones),
+    }
+    publish_tables(warehouse, day, rows, until=UNTIL)
 
 
 def pinned(day: dt.date) -> dict[str, list[str]]:
@@ -127,6 +125,20 @@ def test_user_who_is_not_in_the_release_gets_what_everybody_gets(store: Store) -
     assert videos(answer) == {
         GONE: ["b-everybody"],
         "u1": [f"b-u1-{place}" for place in range(1, K + 1)],
+    }
+
+
+def test_user_is_answered_by_segment(store: Store) -> None:
+    """Their own list of it, else everybody's, else their list of everything."""
+    handoff.export(open_store(store.address), lambda: reader.of(DAY), at=NOW)
+    lists = open_lists(store.address)
+    assert videos(lists.of(["u1", "u2"], segment="tag=x")) == {
+        "u1": ["a-u1-tag"],
+        "u2": ["a-u2-tag"],
+    }
+    assert videos(lists.of(["u1"], segment="__global__")) == {"u1": ["a-everybody"]}
+    assert videos(lists.of(["u1"], segment="tag=none")) == {
+        "u1": [f"a-u1-{place}" for place in range(1, K + 1)]
     }
 
 

@@ -112,6 +112,36 @@ def test_batches_serve_the_fused_similar_videos_alone(
     assert [place["reason"] for place in places] == [None, None]
 
 
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]])
+def test_batches_have_the_segments_of_a_user_in_one_list(
+    release: reader.Release, size: int, order: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = filled(
+        release.warehouse, "segment_recommendations", 5, user_id=["a", "a", "a", "b", "b"],
+        segment=["surface=x", "tag=y", "tag=y", "tag=y", "tag=y"], rank=[1, 1, 2, 1, 2],
+        video_id=["v1", "v2", "v3", "v2", "v4"],
+    )  # fmt: skip
+
+    def in_any_order(
+        self: reader.Release, table: str, *, columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        if table == "segment_recommendations":
+            yield rows.take(order).select(columns)
+
+    monkeypatch.setattr(reader.Release, "batches", in_any_order)
+    batches = (batch for batch in Contents(release).batches(size) if batch.kind == "user_segments")
+    lists = {
+        user: [(place["segment"], place["video_id"]) for place in places]
+        for batch in batches
+        for user, places in zip(batch.ids.to_pylist(), batch.items.to_pylist(), strict=True)
+    }
+    assert lists == {
+        "a": [("surface=x", "v1"), ("tag=y", "v2"), ("tag=y", "v3")],
+        "b": [("tag=y", "v2"), ("tag=y", "v4")],
+    }
+
+
 def test_digest_changes_with_people_and_vectors_only(release: reader.Release) -> None:
     before = Contents(release).digest
     assert Contents(reader.of(DAY)).digest == before
@@ -136,11 +166,12 @@ def test_json_texts_are_the_places_of_each_list() -> None:
         [{"video_id": 'v"1\n', "score": 0.5, "source": "ü", "reason": "<b>\\"}],
         [],
         [{"video_id": "2", "score": -3.0, "source": "s", "reason": None}] * 2,
+        [{"video_id": "3", "score": 1.0, "source": "s", "reason": "r", "segment": "tag=x"}],
     ]
     items = pa.array(places, pa.list_(pa.struct(list(ITEM))))
     bare = {"video_id": "2", "score": -3.0, "source": "s"}
     for part, whole in (
-        (items, [places[0], [], [bare, bare]]),
-        (items.slice(1), [[], [bare, bare]]),
+        (items, [places[0], [], [bare, bare], places[3]]),
+        (items.slice(1), [[], [bare, bare], places[3]]),
     ):
         assert [[json.loads(text) for text in texts] for texts in json_texts(part)] == whole

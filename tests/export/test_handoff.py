@@ -20,13 +20,15 @@ from microrec.release import reader
 from microrec.release.reader import Release
 from microrec.tables.arrow import Warehouse
 from tests.export.stores import Folder, Lists, PostgresStore, RedisStore, Store, opened
-from tests.worlds.releases import filled, publish
+from tests.worlds.releases import filled, publish_tables
 
 DAY = dt.date(2026, 1, 4)
 NEXT = DAY + dt.timedelta(days=1)
 NOW = dt.datetime.now(dt.UTC)
 UNTIL = (NOW + dt.timedelta(days=1)).replace(microsecond=0)
 USERS = ["u1", "u2", "nobody:else", "ü4"]
+SEGMENTS = ["surface=a:b", "tag=x"]
+N_LISTS = 2 * len(USERS) + 1
 SERVERS = [
     pytest.param(name, marks=[pytest.mark.stores, pytest.mark.heavy])
     for name in ("redis", "postgres", "pgvector")
@@ -63,14 +65,27 @@ def release(
     *,
     until: dt.datetime = UNTIL,
 ) -> None:
-    """Publish three videos, named by a prefix and the place, for each user; ranks stand in no order."""
-    publish(
-        warehouse, day, 3 * len(users), until=until,
+    """Publish three videos, named by a prefix and the place, for each user, and one of each of two segments."""
+    lists = filled(
+        warehouse, "recommendations", 3 * len(users),
         user_id=[user for user in users for _ in range(3)],
         rank=[1, 2, 3] * len(users),
         video_id=[f'{prefix}"{place}' for _ in users for place in (1, 2, 3)],
         score=[0.5, 0.25, -1.5] * len(users),
     )  # fmt: skip
+    of_segments = filled(
+        warehouse, "segment_recommendations", 2 * len(users),
+        user_id=[user for user in users for _ in SEGMENTS],
+        segment=SEGMENTS[::-1] * len(users),
+        video_id=[f"{prefix}-{segment}" for _ in users for segment in SEGMENTS[::-1]],
+    )  # fmt: skip
+    everyones = filled(warehouse, "fallback_recommendations", 1)
+    rows = {
+        "recommendations": lists,
+        "segment_recommendations": of_segments,
+        "fallback_recommendations": everyones,
+    }
+    publish_tables(warehouse, day, rows, until=until)
 
 
 def expected(users: Sequence[str], prefix: str) -> Lists:
@@ -80,7 +95,19 @@ def expected(users: Sequence[str], prefix: str) -> Lists:
         for place, score in enumerate(scores, start=1)
     ]
     fallback = [{"video_id": "x", "score": 1.0, "source": "content"}]
-    return {**{("user", user): items for user in users}, ("segment", "x"): fallback}
+    of_segments = [
+        {
+            "video_id": f"{prefix}-{segment}",
+            "score": 1.0,
+            "source": "content",
+            "reason": "x",
+            "segment": segment,
+        }
+        for segment in SEGMENTS
+    ]
+    by_user = {("user", user): items for user in users}
+    by_segment = {("user_segments", user): of_segments for user in users}
+    return {**by_user, **by_segment, ("segment", "x"): fallback}
 
 
 def export(store: Store, **words: Any) -> handoff.Outcome:
@@ -96,12 +123,12 @@ def withdraw(warehouse: Warehouse, *users: str) -> None:
 
 def test_export_serves_every_list_of_the_release(store: Store, warehouse: Warehouse) -> None:
     outcome = export(store)
-    assert outcome == (reader.latest().id, DAY, UNTIL, len(USERS) + 1, "exported")
+    assert outcome == (reader.latest().id, DAY, UNTIL, N_LISTS, "exported")
     assert store.lists() == expected(USERS, "a")
     assert store.release() == outcome.release
     served = opened(store.address).served()
     assert served is not None
-    assert (served.day, served.valid_until, served.lists) == (DAY, UNTIL, len(USERS) + 1)
+    assert (served.day, served.valid_until, served.lists) == (DAY, UNTIL, N_LISTS)
 
 
 def test_export_of_the_next_release_leaves_nothing_of_the_one_before(
@@ -136,6 +163,20 @@ def test_remove_withdrawn_takes_out_who_has_left_at_once(
     assert export(store).action == "exported"
     assert store.lists() == expected(USERS, "a")
     assert store.copies() == 1
+
+
+def test_remove_withdrawn_takes_the_lists_of_segments_of_who_wants_no_profiling(
+    store: Store, warehouse: Warehouse
+) -> None:
+    """Their list of everything goes too, as it was made of what they watched."""
+    export(store)
+    wish = filled(warehouse, "preferences", 1, user_id=USERS[:1], kind=["no_profiling"])
+    warehouse.write("preferences", wish, day=NEXT)
+    assert handoff.remove_withdrawn(opened(store.address), reader.named) == 1
+    assert store.lists() == expected(USERS[1:], "a")
+    served = opened(store.address).served()
+    assert served is not None
+    assert served.lists == N_LISTS - 2
 
 
 def test_export_after_a_withdrawal_leaves_the_person_out(

@@ -57,7 +57,7 @@ def test_rights_on_the_view_stay_from_release_to_release(store: PostgresStore) -
     with psycopg.connect(store.address) as connection:
         connection.execute("SET ROLE service")
         (count,) = connection.execute("SELECT count(*) FROM microrec.lists").fetchone() or (0,)
-        assert count == len(USERS) + 1
+        assert count == 2 * len(USERS) + 1
         connection.rollback()
         connection.execute("DROP OWNED BY service")
         connection.execute("DROP ROLE service")

@@ -1,7 +1,7 @@
 """Releases of few rows, written by no night: any values that obey the contracts."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,8 @@ UNTIL = dt.datetime(2026, 1, 8, tzinfo=dt.UTC)
 """Every instant of the rows."""
 NAMES = {"fit": "final", "severity": "hold", "status": "pass", "source": "content"}
 """Values of columns with few allowed values."""
+LEAST = {"recommendations": 1, "fallback_recommendations": 1, "gate_results": 1}
+"""Rows of the tables that may not be empty."""
 VALUES = {"string": "x", "int32": 1, "int64": 1, "float": 1.0, "double": 1.0, "bool": True}
 
 
@@ -55,14 +57,37 @@ def publish(
         until: the instant at which the release expires.
         **columns: values [n_rows] of columns of `recommendations`.
     """
-    counts = {"recommendations": n_rows, "fallback_recommendations": 1, "gate_results": 1}
+    counts = {**LEAST, "recommendations": n_rows}
+    rows = {
+        table: filled(
+            warehouse,
+            table,
+            count,
+            **(columns if table == "recommendations" else {"detail": [detail]}),
+        )
+        for table, count in counts.items()
+    }
+    publish_tables(warehouse, day, rows, until=until)
+
+
+def publish_tables(
+    warehouse: Warehouse, day: dt.date, rows: Mapping[str, pa.Table], *, until: dt.datetime = UNTIL
+) -> None:
+    """Write the release of a day.
+
+    Args:
+        warehouse: to write to.
+        day: of the release.
+        rows: of result tables, by name; the others have as few as their contract allows.
+        until: the instant at which the release expires.
+    """
     pins = []
     for table in reader.RESULTS:
-        count = counts.get(table, 0)
-        given = columns if table == "recommendations" else {"detail": [detail]}
-        warehouse.write(table, filled(warehouse, table, count, **given), day=day)
+        of_table = rows.get(table, filled(warehouse, table, LEAST.get(table, 0)))
+        warehouse.write(table, of_table, day=day)
         digest = warehouse.digest(table, day=day)
-        pins.append(vars(reader.Pin(table, warehouse.version(table), count, digest)))
+        pin = reader.Pin(table, warehouse.version(table), of_table.num_rows, digest)
+        pins.append(vars(pin))
     named = {"tables": [pins], "status": [reader.RELEASED], "valid_until": [until]}
     row = filled(warehouse, "releases", 1, **named)
     warehouse.write("releases", row, day=day)
