@@ -1356,7 +1356,8 @@ def test_night_of_the_smallest_world_measures_tasks_up_to_the_first_that_fails(
     for cost in (planned, failed):
         assert 0 < cost.start_seconds <= cost.cpu_seconds
         assert cost.seconds > 0.1
-        assert min(cost.peak_mb, cost.read_mb, cost.written_mb) > 0
+        assert min(cost.peak_mb, cost.read_mb) > 0
+        assert cost.written_mb >= 0  # The last look may come before what is written at the end.
     rows = {(each["name"], each["metric"]): each for each in whole_night.rows_of("20 users", costs)}
     total = rows["all tasks", "cpu_seconds"]["value"]
     assert total == pytest.approx(planned.cpu_seconds + failed.cpu_seconds)

@@ -252,15 +252,15 @@ def test_contract_text_is_quoted_in_sql() -> None:
 
 
 BUILDERS = {
-    "checks.py", "expressions.py", "inspection.py", "lines.py", "sequences.py", "sources.py", "table.py",
+    "checks.py", "expressions.py", "inspection.py", "lines.py", "sources.py", "table.py",
     "proof.py", "airflow_records.py", "contents.py", "postgres.py", "subjects.py",
 }  # fmt: skip
-"""`checks` quotes a contract's words (above), `sequences` puts a number of the recipe into an expression. The imports
-(`expressions`, `sources`, `table`) make queries of a mapping, which is code, with names and paths quoted, in a
-connection that reaches one file; `lines` and `inspection` of the contracts' tables and columns, the recipe's numbers
-and its checked time zone. `proof` quotes the names of an SQLite file's tables, `airflow_records`
-makes a query of SQLAlchemy's own expressions, `postgres` of psycopg's, names and literals quoted by it. `contents` puts
-its own column names into a query, and `subjects` makes a table of one that is a constant.
+"""`checks` quotes a contract's words (above). The imports (`expressions`, `sources`, `table`) make queries of a
+mapping, which is code, with names and paths quoted, in a connection that reaches one file; `lines` and `inspection` of
+the contracts' tables and columns, the recipe's numbers and its checked time zone. `proof` quotes the names of an SQLite
+file's tables, `airflow_records` makes a query of SQLAlchemy's own expressions, `postgres` of psycopg's, names and
+literals quoted by it. `contents` puts its own column names into a query, and `subjects` makes a table of one that is a
+constant.
 """
 
 

@@ -290,7 +290,7 @@ def _tasks(batches: Iterator[pa.RecordBatch]) -> dict[int, list[pa.Table]]:
 def _batch(
     cut: int, users: Indices, futures: Futures, is_near: NDArray[np.bool_], schema: pa.Schema
 ) -> pa.RecordBatch:
-    some = futures.size > 0
+    is_listed = futures.size > 0
     video = pa.struct(schema.field("future").type.value_type)
     values = pa.StructArray.from_arrays(
         [
@@ -300,11 +300,11 @@ def _batch(
         ],
         fields=list(video),
     )
-    offsets = np.concatenate([[0], np.cumsum(futures.size[some])]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(futures.size[is_listed])]).astype(np.int32)
     columns = [
-        pa.array(np.full(int(some.sum()), cut), pa.int64()),
-        pa.array(users[some], pa.int32()),
-        pa.array(np.where(is_near[some], NEIGHBOURS, SUCCESSORS).tolist(), pa.string()),
+        pa.array(np.full(int(is_listed.sum()), cut), pa.int64()),
+        pa.array(users[is_listed], pa.int32()),
+        pa.array(np.where(is_near[is_listed], NEIGHBOURS, SUCCESSORS).tolist(), pa.string()),
         pa.ListArray.from_arrays(pa.array(offsets), values, type=schema.field("future").type),
     ]
     return pa.RecordBatch.from_arrays(
