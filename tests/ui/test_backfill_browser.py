@@ -34,18 +34,20 @@ FIGURES = {"metrics", "gate_results"}
 ALL_GREEN = dict.fromkeys(DAYS, "success")
 BEFORE_ANY, AFTER_ALL = (str(TODAY + dt.timedelta(days=days)) for days in (-WORLD - 3, 30))
 
-RECIPE = """
+RECIPE = f"""
 [night]
-window_days = 5
+window_days = {WORLD} # no day leaves it: what was watched before the window is known of days that a night was made of
 k = 10
 models = ["popularity", "video_neighbours"]
 grace_hours = 0
 
-[candidates.hybrid] # what nights before it taught depends on how many there were
+# A night beside the backfill had fewer nights before it than one after: what they teach, show and remember stays out.
+[candidates.hybrid]
 nights = 0
 
-[evaluation.gate] # a world so small proves nothing
-better_than_popularity = -1.0
+[evaluation.gate]
+pooled_nights = 1
+better_than_popularity = -1.0 # a world so small proves nothing
 """
 
 
